@@ -1,0 +1,41 @@
+"""TheWorld: a vision-language model with a world model."""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+# Importing the package opens no file and imports no torch: names are looked up when first needed.
+_HOMES = {
+    "TheWorld": "theworld.modeling",
+    "TheWorldConfig": "theworld.modeling",
+    "TheWorldProcessor": "theworld.modeling",
+    "TheWorldDataset": "theworld.datasets",
+    "HFDatasetWrapper": "theworld.datasets",
+    "TrainingConfig": "theworld.config",
+}
+
+__all__ = [
+    "HFDatasetWrapper",
+    "TheWorld",
+    "TheWorldConfig",
+    "TheWorldDataset",
+    "TheWorldProcessor",
+    "TrainingConfig",
+    "__version__",
+]
+
+if TYPE_CHECKING:
+    from theworld.config import TrainingConfig
+    from theworld.datasets import HFDatasetWrapper, TheWorldDataset
+    from theworld.modeling import TheWorld, TheWorldConfig, TheWorldProcessor
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'theworld' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

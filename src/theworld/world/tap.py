@@ -1,0 +1,74 @@
+"""WorldTap: the one small interface behind which every world model, arm and control stands."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from theworld.config import WorldSettings
+
+
+class WorldTap(ABC):
+    """Reads features from a frozen world model.
+
+    A tap is no module: DDP, FSDP, the optimiser and `state_dict` never see it, so it keeps its own device and
+    number format. Subclasses implement `_read`; `read` checks, counts and runs it without gradients.
+    """
+
+    num_channels: int
+    """C, channels of a feature."""
+    stride_px: int
+    """Pixels of the frame per cell of the feature grid: h = image_size_px / stride_px."""
+    fingerprint: str
+    """Hash of all that a feature depends on besides the clip: weights, settings, library format."""
+
+    def __init__(self, settings: WorldSettings) -> None:
+        self.settings = settings
+        self.clips_read = 0
+        """Clips read so far: the proof that an evaluation ran the world model."""
+
+    def read(
+        self, frames: UInt8[Tensor, "N F 3 H W"], num_world_steps: int, seeds: Sequence[int]
+    ) -> Float[Tensor, "N C T h w"]:
+        """Features of N clips.
+
+        Args:
+            frames: pixels in 0..255, side `image_size_px`; F = 1 + 4j, the current frame last (`true-future`: the
+                true future follows it).
+            num_world_steps: K, future latent slots to add.
+            seeds: one per clip; the noise of a clip depends on its seed alone.
+
+        Raises:
+            ValueError: wrong side, dtype, clip length or number of seeds.
+        """
+        side = self.settings.image_size_px
+        if frames.dtype != torch.uint8 or frames.ndim != 5 or frames.shape[2:] != (3, side, side):
+            raise ValueError(
+                f"frames of shape {tuple(frames.shape)}, {frames.dtype}: expected (N, F, 3, {side}, {side}), uint8"
+            )
+        if len(seeds) != len(frames):
+            raise ValueError(f"{len(seeds)} seeds for {len(frames)} clips")
+        num_slots = self.settings.num_slots(frames.shape[1], num_world_steps)
+        with torch.no_grad():
+            features = self._read(frames, num_world_steps, seeds)
+        grid = side // self.stride_px
+        expected = (len(frames), self.num_channels, num_slots, grid, grid)
+        if tuple(features.shape) != expected:
+            raise ValueError(f"{type(self).__name__} gave {tuple(features.shape)}, expected {expected}")
+        self.clips_read += len(frames)
+        return features
+
+    @abstractmethod
+    def _read(self, frames: Tensor, num_world_steps: int, seeds: Sequence[int]) -> Tensor: ...
+
+
+def clip_seeds(frames: UInt8[Tensor, "N F 3 H W"], seed: int) -> list[int]:
+    """One noise seed per clip, a function of its pixels and the run's seed: the same clip, the same noise."""
+    seeds = []
+    for clip in frames.cpu().contiguous():
+        digest = hashlib.sha256(clip.numpy().tobytes() + seed.to_bytes(8, "little")).digest()
+        seeds.append(int.from_bytes(digest[:8], "little") >> 1)  # 63 bits: what torch.Generator takes
+    return seeds
