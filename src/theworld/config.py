@@ -68,9 +68,7 @@ class WorldSettings:
     @model_validator(mode="after")
     def _check(self) -> "WorldSettings":
         if self.tap not in CONTROL_TAPS and self.control_of != "vae":
-            raise ValueError(
-                f"control_of={self.control_of!r} is for the taps {CONTROL_TAPS}, not {self.tap!r}"
-            )
+            raise ValueError(f"control_of={self.control_of!r} is for the taps {CONTROL_TAPS}, not {self.tap!r}")
         return self
 
     def num_slots(self, num_frames: int, num_world_steps: int) -> int:

@@ -65,9 +65,7 @@ class Sample:
         return self.turns[-1].text if self.turns[-1].role == "assistant" else None
 
 
-def question(
-    id: str, images: Sequence["ImageLike"], text: str, answer: str | None = None, **rest: Any
-) -> Sample:
+def question(id: str, images: Sequence["ImageLike"], text: str, answer: str | None = None, **rest: Any) -> Sample:
     """A sample of one question and, if known, its answer."""
     turns = (Turn("user", text),) if answer is None else (Turn("user", text), Turn("assistant", answer))
     return Sample(id=id, turns=turns, images=tuple(images), **rest)
