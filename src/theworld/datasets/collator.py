@@ -1,0 +1,112 @@
+"""Collator: samples to a batch of tensors; the only place where labels are made."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from theworld.constants import IGNORE_INDEX
+from theworld.datasets.images import to_image, to_pictures
+from theworld.datasets.sample import Sample
+
+
+class Collator:
+    """Turns samples into what the model takes.
+
+    Args:
+        processor: a TheWorldProcessor (or Gemma3Processor, for a model without a world).
+        supervise: True for training: answers are kept and labelled, rows padded on the right. False for
+            generation: rows end with the last question and are padded on the left.
+        num_world_steps: K of every batch; default: the processor's own.
+        read_features: (frames, K) -> stored features, to put in the place of pixels.
+    """
+
+    def __init__(
+        self,
+        processor: Any,
+        *,
+        supervise: bool,
+        num_world_steps: int | None = None,
+        read_features: Callable[[Tensor, int], Tensor] | None = None,
+    ) -> None:
+        self.processor = processor
+        self.supervise = supervise
+        self.num_world_steps = num_world_steps
+        self.read_features = read_features
+        tokenizer = processor.tokenizer
+        self._header: list[int] = tokenizer.encode("<start_of_turn>model\n", add_special_tokens=False)
+        self._end: int = tokenizer.convert_tokens_to_ids("<end_of_turn>")
+
+    def __call__(self, samples: Sequence[Sample]) -> dict[str, Any]:
+        """A batch: input_ids, attention_mask, token_type_ids, pixel_values, world_*, and labels if supervised."""
+        options: dict[str, Any] = {
+            "text_kwargs": {"padding": True, "padding_side": "right" if self.supervise else "left"},
+        }
+        if getattr(self.processor, "enable_world", False):
+            options["world"] = [self._clips(sample) for sample in samples]
+            options["num_world_steps"] = self.num_world_steps
+        batch = dict(
+            self.processor.apply_chat_template(
+                [_conversation(sample, self.supervise) for sample in samples],
+                tokenize=True,
+                return_dict=True,
+                return_tensors="pt",
+                add_generation_prompt=not self.supervise,
+                processor_kwargs=options,
+            )
+        )
+        if self.supervise:
+            batch["labels"] = self.labels(batch["input_ids"])
+        if self.read_features is not None and "world_pixels" in batch:
+            batch["world_features"] = self.read_features(batch.pop("world_pixels"), batch["num_world_steps"])
+        return batch
+
+    def labels(self, input_ids: Int[Tensor, "B L"]) -> Int[Tensor, "B L"]:
+        """Supervise each answer and its <end_of_turn>; everything else is -100.
+
+            ids     ... <start_of_turn> model \\n  The  red  bin  <end_of_turn>  \\n ...
+            labels  ...      -100       -100 -100  The  red  bin  <end_of_turn> -100 ...
+
+        Ids are proof: the processor encodes control tokens that a user wrote as text.
+        """
+        labels = torch.full_like(input_ids, IGNORE_INDEX)
+        length = len(self._header)
+        for row, ids in enumerate(input_ids.tolist()):
+            position = 0
+            while position <= len(ids) - length:
+                if ids[position : position + length] != self._header:
+                    position += 1
+                    continue
+                start = position + length
+                position = ids.index(self._end, start) + 1
+                labels[row, start:position] = input_ids[row, start:position]
+        return labels
+
+    def _clips(self, sample: Sample) -> list[Any]:
+        """What the world model sees of a sample; the true future goes to the arm of that name alone."""
+        clips = [[image] for image in sample.images] if sample.clips is None else list(sample.clips)
+        if self.processor.world_tap != "true-future":
+            return clips
+        if sample.future is None:
+            raise ValueError(f"sample {sample.id!r} has no true future: the tap 'true-future' needs one per clip")
+        return [[*_frames(clip), *_frames(rest)] for clip, rest in zip(clips, sample.future, strict=True)]
+
+
+def _frames(clip: Any) -> list[Any]:
+    return to_pictures(list(clip) if isinstance(clip, np.ndarray) else clip)
+
+
+def _conversation(sample: Sample, with_answer: bool) -> list[dict[str, Any]]:
+    """The chat messages of a sample, pictures before the first text."""
+    turns = sample.turns if with_answer else sample.prompt
+    if with_answer and sample.answer is None:
+        raise ValueError(f"sample {sample.id!r} ends with a question: training needs its answer")
+    messages: list[dict[str, Any]] = [
+        {"role": turn.role, "content": [{"type": "text", "text": turn.text}]} for turn in turns
+    ]
+    pictures = [{"type": "image", "image": to_image(image)} for image in sample.images]
+    messages[0]["content"] = pictures + messages[0]["content"]
+    return messages

@@ -1,0 +1,104 @@
+"""One way from every accepted form of a picture or clip to RGB pixels."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+MAX_ASPECT = 100
+"""Longest side over shortest: beyond it a picture is a line, and every resize of it is noise."""
+
+
+class ImageError(ValueError):
+    """A picture that cannot be read, or is not one."""
+
+
+def to_image(source: Any) -> Image.Image:
+    """An RGB picture.
+
+    Args:
+        source: PIL image, path, uint8 array (H, W, 3) or (H, W), or tensor (3, H, W), also with a leading batch
+            axis of one; a float tensor must lie in [0, 1] and is rounded to 8 bits.
+
+    Raises:
+        ImageError: with what was given and what was expected.
+    """
+    if isinstance(source, str | Path):
+        image = _open(Path(source))
+    elif isinstance(source, Image.Image):
+        image = source
+    elif isinstance(source, np.ndarray):
+        image = _from_array(source)
+    elif isinstance(source, Tensor):
+        image = _from_array(_tensor_to_array(source[0] if source.ndim == 4 and len(source) == 1 else source))
+    else:
+        raise ImageError(f"a picture of type {type(source).__name__}: expected PIL, path, uint8 array or tensor")
+    width, height = image.size
+    if min(width, height) < 2 or max(width, height) > MAX_ASPECT * min(width, height):
+        raise ImageError(f"a picture of {width} x {height} px: expected 2 x 2 or more, sides at most 1:{MAX_ASPECT}")
+    return image.convert("RGB")
+
+
+def _open(path: Path) -> Image.Image:
+    if not path.is_file():
+        raise ImageError(f"{path}: no such picture")
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ImageError(f"{path}: not a readable picture ({error})") from error
+
+
+def _from_array(array: np.ndarray) -> Image.Image:
+    if array.dtype != np.uint8 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 3)):
+        raise ImageError(f"an array of shape {array.shape}, {array.dtype}: expected (H, W, 3), uint8")
+    return Image.fromarray(array)
+
+
+def _tensor_to_array(tensor: Tensor) -> np.ndarray:
+    if tensor.ndim != 3 or tensor.shape[0] != 3:
+        raise ImageError(f"a tensor of shape {tuple(tensor.shape)}: expected (3, H, W)")
+    pixels = tensor.detach().cpu()
+    if pixels.is_floating_point():
+        low, high = pixels.min().item(), pixels.max().item()
+        if not (low >= 0.0 and high <= 1.0):  # also catches NaN
+            raise ImageError(f"a float picture with values in [{low:.3g}, {high:.3g}]: expected [0, 1]")
+        pixels = (pixels.float() * 255).round().to(torch.uint8)
+    elif pixels.dtype != torch.uint8:
+        raise ImageError(f"a picture of {tensor.dtype}: expected uint8, or float in [0, 1]")
+    return np.ascontiguousarray(pixels.permute(1, 2, 0).numpy())
+
+
+def to_pictures(source: Any) -> list[Image.Image]:
+    """A list of RGB pictures: one picture, a sequence of pictures, or a batch tensor (B, 3, H, W)."""
+    if isinstance(source, Tensor) and source.ndim == 4:
+        return [to_image(picture) for picture in source]
+    if isinstance(source, Sequence) and not isinstance(source, str):
+        return [to_image(picture) for picture in source]
+    return [to_image(source)]
+
+
+def to_frames(clip: Any, side_px: int) -> Tensor:
+    """A clip as the world model takes it: uint8 (F, 3, side, side), squashed to a square as Gemma does it.
+
+    Args:
+        clip: frames in time order: array (F, H, W, 3), tensor (F, 3, H, W), a sequence of pictures, or one picture.
+        side_px: side of the square, pixels.
+    """
+    if isinstance(clip, np.ndarray) and clip.ndim == 4:
+        clip = list(clip)
+    pictures = to_pictures(clip)
+    if not pictures:
+        raise ImageError("a clip without frames: expected 1 + 4j pictures")
+    arrays = [np.asarray(_resize(picture, side_px)) for picture in pictures]
+    return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).contiguous()
+
+
+def _resize(picture: Image.Image, side_px: int) -> Image.Image:
+    if picture.size == (side_px, side_px):
+        return picture
+    return picture.resize((side_px, side_px), Image.Resampling.BICUBIC)

@@ -1,0 +1,133 @@
+"""Checkpoints: exactly what was ever trained away from the base, strict to read, whole on disk."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from theworld.files import whole_folder
+from theworld.modeling.freezing import PARTS, part_of
+from theworld.modeling.loading import MAY_CHANGE, WEIGHTS_NAME, CheckpointError
+
+if TYPE_CHECKING:
+    from theworld.modeling.model import TheWorld
+
+_OPTIMIZER_NAME = "optimizer.safetensors"
+_STATE_NAME = "training_state.json"
+
+
+def tensors_of(model: "TheWorld", parts: list[str], state: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
+    """Every tensor of some parts, under its module name; tied copies once."""
+    tied = set(model.all_tied_weights_keys)
+    state = model.state_dict() if state is None else state
+    return {name: tensor for name, tensor in state.items() if part_of(name) in parts and name not in tied}
+
+
+def write_model(model: "TheWorld", folder: Path, state: dict[str, Tensor] | None = None) -> None:
+    """Write config.json, generation_config.json and the trained tensors into a folder."""
+    tensors = tensors_of(model, model.config.trained_parts, state)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    save_file(tensors, folder / WEIGHTS_NAME, metadata={"format": "pt"})
+    model.config.architectures = [type(model).__name__]
+    model.config.save_pretrained(folder)
+    if model.generation_config is not None:
+        model.generation_config.save_pretrained(folder)
+
+
+def read_model(model: "TheWorld", folder: Path, parts: list[str]) -> None:
+    """Overlay the trained tensors of a checkpoint on a loaded base; the parts join the model's trained parts.
+
+    Raises:
+        CheckpointError: for a missing or foreign tensor, or one of another shape; nothing is changed then.
+    """
+    path = Path(folder) / WEIGHTS_NAME
+    if not path.is_file():
+        raise CheckpointError(f"{folder}: no {WEIGHTS_NAME}")
+    saved = load_file(path)
+    if not model.config.enable_world:
+        parts = [part for part in parts if part not in ("world", "cosmos_vae")]
+        saved = {name: tensor for name, tensor in saved.items() if part_of(name) not in ("world", "cosmos_vae")}
+    expected = tensors_of(model, parts)
+    missing, foreign = sorted(expected.keys() - saved.keys()), sorted(saved.keys() - expected.keys())
+    if missing or foreign:
+        raise CheckpointError(f"{path}: missing tensors {missing or 'none'}, foreign tensors {foreign or 'none'}")
+    for name, tensor in saved.items():
+        if tensor.shape != expected[name].shape:
+            raise CheckpointError(
+                f"{path}: {name} has shape {tuple(tensor.shape)}, expected {tuple(expected[name].shape)}"
+            )
+    with torch.no_grad():
+        for name, tensor in saved.items():
+            expected[name].copy_(tensor)
+    model.config.trained_parts = [part for part in PARTS if part in {*parts, *(model.config.trained_parts or [])}]
+
+
+def save_checkpoint(
+    model: "TheWorld", folder: Path, optimizer: torch.optim.Optimizer | None = None, epoch: int = 0
+) -> None:
+    """Write model, optimiser and epoch; the folder is whole or absent."""
+    with whole_folder(Path(folder)) as aside:
+        write_model(model, aside)
+        state: dict[str, Any] = {"epoch": epoch}
+        if optimizer is not None:
+            tensors, state["optimizer"] = _flatten(optimizer.state_dict())
+            save_file(tensors, aside / _OPTIMIZER_NAME)
+        (aside / _STATE_NAME).write_text(json.dumps(state))
+
+
+def load_checkpoint(model: "TheWorld", folder: Path, optimizer: torch.optim.Optimizer | None = None) -> dict[str, Any]:
+    """Read a checkpoint into a model that was built in the same way.
+
+    Returns:
+        {"epoch": the epoch given to `save_checkpoint`}
+
+    Raises:
+        CheckpointError: for another base, another tap or other settings, and as `read_model`.
+    """
+    folder = Path(folder)
+    read_model(model, folder, _check_same(model, folder))
+    state = json.loads((folder / _STATE_NAME).read_text()) if (folder / _STATE_NAME).is_file() else {"epoch": 0}
+    if optimizer is not None:
+        if "optimizer" not in state:
+            raise CheckpointError(f"{folder}: it holds no optimiser state; drop optimizer=")
+        optimizer.load_state_dict(_unflatten(load_file(folder / _OPTIMIZER_NAME), state["optimizer"]))
+    return {"epoch": state["epoch"]}
+
+
+def _check_same(model: "TheWorld", folder: Path) -> list[str]:
+    """The trained parts of a checkpoint, once it is known to belong to this model."""
+    path = folder / "config.json"
+    if not path.is_file():
+        raise CheckpointError(f"{folder}: no checkpoint here (config.json is missing)")
+    saved, own = json.loads(path.read_text()), model.config.to_dict()
+    other = [
+        f"{key}: saved {saved.get(key)!r}, here {own[key]!r}"
+        for key in sorted(set(type(model.config).__annotations__) - MAY_CHANGE - {"model_type", "trained_parts"})
+        if saved.get(key) != own[key]
+    ]
+    if other:
+        raise CheckpointError(f"{folder}: the checkpoint belongs to another model: {'; '.join(other)}")
+    return saved["trained_parts"]
+
+
+def _flatten(state: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Split an optimiser's state into tensors, named `index.key`, and what JSON can hold."""
+    tensors, numbers = {}, {}
+    for index, entry in state["state"].items():
+        for key, value in entry.items():
+            if isinstance(value, Tensor):
+                tensors[f"{index}.{key}"] = value.detach().cpu().contiguous()
+            else:
+                numbers[f"{index}.{key}"] = value
+    return tensors, {"numbers": numbers, "param_groups": state["param_groups"]}
+
+
+def _unflatten(tensors: dict[str, Tensor], rest: dict[str, Any]) -> dict[str, Any]:
+    state: dict[int, dict[str, Any]] = {}
+    for name, value in {**tensors, **rest["numbers"]}.items():
+        index, key = name.split(".", 1)
+        state.setdefault(int(index), {})[key] = value
+    return {"state": state, "param_groups": rest["param_groups"]}

@@ -1,0 +1,168 @@
+"""TheWorldConfig: Gemma 3's configuration and everything that says how the world is read and fused."""
+
+from typing import Any, Literal
+
+from huggingface_hub.dataclasses import strict
+from transformers import Gemma3Config
+
+from theworld.config import WorldSettings
+from theworld.constants import (
+    DEFAULT_COSMOS_MODEL,
+    DEFAULT_GEMMA_MODEL,
+    EOW_TOKEN_ID,
+    SOW_TOKEN_ID,
+    WORLD_SOFT_TOKEN_ID,
+)
+
+WORLD_FIELDS = {
+    "tap": "world_tap",
+    "control_of": "world_control_of",
+    "cosmos_model_name": "cosmos_model_name",
+    "cosmos_revision": "cosmos_revision",
+    "image_size_px": "world_image_size",
+    "frame_rate_hz": "frame_rate_hz",
+    "num_inference_steps": "num_inference_steps",
+    "dit_block": "dit_block",
+    "dit_noise_level": "dit_noise_level",
+    "dit_future": "dit_future",
+    "seed": "world_seed",
+    "dtype": "world_dtype",
+}
+"""Fields of WorldSettings to the names they have here, beside Gemma's."""
+
+
+@strict
+class TheWorldConfig(Gemma3Config):
+    """Configuration of a fused model; a plain Gemma 3 configuration with the fields below.
+
+    Sizes are never typed in: the channels and the stride of a feature come from the Cosmos checkpoint's own
+    configuration, the width of a token from Gemma's.
+    """
+
+    model_type = "theworld"
+
+    enable_world: bool = True
+    """Off: the model is plain Gemma 3, bit for bit, and nothing of the world is loaded."""
+    base_model_name: str = DEFAULT_GEMMA_MODEL
+    """Hub id or folder of the Gemma 3 checkpoint below the fusion."""
+    base_revision: str | None = None
+    """Commit of the base repository; None for a folder."""
+    base_fingerprint: str | None = None
+    """Fingerprint of the base's weights when it is a folder."""
+    cosmos_model_name: str = DEFAULT_COSMOS_MODEL
+    cosmos_revision: str | None = None
+
+    world_tap: Literal["vae", "dit", "rollout", "true-future", "noise", "zero", "random"] = "vae"
+    world_control_of: Literal["vae", "dit", "rollout"] = "vae"
+    world_fusion: Literal["tokens", "residual"] = "tokens"
+    world_projection_mode: Literal["spatial", "channel"] = "spatial"
+    world_projection_architecture: Literal["linear", "mlp", "mlp_final_gelu"] = "mlp"
+    world_projection_width: int | None = None
+    """Hidden width of the mlp; None: the width of a Gemma token."""
+    world_grid: int | None = None
+    """Side of the grid that every feature is brought to by space-to-depth; None: the tap's own."""
+    world_image_size: int = 224
+    """Side of the frames that the world model sees, pixels."""
+    num_world_steps: int = 0
+    """K, future latent slots, unless a call says otherwise."""
+    max_world_steps: int = 16
+    num_past_steps: int = 0
+    """Latent slots before the current one; fixed for `residual` fusion, free for `tokens`."""
+    max_past_steps: int = 4
+
+    frame_rate_hz: float = 16.0
+    num_inference_steps: int = 10
+    dit_block: int = 14
+    dit_noise_level: float = 0.3
+    dit_future: Literal["none", "repeat", "denoised"] = "repeat"
+    world_seed: int = 0
+    world_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+
+    world_channels: int = 16
+    """C, channels of the tap's features: read from the Cosmos checkpoint."""
+    world_stride_px: int = 8
+    """Frame pixels per feature cell: read from the Cosmos checkpoint."""
+    world_fingerprint: str | None = None
+    """Fingerprint of the tap, weights included: set when the world is first attached, checked ever after."""
+
+    sow_token_id: int = SOW_TOKEN_ID
+    eow_token_id: int = EOW_TOKEN_ID
+    world_token_id: int = WORLD_SOFT_TOKEN_ID
+
+    freeze_gemma_vision: bool = True
+    freeze_gemma_language: bool = True
+    freeze_cosmos_vae: bool = True
+    trained_parts: list | None = None
+    """Parts that were ever trained away from the base: what a checkpoint holds. It only grows."""
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        super().__post_init__(**kwargs)
+        if self.trained_parts is None:
+            self.trained_parts = ["world"] if self.enable_world else []
+
+    def validate_world(self) -> None:
+        """The rules between fields.
+
+        Raises:
+            ValueError: naming the fields, what was expected, and the remedy.
+        """
+        if not self.enable_world:
+            return
+        settings = self.world_settings()
+        if self.num_world_steps > self.max_world_steps:
+            raise ValueError(
+                f"num_world_steps={self.num_world_steps} is more than max_world_steps={self.max_world_steps}"
+            )
+        if self.num_world_steps and not settings.imagines:
+            raise ValueError(
+                f"num_world_steps={self.num_world_steps} needs a tap that looks ahead (dit, rollout), not"
+                f" {self.world_tap!r}"
+            )
+        if self.native_grid % self.grid:
+            legal = [side for side in range(1, self.native_grid + 1) if self.native_grid % side == 0]
+            raise ValueError(
+                f"world_grid={self.world_grid}: space-to-depth needs a divisor of the tap's own grid"
+                f" {self.native_grid}: one of {legal}"
+            )
+        if self.world_projection_mode == "channel":
+            if self.grid != self.native_grid or self.world_channels != 16:
+                raise ValueError(
+                    "projection mode 'channel' makes one token of each of the 16 latent channels: it takes neither"
+                    f" world_grid={self.world_grid} nor a tap of {self.world_channels} channels"
+                )
+            if self.world_fusion == "residual":
+                raise ValueError("world_fusion='residual' adds to a grid: use world_projection_mode='spatial'")
+        if not self.freeze_cosmos_vae and self.world_tap != "vae":
+            raise ValueError(f"freeze_cosmos_vae=False needs world_tap='vae', not {self.world_tap!r}")
+        highest = max(self.sow_token_id, self.eow_token_id, self.world_token_id)
+        if highest >= self.text_config.vocab_size:
+            raise ValueError(
+                f"world token id {highest} has no row in an embedding of {self.text_config.vocab_size} rows; the"
+                " tokenizer must leave three free rows, since nothing is resized"
+            )
+
+    def world_settings(self) -> WorldSettings:
+        """What a world feature depends on, as the taps take it."""
+        return WorldSettings(**{ours: getattr(self, theirs) for ours, theirs in WORLD_FIELDS.items()})
+
+    @property
+    def native_grid(self) -> int:
+        """Side of the tap's own feature grid."""
+        return self.world_image_size // self.world_stride_px
+
+    @property
+    def grid(self) -> int:
+        """Side of the grid that is fused."""
+        return self.world_grid or self.native_grid
+
+    @property
+    def tokens_per_slot(self) -> int:
+        """World tokens of one time slot in the sequence; none for `residual` fusion."""
+        if self.world_fusion == "residual":
+            return 0
+        return self.world_channels if self.world_projection_mode == "channel" else self.grid**2
+
+    @property
+    def image_grid(self) -> int:
+        """Side of Gemma's grid of image tokens: 16 for Gemma 3."""
+        return round(self.mm_tokens_per_image**0.5)

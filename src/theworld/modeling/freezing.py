@@ -1,0 +1,61 @@
+"""Which parts of the fused model train, by name; what was ever trained is remembered."""
+
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+if TYPE_CHECKING:
+    from theworld.modeling.configuration import TheWorldConfig
+
+PARTS: dict[str, tuple[str, ...]] = {
+    "world": ("world.",),
+    "vision": ("model.vision_tower.", "model.multi_modal_projector."),
+    "language": ("model.language_model.", "lm_head."),
+    "cosmos_vae": ("cosmos_vae.encoder.", "cosmos_vae.quant_conv."),
+}
+"""Part to the prefixes of its parameters. The VAE's decoder is no part: features never touch it."""
+
+
+def part_of(name: str) -> str | None:
+    """The part that a parameter belongs to, or None."""
+    return next((part for part, prefixes in PARTS.items() if name.startswith(prefixes)), None)
+
+
+def trainable_parts(config: "TheWorldConfig") -> list[str]:
+    """Parts that train under this configuration, in the order of PARTS."""
+    trains = {
+        "world": config.enable_world,
+        "vision": not config.freeze_gemma_vision,
+        "language": not config.freeze_gemma_language,
+        "cosmos_vae": config.enable_world and not config.freeze_cosmos_vae,
+    }
+    return [part for part in PARTS if trains[part]]
+
+
+def freeze(model: nn.Module, config: "TheWorldConfig") -> None:
+    """Let exactly the configured parts train, and remember them in `config.trained_parts`."""
+    parts = trainable_parts(config)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(part_of(name) in parts)
+    config.trained_parts = [part for part in PARTS if part in parts or part in (config.trained_parts or [])]
+
+
+def count_parameters(model: nn.Module) -> dict[str, tuple[int, int]]:
+    """Part to (trainable, total) parameters; what belongs to no part is counted as `other`."""
+    counts = dict.fromkeys((*PARTS, "other"), (0, 0))
+    for name, parameter in model.named_parameters():
+        part = part_of(name) or "other"
+        trainable, total = counts[part]
+        size = parameter.numel()
+        counts[part] = (trainable + size * parameter.requires_grad, total + size)
+    return {part: pair for part, pair in counts.items() if pair[1]}
+
+
+def parameter_table(model: nn.Module) -> str:
+    """A printable table: part, trainable and total parameters, share."""
+    rows = count_parameters(model)
+    trainable, total = (sum(column) for column in zip(*rows.values(), strict=True))
+    lines = [f"{'part':<12}{'trainable':>16}{'total':>16}{'%':>9}"]
+    for part, (some, every) in [*rows.items(), ("all", (trainable, total))]:
+        lines.append(f"{part:<12}{some:>16,}{every:>16,}{100 * some / every:>9.3f}")
+    return "\n".join(lines)

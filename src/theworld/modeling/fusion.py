@@ -1,0 +1,248 @@
+"""Fusion: a Gemma 3 whose placeholders, or image tokens, are replaced by what the world model sees."""
+
+from abc import abstractmethod
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int, UInt8
+from torch import Tensor, nn
+from transformers import Gemma3ForConditionalGeneration
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+from theworld.constants import IGNORE_INDEX
+from theworld.modeling.configuration import TheWorldConfig
+from theworld.modeling.projector import WorldBlock, WorldResidual
+
+
+class FusedGemma(Gemma3ForConditionalGeneration):
+    """Structure, forward and generation of the fused model.
+
+    The native Gemma 3 stands inside, unchanged; without the world every call goes straight to it. The sequence
+    never changes its length in here: the processor wrote placeholders, and embeddings take their place.
+    """
+
+    config_class = TheWorldConfig
+    config: TheWorldConfig
+    _no_split_modules: ClassVar = ["Gemma3DecoderLayer", "WorldBlock", "WorldResidual"]
+
+    def __init__(self, config: TheWorldConfig) -> None:
+        super().__init__(config)
+        self.loss_type = "ForConditionalGeneration"  # transformers guesses it from the name of the class
+        if config.enable_world:
+            self.world = WorldBlock(config) if config.world_fusion == "tokens" else WorldResidual(config)
+        self.post_init()
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, WorldBlock | WorldResidual):
+            module.initialise(self._embedding_rms())
+
+    def _embedding_rms(self) -> float:
+        """Root mean square of Gemma's (scaled) token embeddings, over every 64th row."""
+        embed = self.get_input_embeddings()
+        if embed.weight.is_meta:  # structure without weights: what a fresh Gemma would have
+            return self.config.initializer_range * self.config.text_config.hidden_size**0.5
+        rows = torch.arange(0, embed.weight.shape[0], 64, device=embed.weight.device)
+        return embed(rows).float().pow(2).mean().sqrt().item()
+
+    @abstractmethod
+    def read_world(self, world_pixels: Tensor, num_world_steps: int | None = None) -> Tensor:
+        """Features (N, C, T, h, w) of N clips (N, F, 3, H, W)."""
+
+    def _world_tokens(
+        self, world_pixels: Tensor | None, world_features: Tensor | None, num_world_steps: int | None
+    ) -> Tensor | None:
+        """What is fused: the block of each clip (tokens), or what is added to its image tokens (residual)."""
+        if world_pixels is None and world_features is None:
+            return None
+        if not self.config.enable_world:
+            raise ValueError("the model was loaded with enable_world=False: it takes no world_pixels or world_features")
+        if world_pixels is not None and world_features is not None:
+            raise ValueError("both world_pixels and world_features given: expected one of them")
+        steps = self.config.num_world_steps if num_world_steps is None else num_world_steps
+        features = self.read_world(world_pixels, steps) if world_features is None else world_features
+        return self.world(features, steps) if isinstance(self.world, WorldBlock) else self.world(features)
+
+    # --- forward -----------------------------------------------------------------------------------------
+
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self,
+        input_ids: Int[Tensor, "B L"] | None = None,
+        pixel_values: Tensor | None = None,
+        attention_mask: Tensor | dict | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: Any = None,
+        token_type_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Int[Tensor, "B L"] | None = None,
+        use_cache: bool | None = None,
+        logits_to_keep: int | Tensor = 0,
+        mm_encoder_outputs: dict[str, Any] | None = None,
+        world_pixels: UInt8[Tensor, "N F 3 H W"] | None = None,
+        world_features: Float[Tensor, "N C T h w"] | None = None,
+        num_world_steps: int | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Gemma 3's forward, with the world.
+
+        Args:
+            world_pixels: the clips of all rows in row order, N in all, as the processor gives them.
+            world_features: stored features of the same clips, instead of pixels.
+            num_world_steps: K, as chosen in the processor call; default: the configuration's.
+            labels: with labels, logits are made at the supervised positions only: (supervised, V).
+
+        Raises:
+            ValueError: if placeholders and features do not match, with both counts.
+        """
+        parts = dict(mm_encoder_outputs or {})
+        fused = parts.pop("world", None)
+        if fused is None:
+            fused = self._world_tokens(world_pixels, world_features, num_world_steps)
+        if fused is None and input_ids is not None and self.config.enable_world:
+            self._refuse_lonely_placeholders(input_ids)
+        if fused is not None:
+            if input_ids is None:
+                raise ValueError("the world is fused by input_ids: it cannot be combined with inputs_embeds")
+            if pixel_values is not None:
+                parts["image"] = self.get_image_features(pixel_values, return_dict=True)
+            if isinstance(self.world, WorldResidual):
+                parts["image"] = self._add_to_image(parts.get("image"), fused)
+            else:
+                inputs_embeds, input_ids, parts = self._embed(input_ids, parts.get("image"), fused), None, {}
+            pixel_values = None
+        arguments = dict(
+            input_ids=input_ids,
+            pixel_values=pixel_values,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            token_type_ids=token_type_ids,
+            inputs_embeds=inputs_embeds,
+            use_cache=use_cache,
+            mm_encoder_outputs=parts or None,
+            **kwargs,
+        )
+        if labels is None:
+            return super().forward(logits_to_keep=logits_to_keep, **arguments)
+        return self._supervised(labels, world_was_read=fused is not None, **arguments)
+
+    def _supervised(self, labels: Tensor, world_was_read: bool, **arguments: Any) -> Any:
+        """Forward and loss with logits at the supervised positions only, never (B, L, V)."""
+        shifted = F.pad(labels, (0, 1), value=IGNORE_INDEX)[:, 1:]
+        keep: Bool[Tensor, "B L"] = shifted != IGNORE_INDEX
+        if keep.any():
+            targets = shifted[keep]
+            output = super().forward(labels=labels, logits_to_keep=keep, shift_labels=targets, **arguments)
+        else:  # a mean over no positions is NaN; nothing supervised is a loss of 0 with a gradient of 0
+            arguments.pop("num_items_in_batch", None)
+            output = super().forward(logits_to_keep=keep, **arguments)
+            output.loss = output.logits.sum()
+        if self.training and self.config.enable_world and not world_was_read:
+            output.loss = output.loss + 0 * self._touch_world()
+        return output
+
+    def _touch_world(self) -> Tensor:
+        """A scalar that depends on every parameter of the world module: a text-only batch must still train under
+        DDP, which waits for the gradient of each trainable parameter."""
+        config = self.config
+        slots = 1 if isinstance(self.world, WorldBlock) else self.world.num_slots
+        shape = (1, config.world_channels, slots, config.native_grid, config.native_grid)
+        features = torch.zeros(shape, device=self.world.scale.device)
+        return (self.world(features, 0) if isinstance(self.world, WorldBlock) else self.world(features)).sum()
+
+    def _refuse_lonely_placeholders(self, input_ids: Tensor) -> None:
+        count = int((input_ids == self.config.world_token_id).sum())
+        if count:
+            raise ValueError(f"{count} world placeholders but 0 features: pass world_pixels or world_features")
+
+    def _embed(
+        self,
+        input_ids: Int[Tensor, "B L"],
+        image: BaseModelOutputWithPooling | None,
+        block: Float[Tensor, "N R D"],
+    ) -> Float[Tensor, "B L D"]:
+        """Replace placeholders by what they stand for.
+
+        ids     [bos, SOW,  w,  w, EOW, turn, IMG, IMG, what, ...]
+        embeds  [  e,  m0, p0, p1,  m1,    e,  v0,  v1,    e, ...]   m markers, p world, v vision, e table
+        """
+        embeds = self.get_input_embeddings()(input_ids)
+        if image is not None:
+            vision = image.pooler_output.to(embeds.device, embeds.dtype)
+            mask = self.model.get_placeholder_mask(input_ids, inputs_embeds=embeds, image_features=vision)
+            embeds = embeds.masked_scatter(mask, vision)
+        mask = self._world_mask(input_ids, block)
+        return embeds.masked_scatter(mask[..., None].to(embeds.device), block.to(embeds.device, embeds.dtype))
+
+    def _world_mask(self, input_ids: Tensor, block: Tensor) -> Bool[Tensor, "B L"]:
+        """Positions of markers and world tokens, once they match the features row by row."""
+        config, (clips, length, _) = self.config, block.shape
+        start, end = input_ids == config.sow_token_id, input_ids == config.eow_token_id
+        mask = start | end | (input_ids == config.world_token_id)
+        per_row, clips_per_row = mask.sum(-1), start.sum(-1)
+        if int(clips_per_row.sum()) != clips or bool((per_row != clips_per_row * length).any()):
+            raise ValueError(
+                f"world placeholders per row (markers included): {per_row.tolist()} in {clips_per_row.tolist()} blocks;"
+                f" features: {clips} clips of {length} each. Were they processed with another num_world_steps?"
+            )
+        blocks = input_ids[mask].view(clips, length)
+        if bool((blocks[:, 0] != config.sow_token_id).any()) or bool((blocks[:, -1] != config.eow_token_id).any()):
+            raise ValueError(f"world placeholders must stand in runs of {length}: start marker, tokens, end marker")
+        return mask
+
+    def _add_to_image(
+        self, image: BaseModelOutputWithPooling | None, residual: Float[Tensor, "N tokens D"]
+    ) -> BaseModelOutputWithPooling:
+        tokens = None if image is None else image.pooler_output
+        if tokens is None or tokens.shape[:2] != residual.shape[:2]:
+            raise ValueError(
+                "residual fusion adds one clip to each picture (and takes no pan-and-scan crops):"
+                f" {0 if tokens is None else len(tokens)} pictures, {len(residual)} clips"
+            )
+        image.pooler_output = tokens + residual.to(tokens.device, tokens.dtype)
+        return image
+
+    # --- generation --------------------------------------------------------------------------------------
+
+    def prepare_inputs_for_generation(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, input_ids: Tensor, is_first_iteration: bool = False, use_cache: bool = True, **kwargs: Any
+    ) -> dict[str, Any]:
+        prepared = super().prepare_inputs_for_generation(
+            input_ids, is_first_iteration=is_first_iteration, use_cache=use_cache, **kwargs
+        )
+        if not is_first_iteration and use_cache:  # the world is in the cache now
+            for name in ("world_pixels", "world_features"):
+                prepared.pop(name, None)
+        return prepared
+
+    def _maybe_prepare_encoder_kwargs_for_generation(
+        self, inputs_tensor: Tensor, model_kwargs: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> dict[str, Any]:
+        # As transformers does for pictures: encode once, before beams multiply the rows.
+        world = [model_kwargs.pop(name, None) for name in ("world_pixels", "world_features", "num_world_steps")]
+        model_kwargs = super()._maybe_prepare_encoder_kwargs_for_generation(
+            inputs_tensor, model_kwargs, *args, **kwargs
+        )
+        fused = self._world_tokens(*world)
+        if fused is not None:
+            parts = model_kwargs["mm_encoder_outputs"]
+            if isinstance(self.world, WorldResidual):
+                parts["image"] = self._add_to_image(parts.get("image"), fused)
+            else:
+                self._world_mask(inputs_tensor, fused)
+                parts["world"] = fused
+        return model_kwargs
+
+    def _expand_multimodal_outputs(
+        self, input_ids: Any, mm_encoder_output: dict, expand_size: int = 1, inputs_embeds: Any = None
+    ) -> dict[str, Any]:
+        # Rows may hold several clips: each row's group is repeated as a whole, [A, B] -> [A, B, A, B].
+        expanded = super()._expand_multimodal_outputs(
+            input_ids, mm_encoder_output, expand_size=expand_size, inputs_embeds=inputs_embeds
+        )
+        if (blocks := expanded.get("world")) is not None:
+            clips = (input_ids == self.config.sow_token_id).sum(-1).tolist()
+            expanded["world"] = torch.cat([group.repeat(expand_size, 1, 1) for group in blocks.split(clips)])
+        return expanded

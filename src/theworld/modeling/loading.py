@@ -1,0 +1,191 @@
+"""Where a fused model comes from: hub id, folder, the embedded tiny stack, or a saved TheWorld."""
+
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub.errors import StrictDataclassError
+from tokenizers import Tokenizer
+from transformers import Gemma3Config, PreTrainedConfig
+from transformers.utils.hub import cached_file, resolve_revision
+
+from theworld.config import WorldSettings
+from theworld.constants import DEFAULT_COSMOS_MODEL, TINY_MODEL, WORLD_TOKENS
+from theworld.files import fingerprint_weights
+from theworld.modeling.configuration import WORLD_FIELDS, TheWorldConfig
+
+SETTINGS = frozenset(TheWorldConfig.__annotations__) - {
+    "model_type",
+    "base_fingerprint",
+    "world_fingerprint",
+    "trained_parts",
+}
+"""Arguments of `TheWorld.from_pretrained` that are fields of the configuration."""
+
+MAY_CHANGE = frozenset(
+    {
+        "enable_world",
+        "base_model_name",
+        "cosmos_model_name",
+        "num_world_steps",
+        "world_dtype",
+        "freeze_gemma_vision",
+        "freeze_gemma_language",
+        "freeze_cosmos_vae",
+    }
+)
+"""Settings that a caller may give anew when a checkpoint is loaded: they leave the meaning of its weights alone."""
+
+WEIGHTS_NAME = "model.safetensors"
+
+TINY_SETTINGS = {"world_image_size": 64, "frame_rate_hz": 6.0, "dit_block": 2}
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that does not fit: a missing or foreign tensor, another base, another tap."""
+
+
+def base_folder(name: str) -> str:
+    """What transformers loads Gemma from: the name itself, or the folder of the tiny stack."""
+    if name != TINY_MODEL:
+        return name
+    from theworld.tiny import stack
+
+    return str(stack() / "gemma")
+
+
+def is_checkpoint(name: str, **hub: Any) -> bool:
+    """Whether a name stands for a saved TheWorld.
+
+    Raises:
+        ValueError: if it stands for neither a TheWorld nor a Gemma 3.
+    """
+    try:
+        raw, _ = PreTrainedConfig.get_config_dict(base_folder(name), **hub)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{name}: config.json is not JSON ({error})") from error
+    kind = raw.get("model_type")
+    if kind not in ("gemma3", TheWorldConfig.model_type):
+        raise ValueError(
+            f"{name}: a model of type {kind!r}; expected Gemma 3 with vision ('gemma3') or a saved TheWorld"
+        )
+    return kind == TheWorldConfig.model_type
+
+
+def configure(name: str, settings: dict[str, Any], **hub: Any) -> TheWorldConfig:
+    """The configuration of a new fusion on top of a Gemma 3.
+
+    Args:
+        name: hub id, folder, or "tiny".
+        settings: fields of TheWorldConfig.
+        hub: revision, token, cache_dir, local_files_only, as transformers takes them.
+
+    Raises:
+        ValueError: for settings that contradict each other or the checkpoints.
+    """
+    folder = base_folder(name)
+    gemma = Gemma3Config.from_pretrained(folder, **hub).to_dict()
+    for key in ("model_type", "architectures", "transformers_version"):
+        gemma.pop(key, None)
+    ours: dict[str, Any] = {
+        "base_model_name": str(name),
+        "cosmos_model_name": TINY_MODEL if name == TINY_MODEL else DEFAULT_COSMOS_MODEL,
+        **(TINY_SETTINGS if name == TINY_MODEL else {}),
+        **_identity(folder, **hub),
+        **settings,
+    }
+    if ours.get("enable_world", True):
+        ours.update({key: value for key, value in _token_ids(folder, **hub).items() if key not in settings})
+        ours.update(_feature_shape(ours))
+    return _build({**gemma, **ours})
+
+
+def _build(fields: dict[str, Any]) -> TheWorldConfig:
+    try:
+        return TheWorldConfig(**fields)
+    except StrictDataclassError as error:
+        raise ValueError(" ".join(str(error.__cause__ or error).split())) from error
+
+
+def _identity(folder: str, revision: str | None = None, **hub: Any) -> dict[str, str | None]:
+    """What a checkpoint must remember to find the same base again."""
+    if Path(folder).is_dir():
+        return {"base_revision": None, "base_fingerprint": fingerprint_weights(Path(folder))}
+    commit = resolve_revision(folder, revision, **{k: v for k, v in hub.items() if k != "force_download"})
+    return {"base_revision": getattr(commit, "resolved", None) or commit, "base_fingerprint": None}
+
+
+def _token_ids(folder: str, **hub: Any) -> dict[str, int]:
+    """Ids of the three world tokens: the tokenizer's own, or those it will append; without one, Gemma 3's."""
+    path = cached_file(folder, "tokenizer.json", _raise_exceptions_for_missing_entries=False, **hub)
+    if path is None:
+        return {}
+    tokenizer = Tokenizer.from_file(path)
+    size = tokenizer.get_vocab_size(with_added_tokens=True)
+    new = [token for token in WORLD_TOKENS if tokenizer.token_to_id(token) is None]
+    ids = [size + new.index(token) if token in new else tokenizer.token_to_id(token) for token in WORLD_TOKENS]
+    return dict(zip(("sow_token_id", "eow_token_id", "world_token_id"), ids, strict=True))
+
+
+def _feature_shape(fields: dict[str, Any]) -> dict[str, int]:
+    """Channels and stride of the tap's features, from the Cosmos checkpoint's configuration files."""
+    from theworld.world.loading import feature_shape
+
+    given = {ours: fields[theirs] for ours, theirs in WORLD_FIELDS.items() if theirs in fields}
+    channels, stride_px = feature_shape(WorldSettings(**given))
+    return {"world_channels": channels, "world_stride_px": stride_px}
+
+
+@contextmanager
+def quiet_report() -> Iterator[None]:
+    """Keep transformers from reporting our own new parameters as missing: every key is checked by the caller."""
+
+    def is_no_report(record: logging.LogRecord) -> bool:
+        return "LOAD REPORT" not in record.getMessage()
+
+    logger = logging.getLogger("transformers.modeling_utils")
+    logger.addFilter(is_no_report)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_no_report)
+
+
+def load_settings(folder: Path, settings: dict[str, Any]) -> TheWorldConfig:
+    """The configuration of a saved TheWorld, with the settings that a caller may give anew.
+
+    Raises:
+        CheckpointError: for a setting that the saved weights depend on.
+    """
+    raw = json.loads((folder / "config.json").read_text())
+    changed = {name: value for name, value in settings.items() if raw.get(name) != value}
+    if fixed := sorted(set(changed) - MAY_CHANGE):
+        given = ", ".join(f"{name}={changed[name]!r} (saved: {raw.get(name)!r})" for name in fixed)
+        raise CheckpointError(f"{folder}: {given}: its weights were trained otherwise; train anew, or drop the setting")
+    for key in ("model_type", "architectures", "transformers_version"):
+        raw.pop(key, None)
+    if "world_dtype" in changed:  # the same world in other numbers
+        raw["world_fingerprint"] = None
+    config = _build({**raw, **changed})
+    identity = _identity(base_folder(config.base_model_name), config.base_revision)
+    if config.base_fingerprint != identity["base_fingerprint"]:
+        raise CheckpointError(
+            f"{folder}: it was trained on {raw['base_model_name']!r} (weights {raw['base_fingerprint']}), but"
+            f" {config.base_model_name!r} holds other weights ({identity['base_fingerprint']}); give that base with"
+            " base_model_name="
+        )
+    return config
+
+
+def fetch_checkpoint(name: str, **hub: Any) -> Path:
+    """The local folder of a saved TheWorld, downloaded if need be."""
+    if Path(name).is_dir():
+        return Path(name)
+    path = cached_file(name, "config.json", **hub)
+    cached_file(name, WEIGHTS_NAME, **hub)
+    if path is None:
+        raise CheckpointError(f"{name}: no config.json")
+    return Path(path).parent

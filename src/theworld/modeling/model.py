@@ -1,0 +1,227 @@
+"""TheWorld: the fused model as a user meets it: load, ask, freeze, save."""
+
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from theworld.constants import DEFAULT_GEMMA_MODEL
+from theworld.files import whole_folder
+from theworld.modeling import checkpoints, freezing, loading
+from theworld.modeling.asking import ask
+from theworld.modeling.configuration import TheWorldConfig
+from theworld.modeling.fusion import FusedGemma
+from theworld.modeling.processor import TheWorldProcessor
+
+
+class TheWorld(FusedGemma):
+    """Gemma 3 fused with a world model.
+
+    The frozen world model is no module of this one: DDP, FSDP, the optimiser and `state_dict` never see it.
+    """
+
+    def __init__(self, config: TheWorldConfig) -> None:
+        super().__init__(config)
+        self.cosmos_vae: nn.Module | None = None
+        self.__dict__.update(tap=None, _processor=None)  # not registered: neither is a module
+
+    # --- where it comes from and goes to -----------------------------------------------------------------
+
+    @classmethod
+    def from_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
+        cls,
+        pretrained_model_name_or_path: str | Path = DEFAULT_GEMMA_MODEL,
+        *,
+        revision: str | None = None,
+        load_world: bool = True,
+        world_device: str | torch.device | None = None,
+        output_loading_info: bool = False,
+        **kwargs: Any,
+    ) -> Any:
+        """Load a fused model.
+
+        Args:
+            pretrained_model_name_or_path: hub id or folder of a Gemma 3 or of a saved TheWorld, or "tiny".
+            revision: commit, branch or tag on the hub.
+            load_world: False leaves the world model's weights alone: for stored features.
+            world_device: device of the frozen world model; default: that of Gemma's embeddings.
+            output_loading_info: also return transformers' report.
+            kwargs: fields of TheWorldConfig (`num_world_steps`, `world_tap`, ...); the rest goes to transformers
+                (`dtype`, `device_map`, `max_memory`, `token`, `cache_dir`, ...).
+
+        Raises:
+            ValueError: for settings that contradict each other.
+            CheckpointError: for a checkpoint that does not fit.
+        """
+        name = str(pretrained_model_name_or_path)
+        settings = {key: kwargs.pop(key) for key in loading.SETTINGS & kwargs.keys()}
+        hub = {key: kwargs[key] for key in ("token", "cache_dir", "local_files_only") if key in kwargs}
+        checkpoint = None
+        if loading.is_checkpoint(name, revision=revision, **hub):
+            checkpoint = loading.fetch_checkpoint(name, revision=revision, **hub)
+            config = loading.load_settings(checkpoint, settings)
+        else:
+            config = loading.configure(name, settings, revision=revision, **hub)
+        saved_parts = list(config.trained_parts)
+        with loading.quiet_report():
+            model, info = super().from_pretrained(
+                loading.base_folder(config.base_model_name),
+                config=config,
+                revision=config.base_revision or "main",
+                output_loading_info=True,
+                **kwargs,
+            )
+        model._check_loading(info)
+        if checkpoint is not None:
+            checkpoints.read_model(model, checkpoint, saved_parts)
+        if config.enable_world and (load_world or not config.freeze_cosmos_vae):
+            model.load_world(world_device)
+        freezing.freeze(model, model.config)
+        return (model, info) if output_loading_info else model
+
+    def _check_loading(self, info: dict[str, Any]) -> None:
+        ours = {name for name in self.state_dict() if name.startswith("world.")}
+        if set(info["missing_keys"]) != ours or info["unexpected_keys"] or info["mismatched_keys"]:
+            raise loading.CheckpointError(
+                f"{self.config.base_model_name}: missing {sorted(set(info['missing_keys']) - ours)}, unexpected"
+                f" {sorted(info['unexpected_keys'])}, of another shape {info['mismatched_keys']}: not a Gemma 3"
+            )
+
+    @classmethod
+    def from_checkpoint_hub(cls, repo: str, checkpoint_name: str | None = None, **kwargs: Any) -> Self:
+        """Load a checkpoint of a hub repository, `checkpoint_name` being a folder in it (default: its root)."""
+        from huggingface_hub import snapshot_download
+
+        patterns = [f"{checkpoint_name}/*"] if checkpoint_name else None
+        folder = snapshot_download(repo, revision=kwargs.pop("revision", None), allow_patterns=patterns)
+        return cls.from_pretrained(Path(folder, checkpoint_name or ""), **kwargs)
+
+    def save_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, save_directory: str | Path, state_dict: dict[str, Tensor] | None = None, **kwargs: Any
+    ) -> None:
+        """Save what was ever trained, under module names, whole or not at all.
+
+        Args:
+            save_directory: folder to write or replace.
+            state_dict: tensors gathered elsewhere (FSDP); default: the model's own.
+            kwargs: `push_to_hub` and its options, as transformers takes them; other options of transformers have
+                no meaning for a checkpoint of this kind and are refused.
+        """
+        push = kwargs.pop("push_to_hub", False)
+        kwargs.pop("is_main_process", None)
+        kwargs.pop("safe_serialization", None)
+        if not push and kwargs:
+            raise ValueError(f"save_pretrained got {sorted(kwargs)}: expected save_directory, state_dict, push_to_hub")
+        with whole_folder(Path(save_directory)) as aside:
+            checkpoints.write_model(self, aside, state_dict)
+        if push:
+            self.push_to_hub(kwargs.pop("repo_id", Path(save_directory).name), **kwargs)
+
+    def save_checkpoint(self, path: str | Path, optimizer: torch.optim.Optimizer | None = None, epoch: int = 0) -> None:
+        """Save the model, an optimiser's state and the epoch; see `load_checkpoint`."""
+        checkpoints.save_checkpoint(self, Path(path), optimizer, epoch)
+
+    def load_checkpoint(self, path: str | Path, optimizer: torch.optim.Optimizer | None = None) -> dict[str, Any]:
+        """Read a checkpoint into this model; returns {"epoch": ...}.
+
+        Raises:
+            CheckpointError: for a missing or foreign tensor, another base, another tap.
+        """
+        return checkpoints.load_checkpoint(self, Path(path), optimizer)
+
+    # --- the world ---------------------------------------------------------------------------------------
+
+    def load_world(self, device: str | torch.device | None = None) -> None:
+        """Load what the tap reads; a VAE that trains becomes a module of the model."""
+        from theworld.world.loading import load_vae
+        from theworld.world.taps import open_tap
+
+        device = device or self.get_input_embeddings().weight.device
+        settings = self.config.world_settings()
+        if not self.config.freeze_cosmos_vae:
+            if self.cosmos_vae is None:
+                self.cosmos_vae = load_vae(settings, device)
+            return
+        self.attach_world(open_tap(settings, device))
+
+    def attach_world(self, tap: Any) -> None:
+        """Read the world through this tap (anything with the interface of WorldTap).
+
+        Raises:
+            CheckpointError: if its features have another shape, or the model was trained on another world.
+        """
+        own = self.config
+        if (tap.num_channels, tap.stride_px) != (own.world_channels, own.world_stride_px):
+            raise loading.CheckpointError(
+                f"a tap of {tap.num_channels} channels and stride {tap.stride_px} px; the model was built for"
+                f" {own.world_channels} channels and {own.world_stride_px} px"
+            )
+        if own.world_fingerprint not in (None, tap.fingerprint):
+            raise loading.CheckpointError(
+                f"the model was trained on the world {own.world_fingerprint}, this tap is {tap.fingerprint}"
+            )
+        own.world_fingerprint = tap.fingerprint
+        self.__dict__["tap"] = tap
+
+    def read_world(
+        self, world_pixels: UInt8[Tensor, "N F 3 H W"], num_world_steps: int | None = None
+    ) -> Float[Tensor, "N C T h w"]:
+        """Features of N clips, from the tap or from the VAE that trains with the model."""
+        from theworld.world.tap import clip_seeds
+        from theworld.world.vae import encode_mean
+
+        steps = self.config.num_world_steps if num_world_steps is None else num_world_steps
+        settings = self.config.world_settings()
+        settings.num_slots(world_pixels.shape[1], steps)
+        if self.cosmos_vae is not None:
+            return encode_mean(self.cosmos_vae, world_pixels)
+        if self.tap is None:
+            raise ValueError("no world is loaded: use from_pretrained(load_world=True), load_world() or attach_world()")
+        return self.tap.read(world_pixels, steps, clip_seeds(world_pixels, settings.seed))
+
+    # --- generation --------------------------------------------------------------------------------------
+
+    def generate(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, inputs: Any = None, question: Any = None, **kwargs: Any
+    ) -> Any:
+        """transformers' `generate(**inputs)`; or, short, `generate(image, "What is in this image?") -> str`.
+
+        The second form takes `num_world_steps` and every option of the first.
+        """
+        if isinstance(question, str):
+            return ask(self, inputs, question, **kwargs)
+        if question is not None:
+            kwargs["generation_config"] = question
+        generation_config = kwargs.get("generation_config")
+        if kwargs.get("prefill_chunk_size") or getattr(generation_config, "prefill_chunk_size", None):
+            raise ValueError("prefill_chunk_size cannot split world tokens: drop it")
+        return super().generate(inputs, **kwargs)
+
+    @property
+    def processor(self) -> TheWorldProcessor:
+        """The processor that belongs to this model, loaded when first needed."""
+        if self._processor is None:
+            self.__dict__["_processor"] = TheWorldProcessor.from_config(self.config)
+        return self._processor
+
+    # --- parameters --------------------------------------------------------------------------------------
+
+    def freeze(self, **parts: bool) -> None:
+        """Freeze or unfreeze parts: `freeze(gemma_vision=False)` lets the vision tower train."""
+        for name, frozen in parts.items():
+            if not hasattr(self.config, f"freeze_{name}"):
+                raise ValueError(f"freeze({name}=...): expected gemma_vision, gemma_language or cosmos_vae")
+            setattr(self.config, f"freeze_{name}", frozen)
+        freezing.freeze(self, self.config)
+
+    def get_trainable_parameters(self) -> tuple[int, int, float]:
+        """(trainable, total, percent) of the model's own parameters; the frozen world is not among them."""
+        counts = freezing.count_parameters(self).values()
+        trainable, total = (sum(column) for column in zip(*counts, strict=True))
+        return trainable, total, 100 * trainable / total
+
+    def parameter_table(self) -> str:
+        """Trainable and total parameters by part, ready to print."""
+        return freezing.parameter_table(self)

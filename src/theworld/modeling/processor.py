@@ -1,0 +1,266 @@
+"""TheWorldProcessor: Gemma 3's processor, with a run of world placeholders per clip at the start of each row."""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+from transformers import BatchFeature, Gemma3Processor
+from transformers.processing_utils import _MARKED_RE, ProcessingKwargs
+
+from theworld.config import WorldSettings
+from theworld.constants import CUSTOM_TOKEN_EOW, CUSTOM_TOKEN_SOW, WORLD_SOFT_TOKEN, WORLD_TOKENS
+from theworld.datasets.images import to_frames, to_pictures
+from theworld.modeling import loading
+from theworld.modeling.configuration import TheWorldConfig
+
+
+class TheWorldProcessorKwargs(ProcessingKwargs, total=False):
+    """What `apply_chat_template(processor_kwargs=...)` accepts beside Gemma 3's own options."""
+
+    num_world_steps: int | None
+    world: list | None
+
+
+class TheWorldProcessor(Gemma3Processor):
+    """Writes the placeholders that the model fills; the sequence has its final length here.
+
+        <bos><start_of_world><world_soft_token> x N<end_of_world><start_of_turn>user ... <start_of_image> ...
+
+    With the world off its output equals Gemma3Processor's.
+    """
+
+    valid_processor_kwargs = TheWorldProcessorKwargs
+
+    def __init__(
+        self,
+        image_processor: Any,
+        tokenizer: Any,
+        chat_template: str | None = None,
+        image_seq_length: int = 256,
+        enable_world: bool = True,
+        world_image_size: int = 224,
+        tokens_per_slot: int = 784,
+        num_world_steps: int = 0,
+        world_tap: str = "vae",
+        world_control_of: str = "vae",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(image_processor, tokenizer, chat_template, image_seq_length, **kwargs)
+        self.enable_world = enable_world
+        self.world_image_size = world_image_size
+        self.tokens_per_slot = tokens_per_slot
+        self.num_world_steps = num_world_steps
+        self.world_tap = world_tap
+        self.world_control_of = world_control_of
+        if enable_world and (new := [token for token in WORLD_TOKENS if token not in tokenizer.get_vocab()]):
+            # Three more rows of an embedding that has spare ones: nothing is resized, nothing may shrink.
+            tokenizer.add_special_tokens({"additional_special_tokens": new}, replace_extra_special_tokens=False)
+        special = sorted({t.content for t in tokenizer.added_tokens_decoder.values() if t.special}, key=len)
+        self._control_tokens = re.compile("|".join(map(re.escape, reversed(special))))
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `save_pretrained` writes."""
+        return {key: value for key, value in super().to_dict().items() if key != "_control_tokens"}
+
+    @classmethod
+    def from_config(cls, config: TheWorldConfig, **hub: Any) -> Self:
+        """The processor that belongs to a model's configuration."""
+        folder = loading.base_folder(config.base_model_name)
+        base = Gemma3Processor.from_pretrained(folder, revision=config.base_revision or "main", **hub)
+        processor = cls(
+            base.image_processor,
+            base.tokenizer,
+            chat_template=base.chat_template,
+            image_seq_length=config.mm_tokens_per_image,
+            enable_world=config.enable_world,
+            world_image_size=config.world_image_size,
+            tokens_per_slot=config.tokens_per_slot,
+            num_world_steps=config.num_world_steps,
+            world_tap=config.world_tap,
+            world_control_of=config.world_control_of,
+        )
+        processor._check_ids(config)
+        return processor
+
+    @classmethod
+    def from_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
+        cls, pretrained_model_name_or_path: str | Path, **kwargs: Any
+    ) -> Self:
+        """Load the processor of a hub id, a folder, a saved TheWorld or "tiny".
+
+        Args:
+            pretrained_model_name_or_path: as for `TheWorld.from_pretrained`, or a folder that this class saved.
+            kwargs: fields of TheWorldConfig, as given to the model; the rest goes to transformers.
+        """
+        name = str(pretrained_model_name_or_path)
+        if (Path(name) / "processor_config.json").is_file() and not (Path(name) / "config.json").is_file():
+            return super().from_pretrained(name, **kwargs)
+        settings = {key: kwargs.pop(key) for key in loading.SETTINGS & kwargs.keys()}
+        if loading.is_checkpoint(name, **kwargs):
+            config = loading.load_settings(loading.fetch_checkpoint(name, **kwargs), settings)
+        else:
+            config = loading.configure(name, settings, **kwargs)
+        kwargs.pop("revision", None)
+        return cls.from_config(config, **kwargs)
+
+    def _check_ids(self, config: TheWorldConfig) -> None:
+        ids = tuple(self.tokenizer.convert_tokens_to_ids(list(WORLD_TOKENS))) if config.enable_world else ()
+        if ids and ids != (config.sow_token_id, config.eow_token_id, config.world_token_id):
+            raise ValueError(
+                f"the tokenizer gives the world tokens the ids {ids}, the model expects"
+                f" {(config.sow_token_id, config.eow_token_id, config.world_token_id)}"
+            )
+
+    # --- calls -------------------------------------------------------------------------------------------
+
+    def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self,
+        images: Any = None,
+        text: Any = None,
+        world: Any = None,
+        num_world_steps: int | None = None,
+        **kwargs: Any,
+    ) -> BatchFeature:
+        """Gemma 3's call, plus the world.
+
+        Args:
+            images: pictures, per row a list.
+            text: one prompt or a list of prompts.
+            world: clips per row (a list of lists): what the world model sees; default: each picture as one frame.
+            num_world_steps: K, future latent slots; default: the processor's own.
+            kwargs: as for Gemma3Processor.
+
+        Returns:
+            input_ids, attention_mask, token_type_ids, pixel_values, and with a world: world_pixels, uint8
+            (N, F, 3, H, W) of all rows, and num_world_steps.
+
+        Raises:
+            ValueError: for world tokens in the text, clips of unequal or impossible length, or a truncation that
+                would cut a placeholder.
+        """
+        if not self.enable_world:
+            if world is not None or num_world_steps:
+                raise ValueError("the processor was made with enable_world=False: it takes no world or num_world_steps")
+            return super().__call__(images=images, text=text, **kwargs)
+        if text is None:
+            raise ValueError("text is missing: expected a prompt per row")
+        texts = [text] if isinstance(text, str) else list(text)
+        self._refuse_control_tokens(texts)
+        rows = self._rows(images, len(texts)) if world is None else world
+        if len(rows) != len(texts):
+            raise ValueError(f"world holds clips for {len(rows)} rows, text {len(texts)}: expected a list per row")
+        frames, steps = self._frames([clip for row in rows for clip in row], num_world_steps)
+        if frames is not None:
+            slots = WorldSettings(tap=self.world_tap, control_of=self.world_control_of).num_slots(
+                frames.shape[1], steps
+            )
+            block = CUSTOM_TOKEN_SOW + WORLD_SOFT_TOKEN * (slots * self.tokens_per_slot) + CUSTOM_TOKEN_EOW
+            if self.tokens_per_slot:
+                texts = [self._insert(prompt, block * len(row)) for prompt, row in zip(texts, rows, strict=True)]
+            elif kwargs.get("do_pan_and_scan") or kwargs.get("images_kwargs", {}).get("do_pan_and_scan"):
+                raise ValueError("residual fusion adds one clip to each picture: it takes no pan-and-scan")
+        inputs = super().__call__(images=images, text=texts, **kwargs)
+        if frames is not None:
+            inputs["world_pixels"] = frames
+            inputs["num_world_steps"] = steps
+        return inputs
+
+    def _rows(self, images: Any, num_rows: int) -> list[list[Any]]:
+        """Without clips of its own, the world sees each picture as a clip of one frame."""
+        if images is None:
+            return [[] for _ in range(num_rows)]
+        nested = isinstance(images, Sequence) and any(isinstance(row, list | tuple) for row in images)
+        if nested:
+            return [list(row) for row in images]
+        pictures = to_pictures(images)
+        if num_rows == 1:
+            return [pictures]
+        if len(pictures) != num_rows:
+            raise ValueError(f"{len(pictures)} pictures for {num_rows} prompts: give a list of pictures per prompt")
+        return [[picture] for picture in pictures]
+
+    def _frames(self, clips: list[Any], num_world_steps: int | None) -> tuple[Tensor | None, int]:
+        steps = self.num_world_steps if num_world_steps is None else num_world_steps
+        if not clips:
+            return None, steps
+        frames = [to_frames(clip, self.world_image_size) for clip in clips]
+        lengths = {len(clip) for clip in frames}
+        if len(lengths) > 1:
+            raise ValueError(f"clips of {sorted(lengths)} frames in one batch: expected one length, group them by it")
+        return torch.stack(frames), steps
+
+    def _insert(self, prompt: str, blocks: str) -> str:
+        """World first: after a leading <bos>, else at the start (the tokenizer writes <bos> then)."""
+        bos = self.tokenizer.bos_token
+        return bos + blocks + prompt[len(bos) :] if prompt.startswith(bos) else blocks + prompt
+
+    def _refuse_control_tokens(self, texts: list[str]) -> None:
+        for prompt in texts:
+            written = _MARKED_RE.sub("", prompt)
+            if found := [token for token in WORLD_TOKENS if token in written]:
+                raise ValueError(
+                    f"the text contains {found}: the processor alone writes world tokens; use apply_chat_template,"
+                    " which encodes them as text"
+                )
+            if written.count(self.tokenizer.bos_token) > 1:
+                raise ValueError(f"the text contains {self.tokenizer.bos_token} more than once")
+
+    def _check_special_mm_tokens(self, text: list[str], text_inputs: Any, modalities: list[str]) -> None:
+        # Marked text is a user's, not a placeholder; and world placeholders may be cut as little as image ones.
+        text = [_MARKED_RE.sub("", sample) for sample in text]
+        super()._check_special_mm_tokens(text, text_inputs, modalities)
+        if not self.enable_world:
+            return
+        for token, token_id in zip(WORLD_TOKENS, self.tokenizer.convert_tokens_to_ids(list(WORLD_TOKENS)), strict=True):
+            written = [sample.count(token) for sample in text]
+            kept = [list(ids).count(token_id) for ids in text_inputs["input_ids"]]
+            if written != kept:
+                raise ValueError(
+                    f"{token}: {written} written per row, {kept} left after truncation; raise max_length or drop"
+                    " truncation: a cut placeholder has no meaning"
+                )
+
+    def apply_chat_template(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self,
+        conversation: Any,
+        chat_template: str | None = None,
+        world: Any = None,
+        num_world_steps: int | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Gemma 3's chat template; control tokens that a user wrote are encoded as text.
+
+        Args:
+            conversation: one conversation or a list of them.
+            world: clips per row, as in the call; for one conversation a list of its clips.
+            num_world_steps: K, future latent slots.
+        """
+        options = dict(kwargs.pop("processor_kwargs", None) or {})
+        if world is not None:
+            is_batch = bool(conversation) and isinstance(conversation[0], list | tuple)
+            options["world"] = world if is_batch else [world]
+        if num_world_steps is not None:
+            options["num_world_steps"] = num_world_steps
+        if kwargs.get("tokenize") and any(map(self._control_tokens.search, _texts(conversation))):
+            # The library's own cure costs tens of milliseconds, so clean text does without.
+            kwargs["sanitize_control_tokens"] = True
+        return super().apply_chat_template(conversation, chat_template, processor_kwargs=options, **kwargs)
+
+    @property
+    def model_input_names(self) -> list[str]:
+        """Names of what a call returns."""
+        return [*super().model_input_names, "world_pixels", "num_world_steps"]
+
+
+def _texts(conversation: Any) -> Iterator[str]:
+    """Every piece of text in one conversation or a list of them."""
+    for part in conversation:
+        if isinstance(part, list | tuple):
+            yield from _texts(part)
+        elif isinstance(part.get("content", part.get("text")), str):
+            yield part.get("content", part.get("text"))
+        elif isinstance(part.get("content"), list | tuple):
+            yield from _texts(part["content"])
