@@ -19,6 +19,22 @@ def _fsync(path: Path) -> None:
         os.close(descriptor)
 
 
+def replace_folder(aside: Path, target: Path) -> None:
+    """Put a finished folder in the place of `target`: on disk first, then by rename."""
+    for path in sorted(aside.rglob("*")):
+        if path.is_file():
+            _fsync(path)
+    _fsync(aside)
+    if target.exists():
+        old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
+        target.rename(old / target.name)
+        aside.rename(target)
+        shutil.rmtree(old)
+    else:
+        aside.rename(target)
+    _fsync(target.parent)
+
+
 @contextmanager
 def whole_folder(target: Path) -> Iterator[Path]:
     """A folder to fill; it takes the place of `target` only when the block ends without an error.
@@ -31,18 +47,31 @@ def whole_folder(target: Path) -> Iterator[Path]:
     try:
         aside.chmod(0o755)  # mkdtemp gives 0700
         yield aside
-        for path in sorted(aside.rglob("*")):
-            if path.is_file():
-                _fsync(path)
-        _fsync(aside)
-        if target.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
-            target.rename(old / target.name)
-            aside.rename(target)
-            shutil.rmtree(old)
-        else:
-            aside.rename(target)
-        _fsync(target.parent)
+        replace_folder(aside, target)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextmanager
+def whole_files(folder: Path) -> Iterator[Path]:
+    """A folder to fill whose files join `folder` when the block ends without an error, each of them whole.
+
+    A new folder appears whole or not at all; in an existing one, what others put there stays.
+    """
+    folder = Path(folder)
+    if not folder.exists():
+        with whole_folder(folder) as aside:
+            yield aside
+        return
+    aside = Path(tempfile.mkdtemp(prefix=".saving.", dir=folder))
+    try:
+        yield aside
+        files = sorted(aside.iterdir())
+        for path in files:
+            _fsync(path)
+        for path in files:
+            path.replace(folder / path.name)
+        _fsync(folder)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 

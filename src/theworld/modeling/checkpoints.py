@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _OPTIMIZER_NAME = "optimizer.safetensors"
 _STATE_NAME = "training_state.json"
+_NAMES = {"config.json", "generation_config.json", WEIGHTS_NAME, _OPTIMIZER_NAME, _STATE_NAME}
 
 
 def tensors_of(model: "TheWorld", parts: list[str], state: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
@@ -68,8 +69,15 @@ def read_model(model: "TheWorld", folder: Path, parts: list[str]) -> None:
 def save_checkpoint(
     model: "TheWorld", folder: Path, optimizer: torch.optim.Optimizer | None = None, epoch: int = 0
 ) -> None:
-    """Write model, optimiser and epoch; the folder is whole or absent."""
-    with whole_folder(Path(folder)) as aside:
+    """Write model, optimiser and epoch; the folder is whole or absent, and an older checkpoint is replaced.
+
+    Raises:
+        CheckpointError: if the folder holds anything but a checkpoint.
+    """
+    folder = Path(folder)
+    if folder.is_dir() and (others := sorted({path.name for path in folder.iterdir()} - _NAMES)):
+        raise CheckpointError(f"{folder} holds {others}: a checkpoint replaces its folder, so name one of its own")
+    with whole_folder(folder) as aside:
         write_model(model, aside)
         state: dict[str, Any] = {"epoch": epoch}
         if optimizer is not None:

@@ -3,7 +3,7 @@
 from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
-from transformers import Gemma3Config
+from transformers import Gemma3Config, Gemma3TextConfig
 
 from theworld.config import WorldSettings
 from theworld.constants import (
@@ -29,6 +29,15 @@ WORLD_FIELDS = {
     "dtype": "world_dtype",
 }
 """Fields of WorldSettings to the names they have here, beside Gemma's."""
+
+_LEAST = {
+    "num_world_steps": 0,
+    "max_world_steps": 0,
+    "num_past_steps": 0,
+    "max_past_steps": 0,
+    "world_grid": 1,
+    "world_projection_width": 1,
+}
 
 
 @strict
@@ -92,7 +101,7 @@ class TheWorldConfig(Gemma3Config):
     freeze_gemma_vision: bool = True
     freeze_gemma_language: bool = True
     freeze_cosmos_vae: bool = True
-    trained_parts: list | None = None
+    trained_parts: list[str] | None = None
     """Parts that were ever trained away from the base: what a checkpoint holds. It only grows."""
 
     def __post_init__(self, **kwargs: Any) -> None:
@@ -109,6 +118,10 @@ class TheWorldConfig(Gemma3Config):
         if not self.enable_world:
             return
         settings = self.world_settings()
+        for name, least in _LEAST.items():
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(f"{name}={value}: expected {least} or more")
         if self.num_world_steps > self.max_world_steps:
             raise ValueError(
                 f"num_world_steps={self.num_world_steps} is more than max_world_steps={self.max_world_steps}"
@@ -135,15 +148,21 @@ class TheWorldConfig(Gemma3Config):
         if not self.freeze_cosmos_vae and self.world_tap != "vae":
             raise ValueError(f"freeze_cosmos_vae=False needs world_tap='vae', not {self.world_tap!r}")
         highest = max(self.sow_token_id, self.eow_token_id, self.world_token_id)
-        if highest >= self.text_config.vocab_size:
+        if highest >= self.text.vocab_size:
             raise ValueError(
-                f"world token id {highest} has no row in an embedding of {self.text_config.vocab_size} rows; the"
+                f"world token id {highest} has no row in an embedding of {self.text.vocab_size} rows; the"
                 " tokenizer must leave three free rows, since nothing is resized"
             )
 
     def world_settings(self) -> WorldSettings:
         """What a world feature depends on, as the taps take it."""
         return WorldSettings(**{ours: getattr(self, theirs) for ours, theirs in WORLD_FIELDS.items()})
+
+    @property
+    def text(self) -> Gemma3TextConfig:
+        """The language model's configuration, under its own type."""
+        assert isinstance(self.text_config, Gemma3TextConfig)
+        return self.text_config
 
     @property
     def native_grid(self) -> int:
@@ -165,4 +184,5 @@ class TheWorldConfig(Gemma3Config):
     @property
     def image_grid(self) -> int:
         """Side of Gemma's grid of image tokens: 16 for Gemma 3."""
+        assert self.mm_tokens_per_image is not None  # optional in the base class only
         return round(self.mm_tokens_per_image**0.5)

@@ -43,7 +43,7 @@ class FusedGemma(Gemma3ForConditionalGeneration):
         """Root mean square of Gemma's (scaled) token embeddings, over every 64th row."""
         embed = self.get_input_embeddings()
         if embed.weight.is_meta:  # structure without weights: what a fresh Gemma would have
-            return self.config.initializer_range * self.config.text_config.hidden_size**0.5
+            return self.config.initializer_range * self.config.text.hidden_size**0.5
         rows = torch.arange(0, embed.weight.shape[0], 64, device=embed.weight.device)
         return embed(rows).float().pow(2).mean().sqrt().item()
 

@@ -8,7 +8,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from theworld.constants import DEFAULT_GEMMA_MODEL
-from theworld.files import whole_folder
+from theworld.files import whole_files
 from theworld.modeling import checkpoints, freezing, loading
 from theworld.modeling.asking import ask
 from theworld.modeling.configuration import TheWorldConfig
@@ -101,10 +101,10 @@ class TheWorld(FusedGemma):
     def save_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, save_directory: str | Path, state_dict: dict[str, Tensor] | None = None, **kwargs: Any
     ) -> None:
-        """Save what was ever trained, under module names, whole or not at all.
+        """Save what was ever trained, under module names; each file whole, other files of the folder left alone.
 
         Args:
-            save_directory: folder to write or replace.
+            save_directory: folder to write to.
             state_dict: tensors gathered elsewhere (FSDP); default: the model's own.
             kwargs: `push_to_hub` and its options, as transformers takes them; other options of transformers have
                 no meaning for a checkpoint of this kind and are refused.
@@ -114,7 +114,7 @@ class TheWorld(FusedGemma):
         kwargs.pop("safe_serialization", None)
         if not push and kwargs:
             raise ValueError(f"save_pretrained got {sorted(kwargs)}: expected save_directory, state_dict, push_to_hub")
-        with whole_folder(Path(save_directory)) as aside:
+        with whole_files(Path(save_directory)) as aside:
             checkpoints.write_model(self, aside, state_dict)
         if push:
             self.push_to_hub(kwargs.pop("repo_id", Path(save_directory).name), **kwargs)
@@ -164,6 +164,10 @@ class TheWorld(FusedGemma):
             )
         own.world_fingerprint = tap.fingerprint
         self.__dict__["tap"] = tap
+
+    def detach_world(self) -> None:
+        """Let go of the world model; features must then be given."""
+        self.__dict__["tap"] = None
 
     def read_world(
         self, world_pixels: UInt8[Tensor, "N F 3 H W"], num_world_steps: int | None = None

@@ -32,7 +32,7 @@ class Projector(nn.Module):
 
     def __init__(self, in_features: int, config: TheWorldConfig) -> None:
         super().__init__()
-        out = config.text_config.hidden_size
+        out = config.text.hidden_size
         width = config.world_projection_width or out
         # Hidden states of a pre-norm transformer have no common scale; latents are normalised already.
         is_hidden_state = config.world_settings().shape_of == "dit"
@@ -71,7 +71,7 @@ class WorldBlock(nn.Module):
         in_features = (
             cells if self.mode == "channel" else config.world_channels * (config.native_grid // config.grid) ** 2
         )
-        width = config.text_config.hidden_size
+        width = config.text.hidden_size
         self.projector = Projector(in_features, config)
         self.time = nn.Embedding(config.max_past_steps + 1 + config.max_world_steps, width)
         self.scale = nn.Parameter(torch.empty(width))
@@ -125,7 +125,7 @@ class WorldResidual(nn.Module):
         self.grid, self.image_grid = config.grid, config.image_grid
         self.num_slots = config.num_past_steps + 1 + config.num_world_steps
         channels = config.world_channels * (config.native_grid // config.grid) ** 2
-        width = config.text_config.hidden_size
+        width = config.text.hidden_size
         self.projector = Projector(self.num_slots * channels, config)
         self.scale = nn.Parameter(torch.empty(width))
         self.gate = nn.Parameter(torch.empty(()))

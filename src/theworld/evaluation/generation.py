@@ -1,0 +1,197 @@
+"""The one loop in which a model answers: batched, restartable, with proof that the world was read."""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from theworld.datasets.collator import Collator
+from theworld.datasets.sample import Sample, Turn
+from theworld.evaluation.predictions import Prediction, PredictionWriter, error_text
+
+FeatureReader = Callable[[Tensor, int], Tensor]
+"""(frames, K) -> features: the model's own world, or a feature store."""
+
+FAILURES = (ValueError, OSError, RuntimeError)
+"""What may go wrong with one item (a picture, memory) and is written down as an error; anything else is a fault of
+this program and ends the run."""
+
+
+class Answerer:
+    """Answers samples with one model under one set of options.
+
+    Args:
+        model: a TheWorld.
+        num_world_steps: K; default: the model's own.
+        max_new_tokens: longest reply, tokens.
+        score_choices: instead of writing a reply, weigh every choice of `sample.fields["choices"]` by its
+            log-likelihood, end of turn included.
+        read_features: where features come from; default: the model's own world.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        *,
+        num_world_steps: int | None = None,
+        max_new_tokens: int = 16,
+        score_choices: bool = False,
+        read_features: FeatureReader | None = None,
+    ) -> None:
+        self.model = model
+        self.num_world_steps = num_world_steps
+        self.max_new_tokens = max_new_tokens
+        self.score_choices = score_choices
+        self.clips_read = 0
+        """Clips that were read from the world, counted where they are read."""
+        self._source: FeatureReader = read_features or model.read_world
+        self._enabled = model.config.enable_world
+        self._prompts = Collator(
+            model.processor,
+            supervise=False,
+            num_world_steps=num_world_steps,
+            read_features=self._read if self._enabled else None,
+        )
+        self._candidates = Collator(model.processor, supervise=True, num_world_steps=num_world_steps)
+
+    def _read(self, frames: Tensor, num_world_steps: int) -> Tensor:
+        features = self._source(frames, num_world_steps)
+        self.clips_read += len(frames)
+        return features
+
+    def __call__(self, samples: Sequence[Sample]) -> list[Prediction]:
+        """One prediction per sample; a batch that fails is answered one by one, a sample that fails is an error."""
+        started = time.perf_counter()
+        try:
+            rows = self._answer(samples)
+        except FAILURES as error:
+            if len(samples) > 1:
+                return [row for sample in samples for row in self([sample])]
+            rows = [_row(samples[0], error=error_text(error))]
+        seconds = (time.perf_counter() - started) / len(samples)
+        return [Prediction(**row, seconds=seconds) for row in rows]
+
+    @torch.no_grad()
+    def _answer(self, samples: Sequence[Sample]) -> list[dict[str, Any]]:
+        before = self.clips_read
+        answers = self._weigh(samples) if self.score_choices else self._write(samples)
+        expected = sum(sample.num_clips for sample in samples) if self._enabled else 0
+        if self.clips_read - before != expected:
+            raise RuntimeError(f"{self.clips_read - before} clips were read from the world for {expected} asked about")
+        counts = [sample.num_clips if self._enabled else 0 for sample in samples]
+        return [
+            _row(sample, world_read=count, **answer)
+            for sample, count, answer in zip(samples, counts, answers, strict=True)
+        ]
+
+    def _write(self, samples: Sequence[Sample]) -> list[dict[str, Any]]:
+        inputs = self._place(self._prompts(samples))
+        output = self.model.generate(**inputs, max_new_tokens=self.max_new_tokens, do_sample=False)
+        replies = output[:, inputs["input_ids"].shape[1] :]
+        texts = self.model.processor.batch_decode(replies, skip_special_tokens=True)
+        return [{"prediction": text.strip()} for text in texts]
+
+    def _weigh(self, samples: Sequence[Sample]) -> list[dict[str, Any]]:
+        """Log-likelihood of each choice as the answer; each clip is read once, whatever the number of choices."""
+        choices = [_choices(sample) for sample in samples]
+        candidates = [
+            _answered(sample, choice) for sample, some in zip(samples, choices, strict=True) for choice in some
+        ]
+        batch = self._candidates(candidates)
+        labels = batch.pop("labels")
+        if "world_pixels" in batch:
+            pixels, steps = batch.pop("world_pixels"), batch["num_world_steps"]
+            first, copies = _first_of_each([len(some) for some in choices], [s.num_clips for s in samples])
+            batch["world_features"] = self._read(pixels[first], steps)[copies]
+        inputs = self._place(batch)
+        shifted = torch.nn.functional.pad(labels, (0, 1), value=-100)[:, 1:].to(self.model.device)
+        keep = shifted != -100
+        logits = self.model(**inputs, logits_to_keep=keep).logits
+        picked = torch.log_softmax(logits.float(), -1).gather(-1, shifted[keep][:, None])[:, 0]
+        rows = torch.arange(len(candidates), device=keep.device)[:, None].expand_as(keep)[keep]
+        totals = torch.zeros(len(candidates), device=keep.device).index_add_(0, rows, picked).tolist()
+        weights = iter(totals)
+        return [{"log_likelihoods": {choice: next(weights) for choice in some}} for some in choices]
+
+    def _place(self, batch: dict[str, Any]) -> dict[str, Any]:
+        device, dtype = self.model.device, self.model.dtype
+        placed = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in batch.items()}
+        if "pixel_values" in placed:
+            placed["pixel_values"] = placed["pixel_values"].to(dtype)
+        return placed
+
+
+def answer_all(
+    answerer: Answerer, samples: Sequence[Sample], writer: PredictionWriter, batch_size: int, title: str
+) -> None:
+    """Answer what the writer's file does not hold yet, and append it batch by batch."""
+    done = writer.done()
+    answerer.model.eval()
+    with tqdm(total=len(samples), desc=title, unit="item") as progress:
+        for batch in _batches(samples, done, batch_size, progress):
+            writer.append(answerer(batch))
+            progress.update(len(batch))
+
+
+def _batches(samples: Sequence[Sample], done: frozenset[str], batch_size: int, progress: Any) -> Iterator[list[Sample]]:
+    batch: list[Sample] = []
+    for index in range(len(samples)):
+        sample = samples[index]
+        if sample.id in done:
+            progress.update(1)
+            continue
+        batch.append(sample)
+        if len(batch) == batch_size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _row(sample: Sample, **answer: Any) -> dict[str, Any]:
+    fields = {name: value for name, value in sample.fields.items() if isinstance(value, str | int | float | bool)}
+    choices = sample.fields.get("choices")
+    prompt = "\n".join(f"{turn.role}: {turn.text}" for turn in sample.prompt)
+    return {
+        "sample_id": sample.id,
+        "question": sample.prompt[-1].text,
+        "answer": sample.answer,
+        "prediction": None,
+        "choices": None if choices is None else tuple(choices),
+        "fields": fields,
+        "prompt_hash": hashlib.sha256(f"{len(sample.images)} pictures\n{prompt}".encode()).hexdigest()[:16],
+        **answer,
+    }
+
+
+def _choices(sample: Sample) -> tuple[str, ...]:
+    choices = sample.fields.get("choices")
+    if not choices:
+        raise ValueError(f"sample {sample.id!r} has no choices to weigh: write a reply instead")
+    return tuple(choices)
+
+
+def _answered(sample: Sample, answer: str) -> Sample:
+    """The sample with this answer in the place of its own; the true one is not looked at."""
+    return replace(sample, turns=(*sample.prompt, Turn("assistant", answer)))
+
+
+def _first_of_each(num_choices: Sequence[int], num_clips: Sequence[int]) -> tuple[list[int], list[int]]:
+    """Which clips of the expanded batch to read, and where their features go.
+
+    Two samples of one clip, three and two choices:  clips a a a b b  ->  first [0, 3], copies [0, 0, 0, 1, 1].
+    """
+    first: list[int] = []
+    copies: list[int] = []
+    position = 0
+    for choices, clips in zip(num_choices, num_clips, strict=True):
+        start = len(first)
+        first.extend(range(position, position + clips))
+        copies.extend(list(range(start, start + clips)) * choices)
+        position += choices * clips
+    return first, copies

@@ -1,0 +1,58 @@
+"""Settings to a loaded model."""
+
+import dataclasses
+from typing import Any
+
+import torch
+
+from theworld.config import ModelSettings, WorldSettings
+from theworld.modeling.configuration import WORLD_FIELDS
+from theworld.modeling.model import TheWorld
+
+_SAME_NAME = (
+    "enable_world",
+    "num_world_steps",
+    "max_world_steps",
+    "world_fusion",
+    "world_projection_mode",
+    "world_projection_architecture",
+    "world_projection_width",
+    "world_grid",
+    "freeze_gemma_vision",
+    "freeze_gemma_language",
+    "freeze_cosmos_vae",
+)
+
+
+def open_model(settings: ModelSettings, *, load_world: bool = True, **options: Any) -> TheWorld:
+    """Load what the settings name.
+
+    A checkpoint brings its own settings: of those given here only freezing holds for it, and whatever differs
+    from the default, which must then agree with the checkpoint or be free to change.
+
+    Args:
+        load_world: False where features come from a store.
+        options: of `TheWorld.from_pretrained` (`device_map`, `world_device`, ...).
+    """
+    given = _fields(settings)
+    if settings.checkpoint is not None:
+        usual = _fields(ModelSettings(gemma_model_name=settings.gemma_model_name))
+        given = {name: value for name, value in given.items() if value != usual[name] or name.startswith("freeze_")}
+    return TheWorld.from_pretrained(
+        settings.checkpoint or settings.gemma_model_name,
+        revision=settings.gemma_revision,
+        load_world=load_world,
+        dtype=getattr(torch, settings.dtype),
+        **given,
+        **options,
+    )
+
+
+def _fields(settings: ModelSettings) -> dict[str, Any]:
+    """Settings under the names that the model's configuration gives them."""
+    own = {name: getattr(settings, name) for name in _SAME_NAME}
+    world = {theirs: getattr(settings.world, ours) for ours, theirs in WORLD_FIELDS.items()}
+    return {**own, **world}
+
+
+assert set(WORLD_FIELDS) == {field.name for field in dataclasses.fields(WorldSettings)}  # none forgotten

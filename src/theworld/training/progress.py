@@ -1,0 +1,86 @@
+"""What a run tells about itself while it trains: one metrics row per logged step, and a progress bar."""
+
+import json
+import os
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainerCallback
+
+from theworld.files import write_whole
+
+
+class Metrics(TrainerCallback):
+    """Collects what goes through the model; a row of `metrics.jsonl` for every logged step.
+
+    Rows after the step that a run continues from are taken out: they will be written again.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._step_losses: list[float] = []
+        self._micro_losses: list[float] = []
+        self._tokens = self._samples = 0
+        self._started = time.perf_counter()
+
+    def count(self, batch: dict[str, Any], loss: float) -> None:
+        """Note a batch that went through the model, and its share of the step's loss."""
+        self._samples += len(batch["input_ids"])
+        self._tokens += int(batch["attention_mask"].sum())
+        self._micro_losses.append(loss)
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.is_world_process_zero:
+            kept = [row for row in read_metrics(self.path) if row["step"] <= state.global_step]
+            write_whole(self.path, "".join(json.dumps(row) + "\n" for row in kept))
+        self._started = time.perf_counter()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._step_losses.append(sum(self._micro_losses))
+        self._micro_losses = []
+
+    def row(self, state: Any, logs: dict[str, Any]) -> dict[str, Any]:
+        """Write the row of this step, and begin to collect the next.
+
+        Returns:
+            step, loss (the mean over the steps since the last row, unrounded), learning_rate, grad_norm,
+            tokens_per_second (padding not counted), samples_per_second, peak_memory_gb.
+        """
+        seconds = time.perf_counter() - self._started
+        row = {
+            "step": state.global_step,
+            "loss": sum(self._step_losses) / len(self._step_losses),
+            "learning_rate": logs.get("learning_rate"),
+            "grad_norm": logs.get("grad_norm"),
+            "tokens_per_second": self._tokens / seconds,
+            "samples_per_second": self._samples / seconds,
+            "peak_memory_gb": peak_memory_gb(),
+        }
+        if state.is_world_process_zero:
+            with self.path.open("a") as stream:
+                stream.write(json.dumps(row) + "\n")
+                stream.flush()
+                os.fsync(stream.fileno())
+        self._step_losses, self._tokens, self._samples = [], 0, 0
+        self._started = time.perf_counter()
+        return row
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """Rows of a metrics file; a last line that a kill cut off is left out."""
+    if not path.exists():
+        return []
+    lines = path.read_text().split("\n")
+    return [json.loads(line) for line in lines[:-1] if line]
+
+
+def peak_memory_gb() -> float:
+    """Most memory held at once so far, GB: the accelerator's if there is one, else the process's."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 1e9
+    kilobyte = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * kilobyte / 1e9

@@ -1,0 +1,128 @@
+"""TheWorldTrainer: transformers' Trainer with strict loading, whole checkpoints, and a stop at the first NaN."""
+
+import json
+import math
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from transformers import Trainer, TrainingArguments
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
+
+from theworld.datasets.collator import Collator
+from theworld.datasets.sample import Sample
+from theworld.files import replace_folder, write_whole
+from theworld.training.progress import Metrics
+
+_ASIDE = ".saving"
+
+
+class NonFiniteLossError(ValueError):
+    """A loss that is NaN or infinite; the ids of the batch are in the run directory."""
+
+
+class TheWorldTrainer(Trainer):
+    """Trains what is not frozen of a TheWorld.
+
+    Differs from transformers' Trainer in that checkpoints are whole or absent and hold the trained tensors alone,
+    resuming loads them strictly, no pickle of the arguments is written, and a loss that is not finite ends the run.
+    """
+
+    def __init__(
+        self, *, model: Any, args: TrainingArguments, train_dataset: Any, collator: Collator, metrics: Metrics
+    ) -> None:
+        if args.label_smoothing_factor:
+            raise ValueError(
+                f"label_smoothing_factor={args.label_smoothing_factor}: Trainer would smooth unshifted labels over"
+                " logits that exist at supervised positions only; leave it at 0"
+            )
+        args.remove_unused_columns = False
+        args.prediction_loss_only = True
+        # Batches hold several clips per row: slicing every tensor on its first axis would part rows from clips.
+        args.accelerator_config.dispatch_batches = False
+        args._n_gpu = min(args.n_gpu, 1)
+        super().__init__(
+            model=model,
+            args=args,
+            train_dataset=train_dataset,
+            data_collator=CollatorWithIds(collator),
+            callbacks=[metrics],
+        )
+        self.metrics = metrics
+        self._aside: Path | None = None
+
+    # --- a step ------------------------------------------------------------------------------------------
+
+    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
+        sample_ids = inputs.pop("sample_ids")
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        value = loss.item()
+        if not math.isfinite(value):
+            self._refuse_loss(value, sample_ids)
+        self.metrics.count(inputs, value)
+        return loss
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Write the metrics of a step, and hand them on to TensorBoard and the progress bar."""
+        if "loss" in logs:
+            row = self.metrics.row(self.state, logs)
+            logs |= {name: value for name, value in row.items() if name != "step" and value is not None}
+        super().log(logs, start_time)
+
+    def _refuse_loss(self, value: float, sample_ids: list[str]) -> None:
+        report = {"step": self.state.global_step + 1, "loss": str(value), "sample_ids": sample_ids}
+        path = Path(self.args.output_dir) / "nonfinite_loss.json"
+        write_whole(path, json.dumps(report, indent=2))
+        raise NonFiniteLossError(
+            f"loss {value} at step {report['step']}: the ids of its batch are in {path}; lower the learning rate, or"
+            " look at those samples"
+        )
+
+    # --- checkpoints -------------------------------------------------------------------------------------
+
+    def _get_output_dir(self, trial: Any) -> str:
+        return str(self._aside or super()._get_output_dir(trial))
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """Let Trainer write aside; then rename, so that a folder `checkpoint-N` is always whole."""
+        run = Path(super()._get_output_dir(trial))
+        name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        self._aside = run / _ASIDE
+        if self.args.should_save:
+            shutil.rmtree(self._aside, ignore_errors=True)
+        self.accelerator.wait_for_everyone()
+        try:
+            super()._save_checkpoint(model, trial)
+        finally:
+            aside, self._aside = self._aside, None
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            replace_folder(aside / name, run / name)
+            shutil.rmtree(aside)
+            rotate_checkpoints(output_dir=str(run), save_total_limit=self.args.save_total_limit, use_mtime=False)
+        self.accelerator.wait_for_everyone()
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
+        if self.args.should_save:
+            self._own_model().save_pretrained(output_dir or self.args.output_dir, state_dict=state_dict)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        self._own_model().load_checkpoint(resume_from_checkpoint)
+
+    def _load_best_model(self) -> None:
+        self._own_model().load_checkpoint(self.state.best_model_checkpoint)
+
+    def _own_model(self) -> Any:
+        return self.accelerator.unwrap_model(self.model)
+
+
+class CollatorWithIds:
+    """Adds the ids of the samples to each batch, so that a batch can be named."""
+
+    def __init__(self, collator: Collator) -> None:
+        self.collator = collator
+
+    def __call__(self, samples: Sequence[Sample]) -> dict[str, Any]:
+        return {**self.collator(samples), "sample_ids": [sample.id for sample in samples]}
