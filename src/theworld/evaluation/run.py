@@ -50,8 +50,18 @@ def evaluate(config: EvaluationConfig) -> dict[str, Any]:
                 num_world_steps=steps,
                 max_new_tokens=config.max_new_tokens,
                 score_choices=config.answers == "weighed",
+                read_features=_stored(model, config) if arm == "world" else None,
             )
     return report(files, config.output_dir / "results.json")
+
+
+def _stored(model: TheWorld, config: EvaluationConfig) -> FeatureReader | None:
+    if config.store_dir is None:
+        return None
+    from theworld.world.reading import StoredTap
+    from theworld.world.store import FeatureStore
+
+    return StoredTap(model.tap, FeatureStore(config.store_dir, model.tap.fingerprint, create=True)).read
 
 
 def predict(

@@ -1,0 +1,31 @@
+"""Foresight: a small physical world with questions about what happens next, and controls about what is there."""
+
+from theworld.foresight.dataset import ForesightDataset, clip, to_hf_dataset
+from theworld.foresight.drawing import draw, draw_clip
+from theworld.foresight.items import SPLITS, Item, Split, make_item, split_of
+from theworld.foresight.preview import preview
+from theworld.foresight.questions import Question, dynamic_question, static_questions
+from theworld.foresight.scene import COLOURS, FRAME_RATE_HZ, NUM_FRAMES, Ball, Plank, Scene
+
+__all__ = [
+    "ForesightDataset",
+    "clip",
+    "to_hf_dataset",
+    "preview",
+    "Item",
+    "make_item",
+    "split_of",
+    "Question",
+    "dynamic_question",
+    "static_questions",
+    "draw",
+    "draw_clip",
+    "Scene",
+    "Ball",
+    "Plank",
+    "Split",
+    "SPLITS",
+    "COLOURS",
+    "NUM_FRAMES",
+    "FRAME_RATE_HZ",
+]

@@ -29,7 +29,7 @@ def tensors_of(model: "TheWorld", parts: list[str], state: dict[str, Tensor] | N
 
 def write_model(model: "TheWorld", folder: Path, state: dict[str, Tensor] | None = None) -> None:
     """Write config.json, generation_config.json and the trained tensors into a folder."""
-    tensors = tensors_of(model, model.config.trained_parts, state)
+    tensors = tensors_of(model, model.config.trained_parts or [], state)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     save_file(tensors, folder / WEIGHTS_NAME, metadata={"format": "pt"})
     model.config.architectures = [type(model).__name__]
@@ -97,7 +97,9 @@ def load_checkpoint(model: "TheWorld", folder: Path, optimizer: torch.optim.Opti
     """
     folder = Path(folder)
     read_model(model, folder, _check_same(model, folder))
-    state = json.loads((folder / _STATE_NAME).read_text()) if (folder / _STATE_NAME).is_file() else {"epoch": 0}
+    state: dict[str, Any] = {"epoch": 0}
+    if (folder / _STATE_NAME).is_file():
+        state = json.loads((folder / _STATE_NAME).read_text())
     if optimizer is not None:
         if "optimizer" not in state:
             raise CheckpointError(f"{folder}: it holds no optimiser state; drop optimizer=")

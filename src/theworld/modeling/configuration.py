@@ -1,8 +1,10 @@
 """TheWorldConfig: Gemma 3's configuration and everything that says how the world is read and fused."""
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
+from pydantic import ValidationError
 from transformers import Gemma3Config, Gemma3TextConfig
 
 from theworld.config import WorldSettings
@@ -29,6 +31,24 @@ WORLD_FIELDS = {
     "dtype": "world_dtype",
 }
 """Fields of WorldSettings to the names they have here, beside Gemma's."""
+
+
+def as_world_settings(fields: Mapping[str, Any]) -> WorldSettings:
+    """Settings of the world among the fields of a configuration.
+
+    Raises:
+        ValueError: for a value that is not allowed, under the name that it has here.
+    """
+    try:
+        return WorldSettings(**{ours: fields[theirs] for ours, theirs in WORLD_FIELDS.items() if theirs in fields})
+    except ValidationError as error:
+        wrong = [
+            f"{'.'.join(WORLD_FIELDS.get(str(name), str(name)) for name in detail['loc']) or 'world'}"
+            f"={detail['input']!r}: {detail['msg']}"
+            for detail in error.errors()
+        ]
+        raise ValueError("; ".join(wrong)) from error
+
 
 _LEAST = {
     "num_world_steps": 0,
@@ -156,13 +176,18 @@ class TheWorldConfig(Gemma3Config):
 
     def world_settings(self) -> WorldSettings:
         """What a world feature depends on, as the taps take it."""
-        return WorldSettings(**{ours: getattr(self, theirs) for ours, theirs in WORLD_FIELDS.items()})
+        return as_world_settings({theirs: getattr(self, theirs) for theirs in WORLD_FIELDS.values()})
 
     @property
     def text(self) -> Gemma3TextConfig:
         """The language model's configuration, under its own type."""
         assert isinstance(self.text_config, Gemma3TextConfig)
         return self.text_config
+
+    @property
+    def owns_vae(self) -> bool:
+        """Whether the VAE is a module of the model: it trains, or an earlier stage trained it."""
+        return self.enable_world and (not self.freeze_cosmos_vae or "cosmos_vae" in (self.trained_parts or ()))
 
     @property
     def native_grid(self) -> int:

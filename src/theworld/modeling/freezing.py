@@ -42,7 +42,7 @@ def freeze(model: nn.Module, config: "TheWorldConfig") -> None:
 
 def count_parameters(model: nn.Module) -> dict[str, tuple[int, int]]:
     """Part to (trainable, total) parameters; what belongs to no part is counted as `other`."""
-    counts = dict.fromkeys((*PARTS, "other"), (0, 0))
+    counts: dict[str, tuple[int, int]] = dict.fromkeys((*PARTS, "other"), (0, 0))
     for name, parameter in model.named_parameters():
         part = part_of(name) or "other"
         trainable, total = counts[part]

@@ -23,7 +23,7 @@ class FusedGemma(Gemma3ForConditionalGeneration):
     """
 
     config_class = TheWorldConfig
-    config: TheWorldConfig
+    config: TheWorldConfig  # pyright: ignore[reportIncompatibleVariableOverride]
     _no_split_modules: ClassVar = ["Gemma3DecoderLayer", "WorldBlock", "WorldResidual"]
 
     def __init__(self, config: TheWorldConfig) -> None:
@@ -41,7 +41,7 @@ class FusedGemma(Gemma3ForConditionalGeneration):
 
     def _embedding_rms(self) -> float:
         """Root mean square of Gemma's (scaled) token embeddings, over every 64th row."""
-        embed = self.get_input_embeddings()
+        embed: Any = self.get_input_embeddings()
         if embed.weight.is_meta:  # structure without weights: what a fresh Gemma would have
             return self.config.initializer_range * self.config.text.hidden_size**0.5
         rows = torch.arange(0, embed.weight.shape[0], 64, device=embed.weight.device)
@@ -62,8 +62,9 @@ class FusedGemma(Gemma3ForConditionalGeneration):
         if world_pixels is not None and world_features is not None:
             raise ValueError("both world_pixels and world_features given: expected one of them")
         steps = self.config.num_world_steps if num_world_steps is None else num_world_steps
-        features = self.read_world(world_pixels, steps) if world_features is None else world_features
-        return self.world(features, steps) if isinstance(self.world, WorldBlock) else self.world(features)
+        if world_pixels is not None:
+            world_features = self.read_world(world_pixels, steps)
+        return self.world(world_features, steps) if isinstance(self.world, WorldBlock) else self.world(world_features)
 
     # --- forward -----------------------------------------------------------------------------------------
 
@@ -106,7 +107,7 @@ class FusedGemma(Gemma3ForConditionalGeneration):
             if input_ids is None:
                 raise ValueError("the world is fused by input_ids: it cannot be combined with inputs_embeds")
             if pixel_values is not None:
-                parts["image"] = self.get_image_features(pixel_values, return_dict=True)
+                parts["image"] = self.get_image_features(pixel_values, return_dict=True)  # pyright: ignore[reportCallIssue]
             if isinstance(self.world, WorldResidual):
                 parts["image"] = self._add_to_image(parts.get("image"), fused)
             else:
@@ -132,12 +133,13 @@ class FusedGemma(Gemma3ForConditionalGeneration):
         """Forward and loss with logits at the supervised positions only, never (B, L, V)."""
         shifted = F.pad(labels, (0, 1), value=IGNORE_INDEX)[:, 1:]
         keep: Bool[Tensor, "B L"] = shifted != IGNORE_INDEX
+        arguments.update(logits_to_keep=keep)
+        output: Any
         if keep.any():
-            targets = shifted[keep]
-            output = super().forward(labels=labels, logits_to_keep=keep, shift_labels=targets, **arguments)
+            output = super().forward(labels=labels, **arguments, shift_labels=shifted[keep])  # pyright: ignore[reportCallIssue]
         else:  # a mean over no positions is NaN; nothing supervised is a loss of 0 with a gradient of 0
             arguments.pop("num_items_in_batch", None)
-            output = super().forward(logits_to_keep=keep, **arguments)
+            output = super().forward(**arguments)
             output.loss = output.logits.sum()
         if self.training and self.config.enable_world and not world_was_read:
             output.loss = output.loss + 0 * self._touch_world()
@@ -170,8 +172,13 @@ class FusedGemma(Gemma3ForConditionalGeneration):
         """
         embeds = self.get_input_embeddings()(input_ids)
         if image is not None:
+            assert image.pooler_output is not None
             vision = image.pooler_output.to(embeds.device, embeds.dtype)
-            mask = self.model.get_placeholder_mask(input_ids, inputs_embeds=embeds, image_features=vision)
+            mask = self.model.get_placeholder_mask(
+                input_ids,  # pyright: ignore[reportArgumentType]  # any tensor of whole numbers
+                inputs_embeds=embeds,
+                image_features=vision,
+            )
             embeds = embeds.masked_scatter(mask, vision)
         mask = self._world_mask(input_ids, block)
         return embeds.masked_scatter(mask[..., None].to(embeds.device), block.to(embeds.device, embeds.dtype))
@@ -201,8 +208,7 @@ class FusedGemma(Gemma3ForConditionalGeneration):
                 "residual fusion adds one clip to each picture (and takes no pan-and-scan crops):"
                 f" {0 if tokens is None else len(tokens)} pictures, {len(residual)} clips"
             )
-        image.pooler_output = tokens + residual.to(tokens.device, tokens.dtype)
-        return image
+        return BaseModelOutputWithPooling(pooler_output=tokens + residual.to(tokens.device, tokens.dtype))
 
     # --- generation --------------------------------------------------------------------------------------
 
@@ -222,9 +228,8 @@ class FusedGemma(Gemma3ForConditionalGeneration):
     ) -> dict[str, Any]:
         # As transformers does for pictures: encode once, before beams multiply the rows.
         world = [model_kwargs.pop(name, None) for name in ("world_pixels", "world_features", "num_world_steps")]
-        model_kwargs = super()._maybe_prepare_encoder_kwargs_for_generation(
-            inputs_tensor, model_kwargs, *args, **kwargs
-        )
+        prepare = super()._maybe_prepare_encoder_kwargs_for_generation  # pyright: ignore[reportAttributeAccessIssue]
+        model_kwargs = prepare(inputs_tensor, model_kwargs, *args, **kwargs)
         fused = self._world_tokens(*world)
         if fused is not None:
             parts = model_kwargs["mm_encoder_outputs"]
@@ -239,9 +244,8 @@ class FusedGemma(Gemma3ForConditionalGeneration):
         self, input_ids: Any, mm_encoder_output: dict, expand_size: int = 1, inputs_embeds: Any = None
     ) -> dict[str, Any]:
         # Rows may hold several clips: each row's group is repeated as a whole, [A, B] -> [A, B, A, B].
-        expanded = super()._expand_multimodal_outputs(
-            input_ids, mm_encoder_output, expand_size=expand_size, inputs_embeds=inputs_embeds
-        )
+        expand = super()._expand_multimodal_outputs  # pyright: ignore[reportAttributeAccessIssue]
+        expanded = expand(input_ids, mm_encoder_output, expand_size=expand_size, inputs_embeds=inputs_embeds)
         if (blocks := expanded.get("world")) is not None:
             clips = (input_ids == self.config.sow_token_id).sum(-1).tolist()
             expanded["world"] = torch.cat([group.repeat(expand_size, 1, 1) for group in blocks.split(clips)])

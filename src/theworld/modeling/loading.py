@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +13,20 @@ from tokenizers import Tokenizer
 from transformers import Gemma3Config, PreTrainedConfig
 from transformers.utils.hub import cached_file, resolve_revision
 
-from theworld.config import WorldSettings
 from theworld.constants import DEFAULT_COSMOS_MODEL, TINY_MODEL, WORLD_TOKENS
 from theworld.files import fingerprint_weights
-from theworld.modeling.configuration import WORLD_FIELDS, TheWorldConfig
+from theworld.modeling.configuration import TheWorldConfig, as_world_settings
 
 SETTINGS = frozenset(TheWorldConfig.__annotations__) - {
     "model_type",
+    "base_revision",
     "base_fingerprint",
+    "world_channels",
+    "world_stride_px",
     "world_fingerprint",
     "trained_parts",
 }
-"""Arguments of `TheWorld.from_pretrained` that are fields of the configuration."""
+"""Arguments of `TheWorld.from_pretrained` that are fields of the configuration; the others are found out."""
 
 MAY_CHANGE = frozenset(
     {
@@ -48,6 +51,18 @@ class CheckpointError(ValueError):
     """A checkpoint that does not fit: a missing or foreign tensor, another base, another tap."""
 
 
+def take_settings(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Take the settings out of keyword arguments; the rest is transformers'.
+
+    Raises:
+        TypeError: for a name that looks like a misspelt setting.
+    """
+    for name in arguments.keys() - SETTINGS:
+        if meant := get_close_matches(name, SETTINGS, n=1, cutoff=0.8):
+            raise TypeError(f"no setting {name!r}: did you mean {meant[0]!r}?")
+    return {name: arguments.pop(name) for name in SETTINGS & arguments.keys()}
+
+
 def base_folder(name: str) -> str:
     """What transformers loads Gemma from: the name itself, or the folder of the tiny stack."""
     if name != TINY_MODEL:
@@ -62,7 +77,10 @@ def is_checkpoint(name: str, **hub: Any) -> bool:
 
     Raises:
         ValueError: if it stands for neither a TheWorld nor a Gemma 3.
+        FileNotFoundError: for a folder that does not exist.
     """
+    if name.startswith((".", "/", "~")) and not Path(name).is_dir():
+        raise FileNotFoundError(f"{name}: no such folder; expected a folder, a hub id, or {TINY_MODEL!r}")
     try:
         raw, _ = PreTrainedConfig.get_config_dict(base_folder(name), **hub)
     except json.JSONDecodeError as error:
@@ -86,6 +104,8 @@ def configure(name: str, settings: dict[str, Any], **hub: Any) -> TheWorldConfig
     Raises:
         ValueError: for settings that contradict each other or the checkpoints.
     """
+    if "base_model_name" in settings:
+        raise ValueError(f"base_model_name={settings['base_model_name']!r}: for a new fusion the base is {name!r} itself")
     folder = base_folder(name)
     gemma = Gemma3Config.from_pretrained(folder, **hub).to_dict()
     for key in ("model_type", "architectures", "transformers_version"):
@@ -125,17 +145,17 @@ def _token_ids(folder: str, **hub: Any) -> dict[str, int]:
         return {}
     tokenizer = Tokenizer.from_file(path)
     size = tokenizer.get_vocab_size(with_added_tokens=True)
-    new = [token for token in WORLD_TOKENS if tokenizer.token_to_id(token) is None]
-    ids = [size + new.index(token) if token in new else tokenizer.token_to_id(token) for token in WORLD_TOKENS]
-    return dict(zip(("sow_token_id", "eow_token_id", "world_token_id"), ids, strict=True))
+    found = {token: tokenizer.token_to_id(token) for token in WORLD_TOKENS}
+    new = [token for token, token_id in found.items() if token_id is None]
+    ids = {**found, **{token: size + index for index, token in enumerate(new)}}
+    return dict(zip(("sow_token_id", "eow_token_id", "world_token_id"), ids.values(), strict=True))
 
 
 def _feature_shape(fields: dict[str, Any]) -> dict[str, int]:
     """Channels and stride of the tap's features, from the Cosmos checkpoint's configuration files."""
     from theworld.world.loading import feature_shape
 
-    given = {ours: fields[theirs] for ours, theirs in WORLD_FIELDS.items() if theirs in fields}
-    channels, stride_px = feature_shape(WorldSettings(**given))
+    channels, stride_px = feature_shape(as_world_settings(fields))
     return {"world_channels": channels, "world_stride_px": stride_px}
 
 

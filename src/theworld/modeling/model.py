@@ -1,7 +1,7 @@
 """TheWorld: the fused model as a user meets it: load, ask, freeze, save."""
 
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from jaxtyping import Float, UInt8
@@ -15,6 +15,9 @@ from theworld.modeling.configuration import TheWorldConfig
 from theworld.modeling.fusion import FusedGemma
 from theworld.modeling.processor import TheWorldProcessor
 
+if TYPE_CHECKING:
+    from theworld.world.tap import WorldTap
+
 
 class TheWorld(FusedGemma):
     """Gemma 3 fused with a world model.
@@ -22,10 +25,15 @@ class TheWorld(FusedGemma):
     The frozen world model is no module of this one: DDP, FSDP, the optimiser and `state_dict` never see it.
     """
 
+    tap: "WorldTap | None"
+    """The frozen world; None: features must be given, or the VAE is a module that trains."""
+    cosmos_vae: Any
+    _processor: TheWorldProcessor | None
+
     def __init__(self, config: TheWorldConfig) -> None:
         super().__init__(config)
-        self.cosmos_vae: nn.Module | None = None
-        self.__dict__.update(tap=None, _processor=None)  # not registered: neither is a module
+        self.cosmos_vae = None
+        self.__dict__.update(tap=None, _processor=None)  # never registered as modules, whatever they are
 
     # --- where it comes from and goes to -----------------------------------------------------------------
 
@@ -56,7 +64,7 @@ class TheWorld(FusedGemma):
             CheckpointError: for a checkpoint that does not fit.
         """
         name = str(pretrained_model_name_or_path)
-        settings = {key: kwargs.pop(key) for key in loading.SETTINGS & kwargs.keys()}
+        settings = loading.take_settings(kwargs)
         hub = {key: kwargs[key] for key in ("token", "cache_dir", "local_files_only") if key in kwargs}
         checkpoint = None
         if loading.is_checkpoint(name, revision=revision, **hub):
@@ -64,9 +72,10 @@ class TheWorld(FusedGemma):
             config = loading.load_settings(checkpoint, settings)
         else:
             config = loading.configure(name, settings, revision=revision, **hub)
-        saved_parts = list(config.trained_parts)
+        saved_parts = list(config.trained_parts or ())
+        load: Any = super().from_pretrained
         with loading.quiet_report():
-            model, info = super().from_pretrained(
+            model, info = load(
                 loading.base_folder(config.base_model_name),
                 config=config,
                 revision=config.base_revision or "main",
@@ -74,10 +83,10 @@ class TheWorld(FusedGemma):
                 **kwargs,
             )
         model._check_loading(info)
+        if config.enable_world and (load_world or config.owns_vae):
+            model.load_world(world_device)
         if checkpoint is not None:
             checkpoints.read_model(model, checkpoint, saved_parts)
-        if config.enable_world and (load_world or not config.freeze_cosmos_vae):
-            model.load_world(world_device)
         freezing.freeze(model, model.config)
         return (model, info) if output_loading_info else model
 
@@ -138,13 +147,13 @@ class TheWorld(FusedGemma):
         from theworld.world.loading import load_vae
         from theworld.world.taps import open_tap
 
-        device = device or self.get_input_embeddings().weight.device
+        embed: Any = self.get_input_embeddings()
+        device = device or embed.weight.device
         settings = self.config.world_settings()
-        if not self.config.freeze_cosmos_vae:
-            if self.cosmos_vae is None:
-                self.cosmos_vae = load_vae(settings, device)
-            return
-        self.attach_world(open_tap(settings, device))
+        if not self.config.owns_vae:
+            self.attach_world(open_tap(settings, device))
+        elif self.cosmos_vae is None:
+            self.cosmos_vae = load_vae(settings, device)
 
     def attach_world(self, tap: Any) -> None:
         """Read the world through this tap (anything with the interface of WorldTap).
@@ -153,6 +162,11 @@ class TheWorld(FusedGemma):
             CheckpointError: if its features have another shape, or the model was trained on another world.
         """
         own = self.config
+        if own.owns_vae:
+            raise loading.CheckpointError(
+                "the VAE trains or was trained with this model, which reads the world through it: a tap or a feature"
+                " store would give what the VAE saw before"
+            )
         if (tap.num_channels, tap.stride_px) != (own.world_channels, own.world_stride_px):
             raise loading.CheckpointError(
                 f"a tap of {tap.num_channels} channels and stride {tap.stride_px} px; the model was built for"
@@ -201,7 +215,7 @@ class TheWorld(FusedGemma):
         generation_config = kwargs.get("generation_config")
         if kwargs.get("prefill_chunk_size") or getattr(generation_config, "prefill_chunk_size", None):
             raise ValueError("prefill_chunk_size cannot split world tokens: drop it")
-        return super().generate(inputs, **kwargs)
+        return super().generate(inputs, **kwargs)  # pyright: ignore[reportAttributeAccessIssue]
 
     @property
     def processor(self) -> TheWorldProcessor:
@@ -214,9 +228,11 @@ class TheWorld(FusedGemma):
 
     def freeze(self, **parts: bool) -> None:
         """Freeze or unfreeze parts: `freeze(gemma_vision=False)` lets the vision tower train."""
+        if unknown := parts.keys() - {"gemma_vision", "gemma_language", "cosmos_vae"}:
+            raise ValueError(f"freeze got {sorted(unknown)}: expected gemma_vision, gemma_language or cosmos_vae")
+        if parts.get("cosmos_vae") is False and self.cosmos_vae is None:
+            raise ValueError("whether the VAE can train is decided at loading: from_pretrained(freeze_cosmos_vae=False)")
         for name, frozen in parts.items():
-            if not hasattr(self.config, f"freeze_{name}"):
-                raise ValueError(f"freeze({name}=...): expected gemma_vision, gemma_language or cosmos_vae")
             setattr(self.config, f"freeze_{name}", frozen)
         freezing.freeze(self, self.config)
 

@@ -98,7 +98,7 @@ class TheWorldProcessor(Gemma3Processor):
         name = str(pretrained_model_name_or_path)
         if (Path(name) / "processor_config.json").is_file() and not (Path(name) / "config.json").is_file():
             return super().from_pretrained(name, **kwargs)
-        settings = {key: kwargs.pop(key) for key in loading.SETTINGS & kwargs.keys()}
+        settings = loading.take_settings(kwargs)
         if loading.is_checkpoint(name, **kwargs):
             config = loading.load_settings(loading.fetch_checkpoint(name, **kwargs), settings)
         else:

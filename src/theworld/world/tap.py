@@ -72,3 +72,11 @@ def clip_seeds(frames: UInt8[Tensor, "N F 3 H W"], seed: int) -> list[int]:
         digest = hashlib.sha256(clip.numpy().tobytes() + seed.to_bytes(8, "little")).digest()
         seeds.append(int.from_bytes(digest[:8], "little") >> 1)  # 63 bits: what torch.Generator takes
     return seeds
+
+
+def clip_noise(shape: Sequence[int], seeds: Sequence[int]) -> Float[Tensor, "N ..."]:
+    """Standard normal noise of this shape for each clip, a function of its seed alone.
+
+    Drawn on the CPU, one generator per clip: neither the device nor the other clips of a batch play a part.
+    """
+    return torch.stack([torch.randn(*shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])

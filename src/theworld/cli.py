@@ -1,0 +1,240 @@
+"""The command `theworld`: a table of verbs, each a thin call, and what all of them share."""
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import theworld
+
+OK, REFUSED, INTERRUPTED = 0, 2, 130
+"""Exit codes: done; the input was refused, with one message; interrupted from the keyboard (128 + SIGINT)."""
+
+
+class Verb(NamedTuple):
+    """One verb of the command line.
+
+    `target` is called with the settings and returns what it found as a JSON-like dict, or None. Both it and its
+    settings are named, not imported: the table costs nothing until a verb runs.
+    """
+
+    name: str
+    summary: str
+    """One line of help."""
+    target: str
+    """module:function."""
+    settings: str
+    """module:class, a dataclass with a docstring under each field."""
+    reads_file: bool = False
+    """Whether a settings file may stand before the flags; otherwise required settings are given by position."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareArguments:
+    """Which files of predictions are held against each other, and by what."""
+
+    files: tuple[Path, ...]
+    """Files of predictions (JSONL) on the same samples."""
+
+    baseline: Path | None = None
+    """The file that all others are held against; None: every pair is tested."""
+
+    group_by: tuple[str, ...] = ()
+    """Fields of the samples to make tables by, such as task."""
+
+    cluster_by: str | None = None
+    """Field of samples that stand or fall together, such as scene: intervals are drawn over its values."""
+
+
+def compare(arguments: CompareArguments) -> dict[str, Any]:
+    """Print the tables of a comparison as Markdown.
+
+    Returns:
+        The same as values.
+    """
+    from theworld.evaluation import comparison, predictions
+
+    found = comparison.compare(
+        {str(path): predictions.read_predictions(path) for path in arguments.files},
+        baseline=None if arguments.baseline is None else str(arguments.baseline),
+        group_by=arguments.group_by,
+        cluster_by=arguments.cluster_by,
+    )
+    print(comparison.to_markdown(found))
+    return found.to_dict()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForesightArguments:
+    """What is shown of Foresight, the simulated physical world."""
+
+    preview: Path = Path("foresight.png")
+    """Where a picture of scenes, questions and answers is written (PNG)."""
+
+    split: Literal["train", "validation", "test"] = "validation"
+    """Which scenes."""
+
+    rows: int = 6
+    """Number of scenes."""
+
+    image_size_px: int = 128
+    """Side of each frame, pixels."""
+
+
+def foresight(arguments: ForesightArguments) -> dict[str, Any]:
+    """Draw a grid of scenes; where it was written."""
+    from theworld.foresight.preview import preview
+
+    preview(arguments.preview, arguments.split, arguments.rows, arguments.image_size_px)
+    return {"preview": str(arguments.preview)}
+
+
+VERBS = (
+    Verb(
+        "train",
+        "Train a model as a settings file says; any setting can be overridden by its flag.",
+        "theworld.training.run:train",
+        "theworld.config:TrainingConfig",
+        reads_file=True,
+    ),
+    Verb(
+        "evaluate",
+        "Let a model answer a data set, arm by arm, and score the answers.",
+        "theworld.evaluation.run:evaluate",
+        "theworld.config:EvaluationConfig",
+        reads_file=True,
+    ),
+    Verb(
+        "compare",
+        "Hold files of predictions against each other: intervals, paired tests, identical files called out.",
+        "theworld.cli:compare",
+        "theworld.cli:CompareArguments",
+    ),
+    Verb(
+        "foresight",
+        "Draw scenes of the simulated physical world with their questions and answers.",
+        "theworld.cli:foresight",
+        "theworld.cli:ForesightArguments",
+    ),
+)
+
+_OPTIONS = """\
+options, anywhere on the line:
+  -h, --help       show this, or the help of a verb
+  -v, --verbose    say more; twice: everything
+  --debug          show the traceback of an error (or set THEWORLD_DEBUG=1)
+  --version        show the version"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb.
+
+    Bad input (`ValueError`, `OSError`) ends with one message on standard error and exit code 2. Any other exception
+    is a fault of this program, and passes with its traceback.
+
+    Args:
+        argv: arguments without the program's name; None: those of this process.
+
+    Returns:
+        The exit code: 0 done, 2 refused, 130 interrupted.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    verbosity = sum({"-v": 1, "--verbose": 1, "-vv": 2}.get(argument, 0) for argument in arguments)
+    debug = "--debug" in arguments or os.environ.get("THEWORLD_DEBUG") == "1"
+    arguments = [argument for argument in arguments if argument not in ("-v", "--verbose", "-vv", "--debug")]
+    if not arguments:
+        print(_overview(), file=sys.stderr)
+        return REFUSED
+    name, *rest = arguments
+    if name in ("-h", "--help"):
+        print(_overview())
+        return OK
+    if name == "--version":
+        print(f"theworld {theworld.__version__}")
+        return OK
+    verb = {verb.name: verb for verb in VERBS}.get(name)
+    if verb is None:
+        return _refuse("theworld", _unknown_verb(name))
+    _set_up_logging(verbosity)
+    try:
+        result = _run(verb, rest)
+    except KeyboardInterrupt:
+        print(f"theworld {name}: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except (ValueError, OSError) as error:
+        if debug:
+            _show_traceback()
+        return _refuse(f"theworld {name}", _sentence(error))
+    if result is not None:
+        emit(result)
+    return OK
+
+
+def emit(result: dict[str, Any]) -> None:
+    """Print what a verb found as one line of JSON: the last line of standard output, for programs to read."""
+    import json
+
+    print(json.dumps(result, allow_nan=False, default=str), flush=True)
+
+
+def _run(verb: Verb, arguments: list[str]) -> dict[str, Any] | None:
+    from theworld import settings
+
+    cls = _named(verb.settings)
+    if "-h" in arguments or "--help" in arguments:
+        program = f"theworld {verb.name}" + (" [FILE]" if verb.reads_file else "")
+        settings.show_help(cls, program, verb.summary, positional=not verb.reads_file)
+        return None
+    path = None
+    if verb.reads_file and arguments and not arguments[0].startswith("-"):
+        path = Path(arguments.pop(0))
+    return _named(verb.target)(settings.load(cls, path, arguments, positional=not verb.reads_file))
+
+
+def _named(address: str) -> Any:
+    module, _, name = address.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def _overview() -> str:
+    width = max((len(verb.name) for verb in VERBS), default=0)
+    verbs = "\n".join(f"  {verb.name:<{width}}  {verb.summary}" for verb in VERBS)
+    purpose = (theworld.__doc__ or "").strip()
+    return f"usage: theworld VERB [ARGUMENT ...]\n\n{purpose}\n\nverbs:\n{verbs}\n\n{_OPTIONS}"
+
+
+def _unknown_verb(name: str) -> str:
+    import difflib
+
+    names = [verb.name for verb in VERBS]
+    close = difflib.get_close_matches(name, names, n=1)
+    remedy = f"did you mean {close[0]}?" if close else f"expected one of {', '.join(names)}"
+    return f"unknown verb {name!r}; {remedy}"
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return str(error) or type(error).__name__
+
+
+def _refuse(who: str, message: str) -> int:
+    print(f"{who}: {message}", file=sys.stderr)
+    return REFUSED
+
+
+def _show_traceback() -> None:
+    import traceback
+
+    traceback.print_exc()
+
+
+def _set_up_logging(verbosity: int) -> None:
+    import logging
+
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    levels = (logging.WARNING, logging.INFO, logging.DEBUG)
+    logging.getLogger("theworld").setLevel(levels[min(verbosity, 2)])

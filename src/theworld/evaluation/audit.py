@@ -1,0 +1,221 @@
+"""World-use audit: from scores under real, shuffled, mean, zero and noise features to one verdict; the derangement."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from theworld.evaluation.scoring import Score
+from theworld.evaluation.statistics import (
+    Interval,
+    bootstrap_difference,
+    holm,
+    mcnemar,
+    smallest_detectable_difference,
+    wilson_interval,
+)
+
+Verdict: TypeAlias = Literal["used", "not used", "undecided"]
+
+ALPHA = 0.05
+"""Level of the two deciding tests together."""
+
+RELEVANT_DROP = 0.05
+"""A drop that no audit may miss and still say "not used": published gains are of this size or below (VEGA-3D,
+arXiv 2603.19235: 1.6 points on VSI-Bench, 4.5 on ScanRefer)."""
+
+
+@dataclass(frozen=True)
+class Drop:
+    """What a condition costs: real minus condition, as shares, on the items scored under both."""
+
+    condition: str
+    num_items: int
+    num_missing: int
+    """Items left out, since one of the two runs met an error there."""
+    real_accuracy: float
+    accuracy: float
+    drop: float
+    interval: Interval
+    num_real_only: int
+    """Items right with the real features only."""
+    num_condition_only: int
+    num_changed: int
+    """Items whose reading is another one than with the real features, right or wrong."""
+    p_value: float
+    """Exact McNemar test, two-sided."""
+    p_holm: float | None
+    """The same, corrected over the two deciding conditions; None for a condition that is only reported."""
+    smallest_drop: float
+    """The least drop that these items would probably have shown: what the test sees four times in five, or the upper
+    Wilson limit of the share lost, which no drop can exceed, if that is smaller."""
+
+
+@dataclass(frozen=True)
+class Audit:
+    """Whether a trained model uses its world features.
+
+    `shuffle` and `mean` decide: both keep the features where the model has seen them. `zero` and `noise` lie outside
+    of what it was trained on, so a drop there may only say that it stumbles over them.
+    """
+
+    verdict: Verdict
+    line: str
+    """The verdict and its reasons, on one line."""
+    deciding: list[Drop]
+    reported: list[Drop]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+
+def audit_verdict(
+    *,
+    real: Sequence[Score],
+    shuffle: Sequence[Score],
+    mean: Sequence[Score],
+    zero: Sequence[Score],
+    noise: Sequence[Score],
+) -> Audit:
+    """Judge a model from its scores on the same items under five kinds of world features.
+
+    Used: the drops under `shuffle` and `mean` are both positive and both significant after Holm's correction. A drop
+    under `shuffle` alone says that wrong features mislead, not that right ones help; one under `mean` alone may be a
+    matter of their size. Not used: neither is significant, and a drop of 5 points would probably have shown. All
+    else is undecided.
+
+    Args:
+        real: the item's own features.
+        shuffle: those of its partner in a fixed `derangement`.
+        mean: the mean feature of all items.
+        zero: zeros.
+        noise: noise of the features' mean and standard deviation.
+
+    Raises:
+        ValueError: if the conditions hold different items, or no item is scored under real and another condition.
+    """
+    deciding = [_drop("shuffle", real, shuffle, ALPHA / 2), _drop("mean", real, mean, ALPHA / 2)]
+    corrected = holm([drop.p_value for drop in deciding])
+    deciding = [replace(drop, p_holm=p_holm) for drop, p_holm in zip(deciding, corrected, strict=True)]
+    reported = [_drop("zero", real, zero, ALPHA), _drop("noise", real, noise, ALPHA)]
+    verdict, reason = _judge(deciding)
+    costs = ", ".join(_sentence(drop) for drop in deciding)
+    outside = ", ".join(f"{drop.condition} {100 * drop.drop:+.1f}" for drop in reported)
+    head = "world use undecided" if verdict == "undecided" else f"world {verdict}"
+    return Audit(verdict, f"{head}: {costs}; {reason} (out of distribution: {outside})", deciding, reported)
+
+
+def derangement(answers: Sequence[str], seed: int = 0, groups: Sequence[str] | None = None) -> list[int]:
+    """For each item the index of a partner with another answer: whose features it gets under `shuffle`.
+
+    Where no answer is held by more than half of the items, each item is partner exactly once:
+
+    ```
+    sorted by answer   A A A | B B | C C C      each takes the item s places on, around the end;
+    s = 4 places on    B C C | C A | A A B      s at least the longest block and at most n minus it
+    ```
+
+    Otherwise too few others exist: each item that holds the frequent answer takes one of the others, all of them
+    equally often (to one), and the others take partners of the frequent answer, each at most once.
+
+    Args:
+        answers: the answer of each item.
+        seed: another seed, another derangement; the same seed, the same one.
+        groups: partners come from the same group, where given: features of another task's item with another answer
+            may well agree with this item's own answer.
+
+    Raises:
+        ValueError: if all items of a group hold one answer.
+    """
+    if groups is not None and len(groups) != len(answers):
+        raise ValueError(f"{len(groups)} groups for {len(answers)} answers: expected one for each")
+    members: dict[str, list[int]] = {}
+    for index in range(len(answers)):
+        members.setdefault("" if groups is None else groups[index], []).append(index)
+    generator = np.random.default_rng(seed)
+    partners = np.zeros(len(answers), dtype=int)
+    for name, indices in sorted(members.items()):
+        held = np.array([answers[index] for index in indices])
+        if len(np.unique(held)) < 2:
+            where = "" if groups is None else f" of group {name!r}"
+            raise ValueError(
+                f"all {len(held)} items{where} have the answer {str(held[0])!r}: no partner has another one"
+            )
+        partners[indices] = np.array(indices)[_derange(held, generator)]
+    return partners.tolist()
+
+
+def _derange(answers: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    _, codes, counts = np.unique(answers, return_inverse=True, return_counts=True)
+    shuffled = generator.permutation(len(codes))
+    order = shuffled[np.argsort(codes[shuffled], kind="stable")]
+    longest, num_others = int(counts.max()), len(codes) - int(counts.max())
+    partners = np.empty(len(codes), dtype=int)
+    if longest <= num_others:
+        partners[order] = np.roll(order, -int(generator.integers(longest, num_others, endpoint=True)))
+        return partners
+    frequent = codes[order] == int(counts.argmax())
+    partners[order[frequent]] = np.resize(order[~frequent], longest)
+    partners[order[~frequent]] = order[frequent][:num_others]
+    return partners
+
+
+def _drop(condition: str, real: Sequence[Score], other: Sequence[Score], alpha: float) -> Drop:
+    theirs = {one.sample_id: one for one in other}
+    if len(theirs) != len(real) or theirs.keys() != {one.sample_id for one in real}:
+        raise ValueError(
+            f"condition {condition!r} has {len(other)} scores, 'real' has {len(real)}: expected the same items in both,"
+            " each once"
+        )
+    pairs = [(ours, theirs[ours.sample_id]) for ours in real]
+    scored = [(ours, them) for ours, them in pairs if ours.value is not None and them.value is not None]
+    if not scored:
+        raise ValueError(f"no item is scored under both 'real' and {condition!r}: all {len(pairs)} met an error")
+    before, after = np.array([[ours.value, them.value] for ours, them in scored]).T
+    test = mcnemar(before, after)
+    flip_share = (test.num_first_only + test.num_second_only) / len(scored)
+    most_lost = wilson_interval(test.num_first_only, len(scored)).high
+    detectable = smallest_detectable_difference(len(scored), flip_share, alpha=alpha)
+    return Drop(
+        condition=condition,
+        num_items=len(scored),
+        num_missing=len(pairs) - len(scored),
+        real_accuracy=float(before.mean()),
+        accuracy=float(after.mean()),
+        drop=float(before.mean() - after.mean()),
+        interval=bootstrap_difference(after, before),
+        num_real_only=test.num_first_only,
+        num_condition_only=test.num_second_only,
+        num_changed=sum(ours.reading != them.reading for ours, them in scored),
+        p_value=test.p_value,
+        p_holm=None,
+        smallest_drop=most_lost if detectable is None else min(most_lost, detectable),
+    )
+
+
+def _judge(deciding: Sequence[Drop]) -> tuple[Verdict, str]:
+    significant = [drop for drop in deciding if drop.p_holm is not None and drop.p_holm <= ALPHA]
+    worse = [drop.condition for drop in significant if drop.drop < 0]
+    if worse:
+        return "undecided", f"the model does better without its real features ({', '.join(worse)}): they mislead it"
+    if len(significant) == len(deciding):
+        return "used", "both drops are significant"
+    if significant:
+        return "undecided", f"only the drop under {significant[0].condition} is significant"
+    visible = max(drop.smallest_drop for drop in deciding)
+    points = f"{100 * visible:.1f} points"
+    if visible > RELEVANT_DROP:
+        return "undecided", f"with so few items only a drop of {points} or more would probably have shown"
+    return "not used", f"a drop of {points} or more would probably have shown, a smaller one cannot be excluded"
+
+
+def _sentence(drop: Drop) -> str:
+    p_value = 1.0 if drop.p_holm is None else drop.p_holm
+    return (
+        f"{drop.condition} costs {100 * drop.drop:.1f} points"
+        f" [{100 * drop.interval.low:.1f}, {100 * drop.interval.high:.1f}]"
+        f" ({'p < 0.0001' if p_value < 0.0001 else f'p = {p_value:.2g}'}, n = {drop.num_items:,},"
+        f" {drop.num_changed:,} answers changed)"
+    )

@@ -1,0 +1,300 @@
+"""Comparison: runs side by side and pair by pair on the items that they share, as values, JSON and Markdown."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from theworld.evaluation.predictions import Prediction, read_predictions
+from theworld.evaluation.scoring import Score, Scorer, score
+from theworld.evaluation.statistics import (
+    Interval,
+    bootstrap_difference,
+    holm,
+    mcnemar,
+    smallest_detectable_difference,
+)
+from theworld.evaluation.summary import Accuracy, Summary, field_text, summarise
+
+_EXAMPLES = 5
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two runs on the items that both answered; differences are second minus first, as shares."""
+
+    first: str
+    second: str
+    num_shared: int
+    """Items in both files."""
+    num_scored: int
+    """Of these, items missing in neither: n of all that follows."""
+    difference: float
+    interval: Interval
+    num_first_only: int
+    num_second_only: int
+    p_value: float
+    """Exact McNemar test."""
+    p_holm: float
+    """The same, corrected over all pairs of the comparison."""
+    smallest_difference: float | None
+    """What this n would have seen four times in five, at 5 % and this share of flips; None: nothing."""
+    identical: bool
+    """Whether every reply to every shared item is the same to the last character."""
+    note: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Several runs side by side, and pair by pair."""
+
+    summaries: dict[str, Summary]
+    pairs: list[Pair]
+    num_shared_by_all: int
+    absent: dict[str, list[str]]
+    """Ids that a run lacks and another one has."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+
+def compare(
+    runs: Mapping[str, Sequence[Prediction]],
+    *,
+    baseline: str | None = None,
+    group_by: Sequence[str] = (),
+    cluster_by: str | None = None,
+    scorer: Scorer = score,
+) -> Comparison:
+    """Summarise runs and test their differences on the items that they share.
+
+    Args:
+        runs: name to rows.
+        baseline: the run that all others are held against; None: every pair is tested.
+        group_by: as in `summarise`.
+        cluster_by: as in `summarise`, for the bootstrap (McNemar's test takes items as independent).
+        scorer: turns a row into a score.
+
+    Raises:
+        ValueError: for fewer than two runs, an unknown baseline, an id that stands for two different items, or two
+            runs that share none.
+    """
+    if len(runs) < 2 or (baseline is not None and baseline not in runs):
+        raise ValueError(
+            f"runs {list(runs)}, baseline {baseline!r}: expected two runs at least, the baseline among them"
+        )
+    items = _items(runs)
+    outcomes = {name: _outcomes(rows, items, scorer) for name, rows in runs.items()}
+    clusters = None if cluster_by is None else np.array([field_text(item, cluster_by) for item in items.values()])
+    names = itertools.combinations(runs, 2) if baseline is None else ((baseline, other) for other in runs)
+    pairs = [_pair(a, outcomes[a], b, outcomes[b], clusters) for a, b in names if a != b]
+    corrected = holm([pair.p_value for pair in pairs])
+    return Comparison(
+        summaries={
+            name: summarise(rows, group_by=group_by, cluster_by=cluster_by, scorer=outcomes[name].score)
+            for name, rows in runs.items()
+        },
+        pairs=[replace(pair, p_holm=p_holm) for pair, p_holm in zip(pairs, corrected, strict=True)],
+        num_shared_by_all=int(np.logical_and.reduce([outcome.present for outcome in outcomes.values()]).sum()),
+        absent={
+            name: [sample_id for sample_id, present in zip(items, outcome.present, strict=True) if not present]
+            for name, outcome in outcomes.items()
+        },
+    )
+
+
+def compare_files(
+    files: Mapping[str, Path],
+    *,
+    baseline: str | None = None,
+    group_by: Sequence[str] = (),
+    cluster_by: str | None = None,
+    scorer: Scorer = score,
+) -> Comparison:
+    """`compare` of files of predictions: name to path."""
+    runs = {name: read_predictions(path) for name, path in files.items()}
+    return compare(runs, baseline=baseline, group_by=group_by, cluster_by=cluster_by, scorer=scorer)
+
+
+def to_markdown(comparison: Comparison) -> str:
+    """A page of tables: warnings first, then the runs, their pairs, the answers given, and the groups."""
+    summaries = comparison.summaries
+    lines = [f"> **{pair.note}**\n" for pair in comparison.pairs if pair.note]
+    lines += _table(
+        "run | n | accuracy, % | bootstrap | balanced, % | bootstrap | majority, % | unparsed | missing | clips read",
+        [[name, f"{one.num_scored:,}", *_accuracy_cells(one)] for name, one in summaries.items()],
+    )
+    lines += _table(
+        "second - first | n | points | 95 % | only second right | only first right | p | p (Holm) | could have seen",
+        [_pair_cells(pair) for pair in comparison.pairs],
+    )
+    lines.append(f"Shared by all runs: {comparison.num_shared_by_all:,} items.")
+    for name, ids in comparison.absent.items():
+        if ids:
+            shown = ", ".join(ids[:_EXAMPLES]) + (", ..." if len(ids) > _EXAMPLES else "")
+            lines.append(f"{_cell(name)} lacks {len(ids):,} items that another run has: {_cell(shown)}.")
+    lines.append("")
+    scored = {name: one.accuracy for name, one in summaries.items() if one.accuracy is not None}
+    if scored:
+        answers = next(iter(scored.values())).answers
+        lines += _table(
+            " | ".join(["answer", "true, %", *(f"{_cell(name)} says, %" for name in scored)]),
+            [
+                [answer, _percent(share.true), *(_given(accuracy, answer) for accuracy in scored.values())]
+                for answer, share in answers.items()
+            ],
+        )
+    for name in next(iter(summaries.values())).groups:
+        lines += _group_table(name, {run: one.groups[name] for run, one in summaries.items()})
+    return "\n".join(lines).rstrip() + "\n"
+
+
+@dataclass(frozen=True)
+class _Outcomes:
+    """One run, its items in the order of the union of all runs."""
+
+    scores: dict[str, Score]  # by sample id
+    present: np.ndarray  # (U,) bool
+    values: np.ndarray  # (U,) 1, 0, or NaN where missing or absent
+    replies: list[Any]  # (U,) what must differ somewhere if the runs do
+
+    def score(self, row: Prediction) -> Score:
+        return self.scores[row.sample_id]
+
+
+def _items(runs: Mapping[str, Sequence[Prediction]]) -> dict[str, Prediction]:
+    """The union of the runs' items, one row for each id."""
+    items: dict[str, Prediction] = {}
+    run_of: dict[str, str] = {}
+    for name, rows in runs.items():
+        if len({row.sample_id for row in rows}) < len(rows):
+            raise ValueError(f"run {name!r} holds a sample twice")
+        for row in rows:
+            known = items.setdefault(row.sample_id, row)
+            first = run_of.setdefault(row.sample_id, name)
+            ours, theirs = (row.question, row.answer, row.choices), (known.question, known.answer, known.choices)
+            if ours != theirs:
+                raise ValueError(
+                    f"sample {row.sample_id!r} is {theirs} in run {first!r}, but {ours} in run {name!r}"
+                    " (question, answer, choices): the runs were made on different data and cannot be compared"
+                )
+    return items
+
+
+def _outcomes(rows: Sequence[Prediction], items: Mapping[str, Prediction], scorer: Scorer) -> _Outcomes:
+    scores = {row.sample_id: scorer(row) for row in rows}
+    place = {sample_id: index for index, sample_id in enumerate(items)}
+    present, values = np.zeros(len(items), dtype=bool), np.full(len(items), np.nan)
+    replies: list[Any] = [None] * len(items)
+    for row in rows:
+        index, value = place[row.sample_id], scores[row.sample_id].value
+        present[index] = True
+        values[index] = np.nan if value is None else value
+        replies[index] = (row.prediction, row.log_likelihoods)
+    return _Outcomes(scores, present, values, replies)
+
+
+def _pair(first: str, a: _Outcomes, second: str, b: _Outcomes, clusters: np.ndarray | None) -> Pair:
+    scored = np.flatnonzero(~np.isnan(a.values) & ~np.isnan(b.values))
+    num_shared = int((a.present & b.present).sum())
+    if not len(scored):
+        raise ValueError(
+            f"runs {first!r} and {second!r} share {num_shared} items and have a reply to none of them in both:"
+            " there is nothing to compare; leave one out"
+        )
+    before, after = a.values[scored], b.values[scored]
+    test = mcnemar(before, after)
+    identical = all(a.replies[index] == b.replies[index] for index in scored)
+    note = (
+        f"IDENTICAL PREDICTIONS: {first} and {second} gave the same reply, to the last character, to all"
+        f" {len(scored):,} items. Either one file stands under two names, or what should differ between the runs never"
+        " reached the model. This is no evidence that it makes no difference."
+    )
+    return Pair(
+        first=first,
+        second=second,
+        num_shared=num_shared,
+        num_scored=len(scored),
+        difference=float(after.mean() - before.mean()),
+        interval=bootstrap_difference(before, after, None if clusters is None else clusters[scored]),
+        num_first_only=test.num_first_only,
+        num_second_only=test.num_second_only,
+        p_value=test.p_value,
+        p_holm=test.p_value,
+        smallest_difference=smallest_detectable_difference(
+            len(scored), (test.num_first_only + test.num_second_only) / len(scored)
+        ),
+        identical=identical,
+        note=note if identical else "",
+    )
+
+
+def _accuracy_cells(one: Summary) -> list[str]:
+    counts = [f"{one.num_unparsed:,}", f"{one.num_missing:,}", f"{one.world_read:,}"]
+    if one.accuracy is None:
+        return ["-"] * 5 + counts
+    of = one.accuracy
+    return [
+        f"{_percent(of.value)} {_range(of.wilson)}",
+        _range(of.bootstrap),
+        _percent(of.balanced),
+        _range(of.balanced_bootstrap),
+        f"{_percent(of.majority)} ({of.majority_answer})",
+        *counts,
+    ]
+
+
+def _pair_cells(pair: Pair) -> list[str]:
+    return [
+        f"{pair.second} - {pair.first}",
+        f"{pair.num_scored:,}",
+        f"{100 * pair.difference:+.1f}" + (" (IDENTICAL)" if pair.identical else ""),
+        _range(pair.interval),
+        f"{pair.num_second_only:,}",
+        f"{pair.num_first_only:,}",
+        f"{pair.p_value:.2g}",
+        f"{pair.p_holm:.2g}",
+        "nothing" if pair.smallest_difference is None else _percent(pair.smallest_difference),
+    ]
+
+
+def _given(accuracy: Accuracy, answer: str) -> str:
+    return _percent(accuracy.answers[answer].given) if answer in accuracy.answers else "-"
+
+
+def _group_table(name: str, groups: Mapping[str, Mapping[str, Summary]]) -> list[str]:
+    """One row per value of a field, one column per run; the majority is that of the first run that has the items."""
+    rows = []
+    for label in sorted({label for members in groups.values() for label in members}):
+        cells = [members.get(label) for members in groups.values()]
+        known = [one.accuracy for one in cells if one is not None and one.accuracy is not None]
+        rows.append([label, _percent(known[0].majority) if known else "-", *map(_group_cell, cells)])
+    return _table(" | ".join([_cell(name), "majority, %", *(f"{_cell(run)}, %" for run in groups)]), rows)
+
+
+def _group_cell(one: Summary | None) -> str:
+    if one is None or one.accuracy is None:
+        return "-"
+    return f"{_percent(one.accuracy.value)} {_range(one.accuracy.wilson)} of {one.num_scored:,}"
+
+
+def _table(header: str, rows: Sequence[Sequence[str]]) -> list[str]:
+    num_columns = header.count(" | ") + 1
+    rule = "|".join(["---"] * num_columns)
+    return [f"| {header} |", f"|{rule}|", *(f"| {' | '.join(map(_cell, row))} |" for row in rows), ""]
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}"
+
+
+def _range(interval: Interval) -> str:
+    return f"[{100 * interval.low:.1f}, {100 * interval.high:.1f}]"

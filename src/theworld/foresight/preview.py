@@ -1,0 +1,81 @@
+"""A picture grid of items: how each scene goes on, with its question, its answer and one control."""
+
+from os import PathLike
+from typing import Final
+
+from PIL import Image, ImageDraw, ImageFont
+
+from theworld.foresight.drawing import PALETTE, draw
+from theworld.foresight.items import Item, Split, make_item
+from theworld.foresight.questions import Question, dynamic_question, static_questions
+from theworld.foresight.scene import FRAME_RATE_HZ, NUM_FRAMES, Task
+
+_FRAMES: Final = (0, 3, 5, 7, 9, 11, 13, NUM_FRAMES - 1)
+_STEP: Final = 5  # neighbouring items share where the ball ends
+
+_PAPER: Final = (255, 255, 255)
+_INK: Final = (30, 33, 38)
+_PALE: Final = (118, 124, 134)
+
+
+def preview(
+    path: str | PathLike[str], split: Split = "validation", rows: int = 6, image_size_px: int = 128, task: Task = "drop"
+) -> None:
+    """Write a PNG with one scene per row: eight of its frames in time, question and answer, and one control.
+
+    Args:
+        path: where the PNG goes.
+        split: which scenes.
+        rows: number of scenes, every fifth of the split.
+        image_size_px: side of each frame.
+        task: the kind of scene.
+
+    Raises:
+        ValueError: if there are no rows.
+    """
+    if rows < 1:
+        raise ValueError(f"rows={rows}: expected 1 or more")
+    strips = []
+    for row in range(rows):
+        item = make_item(split, row * _STEP, task)
+        controls = static_questions(item)
+        strips.append(_strip(item, controls[row % len(controls)], image_size_px))
+    margin = strips[0].height // 10
+    size = (strips[0].width + 2 * margin, sum(strip.height + margin for strip in strips) + margin)
+    grid = Image.new("RGB", size, _PAPER)
+    for row, strip in enumerate(strips):
+        grid.paste(strip, (margin, margin + row * (strip.height + margin)))
+    grid.save(path, format="PNG", optimize=True)
+
+
+def _strip(item: Item, control: Question, image_size_px: int) -> Image.Image:
+    """One scene: question and answer above its frames, times and a control below."""
+    text_px = max(12, image_size_px // 9)
+    font, small = ImageFont.load_default(text_px), ImageFont.load_default(text_px * 5 // 6)
+    line_px, gap_px = text_px * 8 // 5, max(3, image_size_px // 20)
+    width = len(_FRAMES) * (image_size_px + gap_px) - gap_px
+    strip = Image.new("RGB", (width, image_size_px + 3 * line_px), _PAPER)
+    pen = ImageDraw.Draw(strip)
+
+    asked = dynamic_question(item)
+    middle = line_px // 2
+    pen.text((0, middle), asked.text, _INK, font, anchor="lm")
+    pen.text((width, middle), asked.answer, _INK, font, anchor="rm")
+    chip = width - font.getlength(asked.answer) - text_px
+    pen.rounded_rectangle(
+        (chip - text_px // 2, middle - text_px // 2, chip + text_px // 2, middle + text_px // 2),
+        text_px // 4,
+        PALETTE[item.scene.bins[item.end]],
+    )
+
+    for column, frame in enumerate(_FRAMES):
+        left = column * (image_size_px + gap_px)
+        strip.paste(draw(item.scene, item.positions[frame], image_size_px), (left, line_px))
+        time = "given" if frame == 0 else f"+ {frame / FRAME_RATE_HZ:.2f} s"
+        center = (left + image_size_px // 2, line_px + image_size_px + middle)
+        pen.text(center, time, _INK if frame == 0 else _PALE, small, anchor="mm")
+
+    bottom = line_px * 2 + image_size_px + middle
+    pen.text((0, bottom), f"Control: {control.text}", _PALE, small, anchor="lm")
+    pen.text((width, bottom), control.answer, _PALE, small, anchor="rm")
+    return strip

@@ -1,0 +1,54 @@
+"""A random Cosmos-Predict2 of the real classes, in the folder layout of nvidia/Cosmos-Predict2-2B-Video2World."""
+
+import json
+from pathlib import Path
+from typing import Final
+
+import diffusers
+import torch
+from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
+from diffusers.models.transformers.transformer_cosmos import CosmosTransformer3DModel
+from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
+
+from theworld.tiny.random_weights import draw_weights, measure_latents
+
+LATENT_CHANNELS: Final = 16
+NUM_BLOCKS: Final = 4
+
+# As diffusers writes it for the real checkpoint; the guardrail and the text encoder are not part of a tiny world.
+MODEL_INDEX: Final = {
+    "_class_name": "Cosmos2VideoToWorldPipeline",
+    "_diffusers_version": diffusers.__version__,
+    "safety_checker": [None, None],
+    "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"],
+    "text_encoder": [None, None],
+    "tokenizer": [None, None],
+    "transformer": ["diffusers", "CosmosTransformer3DModel"],
+    "vae": ["diffusers", "AutoencoderKLWan"],
+}
+
+
+def write_cosmos(folder: Path, seed: int) -> None:
+    """Write model_index.json, vae/, transformer/ and scheduler/ of a tiny Cosmos-Predict2."""
+    generator = torch.Generator().manual_seed(seed)
+    vae = AutoencoderKLWan(base_dim=8, z_dim=LATENT_CHANNELS, dim_mult=[1, 2, 4, 4], num_res_blocks=1).eval()
+    draw_weights(vae, generator)
+    measure_latents(vae, generator)
+    vae.save_pretrained(folder / "vae")
+    transformer = CosmosTransformer3DModel(
+        in_channels=LATENT_CHANNELS + 1,  # and the condition mask
+        out_channels=LATENT_CHANNELS,
+        num_attention_heads=2,
+        attention_head_dim=24,
+        num_layers=NUM_BLOCKS,
+        mlp_ratio=2.0,
+        text_embed_dim=32,
+        adaln_lora_dim=16,
+        rope_scale=(1.0, 3.0, 3.0),
+        concat_padding_mask=True,
+        extra_pos_embed_type=None,
+    )
+    draw_weights(transformer, generator)
+    transformer.save_pretrained(folder / "transformer")
+    FlowMatchEulerDiscreteScheduler(use_karras_sigmas=True).save_pretrained(folder / "scheduler")
+    (folder / "model_index.json").write_text(json.dumps(MODEL_INDEX, indent=2) + "\n")

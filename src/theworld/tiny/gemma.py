@@ -1,0 +1,98 @@
+"""A random Gemma 3 of 0.6 million parameters that sees its pictures, in the folder layout of google/gemma-3-4b-it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import torch
+from transformers import (
+    Gemma3Config,
+    Gemma3ForConditionalGeneration,
+    Gemma3ImageProcessor,
+    Gemma3Processor,
+    Gemma3TextConfig,
+    GemmaTokenizer,
+    GenerationConfig,
+    SiglipVisionConfig,
+)
+from transformers.utils import logging as transformers_logging
+
+from theworld.tiny.random_weights import draw_weights
+from theworld.tiny.tokenizer import train_tokenizer
+
+IMAGE_SIZE_PX: Final = 64
+PATCH_SIZE_PX: Final = 8
+TOKENS_PER_IMAGE: Final = 16
+NUM_SPARE_ROWS: Final = 63
+"""Embedding rows beyond the tokenizer's tokens: as many as Gemma 3 has (262,208 - 262,145)."""
+
+
+def write_gemma(folder: Path, seed: int) -> None:
+    """Write config, weights, generation settings, tokenizer, chat template and processor of a tiny Gemma 3."""
+    tokenizer = train_tokenizer()
+    model = Gemma3ForConditionalGeneration(_config(tokenizer))
+    draw_weights(model, torch.Generator().manual_seed(seed))
+    model.generation_config = GenerationConfig(
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=[tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("<end_of_turn>")],
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    with _without_progress_bars():
+        model.save_pretrained(folder)
+    image_processor = Gemma3ImageProcessor(
+        size={"height": IMAGE_SIZE_PX, "width": IMAGE_SIZE_PX},
+        image_mean=[0.5, 0.5, 0.5],
+        image_std=[0.5, 0.5, 0.5],
+        image_seq_length=TOKENS_PER_IMAGE,
+    )
+    Gemma3Processor(
+        image_processor=image_processor,
+        tokenizer=tokenizer,
+        chat_template=tokenizer.chat_template,
+        image_seq_length=TOKENS_PER_IMAGE,
+    ).save_pretrained(folder)
+
+
+@contextmanager
+def _without_progress_bars() -> Iterator[None]:
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()
+
+
+def _config(tokenizer: GemmaTokenizer) -> Gemma3Config:
+    end_of_turn = tokenizer.convert_tokens_to_ids("<end_of_turn>")
+    return Gemma3Config(
+        text_config=Gemma3TextConfig(
+            vocab_size=len(tokenizer) + NUM_SPARE_ROWS,
+            hidden_size=64,
+            intermediate_size=192,
+            num_hidden_layers=6,  # five of sliding attention and one of full attention, Gemma 3's pattern
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            head_dim=32,
+            query_pre_attn_scalar=32,
+            sliding_window=1024,
+            max_position_embeddings=8192,
+        ),
+        vision_config=SiglipVisionConfig(
+            hidden_size=64,
+            intermediate_size=128,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            image_size=IMAGE_SIZE_PX,
+            patch_size=PATCH_SIZE_PX,
+            vision_use_head=False,
+        ),
+        mm_tokens_per_image=TOKENS_PER_IMAGE,
+        boi_token_index=tokenizer.boi_token_id,
+        eoi_token_index=tokenizer.eoi_token_id,
+        image_token_index=tokenizer.image_token_id,
+        eos_token_id=[tokenizer.eos_token_id, end_of_turn],  # pyright: ignore[reportCallIssue]  # field of the base
+        dtype="float32",
+    )

@@ -1,0 +1,37 @@
+"""Random weights that let pictures through: for the tiny stack, and for the untrained control of a full-size world."""
+
+from typing import Final
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
+from torch import nn
+
+GAIN: Final = 0.7
+
+
+def draw_weights(module: nn.Module, generator: torch.Generator) -> None:
+    """Redraw every matrix and kernel from a normal of standard deviation 0.7 / sqrt(fan in); vectors stay.
+
+    The libraries' own initialisation leaves a random Gemma 3 blind (its image projection starts at zero) and
+    random Cosmos features nearly constant.
+    """
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            if parameter.ndim < 2 or name.endswith("gamma"):  # gamma: the Wan VAE's norms have shape (C, 1, 1, 1)
+                continue
+            fan_in = parameter.numel() // parameter.shape[0]
+            if name.endswith("mm_input_projection_weight"):  # the one matrix stored (in, out)
+                fan_in = parameter.shape[0]
+            parameter.normal_(std=GAIN * fan_in**-0.5, generator=generator)
+
+
+def measure_latents(vae: AutoencoderKLWan, generator: torch.Generator) -> None:
+    """Set latents_mean and latents_std to what random pictures give, as the real ones were measured on data."""
+    corners = torch.rand(32, 3, 1, 2, 2, generator=generator) * 2 - 1
+    pictures = nn.functional.interpolate(corners, size=(1, 64, 64), mode="nearest")
+    with torch.no_grad():
+        latents = vae.encode(pictures, return_dict=False)[0].mode()
+    vae.register_to_config(
+        latents_mean=[round(value, 4) for value in latents.mean(dim=(0, 2, 3, 4)).tolist()],
+        latents_std=[round(value, 4) for value in latents.std(dim=(0, 2, 3, 4)).tolist()],
+    )

@@ -1,0 +1,221 @@
+"""Parts of a Cosmos-Predict2 checkpoint, found on the hub or on disk and loaded one by one."""
+
+import json
+import logging
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
+from diffusers.models.modeling_utils import ModelMixin
+from diffusers.models.transformers.transformer_cosmos import CosmosTransformer3DModel
+from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from torch import nn
+
+from theworld import tiny
+from theworld.config import CONTROL_TAPS, WorldSettings
+from theworld.constants import TINY_MODEL
+from theworld.tiny.random_weights import draw_weights, measure_latents
+
+Part = Literal["vae", "transformer", "scheduler"]
+CONFIG_FILES: dict[Part, str] = {
+    "vae": "config.json",
+    "transformer": "config.json",
+    "scheduler": "scheduler_config.json",
+}
+WEIGHTED_PARTS: tuple[Part, ...] = ("vae", "transformer")
+
+
+class FeatureShape(NamedTuple):
+    """Channels of a feature and pixels of the frame per cell of its grid."""
+
+    num_channels: int
+    stride_px: int
+
+
+def parts_read(settings: WorldSettings) -> tuple[Part, ...]:
+    """The parts of the checkpoint that this tap needs; the text encoder is never among them."""
+    if settings.shape_of in ("vae", "true-future"):
+        return ("vae",)
+    if settings.shape_of == "dit" and settings.dit_future != "denoised":
+        return ("vae", "transformer")
+    return ("vae", "transformer", "scheduler")
+
+
+def resolve_cosmos(
+    name: str, revision: str | None, parts: Sequence[Part], weights: bool = True
+) -> tuple[Path, str | None]:
+    """The folder that holds the named parts; from the hub, only these are fetched.
+
+    Args:
+        name: hub id, folder, or "tiny".
+        revision: commit of the hub repository.
+        parts: subfolders that must be there.
+        weights: fetch the weights too, not only the configuration files.
+
+    Returns:
+        The folder, and the commit if it came from the hub.
+
+    Raises:
+        ValueError: if it cannot be found or fetched, or lacks a part.
+    """
+    commit = None
+    if name == TINY_MODEL or Path(name).is_dir():
+        if revision is not None:
+            raise ValueError(f"cosmos_revision={revision!r} is a commit on the hub, but {name!r} is a folder: drop it")
+        folder = tiny.stack() / "cosmos" if name == TINY_MODEL else Path(name)
+    else:
+        kinds = ("json", "safetensors") if weights else ("json",)
+        patterns = [f"{part}/*.{kind}" for part in parts for kind in kinds]
+        try:
+            folder = Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
+        except (HFValidationError, LocalEntryNotFoundError, HfHubHTTPError) as error:
+            raise ValueError(
+                f"{name!r} is no folder and could not be fetched from the hub: {error}. Check the name and the network;"
+                " for a gated repository accept its licence there and log in (`hf auth login`)"
+            ) from error
+        commit = folder.name
+    needed = [f"{part}/{CONFIG_FILES[part]}" for part in parts]
+    if weights:
+        needed += [f"{part}/*.safetensors" for part in parts if part in WEIGHTED_PARTS]
+    missing = [pattern for pattern in needed if not any(folder.glob(pattern))]
+    if missing:
+        raise ValueError(
+            f"{folder}: no {', '.join(missing)}; expected the layout of nvidia/Cosmos-Predict2-2B-Video2World"
+            f" with the parts {', '.join(parts)}"
+        )
+    return folder, commit
+
+
+def read_config(folder: Path, part: Part) -> dict[str, Any]:
+    """The settings of one part as they lie on disk, without the names and versions of who wrote them."""
+    values = json.loads((folder / part / CONFIG_FILES[part]).read_text())
+    return {key: value for key, value in values.items() if not key.startswith("_")}
+
+
+def feature_shape(settings: WorldSettings) -> FeatureShape:
+    """Channels and stride of a tap's features, from the configuration files alone.
+
+    Raises:
+        ValueError: if the checkpoint cannot be found, or has no block `dit_block`.
+    """
+    parts: tuple[Part, ...] = ("vae", "transformer") if settings.shape_of == "dit" else ("vae",)
+    folder, _ = resolve_cosmos(settings.cosmos_model_name, settings.cosmos_revision, parts, weights=False)
+    vae = read_config(folder, "vae")
+    stride_px = 2 ** len(vae["temperal_downsample"])  # as the pipeline of diffusers has it
+    if settings.shape_of != "dit":
+        return FeatureShape(vae["z_dim"], stride_px)
+    transformer = read_config(folder, "transformer")
+    _check_block(settings.dit_block, transformer["num_layers"], folder)
+    num_channels = transformer["num_attention_heads"] * transformer["attention_head_dim"]
+    return FeatureShape(num_channels, stride_px * transformer["patch_size"][1])
+
+
+def load_vae(settings: WorldSettings, device: str | torch.device = "cpu") -> AutoencoderKLWan:
+    """The VAE in `settings.dtype`; for the tap `random` with weights drawn from `settings.seed`."""
+    folder = _folder(settings, "vae")
+    dtype = getattr(torch, settings.dtype)
+    if settings.tap != "random":
+        return _load(AutoencoderKLWan, folder, "vae", dtype).to(device)
+    generator = torch.Generator().manual_seed(settings.seed)
+    vae = _draw(AutoencoderKLWan, folder, "vae", generator)
+    measure_latents(vae, generator)  # the statistics on disk are those of the trained weights
+    return nn.Module.to(vae, device, dtype)
+
+
+def load_transformer(settings: WorldSettings, device: str | torch.device = "cpu") -> CosmosTransformer3DModel:
+    """The denoiser in `settings.dtype`: all of it if it imagines, else the blocks up to `dit_block`.
+
+    For the tap `random` its weights are drawn from `settings.seed`.
+
+    Raises:
+        ValueError: if there is no block `dit_block`, or a tensor is missing or foreign.
+    """
+    folder = _folder(settings, "transformer")
+    dtype = getattr(torch, settings.dtype)
+    num_layers = read_config(folder, "transformer")["num_layers"]
+    if settings.shape_of == "dit":
+        _check_block(settings.dit_block, num_layers, folder)
+        if settings.dit_future != "denoised":
+            num_layers = settings.dit_block + 1
+    if settings.tap == "random":
+        generator = torch.Generator().manual_seed(settings.seed)
+        transformer = _draw(CosmosTransformer3DModel, folder, "transformer", generator, num_layers=num_layers)
+        return nn.Module.to(transformer, device, dtype)  # the class's own `to` warns about layers that are not there
+    kept = "|".join(map(str, range(num_layers)))
+    later_block = rf"transformer_blocks\.(?!({kept})\.)\d+\."
+    transformer = _load(CosmosTransformer3DModel, folder, "transformer", dtype, later_block, num_layers=num_layers)
+    return transformer.to(device)
+
+
+def load_scheduler(settings: WorldSettings) -> FlowMatchEulerDiscreteScheduler:
+    """The noise schedule.
+
+    Raises:
+        ValueError: without Karras sigmas: the schedule would run upwards and the features be NaN, without an error.
+    """
+    folder = _folder(settings, "scheduler")
+    scheduler: Any = FlowMatchEulerDiscreteScheduler.from_pretrained(folder, subfolder="scheduler")
+    if not scheduler.config.use_karras_sigmas:
+        raise ValueError(
+            f"{folder / 'scheduler'}: use_karras_sigmas is off; Cosmos-Predict2 is sampled with Karras sigmas: set it"
+            " in scheduler_config.json"
+        )
+    return scheduler
+
+
+def _folder(settings: WorldSettings, part: Part) -> Path:
+    weights = settings.tap not in CONTROL_TAPS
+    return resolve_cosmos(settings.cosmos_model_name, settings.cosmos_revision, (part,), weights)[0]
+
+
+def _check_block(block: int, num_layers: int, folder: Path) -> None:
+    if block >= num_layers:
+        raise ValueError(
+            f"dit_block={block}, but the transformer in {folder} has {num_layers} blocks: choose 0 to {num_layers - 1}"
+        )
+
+
+def _load(
+    model_class: type[ModelMixin], folder: Path, part: Part, dtype: torch.dtype, left_out: str = "$^", **kwargs: Any
+) -> Any:
+    """A part in eval mode, with every tensor accounted for; those that match `left_out` may stay on disk."""
+    load: Any = model_class.from_pretrained
+    with _quiet_about_left_out():
+        model, loading = load(folder, subfolder=part, torch_dtype=dtype, output_loading_info=True, **kwargs)
+    foreign = [key for key in loading["unexpected_keys"] if not re.match(left_out, key)]
+    missing = list(loading["missing_keys"])
+    if missing or foreign or loading["mismatched_keys"]:
+        raise ValueError(
+            f"{folder / part}: {len(missing)} tensors missing {missing[:3]}, {len(foreign)} foreign {foreign[:3]},"
+            f" {len(loading['mismatched_keys'])} of another shape; the files are not those of its config.json"
+        )
+    return model
+
+
+def _draw(model_class: Any, folder: Path, part: Part, generator: torch.Generator, **changes: Any) -> Any:
+    """The part's architecture in eval mode with random weights; the global random state is left alone."""
+    with torch.random.fork_rng(devices=[]):
+        model = model_class.from_config(read_config(folder, part), **changes)
+    draw_weights(model, generator)
+    return model.eval()
+
+
+@contextmanager
+def _quiet_about_left_out() -> Iterator[None]:
+    """Silence the one warning that lists every tensor left on disk; `_load` checks them by name."""
+
+    def is_other(record: logging.LogRecord) -> bool:
+        return "were not used when initializing" not in record.getMessage()
+
+    logger = logging.getLogger("diffusers.models.modeling_utils")
+    logger.addFilter(is_other)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_other)

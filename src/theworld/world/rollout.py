@@ -1,0 +1,148 @@
+"""The imagined future: diffusers' own Cosmos pipeline, conditioned on the mean of the given frames."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
+from diffusers.models.transformers.transformer_cosmos import CosmosTransformer3DModel
+from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
+from diffusers.utils import import_utils
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from theworld.config import WorldSettings
+from theworld.constants import TEMPORAL_STRIDE
+from theworld.world.tap import WorldTap, clip_noise
+from theworld.world.vae import encode_mean, normalised_mean
+
+
+@contextmanager
+def _without_guardrail() -> Iterator[None]:
+    """The pipeline's module imports cosmos_guardrail if it is installed, which disables gradients for good."""
+    installed = import_utils._cosmos_guardrail_available
+    import_utils._cosmos_guardrail_available = False
+    try:
+        yield
+    finally:
+        import_utils._cosmos_guardrail_available = installed
+
+
+with _without_guardrail():
+    from diffusers.pipelines.cosmos.pipeline_cosmos2_video2world import Cosmos2VideoToWorldPipeline
+
+
+class GuardrailRequiredError(ValueError):
+    """Prompts and decoded videos of NVIDIA's weights must pass its guardrail, which is not loaded here."""
+
+
+class GuardrailRequired:
+    """Stands where the pipeline keeps its guardrail: latents need none, and what needs one is refused."""
+
+    def to(self, device: Any) -> "GuardrailRequired":
+        """The pipeline moves its guardrail around; there is nothing to move."""
+        return self
+
+    def check_text_safety(self, prompt: str) -> bool:
+        """Refused: no prompt is ever given to the world model."""
+        raise GuardrailRequiredError("a text prompt needs NVIDIA's guardrail: pip install 'theworld[guardrail]'")
+
+    def check_video_safety(self, frames: Any) -> Any:
+        """Refused: features are latents, never decoded here."""
+        raise GuardrailRequiredError("decoded frames need NVIDIA's guardrail: pip install 'theworld[guardrail]'")
+
+
+class RolloutPipeline(Cosmos2VideoToWorldPipeline):
+    """Cosmos2VideoToWorldPipeline without text encoder, conditioned on the posterior mean of the given frames only.
+
+    The original draws a sample of the posterior and also encodes padding frames, whose latents it then masks.
+    """
+
+    given: Float[Tensor, "N C T h w"]
+    """Latent means of the frames that the last call was given."""
+
+    @classmethod
+    def of(
+        cls, vae: AutoencoderKLWan, transformer: CosmosTransformer3DModel, scheduler: FlowMatchEulerDiscreteScheduler
+    ) -> "RolloutPipeline":
+        """The pipeline of these parts."""
+        absent: Any = None
+        guardrail: Any = GuardrailRequired()
+        pipeline = cls(absent, absent, transformer, vae, scheduler, guardrail)
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline
+
+    def prepare_latents(  # pyright: ignore[reportIncompatibleMethodOverride]  # its annotated return type is wrong
+        self,
+        video: Tensor,
+        batch_size: int,
+        num_channels_latents: int,
+        height: int,
+        width: int,
+        num_frames: int,
+        do_classifier_free_guidance: bool,
+        dtype: torch.dtype,
+        device: torch.device,
+        generator: None,
+        latents: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor, None, Tensor, None]:
+        """Noise, conditioning latents, and which slots are given; see the original."""
+        self.given = normalised_mean(self.vae, video)
+        num_given = self.given.shape[2]
+        latents = latents.to(device, dtype)
+        conditioning = torch.zeros_like(latents)
+        conditioning[:, :, :num_given] = self.given
+        is_given = (torch.arange(latents.shape[2], device=device) < num_given).to(dtype).view(1, 1, -1, 1, 1)
+        mask = is_given.expand(batch_size, -1, -1, *latents.shape[3:])
+        return latents * self.scheduler.config.sigma_max, conditioning, is_given, None, mask, None
+
+    def imagine(
+        self,
+        frames: UInt8[Tensor, "N F 3 H W"],
+        num_world_steps: int,
+        seeds: Sequence[int],
+        settings: WorldSettings,
+        on_step_end: Callable[..., dict[str, Any]] | None = None,
+    ) -> Float[Tensor, "N C T h w"]:
+        """Latents of the given slots, unchanged, and of `num_world_steps` imagined ones."""
+        num_frames, side = frames.shape[1] + TEMPORAL_STRIDE * num_world_steps, frames.shape[-1]
+        grid = side // self.vae_scale_factor_spatial
+        num_slots = (num_frames - 1) // TEMPORAL_STRIDE + 1
+        prompt = torch.zeros(len(frames), 1, self.transformer.config.text_embed_dim)
+        latents = self(
+            video=frames.float() / 255,  # pyright: ignore[reportArgumentType]  # in [0, 1]: takes tensors as well
+            prompt_embeds=prompt.to(self.transformer.device, self.transformer.dtype),
+            height=side,
+            width=side,
+            num_frames=num_frames,
+            num_inference_steps=settings.num_inference_steps,
+            guidance_scale=1.0,
+            fps=settings.frame_rate_hz,  # pyright: ignore[reportArgumentType]  # only divides positions
+            latents=clip_noise((self.vae.config.z_dim, num_slots, grid, grid), seeds),
+            output_type="latent",
+            callback_on_step_end=on_step_end,  # pyright: ignore[reportArgumentType]  # wrong in diffusers
+            return_dict=False,
+        )[0]
+        latents[:, :, : self.given.shape[2]] = self.given  # the sampler leaves 0.002 of noise on them
+        return latents
+
+
+def _skip_last_step(pipeline: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+    """The schedule ends with its smallest sigma twice: the last forward updates nothing."""
+    if step == pipeline.num_timesteps - 2:
+        pipeline._interrupt = True
+    return {}
+
+
+class RolloutTap(WorldTap):
+    """Reads the latents of the given frames and of the future that the world model imagines after them."""
+
+    def __init__(self, settings: WorldSettings, pipeline: RolloutPipeline) -> None:
+        super().__init__(settings)
+        self.pipeline = pipeline
+
+    def _read(self, frames: Tensor, num_world_steps: int, seeds: Sequence[int]) -> Tensor:
+        if num_world_steps == 0:
+            return encode_mean(self.pipeline.vae, frames)
+        return self.pipeline.imagine(frames, num_world_steps, seeds, self.settings, on_step_end=_skip_last_step)

@@ -1,0 +1,362 @@
+"""FeatureStore: frozen world features, computed once by whichever process comes first and read many times by all."""
+
+import errno
+import hashlib
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from theworld.world.shards import (
+    Commit,
+    Shard,
+    ShardWriter,
+    StoreDamagedError,
+    StoreError,
+    StoreWriteError,
+    checksum,
+    create_whole,
+)
+
+__all__ = [
+    "FeatureStore",
+    "MissingFeatureError",
+    "StoreDamagedError",
+    "StoreError",
+    "StoreMismatchError",
+    "StoreReport",
+    "StoreWriteError",
+    "clip_key",
+]
+
+logger = logging.getLogger(__name__)
+
+FORMAT = 1
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+
+
+class StoreMismatchError(StoreError):
+    """The store holds features of another tap."""
+
+    def __init__(self, folder: Path, stored: str, given: str) -> None:
+        super().__init__(
+            f"the feature store {folder} belongs to tap fingerprint {stored}, this run's tap has {given}: the world"
+            " model's weights or the world settings differ. Use the settings that the store was made with, or give"
+            " another store folder"
+        )
+
+
+class MissingFeatureError(StoreError):
+    """Features were demanded that the store does not hold."""
+
+
+def clip_key(frames: UInt8[Tensor, "F 3 H W"], num_world_steps: int) -> str:
+    """The name of a clip's feature within a store: 32 hexadecimal digits of its pixels, their shape, and K.
+
+    Args:
+        frames: decoded pixels in 0..255, as the tap sees them.
+        num_world_steps: K, future latent slots of the feature.
+
+    Raises:
+        ValueError: if the frames are not uint8.
+    """
+    if frames.dtype != torch.uint8:
+        raise ValueError(f"a clip of {frames.dtype}: the key is taken over decoded pixels, uint8")
+    digest = hashlib.sha256(json.dumps([*frames.shape, num_world_steps]).encode())
+    digest.update(frames.cpu().contiguous().numpy().reshape(-1).data)
+    return digest.hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """What items of equal shape share."""
+
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    num_bytes: int
+
+
+@dataclass(frozen=True)
+class StoreReport:
+    """What a verification found."""
+
+    num_features: int
+    """Features that the store serves."""
+    num_bytes: int
+    """Their size."""
+    damaged: dict[Path, int]
+    """Damaged shard files, and how many of their items are not as they were written."""
+
+    def raise_if_damaged(self) -> None:
+        """Raise `StoreDamagedError`, with all files and the remedy, unless the store is whole."""
+        if self.damaged:
+            raise StoreDamagedError(self.damaged)
+
+
+class FeatureStore:
+    """Features of one tap by clip key, on disk, for many readers and writers at once.
+
+    ```
+    folder/store.json                  the tap's fingerprint
+    folder/shards/5f0c….shard          one writer's own file, append-only:  | item | item | item | …
+    folder/commits/00000000.json       one per `put`: where in which shard its items lie, and their checksums
+           commits/00000001.json
+    ```
+
+    The first write wins, and everybody agrees which that is: `put` first forces its items to disk, then takes the
+    next free number for its commit, in one step that cannot replace a file. So commit n appears after all before it,
+    what a reader sees is always the commits 0..m, and of a key written twice the item in the lowest commit counts,
+    which no later write can change. A writer killed before its commit leaves bytes that nobody reads.
+    """
+
+    def __init__(self, folder: Path, fingerprint: str, *, create: bool = False) -> None:
+        """Open a store.
+
+        Args:
+            folder: where the store is.
+            fingerprint: `WorldTap.fingerprint` of the tap whose features it holds.
+            create: make the store if there is none.
+
+        Raises:
+            StoreMismatchError: if the store belongs to another tap.
+            StoreDamagedError: if a file is damaged or too short.
+            StoreError: if there is no store, or one of a later format.
+            StoreWriteError: if a new store cannot be written.
+        """
+        self.folder = Path(folder)
+        self.fingerprint = fingerprint
+        self.reads = 0
+        """Features read so far."""
+        self.bytes = 0
+        """Size of the features held."""
+        self._index: dict[str, tuple[Shard, int, _Layout]] = {}
+        self._shards: dict[str, Shard] = {}
+        self._layouts: dict[tuple[str, tuple[int, ...]], _Layout] = {}
+        self._num_commits = 0
+        self._writer = ShardWriter(self.folder / "shards")
+        if create and not (self.folder / "store.json").exists():
+            self._create()
+        self._check_identity()
+        # A listing taken while others write may lack a number below one it shows: only its end is believed.
+        numbers = [int(file.stem) for file in (self.folder / "commits").glob("*.json")]
+        self._load(range(max(numbers, default=-1) + 1))
+        self.refresh()
+
+    def __reduce__(self) -> tuple[type["FeatureStore"], tuple[Path, str]]:
+        return FeatureStore, (self.folder, self.fingerprint)  # a spawned worker opens the store anew
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._index
+
+    def missing(self, keys: Sequence[str]) -> list[int]:
+        """Positions of the keys that the store did not hold when it last looked (see `refresh`)."""
+        return [position for position, key in enumerate(keys) if key not in self._index]
+
+    def refresh(self) -> None:
+        """See what other writers have committed since.
+
+        Raises:
+            StoreDamagedError: if a file is damaged or too short.
+        """
+        end = self._num_commits
+        while self._commit_file(end).exists():
+            end += 1
+        self._load(range(self._num_commits, end))
+
+    def get(self, keys: Sequence[str]) -> Float[Tensor, "N C T h w"]:
+        """Read features, in their stored number format.
+
+        Args:
+            keys: at least one key, all of clips with equally shaped features.
+
+        Raises:
+            MissingFeatureError: if the store does not hold a key.
+            ValueError: for no keys, or features of several shapes.
+        """
+        if not keys:
+            raise ValueError("get() of no keys: the shape of the features is unknown")
+        try:
+            items = [self._index[key] for key in keys]
+        except KeyError as error:
+            raise self._missing_error(keys) from error
+        layout = items[0][2]
+        for _, _, other in items:
+            if other is not layout:
+                raise ValueError(
+                    f"features of {layout.shape} {layout.dtype} and of {other.shape} {other.dtype} in one read: read"
+                    " clips of equal length and num_world_steps together"
+                )
+        # numpy asks the kernel for huge pages, torch.empty does not: four times as fast for 32 MB.
+        rows = np.empty((len(keys), layout.num_bytes), np.uint8)
+        content, start = rows.reshape(-1).data, 0
+        for shard, offset, _ in items:
+            content[start : start + layout.num_bytes] = shard.content[offset : offset + layout.num_bytes]
+            start += layout.num_bytes
+        self.reads += len(keys)
+        return torch.from_numpy(rows).view(layout.dtype).view(len(keys), *layout.shape)
+
+    def put(self, keys: Sequence[str], features: Float[Tensor, "N C T h w"]) -> None:
+        """Store the features whose keys are new; what the store holds already stays as it is.
+
+        Afterwards `get` gives what all other readers get: the features given here, unless another writer was first.
+
+        Args:
+            keys: one per feature.
+            features: in float32, bfloat16 or float16, on any device.
+
+        Raises:
+            StoreWriteError: if the disk is full or cannot be written; the store is as valid as before.
+            ValueError: for another number of keys, or another number format.
+        """
+        if len(keys) != len(features):
+            raise ValueError(f"{len(keys)} keys for {len(features)} features")
+        dtype = str(features.dtype).removeprefix("torch.")
+        if dtype not in _DTYPES:
+            raise ValueError(f"features of {features.dtype}: a store holds {', '.join(_DTYPES)}")
+        self.refresh()
+        new: dict[str, int] = {}
+        for position in self.missing(keys):
+            new.setdefault(keys[position], position)
+        if not new:
+            return
+        chosen = features.detach()[list(new.values())].cpu().contiguous()
+        rows = chosen.view(len(new), -1).view(torch.uint8).numpy()
+        try:
+            shard, offset = self._writer.append(rows)
+            self._commit(
+                Commit(
+                    shard=shard,
+                    offset=offset,
+                    dtype=dtype,
+                    shape=tuple(chosen.shape[1:]),
+                    item_bytes=rows.shape[1],
+                    keys=tuple(new),
+                    checksums=tuple(checksum(row.data) for row in rows),
+                )
+            )
+        except OSError as error:
+            raise self._write_error(error, f"{len(new)} features of {rows.nbytes} bytes") from error
+
+    def verify(self) -> StoreReport:
+        """Read everything that was ever committed and compare it with its checksums.
+
+        Raises:
+            StoreDamagedError: if a commit file is damaged.
+        """
+        self.refresh()
+        damaged: dict[Path, int] = {}
+        for commit in self._read_commits(range(self._num_commits)):
+            shard = self._shard(commit.shard)
+            if shard.file.exists() and (num_items := shard.damaged_items(commit)):
+                damaged[shard.file] = damaged.get(shard.file, 0) + num_items
+        return StoreReport(num_features=len(self), num_bytes=self.bytes, damaged=damaged)
+
+    def _create(self) -> None:
+        identity = json.dumps({"format": FORMAT, "fingerprint": self.fingerprint}) + "\n"
+        try:
+            for name in ("shards", "commits"):
+                (self.folder / name).mkdir(parents=True, exist_ok=True)
+            create_whole(self.folder / "store.json", identity.encode())
+        except OSError as error:
+            raise self._write_error(error, "a new store") from error
+
+    def _check_identity(self) -> None:
+        file = self.folder / "store.json"
+        try:
+            identity = json.loads(file.read_bytes())
+            stored = identity["fingerprint"]
+        except FileNotFoundError as error:
+            raise StoreError(f"{self.folder}: no feature store there; check the path, or create it") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise StoreError(f"{file} is damaged: delete the folder, and its features are computed anew") from error
+        if identity.get("format") != FORMAT:
+            raise StoreError(
+                f"{file} has format {identity.get('format')!r}, this version reads {FORMAT}: give another store folder"
+            )
+        if stored != self.fingerprint:
+            raise StoreMismatchError(self.folder, stored, self.fingerprint)
+
+    def _commit_file(self, number: int) -> Path:
+        return self.folder / "commits" / f"{number:08d}.json"
+
+    def _commit(self, commit: Commit) -> None:
+        content = commit.encode()
+        while not create_whole(self._commit_file(self._num_commits), content):
+            self.refresh()  # another writer took the number: what it wrote comes first
+        self.refresh()
+
+    def _shard(self, name: str) -> Shard:
+        return self._shards.setdefault(name, Shard(self.folder / "shards" / name))
+
+    def _read_commits(self, numbers: range) -> Iterator[Commit]:
+        """The commits of these numbers; a file that was deleted, as one does with a damaged one, is passed over."""
+        damaged: list[Path] = []
+        for number in numbers:
+            try:
+                yield Commit.read(self._commit_file(number))
+            except FileNotFoundError:
+                logger.warning("%s is gone: its features count as not stored", self._commit_file(number))
+            except StoreDamagedError as error:
+                damaged += error.files
+        if damaged:
+            raise StoreDamagedError(damaged)
+
+    def _load(self, numbers: range) -> None:
+        """Map the shards of new commits, then admit their items; all, or on an error none."""
+        commits = list(self._read_commits(numbers))
+        ends: dict[str, int] = {}
+        for commit in commits:
+            ends[commit.shard] = max(commit.end, ends.get(commit.shard, 0))
+        damaged: list[Path] = []
+        for name, end in ends.items():
+            shard = self._shard(name)
+            try:
+                shard.map(end)
+            except FileNotFoundError:
+                logger.warning("%s is gone: its features count as not stored", shard.file)
+            except StoreDamagedError as error:
+                damaged += error.files
+        if damaged:
+            raise StoreDamagedError(damaged)
+        for commit in commits:
+            self._admit(commit)
+        self._num_commits = max(self._num_commits, numbers.stop)
+
+    def _admit(self, commit: Commit) -> None:
+        shard = self._shard(commit.shard)
+        if len(shard.content) < commit.end:
+            return  # the file is gone
+        layout = self._layouts.setdefault(
+            (commit.dtype, commit.shape), _Layout(_DTYPES[commit.dtype], commit.shape, commit.item_bytes)
+        )
+        for position, key in enumerate(commit.keys):
+            if key not in self._index:
+                self._index[key] = (shard, commit.offset + position * commit.item_bytes, layout)
+                self.bytes += commit.item_bytes
+
+    def _missing_error(self, keys: Sequence[str]) -> MissingFeatureError:
+        absent = self.missing(keys)
+        return MissingFeatureError(
+            f"{len(absent)} of {len(keys)} clips are not in the feature store {self.folder} (the first:"
+            f" {keys[absent[0]]}): it was filled from other pictures, another picture size or another"
+            " num_world_steps. Compute them first, or read through the tap"
+        )
+
+    def _write_error(self, error: OSError, what: str) -> StoreWriteError:
+        remedy = "free disk space or make the folder writable, and run again"
+        if error.errno in _NO_HARD_LINKS:
+            remedy = "if its file system has no hard links, put the store on a local or POSIX network disk"
+        return StoreWriteError(
+            f"the feature store {self.folder} did not take {what}: {error.strerror}. All that was stored before is"
+            f" untouched; {remedy}"
+        )

@@ -1,0 +1,91 @@
+"""Opening a tap: which parts of the world model are loaded for it, and the fingerprint of what it reads."""
+
+from dataclasses import replace
+from typing import Any, Final
+
+import torch
+
+from theworld.config import CONTROL_TAPS, WorldSettings
+from theworld.files import fingerprint, fingerprint_weights
+from theworld.world.controls import NoiseTap, ZeroTap
+from theworld.world.dit import DitTap
+from theworld.world.loading import (
+    WEIGHTED_PARTS,
+    feature_shape,
+    load_scheduler,
+    load_transformer,
+    load_vae,
+    parts_read,
+    read_config,
+    resolve_cosmos,
+)
+from theworld.world.rollout import RolloutPipeline, RolloutTap
+from theworld.world.tap import WorldTap
+from theworld.world.vae import VaeTap
+
+FORMAT: Final = 1
+"""Raised whenever the same settings and weights come to give other features, a change in diffusers included."""
+
+
+def open_tap(settings: WorldSettings, device: str | torch.device = "cpu") -> WorldTap:
+    """Load what the tap needs, and nothing else, and give the tap.
+
+    Features are float32 and lie on `device`. A tap's weights need no gradient and are in eval mode.
+
+    Raises:
+        ValueError: if the checkpoint cannot be found, lacks a part or a tensor, has no block `dit_block`, or its
+            scheduler has no Karras sigmas.
+    """
+    weights = settings.tap not in CONTROL_TAPS
+    folder, _ = resolve_cosmos(settings.cosmos_model_name, settings.cosmos_revision, parts_read(settings), weights)
+    on_disk = replace(settings, cosmos_model_name=str(folder), cosmos_revision=None)  # one look at the hub, one commit
+    tap = _loaded(on_disk, device)
+    tap.num_channels, tap.stride_px = feature_shape(on_disk)
+    tap.fingerprint = tap_fingerprint(on_disk)
+    tap.settings = settings
+    return tap
+
+
+def _loaded(settings: WorldSettings, device: str | torch.device) -> WorldTap:
+    if settings.tap == "zero":
+        return ZeroTap(settings, device)
+    if settings.tap == "noise":
+        return NoiseTap(settings, device)
+    parts = parts_read(settings)
+    scheduler = load_scheduler(settings) if "scheduler" in parts else None  # first: it is small and may be refused
+    vae = load_vae(settings, device).requires_grad_(False)
+    if "transformer" not in parts:
+        return VaeTap(settings, vae)
+    transformer = load_transformer(settings, device).requires_grad_(False)
+    pipeline = None if scheduler is None else RolloutPipeline.of(vae, transformer, scheduler)
+    if settings.shape_of == "rollout" and pipeline is not None:
+        return RolloutTap(settings, pipeline)
+    return DitTap(settings, vae, transformer, pipeline)
+
+
+def tap_fingerprint(settings: WorldSettings) -> str:
+    """Hash of all that a feature of this tap depends on besides its clip, and of nothing else."""
+    facts: dict[str, Any] = {"format": FORMAT, "tap": settings.tap, "image_size_px": settings.image_size_px}
+    if settings.tap in ("zero", "noise"):
+        facts["shape"] = feature_shape(settings)
+        facts["shape_of"] = settings.shape_of  # decides which futures can be asked for
+        if settings.tap == "noise":
+            facts["seed"] = settings.seed
+        return fingerprint(facts)
+    names = ["dtype"]
+    if settings.shape_of in ("dit", "rollout"):
+        names += ["seed", "frame_rate_hz"]
+    if settings.shape_of == "dit":
+        names += ["dit_block", "dit_noise_level", "dit_future"]
+    parts = parts_read(settings)
+    if "scheduler" in parts:
+        names += ["num_inference_steps"]
+    if settings.tap == "random":
+        names += ["seed", "control_of"]
+    facts["settings"] = {name: getattr(settings, name) for name in names}
+    weights = settings.tap not in CONTROL_TAPS
+    folder, _ = resolve_cosmos(settings.cosmos_model_name, settings.cosmos_revision, parts, weights)
+    facts["configs"] = {part: read_config(folder, part) for part in parts}
+    if weights:
+        facts["weights"] = {part: fingerprint_weights(folder / part) for part in parts if part in WEIGHTED_PARTS}
+    return fingerprint(facts)

@@ -1,0 +1,49 @@
+"""The VAE latent of given frames, and the taps that read it: `vae` and `true-future`."""
+
+from collections.abc import Sequence
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from theworld.config import WorldSettings
+from theworld.world.tap import WorldTap
+
+
+def encode_mean(vae: AutoencoderKLWan, frames: UInt8[Tensor, "N F 3 H W"]) -> Float[Tensor, "N C T h w"]:
+    """Posterior mean of the latents, normalised, in float32; gradients reach the VAE where they are enabled.
+
+    Args:
+        vae: any device, any number format.
+        frames: pixels in 0..255, F = 1 + 4j; the VAE is causal and gives T = 1 + j slots.
+    """
+    return normalised_mean(vae, (frames.to(vae.device).float() / 255 * 2 - 1).transpose(1, 2))
+
+
+def normalised_mean(vae: AutoencoderKLWan, video: Float[Tensor, "N 3 F H W"]) -> Float[Tensor, "N C T h w"]:
+    """The same for a video in [-1, 1]: (mean - latents_mean) / latents_std, the arithmetic of diffusers' pipeline."""
+    mean = vae.encode(video.to(vae.device, vae.dtype), return_dict=False)[0].mode().float()
+    center = torch.tensor(vae.config["latents_mean"], device=mean.device).view(-1, 1, 1, 1)
+    scale = torch.tensor(vae.config["latents_std"], device=mean.device).view(-1, 1, 1, 1)
+    return (mean - center) / scale
+
+
+class VaeTap(WorldTap):
+    """Reads the latent mean of all frames it is given: of the clip (`vae`), or of clip and future (`true-future`)."""
+
+    def __init__(self, settings: WorldSettings, vae: AutoencoderKLWan) -> None:
+        super().__init__(settings)
+        self.vae = vae
+
+    def _read(self, frames: Tensor, num_world_steps: int, seeds: Sequence[int]) -> Tensor:
+        return encode_mean(self.vae, frames)
+
+
+def decode(vae: AutoencoderKLWan, latents: Float[Tensor, "N C T h w"]) -> UInt8[Tensor, "N F H W 3"]:
+    """Normalised latents back to pixels in 0..255, F = 1 + 4 (T - 1) frames: for a person to look at."""
+    center = torch.tensor(vae.config["latents_mean"], device=latents.device).view(-1, 1, 1, 1)
+    scale = torch.tensor(vae.config["latents_std"], device=latents.device).view(-1, 1, 1, 1)
+    video = vae.decode((latents * scale + center).to(vae.device, vae.dtype), return_dict=False)[0]
+    pixels = ((video.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    return pixels.permute(0, 2, 3, 4, 1).cpu()

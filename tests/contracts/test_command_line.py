@@ -1,0 +1,265 @@
+"""The command line as a whole: its flags, its speed, and one clear message for whatever it is given."""
+
+import ast
+import dataclasses
+import json
+import logging
+import os
+import re
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from theworld import cli, settings
+from theworld.config import TrainingConfig
+
+SOURCE = Path(cli.__file__).parents[1]
+GOLDEN = Path(__file__).parents[1] / "golden" / "flags.txt"
+
+REGENERATE = "THEWORLD_REGENERATE=1 python -m pytest tests/contracts/test_command_line.py -k golden"
+
+HELP_BUDGET_SECONDS = 1.5  # the goal is 0.5 on an idle machine; a busy one must not fail the test
+
+
+@pytest.fixture(autouse=True)
+def _quiet(monkeypatch):
+    monkeypatch.delenv("THEWORLD_DEBUG", raising=False)
+    level = logging.getLogger("theworld").level
+    yield
+    logging.getLogger("theworld").setLevel(level)
+
+
+ran: list[TrainingConfig] = []
+"""What the verb `train` of these tests was called with."""
+
+
+def train(config: TrainingConfig) -> dict[str, int]:
+    ran.append(config)
+    return {"num_steps": config.num_steps}
+
+
+def raise_as_asked(config: TrainingConfig) -> None:
+    raise {
+        "file": FileNotFoundError(2, "No such file or directory", "model.safetensors"),
+        "disk": OSError(28, "No space left on device"),
+        "value": ValueError("weights of another base; give the base this checkpoint was made from"),
+        "wordless": ValueError(),
+        "keyboard": KeyboardInterrupt(),
+        "bug": RuntimeError("ours"),
+    }[config.output_dir.name]
+
+
+@pytest.fixture
+def verbs(monkeypatch):
+    """Two verbs that read a settings file: one that records it, one that fails as its output_dir says."""
+    ran.clear()
+    config = "theworld.config:TrainingConfig"
+    table = (
+        cli.Verb("train", "Train.", f"{__name__}:train", config, reads_file=True),
+        cli.Verb("fail", "Fail.", f"{__name__}:raise_as_asked", config, reads_file=True),
+    )
+    monkeypatch.setattr(cli, "VERBS", table)
+
+
+def shown_flags(verb: cli.Verb, capsys, monkeypatch) -> list[str]:
+    """The flags in the help of a verb."""
+    monkeypatch.setenv("COLUMNS", "100")  # one column of flags, none of them broken
+    assert cli.main([verb.name, "--help"]) == cli.OK
+    rows = (row.strip("│| ") for row in capsys.readouterr().out.splitlines())
+    return [
+        flag
+        for row in rows
+        if re.match(r"--[a-z]", row)
+        for flag in re.findall(r"--[a-z][\w.-]*", re.split(r"\s{2,}", row)[0])
+    ]
+
+
+def test_every_verb_can_be_reached():
+    for verb in cli.VERBS:
+        module, _, function = verb.target.partition(":")
+        source = (SOURCE / module.replace(".", "/")).with_suffix(".py").read_text()
+        assert function in [node.name for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)]
+        assert dataclasses.is_dataclass(cli._named(verb.settings))
+        assert verb.summary.endswith(".")
+
+
+def test_the_flags_are_those_of_the_golden_file(capsys, monkeypatch):
+    lines = []
+    for verb in cli.VERBS:
+        lines.append(verb.name)
+        lines += [f"{verb.name} {flag}" for flag in shown_flags(verb, capsys, monkeypatch)]
+    found = "\n".join(lines) + "\n"
+    if os.environ.get("THEWORLD_REGENERATE") == "1":
+        GOLDEN.write_text(found)
+    assert found == GOLDEN.read_text(), f"verbs or flags have changed; if that is meant, run: {REGENERATE}"
+
+
+def test_the_flags_that_are_suggested_are_those_that_are_shown(capsys, monkeypatch, verbs):
+    for verb in cli.VERBS:
+        known = settings.flags(cli._named(verb.settings), positional=not verb.reads_file)
+        assert shown_flags(verb, capsys, monkeypatch) == known
+
+
+def test_help_is_quick_and_imports_nothing_heavy(record_property):
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        done = subprocess.run([sys.executable, "-m", "theworld", "--help"], capture_output=True, text=True, check=True)
+        seconds.append(time.perf_counter() - start)
+    assert all(verb.name in done.stdout for verb in cli.VERBS)
+    record_property("help_seconds", statistics.median(seconds))
+    assert statistics.median(seconds) < HELP_BUDGET_SECONDS, f"theworld --help took {sorted(seconds)} s"
+    look = "import sys; from theworld.cli import main; main(['--help']); print(*sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
+    assert not {"torch", "transformers", "numpy", "pydantic", "tyro", "rich"} & set(done.stderr.split())
+
+
+def test_version_and_help_and_nothing_at_all(capsys):
+    assert cli.main(["--version"]) == cli.OK
+    assert re.fullmatch(r"theworld \d+\.\d+\.\d+\n", capsys.readouterr().out)
+    assert cli.main(["--help"]) == cli.OK
+    overview = capsys.readouterr()
+    assert overview.out.startswith("usage: theworld VERB")
+    assert cli.main([]) == cli.REFUSED
+    assert capsys.readouterr() == ("", overview.out)
+
+
+def test_the_result_is_one_json_line_and_the_last_one(tmp_path, capsys, verbs):
+    (tmp_path / "run.json").write_text('{"output_dir": "run", "num_steps": 3}')
+    assert cli.main(["train", str(tmp_path / "run.json"), "--seed", "5"]) == cli.OK
+    assert json.loads(capsys.readouterr().out.splitlines()[-1]) == {"num_steps": 3}
+    assert [config.seed for config in ran] == [5]
+
+
+def test_a_result_that_is_not_json_is_our_fault():
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        cli.emit({"accuracy": float("nan")})
+
+
+# What is written to run.json or run.yaml, the arguments, and words of the message.
+BAD_SETTINGS = {
+    "a missing settings file": (None, ["train", "none.json"], "none.json: no such file"),
+    "a folder instead of a settings file": (None, ["train", "folder.json"], "folder.json: not a file"),
+    "a settings file of another kind": (None, ["train", "run.toml"], "suffix '.toml'"),
+    "an empty settings file": ("", ["train", "run.json"], "the file is empty"),
+    "a settings file of 5 MB": (" " * 5_000_000, ["train", "run.json"], "5000000 bytes"),
+    "a settings file that is not text": (b"\xff\xfe\x00", ["train", "run.json"], "not UTF-8"),
+    "broken JSON": ('{"seed": 1', ["train", "run.json"], "Expecting"),
+    "broken YAML": ("seed: [1", ["train", "run.yaml"], "line 1"),
+    "a list at the top": ("[1]", ["train", "run.json"], "expected settings by name"),
+    "a text at the top": ("hello", ["train", "run.yaml"], "expected settings by name"),
+    "a JSON key given twice": ('{"seed": 1, "seed": 2}', ["train", "run.json"], "'seed' is given twice"),
+    "a YAML key given twice": ("seed: 1\nseed: 2", ["train", "run.yaml"], "'seed' is given twice"),
+    "a YAML word that might be a boolean": ("resume: yes", ["train", "run.yaml"], "write true or false"),
+    "a YAML object": ("seed: !!python/object:int {}", ["train", "run.yaml"], "could not determine a constructor"),
+    "an unknown key": ('{"output_dir": "r", "sed": 1}', ["train", "run.json"], "did you mean seed?"),
+    "a key of another group": (
+        '{"output_dir": "r", "tap": "vae"}',
+        ["train", "run.json"],
+        "did you mean model.world.tap?",
+    ),
+    "a missing setting": ("{}", ["train", "run.json"], "output_dir: missing; give --output-dir"),
+    "a text for a number": ('{"output_dir": "r", "seed": "1"}', ["train", "run.json"], "should be a valid integer"),
+    "a number out of range": ('{"output_dir": "r", "seed": -1}', ["train", "run.json"], "greater than or equal to 0"),
+    "a value for a group": ('{"output_dir": "r", "optim": 1}', ["train", "run.json"], "settings by name"),
+    "an unknown choice": ('{"output_dir": "r", "precision": "fp8"}', ["train", "run.json"], "'fp32', 'bf16' or 'fp16'"),
+    "a number that is none": ("output_dir: r\noptim: {learning_rate: .nan}", ["train", "run.yaml"], "finite number"),
+    "a secret": ('{"output_dir": "r", "hf_token": "hf_x"}', ["train", "run.json"], "environment (HF_TOKEN)"),
+    "a rule broken": ('{"output_dir": "r", "model": {"num_world_steps": 4}}', ["train", "run.json"], "looks ahead"),
+    "a rule broken by an override": (
+        '{"output_dir": "r"}',
+        ["train", "run.json", "--model.world-projection-mode", "channel", "--model.world-grid", "8"],
+        "world_grid=8",
+    ),
+    "an unknown flag": (None, ["train", "--output-dir", "r", "--sed", "1"], "did you mean --seed?"),
+    "a flag without its value": (None, ["train", "--seed"], "Missing value"),
+    "a flag with a wrong value": (None, ["train", "--output-dir", "r", "--seed", "x"], "'x'"),
+    "a flag with an unknown choice": (None, ["train", "--output-dir", "r", "--log-to", "x"], "invalid choice 'x'"),
+    "a file after the flags": ("{}", ["train", "--output-dir", "r", "run.json"], "comes before the flags"),
+    "two files": ("{}", ["train", "run.json", "more.json"], "'more.json' belongs to no flag"),
+    "a file that is gone": (None, ["fail", "--output-dir", "file"], "model.safetensors: No such file or directory"),
+    "a full disk": (None, ["fail", "--output-dir", "disk"], "No space left on device"),
+    "a value that is refused later": (None, ["fail", "--output-dir", "value"], "weights of another base"),
+    "an error without words": (None, ["fail", "--output-dir", "wordless"], "ValueError"),
+}
+
+
+def assert_one_message(capsys, verb: str, words: str) -> None:
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith(f"theworld {verb}: ")
+    assert said.err.count("\n") == 1
+    assert words in said.err
+    assert "Traceback" not in said.err
+
+
+@pytest.mark.parametrize("case", BAD_SETTINGS)
+def test_bad_settings_get_one_message_and_exit_code_2(case, tmp_path, capsys, monkeypatch, verbs):
+    content, arguments, words = BAD_SETTINGS[case]
+    monkeypatch.chdir(tmp_path)
+    Path("folder.json").mkdir()
+    if content is not None:
+        file = next(argument for argument in arguments if argument in ("run.json", "run.yaml"))
+        Path(file).write_bytes(content if isinstance(content, bytes) else content.encode())
+    assert cli.main(arguments) == cli.REFUSED
+    assert_one_message(capsys, arguments[0], words)
+    assert ran == []
+
+
+# The arguments of the verbs as they are, and words of the message.
+BAD_ARGUMENTS = {
+    "compare: no files": (["compare"], "files: missing; give FILES"),
+    "compare: a missing file": (["compare", "a.jsonl", "b.jsonl"], "a.jsonl"),
+    "compare: one file": (["compare", "/dev/null"], "two"),
+    "compare: an unknown flag": (["compare", "a.jsonl", "--basline", "b.jsonl"], "did you mean --baseline?"),
+    "foresight: a folder that is not there": (["foresight", "--rows", "1", "--preview", "none/a.png"], "none/a.png"),
+    "foresight: no rows": (["foresight", "--rows", "0"], "rows=0: expected 1 or more"),
+    "foresight: an unknown split": (["foresight", "--split", "tset"], "invalid choice 'tset'"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_ARGUMENTS)
+def test_bad_arguments_get_one_message_and_exit_code_2(case, tmp_path, capsys, monkeypatch):
+    arguments, words = BAD_ARGUMENTS[case]
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(arguments) == cli.REFUSED
+    assert_one_message(capsys, arguments[0], words)
+
+
+def test_an_unknown_verb_is_refused_with_the_closest_known_one(capsys, verbs):
+    assert cli.main(["trian", "run.json"]) == cli.REFUSED
+    assert capsys.readouterr().err == "theworld: unknown verb 'trian'; did you mean train?\n"
+    assert cli.main(["zzz"]) == cli.REFUSED
+    assert capsys.readouterr().err == "theworld: unknown verb 'zzz'; expected one of train, fail\n"
+
+
+def test_a_traceback_is_shown_only_when_asked_for(capsys, monkeypatch, verbs):
+    assert cli.main(["fail", "--output-dir", "value", "--debug"]) == cli.REFUSED
+    assert "Traceback" in capsys.readouterr().err
+    monkeypatch.setenv("THEWORLD_DEBUG", "1")
+    assert cli.main(["fail", "--output-dir", "value"]) == cli.REFUSED
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_an_interruption_from_the_keyboard_is_one_line(capsys, verbs):
+    assert cli.main(["fail", "--output-dir", "keyboard"]) == cli.INTERRUPTED
+    assert capsys.readouterr() == ("", "theworld fail: interrupted\n")
+
+
+def test_a_fault_of_our_own_passes(verbs):
+    with pytest.raises(RuntimeError, match="ours"):
+        cli.main(["fail", "--output-dir", "bug"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "level"),
+    [([], "WARNING"), (["-v"], "INFO"), (["--verbose"], "INFO"), (["-vv"], "DEBUG"), (["-v", "-v"], "DEBUG")],
+)
+def test_verbosity_sets_how_much_is_logged(arguments, level, verbs):
+    cli.main(["train", "--output-dir", "run", *arguments])
+    assert logging.getLevelName(logging.getLogger("theworld").level) == level
+    assert len(ran) == 1

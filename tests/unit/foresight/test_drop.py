@@ -1,0 +1,89 @@
+"""Drop scenes hit their targets, and scenes that a picture cannot decide are turned down."""
+
+from collections import Counter
+from random import Random
+
+import pytest
+
+from theworld.foresight.drop import JITTERS, PERIOD, Target, caught_by, downhill, examine, propose, straight_down
+from theworld.foresight.scene import Ball, Plank, Scene
+
+TARGET = Target(start=0, end=2, num_planks=3, colour="green")
+
+
+def scene(x: float, *planks: Plank) -> Scene:
+    ball = Ball(x=x, y=0.1, colour="red")
+    return Scene(task="drop", balls=(ball,), planks=planks, bins=("blue", "green", "orange"))
+
+
+def test_every_combination_of_targets_occurs_once_in_a_period():
+    for first in (0, 40, 5 * PERIOD):
+        assert len({Target.of(index) for index in range(first, first + PERIOD)}) == PERIOD == 3 * 3 * 3 * 6
+
+
+@pytest.mark.parametrize("num_items", [30, 100, 250])
+def test_targets_are_balanced_over_any_consecutive_items(num_items):
+    targets = [Target.of(index) for index in range(7, 7 + num_items)]
+    for values in (
+        Counter(target.end for target in targets),
+        Counter(target.start for target in targets),
+        Counter(target.num_planks for target in targets),
+        Counter(target.colour for target in targets),
+    ):
+        assert max(values.values()) - min(values.values()) <= 4
+
+
+def test_a_proposal_shows_what_the_target_asks_for():
+    for seed in range(30):
+        proposed = propose(Random(seed), TARGET)
+        assert straight_down(proposed) == 0
+        assert len(proposed.planks) == 3
+        assert proposed.bins[2] == "green"
+        reach = 0.05 + 0.018
+        assert any(plank.x0 - reach < proposed.ball.x < plank.x1 + reach for plank in proposed.planks)
+        assert all(plank.x0 < plank.x1 for plank in proposed.planks)
+
+
+def test_coordinates_are_multiples_of_a_ten_thousandth():
+    proposed = propose(Random(0), TARGET).to_dict()
+    numbers = [proposed["balls"][0][key] for key in ("x", "y")] + [
+        value for plank in proposed["planks"] for value in plank.values()
+    ]
+    assert all(number == round(number, 4) for number in numbers)
+
+
+def test_a_ball_without_planks_falls_into_the_bin_below():
+    assert [caught_by(scene(x)) for x in (0.2, 0.5, 0.8)] == [0, 1, 2]
+
+
+def test_a_ball_that_is_held_up_is_in_no_bin():
+    funnel = (Plank(x0=0.3, y0=0.4, x1=0.5, y1=0.5), Plank(x0=0.5, y0=0.5, x1=0.7, y1=0.4))
+    assert caught_by(scene(0.5, *funnel)) is None
+    assert all(examine(scene(0.5, *funnel), Target(1, end, 2, "green")) is None for end in range(3))
+
+
+def test_a_ball_on_the_edge_of_a_divider_is_turned_down_whatever_the_target():
+    assert caught_by(scene(1 / 3 + 0.002)) == 1
+    assert caught_by(scene(1 / 3 + 0.002), (-0.5 / 64, 0.0)) == 0
+    assert all(examine(scene(1 / 3 + 0.002), Target(1, end, 1, "green")) is None for end in range(3))
+
+
+def test_a_clear_scene_is_fit_for_the_target_it_meets_and_for_no_other():
+    assert examine(scene(0.5), Target(1, 1, 1, "green")) is not None
+    assert examine(scene(0.5), Target(1, 0, 1, "blue")) is None
+
+
+def test_half_a_pixel_at_the_start_does_not_change_where_the_ball_ends(items):
+    assert max(abs(dx) for dx, _ in JITTERS) == 0.5 / 64
+    for item in items[:9]:
+        assert {caught_by(item.scene, shift) for shift in ((0.0, 0.0), *JITTERS)} == {item.end}
+
+
+def test_rules_look_at_the_start_and_at_the_first_plank_only():
+    slopes_left = Plank(x0=0.4, y0=0.5, x1=0.6, y1=0.4)
+    slopes_right_below = Plank(x0=0.4, y0=0.6, x1=0.6, y1=0.7)
+    slopes_right_elsewhere = Plank(x0=0.7, y0=0.3, x1=0.9, y1=0.4)
+    crowded = scene(0.5, slopes_right_below, slopes_right_elsewhere, slopes_left)
+    assert (straight_down(crowded), downhill(crowded)) == (1, 0)
+    assert (straight_down(scene(0.8)), downhill(scene(0.8))) == (2, 2)
+    assert downhill(scene(0.8, slopes_right_elsewhere)) == 2
