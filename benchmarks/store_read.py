@@ -1,26 +1,22 @@
-"""Time to read features from the store over raw memory-mapped reading of the same bytes, in pairs; one JSON line."""
+"""Reading features from the store over raw memory-mapped reading of the same bytes."""
 
-import json
-import statistics
 import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from benchmarks.figures import Figure, paired_ratio
 from theworld.world.store import FeatureStore
 
-GOAL = 0.8
 BATCH = 32
-NUM_PAIRS = 15
 # 64 kB, 256 kB and 1 MB an item: (C, T, h, w) in float32.
 SHAPES = {(16, 1, 32, 32): 1024, (16, 4, 32, 32): 512, (16, 16, 32, 32): 256}
 
 
-def store_over_raw(folder: Path, shape: tuple[int, ...], num_items: int) -> float:
-    """Raw time over store time, median of pairs: every item once, in random order, in batches of 32."""
+def raw_over_stored(folder: Path, shape: tuple[int, ...], num_items: int) -> float:
+    """Raw time over store time: every item once, in random order, in batches of 32."""
     store = FeatureStore(folder, "benchmark", create=True)
     keys = [f"{number:032x}" for number in range(num_items)]
     for start in range(0, num_items, BATCH):
@@ -28,43 +24,26 @@ def store_over_raw(folder: Path, shape: tuple[int, ...], num_items: int) -> floa
     (shard,) = (folder / "shards").iterdir()
     content = np.asarray(np.memmap(shard, np.uint8, "r")).view(np.ndarray)
     num_bytes = len(content) // num_items
-    generator = np.random.default_rng(0)
+    order = np.random.default_rng(0).permutation(num_items).tolist()
+    batches = [order[start : start + BATCH] for start in range(0, num_items, BATCH)]
 
-    def raw(items: list[int]) -> object:
-        batch = np.empty((len(items), num_bytes), np.uint8)
-        for row, item in zip(batch, items, strict=True):
-            row[:] = content[item * num_bytes : (item + 1) * num_bytes]
-        return batch
+    def raw() -> None:
+        for items in batches:
+            batch = np.empty((len(items), num_bytes), np.uint8)
+            for row, item in zip(batch, items, strict=True):
+                row[:] = content[item * num_bytes : (item + 1) * num_bytes]
 
-    def stored(items: list[int]) -> object:
-        return store.get([keys[item] for item in items])
+    def stored() -> None:
+        for items in batches:
+            store.get([keys[item] for item in items])
 
-    def seconds(read: Callable[[list[int]], object], order: list[int]) -> float:
-        began = time.perf_counter()
-        for start in range(0, num_items, BATCH):
-            read(order[start : start + BATCH])
-        return time.perf_counter() - began
+    return paired_ratio(raw, stored)
 
+
+def figures() -> Iterator[Figure]:
+    """The worst of the item sizes."""
     ratios = []
-    for pair in range(NUM_PAIRS + 1):
-        order = generator.permutation(num_items).tolist()
-        timed = {read: seconds(read, order) for read in ((raw, stored) if pair % 2 else (stored, raw))}
-        if pair:  # the first touches every page
-            ratios.append(timed[raw] / timed[stored])
-    return statistics.median(ratios)
-
-
-def main() -> None:
-    """Print the worst of the item sizes."""
-    torch.set_num_threads(1)
-    ratios = {}
     for shape, num_items in SHAPES.items():
         with tempfile.TemporaryDirectory() as folder:
-            ratios[shape] = store_over_raw(Path(folder) / "features", shape, num_items)
-    value = round(min(ratios.values()), 3)
-    line = {"name": "store_read_over_raw_mmap", "value": value, "goal": GOAL, "met": value >= GOAL, "unit": "ratio"}
-    print(json.dumps(line))
-
-
-if __name__ == "__main__":
-    main()
+            ratios.append(raw_over_stored(Path(folder) / "features", shape, num_items))
+    yield Figure("store_read_over_raw_mmap", min(ratios), 0.8, at_least=True)

@@ -8,13 +8,30 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 import jaxtyping
 
-# Every annotated tensor shape of the package is checked at run time, in tests only.
-jaxtyping.install_import_hook("theworld", "beartype.beartype")
+# Annotated tensor shapes are checked at run time, in tests only. Left out are the dataclasses of settings, which
+# pydantic and transformers check by themselves and wrap in ways that the hook does not survive.
+SHAPED = [
+    *(f"theworld.{name}" for name in ("datasets", "foresight", "tiny", "world", "evaluation", "training", "report")),
+    *(f"theworld.modeling.{name}" for name in ("projector", "fusion", "model", "imagining")),
+]
+jaxtyping.install_import_hook(SHAPED, "beartype.beartype")
+
+from collections.abc import Iterator
 
 import pytest
 import torch
 
 torch.set_num_threads(1)
+
+pytest_plugins = ["fixtures_model"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The tiny stack is built anew: no test depends on what lies in a user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("THEWORLD_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -6,9 +6,12 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import theworld
+
+if TYPE_CHECKING:
+    from theworld.config import AskSettings
 
 OK, REFUSED, INTERRUPTED = 0, 2, 130
 """Exit codes: done; the input was refused, with one message; interrupted from the keyboard (128 + SIGINT)."""
@@ -47,6 +50,20 @@ class CompareArguments:
 
     cluster_by: str | None = None
     """Field of samples that stand or fall together, such as scene: intervals are drawn over its values."""
+
+
+def ask(settings: "AskSettings") -> dict[str, Any]:
+    """Answer a question about a picture twice: with the world, and by the same model without it."""
+    from theworld.datasets.images import to_image
+    from theworld.modeling import TheWorld
+
+    picture = to_image(settings.picture)  # first: it is cheap, and may be refused
+    options = {"max_new_tokens": settings.max_new_tokens}
+    model = TheWorld.from_pretrained(settings.model)
+    seen = model.generate(picture, settings.question, num_world_steps=settings.num_world_steps, **options)
+    plain = TheWorld.from_pretrained(settings.model, enable_world=False)
+    guessed = plain.generate(picture, settings.question, **options)
+    return {"question": settings.question, "without the world": guessed, "with the world": seen}
 
 
 def compare(arguments: CompareArguments) -> dict[str, Any]:
@@ -94,6 +111,18 @@ def foresight(arguments: ForesightArguments) -> dict[str, Any]:
 
 VERBS = (
     Verb(
+        "demo",
+        "Simulate, train, evaluate and report at tiny size, on a laptop and without a network.",
+        "theworld.report.demo:run_demo",
+        "theworld.config:DemoSettings",
+    ),
+    Verb(
+        "ask",
+        "Ask a question about a picture; the answers with and without the world.",
+        "theworld.cli:ask",
+        "theworld.config:AskSettings",
+    ),
+    Verb(
         "train",
         "Train a model as a settings file says; any setting can be overridden by its flag.",
         "theworld.training.run:train",
@@ -106,6 +135,12 @@ VERBS = (
         "theworld.evaluation.run:evaluate",
         "theworld.config:EvaluationConfig",
         reads_file=True,
+    ),
+    Verb(
+        "audit",
+        "Judge whether a trained model uses its world: the same questions with other world features.",
+        "theworld.evaluation.auditing:audit",
+        "theworld.config:AuditSettings",
     ),
     Verb(
         "compare",
@@ -161,6 +196,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     _set_up_logging(verbosity)
     try:
         result = _run(verb, rest)
+        if result is not None:
+            emit(result)
     except KeyboardInterrupt:
         print(f"theworld {name}: interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -168,8 +205,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         if debug:
             _show_traceback()
         return _refuse(f"theworld {name}", _sentence(error))
-    if result is not None:
-        emit(result)
     return OK
 
 
@@ -191,7 +226,8 @@ def _run(verb: Verb, arguments: list[str]) -> dict[str, Any] | None:
     path = None
     if verb.reads_file and arguments and not arguments[0].startswith("-"):
         path = Path(arguments.pop(0))
-    return _named(verb.target)(settings.load(cls, path, arguments, positional=not verb.reads_file))
+    chosen = settings.load(cls, path, arguments, positional=not verb.reads_file)
+    return _named(verb.target)(chosen)  # imported only now: bad settings are refused before anything heavy loads
 
 
 def _named(address: str) -> Any:

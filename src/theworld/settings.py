@@ -124,11 +124,12 @@ def read_mapping(path: Path) -> dict[str, Any]:
 
 def _read_json(text: str) -> Any:
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        names = [name for name, _ in pairs]
-        for name in names:
-            if names.count(name) > 1:
+        found: dict[str, Any] = {}
+        for name, value in pairs:
+            if name in found:
                 raise ValueError(f"{name!r} is given twice; keep one")
-        return dict(pairs)
+            found[name] = value
+        return found
 
     def refuse(name: str) -> NoReturn:
         raise ValueError(f"{name} is not JSON; expected a finite number")

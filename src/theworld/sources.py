@@ -1,14 +1,13 @@
 """Where samples come from, by the name that the settings give."""
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from theworld.config import DataSettings
-    from theworld.datasets.sample import Sample
+    from theworld.datasets.sample import Samples
 
 
-def open_samples(settings: "DataSettings", split: str, size: int, with_future: bool = False) -> "Sequence[Sample]":
+def open_samples(settings: "DataSettings", split: str, size: int, with_future: bool = False) -> "Samples":
     """The first `size` samples of a split.
 
     Args:

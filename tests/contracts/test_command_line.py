@@ -135,7 +135,7 @@ def test_the_result_is_one_json_line_and_the_last_one(tmp_path, capsys, verbs):
     assert [config.seed for config in ran] == [5]
 
 
-def test_a_result_that_is_not_json_is_our_fault():
+def test_a_result_that_is_not_json_is_not_emitted():
     with pytest.raises(ValueError, match="not JSON compliant"):
         cli.emit({"accuracy": float("nan")})
 
@@ -228,6 +228,13 @@ def test_bad_arguments_get_one_message_and_exit_code_2(case, tmp_path, capsys, m
     monkeypatch.chdir(tmp_path)
     assert cli.main(arguments) == cli.REFUSED
     assert_one_message(capsys, arguments[0], words)
+
+
+def test_bad_settings_are_refused_before_the_verb_is_imported(capsys, monkeypatch):
+    verb = cli.Verb("train", "Train.", "theworld.nowhere:train", "theworld.config:TrainingConfig", reads_file=True)
+    monkeypatch.setattr(cli, "VERBS", (verb,))
+    assert cli.main(["train"]) == cli.REFUSED
+    assert_one_message(capsys, "train", "output_dir: missing")
 
 
 def test_an_unknown_verb_is_refused_with_the_closest_known_one(capsys, verbs):

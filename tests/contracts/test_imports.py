@@ -131,7 +131,7 @@ def prints(path: str, source: str) -> list[str]:
 def unintroduced(path: str, source: str) -> list[str]:
     """Modules whose docstring does not begin with one sentence on a line of its own."""
     first = (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
-    one_sentence = first.endswith(".") and not re.search(r"\.\s+[A-Z]", first)
+    one_sentence = first.endswith((".", "?")) and not re.search(r"[.?]\s+[A-Z]", first)
     return [] if one_sentence else [f"{path}: {first!r}"]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 MAX_ASPECT = 100
@@ -45,10 +45,10 @@ def to_image(source: Any) -> Image.Image:
 
 def _open(path: Path) -> Image.Image:
     if not path.is_file():
-        raise ImageError(f"{path}: no such picture")
+        raise ImageError(f"{path}: no such file")
     try:
         with Image.open(path) as image:
-            return image.convert("RGB")
+            return ImageOps.exif_transpose(image).convert("RGB")  # upright, as the camera held it
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ImageError(f"{path}: not a readable picture ({error})") from error
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,3 +69,12 @@ def question(id: str, images: Sequence["ImageLike"], text: str, answer: str | No
     """A sample of one question and, if known, its answer."""
     turns = (Turn("user", text),) if answer is None else (Turn("user", text), Turn("assistant", answer))
     return Sample(id=id, turns=turns, images=tuple(images), **rest)
+
+
+@runtime_checkable
+class Samples(Protocol):
+    """A map-style data set, or a list, of samples."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Sample: ...

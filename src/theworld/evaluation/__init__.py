@@ -1,0 +1,1 @@
+"""Asking a model, scoring what it says, and what the scores can show."""

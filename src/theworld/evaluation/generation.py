@@ -11,7 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from theworld.datasets.collator import Collator
-from theworld.datasets.sample import Sample, Turn
+from theworld.datasets.sample import Sample, Samples, Turn
 from theworld.evaluation.predictions import Prediction, PredictionWriter, error_text
 
 FeatureReader = Callable[[Tensor, int], Tensor]
@@ -126,9 +126,7 @@ class Answerer:
         return placed
 
 
-def answer_all(
-    answerer: Answerer, samples: Sequence[Sample], writer: PredictionWriter, batch_size: int, title: str
-) -> None:
+def answer_all(answerer: Answerer, samples: Samples, writer: PredictionWriter, batch_size: int, title: str) -> None:
     """Answer what the writer's file does not hold yet, and append it batch by batch."""
     done = writer.done()
     answerer.model.eval()
@@ -138,7 +136,7 @@ def answer_all(
             progress.update(len(batch))
 
 
-def _batches(samples: Sequence[Sample], done: frozenset[str], batch_size: int, progress: Any) -> Iterator[list[Sample]]:
+def _batches(samples: Samples, done: frozenset[str], batch_size: int, progress: Any) -> Iterator[list[Sample]]:
     batch: list[Sample] = []
     for index in range(len(samples)):
         sample = samples[index]

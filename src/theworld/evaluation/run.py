@@ -1,7 +1,6 @@
 """An evaluation: from its settings to predictions, scores and a comparison of its arms."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -10,8 +9,8 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from theworld.config import EvaluationConfig
-from theworld.datasets.sample import Sample
-from theworld.evaluation.comparison import compare_files
+from theworld.datasets.sample import Sample, Samples
+from theworld.evaluation.comparison import compare
 from theworld.evaluation.generation import Answerer, FeatureReader, answer_all
 from theworld.evaluation.predictions import PredictionWriter, RunIdentity, read_predictions
 from theworld.evaluation.summary import summarise
@@ -66,7 +65,7 @@ def _stored(model: TheWorld, config: EvaluationConfig) -> FeatureReader | None:
 
 def predict(
     model: TheWorld,
-    samples: Sequence[Sample],
+    samples: Samples,
     path: Path,
     identity: RunIdentity,
     *,
@@ -103,17 +102,18 @@ def identify(model: TheWorld, settings: Any) -> RunIdentity:
     )
 
 
-def blind(samples: Sequence[Sample]) -> list[Sample]:
+def blind(samples: Samples) -> list[Sample]:
     """The same questions without their pictures: what the wording alone gives away."""
     return [replace(samples[index], images=(), clips=None, future=None) for index in range(len(samples))]
 
 
 def report(files: dict[str, Path], path: Path, baseline: str | None = None) -> dict[str, Any]:
     """Score files of predictions, compare them if there are several, and write both down."""
-    arms = {name: summarise(read_predictions(file)).to_dict() for name, file in files.items()}
+    rows = {name: read_predictions(file) for name, file in files.items()}
+    arms = {name: summarise(predictions).to_dict() for name, predictions in rows.items()}
     comparison = None
     if len(files) > 1:
-        comparison = compare_files(files, baseline=baseline).to_dict()
+        comparison = compare(rows, baseline=baseline).to_dict()
     results = {"arms": arms, "comparison": comparison}
     write_whole(path, json.dumps(results, indent=2))
     return results

@@ -47,7 +47,6 @@ class Item:
         return third(float(self.positions[-1, 0, 0]))
 
 
-@lru_cache(maxsize=1024)
 def make_item(split: Split, index: int, task: Task = "drop") -> Item:
     """The item of an index: a pure function of its arguments.
 
@@ -62,6 +61,11 @@ def make_item(split: Split, index: int, task: Task = "drop") -> Item:
         raise ValueError(f"task {task!r}: expected one of {TASKS}")
     if index < 0:
         raise ValueError(f"index {index}: expected 0 or more")
+    return _make_item(split, index, task)
+
+
+@lru_cache(maxsize=1024)
+def _make_item(split: Split, index: int, task: Task) -> Item:
     target = drop.Target.of(index)
     attempt = 0
     while True:
@@ -70,6 +74,7 @@ def make_item(split: Split, index: int, task: Task = "drop") -> Item:
         scene = _mark(drop.propose(rng, target), split)
         motion = drop.examine(scene, target)
         if motion is not None:
+            motion.positions.setflags(write=False)  # the item is shared by all who ask for it
             return Item(split, index, scene, motion.positions)
         attempt += 1
 

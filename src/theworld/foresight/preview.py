@@ -50,10 +50,11 @@ def preview(
 
 def _strip(item: Item, control: Question, image_size_px: int) -> Image.Image:
     """One scene: question and answer above its frames, times and a control below."""
-    text_px = max(12, image_size_px // 9)
+    text_px = max(11, image_size_px // 9)
     font, small = ImageFont.load_default(text_px), ImageFont.load_default(text_px * 5 // 6)
     line_px, gap_px = text_px * 8 // 5, max(3, image_size_px // 20)
-    width = len(_FRAMES) * (image_size_px + gap_px) - gap_px
+    # Never narrower than the longest question with its answer.
+    width = max(len(_FRAMES) * (image_size_px + gap_px) - gap_px, 48 * text_px)
     strip = Image.new("RGB", (width, image_size_px + 3 * line_px), _PAPER)
     pen = ImageDraw.Draw(strip)
 

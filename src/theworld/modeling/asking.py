@@ -15,8 +15,8 @@ def ask(model: "TheWorld", image: Any, question: str, num_world_steps: int | Non
         image: whatever `datasets.images.to_pictures` takes: PIL, path, array (H, W, 3), tensor (B, 3, H, W), a list.
         question: plain text; control tokens in it are encoded as text.
         num_world_steps: K, future latent slots; default: the model's configuration.
-        options: of transformers' `generate` (`max_new_tokens`, `do_sample`, ...), and `world`: clips for the world
-            model in place of the pictures.
+        options: of transformers' `generate` (`max_new_tokens`, at first 64, `do_sample`, ...), and `world`: clips for
+            the world model in place of the pictures.
 
     Raises:
         ValueError: for a picture that cannot be read, or a K that the tap cannot serve.
@@ -35,7 +35,8 @@ def ask(model: "TheWorld", image: Any, question: str, num_world_steps: int | Non
     ).to(model.device)
     if "pixel_values" in inputs:
         inputs["pixel_values"] = inputs["pixel_values"].to(model.dtype)
-    options.setdefault("max_new_tokens", 64)
+    if "generation_config" not in options:
+        options.setdefault("max_new_tokens", 64)
     output = model.generate(**inputs, **options)
     sequences = output if not hasattr(output, "sequences") else output.sequences
     return model.processor.decode(sequences[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True).strip()

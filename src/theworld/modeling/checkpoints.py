@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -47,7 +48,7 @@ def read_model(model: "TheWorld", folder: Path, parts: list[str]) -> None:
     path = Path(folder) / WEIGHTS_NAME
     if not path.is_file():
         raise CheckpointError(f"{folder}: no {WEIGHTS_NAME}")
-    saved = load_file(path)
+    saved = _read_tensors(path)
     if not model.config.enable_world:
         parts = [part for part in parts if part not in ("world", "cosmos_vae")]
         saved = {name: tensor for name, tensor in saved.items() if part_of(name) not in ("world", "cosmos_vae")}
@@ -96,31 +97,43 @@ def load_checkpoint(model: "TheWorld", folder: Path, optimizer: torch.optim.Opti
         CheckpointError: for another base, another tap or other settings, and as `read_model`.
     """
     folder = Path(folder)
-    read_model(model, folder, _check_same(model, folder))
+    saved = _check_same(model, folder)
+    read_model(model, folder, saved["trained_parts"])
+    if model.config.world_fingerprint is None and saved["world_dtype"] == model.config.world_dtype:
+        model.config.world_fingerprint = saved["world_fingerprint"]  # the world to expect from now on
     state: dict[str, Any] = {"epoch": 0}
     if (folder / _STATE_NAME).is_file():
         state = json.loads((folder / _STATE_NAME).read_text())
     if optimizer is not None:
         if "optimizer" not in state:
             raise CheckpointError(f"{folder}: it holds no optimiser state; drop optimizer=")
-        optimizer.load_state_dict(_unflatten(load_file(folder / _OPTIMIZER_NAME), state["optimizer"]))
+        optimizer.load_state_dict(_unflatten(_read_tensors(folder / _OPTIMIZER_NAME), state["optimizer"]))
     return {"epoch": state["epoch"]}
 
 
-def _check_same(model: "TheWorld", folder: Path) -> list[str]:
-    """The trained parts of a checkpoint, once it is known to belong to this model."""
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise CheckpointError(f"{path}: damaged ({error}); take an older checkpoint") from error
+
+
+def _check_same(model: "TheWorld", folder: Path) -> dict[str, Any]:
+    """The configuration of a checkpoint, once it is known to belong to this model."""
     path = folder / "config.json"
     if not path.is_file():
         raise CheckpointError(f"{folder}: no checkpoint here (config.json is missing)")
     saved, own = json.loads(path.read_text()), model.config.to_dict()
+    fixed = set(type(model.config).__annotations__) - MAY_CHANGE - {"model_type", "trained_parts"}
+    worlds = saved.get("world_fingerprint"), own["world_fingerprint"]
+    if None in worlds or saved.get("world_dtype") != own["world_dtype"]:
+        fixed.remove("world_fingerprint")  # never attached, or the same world in other numbers
     other = [
-        f"{key}: saved {saved.get(key)!r}, here {own[key]!r}"
-        for key in sorted(set(type(model.config).__annotations__) - MAY_CHANGE - {"model_type", "trained_parts"})
-        if saved.get(key) != own[key]
+        f"{key}: saved {saved.get(key)!r}, here {own[key]!r}" for key in sorted(fixed) if saved.get(key) != own[key]
     ]
     if other:
         raise CheckpointError(f"{folder}: the checkpoint belongs to another model: {'; '.join(other)}")
-    return saved["trained_parts"]
+    return saved
 
 
 def _flatten(state: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -54,13 +54,20 @@ class CheckpointError(ValueError):
 def take_settings(arguments: dict[str, Any]) -> dict[str, Any]:
     """Take the settings out of keyword arguments; the rest is transformers'.
 
+    Args:
+        arguments: fields of TheWorldConfig, or `config=` with all of them, as AutoModel passes what a checkpoint holds.
+
     Raises:
         TypeError: for a name that looks like a misspelt setting.
     """
+    config = arguments.pop("config", None)
+    if config is not None and not isinstance(config, TheWorldConfig):
+        raise TypeError(f"config={type(config).__name__}: expected a TheWorldConfig, or its fields one by one")
+    given = {} if config is None else {name: getattr(config, name) for name in SETTINGS}
     for name in arguments.keys() - SETTINGS:
         if meant := get_close_matches(name, SETTINGS, n=1, cutoff=0.8):
             raise TypeError(f"no setting {name!r}: did you mean {meant[0]!r}?")
-    return {name: arguments.pop(name) for name in SETTINGS & arguments.keys()}
+    return {**given, **{name: arguments.pop(name) for name in SETTINGS & arguments.keys()}}
 
 
 def base_folder(name: str) -> str:
@@ -105,7 +112,9 @@ def configure(name: str, settings: dict[str, Any], **hub: Any) -> TheWorldConfig
         ValueError: for settings that contradict each other or the checkpoints.
     """
     if "base_model_name" in settings:
-        raise ValueError(f"base_model_name={settings['base_model_name']!r}: for a new fusion the base is {name!r} itself")
+        raise ValueError(
+            f"base_model_name={settings['base_model_name']!r}: for a new fusion the base is {name!r} itself"
+        )
     folder = base_folder(name)
     gemma = Gemma3Config.from_pretrained(folder, **hub).to_dict()
     for key in ("model_type", "architectures", "transformers_version"):

@@ -1,11 +1,11 @@
 """TheWorld: the fused model as a user meets it: load, ask, freeze, save."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any
 
 import torch
 from jaxtyping import Float, UInt8
-from torch import Tensor, nn
+from torch import Tensor
 
 from theworld.constants import DEFAULT_GEMMA_MODEL
 from theworld.files import whole_files
@@ -14,9 +14,7 @@ from theworld.modeling.asking import ask
 from theworld.modeling.configuration import TheWorldConfig
 from theworld.modeling.fusion import FusedGemma
 from theworld.modeling.processor import TheWorldProcessor
-
-if TYPE_CHECKING:
-    from theworld.world.tap import WorldTap
+from theworld.world.tap import WorldTap, clip_seeds
 
 
 class TheWorld(FusedGemma):
@@ -25,7 +23,7 @@ class TheWorld(FusedGemma):
     The frozen world model is no module of this one: DDP, FSDP, the optimiser and `state_dict` never see it.
     """
 
-    tap: "WorldTap | None"
+    tap: WorldTap | None
     """The frozen world; None: features must be given, or the VAE is a module that trains."""
     cosmos_vae: Any
     _processor: TheWorldProcessor | None
@@ -87,7 +85,10 @@ class TheWorld(FusedGemma):
             model.load_world(world_device)
         if checkpoint is not None:
             checkpoints.read_model(model, checkpoint, saved_parts)
+            model.config.name_or_path = model.name_or_path = str(checkpoint)
         freezing.freeze(model, model.config)
+        if config.tokens_per_slot and config.enable_world:  # they stand for the world; no answer contains them
+            model.generation_config.suppress_tokens = [config.sow_token_id, config.eow_token_id, config.world_token_id]
         return (model, info) if output_loading_info else model
 
     def _check_loading(self, info: dict[str, Any]) -> None:
@@ -99,7 +100,7 @@ class TheWorld(FusedGemma):
             )
 
     @classmethod
-    def from_checkpoint_hub(cls, repo: str, checkpoint_name: str | None = None, **kwargs: Any) -> Self:
+    def from_checkpoint_hub(cls, repo: str, checkpoint_name: str | None = None, **kwargs: Any) -> "TheWorld":
         """Load a checkpoint of a hub repository, `checkpoint_name` being a folder in it (default: its root)."""
         from huggingface_hub import snapshot_download
 
@@ -148,12 +149,12 @@ class TheWorld(FusedGemma):
         from theworld.world.taps import open_tap
 
         embed: Any = self.get_input_embeddings()
-        device = device or embed.weight.device
+        place = embed.weight.device if device is None else device
         settings = self.config.world_settings()
         if not self.config.owns_vae:
-            self.attach_world(open_tap(settings, device))
+            self.attach_world(open_tap(settings, place))
         elif self.cosmos_vae is None:
-            self.cosmos_vae = load_vae(settings, device)
+            self.cosmos_vae = load_vae(settings, place)
 
     def attach_world(self, tap: Any) -> None:
         """Read the world through this tap (anything with the interface of WorldTap).
@@ -187,7 +188,6 @@ class TheWorld(FusedGemma):
         self, world_pixels: UInt8[Tensor, "N F 3 H W"], num_world_steps: int | None = None
     ) -> Float[Tensor, "N C T h w"]:
         """Features of N clips, from the tap or from the VAE that trains with the model."""
-        from theworld.world.tap import clip_seeds
         from theworld.world.vae import encode_mean
 
         steps = self.config.num_world_steps if num_world_steps is None else num_world_steps
@@ -220,9 +220,10 @@ class TheWorld(FusedGemma):
     @property
     def processor(self) -> TheWorldProcessor:
         """The processor that belongs to this model, loaded when first needed."""
-        if self._processor is None:
-            self.__dict__["_processor"] = TheWorldProcessor.from_config(self.config)
-        return self._processor
+        processor = self._processor
+        if processor is None:
+            processor = self.__dict__["_processor"] = TheWorldProcessor.from_config(self.config)
+        return processor
 
     # --- parameters --------------------------------------------------------------------------------------
 
@@ -231,7 +232,9 @@ class TheWorld(FusedGemma):
         if unknown := parts.keys() - {"gemma_vision", "gemma_language", "cosmos_vae"}:
             raise ValueError(f"freeze got {sorted(unknown)}: expected gemma_vision, gemma_language or cosmos_vae")
         if parts.get("cosmos_vae") is False and self.cosmos_vae is None:
-            raise ValueError("whether the VAE can train is decided at loading: from_pretrained(freeze_cosmos_vae=False)")
+            raise ValueError(
+                "whether the VAE can train is decided at loading: from_pretrained(freeze_cosmos_vae=False)"
+            )
         for name, frozen in parts.items():
             setattr(self.config, f"freeze_{name}", frozen)
         freezing.freeze(self, self.config)

@@ -3,14 +3,15 @@
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal
 
 import torch
+from PIL import Image
 from torch import Tensor
 from transformers import BatchFeature, Gemma3Processor
 from transformers.processing_utils import _MARKED_RE, ProcessingKwargs
 
-from theworld.config import WorldSettings
+from theworld.config import TapName, WorldSettings
 from theworld.constants import CUSTOM_TOKEN_EOW, CUSTOM_TOKEN_SOW, WORLD_SOFT_TOKEN, WORLD_TOKENS
 from theworld.datasets.images import to_frames, to_pictures
 from theworld.modeling import loading
@@ -38,14 +39,14 @@ class TheWorldProcessor(Gemma3Processor):
         self,
         image_processor: Any,
         tokenizer: Any,
-        chat_template: str | None = None,
+        chat_template: str | dict[str, str] | None = None,
         image_seq_length: int = 256,
         enable_world: bool = True,
         world_image_size: int = 224,
         tokens_per_slot: int = 784,
         num_world_steps: int = 0,
-        world_tap: str = "vae",
-        world_control_of: str = "vae",
+        world_tap: TapName = "vae",
+        world_control_of: Literal["vae", "dit", "rollout"] = "vae",
         **kwargs: Any,
     ) -> None:
         super().__init__(image_processor, tokenizer, chat_template, image_seq_length, **kwargs)
@@ -53,8 +54,8 @@ class TheWorldProcessor(Gemma3Processor):
         self.world_image_size = world_image_size
         self.tokens_per_slot = tokens_per_slot
         self.num_world_steps = num_world_steps
-        self.world_tap = world_tap
-        self.world_control_of = world_control_of
+        self.world_tap: TapName = world_tap
+        self.world_control_of: Literal["vae", "dit", "rollout"] = world_control_of
         if enable_world and (new := [token for token in WORLD_TOKENS if token not in tokenizer.get_vocab()]):
             # Three more rows of an embedding that has spare ones: nothing is resized, nothing may shrink.
             tokenizer.add_special_tokens({"additional_special_tokens": new}, replace_extra_special_tokens=False)
@@ -66,7 +67,7 @@ class TheWorldProcessor(Gemma3Processor):
         return {key: value for key, value in super().to_dict().items() if key != "_control_tokens"}
 
     @classmethod
-    def from_config(cls, config: TheWorldConfig, **hub: Any) -> Self:
+    def from_config(cls, config: TheWorldConfig, **hub: Any) -> "TheWorldProcessor":
         """The processor that belongs to a model's configuration."""
         folder = loading.base_folder(config.base_model_name)
         base = Gemma3Processor.from_pretrained(folder, revision=config.base_revision or "main", **hub)
@@ -74,7 +75,7 @@ class TheWorldProcessor(Gemma3Processor):
             base.image_processor,
             base.tokenizer,
             chat_template=base.chat_template,
-            image_seq_length=config.mm_tokens_per_image,
+            image_seq_length=config.image_grid**2,
             enable_world=config.enable_world,
             world_image_size=config.world_image_size,
             tokens_per_slot=config.tokens_per_slot,
@@ -88,17 +89,23 @@ class TheWorldProcessor(Gemma3Processor):
     @classmethod
     def from_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
         cls, pretrained_model_name_or_path: str | Path, **kwargs: Any
-    ) -> Self:
+    ) -> "TheWorldProcessor":
         """Load the processor of a hub id, a folder, a saved TheWorld or "tiny".
 
         Args:
             pretrained_model_name_or_path: as for `TheWorld.from_pretrained`, or a folder that this class saved.
-            kwargs: fields of TheWorldConfig, as given to the model; the rest goes to transformers.
+            kwargs: fields of TheWorldConfig, as given to the model (for a saved processor `num_world_steps` alone);
+                the rest goes to transformers.
+
+        Raises:
+            ValueError: for settings that contradict each other, or that a saved processor has fixed.
         """
         name = str(pretrained_model_name_or_path)
-        if (Path(name) / "processor_config.json").is_file() and not (Path(name) / "config.json").is_file():
-            return super().from_pretrained(name, **kwargs)
         settings = loading.take_settings(kwargs)
+        if (Path(name) / "processor_config.json").is_file() and not (Path(name) / "config.json").is_file():
+            if fixed := sorted(settings.keys() - {"num_world_steps"}):
+                raise ValueError(f"{name} is a saved processor, which fixes {fixed}: name its model instead")
+            return super().from_pretrained(name, **settings, **kwargs)
         if loading.is_checkpoint(name, **kwargs):
             config = loading.load_settings(loading.fetch_checkpoint(name, **kwargs), settings)
         else:
@@ -149,7 +156,8 @@ class TheWorldProcessor(Gemma3Processor):
             raise ValueError("text is missing: expected a prompt per row")
         texts = [text] if isinstance(text, str) else list(text)
         self._refuse_control_tokens(texts)
-        rows = self._rows(images, len(texts)) if world is None else world
+        pictures = _pictures(images, len(texts))  # one reading of each picture, for Gemma and for the world
+        rows = pictures if world is None else world
         if len(rows) != len(texts):
             raise ValueError(f"world holds clips for {len(rows)} rows, text {len(texts)}: expected a list per row")
         frames, steps = self._frames([clip for row in rows for clip in row], num_world_steps)
@@ -160,27 +168,14 @@ class TheWorldProcessor(Gemma3Processor):
             block = CUSTOM_TOKEN_SOW + WORLD_SOFT_TOKEN * (slots * self.tokens_per_slot) + CUSTOM_TOKEN_EOW
             if self.tokens_per_slot:
                 texts = [self._insert(prompt, block * len(row)) for prompt, row in zip(texts, rows, strict=True)]
-            elif kwargs.get("do_pan_and_scan") or kwargs.get("images_kwargs", {}).get("do_pan_and_scan"):
-                raise ValueError("residual fusion adds one clip to each picture: it takes no pan-and-scan")
-        inputs = super().__call__(images=images, text=texts, **kwargs)
+            else:
+                _check_residual([len(row) for row in rows], [len(row) for row in pictures], kwargs)
+        seen: Any = pictures if any(pictures) else None
+        inputs = super().__call__(images=seen, text=texts, **kwargs)
         if frames is not None:
             inputs["world_pixels"] = frames
             inputs["num_world_steps"] = steps
         return inputs
-
-    def _rows(self, images: Any, num_rows: int) -> list[list[Any]]:
-        """Without clips of its own, the world sees each picture as a clip of one frame."""
-        if images is None:
-            return [[] for _ in range(num_rows)]
-        nested = isinstance(images, Sequence) and any(isinstance(row, list | tuple) for row in images)
-        if nested:
-            return [list(row) for row in images]
-        pictures = to_pictures(images)
-        if num_rows == 1:
-            return [pictures]
-        if len(pictures) != num_rows:
-            raise ValueError(f"{len(pictures)} pictures for {num_rows} prompts: give a list of pictures per prompt")
-        return [[picture] for picture in pictures]
 
     def _frames(self, clips: list[Any], num_world_steps: int | None) -> tuple[Tensor | None, int]:
         steps = self.num_world_steps if num_world_steps is None else num_world_steps
@@ -244,15 +239,71 @@ class TheWorldProcessor(Gemma3Processor):
             options["world"] = world if is_batch else [world]
         if num_world_steps is not None:
             options["num_world_steps"] = num_world_steps
-        if kwargs.get("tokenize") and any(map(self._control_tokens.search, _texts(conversation))):
-            # The library's own cure costs tens of milliseconds, so clean text does without.
-            kwargs["sanitize_control_tokens"] = True
+        if kwargs.get("tokenize"):
+            joined = _joined(conversation)
+            if any(map(self._control_tokens.search, _texts(joined))):
+                # The library's own cure costs tens of milliseconds, so clean text does without.
+                kwargs["sanitize_control_tokens"] = True
+                conversation = joined
         return super().apply_chat_template(conversation, chat_template, processor_kwargs=options, **kwargs)
 
     @property
     def model_input_names(self) -> list[str]:
         """Names of what a call returns."""
         return [*super().model_input_names, "world_pixels", "num_world_steps"]
+
+
+def _pictures(images: Any, num_rows: int) -> list[list[Image.Image]]:
+    """RGB pictures by row.
+
+    Raises:
+        ValueError: if it is not clear which picture belongs to which row.
+    """
+    if images is None:
+        return [[] for _ in range(num_rows)]
+    if isinstance(images, Sequence) and any(isinstance(row, list | tuple) for row in images):
+        rows = [to_pictures(row) for row in images]
+    elif num_rows == 1:
+        rows = [to_pictures(images)]
+    else:
+        rows = [[picture] for picture in to_pictures(images)]
+    if len(rows) != num_rows:
+        raise ValueError(
+            f"pictures for {len(rows)} prompts, but {num_rows} prompts: give a list of pictures per prompt"
+        )
+    return rows
+
+
+def _check_residual(clips: list[int], pictures: list[int], options: dict[str, Any]) -> None:
+    if clips != pictures:
+        raise ValueError(f"residual fusion adds one clip to each picture: {clips} clips, {pictures} pictures per row")
+    if options.get("do_pan_and_scan") or options.get("images_kwargs", {}).get("do_pan_and_scan"):
+        raise ValueError("residual fusion adds one clip to each picture: it takes no pan-and-scan")
+
+
+def _joined(conversation: Any) -> Any:
+    """The conversation with neighbouring texts of a message made one, as the template writes them.
+
+    A control token that is split over two of them is found only so: "<image_soft_" "token>".
+    """
+    if conversation and isinstance(conversation[0], list | tuple):
+        return [_joined(one) for one in conversation]
+    return [
+        {**message, "content": _join(message["content"])}
+        if isinstance(message.get("content"), list | tuple)
+        else message
+        for message in conversation
+    ]
+
+
+def _join(content: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    items: list[dict[str, Any]] = []
+    for item in content:
+        if items and item.get("type") == items[-1].get("type") == "text":
+            items[-1] = {"type": "text", "text": items[-1]["text"].strip() + item["text"].strip()}
+        else:
+            items.append(item)
+    return items
 
 
 def _texts(conversation: Any) -> Iterator[str]:

@@ -1,0 +1,1 @@
+"""Training runs: trainer, metrics, run folder."""

@@ -1,4 +1,4 @@
-"""What a run tells about itself while it trains: one metrics row per logged step, and a progress bar."""
+"""What a run tells about itself while it trains: a row of metrics per logged step, and a progress bar."""
 
 import json
 import os
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tqdm import tqdm
 from transformers import TrainerCallback
 
 from theworld.files import write_whole
@@ -38,10 +39,21 @@ class Metrics(TrainerCallback):
             kept = [row for row in read_metrics(self.path) if row["step"] <= state.global_step]
             write_whole(self.path, "".join(json.dumps(row) + "\n" for row in kept))
         self._started = time.perf_counter()
+        self._bar = tqdm(
+            total=state.max_steps,
+            initial=state.global_step,
+            desc="training",
+            unit="step",
+            disable=not state.is_world_process_zero,
+        )
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._step_losses.append(sum(self._micro_losses))
         self._micro_losses = []
+        self._bar.update(1)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._bar.close()
 
     def row(self, state: Any, logs: dict[str, Any]) -> dict[str, Any]:
         """Write the row of this step, and begin to collect the next.
@@ -65,6 +77,10 @@ class Metrics(TrainerCallback):
                 stream.write(json.dumps(row) + "\n")
                 stream.flush()
                 os.fsync(stream.fileno())
+        self._bar.set_postfix_str(
+            f"loss {row['loss']:.4f}, {row['tokens_per_second']:,.0f} tokens/s,"
+            f" {row['samples_per_second']:.1f} samples/s, {row['peak_memory_gb']:.1f} GB"
+        )
         self._step_losses, self._tokens, self._samples = [], 0, 0
         self._started = time.perf_counter()
         return row

@@ -1,7 +1,6 @@
 """A training run: from its settings to its folder."""
 
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from theworld import settings
 from theworld.config import TrainingConfig
 from theworld.datasets.collator import Collator
-from theworld.datasets.sample import Sample
+from theworld.datasets.sample import Sample, Samples
 from theworld.files import write_whole
 from theworld.modeling import TheWorld
 from theworld.modeling.opening import open_model
@@ -86,7 +85,7 @@ def train(config: TrainingConfig) -> dict[str, Any]:
 class _MapDataset(Dataset):
     """What torch's loader asks of a sequence."""
 
-    def __init__(self, samples: Sequence[Sample]) -> None:
+    def __init__(self, samples: Samples) -> None:
         self.samples = samples
 
     def __len__(self) -> int:
@@ -115,7 +114,7 @@ def _where_to_resume(config: TrainingConfig) -> Path | None:
     return config.resume
 
 
-def _stored(config: TrainingConfig, model: TheWorld, samples: Sequence[Sample]) -> Any:
+def _stored(config: TrainingConfig, model: TheWorld, samples: Samples) -> Any:
     """Fill the feature store with what is missing, and serve from it; None without a store."""
     if config.store_dir is None or not model.config.enable_world:
         return None
@@ -126,9 +125,7 @@ def _stored(config: TrainingConfig, model: TheWorld, samples: Sequence[Sample]) 
     return stored.read
 
 
-def fill_store(
-    store: FeatureStore, tap: Any, processor: Any, samples: Sequence[Sample], batch_size: int = 16
-) -> StoredTap:
+def fill_store(store: FeatureStore, tap: Any, processor: Any, samples: Samples, batch_size: int = 16) -> StoredTap:
     """Compute the features that a store lacks; what comes back serves them and computes nothing more."""
     stored = StoredTap(tap, store)
     collator = Collator(processor, supervise=False)
@@ -150,8 +147,8 @@ def _arguments(config: TrainingConfig) -> TrainingArguments:
         max_steps=config.num_steps,
         per_device_train_batch_size=config.batch_size,
         gradient_accumulation_steps=config.gradient_accumulation_steps,
-        gradient_checkpointing=config.gradient_checkpointing,
-        gradient_checkpointing_kwargs={"use_reentrant": False},
+        activation_checkpointing=config.gradient_checkpointing,
+        activation_checkpointing_kwargs={"use_reentrant": False},
         bf16=config.precision == "bf16",
         fp16=config.precision == "fp16",
         use_cpu=not torch.cuda.is_available(),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor
-from transformers import Trainer, TrainingArguments
+from transformers import PrinterCallback, ProgressCallback, Trainer, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 
 from theworld.datasets.collator import Collator
@@ -50,6 +50,8 @@ class TheWorldTrainer(Trainer):
             data_collator=CollatorWithIds(collator),
             callbacks=[metrics],
         )
+        for noisy in (ProgressCallback, PrinterCallback):  # they write every row of metrics to standard output
+            self.remove_callback(noisy)
         self.metrics = metrics
         self._aside: Path | None = None
 

@@ -1,0 +1,1 @@
+"""The world model: taps, loading, and the store of its features."""

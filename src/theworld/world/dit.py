@@ -1,6 +1,7 @@
 """Hidden states of the denoiser: the `dit` tap reads one block of one forward, and nothing after it runs."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
@@ -29,7 +30,7 @@ def states_at(block: nn.Module, run: Callable[[], object], here: Callable[[], bo
         RuntimeError: if that never happens.
     """
 
-    def stop(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def stop(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
         if here():
             raise _BlockReached(output)
 

@@ -125,7 +125,8 @@ def load_vae(settings: WorldSettings, device: str | torch.device = "cpu") -> Aut
     generator = torch.Generator().manual_seed(settings.seed)
     vae = _draw(AutoencoderKLWan, folder, "vae", generator)
     measure_latents(vae, generator)  # the statistics on disk are those of the trained weights
-    return nn.Module.to(vae, device, dtype)
+    nn.Module.to(vae, device, dtype)  # in place; the class's own `to` warns about layers that are not there
+    return vae
 
 
 def load_transformer(settings: WorldSettings, device: str | torch.device = "cpu") -> CosmosTransformer3DModel:
@@ -146,7 +147,8 @@ def load_transformer(settings: WorldSettings, device: str | torch.device = "cpu"
     if settings.tap == "random":
         generator = torch.Generator().manual_seed(settings.seed)
         transformer = _draw(CosmosTransformer3DModel, folder, "transformer", generator, num_layers=num_layers)
-        return nn.Module.to(transformer, device, dtype)  # the class's own `to` warns about layers that are not there
+        nn.Module.to(transformer, device, dtype)
+        return transformer
     kept = "|".join(map(str, range(num_layers)))
     later_block = rf"transformer_blocks\.(?!({kept})\.)\d+\."
     transformer = _load(CosmosTransformer3DModel, folder, "transformer", dtype, later_block, num_layers=num_layers)

@@ -5,11 +5,12 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from theworld.evaluation.audit import Audit, audit_verdict, derangement
 from theworld.evaluation.scoring import Score
+from theworld.evaluation.statistics import smallest_detectable_difference
 
 BINS = np.array(["red", "green", "blue", "white"])
 
@@ -109,6 +110,12 @@ def test_the_two_tests_are_corrected_for_being_two():
     assert audit.deciding[0].p_holm == pytest.approx(40 / 512)
 
 
+def test_what_could_have_been_seen_is_reckoned_at_the_corrected_level():
+    noisy = flipped(1000, 100, 100)
+    for drop in verdict_of(noisy, noisy).deciding:
+        assert drop.smallest_drop == smallest_detectable_difference(1000, 0.2, alpha=0.025)
+
+
 def test_a_model_that_gains_from_wrong_features_is_misled_and_not_a_user():
     won = flipped(1000, 0, 60)
     audit = verdict_of(won, won)
@@ -144,6 +151,7 @@ def test_an_audit_is_json():
     assert content["deciding"][0]["condition"] == "shuffle"
 
 
+@settings(deadline=None, max_examples=40)
 @given(st.lists(st.sampled_from("abcd"), min_size=2, max_size=60), st.integers(0, 2**32))
 def test_a_partner_has_another_answer_and_is_used_as_evenly_as_can_be(answers, seed):
     counts = Counter(answers)

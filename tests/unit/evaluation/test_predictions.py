@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from theworld.evaluation.predictions import (
@@ -52,6 +52,7 @@ def test_rows_come_back_as_they_were_written(tmp_path):
     assert read_identity(path) == RUN
 
 
+@settings(deadline=None, max_examples=40)
 @given(st.text(), st.dictionaries(st.text(), st.text() | st.integers() | st.booleans() | st.none()))
 def test_any_reply_and_any_fields_survive_the_file(tmp_path_factory, reply, fields):
     path = tmp_path_factory.mktemp("run") / "vae.jsonl"

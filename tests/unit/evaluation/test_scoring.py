@@ -1,7 +1,7 @@
 """Scoring: exact match, choices, log-likelihoods, and the four states."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from theworld.evaluation.predictions import Prediction
@@ -30,6 +30,7 @@ def test_normalisation_takes_away_case_space_label_and_trailing_punctuation(text
     assert normalise(text) == normal
 
 
+@settings(deadline=None, max_examples=40)
 @given(st.text())
 def test_normalisation_is_done_once(text):
     assert normalise(normalise(text)) == normalise(text)
@@ -82,6 +83,10 @@ def test_a_choice_that_denies_is_a_choice():
     assert named_choice("They are not touching.", ("touching", "not touching")) == "not touching"
 
 
+def test_the_longest_choice_that_fits_is_named():
+    assert named_choice("It is on top of it", ("on", "on top")) == "on top"
+
+
 def test_choices_alike_after_normalisation_cannot_be_told_apart():
     assert named_choice("yes", ("Yes", "yes.")) is None
 
@@ -117,6 +122,7 @@ def test_a_withheld_answer_cannot_be_scored():
         score(row("left", None))
 
 
+@settings(deadline=None, max_examples=40)
 @given(st.text(), st.lists(st.text(), min_size=1, unique=True))
 def test_no_text_and_no_choices_make_scoring_raise(reply, choices):
     assert score(row(reply, choices[0])).state in {"right", "wrong", "unparsed"}
@@ -125,6 +131,7 @@ def test_no_text_and_no_choices_make_scoring_raise(reply, choices):
     assert (one.reading is None) == (one.state == "unparsed")
 
 
+@settings(deadline=None, max_examples=40)
 @given(st.lists(st.sampled_from(["red", "blue", "green ball", "two"]), min_size=1, unique=True), st.data())
 def test_a_reply_that_is_a_choice_names_it(choices, data):
     choice = data.draw(st.sampled_from(choices))

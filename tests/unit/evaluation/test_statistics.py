@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
@@ -33,6 +33,7 @@ def test_wilson_of_none_right_starts_at_zero_and_does_not_end_there():
     assert (interval.low, interval.high) == pytest.approx((0, 0.2775), abs=1e-4)
 
 
+@settings(deadline=None, max_examples=40)
 @given(st.integers(1, 500), st.data())
 def test_wilson_contains_the_share_and_narrows_with_more_items(num_items, data):
     num_right = data.draw(st.integers(0, num_items))
@@ -79,6 +80,7 @@ def test_the_exact_test_sees_the_smallest_difference_about_four_times_in_five(nu
     assert 0.72 < power < 0.82  # the exact test is a little shy of the normal approximation
 
 
+@settings(deadline=None, max_examples=40)
 @given(st.integers(6, 5000), st.floats(0, 1))
 def test_more_items_see_smaller_differences_and_none_is_larger_than_one(num_items, flip_share):
     few = smallest_detectable_difference(num_items, flip_share)
@@ -88,6 +90,7 @@ def test_more_items_see_smaller_differences_and_none_is_larger_than_one(num_item
     assert 0 < many < few <= 1
 
 
+@settings(deadline=None, max_examples=40)
 @given(st.integers(20, 5000), st.floats(0, 1), st.floats(0, 1))
 def test_more_flips_hide_larger_differences(num_items, one, other):
     calm = smallest_detectable_difference(num_items, min(one, other))
@@ -117,6 +120,7 @@ def test_mcnemar_of_equal_models_is_one():
     assert mcnemar([1, 0, 1], [1, 0, 1]) == McNemar(0, 0, 1.0)
 
 
+@settings(deadline=None, max_examples=40)
 @given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1)), min_size=1, max_size=50))
 def test_mcnemar_does_not_care_which_comes_first(pairs):
     first, second = [one for one, _ in pairs], [other for _, other in pairs]
@@ -134,6 +138,7 @@ def test_holm_of_four():
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
 
 
+@settings(deadline=None, max_examples=40)
 @given(st.lists(st.floats(0, 1), max_size=12))
 def test_holm_never_lowers_never_reorders_and_never_exceeds_bonferroni(p_values):
     adjusted = holm(p_values)
@@ -152,6 +157,7 @@ def test_balanced_accuracy_is_the_mean_recall():
     assert balanced_accuracy(truth, [int(a == b) for a, b in zip(truth, guess, strict=True)]) == 0.625
 
 
+@settings(deadline=None, max_examples=40)
 @given(st.lists(st.sampled_from("abc"), min_size=1, max_size=30), st.data())
 def test_a_constant_reply_has_a_balanced_accuracy_of_one_over_the_answers(answers, data):
     constant = data.draw(st.sampled_from(answers))
@@ -159,6 +165,7 @@ def test_a_constant_reply_has_a_balanced_accuracy_of_one_over_the_answers(answer
     assert balanced_accuracy(answers, values) == pytest.approx(1 / len(set(answers)))
 
 
+@settings(deadline=None, max_examples=40)
 @given(OUTCOMES)
 def test_bootstrap_intervals_contain_the_estimate(values):
     interval = bootstrap_mean(values, num_resamples=400)

@@ -9,6 +9,9 @@ from theworld.foresight.physics import FRICTION, GRAVITY, TIME_STEP_S, Motion, s
 from theworld.foresight.scene import BALL_RADIUS, FLOOR_Y, FRAME_RATE_HZ, PLANK_RADIUS, WALL_WIDTH, Ball, Plank, Scene
 
 
+HALF_PIXEL = 0.5 / 64
+
+
 def scene(x: float, y: float, *planks: Plank) -> Scene:
     return Scene(task="drop", balls=(Ball(x=x, y=y, colour="red"),), planks=planks, bins=("blue", "green", "orange"))
 
@@ -45,13 +48,13 @@ def test_a_disc_rolls_downhill_with_two_thirds_of_the_slope_acceleration():
 def test_a_ball_stays_between_the_walls_and_out_of_the_planks(items):
     for item in items:
         centres = item.positions[:, 0]
-        assert centres[:, 0].min() > WALL_WIDTH + BALL_RADIUS - 0.005
-        assert centres[:, 0].max() < 1 - WALL_WIDTH - BALL_RADIUS + 0.005
+        assert centres[:, 0].min() > WALL_WIDTH + BALL_RADIUS - HALF_PIXEL
+        assert centres[:, 0].max() < 1 - WALL_WIDTH - BALL_RADIUS + HALF_PIXEL
         for plank in item.scene.planks:
             start, end = np.array([plank.x0, plank.y0]), np.array([plank.x1, plank.y1])
             along = ((centres - start) @ (end - start) / ((end - start) ** 2).sum()).clip(0, 1)
             nearest = start + along[:, None] * (end - start)
-            assert np.hypot(*(centres - nearest).T).min() > BALL_RADIUS + PLANK_RADIUS - 0.005
+            assert np.hypot(*(centres - nearest).T).min() > BALL_RADIUS + PLANK_RADIUS - HALF_PIXEL
 
 
 def test_a_motion_has_seventeen_frames_and_starts_where_the_scene_says():

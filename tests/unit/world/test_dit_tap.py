@@ -161,9 +161,9 @@ def test_a_clip_gives_the_same_feature_alone_and_in_any_batch(world, clips, futu
 
 
 def test_block_level_and_frame_rate_each_change_the_feature(tap, world, clips):
-    base = tap.read(clips[:, :5], 1, SEEDS)
+    base = tap.read(clips[:1, :1], 1, [1])
     for change in ({"dit_block": 2}, {"dit_noise_level": 0.6}, {"frame_rate_hz": 4.0}, {"dit_future": "denoised"}):
-        other = open_tap(world("dit", **change)).read(clips[:, :5], 1, SEEDS)
+        other = open_tap(world("dit", **change)).read(clips[:1, :1], 1, [1])
         assert (other - base).abs().max() > 1e-4, change
 
 

@@ -57,7 +57,7 @@ def test_weights_that_do_not_fit_their_config_are_refused(copy, world, kind):
 
 def test_a_name_that_is_nowhere_is_refused_with_a_remedy(world):
     for name in ("nowhere/cosmos", "no such folder/at/all"):
-        with pytest.raises(ValueError, match="could not be fetched.*Check the name"):
+        with pytest.raises(ValueError, match=r"could not be fetched.*Check the name"):
             open_tap(world("vae", cosmos_model_name=name))
 
 
@@ -174,6 +174,14 @@ def test_zero_is_zero_and_noise_is_the_noise_of_the_clip(world, clips):
     noise = open_tap(world("noise")).read(clips[:, :1], 0, SEEDS)
     assert torch.equal(noise, clip_noise((16, 1, 8, 8), SEEDS))
     assert torch.equal(noise[1:2], open_tap(world("noise")).read(clips[1:2, :1], 0, [SEEDS[1]]))
+
+
+@pytest.mark.parametrize("tap", ["rollout", "dit"])
+def test_half_precision_gives_nearly_the_same_feature(world, clips, tap):
+    whole, half = (open_tap(world(tap, dtype=dtype)).read(clips[:1, :1], 1, [1]) for dtype in ("float32", "bfloat16"))
+    assert half.dtype == torch.float32
+    assert 0 < (half - whole).abs().max() < 0.5
+    assert torch.nn.functional.cosine_similarity(half.flatten(), whole.flatten(), dim=0) > 0.99
 
 
 def test_every_tap_counts_what_it_reads(world, clips):

@@ -1,0 +1,23 @@
+"""Print one JSON line per figure: {"name", "value", "goal", "met", "unit"}; `python -m benchmarks [MODULE ...]`."""
+
+import importlib
+import sys
+
+import torch
+
+MODULES = ("world_off", "training", "store_read", "evaluation")
+
+
+def main() -> None:
+    """Run the named modules, or all of them, on one thread."""
+    torch.set_num_threads(1)
+    names = sys.argv[1:] or MODULES
+    if unknown := sorted(set(names) - set(MODULES)):
+        sys.exit(f"unknown benchmark {', '.join(unknown)}: expected some of {', '.join(MODULES)}")
+    for name in names:
+        for figure in importlib.import_module(f"benchmarks.{name}").figures():
+            print(figure.line(), flush=True)
+
+
+if __name__ == "__main__":
+    main()

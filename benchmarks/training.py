@@ -1,0 +1,90 @@
+"""Training on the tiny stack: stored over live features for each tap, and the loop's own share of the time."""
+
+import contextlib
+import io
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.figures import Figure, paired_ratio
+from theworld.config import TapName
+from theworld.datasets.collator import Collator
+from theworld.foresight import ForesightDataset
+from theworld.modeling import TheWorld
+from theworld.training.progress import Metrics
+from theworld.training.trainer import TheWorldTrainer
+from theworld.world.reading import StoredTap
+from theworld.world.store import FeatureStore
+
+BATCH = 8
+FUTURES: dict[TapName, int] = {"vae": 0, "dit": 2, "rollout": 2}
+
+
+def stored_over_live(tap: TapName, num_world_steps: int, folder: Path) -> float:
+    """Time of a training step with stored features over one that runs the world model."""
+    model = TheWorld.from_pretrained("tiny", world_tap=tap, world_grid=4, num_world_steps=num_world_steps)
+    samples = [ForesightDataset("train", BATCH)[index] for index in range(BATCH)]
+    stored = StoredTap(model.tap, FeatureStore(folder, model.tap.fingerprint, create=True))
+    collators = {
+        "live": Collator(model.processor, supervise=True),
+        "stored": Collator(model.processor, supervise=True, read_features=stored.read),
+    }
+
+    def step(kind: str) -> None:
+        model(**collators[kind](samples)).loss.backward()
+        model.zero_grad()
+
+    return paired_ratio(lambda: step("stored"), lambda: step("live"), num_pairs=7)
+
+
+def share_outside(folder: Path) -> float:
+    """Share of a training step of the whole loop that is neither forward nor backward nor optimiser."""
+    from transformers import TrainingArguments
+
+    model = TheWorld.from_pretrained("tiny", world_grid=4, freeze_gemma_language=False)
+    dataset = ForesightDataset("train", 64)
+    stored = StoredTap(model.tap, FeatureStore(folder / "store", model.tap.fingerprint, create=True))
+    batches = Collator(model.processor, supervise=True, read_features=stored.read)
+    samples = [dataset[index] for index in range(64)]
+    batches(samples)  # computes the features
+    spent = {"inside": 0.0}
+
+    class Timed(TheWorldTrainer):
+        def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+            began = time.perf_counter()
+            loss = super().training_step(*args, **kwargs)
+            spent["inside"] += time.perf_counter() - began
+            return loss
+
+    arguments = TrainingArguments(
+        output_dir=str(folder),
+        max_steps=30,
+        per_device_train_batch_size=32,
+        use_cpu=True,
+        report_to="none",
+        save_strategy="no",
+        disable_tqdm=True,
+        logging_steps=10,
+    )
+    trainer = Timed(
+        model=model, args=arguments, train_dataset=samples, collator=batches, metrics=Metrics(folder / "m.jsonl")
+    )
+    with contextlib.redirect_stdout(io.StringIO()):
+        began = time.perf_counter()
+        trainer.train()
+        total = time.perf_counter() - began
+    return 1 - spent["inside"] / total
+
+
+def figures() -> Iterator[Figure]:
+    """Stored over live for each tap; the loop's own time."""
+    for tap, steps in FUTURES.items():
+        with tempfile.TemporaryDirectory() as folder:
+            ratio = stored_over_live(tap, steps, Path(folder) / "store")
+        yield Figure(f"stored_over_live_step_{tap}", ratio, 1.0)
+    with tempfile.TemporaryDirectory() as folder:
+        yield Figure("loop_time_outside_forward_backward", share_outside(Path(folder)), 0.05, unit="share")

@@ -1,0 +1,25 @@
+"""Every setting with its unit and meaning; the rules that hold between settings."""
+
+from theworld.config.data import DataSettings, SplitName
+from theworld.config.demo import AskSettings, DemoSettings
+from theworld.config.evaluation import ArmName, AuditSettings, EvaluationConfig
+from theworld.config.model import ModelSettings
+from theworld.config.training import OptimSettings, TrainingConfig
+from theworld.config.world import CONTROL_TAPS, STRICT, TapName, WorldSettings
+
+__all__ = [
+    "CONTROL_TAPS",
+    "STRICT",
+    "ArmName",
+    "AskSettings",
+    "AuditSettings",
+    "DataSettings",
+    "DemoSettings",
+    "EvaluationConfig",
+    "ModelSettings",
+    "OptimSettings",
+    "SplitName",
+    "TapName",
+    "TrainingConfig",
+    "WorldSettings",
+]

@@ -1,0 +1,55 @@
+"""DemoSettings and AskSettings: the first things a newcomer runs."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from theworld.config.world import STRICT
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class DemoSettings:
+    """The whole of it at tiny size: physical scenes, a fused model trained per arm, answers, a report."""
+
+    output_dir: Path = Path("demo")
+    """Folder of the run; the report is report.html in it."""
+
+    num_train: Annotated[int, Field(ge=8)] = 400
+    """Scenes that the projector learns from, one question each."""
+
+    num_test: Annotated[int, Field(ge=8)] = 300
+    """Scenes of the test split that are asked about, one question each."""
+
+    num_steps: Annotated[int, Field(ge=1)] = 150
+    """Optimiser steps of each arm."""
+
+    num_world_steps: Annotated[int, Field(ge=1)] = 4
+    """K of the arm `rollout`: future latent slots, 4 frames each."""
+
+    num_scenes: Annotated[int, Field(ge=1)] = 6
+    """Scenes shown in the report."""
+
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of the new weights and of the order of samples."""
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class AskSettings:
+    """One question about one picture."""
+
+    model: str
+    """Folder or hub id of a saved TheWorld or of a Gemma 3, or "tiny"."""
+
+    picture: Path
+    """The picture."""
+
+    question: str
+    """The question, plain text."""
+
+    num_world_steps: Annotated[int, Field(ge=0)] | None = None
+    """K, how far to look ahead, latent slots; None: as the model was trained."""
+
+    max_new_tokens: Annotated[int, Field(ge=1)] = 64
+    """Longest answer, tokens."""

@@ -1,0 +1,80 @@
+"""EvaluationConfig and AuditSettings: what is asked of a trained model, and how its answers are taken."""
+
+from dataclasses import field
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+from pydantic.dataclasses import dataclass
+
+from theworld.config.data import DataSettings
+from theworld.config.world import STRICT
+
+ArmName = Literal["world", "gemma", "blind"]
+"""The model as it is; Gemma 3 alone, without the world; the question alone, without the picture."""
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class EvaluationConfig:
+    """An evaluation, complete: which model answers which questions, in which arms."""
+
+    checkpoint: Path
+    """Folder of a saved TheWorld."""
+
+    output_dir: Path
+    """Where predictions and scores are written; an interrupted evaluation continues there."""
+
+    arms: Annotated[tuple[ArmName, ...], Field(min_length=1)] = ("world",)
+    """What is measured, side by side."""
+
+    num_world_steps: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0,)
+    """The values of K at which the arm `world` answers."""
+
+    batch_size: Annotated[int, Field(ge=1)] = 8
+    """Samples answered at a time."""
+
+    answers: Literal["written", "weighed"] = "written"
+    """What counts as the answer: the text that the model writes, or the choice that it finds likeliest."""
+
+    max_new_tokens: Annotated[int, Field(ge=1)] = 16
+    """Longest written answer, tokens."""
+
+    store_dir: Path | None = None
+    """Folder of the feature store: world features are computed once and read from there."""
+
+    data: DataSettings = field(default_factory=DataSettings)
+    """The questions: its validation split."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "EvaluationConfig":
+        for name in ("arms", "num_world_steps"):
+            values = getattr(self, name)
+            if len(set(values)) < len(values):
+                raise ValueError(f"{name}={values} names a value twice: each is measured once")
+        return self
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class AuditSettings:
+    """An audit, complete: which trained model, on which questions."""
+
+    checkpoint: Path
+    """Folder of a saved TheWorld."""
+
+    output_dir: Path = Path("audit")
+    """Where predictions and the verdict are written; an interrupted audit continues there."""
+
+    answers: Literal["written", "weighed"] = "written"
+    """What counts as the answer: the text that the model writes, or the choice that it finds likeliest."""
+
+    batch_size: Annotated[int, Field(ge=1)] = 8
+    """Samples answered at a time."""
+
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of the derangement and of the noise."""
+
+    store_dir: Path | None = None
+    """Folder of a feature store; None: one in output_dir."""
+
+    data: DataSettings = field(default_factory=DataSettings)
+    """The questions: its validation split."""

@@ -1,0 +1,112 @@
+"""TrainingConfig and its parts: a training run, complete."""
+
+from dataclasses import field
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+from pydantic.dataclasses import dataclass
+
+from theworld.config.data import DataSettings
+from theworld.config.model import ModelSettings
+from theworld.config.world import STRICT
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class OptimSettings:
+    """The optimiser (AdamW) and its learning-rate schedule."""
+
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-4
+    """Peak learning rate."""
+
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    """Course of the learning rate after the warm-up."""
+
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    """Optimiser steps over which the learning rate rises from 0 to its peak."""
+
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    """Decoupled weight decay."""
+
+    adam_beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Decay of the running mean of the gradient."""
+
+    adam_beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    """Decay of the running mean of the squared gradient."""
+
+    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    """Norm that gradients are clipped to."""
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class TrainingConfig:
+    """A training run, complete: what is trained, on what, how, and where it is written."""
+
+    output_dir: Path
+    """The run's folder: settings, metrics, checkpoints."""
+
+    num_steps: Annotated[int, Field(ge=1)] = 1_000
+    """Optimiser steps."""
+
+    batch_size: Annotated[int, Field(ge=1)] = 8
+    """Samples per device and forward pass."""
+
+    gradient_accumulation_steps: Annotated[int, Field(ge=1)] = 1
+    """Forward passes per optimiser step."""
+
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, about a third more time."""
+
+    precision: Literal["fp32", "bf16", "fp16"] = "bf16"
+    """Number format of the forward pass. On a CPU fp16 is many times slower than either other."""
+
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of the new weights and of the order of samples."""
+
+    save_steps: Annotated[int, Field(ge=1)] = 500
+    """Optimiser steps between checkpoints."""
+
+    save_total_limit: Annotated[int, Field(ge=1)] | None = 2
+    """Checkpoints that are kept, the newest; None: all."""
+
+    resume: bool | Path = False
+    """Continue from the newest checkpoint in output_dir (true), or from this checkpoint."""
+
+    logging_steps: Annotated[int, Field(ge=1)] = 10
+    """Optimiser steps between lines of the log."""
+
+    log_to: Literal["tensorboard", "wandb", "none"] = "tensorboard"
+    """Where curves go besides the run's own metrics."""
+
+    num_workers: Annotated[int, Field(ge=0)] = 0
+    """Processes that prepare samples; 0: the training process does it."""
+
+    store_dir: Path | None = None
+    """Folder of the feature store: world features are computed once and read from there."""
+
+    model: ModelSettings = field(default_factory=ModelSettings)
+    """What is trained."""
+
+    data: DataSettings = field(default_factory=DataSettings)
+    """What it is trained on."""
+
+    optim: OptimSettings = field(default_factory=OptimSettings)
+    """How it is trained."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "TrainingConfig":
+        model = self.model
+        warmup, steps = self.optim.warmup_steps, self.num_steps
+        if warmup > steps:
+            raise ValueError(f"optim.warmup_steps={warmup} is more than num_steps={steps}: shorten the warm-up")
+        if not model.enable_world and model.freeze_gemma_vision and model.freeze_gemma_language:
+            raise ValueError(
+                "nothing to train: model.enable_world=False and all of Gemma is frozen; enable the world, or set"
+                " model.freeze_gemma_vision or model.freeze_gemma_language to false"
+            )
+        if model.enable_world and not model.freeze_cosmos_vae and self.store_dir is not None:
+            raise ValueError(
+                f"store_dir={str(self.store_dir)!r} keeps features of a frozen world, but"
+                " model.freeze_cosmos_vae=False changes them at every step: leave store_dir out, or freeze the VAE"
+            )
+        return self

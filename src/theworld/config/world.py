@@ -1,0 +1,106 @@
+"""WorldSettings: what is read from which world model, and how."""
+
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field, model_validator
+from pydantic.dataclasses import dataclass
+
+from theworld.constants import DEFAULT_COSMOS_MODEL, TEMPORAL_STRIDE
+
+TapName = Literal["vae", "dit", "rollout", "true-future", "noise", "zero", "random"]
+"""What is read from the world model; the last three are controls."""
+
+CONTROL_TAPS = ("noise", "zero", "random")
+
+STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class WorldSettings:
+    """What is read from which world model, and how: everything that a world feature depends on."""
+
+    tap: TapName = "vae"
+    """Where features are read: the VAE latent, a denoiser block, or the imagined future; or a control."""
+
+    control_of: Literal["vae", "dit", "rollout"] = "vae"
+    """The tap whose shape (noise, zero) or architecture (random) a control copies."""
+
+    cosmos_model_name: str = DEFAULT_COSMOS_MODEL
+    """Hub id or folder of the Cosmos-Predict2 checkpoint, or "tiny"."""
+
+    cosmos_revision: str | None = None
+    """Commit of the hub repository."""
+
+    image_size_px: Annotated[int, Field(ge=16, multiple_of=16)] = 224
+    """Side of the square frames that the world model sees, pixels."""
+
+    frame_rate_hz: Annotated[float, Field(gt=0)] = 16.0
+    """Frames per second of the clips; enters the rotary embedding of the denoiser."""
+
+    num_inference_steps: Annotated[int, Field(ge=2)] = 10
+    """Denoiser evaluations per rollout; the last of them updates nothing, so two are the least."""
+
+    dit_block: Annotated[int, Field(ge=0)] = 14
+    """Index of the transformer block whose output the `dit` tap reads; later blocks never run."""
+
+    dit_noise_level: Annotated[float, Field(gt=0, lt=1)] = 0.3
+    """Noise level t of the `dit` tap: its input is (1 - t) * latent + t * noise."""
+
+    dit_future: Literal["none", "repeat", "denoised"] = "repeat"
+    """What fills the future slots of the `dit` tap: nothing, the current latent, or the model's own denoising."""
+
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of the noise; mixed with each clip's pixels, so that a feature depends on its clip alone."""
+
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Number format of the world model."""
+
+    @property
+    def shape_of(self) -> Literal["vae", "dit", "rollout", "true-future"]:
+        """The tap whose feature shape this one has."""
+        return self.control_of if self.tap in CONTROL_TAPS else self.tap  # type: ignore[return-value]
+
+    @property
+    def imagines(self) -> bool:
+        """Whether the tap can serve slots after the current one."""
+        return self.shape_of != "vae"
+
+    @model_validator(mode="after")
+    def _check(self) -> "WorldSettings":
+        if self.tap not in CONTROL_TAPS and self.control_of != "vae":
+            raise ValueError(f"control_of={self.control_of!r} is for the taps {CONTROL_TAPS}, not {self.tap!r}")
+        return self
+
+    def num_slots(self, num_frames: int, num_world_steps: int) -> int:
+        """Latent time slots T of a clip.
+
+        Args:
+            num_frames: pixel frames of the clip, 1 + 4j; for `true-future` 1 + 4j + 4K, the future included.
+            num_world_steps: K, future latent slots.
+
+        Raises:
+            ValueError: for a clip the VAE would shorten silently, or a future that this tap cannot give.
+        """
+        past, rest = divmod(num_frames - 1, TEMPORAL_STRIDE)
+        if num_frames < 1 or rest:
+            raise ValueError(
+                f"a clip of {num_frames} frames: the VAE takes 1 + {TEMPORAL_STRIDE}j frames (1, 5, 9, ...) and would"
+                " silently drop the others; shorten or lengthen the clip"
+            )
+        if num_world_steps < 0:
+            raise ValueError(f"num_world_steps={num_world_steps}: expected 0 or more")
+        if num_world_steps and not self.imagines:
+            raise ValueError(
+                f"num_world_steps={num_world_steps} needs a tap that looks ahead (dit, rollout); {self.tap!r} reads"
+                " the given frames only"
+            )
+        if self.shape_of == "true-future":
+            if past < num_world_steps:
+                raise ValueError(
+                    f"tap 'true-future' with num_world_steps={num_world_steps} needs at least"
+                    f" {1 + TEMPORAL_STRIDE * num_world_steps} frames, got {num_frames}"
+                )
+            return past + 1
+        if self.shape_of == "dit" and num_world_steps and self.dit_future == "none":
+            raise ValueError("dit_future='none' leaves no future slots to read: set num_world_steps=0")
+        return past + 1 + num_world_steps

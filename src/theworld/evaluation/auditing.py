@@ -1,0 +1,134 @@
+"""The audit of a trained checkpoint: the same questions with its world features shuffled, averaged, zeroed, noised."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from theworld.config import AuditSettings
+from theworld.datasets.sample import Sample
+from theworld.evaluation.audit import Audit, audit_verdict, derangement
+from theworld.evaluation.generation import FeatureReader
+from theworld.evaluation.predictions import read_predictions
+from theworld.evaluation.run import identify, predict
+from theworld.evaluation.scoring import score
+from theworld.files import write_whole
+from theworld.modeling import TheWorld
+from theworld.sources import open_samples
+from theworld.world.reading import StoredTap
+from theworld.world.store import FeatureStore
+from theworld.world.tap import clip_noise, clip_seeds
+
+CONDITIONS = ("real", "shuffle", "mean", "zero", "noise")
+
+
+def audit(settings: AuditSettings) -> dict[str, Any]:
+    """Ask under every condition, and judge whether the model uses its world.
+
+        output_dir/
+          predictions/CONDITION.jsonl
+          audit.json
+
+    Returns:
+        The verdict, its line, and what each condition cost.
+
+    Raises:
+        ValueError: for a model without a world, or questions that all have one answer.
+    """
+    model = TheWorld.from_pretrained(settings.checkpoint)
+    if not model.config.enable_world:
+        raise ValueError(f"{settings.checkpoint} was trained with enable_world=False: there is no world to audit")
+    dataset = open_samples(settings.data, settings.data.validation_split, settings.data.num_validation)
+    samples = [dataset[index] for index in range(len(dataset))]
+    folder = settings.store_dir or settings.output_dir / "features"
+    read = StoredTap(model.tap, FeatureStore(folder, model.tap.fingerprint, create=True)).read
+    result = audit_model(
+        model,
+        samples,
+        settings.output_dir,
+        read,
+        batch_size=settings.batch_size,
+        score_choices=settings.answers == "weighed",
+        seed=settings.seed,
+    )
+    return result.to_dict()
+
+
+def audit_model(
+    model: TheWorld,
+    samples: Sequence[Sample],
+    folder: Path,
+    read: FeatureReader,
+    *,
+    batch_size: int = 8,
+    score_choices: bool = False,
+    seed: int = 0,
+) -> Audit:
+    """Audit a loaded model on samples, one clip each at least.
+
+    Args:
+        read: the model's real features; every clip is asked for several times, so a store pays.
+        seed: of the derangement and of the noise.
+    """
+    shuffled = shuffle_worlds(samples, seed)
+    readers = {"real": read, "shuffle": read, **_readers(model, samples, read, batch_size, seed)}
+    scores = {}
+    for condition in CONDITIONS:
+        path = folder / "predictions" / f"{condition}.jsonl"
+        predict(
+            model,
+            shuffled if condition == "shuffle" else samples,
+            path,
+            identify(model, [len(samples), condition, score_choices, seed]),
+            title=f"audit: {condition}",
+            batch_size=batch_size,
+            score_choices=score_choices,
+            read_features=readers[condition],
+        )
+        scores[condition] = [score(row) for row in read_predictions(path)]
+    result = audit_verdict(**scores)
+    write_whole(folder / "audit.json", json.dumps(result.to_dict(), indent=2))
+    return result
+
+
+def shuffle_worlds(samples: Sequence[Sample], seed: int = 0) -> list[Sample]:
+    """Each sample with the clips of a partner of the same kind that has another answer.
+
+    Gemma still sees the sample's own picture: only what the world model reads is exchanged.
+    """
+    kinds = [f"{sample.fields.get('task')} {sample.fields.get('kind')} {sample.num_clips}" for sample in samples]
+    partners = derangement([str(sample.answer) for sample in samples], seed, kinds)
+    return [replace(sample, clips=_clips(samples[partner])) for sample, partner in zip(samples, partners, strict=True)]
+
+
+def _clips(sample: Sample) -> tuple[Any, ...]:
+    return tuple([image] for image in sample.images) if sample.clips is None else sample.clips
+
+
+def _readers(
+    model: TheWorld, samples: Sequence[Sample], read: FeatureReader, batch_size: int, seed: int
+) -> dict[str, FeatureReader]:
+    """Readers of the conditions that need no clip: the mean feature, zeros, and noise of the features' own scale."""
+    from theworld.datasets.collator import Collator
+
+    collator = Collator(model.processor, supervise=False)
+    batches = []
+    for start in range(0, len(samples), batch_size):
+        batch = collator(samples[start : start + batch_size])
+        batches.append(read(batch["world_pixels"], batch["num_world_steps"]).cpu())
+    features = torch.cat(batches).float()
+    mean, spread = features.mean(0), features.std((0, 2, 3, 4), keepdim=True)[0]
+    center = features.mean((0, 2, 3, 4), keepdim=True)[0]
+
+    def noise(frames: Tensor, num_world_steps: int) -> Tensor:
+        return clip_noise(tuple(mean.shape), clip_seeds(frames, seed)) * spread + center
+
+    return {
+        "mean": lambda frames, num_world_steps: mean.expand(len(frames), *mean.shape),
+        "zero": lambda frames, num_world_steps: torch.zeros(len(frames), *mean.shape),
+        "noise": noise,
+    }

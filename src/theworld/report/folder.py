@@ -1,0 +1,213 @@
+"""The folder of a run, read and checked: results, predictions, curves, scenes, environment and settings."""
+
+import base64
+import io
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from PIL import Image, UnidentifiedImageError
+from pydantic import TypeAdapter, ValidationError
+
+from theworld.evaluation.audit import Audit
+from theworld.evaluation.comparison import Comparison
+from theworld.evaluation.predictions import Prediction, identity_path, read_identity, read_predictions
+from theworld.evaluation.scoring import Score, score
+from theworld.evaluation.summary import Summary
+
+Read = TypeVar("Read")
+
+SINGLE_RUN = "training"
+"""What the curves of a run without arms are called."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """`results.json`: the numbers of an evaluation."""
+
+    arms: dict[str, Summary]
+    comparison: Comparison | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Stage and the wall time it took."""
+    audit: Audit | None = None
+    notes: list[str] = field(default_factory=list)
+    """Sentences that a reader of the numbers must know."""
+
+
+@dataclass(frozen=True)
+class MetricsRow:
+    """A line of `metrics.jsonl`: one logged step."""
+
+    step: int
+    loss: float
+    tokens_per_second: float
+    samples_per_second: float
+    learning_rate: float | None = None
+    grad_norm: float | None = None
+    peak_memory_gb: float | None = None
+
+
+@dataclass(frozen=True)
+class SceneItem:
+    """`item.json`: a question about a scene, its true answer and the replies to it."""
+
+    id: str
+    question: str
+    answer: str
+    answers: dict[str, str | None] = field(default_factory=dict)
+    """Arm and its reply; None if it met an error."""
+    choices: tuple[str, ...] | None = None
+    note: str | None = None
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture or animation, as it is in the file."""
+
+    url: str
+    """`data:` URL."""
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class ShownScene:
+    """A scene to look at: its item, how each reply scores, and its pictures as far as there are any."""
+
+    item: SceneItem
+    scores: dict[str, Score]
+    picture: Picture | None
+    true: Picture | None
+    imagined: Picture | None
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """All that a report is made from; what the folder lacks is None or empty."""
+
+    results: Results | None
+    metrics: dict[str, list[MetricsRow]]
+    """By arm."""
+    predictions: dict[str, list[Prediction]]
+    """By arm."""
+    world_arms: frozenset[str]
+    """Arms whose run identity names a world tap."""
+    scenes: list[ShownScene]
+    environment: dict[str, Any] | None
+    config: object | None
+
+
+def read_run(run: Path) -> RunFolder:
+    """Read what there is of
+
+        results.json                      numbers of an evaluation
+        environment.json, config.json     where it ran, and its settings
+        metrics.jsonl                     curves of a training run
+        arms/NAME/metrics.jsonl           the same, arm by arm
+        predictions/NAME.jsonl            replies, and NAME.run.json: of which run
+        scenes/NN/item.json               scenes to look at, with picture.png, true.gif and imagined.gif
+
+    Raises:
+        ValueError: if there is nothing of it; names any file that is damaged.
+    """
+    run = Path(run)
+    files = {path.stem: path for path in sorted(run.glob("predictions/*.jsonl"))}
+    found = RunFolder(
+        results=_read(run / "results.json", Results),
+        metrics=_metrics(run),
+        predictions={name: read_predictions(path) for name, path in files.items()},
+        world_arms=frozenset(name for name, path in files.items() if _has_world(path)),
+        scenes=[_scene(path) for path in sorted(run.glob("scenes/*/item.json"))],
+        environment=_read(run / "environment.json", dict[str, Any]),
+        config=_read(run / "config.json", object),
+    )
+    if not any((found.results, found.metrics, found.scenes, found.environment, found.config)):
+        raise ValueError(
+            f"{run}: nothing to report on: expected the folder of a run, with results.json, metrics.jsonl, arms/,"
+            " scenes/, environment.json or config.json in it"
+        )
+    return found
+
+
+def in_order(names: Iterable[str], results: Results | None) -> list[str]:
+    """Names of arms in the order of the results; those that the results lack come last, sorted."""
+    known = [] if results is None else list(results.arms)
+    return sorted(names, key=lambda name: (known.index(name) if name in known else len(known), name))
+
+
+def _read(path: Path, kind: type[Read]) -> Read | None:
+    return _checked(path.read_bytes(), kind, str(path)) if path.exists() else None
+
+
+def _checked(text: bytes, kind: type[Read], place: str) -> Read:
+    """JSON text as a value of this type.
+
+    Raises:
+        ValueError: names the place, and what is wrong there.
+    """
+    try:
+        return TypeAdapter(kind).validate_python(json.loads(text))
+    except ValidationError as error:
+        reasons = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()[:3]]
+        raise ValueError(f"{place}: {'; '.join(reasons)}") from error
+    except ValueError as error:
+        raise ValueError(f"{place}: not JSON ({error}); write it again, or take it out of the folder") from error
+
+
+def _metrics(run: Path) -> dict[str, list[MetricsRow]]:
+    files = {SINGLE_RUN: run / "metrics.jsonl"} if (run / "metrics.jsonl").exists() else {}
+    files |= {path.parent.name: path for path in sorted(run.glob("arms/*/metrics.jsonl"))}
+    rows = {name: _metrics_rows(path) for name, path in files.items()}
+    return {name: some for name, some in rows.items() if some}
+
+
+def _metrics_rows(path: Path) -> list[MetricsRow]:
+    """Rows in the order of the file; a last line that has no end is still being written, or was cut off by a kill."""
+    lines = path.read_bytes().split(b"\n")[:-1]
+    return [_checked(line, MetricsRow, f"{path}, line {number}") for number, line in enumerate(lines, start=1)]
+
+
+def _has_world(path: Path) -> bool:
+    return identity_path(path).exists() and read_identity(path).tap_fingerprint is not None
+
+
+def _scene(path: Path) -> ShownScene:
+    item = _checked(path.read_bytes(), SceneItem, str(path))
+    if item.choices is not None and item.answer not in item.choices:
+        raise ValueError(f"{path}: the answer {item.answer!r} is none of the choices {list(item.choices)}")
+    return ShownScene(
+        item=item,
+        scores={arm: _score(item, reply) for arm, reply in item.answers.items()},
+        picture=_picture(path.with_name("picture.png")),
+        true=_picture(path.with_name("true.gif")),
+        imagined=_picture(path.with_name("imagined.gif")),
+    )
+
+
+def _score(item: SceneItem, reply: str | None) -> Score:
+    return score(
+        Prediction(
+            sample_id=item.id,
+            question=item.question,
+            answer=item.answer,
+            choices=item.choices,
+            prediction=reply,
+            error="no reply" if reply is None else None,
+            prompt_hash="",
+        )
+    )
+
+
+def _picture(path: Path) -> Picture | None:
+    if not path.exists():
+        return None
+    data = path.read_bytes()
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            image.load()
+            mime, (width, height) = image.get_format_mimetype(), image.size
+    except (UnidentifiedImageError, OSError) as error:
+        raise ValueError(f"{path}: not a picture, or cut off ({error}); write it again, or take it out") from error
+    return Picture(f"data:{mime};base64,{base64.b64encode(data).decode()}", width, height)

@@ -1,0 +1,231 @@
+"""The report: one self-contained HTML page, and the same tables as Markdown, from nothing but a run's folder."""
+
+import html
+import json
+import re
+from operator import attrgetter
+from pathlib import Path
+from typing import Final
+
+from theworld.evaluation.scoring import State
+from theworld.files import write_whole
+from theworld.report.folder import Picture, RunFolder, ShownScene, in_order, read_run
+from theworld.report.numbers import percent, percent_range, points, points_range
+from theworld.report.plots import IntervalRow, curve_plot, interval_plot
+from theworld.report.style import style_sheet
+from theworld.report.tables import (
+    ARMS,
+    DIFFERENCES,
+    MARKS,
+    SCENES,
+    STATES,
+    TRAINING,
+    Table,
+    all_tables,
+    markdown_text,
+    reply,
+    to_html,
+    to_markdown,
+)
+from theworld.report.verdicts import above_majority, verdicts, warnings
+
+_PIXELATED_BELOW_PX: Final = 320
+"""Pictures narrower than this are enlarged with sharp pixels."""
+
+
+def write_report(run: Path, title: str) -> Path:
+    """Write `report.html` and `report.md` into a run's folder; the same folder gives the same bytes.
+
+    Args:
+        run: the folder, as `read_run` describes it; also that of a plain training run.
+        title: heading of the page.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        ValueError: for a folder with nothing to report on; names any file that is damaged.
+    """
+    run = Path(run)
+    found = read_run(run)
+    write_whole(run / "report.md", markdown_report(found, title))
+    write_whole(run / "report.html", html_report(found, title))
+    return run / "report.html"
+
+
+def html_report(run: RunFolder, title: str) -> str:
+    """The page as text. It loads nothing, and its own policy forbids it to."""
+    sections = [_section(run, table) for table in all_tables(run)]
+    body = "\n".join(part for part in (_head(run, title), *sections, _settings(run)) if part)
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<title>{_escaped(title)}</title>
+<style>
+{style_sheet()}</style>
+</head>
+<body>
+<main>
+{body}
+</main>
+</body>
+</html>
+"""
+
+
+def markdown_report(run: RunFolder, title: str) -> str:
+    """Warnings, verdicts, notes, tables and settings as Markdown."""
+    parts = [f"# {markdown_text(title)}", *(f"> **{markdown_text(text)}**" for text in warnings(run))]
+    if run.results is not None:
+        parts.append("\n".join(f"- **{one.finding}**: {markdown_text(one.sentence)}" for one in verdicts(run.results)))
+        parts += map(markdown_text, [above_majority(run.results), *run.results.notes])
+    for table in all_tables(run):
+        parts += [f"## {markdown_text(table.heading)}", markdown_text(table.lead)]
+        parts += [to_markdown(table), markdown_text(table.note)]
+    if run.config is not None:
+        parts += ["## Settings", f"```json\n{_pretty(run.config)}\n```"]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _head(run: RunFolder, title: str) -> str:
+    """Title, warnings, verdicts and notes."""
+    parts = [f"<h1>{_escaped(title)}</h1>"]
+    for text in warnings(run):
+        kind, _, rest = text.partition(": ")
+        parts.append(f'<p class="warning" role="note"><b>{_escaped(kind)}.</b> {_escaped(rest)}</p>')
+    if run.results is None:
+        return "\n".join(parts)
+    said = [
+        f'<li class="{one.finding.replace(" ", "-")}"><span class="tag">{_escaped(one.finding)}</span>'
+        f"<span>{_escaped(one.sentence)}</span></li>"
+        for one in verdicts(run.results)
+    ]
+    if said:
+        parts.append(f'<ul class="verdicts">\n{"".join(said)}\n</ul>')
+    parts.append(_paragraph(above_majority(run.results), "lead"))
+    parts += [_paragraph(note, "notes") for note in run.results.notes]
+    return "\n".join(parts)
+
+
+def _section(run: RunFolder, table: Table) -> str:
+    """A table below what is drawn of it; scenes are cards instead."""
+    drawn = {ARMS: _accuracy_plot, DIFFERENCES: _difference_plot, TRAINING: _curves, SCENES: _cards}.get(table.heading)
+    parts = [
+        f"<h2>{_escaped(table.heading)}</h2>",
+        _paragraph(table.lead, "lead"),
+        "" if drawn is None else drawn(run),
+        "" if table.heading == SCENES else to_html(table),
+        _paragraph(table.note, "note"),
+    ]
+    return "\n".join(["<section>", *(part for part in parts if part), "</section>"])
+
+
+def _accuracy_plot(run: RunFolder) -> str:
+    arms = {} if run.results is None else run.results.arms
+    rows = [
+        IntervalRow(name, 100 * of.value, 100 * of.wilson.low, 100 * of.wilson.high, 100 * of.majority)
+        for name, one in arms.items()
+        if (of := one.accuracy) is not None
+    ]
+    alt = "; ".join(
+        f"{name} {percent(one.accuracy.value)} {percent_range(one.accuracy.wilson)}"
+        for name, one in arms.items()
+        if one.accuracy is not None
+    )
+    return _plot(rows, "accuracy, %", "majority", f"Accuracy in percent with 95 % intervals: {alt}")
+
+
+def _difference_plot(run: RunFolder) -> str:
+    pairs = run.results.comparison.pairs if run.results is not None and run.results.comparison is not None else []
+    rows = [
+        IntervalRow(
+            f"{pair.second} − {pair.first}",
+            100 * pair.difference,
+            100 * pair.interval.low,
+            100 * pair.interval.high,
+            0,
+        )
+        for pair in pairs
+    ]
+    alt = "; ".join(f"{p.second} − {p.first} {points(p.difference)} {points_range(p.interval)}" for p in pairs)
+    return _plot(rows, "difference, points", "no difference", f"Paired differences with 95 % intervals: {alt}")
+
+
+def _plot(rows: list[IntervalRow], axis_label: str, reference_label: str, alt: str) -> str:
+    return f'<figure class="plot">{interval_plot(rows, axis_label, reference_label, alt)}</figure>' if rows else ""
+
+
+def _curves(run: RunFolder) -> str:
+    """A small plot per arm of its loss, and one of its speed, all arms on the same axes."""
+    parts = []
+    for words, value in (("Loss", attrgetter("loss")), ("Samples per second", attrgetter("samples_per_second"))):
+        curves = {
+            name: ([row.step for row in run.metrics[name]], [value(row) for row in run.metrics[name]])
+            for name in in_order(run.metrics, run.results)
+        }
+        panels = [
+            f"<figure><figcaption>{_escaped(name)}</figcaption>"
+            f"{curve_plot(curves, name, f'{words} of {name}, from {values[0]:.4g} to {values[-1]:.4g}')}</figure>"
+            for name, (_, values) in curves.items()
+        ]
+        parts.append(f'<h3>{words}</h3>\n<div class="curves">\n{"".join(panels)}\n</div>')
+    return "\n".join(parts)
+
+
+def _cards(run: RunFolder) -> str:
+    cards = "\n".join(_card(scene, run) for scene in run.scenes)
+    return f'<div class="scenes">\n{cards}\n</div>'
+
+
+def _card(scene: ShownScene, run: RunFolder) -> str:
+    item = scene.item
+    shown = ((scene.picture, "picture"), (scene.true, "what happened"), (scene.imagined, "what the model imagined"))
+    figures = "".join(_figure(picture, words, item.id) for picture, words in shown if picture is not None)
+    choices = "" if item.choices is None else f'<p class="note">Choices: {_escaped(", ".join(item.choices))}</p>'
+    replies = "".join(
+        _reply_row(arm, item.answers[arm], scene.scores[arm].state) for arm in in_order(scene.scores, run.results)
+    )
+    return (
+        f'<article class="scene">\n{f"""<div class="pictures">{figures}</div>""" if figures else ""}'
+        f'<p class="question">{_escaped(item.question)}</p>{choices}\n'
+        f'<dl class="replies"><div class="truth"><dt>true answer</dt><dd>{_escaped(item.answer)}</dd></div>'
+        f"{replies}</dl>\n{_paragraph(item.note or '', 'note')}</article>"
+    )
+
+
+def _figure(picture: Picture, words: str, scene_id: str) -> str:
+    pixels = ' class="pixels"' if picture.width < _PIXELATED_BELOW_PX else ""
+    return (
+        f'<figure><img{pixels} src="{picture.url}" width="{picture.width}" height="{picture.height}"'
+        f' alt="{_escaped(f"Scene {scene_id}: {words}")}"><figcaption>{words}</figcaption></figure>'
+    )
+
+
+def _reply_row(arm: str, text: str | None, state: State) -> str:
+    return (
+        f'<div class="{state}"><dt>{_escaped(arm)}</dt><dd>{_escaped(reply(text))}</dd>'
+        f'<dd class="mark"><span aria-hidden="true">{MARKS[state]}</span> {STATES[state]}</dd></div>'
+    )
+
+
+def _settings(run: RunFolder) -> str:
+    if run.config is None:
+        return ""
+    return f"<details><summary>Settings</summary>\n<pre>{html.escape(_pretty(run.config))}</pre>\n</details>"
+
+
+def _paragraph(text: str, kind: str) -> str:
+    """A paragraph; what stands between backticks is code."""
+    code = re.sub(r"`([^`]+)`", r"<code>\1</code>", _escaped(text))
+    return f'<p class="{kind}">{code}</p>' if text else ""
+
+
+def _pretty(config: object) -> str:
+    return json.dumps(config, indent=2, ensure_ascii=False)
+
+
+def _escaped(text: str) -> str:
+    return html.escape(" ".join(text.split()))

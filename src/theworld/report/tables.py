@@ -1,0 +1,302 @@
+"""Tables: the numbers of a run as rows of text, from which both the page and the Markdown are written."""
+
+import html
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from theworld.evaluation.audit import Drop
+from theworld.evaluation.comparison import Pair
+from theworld.evaluation.scoring import State
+from theworld.evaluation.summary import Summary
+from theworld.report.folder import MetricsRow, RunFolder, in_order
+from theworld.report.numbers import ABSENT, percent, percent_range, points, points_range, probability
+
+MARKS: dict[State, str] = {"right": "✓", "wrong": "✗", "unparsed": "?", "missing": ABSENT}
+STATES: dict[State, str] = {"right": "right", "wrong": "wrong", "unparsed": "not readable", "missing": "no reply"}
+"""How a reply fared, for a reader."""
+
+
+_TAG = re.compile(r"<(?=[a-zA-Z/!?])")
+
+ARMS, DIFFERENCES, SCENES, TRAINING = "Arms", "Paired differences", "Scenes", "Training"
+"""Headings of the tables that have pictures beside them."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A heading, a grid of text, and a sentence on how to read it."""
+
+    heading: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
+    lead: str = ""
+    """What is said before the grid."""
+    num_text_columns: int = 1
+    """Columns on the left that hold words; the others hold numbers."""
+
+
+def all_tables(run: RunFolder) -> list[Table]:
+    """Whatever the run has a table of, in the order of the page."""
+    found = (
+        arms_table(run),
+        differences_table(run),
+        *group_tables(run),
+        answers_table(run),
+        audit_table(run),
+        scenes_table(run),
+        training_table(run),
+        timings_table(run),
+        environment_table(run),
+    )
+    return [table for table in found if table is not None]
+
+
+def to_html(table: Table) -> str:
+    """The grid as an HTML table; the first cell of each row is its header."""
+    kinds = ["" if index < table.num_text_columns else ' class="number"' for index in range(len(table.columns))]
+    head = "".join(
+        f'<th scope="col"{kind}>{_escaped(column)}</th>' for kind, column in zip(kinds, table.columns, strict=True)
+    )
+    body = "".join(f"<tr>{_html_row(row, kinds)}</tr>\n" for row in table.rows)
+    return (
+        f'<div class="wide" tabindex="0"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table></div>'
+    )
+
+
+def to_markdown(table: Table) -> str:
+    """The grid as a Markdown table."""
+    rule = ["---" if index < table.num_text_columns else "---:" for index in range(len(table.columns))]
+    return "\n".join(_markdown_row(row) for row in (table.columns, rule, *table.rows))
+
+
+def markdown_text(text: str) -> str:
+    """Text on one line that opens neither a tag nor a table column."""
+    return _TAG.sub("&lt;", " ".join(text.split())).replace("|", "\\|")
+
+
+def arms_table(run: RunFolder) -> Table | None:
+    """One row per arm: n, accuracy, balanced accuracy, majority baseline, counts."""
+    if run.results is None:
+        return None
+    return Table(
+        ARMS,
+        ("arm", "n", "accuracy, %", "balanced, %", "majority, %", "unparsed", "missing", "clips read"),
+        tuple((name, *_arm_cells(one)) for name, one in run.results.arms.items()),
+        "n: items with a reply. In brackets 95 % intervals: Wilson's for accuracy, bootstrap for balanced accuracy (the"
+        " mean over the true answers). Majority: always giving the most frequent answer. Unparsed replies count as"
+        " wrong, missing ones as nothing.",
+    )
+
+
+def differences_table(run: RunFolder) -> Table | None:
+    """One row per pair of arms, on the items that both answered."""
+    if run.results is None or run.results.comparison is None:
+        return None
+    return Table(
+        DIFFERENCES,
+        (
+            "second − first",
+            "n",
+            "points",
+            "only second right",
+            "only first right",
+            "p",
+            "p (Holm)",
+            "smallest visible, points",
+        ),
+        tuple(_pair_cells(pair) for pair in run.results.comparison.pairs),
+        "On the items that both answered, with a 95 % paired bootstrap interval. p: exact McNemar test; p (Holm): the"
+        " same, corrected for all comparisons here. Smallest visible: the difference that this many items would show"
+        " four times in five.",
+    )
+
+
+def group_tables(run: RunFolder) -> list[Table]:
+    """One table per field that the summaries are broken down by: a row per value, a column per arm."""
+    arms = {} if run.results is None else run.results.arms
+    fields = dict.fromkeys(name for one in arms.values() for name in one.groups)
+    return [_group_table(name, arms) for name in fields]
+
+
+def answers_table(run: RunFolder) -> Table | None:
+    """How often each answer is true, and how often each arm gives it."""
+    arms = {} if run.results is None else run.results.arms
+    scored = {name: one.accuracy for name, one in arms.items() if one.accuracy is not None}
+    true = {answer: of.true for one in reversed(scored.values()) for answer, of in one.answers.items()}
+    if not true:
+        return None
+    given = {name: {answer: percent(of.given) for answer, of in one.answers.items()} for name, one in scored.items()}
+    return Table(
+        "Answers given",
+        ("answer", "true, %", *(f"{name}, %" for name in scored)),
+        tuple(
+            (answer, percent(share), *(of.get(answer, ABSENT) for of in given.values()))
+            for answer, share in sorted(true.items(), key=lambda pair: (-pair[1], pair[0]))
+        ),
+        "How often an answer is the true one, and how often each arm gives it.",
+    )
+
+
+def audit_table(run: RunFolder) -> Table | None:
+    """What each replacement of the world features costs."""
+    if run.results is None or run.results.audit is None:
+        return None
+    audit = run.results.audit
+    rows = [(drop, "decides") for drop in audit.deciding] + [(drop, "is reported") for drop in audit.reported]
+    return Table(
+        "World-use audit",
+        ("features", "role", "n", "real, %", "replaced, %", "drop, points", "answers changed", "p", "p (Holm)"),
+        tuple(_drop_cells(drop, role) for drop, role in rows),
+        "The trained model with its world features replaced: those of another item (shuffle), the mean of all, zeros,"
+        " noise. The last two lie outside of what it was trained on and decide nothing.",
+        lead=f"{audit.line[:1].upper()}{audit.line[1:]}.",
+        num_text_columns=2,
+    )
+
+
+def scenes_table(run: RunFolder) -> Table | None:
+    """The scenes that are shown, with every arm's reply."""
+    if not run.scenes:
+        return None
+    arms = in_order({arm for scene in run.scenes for arm in scene.scores}, run.results)
+    columns = ("scene", "question", "true answer", *arms)
+    rows = []
+    for scene in run.scenes:
+        replies = [
+            f"{reply(scene.item.answers[arm])} {MARKS[scene.scores[arm].state]}" if arm in scene.scores else ABSENT
+            for arm in arms
+        ]
+        rows.append((scene.item.id, scene.item.question, scene.item.answer, *replies))
+    legend = ", ".join(f"{MARKS[state]} {text}" for state, text in STATES.items())
+    return Table(SCENES, columns, tuple(rows), f"{legend}.", num_text_columns=len(columns))
+
+
+def reply(text: str | None) -> str:
+    """A reply as a reader sees it, also where there is none to see."""
+    return ABSENT if text is None else text.strip() or "(empty)"
+
+
+def training_table(run: RunFolder) -> Table | None:
+    """One row per trained arm: how far the loss fell, and how fast."""
+    if not run.metrics:
+        return None
+    return Table(
+        TRAINING,
+        ("arm", "steps", "first loss", "last loss", "samples/s", "tokens/s", "peak memory, GB"),
+        tuple((name, *_training_cells(run.metrics[name])) for name in in_order(run.metrics, run.results)),
+        "Losses are means over the steps of one log entry; speeds are medians over the entries.",
+    )
+
+
+def timings_table(run: RunFolder) -> Table | None:
+    """Where the time went."""
+    seconds = {} if run.results is None else run.results.seconds
+    total = sum(seconds.values())
+    if total <= 0:
+        return None
+    rows = [(stage, f"{value:,.1f}", percent(value / total)) for stage, value in seconds.items()]
+    return Table("Time", ("stage", "seconds", "share, %"), (*rows, ("all", f"{total:,.1f}", percent(1))))
+
+
+def environment_table(run: RunFolder) -> Table | None:
+    """Versions, commit and machine; libraries in lines of their own."""
+    if not run.environment:
+        return None
+    rows: list[tuple[str, str]] = []
+    for name, value in run.environment.items():
+        entries = value.items() if isinstance(value, dict) else [(name, value)]
+        rows += [(str(key), ABSENT if one is None else str(one)) for key, one in entries]
+    return Table("Environment", ("part", "version"), tuple(rows), num_text_columns=2)
+
+
+def _arm_cells(one: Summary) -> tuple[str, ...]:
+    of = one.accuracy
+    shares = (
+        (ABSENT, ABSENT, ABSENT)
+        if of is None
+        else (
+            f"{percent(of.value)} {percent_range(of.wilson)}",
+            f"{percent(of.balanced)} {percent_range(of.balanced_bootstrap)}",
+            percent(of.majority),
+        )
+    )
+    return (f"{one.num_scored:,}", *shares, f"{one.num_unparsed:,}", f"{one.num_missing:,}", f"{one.world_read:,}")
+
+
+def _pair_cells(pair: Pair) -> tuple[str, ...]:
+    return (
+        f"{pair.second} − {pair.first}",
+        f"{pair.num_scored:,}",
+        f"{points(pair.difference)} {points_range(pair.interval)}",
+        f"{pair.num_second_only:,}",
+        f"{pair.num_first_only:,}",
+        probability(pair.p_value),
+        probability(pair.p_holm),
+        ABSENT if pair.smallest_difference is None else percent(pair.smallest_difference),
+    )
+
+
+def _group_table(field: str, arms: dict[str, Summary]) -> Table:
+    values = dict.fromkeys(value for one in arms.values() for value in one.groups.get(field, {}))
+    rows = []
+    for value in values:
+        cells = [one.groups.get(field, {}).get(value) for one in arms.values()]
+        known = [one for one in cells if one is not None and one.accuracy is not None]
+        majority = known[0].accuracy.majority if known and known[0].accuracy else None
+        rows.append((value, ABSENT if majority is None else percent(majority), *map(_group_cell, cells)))
+    return Table(
+        f"By {field}",
+        (field, "majority, %", *(f"{name}, %" for name in arms)),
+        tuple(rows),
+        "Accuracy with its 95 % Wilson interval, and n.",
+    )
+
+
+def _group_cell(one: Summary | None) -> str:
+    if one is None or one.accuracy is None:
+        return ABSENT
+    return f"{percent(one.accuracy.value)} {percent_range(one.accuracy.wilson)} of {one.num_scored:,}"
+
+
+def _drop_cells(drop: Drop, role: str) -> tuple[str, ...]:
+    return (
+        drop.condition,
+        role,
+        f"{drop.num_items:,}",
+        percent(drop.real_accuracy),
+        percent(drop.accuracy),
+        f"{points(drop.drop)} {points_range(drop.interval)}",
+        f"{drop.num_changed:,}",
+        probability(drop.p_value),
+        ABSENT if drop.p_holm is None else probability(drop.p_holm),
+    )
+
+
+def _training_cells(rows: Sequence[MetricsRow]) -> tuple[str, ...]:
+    memory = [row.peak_memory_gb for row in rows if row.peak_memory_gb is not None]
+    return (
+        f"{rows[-1].step:,}",
+        f"{rows[0].loss:.3f}",
+        f"{rows[-1].loss:.3f}",
+        f"{median(row.samples_per_second for row in rows):,.1f}",
+        f"{median(row.tokens_per_second for row in rows):,.0f}",
+        f"{max(memory):.1f}" if memory else ABSENT,
+    )
+
+
+def _html_row(row: Sequence[str], kinds: Sequence[str]) -> str:
+    first, *rest = row
+    return f'<th scope="row">{_escaped(first)}</th>' + "".join(
+        f"<td{kind}>{_escaped(cell)}</td>" for kind, cell in zip(kinds[1:], rest, strict=True)
+    )
+
+
+def _markdown_row(row: Iterable[str]) -> str:
+    return f"| {' | '.join(map(markdown_text, row))} |"
+
+
+def _escaped(text: str) -> str:
+    return html.escape(" ".join(text.split()))

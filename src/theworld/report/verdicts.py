@@ -1,0 +1,142 @@
+"""Verdicts: what the numbers of a run allow to be said, in plain words, and what a reader must be warned of."""
+
+import itertools
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from theworld.evaluation.audit import ALPHA
+from theworld.evaluation.comparison import Pair
+from theworld.evaluation.summary import Summary
+from theworld.report.folder import Results, RunFolder, in_order
+from theworld.report.numbers import equation, listed, percent, percent_range, points, points_range
+
+Finding: TypeAlias = Literal["better", "worse", "not shown", "undecided", "identical"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One comparison in a sentence."""
+
+    finding: Finding
+    sentence: str
+
+
+def verdicts(results: Results) -> list[Verdict]:
+    """One verdict per pair of the comparison, in its order."""
+    pairs = [] if results.comparison is None else results.comparison.pairs
+    return [_verdict(pair, results.arms, len(pairs)) for pair in pairs]
+
+
+def above_majority(results: Results) -> str:
+    """A sentence on which arms are shown to beat always giving the most frequent answer; empty without accuracies.
+
+    Shown: the whole Wilson interval lies above the share of that answer.
+    """
+    known = {name: one.accuracy for name, one in results.arms.items() if one.accuracy is not None}
+    above = [name for name, one in known.items() if one.wilson.low > one.majority]
+    rest = [name for name in known if name not in above]
+    baselines = {f"always “{one.majority_answer}”, {percent(one.majority)} %" for one in known.values()}
+    baseline = f"its majority baseline ({baselines.pop()})" if len(baselines) == 1 else "its majority baseline"
+    if not known:
+        return ""
+    if not above:
+        return f"No arm is shown to be above {baseline}."
+    return f"Shown to be above {baseline}: {listed(above)}." + (f" Not shown: {listed(rest)}." if rest else "")
+
+
+def warnings(run: RunFolder) -> list[str]:
+    """Sentences that a reader must see before any number."""
+    found = [
+        f"IDENTICAL PREDICTIONS: {listed(list(group))} gave the same reply, to the last character, to all"
+        f" {num_items:,} items compared. Either one file stands under several names, or what should differ never"
+        " reached the model. This is no evidence that it makes no difference."
+        for group, num_items in _identical_groups(run)
+    ]
+    for name, one in (run.results.arms if run.results is not None else {}).items():
+        if name in run.world_arms and one.world_read == 0:
+            found.append(
+                f"WORLD NEVER READ: {name} has a world model, but no clip was read for any of its {one.num_items:,}"
+                " items. Its numbers say nothing about the world."
+            )
+        if one.num_missing:
+            found.append(
+                f"MISSING REPLIES: {one.num_missing:,} of the {one.num_items:,} items of {name} met an error; they"
+                " count as nothing."
+            )
+        constant = [] if one.accuracy is None else [text for text, of in one.accuracy.answers.items() if of.given == 1]
+        if constant:
+            found.append(f"ONE ANSWER: {name} says “{constant[0]}” to every item, whatever the picture shows.")
+    return found
+
+
+def _verdict(pair: Pair, arms: dict[str, Summary], num_pairs: int) -> Verdict:
+    head = f"{_arm(pair.second, arms)} against {_arm(pair.first, arms)}"
+    cost = f"{points(pair.difference)} points {points_range(pair.interval)}"
+    items = f"{pair.num_scored:,} items"
+    if pair.identical:
+        return Verdict("identical", f"{head}: the same replies to all {items}, so nothing was compared.")
+    side = _side(pair)
+    if side and pair.p_holm <= ALPHA:
+        finding: Finding = "better" if side > 0 else "worse"
+        return Verdict(finding, f"{head}: {finding} by {cost} on {items} ({equation(pair.p_holm)}).")
+    if pair.p_value <= ALPHA < pair.p_holm:
+        corrected = f"{equation(pair.p_value)}, corrected for {num_pairs} comparisons {equation(pair.p_holm)}"
+        return Verdict("undecided", f"{head}: {cost} on {items}, which is not enough ({corrected}).")
+    if side or pair.p_holm <= ALPHA:
+        return Verdict(
+            "undecided", f"{head}: {cost} on {items}; interval and test ({equation(pair.p_holm)}) do not agree."
+        )
+    visible = pair.smallest_difference
+    least = "so few can show none at all" if visible is None else f"smallest visible {percent(visible)} points"
+    return Verdict("not shown", f"{head}: no difference that {items} could show ({cost}; {least}).")
+
+
+def _side(pair: Pair) -> int:
+    """1 or -1 if the whole interval lies on one side of 0, else 0."""
+    return int(pair.interval.low > 0) - int(pair.interval.high < 0)
+
+
+def _arm(name: str, arms: dict[str, Summary]) -> str:
+    one = arms.get(name)
+    if one is None or one.accuracy is None:
+        return name
+    return f"{name} {percent(one.accuracy.value)} % {percent_range(one.accuracy.wilson)}"
+
+
+def _identical_groups(run: RunFolder) -> list[tuple[tuple[str, ...], int]]:
+    """Arms that cannot be told apart, and the least number of items that any two of them share."""
+    shared = _identical_pairs(run)
+    groups: list[list[str]] = []
+    for name in in_order({name for pair in shared for name in pair}, run.results):
+        for group in groups:
+            if all(frozenset((name, other)) in shared for other in group):
+                group.append(name)
+                break
+        else:
+            groups.append([name])
+    return [
+        (tuple(group), min(shared[frozenset(pair)] for pair in itertools.combinations(group, 2)))
+        for group in groups
+        if len(group) > 1
+    ]
+
+
+def _identical_pairs(run: RunFolder) -> dict[frozenset[str], int]:
+    """Pairs with the same reply to every item that both answered, and how many those are.
+
+    A comparison with a baseline leaves most pairs out: the files of predictions are looked at as well.
+    """
+    found = {}
+    if run.results is not None and run.results.comparison is not None:
+        for pair in run.results.comparison.pairs:
+            if pair.identical:
+                found[frozenset((pair.first, pair.second))] = pair.num_scored
+    replies = {
+        name: {row.sample_id: (row.prediction, row.log_likelihoods) for row in rows if row.error is None}
+        for name, rows in run.predictions.items()
+    }
+    for first, second in itertools.combinations(replies, 2):
+        shared = replies[first].keys() & replies[second].keys()
+        if shared and all(replies[first][sample_id] == replies[second][sample_id] for sample_id in shared):
+            found[frozenset((first, second))] = len(shared)
+    return found
