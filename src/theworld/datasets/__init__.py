@@ -1,5 +1,6 @@
 """Samples, and the readers that make them."""
 
-from theworld.datasets.sample import Sample, Turn, question
+from theworld.datasets.sample import Sample, Samples, Turn, question
+from theworld.datasets.tables import HFDatasetWrapper, TheWorldDataset
 
-__all__ = ["Sample", "Turn", "question"]
+__all__ = ["HFDatasetWrapper", "Sample", "Samples", "TheWorldDataset", "Turn", "question"]

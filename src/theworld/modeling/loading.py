@@ -84,10 +84,12 @@ def is_checkpoint(name: str, **hub: Any) -> bool:
 
     Raises:
         ValueError: if it stands for neither a TheWorld nor a Gemma 3.
-        FileNotFoundError: for a folder that does not exist.
+        FileNotFoundError: for a folder that does not exist or holds no model.
     """
-    if name.startswith((".", "/", "~")) and not Path(name).is_dir():
-        raise FileNotFoundError(f"{name}: no such folder; expected a folder, a hub id, or {TINY_MODEL!r}")
+    is_folder = Path(name).is_dir()
+    if (is_folder or name.startswith((".", "/", "~"))) and not (Path(name) / "config.json").is_file():
+        what = "no config.json in this folder" if is_folder else "no such folder"
+        raise FileNotFoundError(f"{name}: {what}; expected a model's folder, a hub id, or {TINY_MODEL!r}")
     try:
         raw, _ = PreTrainedConfig.get_config_dict(base_folder(name), **hub)
     except json.JSONDecodeError as error:

@@ -141,11 +141,11 @@ class WorldResidual(nn.Module):
                 f"residual fusion was built for {self.num_slots} slots (num_past_steps + 1 + num_world_steps), got"
                 f" {features.shape[2]}; choose num_world_steps at construction"
             )
-        features = space_to_depth(features.to(self.scale.device, self.scale.dtype), self.grid)
-        maps = features.flatten(1, 2)  # (N, C2*T, g, g)
+        features = space_to_depth(features.to(self.scale.device), self.grid)
+        maps = features.flatten(1, 2).float()  # (N, C2*T, g, g); resampling knows no bfloat16 on a CPU
         if self.grid != self.image_grid:
             maps = F.interpolate(maps, size=(self.image_grid,) * 2, mode="bilinear", antialias=True)
-        tokens = self.projector(maps.flatten(2).transpose(1, 2))
+        tokens = self.projector(maps.flatten(2).transpose(1, 2).to(self.scale.dtype))
         return self.gate * F.rms_norm(tokens, self.scale.shape, self.scale, eps=1e-6)
 
     def initialise(self, embedding_rms: float) -> None:

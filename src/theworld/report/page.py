@@ -32,6 +32,9 @@ from theworld.report.verdicts import above_majority, verdicts, warnings
 _PIXELATED_BELOW_PX: Final = 320
 """Pictures narrower than this are enlarged with sharp pixels."""
 
+_UNBROKEN: Final = re.compile(r"\[[^]]*\]|\d %|p (?:=|&lt;) ")
+"""Parts of a sentence that no line may break in: intervals, percentages, p-values."""
+
 
 def write_report(run: Path, title: str) -> Path:
     """Write `report.html` and `report.md` into a run's folder; the same folder gives the same bytes.
@@ -83,8 +86,7 @@ def markdown_report(run: RunFolder, title: str) -> str:
         parts.append("\n".join(f"- **{one.finding}**: {markdown_text(one.sentence)}" for one in verdicts(run.results)))
         parts += map(markdown_text, [above_majority(run.results), *run.results.notes])
     for table in all_tables(run):
-        parts += [f"## {markdown_text(table.heading)}", markdown_text(table.lead)]
-        parts += [to_markdown(table), markdown_text(table.note)]
+        parts += [f"## {markdown_text(table.heading)}", to_markdown(table), markdown_text(table.note)]
     if run.config is not None:
         parts += ["## Settings", f"```json\n{_pretty(run.config)}\n```"]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -100,7 +102,7 @@ def _head(run: RunFolder, title: str) -> str:
         return "\n".join(parts)
     said = [
         f'<li class="{one.finding.replace(" ", "-")}"><span class="tag">{_escaped(one.finding)}</span>'
-        f"<span>{_escaped(one.sentence)}</span></li>"
+        f"<span>{_UNBROKEN.sub(_joined, _escaped(one.sentence))}</span></li>"
         for one in verdicts(run.results)
     ]
     if said:
@@ -110,15 +112,17 @@ def _head(run: RunFolder, title: str) -> str:
     return "\n".join(parts)
 
 
+def _joined(part: re.Match[str]) -> str:
+    return part[0].replace(" ", "&nbsp;")
+
+
 def _section(run: RunFolder, table: Table) -> str:
     """A table below what is drawn of it; scenes are cards instead."""
     drawn = {ARMS: _accuracy_plot, DIFFERENCES: _difference_plot, TRAINING: _curves, SCENES: _cards}.get(table.heading)
     parts = [
         f"<h2>{_escaped(table.heading)}</h2>",
-        _paragraph(table.lead, "lead"),
         "" if drawn is None else drawn(run),
-        "" if table.heading == SCENES else to_html(table),
-        _paragraph(table.note, "note"),
+        *(() if table.heading == SCENES else (to_html(table), _paragraph(table.note, "note"))),
     ]
     return "\n".join(["<section>", *(part for part in parts if part), "</section>"])
 
@@ -171,7 +175,7 @@ def _curves(run: RunFolder) -> str:
             f"{curve_plot(curves, name, f'{words} of {name}, from {values[0]:.4g} to {values[-1]:.4g}')}</figure>"
             for name, (_, values) in curves.items()
         ]
-        parts.append(f'<h3>{words}</h3>\n<div class="curves">\n{"".join(panels)}\n</div>')
+        parts.append(f'<h3>{words} by step</h3>\n<div class="curves">\n{"".join(panels)}\n</div>')
     return "\n".join(parts)
 
 
@@ -182,15 +186,14 @@ def _cards(run: RunFolder) -> str:
 
 def _card(scene: ShownScene, run: RunFolder) -> str:
     item = scene.item
-    shown = ((scene.picture, "picture"), (scene.true, "what happened"), (scene.imagined, "what the model imagined"))
+    shown = ((scene.picture, "picture"), (scene.true, "true future"), (scene.imagined, "imagined"))
     figures = "".join(_figure(picture, words, item.id) for picture, words in shown if picture is not None)
-    choices = "" if item.choices is None else f'<p class="note">Choices: {_escaped(", ".join(item.choices))}</p>'
     replies = "".join(
         _reply_row(arm, item.answers[arm], scene.scores[arm].state) for arm in in_order(scene.scores, run.results)
     )
     return (
         f'<article class="scene">\n{f"""<div class="pictures">{figures}</div>""" if figures else ""}'
-        f'<p class="question">{_escaped(item.question)}</p>{choices}\n'
+        f'<p class="question">{_escaped(item.question)}</p>\n'
         f'<dl class="replies"><div class="truth"><dt>true answer</dt><dd>{_escaped(item.answer)}</dd></div>'
         f"{replies}</dl>\n{_paragraph(item.note or '', 'note')}</article>"
     )

@@ -58,7 +58,7 @@ class IntervalRow:
 
 
 def interval_plot(rows: Sequence[IntervalRow], axis_label: str, reference_label: str, alt: str) -> str:
-    """Values with their intervals, one below the other, and a dashed line of what to hold them against.
+    """Values with their intervals, one below the other, and a line of what to hold them against.
 
     Returns:
         An HTML `picture`: one drawing for wide screens, one for narrow ones.
@@ -95,8 +95,8 @@ def curve_plot(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], sh
                 markersize=4,
             )
         axes.grid(axis="x", visible=False)
-        axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-        axes.yaxis.set_major_locator(MaxNLocator(4))
+        axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10], integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
         axes.margins(x=0.02, y=0.08)
         return _image(_svg(figure), alt)
 
@@ -112,16 +112,14 @@ def _intervals(rows: Sequence[IntervalRow], axis_label: str, reference_label: st
     with _settings():
         figure, axes = _canvas(width_px, 78 + 34 * len(rows))
         for place, row in enumerate(rows):
-            axes.plot(
-                [row.reference] * 2, [place - 0.5, place + 0.5], color=_STAND_INS["pale"], linewidth=1.2, dashes=(4, 3)
-            )
+            axes.plot([row.reference] * 2, [place - 0.5, place + 0.5], color=_STAND_INS["pale"], linewidth=1.2)
             axes.plot([row.low, row.high], [place] * 2, color=_STAND_INS["accent"], linewidth=3, solid_capstyle="round")
             axes.plot([row.value], [place], color=_STAND_INS["accent"], marker="o", markersize=9)
         axes.set_yticks(range(len(rows)), [row.label for row in rows], color=_STAND_INS["ink"])
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.grid(axis="y", visible=False)
         axes.margins(x=0.06)
-        axes.xaxis.set_major_locator(MaxNLocator(6 if width_px == _WIDE_PX else 4))
+        axes.xaxis.set_major_locator(MaxNLocator(6 if width_px == _WIDE_PX else 4, steps=[1, 2, 5, 10]))
         axes.set_xlabel(axis_label)
         axes.annotate(
             reference_label,

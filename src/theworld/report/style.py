@@ -62,9 +62,9 @@ figure { margin: 0 }
 .verdicts li:last-child { border-bottom: 1px solid var(--line) }
 .verdicts li > span:last-child { flex: 1; max-width: 46rem }
 .tag {
-  flex: none; width: 7rem; color: var(--pale); font-size: .8125rem; font-weight: 650; letter-spacing: .01em;
+  flex: none; width: 9.5rem; color: var(--pale); font-size: .8125rem; font-weight: 650; letter-spacing: .01em;
 }
-.better .tag { color: var(--good) }
+.better .tag, .world-used .tag { color: var(--good) }
 .worse .tag, .identical .tag { color: var(--bad) }
 .undecided .tag { color: var(--warn) }
 .lead { margin: 1.25rem 0 }
@@ -126,7 +126,7 @@ pre {
   h2, details { margin-top: 2.5rem }
   .verdicts li { flex-direction: column }
   .tag { width: auto }
-  tbody th { position: sticky; left: -1.25rem; padding-left: 1.25rem; background: var(--paper) }
+  tbody th { position: sticky; left: -.75rem; padding-left: 1.25rem; background: var(--paper) }
   .wide th:first-child { padding-left: 1.25rem }
   .wide { padding-left: 0 }
   .pictures { gap: .5rem }

@@ -32,8 +32,6 @@ class Table:
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     note: str = ""
-    lead: str = ""
-    """What is said before the grid."""
     num_text_columns: int = 1
     """Columns on the left that hold words; the others hold numbers."""
 
@@ -152,7 +150,6 @@ def audit_table(run: RunFolder) -> Table | None:
         tuple(_drop_cells(drop, role) for drop, role in rows),
         "The trained model with its world features replaced: those of another item (shuffle), the mean of all, zeros,"
         " noise. The last two lie outside of what it was trained on and decide nothing.",
-        lead=f"{audit.line[:1].upper()}{audit.line[1:]}.",
         num_text_columns=2,
     )
 
@@ -246,19 +243,27 @@ def _group_table(field: str, arms: dict[str, Summary]) -> Table:
         cells = [one.groups.get(field, {}).get(value) for one in arms.values()]
         known = [one for one in cells if one is not None and one.accuracy is not None]
         majority = known[0].accuracy.majority if known and known[0].accuracy else None
-        rows.append((value, ABSENT if majority is None else percent(majority), *map(_group_cell, cells)))
+        counts = sorted({one.num_scored for one in cells if one is not None})
+        rows.append(
+            (
+                value,
+                f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}",
+                ABSENT if majority is None else percent(majority),
+                *map(_group_cell, cells),
+            )
+        )
     return Table(
         f"By {field}",
-        (field, "majority, %", *(f"{name}, %" for name in arms)),
+        (field, "n", "majority, %", *(f"{name}, %" for name in arms)),
         tuple(rows),
-        "Accuracy with its 95 % Wilson interval, and n.",
+        "Accuracy with its 95 % Wilson interval; n: items with a reply.",
     )
 
 
 def _group_cell(one: Summary | None) -> str:
     if one is None or one.accuracy is None:
         return ABSENT
-    return f"{percent(one.accuracy.value)} {percent_range(one.accuracy.wilson)} of {one.num_scored:,}"
+    return f"{percent(one.accuracy.value)} {percent_range(one.accuracy.wilson)}"
 
 
 def _drop_cells(drop: Drop, role: str) -> tuple[str, ...]:

@@ -2,29 +2,43 @@
 
 import itertools
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from theworld.evaluation.audit import ALPHA
+from theworld.evaluation.audit import Verdict as AuditVerdict
 from theworld.evaluation.comparison import Pair
 from theworld.evaluation.summary import Summary
 from theworld.report.folder import Results, RunFolder, in_order
 from theworld.report.numbers import equation, listed, percent, percent_range, points, points_range
 
-Finding: TypeAlias = Literal["better", "worse", "not shown", "undecided", "identical"]
+Finding: TypeAlias = Literal[
+    "better", "worse", "no difference shown", "undecided", "identical", "world used", "world not used"
+]
+
+
+_AUDIT_FINDINGS: Final[dict[AuditVerdict, Finding]] = {
+    "used": "world used",
+    "not used": "world not used",
+    "undecided": "undecided",
+}
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """One comparison in a sentence."""
+    """One comparison, or the audit, in a sentence."""
 
     finding: Finding
     sentence: str
 
 
 def verdicts(results: Results) -> list[Verdict]:
-    """One verdict per pair of the comparison, in its order."""
+    """One verdict per pair of the comparison, in its order, and that of the audit."""
     pairs = [] if results.comparison is None else results.comparison.pairs
-    return [_verdict(pair, results.arms, len(pairs)) for pair in pairs]
+    found = [_verdict(pair, results.arms, len(pairs)) for pair in pairs]
+    if results.audit is not None:
+        finding = _AUDIT_FINDINGS[results.audit.verdict]
+        found.append(Verdict(finding, f"Audit: {results.audit.line}."))
+    return found
 
 
 def above_majority(results: Results) -> str:
@@ -36,7 +50,7 @@ def above_majority(results: Results) -> str:
     above = [name for name, one in known.items() if one.wilson.low > one.majority]
     rest = [name for name in known if name not in above]
     baselines = {f"always “{one.majority_answer}”, {percent(one.majority)} %" for one in known.values()}
-    baseline = f"its majority baseline ({baselines.pop()})" if len(baselines) == 1 else "its majority baseline"
+    baseline = f"the majority baseline ({baselines.pop()})" if len(baselines) == 1 else "the majority baseline"
     if not known:
         return ""
     if not above:
@@ -88,7 +102,7 @@ def _verdict(pair: Pair, arms: dict[str, Summary], num_pairs: int) -> Verdict:
         )
     visible = pair.smallest_difference
     least = "so few can show none at all" if visible is None else f"smallest visible {percent(visible)} points"
-    return Verdict("not shown", f"{head}: no difference that {items} could show ({cost}; {least}).")
+    return Verdict("no difference shown", f"{head}: no difference that {items} could show ({cost}; {least}).")
 
 
 def _side(pair: Pair) -> int:

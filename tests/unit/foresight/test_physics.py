@@ -8,7 +8,6 @@ import pytest
 from theworld.foresight.physics import FRICTION, GRAVITY, TIME_STEP_S, Motion, simulate
 from theworld.foresight.scene import BALL_RADIUS, FLOOR_Y, FRAME_RATE_HZ, PLANK_RADIUS, WALL_WIDTH, Ball, Plank, Scene
 
-
 HALF_PIXEL = 0.5 / 64
 
 

@@ -1,0 +1,87 @@
+"""Plain lists of records, and any Hugging Face data set, as samples."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from theworld.datasets.sample import Sample, question
+
+
+class TheWorldDataset:
+    """Samples from a list of records: a picture (or several), a text, and a label.
+
+    Args:
+        records: mappings with `image` (one picture or a list; absent or None for text alone), `text` (the question)
+            and `label` (the answer; None where it is withheld); `clips` where the world model sees more than the
+            pictures.
+
+    Raises:
+        ValueError: for a record without a text, naming its position and keys.
+    """
+
+    def __init__(self, records: Sequence[Mapping[str, Any]]) -> None:
+        for index, record in enumerate(records):
+            if not isinstance(record.get("text"), str) or not record["text"].strip():
+                raise ValueError(f"record {index} has no text: expected keys image, text, label; got {sorted(record)}")
+        self.records = records
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, index: int) -> Sample:
+        record = self.records[index]
+        label = record.get("label")
+        return question(
+            str(record.get("id", index)),
+            _pictures(record.get("image")),
+            record["text"],
+            None if label is None else str(label),
+            clips=None if record.get("clips") is None else tuple(record["clips"]),
+        )
+
+
+class HFDatasetWrapper:
+    """Samples from any Hugging Face data set, by the names of its columns.
+
+    Args:
+        dataset: a map-style data set.
+        image_key: column of pictures, one or a list per row; None for text alone.
+        question_key: column of questions.
+        answer_key: column of answers; None where they are withheld.
+        id_key: column of ids; None: the position.
+
+    Raises:
+        ValueError: for a column that the data set does not have.
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        image_key: str | None = "image",
+        question_key: str = "question",
+        answer_key: str | None = "answer",
+        id_key: str | None = None,
+    ) -> None:
+        wanted = [key for key in (image_key, question_key, answer_key, id_key) if key is not None]
+        if absent := [key for key in wanted if key not in dataset.column_names]:
+            raise ValueError(f"the data set has no column {absent}: its columns are {sorted(dataset.column_names)}")
+        self.dataset = dataset
+        self.image_key, self.question_key = image_key, question_key
+        self.answer_key, self.id_key = answer_key, id_key
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Sample:
+        row = self.dataset[index]
+        return question(
+            str(index if self.id_key is None else row[self.id_key]),
+            _pictures(None if self.image_key is None else row[self.image_key]),
+            str(row[self.question_key]),
+            None if self.answer_key is None else str(row[self.answer_key]),
+        )
+
+
+def _pictures(value: Any) -> tuple[Any, ...]:
+    if value is None:
+        return ()
+    return tuple(value) if isinstance(value, list | tuple) else (value,)

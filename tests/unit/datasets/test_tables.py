@@ -1,0 +1,44 @@
+"""Plain lists and Hugging Face data sets become samples."""
+
+import datasets
+import numpy as np
+import pytest
+
+import theworld
+from theworld.datasets import HFDatasetWrapper, TheWorldDataset
+
+PICTURE = np.zeros((8, 8, 3), np.uint8)
+
+
+def test_a_record_becomes_a_sample_with_a_picture_a_question_and_an_answer() -> None:
+    samples = TheWorldDataset([{"image": PICTURE, "text": "What falls?", "label": "the ball"}, {"text": "And then?"}])
+
+    assert len(samples) == 2
+    assert (len(samples[0].images), samples[0].prompt[-1].text, samples[0].answer) == (1, "What falls?", "the ball")
+    assert (samples[1].images, samples[1].answer) == ((), None)
+
+
+def test_a_record_without_a_text_is_refused_by_its_position() -> None:
+    with pytest.raises(ValueError, match=r"record 1 has no text: .* got \['image', 'question'\]"):
+        TheWorldDataset([{"text": "What?"}, {"image": PICTURE, "question": "What?"}])
+
+
+def test_any_hugging_face_data_set_is_read_by_its_columns() -> None:
+    table = datasets.Dataset.from_dict({"q": ["Where?", "Why?"], "a": ["left", "gravity"], "name": ["x", "y"]})
+
+    samples = HFDatasetWrapper(table, image_key=None, question_key="q", answer_key="a", id_key="name")
+
+    assert [samples[index].id for index in range(len(samples))] == ["x", "y"]
+    assert samples[1].answer == "gravity"
+
+
+def test_a_column_that_is_not_there_is_refused_with_those_that_are() -> None:
+    table = datasets.Dataset.from_dict({"q": ["Where?"]})
+
+    with pytest.raises(ValueError, match=r"no column \['image', 'question', 'answer'\]: its columns are \['q'\]"):
+        HFDatasetWrapper(table)
+
+
+def test_every_public_name_can_be_imported() -> None:
+    for name in theworld.__all__:
+        assert getattr(theworld, name) is not None
