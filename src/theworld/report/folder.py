@@ -3,7 +3,7 @@
 import base64
 import io
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -99,6 +99,13 @@ class RunFolder:
     config: object | None
 
 
+_RESULTS = TypeAdapter(Results).validate_python
+_METRICS_ROW = TypeAdapter(MetricsRow).validate_python
+_SCENE_ITEM = TypeAdapter(SceneItem).validate_python
+_ENVIRONMENT = TypeAdapter(dict[str, Any]).validate_python
+_ANYTHING = TypeAdapter(object).validate_python
+
+
 def read_run(run: Path) -> RunFolder:
     """Read what there is of
 
@@ -115,13 +122,13 @@ def read_run(run: Path) -> RunFolder:
     run = Path(run)
     files = {path.stem: path for path in sorted(run.glob("predictions/*.jsonl"))}
     found = RunFolder(
-        results=_read(run / "results.json", Results),
+        results=_read(run / "results.json", _RESULTS),
         metrics=_metrics(run),
         predictions={name: read_predictions(path) for name, path in files.items()},
         world_arms=frozenset(name for name, path in files.items() if _has_world(path)),
         scenes=[_scene(path) for path in sorted(run.glob("scenes/*/item.json"))],
-        environment=_read(run / "environment.json", dict[str, Any]),
-        config=_read(run / "config.json", object),
+        environment=_read(run / "environment.json", _ENVIRONMENT),
+        config=_read(run / "config.json", _ANYTHING),
     )
     if not any((found.results, found.metrics, found.scenes, found.environment, found.config)):
         raise ValueError(
@@ -137,18 +144,18 @@ def in_order(names: Iterable[str], results: Results | None) -> list[str]:
     return sorted(names, key=lambda name: (known.index(name) if name in known else len(known), name))
 
 
-def _read(path: Path, kind: type[Read]) -> Read | None:
-    return _checked(path.read_bytes(), kind, str(path)) if path.exists() else None
+def _read(path: Path, validate: Callable[[Any], Read]) -> Read | None:
+    return _checked(path.read_bytes(), validate, str(path)) if path.exists() else None
 
 
-def _checked(text: bytes, kind: type[Read], place: str) -> Read:
-    """JSON text as a value of this type.
+def _checked(text: bytes, validate: Callable[[Any], Read], place: str) -> Read:
+    """JSON text as a value of the type that is validated.
 
     Raises:
         ValueError: names the place, and what is wrong there.
     """
     try:
-        return TypeAdapter(kind).validate_python(json.loads(text))
+        return validate(json.loads(text))
     except ValidationError as error:
         reasons = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()[:3]]
         raise ValueError(f"{place}: {'; '.join(reasons)}") from error
@@ -166,7 +173,7 @@ def _metrics(run: Path) -> dict[str, list[MetricsRow]]:
 def _metrics_rows(path: Path) -> list[MetricsRow]:
     """Rows in the order of the file; a last line that has no end is still being written, or was cut off by a kill."""
     lines = path.read_bytes().split(b"\n")[:-1]
-    return [_checked(line, MetricsRow, f"{path}, line {number}") for number, line in enumerate(lines, start=1)]
+    return [_checked(line, _METRICS_ROW, f"{path}, line {number}") for number, line in enumerate(lines, start=1)]
 
 
 def _has_world(path: Path) -> bool:
@@ -174,7 +181,7 @@ def _has_world(path: Path) -> bool:
 
 
 def _scene(path: Path) -> ShownScene:
-    item = _checked(path.read_bytes(), SceneItem, str(path))
+    item = _checked(path.read_bytes(), _SCENE_ITEM, str(path))
     if item.choices is not None and item.answer not in item.choices:
         raise ValueError(f"{path}: the answer {item.answer!r} is none of the choices {list(item.choices)}")
     return ShownScene(

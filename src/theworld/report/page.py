@@ -51,8 +51,9 @@ def write_report(run: Path, title: str) -> Path:
     """
     run = Path(run)
     found = read_run(run)
-    write_whole(run / "report.md", markdown_report(found, title))
-    write_whole(run / "report.html", html_report(found, title))
+    texts = {"report.md": markdown_report(found, title), "report.html": html_report(found, title)}
+    for name, text in texts.items():
+        write_whole(run / name, text)
     return run / "report.html"
 
 

@@ -77,7 +77,10 @@ figure { margin: 0 }
 
 .wide { overflow-x: auto; margin: 0 -1.25rem; padding: 0 1.25rem }
 .wide:focus-visible { outline: 2px solid var(--accent) }
-table { border-collapse: collapse; min-width: 100%; font-size: .9375rem; line-height: 1.4 }
+table { border-collapse: collapse; font-size: .9375rem; line-height: 1.4 }
+.full { min-width: 100% }
+.narrow { min-width: min(100%, 26rem) }
+.curves + .wide { margin-top: 1.75rem }
 th, td { padding: .5rem .75rem; text-align: left; vertical-align: baseline; border-bottom: 1px solid var(--line) }
 th:first-child { padding-left: 0 }
 th:last-child, td:last-child { padding-right: 0 }
@@ -118,7 +121,6 @@ pre {
   overflow-x: auto; padding: 1rem; background: var(--card); border: 1px solid var(--line); border-radius: 8px;
   font: .8125rem/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace;
 }
-.narrow table { min-width: min(100%, 26rem) }
 
 @media (max-width: 720px) {
   body { padding: 2rem 1.25rem 3rem }

@@ -18,6 +18,9 @@ STATES: dict[State, str] = {"right": "right", "wrong": "wrong", "unparsed": "not
 """How a reply fared, for a reader."""
 
 
+_NARROW_COLUMNS = 3
+"""Tables of so few columns do not stretch over the page."""
+
 _TAG = re.compile(r"<(?=[a-zA-Z/!?])")
 
 ARMS, DIFFERENCES, SCENES, TRAINING = "Arms", "Paired differences", "Scenes", "Training"
@@ -59,8 +62,10 @@ def to_html(table: Table) -> str:
         f'<th scope="col"{kind}>{_escaped(column)}</th>' for kind, column in zip(kinds, table.columns, strict=True)
     )
     body = "".join(f"<tr>{_html_row(row, kinds)}</tr>\n" for row in table.rows)
+    width = "narrow" if len(table.columns) <= _NARROW_COLUMNS else "full"
     return (
-        f'<div class="wide" tabindex="0"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table></div>'
+        f'<div class="wide" tabindex="0"><table class="{width}">\n<thead><tr>{head}</tr></thead>\n'
+        f"<tbody>\n{body}</tbody></table></div>"
     )
 
 

@@ -1,0 +1,82 @@
+"""The run folder: what is refused, and with which words."""
+
+import json
+
+import pytest
+from small_run import write_metrics, write_scene
+
+from theworld.report.folder import read_run
+from theworld.report.page import write_report
+
+
+@pytest.mark.parametrize("name", ["nowhere", "."])
+def test_a_folder_without_a_run_is_refused_and_nothing_is_written(tmp_path, name):
+    with pytest.raises(ValueError, match="nothing to report on: expected the folder of a run"):
+        write_report(tmp_path / name, "Run")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("results.json", '{"arms": ', "not JSON"),
+        ("results.json", '{"arms": {"vae": {"num_items": 3}}}', "arms.vae.num_right: Field required"),
+        ("results.json", "[]", "dictionary or an instance of Results"),
+        ("environment.json", "3", "valid dictionary"),
+        ("config.json", b"\xff\xfe", "not JSON"),
+        ("arms/vae/metrics.jsonl", '{"step": 1}\n', "line 1: loss: Field required"),
+        ("arms/vae/metrics.jsonl", "\n", "line 1: not JSON"),
+        ("predictions/vae.jsonl", '{"sample_id": "0"}\n', "line 1"),
+        ("predictions/vae.jsonl", '{"sample_id": "0"', "cut off in the middle"),
+        ("scenes/00/item.json", '{"id": "a"}', "question: Field required"),
+        ("scenes/00/item.json", "", "not JSON"),
+        ("scenes/00/picture.png", b"GIF89a", "not a picture, or cut off"),
+        ("scenes/00/true.gif", "", "not a picture, or cut off"),
+    ],
+)
+def test_a_damaged_file_is_named(run_folder, name, content, words):
+    path = run_folder / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(ValueError, match=words) as caught:
+        write_report(run_folder, "Run")
+    assert str(path) in str(caught.value)
+    assert not (run_folder / "report.html").exists()
+
+
+def test_a_picture_that_was_cut_off_is_named(run_folder):
+    path = run_folder / "scenes" / "00" / "picture.png"
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(ValueError, match=r"picture\.png: not a picture, or cut off"):
+        read_run(run_folder)
+
+
+def test_an_answer_that_is_no_choice_is_refused(tmp_path):
+    write_scene(tmp_path / "scenes" / "00", answer="above")
+    with pytest.raises(ValueError, match=r"item\.json: the answer 'above' is none of the choices"):
+        read_run(tmp_path)
+
+
+def test_a_last_line_that_is_still_being_written_is_left_out(tmp_path):
+    write_metrics(tmp_path / "metrics.jsonl", (2.0, 1.0))
+    with (tmp_path / "metrics.jsonl").open("a") as stream:
+        stream.write('{"step": 30, "lo')
+    assert [row.step for row in read_run(tmp_path).metrics["training"]] == [10, 20]
+
+
+def test_an_arm_without_a_logged_step_has_no_curve(tmp_path):
+    write_metrics(tmp_path / "arms" / "vae" / "metrics.jsonl", (2.0,))
+    write_metrics(tmp_path / "arms" / "zero" / "metrics.jsonl", ())
+    assert list(read_run(tmp_path).metrics) == ["vae"]
+
+
+def test_a_world_is_what_the_run_identity_names(run_folder):
+    assert read_run(run_folder).world_arms == {"zero", "vae"}
+    for path in run_folder.glob("predictions/*.run.json"):
+        path.unlink()
+    assert read_run(run_folder).world_arms == frozenset()
+
+
+def test_fields_that_a_later_version_adds_are_no_damage(run_folder):
+    results = json.loads((run_folder / "results.json").read_text())
+    (run_folder / "results.json").write_text(json.dumps(results | {"more": 1}))
+    assert read_run(run_folder).results is not None
