@@ -76,3 +76,8 @@ def test_the_ball_starts_clearly_in_one_third(items):
 def test_an_unknown_split_index_or_task_is_refused(arguments, complaint):
     with pytest.raises(ValueError, match=complaint):
         make_item(*arguments)
+
+
+def test_an_item_that_others_share_cannot_be_changed(items):
+    with pytest.raises(ValueError, match="read-only"):
+        items[0].positions[0, 0, 0] = 0.5
