@@ -78,7 +78,7 @@ class TrainingConfig:
     log_to: Literal["tensorboard", "wandb", "none"] = "tensorboard"
     """Where curves go besides the run's own metrics."""
 
-    num_workers: Annotated[int, Field(ge=0)] = 0
+    num_workers: Annotated[int, Field(ge=0)] = 2
     """Processes that prepare samples; 0: the training process does it."""
 
     store_dir: Path | None = None

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -155,7 +156,7 @@ class TheWorldProcessor(Gemma3Processor):
         if text is None:
             raise ValueError("text is missing: expected a prompt per row")
         texts = [text] if isinstance(text, str) else list(text)
-        self._refuse_control_tokens(texts)
+        self._refuse_control_tokens(texts, is_marked=bool(kwargs.get("sanitize_control_tokens")))
         pictures = _pictures(images, len(texts))  # one reading of each picture, for Gemma and for the world
         rows = pictures if world is None else world
         if len(rows) != len(texts):
@@ -192,9 +193,9 @@ class TheWorldProcessor(Gemma3Processor):
         bos = self.tokenizer.bos_token
         return bos + blocks + prompt[len(bos) :] if prompt.startswith(bos) else blocks + prompt
 
-    def _refuse_control_tokens(self, texts: list[str]) -> None:
+    def _refuse_control_tokens(self, texts: list[str], is_marked: bool) -> None:
         for prompt in texts:
-            written = _MARKED_RE.sub("", prompt)
+            written = _MARKED_RE.sub("", prompt) if is_marked else prompt
             if found := [token for token in WORLD_TOKENS if token in written]:
                 raise ValueError(
                     f"the text contains {found}: the processor alone writes world tokens; use apply_chat_template,"
@@ -204,14 +205,13 @@ class TheWorldProcessor(Gemma3Processor):
                 raise ValueError(f"the text contains {self.tokenizer.bos_token} more than once")
 
     def _check_special_mm_tokens(self, text: list[str], text_inputs: Any, modalities: list[str]) -> None:
-        # Marked text is a user's, not a placeholder; and world placeholders may be cut as little as image ones.
+        """World placeholders may be cut as little as image placeholders; marked text is a user's, and is neither."""
         text = [_MARKED_RE.sub("", sample) for sample in text]
-        super()._check_special_mm_tokens(text, text_inputs, modalities)
-        if not self.enable_world:
-            return
-        for token, token_id in zip(WORLD_TOKENS, self.tokenizer.convert_tokens_to_ids(list(WORLD_TOKENS)), strict=True):
+        rows = [np.asarray(ids) for ids in text_inputs["input_ids"]]
+        for token in (self.tokenizer.image_token, *(WORLD_TOKENS if self.enable_world else ())):
+            token_id = self.tokenizer.convert_tokens_to_ids(token)
             written = [sample.count(token) for sample in text]
-            kept = [list(ids).count(token_id) for ids in text_inputs["input_ids"]]
+            kept = [int((ids == token_id).sum()) for ids in rows]
             if written != kept:
                 raise ValueError(
                     f"{token}: {written} written per row, {kept} left after truncation; raise max_length or drop"

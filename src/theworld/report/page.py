@@ -9,6 +9,7 @@ from typing import Final
 
 from theworld.evaluation.scoring import State
 from theworld.files import write_whole
+from theworld.report.baselines import strongest
 from theworld.report.folder import Picture, RunFolder, ShownScene, in_order, read_run
 from theworld.report.numbers import percent, percent_range, points, points_range
 from theworld.report.plots import IntervalRow, curve_plot, interval_plot
@@ -27,7 +28,7 @@ from theworld.report.tables import (
     to_html,
     to_markdown,
 )
-from theworld.report.verdicts import above_majority, verdicts, warnings
+from theworld.report.verdicts import above_baseline, verdicts, warnings
 
 _PIXELATED_BELOW_PX: Final = 320
 """Pictures narrower than this are enlarged with sharp pixels."""
@@ -85,7 +86,7 @@ def markdown_report(run: RunFolder, title: str) -> str:
     parts = [f"# {markdown_text(title)}", *(f"> **{markdown_text(text)}**" for text in warnings(run))]
     if run.results is not None:
         parts.append("\n".join(f"- **{one.finding}**: {markdown_text(one.sentence)}" for one in verdicts(run.results)))
-        parts += map(markdown_text, [above_majority(run.results), *run.results.notes])
+        parts += map(markdown_text, [above_baseline(run), *run.results.notes])
     for table in all_tables(run):
         parts += [f"## {markdown_text(table.heading)}", to_markdown(table), markdown_text(table.note)]
     if run.config is not None:
@@ -108,7 +109,7 @@ def _head(run: RunFolder, title: str) -> str:
     ]
     if said:
         parts.append(f'<ul class="verdicts">\n{"".join(said)}\n</ul>')
-    parts.append(_paragraph(above_majority(run.results), "lead"))
+    parts.append(_paragraph(above_baseline(run), "lead"))
     parts += [_paragraph(note, "notes") for note in run.results.notes]
     return "\n".join(parts)
 
@@ -130,8 +131,9 @@ def _section(run: RunFolder, table: Table) -> str:
 
 def _accuracy_plot(run: RunFolder) -> str:
     arms = {} if run.results is None else run.results.arms
+    baselines = strongest(run)
     rows = [
-        IntervalRow(name, 100 * of.value, 100 * of.wilson.low, 100 * of.wilson.high, 100 * of.majority)
+        IntervalRow(name, 100 * of.value, 100 * of.wilson.low, 100 * of.wilson.high, 100 * baselines[name].share)
         for name, one in arms.items()
         if (of := one.accuracy) is not None
     ]
@@ -140,7 +142,7 @@ def _accuracy_plot(run: RunFolder) -> str:
         for name, one in arms.items()
         if one.accuracy is not None
     )
-    return _plot(rows, "accuracy, %", "majority", f"Accuracy in percent with 95 % intervals: {alt}")
+    return _plot(rows, "accuracy, %", "baseline", f"Accuracy in percent with 95 % intervals: {alt}")
 
 
 def _difference_plot(run: RunFolder) -> str:
@@ -151,7 +153,7 @@ def _difference_plot(run: RunFolder) -> str:
             100 * pair.difference,
             100 * pair.interval.low,
             100 * pair.interval.high,
-            0,
+            0.0,
         )
         for pair in pairs
     ]

@@ -54,7 +54,7 @@ class IntervalRow:
     low: float
     high: float
     reference: float
-    """What the value is held against on this line: the majority baseline, or 0."""
+    """What the value is held against on this line: the stronger baseline, or 0."""
 
 
 def interval_plot(rows: Sequence[IntervalRow], axis_label: str, reference_label: str, alt: str) -> str:
@@ -70,7 +70,7 @@ def interval_plot(rows: Sequence[IntervalRow], axis_label: str, reference_label:
     )
 
 
-def curve_plot(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], shown: str, alt: str) -> str:
+def curve_plot(curves: Mapping[str, tuple[Sequence[int], Sequence[float]]], shown: str, alt: str) -> str:
     """One curve against the step, the others pale behind it, on axes that are the same for each of them.
 
     Args:

@@ -8,6 +8,7 @@ from theworld.evaluation.audit import ALPHA
 from theworld.evaluation.audit import Verdict as AuditVerdict
 from theworld.evaluation.comparison import Pair
 from theworld.evaluation.summary import Summary
+from theworld.report.baselines import strongest
 from theworld.report.folder import Results, RunFolder, in_order
 from theworld.report.numbers import equation, listed, percent, percent_range, points, points_range
 
@@ -41,17 +42,19 @@ def verdicts(results: Results) -> list[Verdict]:
     return found
 
 
-def above_majority(results: Results) -> str:
-    """A sentence on which arms are shown to beat always giving the most frequent answer; empty without accuracies.
+def above_baseline(run: RunFolder) -> str:
+    """A sentence on which arms are shown to beat answering without looking; empty without accuracies.
 
-    Shown: the whole Wilson interval lies above the share of that answer.
+    Shown: the whole Wilson interval lies above the stronger of the arm's baselines.
     """
-    known = {name: one.accuracy for name, one in results.arms.items() if one.accuracy is not None}
-    above = [name for name, one in known.items() if one.wilson.low > one.majority]
-    rest = [name for name in known if name not in above]
-    baselines = {f"always “{one.majority_answer}”, {percent(one.majority)} %" for one in known.values()}
-    baseline = f"the majority baseline ({baselines.pop()})" if len(baselines) == 1 else "the majority baseline"
-    if not known:
+    baselines = strongest(run)
+    arms = {} if run.results is None else run.results.arms
+    lows = {name: one.accuracy.wilson.low for name, one in arms.items() if one.accuracy is not None}
+    above = [name for name, low in lows.items() if low > baselines[name].share]
+    rest = [name for name in lows if name not in above]
+    words = {one.words for one in baselines.values()}
+    baseline = f"the baseline ({words.pop()})" if len(words) == 1 else "its baseline"
+    if not lows:
         return ""
     if not above:
         return f"No arm is shown to be above {baseline}."
@@ -91,7 +94,7 @@ def _verdict(pair: Pair, arms: dict[str, Summary], num_pairs: int) -> Verdict:
         return Verdict("identical", f"{head}: the same replies to all {items}, so nothing was compared.")
     side = _side(pair)
     if side and pair.p_holm <= ALPHA:
-        finding: Finding = "better" if side > 0 else "worse"
+        finding: Finding = "better" if side < 0 else "worse"
         return Verdict(finding, f"{head}: {finding} by {cost} on {items} ({equation(pair.p_holm)}).")
     if pair.p_value <= ALPHA < pair.p_holm:
         corrected = f"{equation(pair.p_value)}, corrected for {num_pairs} comparisons {equation(pair.p_holm)}"

@@ -168,9 +168,9 @@ class Page(HTMLParser):
         if self._open and self._open[-1] in ("h1", "h2"):
             self.headings[-1] += data
 
-    def table(self, first_column: str) -> dict[str, dict[str, str]]:
-        """The one table whose first column is called so: row header, column, cell."""
-        (found,) = [grid for grid in self.tables if grid[0][0] == first_column]
+    def table(self, *columns: str) -> dict[str, dict[str, str]]:
+        """The one table whose first columns are called so: row header, column, cell."""
+        (found,) = [grid for grid in self.tables if tuple(grid[0][: len(columns)]) == columns]
         return {row[0]: dict(zip(found[0][1:], row[1:], strict=True)) for row in found[1:]}
 
 

@@ -7,10 +7,12 @@ from small_run import ANSWERS, REPLIES, predictions, write_run
 
 from theworld.evaluation.audit import Audit
 from theworld.evaluation.comparison import Comparison, Pair, compare
+from theworld.evaluation.predictions import Prediction
 from theworld.evaluation.statistics import Interval
 from theworld.evaluation.summary import summarise
+from theworld.report.baselines import guessing
 from theworld.report.folder import Results, RunFolder, read_run
-from theworld.report.verdicts import above_majority, verdicts, warnings
+from theworld.report.verdicts import above_baseline, verdicts, warnings
 
 PAIR = Pair(
     first="zero",
@@ -103,18 +105,42 @@ def test_the_audit_has_a_verdict_of_its_own():
     assert (said.finding, said.sentence) == ("world not used", "Audit: world not used: shuffle costs 0.3 points.")
 
 
-def test_an_arm_is_above_the_majority_only_if_its_whole_interval_is():
-    perfect = summarise(predictions("oracle", ANSWERS, 1))
-    guessing = summarise(predictions("gemma", REPLIES["gemma"], 0))
-    assert perfect.accuracy is not None
-    assert perfect.accuracy.wilson.low > 0.4
-    assert above_majority(Results({"gemma": guessing})) == (
-        "No arm is shown to be above the majority baseline (always “left”, 40.0 %)."
+def run_of(**rows: list[Prediction]) -> RunFolder:
+    results = Results({arm: summarise(some) for arm, some in rows.items()})
+    return RunFolder(results, {}, rows, frozenset(), [], None, None)
+
+
+def test_an_arm_is_above_the_baseline_only_if_its_whole_interval_is():
+    perfect, guessed = predictions("oracle", ANSWERS, 1), predictions("gemma", REPLIES["gemma"], 0)
+    assert above_baseline(run_of(gemma=guessed)) == (
+        "No arm is shown to be above the baseline (always “left”, 40.0 %)."
     )
-    assert above_majority(Results({"gemma": guessing, "oracle": perfect})) == (
-        "Shown to be above the majority baseline (always “left”, 40.0 %): oracle. Not shown: gemma."
+    assert above_baseline(run_of(gemma=guessed, oracle=perfect)) == (
+        "Shown to be above the baseline (always “left”, 40.0 %): oracle. Not shown: gemma."
     )
-    assert above_majority(Results({})) == ""
+    assert above_baseline(RunFolder(Results({}), {}, {}, frozenset(), [], None, None)) == ""
+
+
+def test_where_choices_change_from_item_to_item_the_baseline_is_guessing_among_them():
+    """Ten items of two choices each, ten answers: the most frequent answer is right once, a guess five times."""
+    rows = [
+        Prediction(
+            sample_id=str(index),
+            question="Which?",
+            answer=str(index),
+            prediction=str(index) if index < 7 else "other",
+            choices=(str(index), "other"),
+            prompt_hash="0",
+        )
+        for index in range(10)
+    ]
+    assert guessing(run_of(arm=rows), "arm") == 0.5
+    assert above_baseline(run_of(arm=rows)) == (
+        "No arm is shown to be above the baseline (guessing among the choices, 50.0 %)."
+    )
+    open_question = dataclasses.replace(rows[0], choices=None)
+    assert guessing(run_of(arm=[open_question, *rows[1:]]), "arm") is None
+    assert guessing(run_of(arm=rows), "another") is None
 
 
 def warned(run_path) -> list[str]:

@@ -23,6 +23,7 @@ def make_config(tmp_path: Path) -> Callable[..., TrainingConfig]:
             "save_steps": 2,
             "logging_steps": 1,
             "log_to": "none",
+            "num_workers": 0,
             "model": ModelSettings(
                 gemma_model_name="tiny", dtype="float32", world_grid=4, world=world, **(model or {})
             ),
