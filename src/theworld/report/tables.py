@@ -91,7 +91,8 @@ def arms_table(run: RunFolder) -> Table | None:
         tuple((name, *_arm_cells(one, guessing(run, name))) for name, one in run.results.arms.items()),
         "n: items with a reply. In brackets 95 % intervals: Wilson's for accuracy, bootstrap for balanced accuracy (the"
         " mean over the true answers). Majority: always giving the most frequent answer. Guessing: one of the item's"
-        " choices at random. Baseline: the better of the two. Unparsed replies count as wrong, missing ones as nothing.",
+        " choices at random. Baseline: the better of the two. Unparsed replies count as wrong, missing ones as"
+        " nothing.",
     )
 
 

@@ -94,7 +94,7 @@ def _verdict(pair: Pair, arms: dict[str, Summary], num_pairs: int) -> Verdict:
         return Verdict("identical", f"{head}: the same replies to all {items}, so nothing was compared.")
     side = _side(pair)
     if side and pair.p_holm <= ALPHA:
-        finding: Finding = "better" if side < 0 else "worse"
+        finding: Finding = "better" if side > 0 else "worse"
         return Verdict(finding, f"{head}: {finding} by {cost} on {items} ({equation(pair.p_holm)}).")
     if pair.p_value <= ALPHA < pair.p_holm:
         corrected = f"{equation(pair.p_value)}, corrected for {num_pairs} comparisons {equation(pair.p_holm)}"

@@ -151,11 +151,15 @@ def test_the_true_future_must_be_there():
 def test_a_model_without_a_world_gets_gemmas_batch(world_off, gemma_processor):
     sample = question("a", [picture()], "Which bin?", "red")
     batch, expected = (Collator(p, supervise=True)([sample]) for p in (world_off.processor, gemma_processor))
-    assert batch.keys() == expected.keys() == {
-        "input_ids",
-        "attention_mask",
-        "token_type_ids",
-        "pixel_values",
-        "labels",
-    }
+    assert (
+        batch.keys()
+        == expected.keys()
+        == {
+            "input_ids",
+            "attention_mask",
+            "token_type_ids",
+            "pixel_values",
+            "labels",
+        }
+    )
     assert all(torch.equal(batch[name], expected[name]) for name in batch)

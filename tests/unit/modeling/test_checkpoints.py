@@ -192,7 +192,7 @@ DAMAGE = [
 ]
 
 
-@pytest.mark.parametrize(("edit", "message"), DAMAGE)
+@pytest.mark.parametrize(("edit", "message"), DAMAGE, ids=["missing", "foreign", "of the base", "misshapen"])
 @pytest.mark.parametrize("way", ["from_pretrained", "load_checkpoint"])
 def test_a_missing_foreign_or_misshapen_tensor_is_refused(model, spoiled, edit, message, way):
     folder = spoiled(edit)
