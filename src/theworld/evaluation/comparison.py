@@ -125,7 +125,8 @@ def to_markdown(comparison: Comparison) -> str:
     summaries = comparison.summaries
     lines = [f"> **{pair.note}**\n" for pair in comparison.pairs if pair.note]
     lines += _table(
-        "run | n | accuracy, % | bootstrap | balanced, % | bootstrap | majority, % | unparsed | missing | clips read",
+        "run | n | accuracy, % | bootstrap | balanced, % | bootstrap | majority, % | guessing, % | unparsed | missing"
+        " | clips read",
         [[name, f"{one.num_scored:,}", *_accuracy_cells(one)] for name, one in summaries.items()],
     )
     lines += _table(
@@ -236,7 +237,7 @@ def _pair(first: str, a: _Outcomes, second: str, b: _Outcomes, clusters: np.ndar
 def _accuracy_cells(one: Summary) -> list[str]:
     counts = [f"{one.num_unparsed:,}", f"{one.num_missing:,}", f"{one.world_read:,}"]
     if one.accuracy is None:
-        return ["-"] * 5 + counts
+        return ["-"] * 6 + counts
     of = one.accuracy
     return [
         f"{_percent(of.value)} {_range(of.wilson)}",
@@ -244,6 +245,7 @@ def _accuracy_cells(one: Summary) -> list[str]:
         _percent(of.balanced),
         _range(of.balanced_bootstrap),
         f"{_percent(of.majority)} ({of.majority_answer})",
+        "-" if of.guessing is None else _percent(of.guessing),
         *counts,
     ]
 

@@ -41,6 +41,9 @@ class Accuracy:
     majority_answer: str
     majority: float
     """Accuracy of always giving the most frequent true answer."""
+    guessing: float | None
+    """Accuracy of picking one of each item's choices at random; None if a question is open. Where the choices change
+    from item to item, the most frequent answer is right far less often than this."""
     answers: dict[str, AnswerShare]
     """The most frequent true answers, 20 at most."""
 
@@ -130,12 +133,17 @@ def _summary(
         num_unparsed=states["unparsed"],
         num_missing=states["missing"],
         world_read=sum(row.world_read for row in rows),
-        accuracy=_accuracy([scores[index] for index in scored], clusters) if scored else None,
+        accuracy=(
+            _accuracy([rows[index] for index in scored], [scores[index] for index in scored], clusters)
+            if scored
+            else None
+        ),
         groups=groups,
     )
 
 
-def _accuracy(scores: Sequence[Score], clusters: Sequence[str] | None) -> Accuracy:
+def _accuracy(rows: Sequence[Prediction], scores: Sequence[Score], clusters: Sequence[str] | None) -> Accuracy:
+    chances = [1 / len(row.choices) for row in rows if row.choices]
     answers = [one.answer for one in scores]
     values = np.array([one.value for one in scores])
     true, given = Counter(answers), Counter(one.reading for one in scores)
@@ -148,6 +156,7 @@ def _accuracy(scores: Sequence[Score], clusters: Sequence[str] | None) -> Accura
         balanced_bootstrap=bootstrap_balanced_accuracy(answers, values, clusters),
         majority_answer=majority_answer,
         majority=majority_share,
+        guessing=float(np.mean(chances)) if len(chances) == len(rows) else None,
         answers={
             answer: AnswerShare(count / len(scores), given[answer] / len(scores))
             for answer, count in sorted(true.items(), key=lambda pair: (-pair[1], pair[0]))[:_MOST_FREQUENT]

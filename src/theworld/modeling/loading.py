@@ -28,6 +28,9 @@ SETTINGS = frozenset(TheWorldConfig.__annotations__) - {
 }
 """Arguments of `TheWorld.from_pretrained` that are fields of the configuration; the others are found out."""
 
+HUB_OPTIONS = frozenset({"token", "cache_dir", "local_files_only"})
+"""Arguments that say how files are fetched."""
+
 MAY_CHANGE = frozenset(
     {
         "enable_world",

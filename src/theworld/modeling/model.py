@@ -63,7 +63,7 @@ class TheWorld(FusedGemma):
         """
         name = str(pretrained_model_name_or_path)
         settings = loading.take_settings(kwargs)
-        hub = {key: kwargs[key] for key in ("token", "cache_dir", "local_files_only") if key in kwargs}
+        hub = {name: kwargs[name] for name in loading.HUB_OPTIONS & kwargs.keys()}
         checkpoint = None
         if loading.is_checkpoint(name, revision=revision, **hub):
             checkpoint = loading.fetch_checkpoint(name, revision=revision, **hub)
@@ -105,7 +105,8 @@ class TheWorld(FusedGemma):
         from huggingface_hub import snapshot_download
 
         patterns = [f"{checkpoint_name}/*"] if checkpoint_name else None
-        folder = snapshot_download(repo, revision=kwargs.pop("revision", None), allow_patterns=patterns)
+        hub = {name: kwargs[name] for name in loading.HUB_OPTIONS & kwargs.keys()}
+        folder = snapshot_download(repo, revision=kwargs.pop("revision", None), allow_patterns=patterns, **hub)
         return cls.from_pretrained(Path(folder, checkpoint_name or ""), **kwargs)
 
     def save_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -120,10 +121,11 @@ class TheWorld(FusedGemma):
                 no meaning for a checkpoint of this kind and are refused.
         """
         push = kwargs.pop("push_to_hub", False)
-        kwargs.pop("is_main_process", None)
-        kwargs.pop("safe_serialization", None)
-        if not push and kwargs:
-            raise ValueError(f"save_pretrained got {sorted(kwargs)}: expected save_directory, state_dict, push_to_hub")
+        kwargs.pop("max_shard_size", None)  # push_to_hub always gives it; what was trained is one file
+        if not push and (unknown := sorted(kwargs.keys() - {"is_main_process"})):
+            raise ValueError(f"save_pretrained got {unknown}: expected save_directory, state_dict, push_to_hub")
+        if not kwargs.pop("is_main_process", True):
+            return
         with whole_files(Path(save_directory)) as aside:
             checkpoints.write_model(self, aside, state_dict)
         if push:

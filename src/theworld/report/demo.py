@@ -203,8 +203,8 @@ def _write_scenes(demo: Demo, model: TheWorld, samples: ForesightDataset) -> Non
         picture.save(folder / "picture.png")  # type: ignore[union-attr]
         true = clip("test", index, IMAGE_SIZE_PX)
         imagined = imagine(model, picture, demo.settings.num_world_steps)
-        write_gif(np.asarray(true), folder / "true.gif", FRAME_RATE_HZ, scale=3)
-        write_gif(imagined.numpy(), folder / "imagined.gif", FRAME_RATE_HZ, scale=3)
+        write_gif(np.asarray(true), folder / "true.gif", FRAME_RATE_HZ, scale=1)
+        write_gif(imagined.numpy(), folder / "imagined.gif", FRAME_RATE_HZ, scale=1)
         item = {
             "id": sample.id,
             "question": sample.prompt[-1].text,

@@ -10,7 +10,6 @@ from theworld.evaluation.audit import Drop
 from theworld.evaluation.comparison import Pair
 from theworld.evaluation.scoring import State
 from theworld.evaluation.summary import Summary
-from theworld.report.baselines import guessing
 from theworld.report.folder import MetricsRow, RunFolder, in_order
 from theworld.report.numbers import ABSENT, percent, percent_range, points, points_range, probability
 
@@ -88,7 +87,7 @@ def arms_table(run: RunFolder) -> Table | None:
     return Table(
         ARMS,
         ("arm", "n", "accuracy, %", "balanced, %", "majority, %", "guessing, %", "unparsed", "missing", "clips read"),
-        tuple((name, *_arm_cells(one, guessing(run, name))) for name, one in run.results.arms.items()),
+        tuple((name, *_arm_cells(one)) for name, one in run.results.arms.items()),
         "n: items with a reply. In brackets 95 % intervals: Wilson's for accuracy, bootstrap for balanced accuracy (the"
         " mean over the true answers). Majority: always giving the most frequent answer. Guessing: one of the item's"
         " choices at random. Baseline: the better of the two. Unparsed replies count as wrong, missing ones as"
@@ -216,7 +215,7 @@ def environment_table(run: RunFolder) -> Table | None:
     return Table("Environment", ("part", "version"), tuple(rows), num_text_columns=2)
 
 
-def _arm_cells(one: Summary, chance: float | None) -> tuple[str, ...]:
+def _arm_cells(one: Summary) -> tuple[str, ...]:
     of = one.accuracy
     shares = (
         (ABSENT, ABSENT, ABSENT, ABSENT)
@@ -225,7 +224,7 @@ def _arm_cells(one: Summary, chance: float | None) -> tuple[str, ...]:
             f"{percent(of.value)} {percent_range(of.wilson)}",
             f"{percent(of.balanced)} {percent_range(of.balanced_bootstrap)}",
             percent(of.majority),
-            ABSENT if chance is None else percent(chance),
+            ABSENT if of.guessing is None else percent(of.guessing),
         )
     )
     return (f"{one.num_scored:,}", *shares, f"{one.num_unparsed:,}", f"{one.num_missing:,}", f"{one.world_read:,}")

@@ -75,9 +75,7 @@ def test_the_log_likelihood_of_a_choice_is_that_of_its_tokens_and_the_end_of_tur
     assert row.log_likelihoods[str(sample.answer)] == pytest.approx(-loss.item() * count, abs=1e-3)
 
 
-def test_the_world_is_read_once_per_clip_however_many_choices_there_are(
-    model: TheWorld, samples: list[Sample]
-) -> None:
+def test_the_world_is_read_once_per_clip_however_many_choices_there_are(model: TheWorld, samples: list[Sample]) -> None:
     before = model.tap.clips_read
 
     Answerer(model, score_choices=True)(samples)

@@ -61,9 +61,7 @@ def test_predictions_of_another_checkpoint_are_not_mixed_in(checkpoint: Path, tm
 
     with pytest.raises(ValueError, match="belongs to another run"):
         evaluate(
-            EvaluationConfig(
-                checkpoint=tmp_path / "other", output_dir=tmp_path / "out", answers="weighed", data=DATA
-            )
+            EvaluationConfig(checkpoint=tmp_path / "other", output_dir=tmp_path / "out", answers="weighed", data=DATA)
         )
 
 

@@ -1,6 +1,7 @@
 """Summaries: counts, baselines and answers of one run."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -49,6 +50,19 @@ def test_baselines_and_answers_given():
     assert accuracy.balanced == pytest.approx((1 / 3 + 1 / 2) / 2)
     assert (accuracy.answers["yes"].true, accuracy.answers["yes"].given) == (2 / 5, 3 / 5)
     assert (accuracy.answers["no"].true, accuracy.answers["no"].given) == (3 / 5, 1 / 5)
+
+
+def test_guessing_is_the_mean_chance_of_the_items_own_choices_and_unknown_for_open_questions():
+    four = replace(ROWS[0], choices=("yes", "no", "maybe", "never"))
+    accuracy, mixed, opened = (summarise(rows).accuracy for rows in (ROWS[1:3], [four, *ROWS[1:4]], [open_row()]))
+    assert accuracy is not None
+    assert mixed is not None
+    assert opened is not None
+    assert (accuracy.guessing, mixed.guessing, opened.guessing) == (0.5, pytest.approx((1 / 4 + 3 / 2) / 4), None)
+
+
+def open_row() -> Prediction:
+    return replace(ROWS[0], choices=None)
 
 
 def test_groups_are_summaries_of_their_items():

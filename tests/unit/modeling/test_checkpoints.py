@@ -2,11 +2,14 @@
 
 import json
 import shutil
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from transformers.utils import hub
 
 import theworld.tiny as tiny
 from fixtures_model import features, picture
@@ -50,6 +53,10 @@ def batch_of(model):
 def logits_of(model):
     inputs = {name: value for name, value in batch_of(model).items() if name != "labels"}
     return model.eval()(**inputs).logits
+
+
+def names_of(folder):
+    return {path.name for path in Path(folder).iterdir()}
 
 
 def names_in(folder):
@@ -329,9 +336,34 @@ def test_tensors_gathered_elsewhere_are_saved_in_place_of_the_models_own(model, 
 
 
 def test_options_of_transformers_that_mean_nothing_here_are_refused(model, tmp_path):
-    with pytest.raises(ValueError, match=r"save_pretrained got \['max_shard_size'\]"):
-        model.save_pretrained(tmp_path / "saved", max_shard_size="1GB")
+    with pytest.raises(ValueError, match=r"save_pretrained got \['variant'\]"):
+        model.save_pretrained(tmp_path / "saved", variant="fp16")
     assert not (tmp_path / "saved").exists()
+
+
+def test_only_the_main_process_writes(model, tmp_path):
+    model.save_pretrained(tmp_path / "saved", is_main_process=False)
+    assert not (tmp_path / "saved").exists()
+
+
+@pytest.mark.parametrize("way", ["push_to_hub", "save_pretrained"])
+def test_a_checkpoint_is_what_goes_to_the_hub(model, tmp_path, monkeypatch, way):
+    sent = []
+    hub_api = SimpleNamespace(create_repo=lambda name, **options: SimpleNamespace(repo_id=f"someone/{name}"))
+    monkeypatch.setattr(hub, "hub_api", lambda: hub_api)
+    monkeypatch.setattr(
+        hub, "create_and_tag_model_card", lambda *args, **options: SimpleNamespace(save=lambda path: None)
+    )
+    monkeypatch.setattr(
+        type(model),
+        "_upload_modified_files",
+        lambda self, folder, name, **options: sent.append((name, names_of(folder))),
+    )
+    if way == "push_to_hub":
+        model.push_to_hub("falling")
+    else:
+        model.save_pretrained(tmp_path / "falling", push_to_hub=True)
+    assert sent == [("someone/falling", FILES)]
 
 
 def test_the_configuration_on_disk_names_its_base_and_its_world(fused, saved):

@@ -123,9 +123,12 @@ def test_a_checkpoint_of_a_hub_repository_is_found_by_its_name(model, tmp_path, 
         return str(tmp_path / "repository")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
-    again = TheWorld.from_checkpoint_hub("someone/theworld", "checkpoint-2", revision="abc", load_world=False)
+    again = TheWorld.from_checkpoint_hub(
+        "someone/theworld", "checkpoint-2", revision="abc", load_world=False, local_files_only=True
+    )
     assert torch.equal(again.world.markers, model.world.markers)
-    assert asked == [("someone/theworld", {"revision": "abc", "allow_patterns": ["checkpoint-2/*"]})]
+    options = {"revision": "abc", "allow_patterns": ["checkpoint-2/*"], "local_files_only": True}
+    assert asked == [("someone/theworld", options)]
 
 
 def test_the_world_is_no_part_of_the_module_tree(fused):

@@ -1,0 +1,58 @@
+"""From settings to a model, and from a model to pictures of what it imagines."""
+
+import pytest
+import torch
+
+from fixtures_model import picture
+from theworld import TheWorld
+from theworld.config import ModelSettings, WorldSettings
+from theworld.modeling import CheckpointError
+from theworld.modeling.imagining import imagine
+from theworld.modeling.opening import open_model
+from theworld.world.rollout import GuardrailRequiredError
+
+
+def settings(world=None, **changes):
+    small = {"cosmos_model_name": "tiny", "image_size_px": 64, "frame_rate_hz": 6.0, **(world or {})}
+    return ModelSettings(gemma_model_name="tiny", dtype="float32", world=WorldSettings(**small), **changes)
+
+
+def test_every_setting_reaches_the_model():
+    world = {"tap": "dit", "dit_block": 1, "dit_noise_level": 0.5, "dit_future": "repeat", "seed": 3}
+    given = settings(world, num_world_steps=1, max_world_steps=2, world_grid=2, freeze_gemma_vision=False)
+    config = open_model(given, load_world=False).config
+    assert config.world_settings() == given.world
+    for name in ("num_world_steps", "max_world_steps", "world_grid", "world_fusion", "freeze_gemma_vision"):
+        assert getattr(config, name) == getattr(given, name), name
+    assert not config.freeze_gemma_vision
+
+
+def test_the_number_format_reaches_the_weights():
+    given = ModelSettings(gemma_model_name="tiny", enable_world=False, dtype="bfloat16")
+    assert open_model(given).dtype == torch.bfloat16
+
+
+def test_a_checkpoint_brings_its_own_settings_and_is_frozen_as_told(tmp_path):
+    model = open_model(settings(world_grid=4))
+    model.save_pretrained(tmp_path / "saved")
+    given = ModelSettings(checkpoint=tmp_path / "saved", dtype="float32", freeze_gemma_language=False)
+    again = open_model(given)
+    assert (again.config.world_grid, again.config.world_image_size) == (4, 64)
+    assert torch.equal(again.world.markers, model.world.markers)
+    assert not again.config.freeze_gemma_language
+    with pytest.raises(CheckpointError, match="world_grid=2"):
+        open_model(ModelSettings(checkpoint=tmp_path / "saved", world_grid=2))
+
+
+def test_what_is_imagined_can_be_looked_at():
+    model = TheWorld.from_pretrained("tiny", world_tap="rollout", num_inference_steps=2)
+    frames = imagine(model, picture(1), 2)
+    assert (tuple(frames.shape), frames.dtype) == ((9, 64, 64, 3), torch.uint8)
+    model.config.cosmos_model_name = "nvidia/Cosmos-Predict2-2B-Video2World"
+    with pytest.raises(GuardrailRequiredError, match="must pass its guardrail"):
+        imagine(model, picture(1), 2)
+
+
+def test_a_tap_that_does_not_roll_out_shows_nothing(fused):
+    with pytest.raises(ValueError, match="tap 'vae' imagines no video"):
+        imagine(fused, picture(1), 1)
