@@ -254,6 +254,8 @@ def _unknown_verb(name: str) -> str:
 def _sentence(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{error.filename}: {error.strerror}"
+    if isinstance(error, OSError):  # libraries wrap theirs over several lines
+        return " ".join(str(error).split())
     return str(error) or type(error).__name__
 
 

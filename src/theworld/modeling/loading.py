@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 from tokenizers import Tokenizer
 from transformers import Gemma3Config, PreTrainedConfig
 from transformers.utils.hub import cached_file, resolve_revision
@@ -87,7 +88,7 @@ def is_checkpoint(name: str, **hub: Any) -> bool:
 
     Raises:
         ValueError: if it stands for neither a TheWorld nor a Gemma 3.
-        FileNotFoundError: for a folder that does not exist or holds no model.
+        OSError: for a folder that does not exist or holds no model, or a repository that cannot be fetched.
     """
     is_folder = Path(name).is_dir()
     if (is_folder or name.startswith((".", "/", "~"))) and not (Path(name) / "config.json").is_file():
@@ -97,6 +98,11 @@ def is_checkpoint(name: str, **hub: Any) -> bool:
         raw, _ = PreTrainedConfig.get_config_dict(base_folder(name), **hub)
     except json.JSONDecodeError as error:
         raise ValueError(f"{name}: config.json is not JSON ({error})") from error
+    except OSError as error:  # transformers' message names its own cache first, and the model on the third line
+        raise OSError(
+            f"{name}: no such folder, and not to be had from the hub; check the name and the network, and for a gated"
+            f" model accept its licence and log in with `hf auth login` ({' '.join(str(error).split())})"
+        ) from error
     kind = raw.get("model_type")
     if kind not in ("gemma3", TheWorldConfig.model_type):
         raise ValueError(
@@ -174,8 +180,12 @@ def _feature_shape(fields: dict[str, Any]) -> dict[str, int]:
 
 
 @contextmanager
-def quiet_report() -> Iterator[None]:
-    """Keep transformers from reporting our own new parameters as missing: every key is checked by the caller."""
+def loading_base(name: str) -> Iterator[None]:
+    """Keep transformers from reporting our own new parameters as missing: every key is checked by the caller.
+
+    Raises:
+        CheckpointError: for weights that are cut off or damaged.
+    """
 
     def is_no_report(record: logging.LogRecord) -> bool:
         return "LOAD REPORT" not in record.getMessage()
@@ -184,6 +194,8 @@ def quiet_report() -> Iterator[None]:
     logger.addFilter(is_no_report)
     try:
         yield
+    except SafetensorError as error:
+        raise CheckpointError(f"{name}: damaged or half-downloaded weights ({error}); fetch them again") from error
     finally:
         logger.removeFilter(is_no_report)
 

@@ -72,7 +72,7 @@ class TheWorld(FusedGemma):
             config = loading.configure(name, settings, revision=revision, **hub)
         saved_parts = list(config.trained_parts or ())
         load: Any = super().from_pretrained
-        with loading.quiet_report():
+        with loading.loading_base(config.base_model_name):
             model, info = load(
                 loading.base_folder(config.base_model_name),
                 config=config,

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from huggingface_hub import HfApi
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers.utils import hub
@@ -349,16 +350,14 @@ def test_only_the_main_process_writes(model, tmp_path):
 @pytest.mark.parametrize("way", ["push_to_hub", "save_pretrained"])
 def test_a_checkpoint_is_what_goes_to_the_hub(model, tmp_path, monkeypatch, way):
     sent = []
-    hub_api = SimpleNamespace(create_repo=lambda name, **options: SimpleNamespace(repo_id=f"someone/{name}"))
-    monkeypatch.setattr(hub, "hub_api", lambda: hub_api)
-    monkeypatch.setattr(
-        hub, "create_and_tag_model_card", lambda *args, **options: SimpleNamespace(save=lambda path: None)
-    )
-    monkeypatch.setattr(
-        type(model),
-        "_upload_modified_files",
-        lambda self, folder, name, **options: sent.append((name, names_of(folder))),
-    )
+    card = SimpleNamespace(save=lambda path: None)
+    monkeypatch.setattr(HfApi, "create_repo", lambda self, name, **options: SimpleNamespace(repo_id=f"someone/{name}"))
+    monkeypatch.setattr(hub, "create_and_tag_model_card", lambda *args, **options: card)
+
+    def upload(self, folder, name, **options):
+        sent.append((name, names_of(folder)))
+
+    monkeypatch.setattr(type(model), "_upload_modified_files", upload)
     if way == "push_to_hub":
         model.push_to_hub("falling")
     else:
