@@ -3,11 +3,11 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from theworld.config import DataSettings
+    from theworld.config import DataSettings, SplitName
     from theworld.datasets.sample import Samples
 
 
-def open_samples(settings: "DataSettings", split: str, size: int, with_future: bool = False) -> "Samples":
+def open_samples(settings: "DataSettings", split: "SplitName", size: int, with_future: bool = False) -> "Samples":
     """The first `size` samples of a split.
 
     Args:

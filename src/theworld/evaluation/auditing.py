@@ -19,8 +19,7 @@ from theworld.evaluation.scoring import score
 from theworld.files import write_whole
 from theworld.modeling import TheWorld
 from theworld.sources import open_samples
-from theworld.world.reading import StoredTap
-from theworld.world.store import FeatureStore
+from theworld.world.reading import open_stored
 from theworld.world.tap import clip_noise, clip_seeds
 
 CONDITIONS = ("real", "shuffle", "mean", "zero", "noise")
@@ -45,7 +44,7 @@ def audit(settings: AuditSettings) -> dict[str, Any]:
     dataset = open_samples(settings.data, settings.data.validation_split, settings.data.num_validation)
     samples = [dataset[index] for index in range(len(dataset))]
     folder = settings.store_dir or settings.output_dir / "features"
-    read = StoredTap(model.tap, FeatureStore(folder, model.tap.fingerprint, create=True)).read
+    read = model.read_world if model.tap is None else open_stored(model.tap, folder).read  # None: its VAE was trained
     result = audit_model(
         model,
         samples,

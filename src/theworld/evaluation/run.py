@@ -17,6 +17,7 @@ from theworld.evaluation.summary import summarise
 from theworld.files import fingerprint, fingerprint_weights, write_whole
 from theworld.modeling import TheWorld
 from theworld.sources import open_samples
+from theworld.world.reading import open_stored
 
 LIBRARIES = ("torch", "transformers", "diffusers", "theworld")
 
@@ -34,7 +35,8 @@ def evaluate(config: EvaluationConfig) -> dict[str, Any]:
     samples = open_samples(config.data, config.data.validation_split, config.data.num_validation)
     files: dict[str, Path] = {}
     for arm in config.arms:
-        model = TheWorld.from_pretrained(config.checkpoint, **({} if arm == "world" else {"enable_world": False}))
+        model = TheWorld.from_pretrained(config.checkpoint, enable_world=arm == "world")
+        stored = open_stored(model.tap, config.store_dir) if config.store_dir and arm == "world" else None
         for steps in config.num_world_steps if arm == "world" else (0,):
             name = f"{arm}-K{steps}" if arm == "world" and len(config.num_world_steps) > 1 else arm
             files[name] = config.output_dir / "predictions" / f"{name}.jsonl"
@@ -49,18 +51,9 @@ def evaluate(config: EvaluationConfig) -> dict[str, Any]:
                 num_world_steps=steps,
                 max_new_tokens=config.max_new_tokens,
                 score_choices=config.answers == "weighed",
-                read_features=_stored(model, config) if arm == "world" else None,
+                read_features=None if stored is None else stored.read,
             )
     return report(files, config.output_dir / "results.json")
-
-
-def _stored(model: TheWorld, config: EvaluationConfig) -> FeatureReader | None:
-    if config.store_dir is None:
-        return None
-    from theworld.world.reading import StoredTap
-    from theworld.world.store import FeatureStore
-
-    return StoredTap(model.tap, FeatureStore(config.store_dir, model.tap.fingerprint, create=True)).read
 
 
 def predict(
@@ -91,7 +84,7 @@ def predict(
 
 def identify(model: TheWorld, settings: Any) -> RunIdentity:
     """Which run predictions belong to: the model, its world, and the settings given."""
-    folder = Path(model.config.name_or_path)
+    folder = Path(str(model.config.name_or_path))
     config = model.config
     weights = fingerprint_weights(folder) if folder.is_dir() else str(config.base_revision)
     return RunIdentity(

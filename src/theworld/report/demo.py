@@ -26,7 +26,7 @@ from theworld.report.animation import write_gif
 from theworld.report.page import write_report
 from theworld.training.environment import describe_environment
 from theworld.training.run import MODEL_NAME, fill_store, train
-from theworld.world.store import FeatureStore
+from theworld.world.reading import open_stored
 
 IMAGE_SIZE_PX = 64
 FRAME_RATE_HZ = 6.0
@@ -121,23 +121,18 @@ def run_demo(own: DemoSettings) -> dict[str, Any]:
         gemma = TheWorld.from_pretrained(TINY_MODEL, enable_world=False)
         _evaluate(demo, "gemma", gemma, samples, None)
     for arm in TRAINED_ARMS:
-        with demo.stage(f"train {arm}"):
-            train(demo.config(arm))
-        with demo.stage(f"evaluate {arm}"):
-            model = TheWorld.from_pretrained(demo.config(arm).output_dir / MODEL_NAME)
-            store = FeatureStore(demo.root / "features" / arm, model.tap.fingerprint)
-            stored = fill_store(store, model.tap, model.processor, samples)
-            _evaluate(demo, arm, model, samples, stored.read)
+        _run_arm(demo, arm, samples)
+    model = TheWorld.from_pretrained(demo.config("rollout").output_dir / MODEL_NAME)
     with demo.stage("ask"):
         asked = _ask(gemma, model, samples)
-    with demo.stage("report"):
+    with demo.stage("compare and draw"):
         _write_scenes(demo, model, samples)
         files = {arm: demo.root / "predictions" / f"{arm}.jsonl" for arm in ("gemma", *TRAINED_ARMS)}
         results = report(files, demo.root / "results.json", baseline="zero")
-        write_whole(
-            demo.root / "results.json",
-            json.dumps({**results, "seconds": demo.seconds, "notes": list(NOTES)}, indent=2),
-        )
+    write_whole(
+        demo.root / "results.json", json.dumps({**results, "seconds": demo.seconds, "notes": list(NOTES)}, indent=2)
+    )
+    with demo.stage("report"):
         page = write_report(demo.root, "TheWorld: the demo")
     return {
         "arms": {arm: _numbers(summary) for arm, summary in results["arms"].items()},
@@ -145,6 +140,17 @@ def run_demo(own: DemoSettings) -> dict[str, Any]:
         "seconds": demo.seconds,
         "report": str(page),
     }
+
+
+def _run_arm(demo: Demo, arm: str, samples: ForesightDataset) -> None:
+    """Train an arm, load what it saved, and let that answer."""
+    config = demo.config(arm)
+    with demo.stage(f"train {arm}"):
+        train(config)
+    with demo.stage(f"evaluate {arm}"):
+        model = TheWorld.from_pretrained(config.output_dir / MODEL_NAME)
+        stored = fill_store(open_stored(model.tap, demo.root / "features" / arm), model.processor, samples)
+        _evaluate(demo, arm, model, samples, stored.read)
 
 
 def _clear(root: Path) -> None:

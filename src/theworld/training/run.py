@@ -9,7 +9,7 @@ from torch.utils.data import Dataset
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 from transformers import TrainingArguments, set_seed
-from transformers.integrations import TensorBoardCallback
+from transformers.integrations.integration_utils import TensorBoardCallback
 from transformers.trainer_utils import get_last_checkpoint
 
 from theworld import settings
@@ -23,8 +23,7 @@ from theworld.sources import open_samples
 from theworld.training.environment import describe_environment
 from theworld.training.progress import Metrics, read_metrics
 from theworld.training.trainer import TheWorldTrainer
-from theworld.world.reading import StoredTap
-from theworld.world.store import FeatureStore
+from theworld.world.reading import StoredTap, open_stored
 from theworld.world.taps import open_tap
 
 logger = logging.getLogger(__name__)
@@ -120,14 +119,13 @@ def _stored(config: TrainingConfig, model: TheWorld, samples: Samples) -> Any:
         return None
     tap = open_tap(model.config.world_settings(), model.device)
     model.attach_world(tap)  # checks that this is the world the model was trained on
-    stored = fill_store(FeatureStore(config.store_dir, tap.fingerprint, create=True), tap, model.processor, samples)
+    stored = fill_store(open_stored(tap, config.store_dir), model.processor, samples)
     model.detach_world()
     return stored.read
 
 
-def fill_store(store: FeatureStore, tap: Any, processor: Any, samples: Samples, batch_size: int = 16) -> StoredTap:
+def fill_store(stored: StoredTap, processor: Any, samples: Samples, batch_size: int = 16) -> StoredTap:
     """Compute the features that a store lacks; what comes back serves them and computes nothing more."""
-    stored = StoredTap(tap, store)
     collator = Collator(processor, supervise=False)
     with tqdm(total=len(samples), desc="world features", unit="clip") as progress:
         for start in range(0, len(samples), batch_size):
@@ -136,7 +134,7 @@ def fill_store(store: FeatureStore, tap: Any, processor: Any, samples: Samples, 
                 stored.read(batch["world_pixels"], batch["num_world_steps"])
             progress.update(len(batch["input_ids"]))
     logger.info("world features: %d computed, %d found", stored.computed, stored.served)
-    return StoredTap(None, store)
+    return StoredTap(None, stored.store)
 
 
 def _arguments(config: TrainingConfig) -> TrainingArguments:

@@ -41,7 +41,8 @@ class TheWorldTrainer(Trainer):
         args.remove_unused_columns = False
         args.prediction_loss_only = True
         # Batches hold several clips per row: slicing every tensor on its first axis would part rows from clips.
-        args.accelerator_config.dispatch_batches = False
+        loader: Any = args.accelerator_config
+        loader.dispatch_batches = False
         args._n_gpu = min(args.n_gpu, 1)
         super().__init__(
             model=model,
@@ -75,7 +76,7 @@ class TheWorldTrainer(Trainer):
 
     def _refuse_loss(self, value: float, sample_ids: list[str]) -> None:
         report = {"step": self.state.global_step + 1, "loss": str(value), "sample_ids": sample_ids}
-        path = Path(self.args.output_dir) / "nonfinite_loss.json"
+        path = Path(str(self.args.output_dir)) / "nonfinite_loss.json"
         write_whole(path, json.dumps(report, indent=2))
         raise NonFiniteLossError(
             f"loss {value} at step {report['step']}: the ids of its batch are in {path}; lower the learning rate, or"
@@ -108,7 +109,7 @@ class TheWorldTrainer(Trainer):
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
         if self.args.should_save:
-            self._own_model().save_pretrained(output_dir or self.args.output_dir, state_dict=state_dict)
+            self._own_model().save_pretrained(output_dir or str(self.args.output_dir), state_dict=state_dict)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         self._own_model().load_checkpoint(resume_from_checkpoint)

@@ -1,6 +1,7 @@
 """StoredTap: a tap behind a feature store, so that no clip is computed twice."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from jaxtyping import Float, UInt8
@@ -77,3 +78,15 @@ class StoredTap:
         features = self.tap.read(clips, num_world_steps, clip_seeds(clips, self.tap.settings.seed))
         self.store.put(list(first), features)
         return len(first)
+
+
+def open_stored(tap: WorldTap | None, folder: Path) -> StoredTap:
+    """A tap behind the store in a folder, which is made if need be.
+
+    Raises:
+        ValueError: without a tap: a world that trains with the model has no features to keep.
+        StoreMismatchError: if the store belongs to another tap.
+    """
+    if tap is None:
+        raise ValueError(f"{folder}: only a frozen world's features can be stored; leave the store out")
+    return StoredTap(tap, FeatureStore(folder, tap.fingerprint, create=True))
