@@ -1,0 +1,44 @@
+"""Every shipped settings file loads, and the pages name no file, flag or verb that does not exist."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from theworld import cli, settings
+from theworld.config import TrainingConfig
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = sorted(path for path in (ROOT / "configs").iterdir() if path.suffix in (".json", ".yaml"))
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_a_shipped_settings_file_is_a_training_run(path: Path) -> None:
+    config = settings.load(TrainingConfig, path, [])
+
+    assert config.output_dir == Path("runs") / path.stem
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_page_names_only_what_exists(page: Path) -> None:
+    text = page.read_text()
+
+    for target in re.findall(r"\]\((?!http)([^)#]+)", text):
+        assert (page.parent / target).exists(), f"{page.name} links to {target}"
+    for target in re.findall(r"configs/[\w.-]+", text):
+        assert (ROOT / target).exists(), f"{page.name} names {target}"
+    known = {verb.name for verb in cli.VERBS}
+    for verb in re.findall(r"^(?:\$ )?theworld (\w+)", text, re.MULTILINE):
+        assert verb in known, f"{page.name} names the verb {verb}"
+
+
+def test_the_tree_in_the_readme_names_every_part_of_the_package() -> None:
+    tree = (ROOT / "README.md").read_text().split("src/theworld/\n")[1].split("tests/ ")[0]
+    parts = {
+        path.name + "/" * path.is_dir()
+        for path in (ROOT / "src" / "theworld").iterdir()
+        if not path.name.startswith("__") and path.name != "py.typed"
+    }
+
+    assert set(re.findall(r"^  ([\w.]+/?)\s", tree, re.MULTILINE)) == parts
