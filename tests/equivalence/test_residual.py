@@ -69,3 +69,12 @@ def test_it_needs_a_picture_for_each_clip(residual, batch):
         residual(**{**batch, "world_pixels": batch["world_pixels"][:2]})
     with pytest.raises(ValueError, match="0 pictures, 1 clips"):
         residual.generate(**text, world_features=features(1))
+
+
+def test_pictures_without_their_world_are_refused(residual, batch):
+    inputs = {name: value for name, value in batch.items() if name not in ("world_pixels", "num_world_steps")}
+
+    with pytest.raises(ValueError, match="pictures without a world"):
+        residual(**inputs)
+    with pytest.raises(ValueError, match="pictures without a world"):
+        residual.generate(**inputs, max_new_tokens=1)

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+import torch
 from torch import nn
 
 if TYPE_CHECKING:
@@ -33,10 +34,18 @@ def trainable_parts(config: "TheWorldConfig") -> list[str]:
 
 
 def freeze(model: nn.Module, config: "TheWorldConfig") -> None:
-    """Let exactly the configured parts train, and remember them in `config.trained_parts`."""
+    """Let exactly the configured parts train, and remember them in `config.trained_parts`.
+
+    What trains is float32, whatever the format of the rest: in bfloat16 an update below a 256th of a weight is lost,
+    and markers, scale and most of the projector would not move at usual learning rates. The world's own layers are
+    float32 even where they are frozen: they are small, and were trained so.
+    """
     parts = trainable_parts(config)
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(part_of(name) in parts)
+        part = part_of(name)
+        parameter.requires_grad_(part in parts)
+        if (part in parts or part == "world") and parameter.dtype != torch.float32:
+            parameter.data = parameter.data.float()
     config.trained_parts = [part for part in PARTS if part in parts or part in (config.trained_parts or [])]
 
 

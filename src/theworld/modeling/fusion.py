@@ -102,7 +102,7 @@ class FusedGemma(Gemma3ForConditionalGeneration):
         if fused is None:
             fused = self._world_tokens(world_pixels, world_features, num_world_steps)
         if fused is None and input_ids is not None and self.config.enable_world:
-            self._refuse_lonely_placeholders(input_ids)
+            self._refuse_absent_world(input_ids, has_pictures=pixel_values is not None)
         if fused is not None:
             if input_ids is None:
                 raise ValueError("the world is fused by input_ids: it cannot be combined with inputs_embeds")
@@ -154,10 +154,16 @@ class FusedGemma(Gemma3ForConditionalGeneration):
         features = torch.zeros(shape, device=self.world.scale.device)
         return (self.world(features, 0) if isinstance(self.world, WorldBlock) else self.world(features)).sum()
 
-    def _refuse_lonely_placeholders(self, input_ids: Tensor) -> None:
+    def _refuse_absent_world(self, input_ids: Tensor, has_pictures: bool) -> None:
+        """A model that was built for a world must not answer without it unnoticed."""
         count = int((input_ids == self.config.world_token_id).sum())
         if count:
             raise ValueError(f"{count} world placeholders but 0 features: pass world_pixels or world_features")
+        if has_pictures and isinstance(self.world, WorldResidual):
+            raise ValueError(
+                "pictures without a world: residual fusion leaves no placeholder that would show it; pass world_pixels"
+                " or world_features, or load the model with enable_world=False"
+            )
 
     def _embed(
         self,
@@ -231,7 +237,10 @@ class FusedGemma(Gemma3ForConditionalGeneration):
         prepare = super()._maybe_prepare_encoder_kwargs_for_generation  # pyright: ignore[reportAttributeAccessIssue]
         model_kwargs = prepare(inputs_tensor, model_kwargs, *args, **kwargs)
         fused = self._world_tokens(*world)
-        if fused is not None:
+        if fused is None and self.config.enable_world and model_kwargs.get("past_key_values") is None:
+            has_pictures = "image" in model_kwargs.get("mm_encoder_outputs", {})
+            self._refuse_absent_world(inputs_tensor, has_pictures)
+        elif fused is not None:
             parts = model_kwargs["mm_encoder_outputs"]
             if isinstance(self.world, WorldResidual):
                 parts["image"] = self._add_to_image(parts.get("image"), fused)

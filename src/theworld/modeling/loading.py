@@ -18,6 +18,8 @@ from theworld.constants import DEFAULT_COSMOS_MODEL, TINY_MODEL, WORLD_TOKENS
 from theworld.files import fingerprint_weights
 from theworld.modeling.configuration import TheWorldConfig, as_world_settings
 
+logger = logging.getLogger(__name__)
+
 SETTINGS = frozenset(TheWorldConfig.__annotations__) - {
     "model_type",
     "base_revision",
@@ -216,7 +218,15 @@ def load_settings(folder: Path, settings: dict[str, Any]) -> TheWorldConfig:
     if "world_dtype" in changed:  # the same world in other numbers
         raw["world_fingerprint"] = None
     config = _build({**raw, **changed})
-    identity = _identity(base_folder(config.base_model_name), config.base_revision)
+    base = base_folder(config.base_model_name)
+    if config.base_fingerprint is not None and not Path(base).is_dir():
+        raise CheckpointError(
+            f"{folder}: its base {base} is gone; say where it lies now with base_model_name=, or train anew"
+        )
+    if config.base_fingerprint is None and Path(base).is_dir():
+        logger.warning("%s was trained on a base from the hub; the copy in %s is taken on trust", folder, base)
+        return config
+    identity = _identity(base, config.base_revision)
     if config.base_fingerprint != identity["base_fingerprint"]:
         raise CheckpointError(
             f"{folder}: it was trained on {raw['base_model_name']!r} (weights {raw['base_fingerprint']}), but"

@@ -83,10 +83,10 @@ class TheWorld(FusedGemma):
         model._check_loading(info)
         if config.enable_world and (load_world or config.owns_vae):
             model.load_world(world_device)
+        freezing.freeze(model, model.config)  # first: what trains is read in full precision
         if checkpoint is not None:
             checkpoints.read_model(model, checkpoint, saved_parts)
             model.config.name_or_path = model.name_or_path = str(checkpoint)
-        freezing.freeze(model, model.config)
         if config.tokens_per_slot and config.enable_world:  # they stand for the world; no answer contains them
             model.generation_config.suppress_tokens = [config.sow_token_id, config.eow_token_id, config.world_token_id]
         return (model, info) if output_loading_info else model

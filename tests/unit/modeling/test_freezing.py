@@ -146,3 +146,44 @@ def test_a_model_whose_vae_trains_refuses_a_tap(fused):
 def test_a_vae_that_trains_gives_at_first_the_features_of_the_frozen_one(fused, mixed_batch):
     model = TheWorld.from_pretrained("tiny", freeze_cosmos_vae=False).eval()
     assert torch.equal(model.read_world(mixed_batch["world_pixels"]), fused.read_world(mixed_batch["world_pixels"]))
+
+
+def test_in_a_bfloat16_model_what_trains_is_float32_and_moves_at_a_usual_learning_rate():
+    model = TheWorld.from_pretrained("tiny", world_grid=4, dtype=torch.bfloat16, load_world=False)
+    before = {name: parameter.clone() for name, parameter in model.world.named_parameters()}
+    optimizer = torch.optim.AdamW(model.world.parameters(), lr=1e-4, weight_decay=0.0)
+    inputs = model.processor.apply_chat_template(
+        [{"role": "user", "content": [{"type": "image", "image": picture(0)}]}],
+        tokenize=True,
+        return_dict=True,
+        return_tensors="pt",
+    )
+    inputs.pop("world_pixels")
+
+    for _ in range(3):
+        features = torch.randn(1, 16, 1, 8, 8)
+        model(**inputs, world_features=features, labels=inputs["input_ids"]).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    assert {parameter.dtype for parameter in model.world.parameters()} == {torch.float32}
+    assert model.get_input_embeddings().weight.dtype == torch.bfloat16
+    for name, parameter in model.world.named_parameters():
+        moved = (parameter != before[name]).float().mean().item()
+        assert moved > (0.04 if name == "time.weight" else 0.9), name  # one of 21 time rows is in use
+
+
+def test_a_part_that_trains_is_float32_in_a_bfloat16_model_and_is_read_back_exactly(tmp_path):
+    model = TheWorld.from_pretrained(
+        "tiny", world_grid=4, dtype=torch.bfloat16, load_world=False, freeze_gemma_language=False
+    )
+    with torch.no_grad():
+        model.lm_head.weight.add_(1e-5)
+    model.save_pretrained(tmp_path / "model")
+
+    again = TheWorld.from_pretrained(
+        tmp_path / "model", dtype=torch.bfloat16, load_world=False, freeze_gemma_language=False
+    )
+
+    assert again.lm_head.weight.dtype == torch.float32
+    assert torch.equal(again.lm_head.weight, model.lm_head.weight)
