@@ -109,6 +109,52 @@ def foresight(arguments: ForesightArguments) -> dict[str, Any]:
     return {"preview": str(arguments.preview)}
 
 
+@dataclass(frozen=True, kw_only=True)
+class CacheArguments:
+    """Which feature store is looked at."""
+
+    store: Path
+    """Folder of the store."""
+
+
+def cache(arguments: CacheArguments) -> dict[str, Any]:
+    """Say what a feature store holds, and read all of it against its checksums.
+
+    Raises:
+        StoreDamagedError: names every damaged file, and the remedy.
+    """
+    from theworld.world.store import FeatureStore, stored_fingerprint
+
+    store = FeatureStore(arguments.store, stored_fingerprint(arguments.store))
+    found = store.verify()
+    found.raise_if_damaged()
+    print(f"{arguments.store}: {found.num_features:,} features, {found.num_bytes:,} bytes, all as they were written")
+    return {
+        "store": str(arguments.store),
+        "fingerprint": store.fingerprint,
+        "num_features": found.num_features,
+        "num_bytes": found.num_bytes,
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportArguments:
+    """Which folder is reported on."""
+
+    run: Path
+    """Folder of a run, an evaluation or an audit; report.html and report.md are written into it."""
+
+    title: str = "TheWorld: report"
+    """Heading of the page."""
+
+
+def report(arguments: ReportArguments) -> dict[str, Any]:
+    """Write the report of a folder; where it was written."""
+    from theworld.report.page import write_report
+
+    return {"report": str(write_report(arguments.run, arguments.title))}
+
+
 VERBS = (
     Verb(
         "demo",
@@ -147,6 +193,18 @@ VERBS = (
         "Hold files of predictions against each other: intervals, paired tests, identical files called out.",
         "theworld.cli:compare",
         "theworld.cli:CompareArguments",
+    ),
+    Verb(
+        "report",
+        "Write the report of a run's folder: one page with verdicts, tables and plots, and the same as Markdown.",
+        "theworld.cli:report",
+        "theworld.cli:ReportArguments",
+    ),
+    Verb(
+        "cache",
+        "Say what a feature store holds, and check every feature in it.",
+        "theworld.cli:cache",
+        "theworld.cli:CacheArguments",
     ),
     Verb(
         "foresight",

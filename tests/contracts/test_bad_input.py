@@ -61,7 +61,7 @@ def cut_in_half(path: str) -> None:
 # What is wrong with the picture, and words of the message.
 PICTURES: dict[str, tuple[Callable[[], object], str, str]] = {
     "missing": (lambda: None, "none.png", "none.png: no such file"),
-    "a folder": (lambda: Path("folder.png").mkdir(), "folder.png", "folder.png: no such file"),
+    "a folder": (lambda: Path("folder.png").mkdir(), "folder.png", "folder.png: a folder, not a picture"),
     "of no bytes": (lambda: write("empty.png", b""), "empty.png", "not a readable picture"),
     "text": (lambda: write("text.png", b"hello"), "text.png", "not a readable picture"),
     "cut off": (lambda: cut_in_half("good.png"), "good.png", "not a readable picture"),
@@ -238,3 +238,12 @@ def test_a_cosmos_folder_that_is_not_there(run_file: Path, capsys: pytest.Captur
     message = refused(capsys, "train", str(run_file), "--model.world.cosmos-model-name", "./none")
 
     assert "none" in message
+
+
+def test_a_continuation_with_other_settings(run_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["train", str(run_file)]) == cli.OK
+    capsys.readouterr()
+
+    message = refused(capsys, "train", str(run_file), "--resume", "True", "--seed", "5")
+
+    assert "seed=5 instead of 0" in message

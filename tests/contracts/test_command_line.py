@@ -13,9 +13,11 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from theworld import cli, settings
 from theworld.config import TrainingConfig
+from theworld.world.store import FeatureStore
 
 SOURCE = Path(cli.__file__).parents[1]
 GOLDEN = Path(__file__).parents[1] / "golden" / "flags.txt"
@@ -216,6 +218,12 @@ BAD_ARGUMENTS = {
     "compare: a missing file": (["compare", "a.jsonl", "b.jsonl"], "a.jsonl"),
     "compare: one file": (["compare", "/dev/null"], "two"),
     "compare: an unknown flag": (["compare", "a.jsonl", "--basline", "b.jsonl"], "did you mean --baseline?"),
+    "report: no folder": (["report"], "run: missing; give RUN"),
+    "report: a folder that is not there": (["report", "none"], "none: nothing to report on"),
+    "report: a folder with nothing": (["report", "."], "nothing to report on"),
+    "cache: no folder": (["cache"], "store: missing; give STORE"),
+    "cache: a folder that is not there": (["cache", "none"], "none: no feature store there"),
+    "cache: a file": (["cache", "/dev/null"], "/dev/null: no feature store there"),
     "foresight: a folder that is not there": (["foresight", "--rows", "1", "--preview", "none/a.png"], "none/a.png"),
     "foresight: no rows": (["foresight", "--rows", "0"], "rows=0: expected 1 or more"),
     "foresight: an unknown split": (["foresight", "--split", "tset"], "invalid choice 'tset'"),
@@ -228,6 +236,34 @@ def test_bad_arguments_get_one_message_and_exit_code_2(case, tmp_path, capsys, m
     monkeypatch.chdir(tmp_path)
     assert cli.main(arguments) == cli.REFUSED
     assert_one_message(capsys, arguments[0], words)
+
+
+def test_a_store_is_counted_and_verified(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    FeatureStore(Path("features"), "abc", create=True).put(["a", "b"], torch.ones(2, 2, 1, 3, 3))
+    assert cli.main(["cache", "features"]) == cli.OK
+    said, result = capsys.readouterr().out.splitlines()
+    assert said == "features: 2 features, 144 bytes, all as they were written"
+    assert json.loads(result) == {"store": "features", "fingerprint": "abc", "num_features": 2, "num_bytes": 144}
+
+
+def test_a_store_with_a_changed_bit_is_refused_by_its_file(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    FeatureStore(Path("features"), "abc", create=True).put(["a"], torch.ones(1, 2, 1, 3, 3))
+    (shard,) = Path("features/shards").iterdir()
+    content = bytearray(shard.read_bytes())
+    content[7] ^= 1
+    shard.write_bytes(content)
+    assert cli.main(["cache", "features"]) == cli.REFUSED
+    assert_one_message(capsys, "cache", f"damaged in the feature store: {shard}")
+
+
+def test_a_report_is_written_into_the_folder_of_a_run(tmp_path, capsys):
+    (tmp_path / "config.json").write_text('{"seed": 1}')
+    assert cli.main(["report", str(tmp_path), "--title", "My run"]) == cli.OK
+    page = Path(json.loads(capsys.readouterr().out.splitlines()[-1])["report"])
+    assert page == tmp_path / "report.html"
+    assert "<h1>My run</h1>" in page.read_text()
 
 
 def test_bad_settings_are_refused_before_the_verb_is_imported(capsys, monkeypatch):

@@ -16,7 +16,7 @@ PACKAGE = Path(theworld.__file__).parent
 
 # Each group imports itself and the groups before it.
 ORDER = (
-    ("constants", "config", "settings", "files"),
+    ("constants", "config", "settings", "files", "environment"),
     ("datasets",),
     ("foresight",),
     ("sources",),

@@ -13,7 +13,7 @@ from theworld.evaluation.predictions import read_predictions
 from theworld.evaluation.scoring import score
 from theworld.modeling import TheWorld
 
-ARMS = ("gemma", "zero", "vae", "rollout")
+ARMS = ("gemma", "blind", "zero", "vae", "rollout")
 
 
 def demo(folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
@@ -38,7 +38,7 @@ def test_the_last_line_of_the_demo_says_what_every_arm_reached(ran: tuple[Path, 
         low, high = arm["interval"]
         assert arm["n"] == 12
         assert low <= arm["accuracy"] <= high
-    assert [result["arms"][arm]["world_read"] for arm in ARMS] == [0, 12, 12, 12]
+    assert [result["arms"][arm]["world_read"] for arm in ARMS] == [0, 0, 12, 12, 12]
     assert set(result["asked"]) == {"question", "answer", "without the world", "with the world"}
     assert {"scenes", "train vae", "evaluate rollout", "report"} <= set(result["seconds"])
 

@@ -102,6 +102,33 @@ def test_a_model_is_not_measured_on_what_it_learnt():
     assert "both 'train'" in refusal(DataSettings, validation_split="train")
 
 
+def test_nothing_trains_on_the_test_split():
+    assert "train_split='test': nothing may train on the test split" in refusal(DataSettings, train_split="test")
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype", "remedy"),
+    [
+        ("fp32", "bfloat16", "set model.dtype to float32, or precision to bf16"),
+        ("fp32", "float16", "set model.dtype to float32"),
+        ("bf16", "float16", "set model.dtype to float32 or bfloat16"),
+        ("fp16", "bfloat16", "set model.dtype to float32, or precision to bf16"),
+        ("fp16", "float16", "set model.dtype to float32"),
+    ],
+)
+def test_weights_whose_format_the_precision_cannot_use_are_refused(precision, dtype, remedy):
+    said = refusal(TrainingConfig, output_dir=RUN, precision=precision, model=ModelSettings(dtype=dtype))
+    assert f"precision='{precision}' with model.dtype='{dtype}'" in said
+    assert remedy in said
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("fp32", "float32"), ("bf16", "float32"), ("bf16", "bfloat16"), ("fp16", "float32")]
+)
+def test_weights_whose_format_the_precision_can_use_are_taken(precision, dtype):
+    assert TrainingConfig(output_dir=RUN, precision=precision, model=ModelSettings(dtype=dtype))
+
+
 def test_an_evaluation_measures_something_and_each_thing_once():
     paths = {"checkpoint": RUN, "output_dir": RUN}
     assert "at least 1 item" in refusal(EvaluationConfig, **paths, arms=())

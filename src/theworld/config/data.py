@@ -37,6 +37,8 @@ class DataSettings:
 
     @model_validator(mode="after")
     def _check(self) -> "DataSettings":
+        if self.train_split == "test":
+            raise ValueError("train_split='test': nothing may train on the test split; use 'train' or 'validation'")
         if self.train_split == self.validation_split:
             raise ValueError(f"train_split and validation_split are both {self.train_split!r}: measure on another")
         return self

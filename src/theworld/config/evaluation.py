@@ -2,16 +2,22 @@
 
 from dataclasses import field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
 from theworld.config.data import DataSettings
 from theworld.config.world import STRICT
 
-ArmName = Literal["world", "gemma", "blind"]
-"""The model as it is; Gemma 3 alone, without the world; the question alone, without the picture."""
+ArmName = Literal["world", "world-off", "gemma", "blind"]
+"""Who answers:
+
+- `world`: the checkpoint as it is.
+- `world-off`: the checkpoint without its world; what was trained of its Gemma stays.
+- `gemma`: Gemma 3 alone, the checkpoint's base as it was before any training.
+- `blind`: the checkpoint without its world and without the picture: the wording alone.
+"""
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
@@ -27,8 +33,8 @@ class EvaluationConfig:
     arms: Annotated[tuple[ArmName, ...], Field(min_length=1)] = ("world",)
     """What is measured, side by side."""
 
-    num_world_steps: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0,)
-    """The values of K at which the arm `world` answers."""
+    num_world_steps: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] | None = None
+    """The values of K at which the arm `world` answers; None: the model's own."""
 
     batch_size: Annotated[int, Field(ge=1)] = 8
     """Samples answered at a time."""
@@ -49,7 +55,7 @@ class EvaluationConfig:
     def _check(self) -> "EvaluationConfig":
         for name in ("arms", "num_world_steps"):
             values = getattr(self, name)
-            if len(set(values)) < len(values):
+            if values is not None and len(set(values)) < len(values):
                 raise ValueError(f"{name}={values} names a value twice: each is measured once")
         return self
 
@@ -76,5 +82,11 @@ class AuditSettings:
     store_dir: Path | None = None
     """Folder of a feature store; None: one in output_dir."""
 
-    data: DataSettings = field(default_factory=DataSettings)
-    """The questions: its validation split."""
+    data: DataSettings = field(default_factory=lambda: DataSettings(questions="dynamic"))
+    """The questions: its validation split, of one kind; by default those about the future."""
+
+    @field_validator("data", mode="before")
+    @classmethod
+    def _ask_about_the_future(cls, given: Any) -> Any:
+        """What a file or the command line leaves open of the data is the default of an audit, not of the data."""
+        return {"questions": "dynamic", **given} if isinstance(given, dict) else given

@@ -58,7 +58,10 @@ class TrainingConfig:
     """Recompute activations in the backward pass: less memory, about a third more time."""
 
     precision: Literal["fp32", "bf16", "fp16"] = "bf16"
-    """Number format of the forward pass. On a CPU fp16 is many times slower than either other."""
+    """Number format of the forward pass. On a CPU fp16 is many times slower than either other.
+
+    fp32 and fp16 need model.dtype float32, bf16 takes float32 or bfloat16.
+    """
 
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the new weights and of the order of samples."""
@@ -96,6 +99,7 @@ class TrainingConfig:
     @model_validator(mode="after")
     def _check(self) -> "TrainingConfig":
         model = self.model
+        self._check_precision()
         warmup, steps = self.optim.warmup_steps, self.num_steps
         if warmup > steps:
             raise ValueError(f"optim.warmup_steps={warmup} is more than num_steps={steps}: shorten the warm-up")
@@ -110,3 +114,18 @@ class TrainingConfig:
                 " model.freeze_cosmos_vae=False changes them at every step: leave store_dir out, or freeze the VAE"
             )
         return self
+
+    def _check_precision(self) -> None:
+        given = self.model.dtype
+        allowed = {"fp32": ("float32",), "bf16": ("float32", "bfloat16"), "fp16": ("float32",)}[self.precision]
+        if given in allowed:
+            return
+        reason = {
+            "fp32": "computes in the weights' own format",
+            "bf16": "needs weights of float32's range",
+            "fp16": "scales its gradients, which must be float32 for it",
+        }[self.precision]
+        remedy = f"set model.dtype to {' or '.join(allowed)}" + ", or precision to bf16" * (given == "bfloat16")
+        raise ValueError(
+            f"precision={self.precision!r} with model.dtype={given!r}: {self.precision} {reason}; {remedy}"
+        )

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Int, UInt8
 from torch import Tensor
 
 from theworld.constants import IGNORE_INDEX
@@ -63,6 +63,15 @@ class Collator:
         if self.read_features is not None and "world_pixels" in batch:
             batch["world_features"] = self.read_features(batch.pop("world_pixels"), batch["num_world_steps"])
         return batch
+
+    def frames(self, samples: Sequence[Sample]) -> tuple[UInt8[Tensor, "N F 3 H W"] | None, int]:
+        """What the world model sees of the samples, in the order of a batch, and K; None: no clips.
+
+        Raises:
+            ValueError: for clips of unequal length, or a true future that is needed and missing.
+        """
+        clips = [clip for sample in samples for clip in self._clips(sample)]
+        return self.processor._frames(clips, self.num_world_steps)
 
     def labels(self, input_ids: Int[Tensor, "B L"]) -> Int[Tensor, "B L"]:
         """Supervise each answer and its <end_of_turn>; everything else is -100.

@@ -44,6 +44,8 @@ def to_image(source: Any) -> Image.Image:
 
 
 def _open(path: Path) -> Image.Image:
+    if path.is_dir():
+        raise ImageError(f"{path}: a folder, not a picture")
     if not path.is_file():
         raise ImageError(f"{path}: no such file")
     try:

@@ -46,11 +46,12 @@ class HFDatasetWrapper:
         dataset: a map-style data set.
         image_key: column of pictures, one or a list per row; None for text alone.
         question_key: column of questions.
-        answer_key: column of answers; None where they are withheld.
+        answer_key: column of answers, class labels by their names; None where they are withheld. So is a single answer
+            that is None, and a class label of -1.
         id_key: column of ids; None: the position.
 
     Raises:
-        ValueError: for a column that the data set does not have.
+        ValueError: for a column that the data set does not have; on reading a row, for a question that is not text.
     """
 
     def __init__(
@@ -67,18 +68,30 @@ class HFDatasetWrapper:
         self.dataset = dataset
         self.image_key, self.question_key = image_key, question_key
         self.answer_key, self.id_key = answer_key, id_key
+        feature = (getattr(dataset, "features", None) or {}).get(answer_key)
+        self._label_name = getattr(feature, "int2str", None)  # only a datasets.ClassLabel has it
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> Sample:
         row = self.dataset[index]
+        text = row[self.question_key]
+        if not isinstance(text, str) or not text.strip():
+            raise ValueError(
+                f"row {index} has {text!r} as its {self.question_key!r}: a question is text; leave such rows out"
+            )
         return question(
             str(index if self.id_key is None else row[self.id_key]),
             _pictures(None if self.image_key is None else row[self.image_key]),
-            str(row[self.question_key]),
-            None if self.answer_key is None else str(row[self.answer_key]),
+            text,
+            None if self.answer_key is None else self._answer(row[self.answer_key]),
         )
+
+    def _answer(self, value: Any) -> str | None:
+        if value is None or self._label_name is None:
+            return None if value is None else str(value)
+        return None if value < 0 else self._label_name(value)  # data sets mark a withheld class by -1
 
 
 def _pictures(value: Any) -> tuple[Any, ...]:

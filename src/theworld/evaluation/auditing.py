@@ -14,7 +14,7 @@ from theworld.datasets.sample import Sample
 from theworld.evaluation.audit import Audit, audit_verdict, derangement
 from theworld.evaluation.generation import FeatureReader
 from theworld.evaluation.predictions import read_predictions
-from theworld.evaluation.run import identify, predict
+from theworld.evaluation.run import claim_folder, identify, predict, saved_config
 from theworld.evaluation.scoring import score
 from theworld.files import write_whole
 from theworld.modeling import TheWorld
@@ -29,6 +29,7 @@ def audit(settings: AuditSettings) -> dict[str, Any]:
     """Ask under every condition, and judge whether the model uses its world.
 
         output_dir/
+          config.json, environment.json
           predictions/CONDITION.jsonl
           audit.json
 
@@ -36,13 +37,18 @@ def audit(settings: AuditSettings) -> dict[str, Any]:
         The verdict, its line, and what each condition cost.
 
     Raises:
-        ValueError: for a model without a world, or questions that all have one answer.
+        ValueError: for a model without a world, questions of several kinds, questions that all have one answer, or if
+            none could be answered.
     """
-    model = TheWorld.from_pretrained(settings.checkpoint)
-    if not model.config.enable_world:
+    saved = saved_config(settings.checkpoint)
+    if not saved.enable_world:
         raise ValueError(f"{settings.checkpoint} was trained with enable_world=False: there is no world to audit")
-    dataset = open_samples(settings.data, settings.data.validation_split, settings.data.num_validation)
+    data = settings.data
+    dataset = open_samples(data, data.validation_split, data.num_validation, saved.world_tap == "true-future")
     samples = [dataset[index] for index in range(len(dataset))]
+    _check_one_kind(samples)
+    claim_folder(settings)
+    model = TheWorld.from_pretrained(settings.checkpoint)
     folder = settings.store_dir or settings.output_dir / "features"
     read = model.read_world if model.tap is None else open_stored(model.tap, folder).read  # None: its VAE was trained
     result = audit_model(
@@ -50,6 +56,7 @@ def audit(settings: AuditSettings) -> dict[str, Any]:
         samples,
         settings.output_dir,
         read,
+        identity_of=data,
         batch_size=settings.batch_size,
         score_choices=settings.answers == "weighed",
         seed=settings.seed,
@@ -63,6 +70,7 @@ def audit_model(
     folder: Path,
     read: FeatureReader,
     *,
+    identity_of: Any,
     batch_size: int = 8,
     score_choices: bool = False,
     seed: int = 0,
@@ -71,6 +79,7 @@ def audit_model(
 
     Args:
         read: the model's real features; every clip is asked for several times, so a store pays.
+        identity_of: settings that the samples follow from: predictions on other ones are refused.
         seed: of the derangement and of the noise.
     """
     shuffled = shuffle_worlds(samples, seed)
@@ -82,7 +91,7 @@ def audit_model(
             model,
             shuffled if condition == "shuffle" else samples,
             path,
-            identify(model, [len(samples), condition, score_choices, seed]),
+            identify(model, [identity_of, condition, score_choices, seed]),
             title=f"audit: {condition}",
             batch_size=batch_size,
             score_choices=score_choices,
@@ -95,13 +104,25 @@ def audit_model(
 
 
 def shuffle_worlds(samples: Sequence[Sample], seed: int = 0) -> list[Sample]:
-    """Each sample with the clips of a partner of the same kind that has another answer.
+    """Each sample with the clips, and their future, of a partner of the same kind that has another answer.
 
     Gemma still sees the sample's own picture: only what the world model reads is exchanged.
     """
     kinds = [f"{sample.fields.get('task')} {sample.fields.get('kind')} {sample.num_clips}" for sample in samples]
     partners = derangement([str(sample.answer) for sample in samples], seed, kinds)
-    return [replace(sample, clips=_clips(samples[partner])) for sample, partner in zip(samples, partners, strict=True)]
+    return [
+        replace(sample, clips=_clips(samples[partner]), future=samples[partner].future)
+        for sample, partner in zip(samples, partners, strict=True)
+    ]
+
+
+def _check_one_kind(samples: Sequence[Sample]) -> None:
+    kinds = sorted({str(sample.fields.get("kind")) for sample in samples})
+    if len(kinds) > 1:
+        raise ValueError(
+            f"questions of {len(kinds)} kinds ({', '.join(kinds)}): one verdict over all would mix what the picture"
+            " shows with what only the world can tell; ask one kind, with --data.questions dynamic"
+        )
 
 
 def _clips(sample: Sample) -> tuple[Any, ...]:
@@ -115,13 +136,18 @@ def _readers(
     from theworld.datasets.collator import Collator
 
     collator = Collator(model.processor, supervise=False)
-    batches = []
+    total, squares, num_clips = torch.zeros(1), torch.zeros(1), 0  # of all features, which memory need not hold
     for start in range(0, len(samples), batch_size):
         batch = collator(samples[start : start + batch_size])
-        batches.append(read(batch["world_pixels"], batch["num_world_steps"]).cpu())
-    features = torch.cat(batches).float()
-    mean, spread = features.mean(0), features.std((0, 2, 3, 4), keepdim=True)[0]
-    center = features.mean((0, 2, 3, 4), keepdim=True)[0]
+        features = read(batch["world_pixels"], batch["num_world_steps"]).cpu().double()
+        total = total + features.sum(0)
+        squares = squares + features.square().sum((0, 2, 3, 4))[:, None, None, None]
+        num_clips += len(features)
+    count = num_clips * total[0].numel()  # numbers per channel
+    mean = (total / num_clips).float()
+    middle = total.sum((1, 2, 3), keepdim=True) / count
+    spread = ((squares - count * middle.square()).clamp(min=0) / max(count - 1, 1)).sqrt().float()
+    center = middle.float()
 
     def noise(frames: Tensor, num_world_steps: int) -> Tensor:
         return clip_noise(tuple(mean.shape), clip_seeds(frames, seed)) * spread + center

@@ -1,5 +1,6 @@
 """The one loop in which a model answers: batched, restartable, with proof that the world was read."""
 
+import errno
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,13 +14,16 @@ from tqdm import tqdm
 from theworld.datasets.collator import Collator
 from theworld.datasets.sample import Sample, Samples, Turn
 from theworld.evaluation.predictions import Prediction, PredictionWriter, error_text
+from theworld.world.shards import StoreError
 
 FeatureReader = Callable[[Tensor, int], Tensor]
 """(frames, K) -> features: the model's own world, or a feature store."""
 
 FAILURES = (ValueError, OSError, RuntimeError)
 """What may go wrong with one item (a picture, memory) and is written down as an error; anything else is a fault of
-this program and ends the run."""
+this program and ends the run, as does a fault of the machine (see `is_of_the_machine`)."""
+
+_FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Answerer:
@@ -70,6 +74,8 @@ class Answerer:
         try:
             rows = self._answer(samples)
         except FAILURES as error:
+            if is_of_the_machine(error):
+                raise
             if len(samples) > 1:
                 return [row for sample in samples for row in self([sample])]
             rows = [_row(samples[0], error=error_text(error))]
@@ -126,20 +132,32 @@ class Answerer:
         return placed
 
 
-def answer_all(answerer: Answerer, samples: Samples, writer: PredictionWriter, batch_size: int, title: str) -> None:
-    """Answer what the writer's file does not hold yet, and append it batch by batch."""
+def is_of_the_machine(error: BaseException) -> bool:
+    """Whether an error is no item's own, but would meet every item alike: a broken feature store, a full disk."""
+    return isinstance(error, StoreError) or (isinstance(error, OSError) and error.errno in _FULL_DISK)
+
+
+def answer_all(
+    answerer: Answerer, samples: Samples, writer: PredictionWriter, batch_size: int, title: str
+) -> list[str]:
+    """Answer what the writer's file does not hold yet, and append it batch by batch; the ids of all samples."""
     done = writer.done()
+    ids: list[str] = []
     answerer.model.eval()
     with tqdm(total=len(samples), desc=title, unit="item") as progress:
-        for batch in _batches(samples, done, batch_size, progress):
+        for batch in _batches(samples, done, batch_size, ids, progress):
             writer.append(answerer(batch))
             progress.update(len(batch))
+    return ids
 
 
-def _batches(samples: Samples, done: frozenset[str], batch_size: int, progress: Any) -> Iterator[list[Sample]]:
+def _batches(
+    samples: Samples, done: frozenset[str], batch_size: int, ids: list[str], progress: Any
+) -> Iterator[list[Sample]]:
     batch: list[Sample] = []
     for index in range(len(samples)):
         sample = samples[index]
+        ids.append(sample.id)
         if sample.id in done:
             progress.update(1)
             continue

@@ -14,9 +14,11 @@ import numpy as np
 from theworld import settings
 from theworld.config import DataSettings, DemoSettings, ModelSettings, OptimSettings, TrainingConfig, WorldSettings
 from theworld.constants import TINY_MODEL
+from theworld.datasets.sample import Samples
+from theworld.environment import describe_environment
 from theworld.evaluation.generation import FeatureReader
 from theworld.evaluation.predictions import read_predictions
-from theworld.evaluation.run import identify, predict, report
+from theworld.evaluation.run import blind, identify, predict, report
 from theworld.evaluation.scoring import score
 from theworld.files import write_whole
 from theworld.foresight import ForesightDataset, clip
@@ -24,7 +26,6 @@ from theworld.modeling import TheWorld
 from theworld.modeling.imagining import imagine
 from theworld.report.animation import write_gif
 from theworld.report.page import write_report
-from theworld.training.environment import describe_environment
 from theworld.training.run import MODEL_NAME, fill_store, train
 from theworld.world.reading import open_stored
 
@@ -36,9 +37,10 @@ GRID = 4
 NOTES = (
     "The backbones of this demo are random: neither Gemma nor Cosmos has learnt anything yet, so the accuracies show"
     " that the machinery runs and is measured, not that a world model helps.",
-    "Arm `gemma` is plain Gemma 3, nothing trained. Arm `zero` trains the same projector on world tokens that carry"
-    " nothing: what the labels alone teach. `vae` reads the current frame, `rollout` the imagined future.",
-    "Answers are the likeliest of the choices given the question and the picture.",
+    "Arm `gemma` is plain Gemma 3, nothing trained; `blind` is the same asked without the picture: what the wording"
+    " alone gives away. Arm `zero` trains the same projector on world tokens that carry nothing: what the labels alone"
+    " teach. `vae` reads the current frame, `rollout` the imagined future.",
+    "Answers are the likeliest of the choices given the question and, but for `blind`, the picture.",
 )
 
 
@@ -97,6 +99,7 @@ class Demo:
 
 
 TRAINED_ARMS = ("zero", "vae", "rollout")
+ARMS = ("gemma", "blind", *TRAINED_ARMS)
 
 
 def run_demo(own: DemoSettings) -> dict[str, Any]:
@@ -120,6 +123,8 @@ def run_demo(own: DemoSettings) -> dict[str, Any]:
     with demo.stage("evaluate gemma"):
         gemma = TheWorld.from_pretrained(TINY_MODEL, enable_world=False)
         _evaluate(demo, "gemma", gemma, samples, None)
+    with demo.stage("evaluate blind"):
+        _evaluate(demo, "blind", gemma, blind(samples), None)
     for arm in TRAINED_ARMS:
         _run_arm(demo, arm, samples)
     model = TheWorld.from_pretrained(demo.config("rollout").output_dir / MODEL_NAME)
@@ -127,7 +132,7 @@ def run_demo(own: DemoSettings) -> dict[str, Any]:
         asked = _ask(gemma, model, samples)
     with demo.stage("compare and draw"):
         _write_scenes(demo, model, samples)
-        files = {arm: demo.root / "predictions" / f"{arm}.jsonl" for arm in ("gemma", *TRAINED_ARMS)}
+        files = {arm: demo.root / "predictions" / f"{arm}.jsonl" for arm in ARMS}
         results = report(files, demo.root / "results.json", baseline="zero")
     write_whole(
         demo.root / "results.json", json.dumps({**results, "seconds": demo.seconds, "notes": list(NOTES)}, indent=2)
@@ -168,9 +173,7 @@ def _clear(root: Path) -> None:
     shutil.rmtree(root)
 
 
-def _evaluate(
-    demo: Demo, arm: str, model: TheWorld, samples: ForesightDataset, read_features: FeatureReader | None
-) -> None:
+def _evaluate(demo: Demo, arm: str, model: TheWorld, samples: Samples, read_features: FeatureReader | None) -> None:
     predict(
         model,
         samples,
@@ -199,7 +202,7 @@ def _write_scenes(demo: Demo, model: TheWorld, samples: ForesightDataset) -> Non
     """Pictures and animations of some scenes, with what every arm said about them."""
     said = {
         arm: {row.sample_id: score(row).reading for row in read_predictions(path)}
-        for arm in ("gemma", *TRAINED_ARMS)
+        for arm in ARMS
         for path in [demo.root / "predictions" / f"{arm}.jsonl"]
     }
     for index in range(min(demo.settings.num_scenes, len(samples))):

@@ -31,7 +31,6 @@ class Results:
     comparison: Comparison | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     """Stage and the wall time it took."""
-    audit: Audit | None = None
     notes: list[str] = field(default_factory=list)
     """Sentences that a reader of the numbers must know."""
 
@@ -97,9 +96,12 @@ class RunFolder:
     scenes: list[ShownScene]
     environment: dict[str, Any] | None
     config: object | None
+    audit: Audit | None = None
+    """Of the run's model."""
 
 
 _RESULTS = TypeAdapter(Results).validate_python
+_AUDIT = TypeAdapter(Audit).validate_python
 _METRICS_ROW = TypeAdapter(MetricsRow).validate_python
 _SCENE_ITEM = TypeAdapter(SceneItem).validate_python
 _ENVIRONMENT = TypeAdapter(dict[str, Any]).validate_python
@@ -110,30 +112,37 @@ def read_run(run: Path) -> RunFolder:
     """Read what there is of
 
         results.json                      numbers of an evaluation
+        audit.json, or audit/audit.json   whether the model uses its world
         environment.json, config.json     where it ran, and its settings
         metrics.jsonl                     curves of a training run
         arms/NAME/metrics.jsonl           the same, arm by arm
-        predictions/NAME.jsonl            replies, and NAME.run.json: of which run
+        predictions/NAME.jsonl            replies, and NAME.run.json: of which run; beside an audit also of its
+                                          conditions, which are no arms and are left to the audit
         scenes/NN/item.json               scenes to look at, with picture.png, true.gif and imagined.gif
 
     Raises:
-        ValueError: if there is nothing of it; names any file that is damaged.
+        ValueError: if there is nothing of it, or two audits; names any file that is damaged.
     """
     run = Path(run)
+    results, audit = _read(run / "results.json", _RESULTS), _audit(run)
     files = {path.stem: path for path in sorted(run.glob("predictions/*.jsonl"))}
+    if (run / "audit.json").exists():
+        arms = set() if results is None else set(results.arms)
+        files = {name: path for name, path in files.items() if name in arms}
     found = RunFolder(
-        results=_read(run / "results.json", _RESULTS),
+        results=results,
         metrics=_metrics(run),
         predictions={name: read_predictions(path) for name, path in files.items()},
         world_arms=frozenset(name for name, path in files.items() if _has_world(path)),
         scenes=[_scene(path) for path in sorted(run.glob("scenes/*/item.json"))],
         environment=_read(run / "environment.json", _ENVIRONMENT),
         config=_read(run / "config.json", _ANYTHING),
+        audit=audit,
     )
-    if not any((found.results, found.metrics, found.scenes, found.environment, found.config)):
+    if not any((found.results, found.audit, found.metrics, found.scenes, found.environment, found.config)):
         raise ValueError(
-            f"{run}: nothing to report on: expected the folder of a run, with results.json, metrics.jsonl, arms/,"
-            " scenes/, environment.json or config.json in it"
+            f"{run}: nothing to report on: expected the folder of a run, with results.json, audit.json, metrics.jsonl,"
+            " arms/, scenes/, environment.json or config.json in it"
         )
     return found
 
@@ -142,6 +151,13 @@ def in_order(names: Iterable[str], results: Results | None) -> list[str]:
     """Names of arms in the order of the results; those that the results lack come last, sorted."""
     known = [] if results is None else list(results.arms)
     return sorted(names, key=lambda name: (known.index(name) if name in known else len(known), name))
+
+
+def _audit(run: Path) -> Audit | None:
+    places = [path for path in (run / "audit.json", run / "audit" / "audit.json") if path.exists()]
+    if len(places) > 1:
+        raise ValueError(f"two audits, {places[0]} and {places[1]}: take one of them out of the folder")
+    return _read(places[0], _AUDIT) if places else None
 
 
 def _read(path: Path, validate: Callable[[Any], Read]) -> Read | None:

@@ -41,7 +41,7 @@ def write_report(run: Path, title: str) -> Path:
     """Write `report.html` and `report.md` into a run's folder; the same folder gives the same bytes.
 
     Args:
-        run: the folder, as `read_run` describes it; also that of a plain training run.
+        run: the folder, as `read_run` describes it; also that of a plain training run, an evaluation or an audit.
         title: heading of the page.
 
     Returns:
@@ -84,9 +84,8 @@ def html_report(run: RunFolder, title: str) -> str:
 def markdown_report(run: RunFolder, title: str) -> str:
     """Warnings, verdicts, notes, tables and settings as Markdown."""
     parts = [f"# {markdown_text(title)}", *(f"> **{markdown_text(text)}**" for text in warnings(run))]
-    if run.results is not None:
-        parts.append("\n".join(f"- **{one.finding}**: {markdown_text(one.sentence)}" for one in verdicts(run.results)))
-        parts += map(markdown_text, [above_baseline(run), *run.results.notes])
+    parts.append("\n".join(f"- **{one.finding}**: {markdown_text(one.sentence)}" for one in verdicts(run)))
+    parts += map(markdown_text, [above_baseline(run), *_notes(run)])
     for table in all_tables(run):
         parts += [f"## {markdown_text(table.heading)}", to_markdown(table), markdown_text(table.note)]
     if run.config is not None:
@@ -100,18 +99,20 @@ def _head(run: RunFolder, title: str) -> str:
     for text in warnings(run):
         kind, _, rest = text.partition(": ")
         parts.append(f'<p class="warning" role="note"><b>{_escaped(kind)}.</b> {_escaped(rest)}</p>')
-    if run.results is None:
-        return "\n".join(parts)
     said = [
         f'<li class="{one.finding.replace(" ", "-")}"><span class="tag">{_escaped(one.finding)}</span>'
         f"<span>{_UNBROKEN.sub(_joined, _escaped(one.sentence))}</span></li>"
-        for one in verdicts(run.results)
+        for one in verdicts(run)
     ]
     if said:
         parts.append(f'<ul class="verdicts">\n{"".join(said)}\n</ul>')
     parts.append(_paragraph(above_baseline(run), "lead"))
-    parts += [_paragraph(note, "notes") for note in run.results.notes]
-    return "\n".join(parts)
+    parts += [_paragraph(note, "notes") for note in _notes(run)]
+    return "\n".join(part for part in parts if part)
+
+
+def _notes(run: RunFolder) -> list[str]:
+    return [] if run.results is None else run.results.notes
 
 
 def _joined(part: re.Match[str]) -> str:

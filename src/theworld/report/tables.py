@@ -146,9 +146,9 @@ def answers_table(run: RunFolder) -> Table | None:
 
 def audit_table(run: RunFolder) -> Table | None:
     """What each replacement of the world features costs."""
-    if run.results is None or run.results.audit is None:
+    if run.audit is None:
         return None
-    audit = run.results.audit
+    audit = run.audit
     rows = [(drop, "decides") for drop in audit.deciding] + [(drop, "is reported") for drop in audit.reported]
     return Table(
         "World-use audit",

@@ -9,7 +9,7 @@ from theworld.evaluation.audit import Verdict as AuditVerdict
 from theworld.evaluation.comparison import Pair
 from theworld.evaluation.summary import Summary
 from theworld.report.baselines import strongest
-from theworld.report.folder import Results, RunFolder, in_order
+from theworld.report.folder import RunFolder, in_order
 from theworld.report.numbers import equation, listed, percent, percent_range, points, points_range
 
 Finding: TypeAlias = Literal[
@@ -32,13 +32,14 @@ class Verdict:
     sentence: str
 
 
-def verdicts(results: Results) -> list[Verdict]:
+def verdicts(run: RunFolder) -> list[Verdict]:
     """One verdict per pair of the comparison, in its order, and that of the audit."""
-    pairs = [] if results.comparison is None else results.comparison.pairs
-    found = [_verdict(pair, results.arms, len(pairs)) for pair in pairs]
-    if results.audit is not None:
-        finding = _AUDIT_FINDINGS[results.audit.verdict]
-        found.append(Verdict(finding, f"Audit: {results.audit.line}."))
+    found = []
+    if run.results is not None and run.results.comparison is not None:
+        pairs = run.results.comparison.pairs
+        found += [_verdict(pair, run.results.arms, len(pairs)) for pair in pairs]
+    if run.audit is not None:
+        found.append(Verdict(_AUDIT_FINDINGS[run.audit.verdict], f"Audit: {run.audit.line}."))
     return found
 
 

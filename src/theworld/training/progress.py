@@ -26,6 +26,7 @@ class Metrics(TrainerCallback):
         self._step_losses: list[float] = []
         self._micro_losses: list[float] = []
         self._tokens = self._samples = 0
+        self._seconds_before = 0.0
         self._started = time.perf_counter()
 
     def count(self, batch: dict[str, Any], loss: float) -> None:
@@ -34,11 +35,27 @@ class Metrics(TrainerCallback):
         self._tokens += int(batch["attention_mask"].sum())
         self._micro_losses.append(loss)
 
+    def pending(self) -> dict[str, Any]:
+        """What has been collected since the last row, for a checkpoint between two rows; JSON keeps every bit."""
+        return {
+            "step_losses": self._step_losses,
+            "tokens": self._tokens,
+            "samples": self._samples,
+            "seconds": time.perf_counter() - self._started,
+        }
+
+    def take_up(self, pending: dict[str, Any]) -> None:
+        """Go on with what `pending` gave."""
+        self._step_losses = list(pending["step_losses"])
+        self._tokens, self._samples = pending["tokens"], pending["samples"]
+        self._seconds_before = pending["seconds"]
+
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        state.compute_steps(args, state.max_steps)  # a checkpoint brings the paces of saving and logging of its run
         if state.is_world_process_zero:
             kept = [row for row in read_metrics(self.path) if row["step"] <= state.global_step]
             write_whole(self.path, "".join(json.dumps(row) + "\n" for row in kept))
-        self._started = time.perf_counter()
+        self._started = time.perf_counter() - self._seconds_before
         self._bar = tqdm(
             total=state.max_steps,
             initial=state.global_step,

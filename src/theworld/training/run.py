@@ -1,34 +1,34 @@
 """A training run: from its settings to its folder."""
 
+import importlib.util
 import logging
-from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
 from torch.utils.data import Dataset
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 from transformers import TrainingArguments, set_seed
 from transformers.integrations.integration_utils import TensorBoardCallback
-from transformers.trainer_utils import get_last_checkpoint
 
 from theworld import settings
 from theworld.config import TrainingConfig
 from theworld.datasets.collator import Collator
 from theworld.datasets.sample import Sample, Samples
+from theworld.environment import describe_environment
 from theworld.files import write_whole
 from theworld.modeling import TheWorld
 from theworld.modeling.opening import open_model
 from theworld.sources import open_samples
-from theworld.training.environment import describe_environment
 from theworld.training.progress import Metrics, read_metrics
+from theworld.training.resuming import CONFIG_NAME, where_to_resume
 from theworld.training.trainer import TheWorldTrainer
 from theworld.world.reading import StoredTap, open_stored
 from theworld.world.taps import open_tap
 
 logger = logging.getLogger(__name__)
 
-CONFIG_NAME = "config.json"
 METRICS_NAME = "metrics.jsonl"
 MODEL_NAME = "model"
 
@@ -48,23 +48,28 @@ def train(config: TrainingConfig) -> dict[str, Any]:
         The last row of metrics, the folder of the model and the seconds that training took.
 
     Raises:
-        ValueError: for settings that contradict each other, or a folder that holds another run.
+        ValueError: for settings that contradict each other, a folder that holds another run, or curves asked for
+            in wandb where it is not installed.
         NonFiniteLossError: at the first loss that is NaN or infinite.
     """
     run = config.output_dir
-    checkpoint = _where_to_resume(config)
+    checkpoint = where_to_resume(config)
+    _check_curves(config)
+    # As the arguments below: without CUDA all is on the CPU; under a launcher each process has its own device.
+    process = PartialState(cpu=not torch.cuda.is_available())
+    process.wait_for_everyone()  # nobody writes into the folder before everybody has looked at it
     set_seed(config.seed)
-    model = open_model(config.model, load_world=config.store_dir is None)
-    samples = open_samples(
-        config.data, config.data.train_split, config.data.num_train, config.model.world.tap == "true-future"
-    )
+    model = open_model(config.model, load_world=config.store_dir is None, world_device=process.device)
+    with_future = model.config.enable_world and model.config.world_tap == "true-future"  # a checkpoint brings its own
+    samples = open_samples(config.data, config.data.train_split, config.data.num_train, with_future)
     if not len(samples):
         raise ValueError(f"data: no samples in split {config.data.train_split!r}")
-    run.mkdir(parents=True, exist_ok=True)
-    settings.save(config, run / CONFIG_NAME)
-    write_whole(run / "environment.json", describe_environment())
+    if process.is_main_process:
+        run.mkdir(parents=True, exist_ok=True)
+        settings.save(config, run / CONFIG_NAME)
+        write_whole(run / "environment.json", describe_environment())
     logger.info("parameters\n%s", model.parameter_table())
-    collator = Collator(model.processor, supervise=True, read_features=_stored(config, model, samples))
+    collator = Collator(model.processor, supervise=True, read_features=_stored(config, model, samples, process.device))
     trainer = TheWorldTrainer(
         model=model,
         args=_arguments(config),
@@ -72,11 +77,10 @@ def train(config: TrainingConfig) -> dict[str, Any]:
         collator=collator,
         metrics=Metrics(run / METRICS_NAME),
     )
-    if config.log_to == "tensorboard":
+    if config.log_to == "tensorboard" and trainer.is_world_process_zero():
         trainer.add_callback(TensorBoardCallback(SummaryWriter(run / "tensorboard")))
     result = trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-    if trainer.is_world_process_zero():
-        model.save_pretrained(run / MODEL_NAME)
+    trainer.save_model(str(run / MODEL_NAME))
     rows = read_metrics(run / METRICS_NAME)
     return {"model": str(run / MODEL_NAME), "seconds": result.metrics["train_runtime"], **(rows[-1] if rows else {})}
 
@@ -94,30 +98,16 @@ class _MapDataset(Dataset):
         return self.samples[index]
 
 
-def _where_to_resume(config: TrainingConfig) -> Path | None:
-    """The checkpoint to continue from.
-
-    Raises:
-        ValueError: if the folder holds a run that shall not be continued, or there is none to continue.
-    """
-    run = config.output_dir
-    newest = get_last_checkpoint(str(run)) if run.is_dir() else None
-    if config.resume is False:
-        if newest is not None or (run / CONFIG_NAME).exists():
-            raise ValueError(f"{run} holds a run already: continue it with resume=true, or choose another output_dir")
-        return None
-    if config.resume is True:
-        return None if newest is None else Path(newest)
-    if not (config.resume / "trainer_state.json").is_file():
-        raise ValueError(f"resume={config.resume}: not a checkpoint of a run (trainer_state.json is missing)")
-    return config.resume
+def _check_curves(config: TrainingConfig) -> None:
+    if config.log_to == "wandb" and importlib.util.find_spec("wandb") is None:
+        raise ValueError("log_to='wandb': wandb is not installed; pip install wandb, or use log_to='tensorboard'")
 
 
-def _stored(config: TrainingConfig, model: TheWorld, samples: Samples) -> Any:
+def _stored(config: TrainingConfig, model: TheWorld, samples: Samples, device: torch.device) -> Any:
     """Fill the feature store with what is missing, and serve from it; None without a store."""
     if config.store_dir is None or not model.config.enable_world:
         return None
-    tap = open_tap(model.config.world_settings(), model.device)
+    tap = open_tap(model.config.world_settings(), device)
     model.attach_world(tap)  # checks that this is the world the model was trained on
     stored = fill_store(open_stored(tap, config.store_dir), model.processor, samples)
     model.detach_world()
@@ -125,15 +115,22 @@ def _stored(config: TrainingConfig, model: TheWorld, samples: Samples) -> Any:
 
 
 def fill_store(stored: StoredTap, processor: Any, samples: Samples, batch_size: int = 16) -> StoredTap:
-    """Compute the features that a store lacks; what comes back serves them and computes nothing more."""
-    collator = Collator(processor, supervise=False)
-    with tqdm(total=len(samples), desc="world features", unit="clip") as progress:
-        for start in range(0, len(samples), batch_size):
-            batch = collator([samples[index] for index in range(start, min(start + batch_size, len(samples)))])
-            if "world_pixels" in batch:
-                stored.read(batch["world_pixels"], batch["num_world_steps"])
-            progress.update(len(batch["input_ids"]))
-    logger.info("world features: %d computed, %d found", stored.computed, stored.served)
+    """Compute the features that a store lacks; what comes back serves them and computes nothing more.
+
+    Under a launcher the main process does it, and the others wait.
+    """
+    process = PartialState()
+    if process.is_main_process:
+        collator = Collator(processor, supervise=False)
+        with tqdm(total=len(samples), desc="world features", unit="sample") as progress:
+            for start in range(0, len(samples), batch_size):
+                batch = [samples[index] for index in range(start, min(start + batch_size, len(samples)))]
+                frames, num_world_steps = collator.frames(batch)
+                if frames is not None:
+                    stored.read(frames, num_world_steps)
+                progress.update(len(batch))
+        logger.info("world features: %d computed, %d found", stored.computed, stored.served)
+    process.wait_for_everyone()
     return StoredTap(None, stored.store)
 
 

@@ -1,12 +1,15 @@
 """TheWorldTrainer: transformers' Trainer with strict loading, whole checkpoints, and a stop at the first NaN."""
 
+import errno
 import json
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
@@ -17,6 +20,8 @@ from theworld.files import replace_folder, write_whole
 from theworld.training.progress import Metrics
 
 _ASIDE = ".saving"
+_PENDING_NAME = "pending_metrics.json"
+_TORCH_WRITER = ("PytorchStreamWriter", "inline_container")  # what torch.save names when the disk refuses
 
 
 class NonFiniteLossError(ValueError):
@@ -92,14 +97,17 @@ class TheWorldTrainer(Trainer):
         """Let Trainer write aside; then rename, so that a folder `checkpoint-N` is always whole."""
         run = Path(super()._get_output_dir(trial))
         name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-        self._aside = run / _ASIDE
+        aside = self._aside = run / _ASIDE
         if self.args.should_save:
-            shutil.rmtree(self._aside, ignore_errors=True)
+            shutil.rmtree(aside, ignore_errors=True)
         self.accelerator.wait_for_everyone()
         try:
-            super()._save_checkpoint(model, trial)
+            with _writing(run / name):
+                super()._save_checkpoint(model, trial)
+                if self.args.should_save:
+                    write_whole(aside / name / _PENDING_NAME, json.dumps(self.metrics.pending()))
         finally:
-            aside, self._aside = self._aside, None
+            self._aside = None
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
             replace_folder(aside / name, run / name)
@@ -109,16 +117,31 @@ class TheWorldTrainer(Trainer):
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
         if self.args.should_save:
-            self._own_model().save_pretrained(output_dir or str(self.args.output_dir), state_dict=state_dict)
+            folder = output_dir or str(self.args.output_dir)
+            with _writing(Path(folder)):
+                self._own_model().save_pretrained(folder, state_dict=state_dict)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         self._own_model().load_checkpoint(resume_from_checkpoint)
+        self.metrics.take_up(json.loads((Path(resume_from_checkpoint) / _PENDING_NAME).read_text()))
 
     def _load_best_model(self) -> None:
         self._own_model().load_checkpoint(self.state.best_model_checkpoint)
 
     def _own_model(self) -> Any:
         return self.accelerator.unwrap_model(self.model)
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Turn what torch and safetensors raise when a file cannot be written into the OSError that it is."""
+    try:
+        yield
+    except (SafetensorError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not any(word in str(error) for word in _TORCH_WRITER):
+            raise
+        message = f"no space left or folder not writable ({error}); free disk space and continue with resume=true"
+        raise OSError(errno.ENOSPC, message, str(folder)) from error
 
 
 class CollatorWithIds:

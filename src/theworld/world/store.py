@@ -33,6 +33,7 @@ __all__ = [
     "StoreReport",
     "StoreWriteError",
     "clip_key",
+    "stored_fingerprint",
 ]
 
 logger = logging.getLogger(__name__)
@@ -72,6 +73,27 @@ def clip_key(frames: UInt8[Tensor, "F 3 H W"], num_world_steps: int) -> str:
     digest = hashlib.sha256(json.dumps([*frames.shape, num_world_steps]).encode())
     digest.update(frames.cpu().contiguous().numpy().reshape(-1).data)
     return digest.hexdigest()[:32]
+
+
+def stored_fingerprint(folder: Path) -> str:
+    """The fingerprint of the tap whose features a store holds.
+
+    Raises:
+        StoreError: if there is no store, one of a later format, or its `store.json` is damaged.
+    """
+    file = Path(folder) / "store.json"
+    try:
+        identity = json.loads(file.read_bytes())
+        stored = identity["fingerprint"]
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise StoreError(f"{folder}: no feature store there; check the path, or create it") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{file} is damaged: delete the folder, and its features are computed anew") from error
+    if identity.get("format") != FORMAT:
+        raise StoreError(
+            f"{file} has format {identity.get('format')!r}, this version reads {FORMAT}: give another store folder"
+        )
+    return stored
 
 
 @dataclass(frozen=True)
@@ -271,18 +293,7 @@ class FeatureStore:
             raise self._write_error(error, "a new store") from error
 
     def _check_identity(self) -> None:
-        file = self.folder / "store.json"
-        try:
-            identity = json.loads(file.read_bytes())
-            stored = identity["fingerprint"]
-        except FileNotFoundError as error:
-            raise StoreError(f"{self.folder}: no feature store there; check the path, or create it") from error
-        except (ValueError, KeyError, TypeError) as error:
-            raise StoreError(f"{file} is damaged: delete the folder, and its features are computed anew") from error
-        if identity.get("format") != FORMAT:
-            raise StoreError(
-                f"{file} has format {identity.get('format')!r}, this version reads {FORMAT}: give another store folder"
-            )
+        stored = stored_fingerprint(self.folder)
         if stored != self.fingerprint:
             raise StoreMismatchError(self.folder, stored, self.fingerprint)
 

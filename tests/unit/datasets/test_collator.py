@@ -163,3 +163,15 @@ def test_a_model_without_a_world_gets_gemmas_batch(world_off, gemma_processor):
         }
     )
     assert all(torch.equal(batch[name], expected[name]) for name in batch)
+
+
+@pytest.mark.parametrize("tap", ["rollout", "true-future"])
+def test_world_frames_alone_equal_those_of_the_batch(tap):
+    processor = TheWorldProcessor.from_pretrained("tiny", world_tap=tap)
+    future = np.zeros((4, 64, 64, 3), np.uint8)
+    samples = [question(str(index), [picture(index)], "Hi?", future=(future,)) for index in range(2)]
+    collator = Collator(processor, supervise=False, num_world_steps=1)
+    frames, num_world_steps = collator.frames(samples)
+    batch = collator(samples)
+    assert torch.equal(frames, batch["world_pixels"])
+    assert num_world_steps == batch["num_world_steps"] == 1

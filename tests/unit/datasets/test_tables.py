@@ -42,3 +42,30 @@ def test_a_column_that_is_not_there_is_refused_with_those_that_are() -> None:
 def test_every_public_name_can_be_imported() -> None:
     for name in theworld.__all__:
         assert getattr(theworld, name) is not None
+
+
+def test_a_withheld_answer_stays_withheld() -> None:
+    table = datasets.Dataset.from_dict({"question": ["Where?", "Why?"], "answer": ["left", None]})
+
+    samples = HFDatasetWrapper(table, image_key=None)
+
+    assert [samples[index].answer for index in range(2)] == ["left", None]
+
+
+def test_a_class_label_is_answered_by_its_name_and_minus_one_is_withheld() -> None:
+    features = datasets.Features(
+        {"question": datasets.Value("string"), "answer": datasets.ClassLabel(names=["falls", "stays"])}
+    )
+    table = datasets.Dataset.from_dict({"question": ["What?"] * 4, "answer": [1, 0, -1, None]}, features=features)
+
+    samples = HFDatasetWrapper(table, image_key=None)
+
+    assert [samples[index].answer for index in range(4)] == ["stays", "falls", None, None]
+
+
+@pytest.mark.parametrize(("questions", "shown"), [(["What?", None], "None"), ([3, 4], "4"), (["What?", " "], "' '")])
+def test_a_question_that_is_no_text_is_refused_by_its_row(questions: list[object], shown: str) -> None:
+    samples = HFDatasetWrapper(datasets.Dataset.from_dict({"question": questions}), image_key=None, answer_key=None)
+
+    with pytest.raises(ValueError, match=f"row 1 has {shown} as its 'question': a question is text"):
+        samples[1]

@@ -1,5 +1,6 @@
 """The answering loop reads the world, writes what the model says, and never takes an error for an answer."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from theworld.evaluation.generation import Answerer, _first_of_each, answer_all
 from theworld.evaluation.predictions import PredictionWriter, RunIdentity, read_predictions
 from theworld.foresight import ForesightDataset
 from theworld.modeling import TheWorld
+from theworld.world.store import MissingFeatureError, StoreWriteError
 
 IDENTITY = RunIdentity(settings_hash="settings", checkpoint="tiny")
 
@@ -122,6 +124,23 @@ def test_a_fault_of_the_program_is_no_error_row(
 
     with pytest.raises(TypeError, match="a bug"):
         Answerer(model)(samples[:1])
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        StoreWriteError("the disk is full"),
+        MissingFeatureError("not in the store"),
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.EDQUOT, "Disk quota exceeded"),
+    ],
+)
+def test_a_fault_of_the_machine_ends_the_run(model: TheWorld, samples: list[Sample], fault: Exception) -> None:
+    def broken(frames: torch.Tensor, num_world_steps: int) -> torch.Tensor:
+        raise fault
+
+    with pytest.raises(type(fault), match=str(fault.args[-1])):
+        Answerer(model, read_features=broken)(samples[:2])
 
 
 def test_without_a_world_no_clip_is_read(samples: list[Sample]) -> None:

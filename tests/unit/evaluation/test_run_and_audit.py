@@ -1,17 +1,20 @@
 """Evaluation and audit from settings to files, on the tiny stack."""
 
 import json
+import weakref
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from theworld import settings as settings_file
 from theworld.config import AuditSettings, DataSettings, EvaluationConfig
 from theworld.datasets.sample import Sample
-from theworld.evaluation.auditing import audit, audit_model, shuffle_worlds
+from theworld.evaluation.auditing import _readers, audit, audit_model, shuffle_worlds
 from theworld.evaluation.predictions import read_predictions
-from theworld.evaluation.run import evaluate
+from theworld.evaluation.run import _open_arm, evaluate, identify, predict, saved_config
 from theworld.foresight import ForesightDataset
 from theworld.modeling import TheWorld
 
@@ -30,7 +33,7 @@ def test_an_evaluation_answers_in_every_arm_and_compares_them(checkpoint: Path, 
     config = EvaluationConfig(
         checkpoint=checkpoint,
         output_dir=tmp_path,
-        arms=("world", "gemma", "blind"),
+        arms=("world", "world-off", "gemma", "blind"),
         answers="weighed",
         data=DATA,
     )
@@ -38,9 +41,11 @@ def test_an_evaluation_answers_in_every_arm_and_compares_them(checkpoint: Path, 
     results = evaluate(config)
 
     assert json.loads((tmp_path / "results.json").read_text()) == json.loads(json.dumps(results))
-    assert {name: arm["num_items"] for name, arm in results["arms"].items()} == {"world": 12, "gemma": 12, "blind": 12}
-    assert [results["arms"][name]["world_read"] for name in ("world", "gemma", "blind")] == [12, 0, 0]
-    assert len(results["comparison"]["pairs"]) == 3
+    assert {name: arm["num_items"] for name, arm in results["arms"].items()} == dict.fromkeys(config.arms, 12)
+    assert [results["arms"][name]["world_read"] for name in config.arms] == [12, 0, 0, 0]
+    assert len(results["comparison"]["pairs"]) == 6
+    assert settings_file.load(EvaluationConfig, tmp_path / "config.json") == config
+    assert set(json.loads((tmp_path / "environment.json").read_text())) > {"commit", "libraries"}
 
 
 def test_the_numbers_of_an_evaluation_are_those_of_its_prediction_files(checkpoint: Path, tmp_path: Path) -> None:
@@ -92,6 +97,10 @@ def test_the_audit_of_a_random_model_finds_no_use_of_its_world(checkpoint: Path,
         "zero",
         "noise",
     }
+    assert settings_file.load(AuditSettings, tmp_path / "config.json") == settings
+    assert (tmp_path / "environment.json").is_file()
+    with pytest.raises(ValueError, match="belongs to another run"):
+        audit(replace(settings, data=replace(DATA, validation_split="test")))
 
 
 class Oracle:
@@ -132,6 +141,193 @@ def test_the_audit_tells_a_model_that_looks_from_one_that_does_not(
 
     monkeypatch.setattr("theworld.evaluation.generation.Answerer._weigh", weigh)
 
-    result = audit_model(model, samples, tmp_path, oracle.features, batch_size=30, score_choices=True)
+    result = audit_model(model, samples, tmp_path, oracle.features, identity_of=90, batch_size=30, score_choices=True)
 
     assert result.verdict == verdict
+
+
+def samples_of(data: DataSettings = DATA, **options: Any) -> list[Sample]:
+    dataset = ForesightDataset("validation", data.num_validation, 64, data.questions, **options)
+    return [dataset[index] for index in range(len(dataset))]
+
+
+def asked_for(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int | None]]:
+    """Arms and their K, as an evaluation asks for them; nothing is answered."""
+    asked: list[tuple[str, int | None]] = []
+
+    def note(*_: Any, title: str, num_world_steps: int | None, **__: Any) -> None:
+        asked.append((title, num_world_steps))
+
+    monkeypatch.setattr("theworld.evaluation.run.predict", note)
+    monkeypatch.setattr("theworld.evaluation.run.report", lambda *_: {})
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [(None, [("world", 2)]), ((0,), [("world", 0)]), ((0, 2), [("world-K0", 0), ("world-K2", 2)])],
+)
+def test_a_model_answers_at_its_own_number_of_world_steps_unless_others_are_given(
+    given: tuple[int, ...] | None, expected: list[tuple[str, int]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = {"world_tap": "zero", "world_control_of": "rollout", "num_world_steps": 2, "world_grid": 4}
+    TheWorld.from_pretrained("tiny", **world).save_pretrained(tmp_path / "model")
+    asked = asked_for(monkeypatch)
+
+    evaluate(
+        EvaluationConfig(checkpoint=tmp_path / "model", output_dir=tmp_path / "out", num_world_steps=given, data=DATA)
+    )
+
+    assert asked == expected
+
+
+def test_rows_of_other_samples_are_found_out(checkpoint: Path, tmp_path: Path) -> None:
+    model, samples = TheWorld.from_pretrained(checkpoint, enable_world=False), samples_of()
+    options: dict[str, Any] = {"title": "t", "batch_size": 2, "max_new_tokens": 1}
+    predict(model, samples[:2], tmp_path / "rows.jsonl", identify(model, []), **options)
+
+    with pytest.raises(ValueError, match=r"rows\.jsonl holds 2 rows of samples that were not asked now"):
+        predict(model, samples[2:4], tmp_path / "rows.jsonl", identify(model, []), **options)
+
+
+def test_a_run_in_which_nothing_is_answered_ends_with_the_first_error(checkpoint: Path, tmp_path: Path) -> None:
+    model = TheWorld.from_pretrained(checkpoint)
+
+    def broken(frames: torch.Tensor, num_world_steps: int) -> torch.Tensor:
+        raise ValueError("no such feature")
+
+    with pytest.raises(ValueError, match="none of 2 items could be answered; the first error: ValueError: no such"):
+        predict(
+            model,
+            samples_of()[:2],
+            tmp_path / "rows.jsonl",
+            identify(model, []),
+            title="t",
+            batch_size=2,
+            read_features=broken,
+        )
+
+
+def test_a_shuffled_world_brings_its_own_future() -> None:
+    samples = samples_of(with_future=True)
+
+    owner = {sample.images[0].tobytes(): sample for sample in samples}
+    for other in shuffle_worlds(samples):
+        assert other.clips is not None
+        assert other.future is owner[other.clips[0][0].tobytes()].future
+
+
+def test_the_arm_true_future_is_evaluated_and_audited_on_true_futures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    TheWorld.from_pretrained("tiny", world_tap="true-future", num_world_steps=4, world_grid=4).save_pretrained(
+        tmp_path / "model"
+    )
+    data = replace(DATA, num_validation=2)
+
+    results = evaluate(
+        EvaluationConfig(checkpoint=tmp_path / "model", output_dir=tmp_path / "out", answers="weighed", data=data)
+    )
+
+    assert results["arms"]["world"]["num_missing"] == 0
+    assert results["arms"]["world"]["world_read"] == 2
+    audited: list[Sample] = []
+    monkeypatch.setattr(
+        "theworld.evaluation.auditing.audit_model", lambda _, samples, *__, **___: audited.extend(samples)
+    )
+    with pytest.raises(AttributeError):  # no verdict comes back
+        audit(AuditSettings(checkpoint=tmp_path / "model", output_dir=tmp_path / "audit", data=data))
+    assert [sample.future is None for sample in audited] == [False, False]
+
+
+def test_questions_of_every_kind_have_numbers_of_their_own(checkpoint: Path, tmp_path: Path) -> None:
+    data = replace(DATA, questions="both", num_validation=2)
+
+    results = evaluate(
+        EvaluationConfig(
+            checkpoint=checkpoint, output_dir=tmp_path, arms=("gemma", "blind"), answers="weighed", data=data
+        )
+    )
+
+    kinds = results["arms"]["gemma"]["groups"]["kind"]
+    assert len(kinds) == 8
+    assert kinds["end"]["num_items"] == 2
+    assert results["comparison"]["summaries"]["blind"]["groups"]["kind"]["end"]["num_items"] == 2
+    # Two scenes: the bootstrap over them knows three means at most, over sixteen items many more.
+    interval = results["arms"]["gemma"]["accuracy"]["bootstrap"]
+    assert (8 * interval["low"]).is_integer()
+    assert (8 * interval["high"]).is_integer()
+
+
+def test_an_audit_of_questions_of_several_kinds_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+    data = replace(DATA, questions="both")
+
+    with pytest.raises(ValueError, match=r"questions of 8 kinds .*--data\.questions dynamic"):
+        audit(AuditSettings(checkpoint=checkpoint, output_dir=tmp_path, data=data))
+
+
+def test_an_audit_asks_about_the_future_unless_told_otherwise() -> None:
+    assert AuditSettings(checkpoint=Path("model")).data.questions == "dynamic"
+    given = settings_file.load(AuditSettings, None, ["model", "--data.image-size-px", "64"], positional=True)
+    assert (given.data.questions, given.data.image_size_px) == ("dynamic", 64)
+    given = settings_file.load(AuditSettings, None, ["model", "--data.questions", "static"], positional=True)
+    assert given.data.questions == "static"
+
+
+def test_the_arm_gemma_is_the_base_and_world_off_is_what_was_trained_of_it(tmp_path: Path) -> None:
+    base = TheWorld.from_pretrained("tiny", enable_world=False)
+    trained = TheWorld.from_pretrained("tiny", world_grid=4, freeze_gemma_language=False)
+    name = next(
+        name
+        for name, _ in trained.named_parameters()
+        if name.endswith("layers.0.mlp.up_proj.weight") and "language" in name
+    )
+    with torch.no_grad():
+        trained.get_parameter(name).add_(1.0)
+    trained.save_pretrained(tmp_path)
+
+    saved = saved_config(tmp_path)
+    gemma, off = (_open_arm(tmp_path, arm, saved) for arm in ("gemma", "world-off"))
+
+    assert torch.equal(gemma.get_parameter(name), base.get_parameter(name))
+    assert torch.equal(off.get_parameter(name), trained.get_parameter(name))
+    assert not gemma.config.enable_world
+    assert not off.config.enable_world
+
+
+def test_a_folder_that_holds_a_model_is_not_written_over(checkpoint: Path) -> None:
+    before = (checkpoint / "config.json").read_bytes()
+
+    with pytest.raises(ValueError, match="is of something else than AuditSettings: choose another folder"):
+        audit(AuditSettings(checkpoint=checkpoint, output_dir=checkpoint, data=DATA))
+
+    assert (checkpoint / "config.json").read_bytes() == before
+
+
+def test_a_plain_gemma_cannot_be_evaluated_as_a_trained_world(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="expected a saved TheWorld"):
+        evaluate(EvaluationConfig(checkpoint=Path("tiny"), output_dir=tmp_path, data=DATA))
+
+
+def test_the_mean_and_the_noise_of_an_audit_are_made_without_holding_all_features(checkpoint: Path) -> None:
+    model, samples = TheWorld.from_pretrained(checkpoint), samples_of()
+    features = 5 + torch.arange(16.0).view(16, 1, 1, 1) * torch.randn(12, 16, 1, 8, 8)
+    alive: list[Any] = []
+    most = 0
+
+    def read(frames: torch.Tensor, num_world_steps: int) -> torch.Tensor:
+        nonlocal most
+        start = 2 * len(alive)
+        most = max(most, sum(one() is not None for one in alive))
+        part = features[start : start + 2].clone()
+        alive.append(weakref.ref(part))
+        return part
+
+    readers = _readers(model, samples, read, batch_size=2, seed=0)
+
+    assert most <= 1
+    frames = torch.randint(0, 256, (200, 1, 3, 64, 64), dtype=torch.uint8)
+    torch.testing.assert_close(readers["mean"](frames[:1], 0)[0], features.mean(0))
+    noise = readers["noise"](frames, 0)
+    torch.testing.assert_close(noise.std((0, 2, 3, 4)), features.std((0, 2, 3, 4)), rtol=0.05, atol=1e-3)
+    torch.testing.assert_close(noise.mean((0, 2, 3, 4)), features.mean((0, 2, 3, 4)), rtol=0, atol=0.6)

@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from theworld.evaluation.audit import audit_verdict
 from theworld.evaluation.comparison import compare
 from theworld.evaluation.predictions import Prediction, PredictionWriter, RunIdentity
+from theworld.evaluation.scoring import score
 from theworld.evaluation.summary import summarise
 from theworld.report.animation import write_gif
 
@@ -61,6 +63,31 @@ def write_run(
         "notes": NOTES,
     }
     (run / "results.json").write_text(json.dumps(results))
+
+
+def write_audit(folder: Path) -> None:
+    """An audit under whose every condition 200 items got the same replies, half of them right."""
+    rows = [
+        Prediction(
+            sample_id=str(index),
+            question="Where does it land?",
+            answer=("left", "right")[index % 2],
+            prediction="left",
+            choices=CHOICES,
+            prompt_hash="0",
+            world_read=1,
+        )
+        for index in range(200)
+    ]
+    conditions = ("real", "shuffle", "mean", "zero", "noise")
+    (folder / "predictions").mkdir(parents=True, exist_ok=True)
+    for condition in conditions:
+        identity = RunIdentity(settings_hash="0", checkpoint="tiny", tap_fingerprint="tap")
+        with PredictionWriter(folder / "predictions" / f"{condition}.jsonl", identity) as writer:
+            writer.append(rows)
+    scores = [score(row) for row in rows]
+    result = audit_verdict(**dict.fromkeys(conditions, scores))
+    (folder / "audit.json").write_text(json.dumps(result.to_dict()))
 
 
 def write_metrics(path: Path, losses: tuple[float, ...]) -> None:

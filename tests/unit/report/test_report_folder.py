@@ -3,10 +3,11 @@
 import json
 
 import pytest
-from small_run import write_metrics, write_scene
+from small_run import REPLIES, write_audit, write_metrics, write_run, write_scene
 
 from theworld.report.folder import read_run
 from theworld.report.page import write_report
+from theworld.report.verdicts import warnings
 
 
 @pytest.mark.parametrize("name", ["nowhere", "."])
@@ -80,3 +81,35 @@ def test_fields_that_a_later_version_adds_are_no_damage(run_folder):
     results = json.loads((run_folder / "results.json").read_text())
     (run_folder / "results.json").write_text(json.dumps(results | {"more": 1}))
     assert read_run(run_folder).results is not None
+
+
+@pytest.mark.parametrize("place", [".", "audit"])
+def test_an_audit_is_read_beside_its_predictions_or_from_the_folder_of_the_audit(tmp_path, place):
+    write_audit(tmp_path / place)
+    run = read_run(tmp_path)
+    assert run.audit is not None
+    assert run.audit.verdict == "not used"
+    assert run.predictions == {}
+
+
+def test_the_conditions_of_an_audit_are_no_arms(tmp_path):
+    write_run(tmp_path, {arm: REPLIES[arm] for arm in ("gemma", "vae")}, baseline=None)
+    write_audit(tmp_path)
+    assert set(read_run(tmp_path).predictions) == {"gemma", "vae"}
+    assert warnings(read_run(tmp_path)) == [
+        "MISSING REPLIES: 1 of the 10 items of vae met an error; they count as nothing."
+    ]
+
+
+def test_two_audits_in_one_folder_are_refused(tmp_path):
+    write_audit(tmp_path)
+    write_audit(tmp_path / "audit")
+    with pytest.raises(ValueError, match=r"two audits, .*audit\.json and .*audit/audit\.json: take one of them out"):
+        read_run(tmp_path)
+
+
+def test_a_damaged_audit_is_named(tmp_path):
+    write_audit(tmp_path)
+    (tmp_path / "audit.json").write_text('{"verdict": "maybe"}')
+    with pytest.raises(ValueError, match=r"audit\.json: verdict: Input should be 'used'"):
+        read_run(tmp_path)

@@ -16,6 +16,7 @@ from small_run import (
     TASKS,
     Page,
     markdown_tables,
+    write_audit,
     write_metrics,
     write_run,
     write_scene,
@@ -318,3 +319,31 @@ def test_text_of_a_run_is_never_markup(tmp_path):
     assert not [element for _, element in page.elements if "onerror" in element]
     markdown = (tmp_path / "report.md").read_text().partition("## Settings")[0]
     assert not re.search(r"<[a-z/]", markdown)
+
+
+def test_an_audit_alone_makes_a_page_with_its_verdict_and_its_table(tmp_path):
+    write_audit(tmp_path)
+    page = Page(write_report(tmp_path, "Audit").read_text())
+    assert page.headings == ["Audit", "World-use audit"]
+    assert "Audit: world not used" in page.words.replace("\xa0", " ")
+    cells = page.table("features", "role")
+    assert list(cells) == ["shuffle", "mean", "zero", "noise"]
+    assert (cells["shuffle"]["role"], cells["noise"]["role"]) == ("decides", "is reported")
+    assert {row["answers changed"] for row in cells.values()} == {"0"}
+    markdown = (tmp_path / "report.md").read_text()
+    assert "- **world not used**: Audit: world not used" in markdown
+    assert "## World-use audit" in markdown
+
+
+def test_the_audit_stands_beside_the_arms_of_a_run(run_folder):
+    write_audit(run_folder / "audit")
+    page = Page(write_report(run_folder, "Run").read_text())
+    assert {"Arms", "World-use audit"} <= set(page.headings)
+
+
+def test_an_evaluation_makes_a_page(tmp_path):
+    write_run(tmp_path, REPLIES)
+    results = json.loads((tmp_path / "results.json").read_text())
+    (tmp_path / "results.json").write_text(json.dumps({name: results[name] for name in ("arms", "comparison")}))
+    page = Page(write_report(tmp_path, "Evaluation").read_text())
+    assert page.headings[:3] == ["Evaluation", "Arms", "Paired differences"]

@@ -30,9 +30,13 @@ PAIR = Pair(
 )
 
 
+def folder_of(results: Results | None) -> RunFolder:
+    return RunFolder(results, {}, {}, frozenset(), [], None, None)
+
+
 def verdict(**changes):
     comparison = Comparison({}, [dataclasses.replace(PAIR, **changes)] * 2, 300, {})
-    return verdicts(Results({}, comparison))[0]
+    return verdicts(folder_of(Results({}, comparison)))[0]
 
 
 def test_an_interval_around_zero_shows_nothing_and_says_what_would_have_shown():
@@ -93,14 +97,14 @@ def test_identical_replies_compare_nothing():
 def test_a_verdict_states_both_accuracies_with_their_intervals():
     rows = {arm: predictions(arm, replies, 1) for arm, replies in REPLIES.items()}
     results = Results({arm: summarise(some) for arm, some in rows.items()}, compare(rows, baseline="zero"))
-    sentences = [one.sentence for one in verdicts(results)]
+    sentences = [one.sentence for one in verdicts(folder_of(results))]
     assert sentences[0].startswith("gemma 50.0 % [23.7, 76.3] against zero 50.0 % [23.7, 76.3]: no difference that 10")
     assert sentences[1].startswith("vae 77.8 % [45.3, 93.7] against zero 50.0 % [23.7, 76.3]: no difference that 9")
 
 
 def test_the_audit_has_a_verdict_of_its_own():
     audit = Audit("not used", "world not used: shuffle costs 0.3 points", [], [])
-    (said,) = verdicts(Results({}, audit=audit))
+    (said,) = verdicts(dataclasses.replace(folder_of(None), audit=audit))
     assert (said.finding, said.sentence) == ("world not used", "Audit: world not used: shuffle costs 0.3 points.")
 
 

@@ -13,7 +13,12 @@ from theworld.config import DataSettings, ModelSettings, OptimSettings, Training
 def make_config(tmp_path: Path) -> Callable[..., TrainingConfig]:
     """Settings of a run on the tiny stack: 4 steps of 4 samples unless told otherwise."""
 
-    def make(name: str = "run", model: dict[str, Any] | None = None, **changes: Any) -> TrainingConfig:
+    def make(
+        name: str = "run",
+        model: dict[str, Any] | None = None,
+        settings_of_model: ModelSettings | None = None,
+        **changes: Any,
+    ) -> TrainingConfig:
         world = WorldSettings(cosmos_model_name="tiny", image_size_px=64, frame_rate_hz=6.0)
         fields: dict[str, Any] = {
             "output_dir": tmp_path / name,
@@ -24,9 +29,8 @@ def make_config(tmp_path: Path) -> Callable[..., TrainingConfig]:
             "logging_steps": 1,
             "log_to": "none",
             "num_workers": 0,
-            "model": ModelSettings(
-                gemma_model_name="tiny", dtype="float32", world_grid=4, world=world, **(model or {})
-            ),
+            "model": settings_of_model
+            or ModelSettings(gemma_model_name="tiny", dtype="float32", world_grid=4, world=world, **(model or {})),
             "data": DataSettings(questions="dynamic", image_size_px=64, num_train=8, num_validation=8),
             "optim": OptimSettings(learning_rate=1e-3),
         }

@@ -1,21 +1,32 @@
 """A training run writes a folder that says everything, keeps secrets, and can be continued."""
 
+import dataclasses
+import importlib.util
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from theworld import settings
-from theworld.config import TrainingConfig
+from theworld.config import ModelSettings, TrainingConfig, WorldSettings
+from theworld.datasets.collator import Collator
+from theworld.datasets.sample import question
 from theworld.modeling import TheWorld
+from theworld.modeling.processor import TheWorldProcessor
 from theworld.training import run as training_run
 from theworld.training.progress import read_metrics
 from theworld.training.run import train
 from theworld.training.trainer import NonFiniteLossError, TheWorldTrainer
+from theworld.world.reading import open_stored
+from theworld.world.taps import open_tap
 from theworld.world.vae import VaeTap
 
 MakeConfig = Callable[..., TrainingConfig]
@@ -71,6 +82,89 @@ def test_a_continued_run_has_the_losses_of_an_unbroken_one_bit_for_bit(make_conf
 
     assert losses(broken.output_dir) == losses(config.output_dir)
     assert len(losses(broken.output_dir)) == 4
+
+
+@pytest.mark.parametrize(("save_steps", "logging_steps"), [(3, 4), (2, 5), (4, 3)])
+def test_a_run_continued_between_two_rows_has_the_rows_of_an_unbroken_one(
+    make_config: MakeConfig, save_steps: int, logging_steps: int
+) -> None:
+    pace = {"num_steps": 2 * max(save_steps, logging_steps), "save_steps": save_steps, "logging_steps": logging_steps}
+    config = make_config("unbroken", save_total_limit=None, **pace)
+    train(config)
+    broken = make_config("broken", resume=True, save_total_limit=None, **pace)
+    shutil.copytree(config.output_dir, broken.output_dir)
+    for checkpoint in broken.output_dir.glob("checkpoint-*"):
+        if checkpoint.name != f"checkpoint-{save_steps}":
+            shutil.rmtree(checkpoint)
+
+    train(broken)
+
+    rows, expected = (
+        [(row["step"], row["loss"]) for row in read_metrics(run / "metrics.jsonl")]
+        for run in (broken.output_dir, config.output_dir)
+    )
+    assert rows == expected
+    assert len(rows) >= 2
+
+
+def test_a_run_is_not_continued_with_the_settings_of_another(make_config: MakeConfig) -> None:
+    config = make_config(num_steps=2)
+    train(config)
+    other = dataclasses.replace(
+        config,
+        resume=True,
+        num_steps=4,
+        seed=3,
+        optim=dataclasses.replace(config.optim, learning_rate=1e-2),
+    )
+
+    with pytest.raises(ValueError, match="would not be the same run") as caught:
+        train(other)
+
+    said = str(caught.value)
+    for difference in (
+        "num_steps=4 instead of 2",
+        "seed=3 instead of 0",
+        "optim.learning_rate=0.01 instead of 0.001",
+    ):
+        assert difference in said
+    assert settings.load(TrainingConfig, config.output_dir / "config.json", []) == config
+
+
+def test_a_checkpoint_of_a_run_with_other_settings_is_not_continued_elsewhere(make_config: MakeConfig) -> None:
+    config = make_config(num_steps=2)
+    train(config)
+
+    with pytest.raises(ValueError, match="batch_size=2 instead of 4"):
+        train(make_config("elsewhere", num_steps=2, batch_size=2, resume=config.output_dir / "checkpoint-2"))
+
+
+def test_a_checkpoint_without_the_settings_of_its_run_is_refused(make_config: MakeConfig) -> None:
+    config = make_config(num_steps=2)
+    train(config)
+    (config.output_dir / "config.json").unlink()
+
+    with pytest.raises(ValueError, match=r"config\.json is missing"):
+        train(dataclasses.replace(config, resume=True))
+
+
+def test_what_does_not_change_the_result_may_differ_in_a_continuation(make_config: MakeConfig, tmp_path: Path) -> None:
+    config = make_config(save_total_limit=None)
+    train(config)
+
+    train(
+        make_config(
+            "elsewhere",
+            resume=config.output_dir / "checkpoint-2",
+            save_steps=4,
+            save_total_limit=1,
+            logging_steps=2,
+            store_dir=tmp_path / "store",
+            log_to="tensorboard",
+        )
+    )
+
+    assert [row["step"] for row in read_metrics(tmp_path / "elsewhere" / "metrics.jsonl")] == [4]
 
 
 def test_a_folder_that_holds_a_run_is_neither_overwritten_nor_silently_continued(make_config: MakeConfig) -> None:
@@ -169,3 +263,141 @@ def test_every_shipped_setting_reaches_the_trainer(make_config: MakeConfig) -> N
     assert arguments.gradient_checkpointing is True
     assert (arguments.save_steps, arguments.save_total_limit, arguments.seed) == (2, 5, 7)
     assert arguments.learning_rate == config.optim.learning_rate
+
+
+def test_a_checkpoint_that_was_trained_with_the_true_future_is_trained_on_with_it(make_config: MakeConfig) -> None:
+    world = WorldSettings(tap="true-future", cosmos_model_name="tiny", image_size_px=64, frame_rate_hz=6.0)
+    model = ModelSettings(gemma_model_name="tiny", dtype="float32", world_grid=4, num_world_steps=1, world=world)
+    first = train(make_config("first", num_steps=1, settings_of_model=model))
+
+    onward = ModelSettings(gemma_model_name="tiny", dtype="float32", checkpoint=Path(first["model"]))
+    second = train(make_config("second", num_steps=1, settings_of_model=onward))
+
+    assert TheWorld.from_pretrained(second["model"]).config.world_tap == "true-future"
+
+
+class OpenedError(Exception):
+    """Ends a run where its world is opened."""
+
+
+@pytest.mark.parametrize("with_store", [False, True])
+def test_the_world_is_opened_on_the_device_of_the_process(
+    with_store: bool, make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places: list[Any] = []
+
+    def opened(world: WorldSettings, device: Any) -> None:
+        places.append(device)
+        raise OpenedError
+
+    class OnMeta(training_run.PartialState):
+        @property
+        def device(self) -> torch.device:
+            return torch.device("meta", 1)
+
+    monkeypatch.setattr(training_run, "PartialState", OnMeta)
+    monkeypatch.setattr("theworld.world.taps.open_tap", opened)
+    monkeypatch.setattr(training_run, "open_tap", opened)
+
+    with pytest.raises(OpenedError):
+        train(make_config(store_dir=tmp_path / "store" if with_store else None))
+
+    assert places == [torch.device("meta", 1)]
+
+
+def test_curves_in_wandb_need_wandb(make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    config = make_config(log_to="wandb")
+
+    with pytest.raises(ValueError, match="pip install wandb"):
+        train(config)
+
+    assert not config.output_dir.exists()
+
+
+def fail_in_torch(*args: object) -> None:
+    raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 704 vs 598")  # what torch.save says
+
+
+def fail_in_safetensors(*args: object, **kwargs: object) -> None:
+    save_file({"weight": torch.zeros(1)}, "/no/such/folder/model.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("method", "fail"),
+    [("_save_rng_state", fail_in_torch), ("_save_optimizer_and_scheduler", fail_in_safetensors)],
+)
+def test_a_disk_that_refuses_a_checkpoint_is_named_as_such(
+    method: str, fail: Callable[..., None], make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = make_config()
+    monkeypatch.setattr(TheWorldTrainer, method, fail)
+
+    with pytest.raises(OSError, match="no space left or folder not writable") as caught:
+        train(config)
+
+    assert caught.value.filename == str(config.output_dir / "checkpoint-2")
+    assert not list(config.output_dir.glob("checkpoint-*"))
+
+
+def test_a_disk_that_refuses_the_trained_model_is_named_as_such(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = make_config(num_steps=1)
+    save = TheWorld.save_pretrained
+
+    def save_checkpoints_alone(self: TheWorld, folder: str, **options: Any) -> None:
+        (fail_in_safetensors if Path(folder).name == "model" else save)(self, folder, **options)
+
+    monkeypatch.setattr(TheWorld, "save_pretrained", save_checkpoints_alone)
+
+    with pytest.raises(OSError, match="no space left or folder not writable") as caught:
+        train(config)
+
+    assert caught.value.filename == str(config.output_dir / "model")
+
+
+def test_another_fault_while_saving_keeps_its_name(make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: object) -> None:
+        raise RuntimeError("a tensor of another shape")
+
+    monkeypatch.setattr(TheWorldTrainer, "_save_rng_state", fail)
+
+    with pytest.raises(RuntimeError, match="a tensor of another shape"):
+        train(make_config())
+
+
+def filled(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, is_main_process: bool
+) -> tuple[list[tuple[int, ...]], list[str]]:
+    """Shapes of the clips that a feature store is filled with, and how often this process waited for the others."""
+    shapes: list[tuple[int, ...]] = []
+    waited: list[str] = []
+    process = SimpleNamespace(is_main_process=is_main_process, wait_for_everyone=lambda: waited.append("waited"))
+    monkeypatch.setattr(training_run, "PartialState", lambda: process)
+
+    def encode(self: Collator, samples: Sequence[Any]) -> None:
+        raise AssertionError("text and pictures were prepared for Gemma")
+
+    monkeypatch.setattr(Collator, "__call__", encode)
+    stored = open_stored(open_tap(WorldSettings(cosmos_model_name="tiny", image_size_px=64)), folder)
+    monkeypatch.setattr(stored, "read", lambda frames, num_world_steps: shapes.append(tuple(frames.shape)))
+    picture = np.zeros((64, 64, 3), np.uint8)
+    samples = [question(str(index), [picture], "What falls?", "the ball") for index in range(3)]
+    training_run.fill_store(stored, TheWorldProcessor.from_pretrained("tiny"), samples, batch_size=2)
+    return shapes, waited
+
+
+def test_a_store_is_filled_from_world_frames_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shapes, _ = filled(tmp_path, monkeypatch, is_main_process=True)
+
+    assert shapes == [(2, 1, 3, 64, 64), (1, 1, 3, 64, 64)]
+
+
+def test_the_other_processes_wait_while_the_main_one_fills_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shapes, waited = filled(tmp_path, monkeypatch, is_main_process=False)
+
+    assert shapes == []
+    assert waited == ["waited"]

@@ -16,6 +16,7 @@ from theworld.world.store import (
     StoreError,
     StoreMismatchError,
     clip_key,
+    stored_fingerprint,
 )
 
 SHAPE = (2, 1, 3, 3)
@@ -233,3 +234,14 @@ def test_a_store_sent_to_another_process_opens_the_folder_anew(store: FeatureSto
     sent = pickle.dumps(store)
     assert len(sent) < 1000  # the path, not the features
     assert torch.equal(pickle.loads(sent).get(["a"]), features_of(1))
+
+
+def test_the_fingerprint_of_a_store_is_read_without_opening_it(tmp_path: Path) -> None:
+    FeatureStore(tmp_path / "features", "abc", create=True)
+
+    assert stored_fingerprint(tmp_path / "features") == "abc"
+    with pytest.raises(StoreError, match="no feature store there"):
+        stored_fingerprint(tmp_path / "elsewhere")
+    (tmp_path / "features" / "store.json").write_text("{")
+    with pytest.raises(StoreError, match=r"store\.json is damaged"):
+        stored_fingerprint(tmp_path / "features")

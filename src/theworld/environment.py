@@ -25,7 +25,7 @@ def describe_environment() -> str:
 
 def commit() -> str | None:
     """The commit of the checkout that this code runs from, `+` behind it if files were changed; None outside one."""
-    folder = Path(__file__).parents[3]
+    folder = Path(__file__).parents[2]
     if not (folder / "src" / "theworld").is_dir():  # installed: a repository around it is not ours
         return None
     try:

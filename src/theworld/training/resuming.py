@@ -1,0 +1,83 @@
+"""Which checkpoint a run continues from, and the proof that it is the same run."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from transformers.trainer_utils import get_last_checkpoint
+
+from theworld import settings
+from theworld.config import TrainingConfig
+
+CONFIG_NAME = "config.json"
+
+# What may differ between a run and its continuation: where it writes and how often, never what it computes.
+_FREE = frozenset(
+    {
+        "resume",
+        "output_dir",
+        "num_workers",
+        "save_steps",
+        "save_total_limit",
+        "logging_steps",
+        "log_to",
+        "store_dir",
+    }
+)
+
+
+def where_to_resume(config: TrainingConfig) -> Path | None:
+    """The checkpoint to continue from; None: a run from its beginning.
+
+    Raises:
+        ValueError: if the folder holds a run that shall not be continued, there is none to continue, or the settings
+            are those of another run.
+    """
+    run = config.output_dir
+    newest = get_last_checkpoint(str(run)) if run.is_dir() else None
+    if config.resume is False:
+        if newest is not None or (run / CONFIG_NAME).exists():
+            raise ValueError(f"{run} holds a run already: continue it with resume=true, or choose another output_dir")
+        return None
+    if config.resume is True:
+        checkpoint = None if newest is None else Path(newest)
+    else:
+        checkpoint = config.resume
+        if not (checkpoint / "trainer_state.json").is_file():
+            raise ValueError(f"resume={checkpoint}: not a checkpoint of a run (trainer_state.json is missing)")
+    origin = run if checkpoint is None else checkpoint.resolve().parent
+    if checkpoint is not None and not (origin / CONFIG_NAME).is_file():
+        raise ValueError(
+            f"{origin / CONFIG_NAME} is missing: whether {checkpoint.name} belongs to these settings cannot be told;"
+            " put the run's settings back, or start a new run in another output_dir"
+        )
+    for folder in {origin, run.resolve()}:  # the folder that is written to may hold a run of its own
+        if (folder / CONFIG_NAME).is_file():
+            _refuse_another_run(config, folder / CONFIG_NAME)
+    return checkpoint
+
+
+def _refuse_another_run(config: TrainingConfig, saved: Path) -> None:
+    before, now = (_leaves(one) for one in (settings.load(TrainingConfig, saved), config))
+    differing = [
+        f"{name}={now[name]!r} instead of {before[name]!r}"
+        for name in now
+        if name not in _FREE and now[name] != before[name]
+    ]
+    if differing:
+        raise ValueError(
+            f"{saved} has other settings, so this would not be the same run: {', '.join(differing)}; give the run's"
+            " own settings, or start a new run in another output_dir (model.checkpoint takes trained weights along)"
+        )
+
+
+def _leaves(part: Any, prefix: str = "") -> dict[str, Any]:
+    """Every setting by its dotted path."""
+    leaves: dict[str, Any] = {}
+    for field in dataclasses.fields(part):
+        value = getattr(part, field.name)
+        if dataclasses.is_dataclass(value):
+            leaves |= _leaves(value, f"{prefix}{field.name}.")
+        else:
+            leaves[prefix + field.name] = str(value) if isinstance(value, Path) else value
+    return leaves

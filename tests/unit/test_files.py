@@ -1,0 +1,203 @@
+"""Folders that are whole or put back, and fingerprints that every byte of the weights enters."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from theworld import files
+from theworld.files import fingerprint_weights, recover, replace_folder, whole_folder
+
+NUM_BYTES = 3_000_000
+LONG_AGO_NS = 10**18
+
+
+def folder_with(path: Path, content: str) -> Path:
+    path.mkdir(parents=True)
+    (path / "file").write_text(content)
+    return path
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_folder_takes_the_place_of_another_and_nothing_else_is_left(tmp_path: Path) -> None:
+    target = folder_with(tmp_path / "model", "old")
+
+    replace_folder(folder_with(tmp_path / "aside", "new"), target)
+
+    assert (target / "file").read_text() == "new"
+    assert names(tmp_path) == ["model"]
+
+
+def test_where_the_second_rename_fails_the_old_folder_steps_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, aside = folder_with(tmp_path / "model", "old"), folder_with(tmp_path / "aside", "new")
+    rename = Path.rename
+
+    def failing(self: Path, to: Path) -> Path:
+        if self == aside:
+            raise OSError(5, "Input/output error")
+        return rename(self, to)
+
+    monkeypatch.setattr(Path, "rename", failing)
+
+    with pytest.raises(OSError, match="Input/output"):
+        replace_folder(aside, target)
+
+    assert (target / "file").read_text() == "old"
+    assert names(tmp_path) == ["aside", "model"]
+
+
+def killed_between_the_renames(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a process killed between the two renames leaves: as if nothing after the first had run."""
+    aside = folder_with(target.parent / "aside", "new")
+    rename = Path.rename
+
+    def killed(self: Path, to: Path) -> Path:
+        if self == aside:
+            raise KeyboardInterrupt
+        return rename(self, to)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", killed)
+        with pytest.raises(KeyboardInterrupt):
+            replace_folder(aside, target)
+    shutil.rmtree(aside)
+    assert not target.exists()
+
+
+def test_what_a_kill_between_the_renames_took_away_is_put_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = folder_with(tmp_path / "model[1]", "old")
+    killed_between_the_renames(target, monkeypatch)
+
+    assert recover(target)
+
+    assert (target / "file").read_text() == "old"
+    assert names(tmp_path) == ["model[1]"]
+    assert not recover(target)
+
+
+def test_a_folder_that_is_written_anew_after_a_kill_loses_nothing_if_writing_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = folder_with(tmp_path / "model", "old")
+    killed_between_the_renames(target, monkeypatch)
+
+    with pytest.raises(RuntimeError, match="no more"), whole_folder(target):
+        raise RuntimeError("no more")
+
+    assert (target / "file").read_text() == "old"
+
+
+def test_with_two_earlier_folders_none_is_put_back(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        folder_with(tmp_path / f".model.old.{name}" / "model", name)
+
+    assert not recover(tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_replaced_folder_that_is_half_deleted_is_not_put_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = folder_with(tmp_path / "model", "old")
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", lambda folder: None)
+        replace_folder(folder_with(tmp_path / "aside", "new"), target)
+    shutil.rmtree(target)
+
+    assert not recover(target)
+
+
+@pytest.fixture
+def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a large file of weights, last changed long ago, and a cache of its own."""
+    monkeypatch.setenv("THEWORLD_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes(bytes(NUM_BYTES))
+    os.utime(folder / "model.safetensors", ns=(LONG_AGO_NS, LONG_AGO_NS))
+    return folder
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the files that were read to the end, in order."""
+    found: list[str] = []
+    digest = files._digest
+
+    def counted(file: Path) -> str:
+        found.append(file.name)
+        return digest(file)
+
+    monkeypatch.setattr(files, "_digest", counted)
+    return found
+
+
+@pytest.mark.parametrize("position", [*range(0, NUM_BYTES, 333_333), NUM_BYTES - 1])
+def test_a_byte_anywhere_changes_the_fingerprint(weights: Path, position: int) -> None:
+    before = fingerprint_weights(weights)
+    with (weights / "model.safetensors").open("r+b") as stream:
+        stream.seek(position)
+        stream.write(b"1")
+
+    assert fingerprint_weights(weights) != before
+
+
+def test_the_names_of_the_files_enter_the_fingerprint(weights: Path) -> None:
+    before = fingerprint_weights(weights)
+    (weights / "model.safetensors").rename(weights / "other.safetensors")
+
+    assert fingerprint_weights(weights) != before
+
+
+def test_a_file_is_read_once(weights: Path, read: list[str]) -> None:
+    assert fingerprint_weights(weights) == fingerprint_weights(weights)
+    assert read == ["model.safetensors"]
+
+
+def test_two_names_of_one_file_both_count(weights: Path, read: list[str]) -> None:
+    before = fingerprint_weights(weights)
+    (weights / "second.safetensors").symlink_to(weights / "model.safetensors")
+
+    assert fingerprint_weights(weights) != before
+    assert read == ["model.safetensors"]
+
+
+def test_a_file_that_has_just_changed_is_read_again(weights: Path, read: list[str]) -> None:
+    os.utime(weights / "model.safetensors")
+    fingerprint_weights(weights)
+    fingerprint_weights(weights)
+
+    assert len(read) == 2
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b'{"PATH": 3}', b'{"PATH": {"sha256": 5}}'])
+def test_a_damaged_cache_is_as_good_as_none(weights: Path, read: list[str], tmp_path: Path, content: bytes) -> None:
+    before = fingerprint_weights(weights)
+    cache = tmp_path / "cache" / "fingerprints.json"
+    (path,) = json.loads(cache.read_bytes())
+    cache.write_bytes(content.replace(b"PATH", path.encode()))
+
+    assert [fingerprint_weights(weights), fingerprint_weights(weights)] == [before, before]
+    assert len(read) == 2
+
+
+def test_a_cache_that_cannot_be_written_costs_a_second_reading_only(
+    weights: Path, read: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "cache").write_text("a file where the folder would be")
+
+    assert fingerprint_weights(weights) == fingerprint_weights(weights)
+    assert len(read) == 2
+    assert "cannot be written" in caplog.text
+
+
+def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no \*\.safetensors files"):
+        fingerprint_weights(tmp_path)
