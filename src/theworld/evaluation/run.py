@@ -80,12 +80,13 @@ def _answer(config: EvaluationConfig, arm: ArmName, saved: TheWorldConfig) -> di
 
 
 def _open_arm(checkpoint: Path, arm: ArmName, saved: TheWorldConfig) -> TheWorld:
-    if arm != "gemma":
-        return TheWorld.from_pretrained(checkpoint, enable_world=arm == "world")
-    options: dict[str, Any] = (
-        {} if saved.dtype is None else {"dtype": saved.dtype}
-    )  # as precise as the checkpoint beside it
-    return TheWorld.from_pretrained(saved.base_model_name, revision=saved.base_revision, enable_world=False, **options)
+    if arm == "gemma":
+        options: dict[str, Any] = {} if saved.dtype is None else {"dtype": saved.dtype}  # as precise as the others
+        base, revision = saved.base_model_name, saved.base_revision
+        return TheWorld.from_pretrained(base, revision=revision, enable_world=False, **options)
+    if arm == "world" and not saved.enable_world:
+        raise ValueError(f"{checkpoint} was trained without a world: its arm is 'world-off'")
+    return TheWorld.from_pretrained(checkpoint, enable_world=arm == "world")
 
 
 def saved_config(checkpoint: Path) -> TheWorldConfig:

@@ -331,3 +331,12 @@ def test_the_mean_and_the_noise_of_an_audit_are_made_without_holding_all_feature
     noise = readers["noise"](frames, 0)
     torch.testing.assert_close(noise.std((0, 2, 3, 4)), features.std((0, 2, 3, 4)), rtol=0.05, atol=1e-3)
     torch.testing.assert_close(noise.mean((0, 2, 3, 4)), features.mean((0, 2, 3, 4)), rtol=0, atol=0.6)
+
+
+def test_a_model_trained_without_a_world_is_not_asked_with_an_untrained_one(tmp_path: Path) -> None:
+    model = TheWorld.from_pretrained("tiny", enable_world=False, freeze_gemma_language=False)
+    model.save_pretrained(tmp_path / "model")
+    config = EvaluationConfig(checkpoint=tmp_path / "model", output_dir=tmp_path / "out", data=DATA)
+
+    with pytest.raises(ValueError, match="was trained without a world: its arm is 'world-off'"):
+        evaluate(config)
