@@ -57,9 +57,10 @@ def train(config: TrainingConfig) -> dict[str, Any]:
     _check_curves(config)
     # As the arguments below: without CUDA all is on the CPU; under a launcher each process has its own device.
     process = PartialState(cpu=not torch.cuda.is_available())
+    device = process.device or torch.device("cpu")
     process.wait_for_everyone()  # nobody writes into the folder before everybody has looked at it
     set_seed(config.seed)
-    model = open_model(config.model, load_world=config.store_dir is None, world_device=process.device)
+    model = open_model(config.model, load_world=config.store_dir is None, world_device=device)
     with_future = model.config.enable_world and model.config.world_tap == "true-future"  # a checkpoint brings its own
     samples = open_samples(config.data, config.data.train_split, config.data.num_train, with_future)
     if not len(samples):
@@ -69,7 +70,7 @@ def train(config: TrainingConfig) -> dict[str, Any]:
         settings.save(config, run / CONFIG_NAME)
         write_whole(run / "environment.json", describe_environment())
     logger.info("parameters\n%s", model.parameter_table())
-    collator = Collator(model.processor, supervise=True, read_features=_stored(config, model, samples, process.device))
+    collator = Collator(model.processor, supervise=True, read_features=_stored(config, model, samples, device))
     trainer = TheWorldTrainer(
         model=model,
         args=_arguments(config),
