@@ -56,12 +56,13 @@ def ask(settings: "AskSettings") -> dict[str, Any]:
     """Answer a question about a picture twice: with the world, and by the same model without it."""
     from theworld.datasets.images import to_image
     from theworld.modeling import TheWorld
+    from theworld.modeling.opening import on_this_machine
 
     picture = to_image(settings.picture)  # first: it is cheap, and may be refused
     options = {"max_new_tokens": settings.max_new_tokens}
-    model = TheWorld.from_pretrained(settings.model)
+    model = TheWorld.from_pretrained(settings.model, **on_this_machine())
     seen = model.generate(picture, settings.question, num_world_steps=settings.num_world_steps, **options)
-    plain = TheWorld.from_pretrained(settings.model, enable_world=False)
+    plain = TheWorld.from_pretrained(settings.model, enable_world=False, **on_this_machine())
     guessed = plain.generate(picture, settings.question, **options)
     return {"question": settings.question, "without the world": guessed, "with the world": seen}
 

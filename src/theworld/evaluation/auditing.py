@@ -18,6 +18,7 @@ from theworld.evaluation.run import claim_folder, identify, predict, saved_confi
 from theworld.evaluation.scoring import score
 from theworld.files import write_whole
 from theworld.modeling import TheWorld
+from theworld.modeling.opening import on_this_machine
 from theworld.sources import open_samples
 from theworld.world.reading import open_stored
 from theworld.world.tap import clip_noise, clip_seeds
@@ -48,7 +49,7 @@ def audit(settings: AuditSettings) -> dict[str, Any]:
     samples = [dataset[index] for index in range(len(dataset))]
     _check_one_kind(samples)
     claim_folder(settings)
-    model = TheWorld.from_pretrained(settings.checkpoint)
+    model = TheWorld.from_pretrained(settings.checkpoint, **on_this_machine())
     folder = settings.store_dir or settings.output_dir / "features"
     read = model.read_world if model.tap is None else open_stored(model.tap, folder).read  # None: its VAE was trained
     result = audit_model(

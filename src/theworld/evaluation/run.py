@@ -21,6 +21,7 @@ from theworld.files import fingerprint, fingerprint_weights, write_whole
 from theworld.modeling import TheWorld
 from theworld.modeling.configuration import TheWorldConfig
 from theworld.modeling.loading import fetch_checkpoint, is_checkpoint, load_settings
+from theworld.modeling.opening import on_this_machine
 from theworld.sources import open_samples
 from theworld.world.reading import open_stored
 
@@ -83,10 +84,10 @@ def _open_arm(checkpoint: Path, arm: ArmName, saved: TheWorldConfig) -> TheWorld
     if arm == "gemma":
         options: dict[str, Any] = {} if saved.dtype is None else {"dtype": saved.dtype}  # as precise as the others
         base, revision = saved.base_model_name, saved.base_revision
-        return TheWorld.from_pretrained(base, revision=revision, enable_world=False, **options)
+        return TheWorld.from_pretrained(base, revision=revision, enable_world=False, **options, **on_this_machine())
     if arm == "world" and not saved.enable_world:
         raise ValueError(f"{checkpoint} was trained without a world: its arm is 'world-off'")
-    return TheWorld.from_pretrained(checkpoint, enable_world=arm == "world")
+    return TheWorld.from_pretrained(checkpoint, enable_world=arm == "world", **on_this_machine())
 
 
 def saved_config(checkpoint: Path) -> TheWorldConfig:
