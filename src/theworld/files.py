@@ -16,7 +16,8 @@ from typing import Any
 logger = logging.getLogger(__name__)
 
 
-def _fsync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -53,8 +54,8 @@ def replace_folder(aside: Path, target: Path) -> None:
     recover(target)
     for path in sorted(aside.rglob("*")):
         if path.is_file():
-            _fsync(path)
-    _fsync(aside)
+            sync(path)
+    sync(aside)
     if target.exists():
         old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
         target.rename(old / target.name)
@@ -68,7 +69,7 @@ def replace_folder(aside: Path, target: Path) -> None:
         shutil.rmtree(old)
     else:
         aside.rename(target)
-    _fsync(target.parent)
+    sync(target.parent)
 
 
 @contextmanager
@@ -105,10 +106,10 @@ def whole_files(folder: Path) -> Iterator[Path]:
         yield aside
         files = sorted(aside.iterdir())
         for path in files:
-            _fsync(path)
+            sync(path)
         for path in files:
             path.replace(folder / path.name)
-        _fsync(folder)
+        sync(folder)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 

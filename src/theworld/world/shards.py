@@ -14,6 +14,8 @@ from typing import BinaryIO
 
 import numpy as np
 
+from theworld.files import sync
+
 SHARD_BYTES = 4 * 2**30
 """A writer begins a new shard after this size: the most that one damaged file costs. A reader keeps one descriptor
 open per shard, and processes often have 1,024."""
@@ -57,18 +59,10 @@ def create_whole(target: Path, content: bytes) -> bool:
             os.link(aside, target)
         except FileExistsError:
             return False
-        _fsync_folder(target.parent)
+        sync(target.parent)
         return True
     finally:
         Path(aside).unlink(missing_ok=True)
-
-
-def _fsync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @dataclass(frozen=True)
@@ -178,7 +172,7 @@ class ShardWriter:
                 _write_all(stream, content)
                 os.fsync(stream.fileno())
                 if not offset:
-                    _fsync_folder(self._folder)
+                    sync(self._folder)
             except OSError:
                 with contextlib.suppress(OSError):  # gives the space back if it can; nothing reads it in any case
                     stream.truncate(offset)
