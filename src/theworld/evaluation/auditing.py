@@ -44,12 +44,12 @@ def audit(settings: AuditSettings) -> dict[str, Any]:
     saved = saved_config(settings.checkpoint)
     if not saved.enable_world:
         raise ValueError(f"{settings.checkpoint} was trained with enable_world=False: there is no world to audit")
+    model = TheWorld.from_pretrained(settings.checkpoint, **on_this_machine())  # first: a damaged one shows at once
     data = settings.data
     dataset = open_samples(data, data.validation_split, data.num_validation, saved.world_tap == "true-future")
     samples = [dataset[index] for index in range(len(dataset))]
     _check_one_kind(samples)
     claim_folder(settings)
-    model = TheWorld.from_pretrained(settings.checkpoint, **on_this_machine())
     folder = settings.store_dir or settings.output_dir / "features"
     read = model.read_world if model.tap is None else open_stored(model.tap, folder).read  # None: its VAE was trained
     result = audit_model(
