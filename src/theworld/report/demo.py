@@ -231,5 +231,6 @@ def _numbers(summary: dict[str, Any]) -> dict[str, Any]:
         "accuracy": accuracy["value"],
         "interval": [accuracy["wilson"]["low"], accuracy["wilson"]["high"]],
         "majority": accuracy["majority"],
+        "guessing": accuracy["guessing"],
         "world_read": summary["world_read"],
     }
