@@ -140,6 +140,20 @@ def test_a_checkpoint_that_is(verb: str, case: str, here: Path, capsys: pytest.C
     assert words in refused(capsys, *arguments)
 
 
+@pytest.mark.parametrize("verb", ["audit", "evaluate", "train"])
+def test_a_checkpoint_that_is_not_there_is_not_looked_for_on_the_hub(
+    verb: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = {
+        "audit": ["nowhere"],
+        "evaluate": ["--checkpoint", "nowhere", "--output-dir", "out"],
+        "train": ["--model.checkpoint", "nowhere", "--output-dir", "out"],
+    }[verb]
+
+    assert "nowhere: no such folder; expected a saved TheWorld" in refused(capsys, verb, *arguments)
+    assert not Path("out").exists()
+
+
 def test_a_download_that_cannot_be_done(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "google/gemma-3-4b-it" in refused(capsys, "ask", "google/gemma-3-4b-it", "good.png", QUESTION)
 

@@ -97,6 +97,8 @@ def saved_config(checkpoint: Path) -> TheWorldConfig:
         ValueError: for a model that is no TheWorld, or whose base is another one by now.
         OSError: for a folder that does not exist or holds no model.
     """
+    if not checkpoint.is_dir():  # a folder by its type: a slip must not be looked for on the hub
+        raise FileNotFoundError(f"{checkpoint}: no such folder; expected a saved TheWorld")
     if not is_checkpoint(str(checkpoint)):
         raise ValueError(f"{checkpoint}: a plain Gemma 3; expected a saved TheWorld, as training leaves it in model/")
     return load_settings(fetch_checkpoint(str(checkpoint)), {})

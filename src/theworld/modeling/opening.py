@@ -33,9 +33,14 @@ def open_model(settings: ModelSettings, *, load_world: bool = True, **options: A
     Args:
         load_world: False where features come from a store.
         options: of `TheWorld.from_pretrained` (`device_map`, `world_device`, ...).
+
+    Raises:
+        FileNotFoundError: for a checkpoint that is not there.
     """
     given = _fields(settings)
     if settings.checkpoint is not None:
+        if not settings.checkpoint.is_dir():  # a folder by its type: a slip must not be looked for on the hub
+            raise FileNotFoundError(f"{settings.checkpoint}: no such folder; expected a saved TheWorld")
         usual = _fields(ModelSettings(gemma_model_name=settings.gemma_model_name))
         given = {name: value for name, value in given.items() if value != usual[name] or name.startswith("freeze_")}
     return TheWorld.from_pretrained(
