@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from theworld import settings as settings_file
+from theworld import tiny
 from theworld.config import AuditSettings, DataSettings, EvaluationConfig
 from theworld.datasets.sample import Sample
 from theworld.evaluation.auditing import _readers, audit, audit_model, shuffle_worlds
@@ -305,8 +306,8 @@ def test_a_folder_that_holds_a_model_is_not_written_over(checkpoint: Path) -> No
 
 
 def test_a_plain_gemma_cannot_be_evaluated_as_a_trained_world(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="expected a saved TheWorld"):
-        evaluate(EvaluationConfig(checkpoint=Path("tiny"), output_dir=tmp_path, data=DATA))
+    with pytest.raises(ValueError, match="a plain Gemma 3; expected a saved TheWorld"):
+        evaluate(EvaluationConfig(checkpoint=tiny.stack() / "gemma", output_dir=tmp_path, data=DATA))
 
 
 def test_the_mean_and_the_noise_of_an_audit_are_made_without_holding_all_features(checkpoint: Path) -> None:
