@@ -28,7 +28,7 @@ FUTURES: dict[TapName, int] = {"vae": 0, "dit": 2, "rollout": 2}
 def stored_over_live(tap: TapName, num_world_steps: int, folder: Path) -> float:
     """Time of a training step with stored features over one that runs the world model."""
     model = TheWorld.from_pretrained("tiny", world_tap=tap, world_grid=4, num_world_steps=num_world_steps)
-    samples = [ForesightDataset("train", BATCH)[index] for index in range(BATCH)]
+    samples = [ForesightDataset("train", BATCH, tasks=("drop",))[index] for index in range(BATCH)]
     stored = StoredTap(model.tap, FeatureStore(folder, model.tap.fingerprint, create=True))
     collators = {
         "live": Collator(model.processor, supervise=True),
@@ -45,7 +45,7 @@ def stored_over_live(tap: TapName, num_world_steps: int, folder: Path) -> float:
 def share_outside(folder: Path) -> float:
     """Share of a training step of the whole loop that is neither forward nor backward nor optimiser."""
     model = TheWorld.from_pretrained("tiny", world_grid=4)
-    dataset = ForesightDataset("train", 64)
+    dataset = ForesightDataset("train", 64, tasks=("drop",))
     stored = StoredTap(model.tap, FeatureStore(folder / "store", model.tap.fingerprint, create=True))
     batches = Collator(model.processor, supervise=True, read_features=stored.read)
     samples = [dataset[index] for index in range(64)] * 60  # one epoch: its end stops and starts the workers

@@ -95,18 +95,28 @@ class ForesightArguments:
     split: Literal["train", "validation", "test"] = "validation"
     """Which scenes."""
 
-    rows: int = 6
+    task: Literal["drop", "topple", "roll", "collide", "hide"] | None = None
+    """Which kind of scene; None: all in turn."""
+
+    rows: int = 5
     """Number of scenes."""
 
     image_size_px: int = 128
     """Side of each frame, pixels."""
 
+    write_scenes: Path | None = None
+    """Folder that the shipped validation and test items are written to, simulated anew; nothing is drawn then."""
+
 
 def foresight(arguments: ForesightArguments) -> dict[str, Any]:
-    """Draw a grid of scenes; where it was written."""
+    """Draw a grid of scenes, or write the items that are shipped; where they were written."""
+    if arguments.write_scenes is not None:
+        from theworld.foresight.shipping import write_scenes
+
+        return {"scenes": [str(path) for path in write_scenes(arguments.write_scenes)]}
     from theworld.foresight.preview import preview
 
-    preview(arguments.preview, arguments.split, arguments.rows, arguments.image_size_px)
+    preview(arguments.preview, arguments.split, arguments.rows, arguments.image_size_px, arguments.task)
     return {"preview": str(arguments.preview)}
 
 
@@ -190,6 +200,20 @@ VERBS = (
         "theworld.config:AuditSettings",
     ),
     Verb(
+        "arms",
+        "Compare ways to read the world at equal budget, by outcome labels: run what is missing, draw the table.",
+        "theworld.report.arms:compare_arms",
+        "theworld.config.arms:ArmsSettings",
+        reads_file=True,
+    ),
+    Verb(
+        "probe",
+        "Say what is linearly readable from each tap, block, noise level and slot.",
+        "theworld.report.probes:run_probes",
+        "theworld.config.probe:ProbeSettings",
+        reads_file=True,
+    ),
+    Verb(
         "compare",
         "Hold files of predictions against each other: intervals, paired tests, identical files called out.",
         "theworld.cli:compare",
@@ -212,6 +236,12 @@ VERBS = (
         "Draw scenes of the simulated physical world with their questions and answers.",
         "theworld.cli:foresight",
         "theworld.cli:ForesightArguments",
+    ),
+    Verb(
+        "tiny",
+        "Train the embedded default model stage by stage (build), or measure what was built (verify).",
+        "theworld.tiny.recipes.building:run",
+        "theworld.config.tiny:TinySettings",
     ),
 )
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypedDict, TypeVar, get_type_hints
+from typing import Annotated, Any, NoReturn, TypedDict, TypeVar, get_args, get_origin, get_type_hints
 
 import tyro
 import yaml
@@ -212,6 +212,8 @@ def _all_optional(cls: type, positional: bool) -> Any:
     """A TypedDict with the fields of a dataclass, none of them required: what is not given is absent."""
     kinds: dict[str, Any] = {}
     for name, kind in _kinds(cls).items():
+        if _is_for_files(kind):
+            continue
         if dataclasses.is_dataclass(kind):
             kinds[name] = _all_optional(kind, positional=False)  # pyright: ignore[reportArgumentType]
         elif positional and name in _required(cls):
@@ -315,9 +317,15 @@ def _leaves(cls: Any) -> dict[str, Any]:
     for name, kind in _kinds(cls).items():
         if dataclasses.is_dataclass(kind):
             leaves |= {f"{name}.{inner}": value for inner, value in _leaves(kind).items()}
-        else:
+        elif not _is_for_files(kind):
             leaves[name] = kind
     return leaves
+
+
+def _is_for_files(kind: Any) -> bool:
+    """Whether a setting is a list of groups, such as the arms of a comparison: no flag can name those."""
+    inner = [part for part in get_args(kind) if get_origin(part) is tuple] or [kind]  # inside an Annotated
+    return get_origin(inner[0]) is tuple and any(dataclasses.is_dataclass(part) for part in get_args(inner[0]))
 
 
 def _dotted(cls: Any, location: Sequence[int | str]) -> str:

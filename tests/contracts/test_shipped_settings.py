@@ -7,6 +7,7 @@ import pytest
 
 from theworld import cli, settings
 from theworld.config import TrainingConfig
+from theworld.config.arms import ArmsSettings
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted(path for path in (ROOT / "configs").iterdir() if path.suffix in (".json", ".yaml"))
@@ -18,6 +19,13 @@ def test_a_shipped_settings_file_is_a_training_run(path: Path) -> None:
     config = settings.load(TrainingConfig, path, [])
 
     assert config.output_dir == Path("runs") / path.stem
+
+
+def test_the_shipped_comparison_loads_and_names_the_arms_of_its_primary_contrast() -> None:
+    own = settings.load(ArmsSettings, ROOT / "configs" / "foresight" / "arms.yaml", ["--seeds", "0", "1"])
+
+    assert own.seeds == (0, 1)
+    assert own.arms[0].name == own.primary[1] == "gemma"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

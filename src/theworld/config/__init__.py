@@ -1,11 +1,11 @@
 """Every setting with its unit and meaning; the rules that hold between settings."""
 
-from theworld.config.data import DataSettings, SplitName
+from theworld.config.data import TASK_NAMES, DataSettings, SplitName, TaskName
 from theworld.config.demo import AskSettings, DemoSettings
 from theworld.config.evaluation import ArmName, AuditSettings, EvaluationConfig
 from theworld.config.model import ModelSettings
 from theworld.config.training import OptimSettings, TrainingConfig
-from theworld.config.world import CONTROL_TAPS, STRICT, TapName, WorldSettings
+from theworld.config.world import CONTROL_TAPS, STRICT, ReadTap, TapName, WorldSettings
 
 __all__ = [
     "CONTROL_TAPS",
@@ -18,7 +18,10 @@ __all__ = [
     "EvaluationConfig",
     "ModelSettings",
     "OptimSettings",
+    "ReadTap",
     "SplitName",
+    "TASK_NAMES",
+    "TaskName",
     "TapName",
     "TrainingConfig",
     "WorldSettings",

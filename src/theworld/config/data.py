@@ -1,6 +1,7 @@
 """DataSettings: which samples a model is trained on and measured on."""
 
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Final, Literal, get_args
 
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
@@ -8,6 +9,10 @@ from pydantic.dataclasses import dataclass
 from theworld.config.world import STRICT
 
 SplitName = Literal["train", "validation", "test"]
+
+TaskName = Literal["drop", "topple", "roll", "collide", "hide"]
+TASK_NAMES: Final[tuple[TaskName, ...]] = get_args(TaskName)
+"""The kinds of scene of Foresight."""
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
@@ -17,11 +22,27 @@ class DataSettings:
     dataset: Literal["foresight"] = "foresight"
     """Where samples come from: `foresight`, physical scenes simulated and drawn when they are read."""
 
-    questions: Literal["dynamic", "static", "both"] = "both"
-    """What is asked: what will happen, what is there (the control), or both."""
+    questions: Literal["dynamic", "static", "both", "readings"] = "both"
+    """What is asked: what will happen, what is there (the control), or both.
+
+    `readings` are for alignment: what a true clip shows when, with Gemma's picture of another scene.
+    """
+
+    # Lax: the settings of an audit fill in a default and so leave JSON, in which alone a strict tuple or path is known.
+    tasks: Annotated[tuple[TaskName, ...], Field(min_length=1, strict=False)] = TASK_NAMES
+    """Kinds of scene, in turn: `drop`, `topple` and `roll` show a picture, `collide` and `hide` a clip of 5 frames."""
+
+    form: Literal["open", "choice"] = "open"
+    """How an answer is given: by a word, or by the letter of a choice."""
 
     image_size_px: Annotated[int, Field(ge=16)] = 896
     """Side of the pictures as drawn, pixels: 896 is what Gemma 3 sees, 64 what the tiny model sees."""
+
+    images: Literal["current", "clip"] = "current"
+    """What Gemma sees: the current picture, or every frame that is given."""
+
+    drawn_dir: Annotated[Path | None, Field(strict=False)] = None
+    """Folder in which samples are kept once they are simulated and drawn; None: they are, whenever they are read."""
 
     train_split: SplitName = "train"
     """Split that the weights learn from."""
@@ -39,6 +60,10 @@ class DataSettings:
     def _check(self) -> "DataSettings":
         if self.train_split == "test":
             raise ValueError("train_split='test': nothing may train on the test split; use 'train' or 'validation'")
+        if self.questions == "readings" and self.form == "choice":
+            raise ValueError("questions='readings' are asked in words: form='choice' does not go with them")
         if self.train_split == self.validation_split:
             raise ValueError(f"train_split and validation_split are both {self.train_split!r}: measure on another")
+        if len(set(self.tasks)) < len(self.tasks):
+            raise ValueError(f"tasks={self.tasks} names a task twice: each is asked once")
         return self

@@ -24,6 +24,9 @@ class ModelSettings:
     checkpoint: Path | None = None
     """Folder of a saved TheWorld to start from; None: Gemma with a new fusion."""
 
+    transfer_tap: bool = False
+    """Let world.tap be another than the checkpoint's, of the same states: aligned on true futures, given imagined."""
+
     dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
     """Number format of the weights."""
 
@@ -65,12 +68,16 @@ class ModelSettings:
 
     @model_validator(mode="after")
     def _check(self) -> "ModelSettings":
+        if self.transfer_tap and self.checkpoint is None:
+            raise ValueError(
+                "transfer_tap is for a checkpoint, whose world tokens another tap is to feed: set checkpoint"
+            )
         if not self.enable_world:
             return self
         steps, most = self.num_world_steps, self.max_world_steps
         if steps > most:
             raise ValueError(f"num_world_steps={steps} is more than max_world_steps={most}: raise max_world_steps")
-        future = TEMPORAL_STRIDE * steps if self.world.shape_of == "true-future" else 0
+        future = TEMPORAL_STRIDE * steps if self.world.sees_future else 0
         self.world.num_slots(1 + future, steps)  # raises for slots that the tap cannot give
         if not self.freeze_cosmos_vae and self.world.tap != "vae":
             tap = self.world.tap
@@ -85,7 +92,7 @@ class ModelSettings:
     def _check_channel_mode(self) -> None:
         clashes = {
             f"world_grid={self.world_grid}, another grid than the tap's own": self.world_grid is not None,
-            f"world.tap={self.world.tap!r}, which has no latent channels": self.world.shape_of == "dit",
+            f"world.tap={self.world.tap!r}, which has no latent channels": self.world.reads != "vae",
             "world_fusion='residual', which adds to a grid": self.world_fusion == "residual",
         }
         found = [clash for clash, present in clashes.items() if present]

@@ -5,10 +5,13 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from theworld.constants import DEFAULT_COSMOS_MODEL, TEMPORAL_STRIDE
+from theworld.constants import DEFAULT_COSMOS_MODEL, DEFAULT_GEMMA_MODEL, TEMPORAL_STRIDE
 
-TapName = Literal["vae", "dit", "rollout", "true-future", "noise", "zero", "random"]
-"""What is read from the world model; the last three are controls."""
+TapName = Literal["vae", "dit", "rollout", "siglip", "true-future", "noise", "zero", "random"]
+"""What is read from the world model; `siglip` reads no world but Gemma's eyes, the last three are controls."""
+
+ReadTap = Literal["vae", "dit", "rollout", "siglip", "true-future"]
+"""A tap that a control can stand for."""
 
 CONTROL_TAPS = ("noise", "zero", "random")
 
@@ -20,16 +23,25 @@ class WorldSettings:
     """What is read from which world model, and how: everything that a world feature depends on."""
 
     tap: TapName = "vae"
-    """Where features are read: the VAE latent, a denoiser block, or the imagined future; or a control."""
+    """Where features are read: the VAE latent, a denoiser block, the imagined future, SigLIP; or a control."""
 
-    control_of: Literal["vae", "dit", "rollout"] = "vae"
-    """The tap whose shape (noise, zero) or architecture (random) a control copies."""
+    control_of: ReadTap = "vae"
+    """The tap whose shape (noise, zero) or architecture (random) a control copies, or with which `true-future` reads.
+
+    `true-future` reads with vae, dit (true slots noised to dit_noise_level) or siglip.
+    """
+
+    repeat_current: bool = False
+    """Let the taps vae and siglip, which cannot look ahead, fill future slots with the current one: equal tokens."""
 
     cosmos_model_name: str = DEFAULT_COSMOS_MODEL
     """Hub id or folder of the Cosmos-Predict2 checkpoint, or "tiny"."""
 
     cosmos_revision: str | None = None
     """Commit of the hub repository."""
+
+    siglip_model_name: str = DEFAULT_GEMMA_MODEL
+    """Hub id or folder of the Gemma 3 checkpoint whose vision tower the tap `siglip` reads, or "tiny"."""
 
     image_size_px: Annotated[int, Field(ge=16, multiple_of=16)] = 224
     """Side of the square frames that the world model sees, pixels."""
@@ -39,6 +51,9 @@ class WorldSettings:
 
     num_inference_steps: Annotated[int, Field(ge=2)] = 10
     """Denoiser evaluations per rollout; the last of them updates nothing, so two are the least."""
+
+    num_rollouts: Annotated[int, Field(ge=1)] = 1
+    """Imagined futures that the tap `rollout` averages, each from noise of its own."""
 
     dit_block: Annotated[int, Field(ge=0)] = 14
     """Index of the transformer block whose output the `dit` tap reads; later blocks never run."""
@@ -56,19 +71,40 @@ class WorldSettings:
     """Number format of the world model."""
 
     @property
-    def shape_of(self) -> Literal["vae", "dit", "rollout", "true-future"]:
+    def shape_of(self) -> ReadTap:
         """The tap whose feature shape this one has."""
         return self.control_of if self.tap in CONTROL_TAPS else self.tap  # type: ignore[return-value]
 
     @property
+    def reads(self) -> Literal["vae", "dit", "siglip"]:
+        """The network whose states the features are; what decides their channels and grid."""
+        tap = self.control_of if self.tap == "true-future" else self.shape_of
+        return tap if tap in ("dit", "siglip") else "vae"  # type: ignore[return-value]
+
+    @property
+    def sees_future(self) -> bool:
+        """Whether the frames after the current one are part of the input."""
+        return self.shape_of == "true-future"
+
+    @property
     def imagines(self) -> bool:
         """Whether the tap can serve slots after the current one."""
-        return self.shape_of != "vae"
+        return self.repeat_current or self.shape_of not in ("vae", "siglip")
 
     @model_validator(mode="after")
     def _check(self) -> "WorldSettings":
-        if self.tap not in CONTROL_TAPS and self.control_of != "vae":
-            raise ValueError(f"control_of={self.control_of!r} is for the taps {CONTROL_TAPS}, not {self.tap!r}")
+        tap, of = self.tap, self.control_of
+        copies = {
+            "true-future": ("vae", "dit", "siglip"),
+            "random": ("vae", "dit", "rollout", "true-future"),
+            **dict.fromkeys(("noise", "zero"), ("vae", "dit", "rollout", "siglip")),
+        }
+        if tap not in copies and of != "vae":
+            raise ValueError(f"control_of={of!r} is for the taps {tuple(copies)}, not {tap!r}")
+        if tap in copies and of not in copies[tap]:
+            raise ValueError(f"control_of={of!r}: the tap {tap!r} takes {' or '.join(copies[tap])}")
+        if self.repeat_current and self.shape_of not in ("vae", "siglip"):
+            raise ValueError(f"repeat_current is for taps that cannot look ahead (vae, siglip), not {self.shape_of!r}")
         return self
 
     def num_slots(self, num_frames: int, num_world_steps: int) -> int:
@@ -92,9 +128,9 @@ class WorldSettings:
         if num_world_steps and not self.imagines:
             raise ValueError(
                 f"num_world_steps={num_world_steps} needs a tap that looks ahead (dit, rollout); {self.tap!r} reads"
-                " the given frames only"
+                " the given frames only, or, with repeat_current, the current one again"
             )
-        if self.shape_of == "true-future":
+        if self.sees_future:
             if past < num_world_steps:
                 raise ValueError(
                     f"tap 'true-future' with num_world_steps={num_world_steps} needs at least"

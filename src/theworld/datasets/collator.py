@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
-from theworld.constants import IGNORE_INDEX
+from theworld.constants import IGNORE_INDEX, TEMPORAL_STRIDE
 from theworld.datasets.images import to_image, to_pictures
 from theworld.datasets.sample import Sample
 
@@ -20,7 +20,7 @@ class Collator:
         processor: a TheWorldProcessor (or Gemma3Processor, for a model without a world).
         supervise: True for training: answers are kept and labelled, rows padded on the right. False for
             generation: rows end with the last question and are padded on the left.
-        num_world_steps: K of every batch; default: the processor's own.
+        num_world_steps: K of every batch; default: the processor's own. Samples that look less far ahead lower it.
         read_features: (frames, K) -> stored features, to put in the place of pixels.
     """
 
@@ -47,7 +47,7 @@ class Collator:
         }
         if getattr(self.processor, "enable_world", False):
             options["world"] = [self._clips(sample) for sample in samples]
-            options["num_world_steps"] = self.num_world_steps
+            options["num_world_steps"] = self._steps(samples)
         batch = dict(
             self.processor.apply_chat_template(
                 [_conversation(sample, self.supervise) for sample in samples],
@@ -71,7 +71,7 @@ class Collator:
             ValueError: for clips of unequal length, or a true future that is needed and missing.
         """
         clips = [clip for sample in samples for clip in self._clips(sample)]
-        return self.processor._frames(clips, self.num_world_steps)
+        return self.processor._frames(clips, self._steps(samples))
 
     def labels(self, input_ids: Int[Tensor, "B L"]) -> Int[Tensor, "B L"]:
         """Supervise each answer and its <end_of_turn>; everything else is -100.
@@ -94,14 +94,27 @@ class Collator:
                 labels[row, start:position] = input_ids[row, start:position]
         return labels
 
+    def _steps(self, samples: Sequence[Sample]) -> int:
+        """K of a batch: the model's own, or as far as its samples look ahead.
+
+        Raises:
+            ValueError: for samples that look unequally far.
+        """
+        own: int = self.processor.num_world_steps if self.num_world_steps is None else self.num_world_steps
+        steps = {own if one.num_world_steps is None else min(own, one.num_world_steps) for one in samples}
+        if len(steps) > 1:
+            raise ValueError(f"samples that look {sorted(steps)} slots ahead in one batch: group them by their shape")
+        return steps.pop() if steps else own
+
     def _clips(self, sample: Sample) -> list[Any]:
         """What the world model sees of a sample; the true future goes to the arm of that name alone."""
         clips = [[image] for image in sample.images] if sample.clips is None else list(sample.clips)
-        if self.processor.world_tap != "true-future":
+        if not self.processor.world_settings.sees_future:
             return clips
         if sample.future is None:
             raise ValueError(f"sample {sample.id!r} has no true future: the tap 'true-future' needs one per clip")
-        return [[*_frames(clip), *_frames(rest)] for clip, rest in zip(clips, sample.future, strict=True)]
+        num_frames = TEMPORAL_STRIDE * self._steps([sample])  # as far as the model looks ahead, and no further
+        return [[*_frames(clip), *_frames(rest)[:num_frames]] for clip, rest in zip(clips, sample.future, strict=True)]
 
 
 def _frames(clip: Any) -> list[Any]:

@@ -1,6 +1,6 @@
 """Sample and Turn: the one form in which every data set, public or our own, reaches training and evaluation."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
@@ -39,6 +39,8 @@ class Sample:
     images: tuple["ImageLike", ...] = ()
     clips: "tuple[Clip, ...] | None" = None
     future: "tuple[Clip, ...] | None" = None
+    num_world_steps: int | None = None
+    """How far its question looks ahead, latent slots; a model looks no further. None: as far as the model does."""
     fields: Mapping[str, Any] = field(default_factory=dict)
     """Whatever a table may group by (task, split, choices): carried into the predictions."""
 
@@ -53,6 +55,12 @@ class Sample:
     def num_clips(self) -> int:
         """Clips that the world model reads."""
         return len(self.images if self.clips is None else self.clips)
+
+    @property
+    def shape(self) -> Hashable:
+        """What samples of one batch must share: the length of their clips, and how far they look ahead."""
+        lengths = {1} if self.clips is None else {len(clip) for clip in self.clips}
+        return tuple(sorted(lengths)), self.num_world_steps
 
     @property
     def prompt(self) -> tuple[Turn, ...]:
@@ -73,7 +81,10 @@ def question(id: str, images: Sequence["ImageLike"], text: str, answer: str | No
 
 @runtime_checkable
 class Samples(Protocol):
-    """A map-style data set, or a list, of samples."""
+    """A map-style data set, or a list, of samples.
+
+    One whose samples have several shapes also has `shape_of(index)`, the shape of a sample without reading it.
+    """
 
     def __len__(self) -> int: ...
 

@@ -1,15 +1,18 @@
 """The audit of a trained checkpoint: the same questions with its world features shuffled, averaged, zeroed, noised."""
 
 import json
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from theworld.config import AuditSettings
+from theworld.datasets.batching import batches
 from theworld.datasets.sample import Sample
 from theworld.evaluation.audit import Audit, audit_verdict, derangement
 from theworld.evaluation.generation import FeatureReader
@@ -46,7 +49,7 @@ def audit(settings: AuditSettings) -> dict[str, Any]:
         raise ValueError(f"{settings.checkpoint} was trained with enable_world=False: there is no world to audit")
     model = TheWorld.from_pretrained(settings.checkpoint, **on_this_machine())  # first: a damaged one shows at once
     data = settings.data
-    dataset = open_samples(data, data.validation_split, data.num_validation, saved.world_tap == "true-future")
+    dataset = open_samples(data, data.validation_split, data.num_validation, saved.world_settings().sees_future)
     samples = [dataset[index] for index in range(len(dataset))]
     _check_one_kind(samples)
     claim_folder(settings)
@@ -130,31 +133,56 @@ def _clips(sample: Sample) -> tuple[Any, ...]:
     return tuple([image] for image in sample.images) if sample.clips is None else sample.clips
 
 
+class _Moments:
+    """Mean and spread of features that arrive batch by batch, which memory need not hold together."""
+
+    def __init__(self) -> None:
+        self.total, self.squares, self.num_clips = torch.zeros(1), torch.zeros(1), 0
+
+    def add(self, features: Float[Tensor, "N C T h w"]) -> None:
+        """Take a batch in."""
+        features = features.cpu().double()
+        self.total = self.total + features.sum(0)
+        self.squares = self.squares + features.square().sum((0, 2, 3, 4))[:, None, None, None]
+        self.num_clips += len(features)
+
+    def finish(self) -> None:
+        """Settle the mean feature, and each channel's middle and spread over all its cells."""
+        count = self.num_clips * self.total[0].numel()
+        self.mean = (self.total / self.num_clips).float()
+        middle = self.total.sum((1, 2, 3), keepdim=True) / count
+        self.spread = ((self.squares - count * middle.square()).clamp(min=0) / max(count - 1, 1)).sqrt().float()
+        self.middle = middle.float()
+
+
 def _readers(
     model: TheWorld, samples: Sequence[Sample], read: FeatureReader, batch_size: int, seed: int
 ) -> dict[str, FeatureReader]:
-    """Readers of the conditions that need no clip: the mean feature, zeros, and noise of the features' own scale."""
+    """Readers of the conditions that need no clip: the mean feature, zeros, and noise of the features' own scale.
+
+    Clips of other lengths, or that look less far ahead, have means of their own: their slots are other times.
+    """
     from theworld.datasets.collator import Collator
 
     collator = Collator(model.processor, supervise=False)
-    total, squares, num_clips = torch.zeros(1), torch.zeros(1), 0  # of all features, which memory need not hold
-    for start in range(0, len(samples), batch_size):
-        batch = collator(samples[start : start + batch_size])
-        features = read(batch["world_pixels"], batch["num_world_steps"]).cpu().double()
-        total = total + features.sum(0)
-        squares = squares + features.square().sum((0, 2, 3, 4))[:, None, None, None]
-        num_clips += len(features)
-    count = num_clips * total[0].numel()  # numbers per channel
-    mean = (total / num_clips).float()
-    middle = total.sum((1, 2, 3), keepdim=True) / count
-    spread = ((squares - count * middle.square()).clamp(min=0) / max(count - 1, 1)).sqrt().float()
-    center = middle.float()
+    moments: dict[tuple[int, int], _Moments] = defaultdict(_Moments)
+    for group in batches(samples, batch_size):
+        batch = collator(group)
+        frames, steps = batch["world_pixels"], batch["num_world_steps"]
+        moments[frames.shape[1], steps].add(read(frames, steps))
+    for one in moments.values():
+        one.finish()
+
+    def mean(frames: Tensor, num_world_steps: int) -> Tensor:
+        own = moments[frames.shape[1], num_world_steps].mean
+        return own.expand(len(frames), *own.shape)
 
     def noise(frames: Tensor, num_world_steps: int) -> Tensor:
-        return clip_noise(tuple(mean.shape), clip_seeds(frames, seed)) * spread + center
+        own = moments[frames.shape[1], num_world_steps]
+        return clip_noise(tuple(own.mean.shape), clip_seeds(frames, seed)) * own.spread + own.middle
 
     return {
-        "mean": lambda frames, num_world_steps: mean.expand(len(frames), *mean.shape),
-        "zero": lambda frames, num_world_steps: torch.zeros(len(frames), *mean.shape),
+        "mean": mean,
+        "zero": lambda frames, num_world_steps: torch.zeros_like(mean(frames, num_world_steps)),
         "noise": noise,
     }

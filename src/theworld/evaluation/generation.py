@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from theworld.datasets.batching import batches
 from theworld.datasets.collator import Collator
 from theworld.datasets.sample import Sample, Samples, Turn
 from theworld.evaluation.predictions import Prediction, PredictionWriter, error_text
@@ -145,28 +146,21 @@ def answer_all(
     ids: list[str] = []
     answerer.model.eval()
     with tqdm(total=len(samples), desc=title, unit="item") as progress:
-        for batch in _batches(samples, done, batch_size, ids, progress):
+        for batch in batches(_open_items(samples, done, ids, progress), batch_size):
             writer.append(answerer(batch))
             progress.update(len(batch))
     return ids
 
 
-def _batches(
-    samples: Samples, done: frozenset[str], batch_size: int, ids: list[str], progress: Any
-) -> Iterator[list[Sample]]:
-    batch: list[Sample] = []
+def _open_items(samples: Samples, done: frozenset[str], ids: list[str], progress: Any) -> Iterator[Sample]:
+    """The samples without an answer; notes the ids of all."""
     for index in range(len(samples)):
         sample = samples[index]
         ids.append(sample.id)
         if sample.id in done:
             progress.update(1)
-            continue
-        batch.append(sample)
-        if len(batch) == batch_size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+        else:
+            yield sample
 
 
 def _row(sample: Sample, **answer: Any) -> dict[str, Any]:

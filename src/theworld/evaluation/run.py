@@ -57,7 +57,7 @@ def _answer(config: EvaluationConfig, arm: ArmName, saved: TheWorldConfig) -> di
     """Let an arm answer; its files of predictions by name."""
     model = _open_arm(config.checkpoint, arm, saved)
     data = config.data
-    with_future = arm == "world" and model.config.world_tap == "true-future"
+    with_future = arm == "world" and model.config.world_settings().sees_future
     samples = open_samples(data, data.validation_split, data.num_validation, with_future)
     stored = open_stored(model.tap, config.store_dir) if config.store_dir and arm == "world" else None
     own = model.config.num_world_steps

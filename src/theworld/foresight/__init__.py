@@ -1,19 +1,23 @@
 """Foresight: a small physical world with questions about what happens next, and controls about what is there."""
 
-from theworld.foresight.dataset import ForesightDataset, clip, to_hf_dataset
+from theworld.foresight.alignment import ForesightAlignment
+from theworld.foresight.dataset import ForesightDataset, clip, to_hf_dataset, world_clip
 from theworld.foresight.drawing import draw, draw_clip
-from theworld.foresight.items import SPLITS, Item, Split, make_item, split_of
+from theworld.foresight.items import SPLITS, Item, Split, make_film, make_item, split_of
 from theworld.foresight.preview import preview
 from theworld.foresight.questions import Question, dynamic_question, static_questions
-from theworld.foresight.scene import COLOURS, FRAME_RATE_HZ, NUM_FRAMES, Ball, Plank, Scene
+from theworld.foresight.scene import COLOURS, FRAME_RATE_HZ, NUM_FRAMES, TASKS, Ball, Block, Plank, Scene, Screen, Task
 
 __all__ = [
     "ForesightDataset",
+    "ForesightAlignment",
     "clip",
+    "world_clip",
     "to_hf_dataset",
     "preview",
     "Item",
     "make_item",
+    "make_film",
     "split_of",
     "Question",
     "dynamic_question",
@@ -22,7 +26,11 @@ __all__ = [
     "draw_clip",
     "Scene",
     "Ball",
+    "Block",
     "Plank",
+    "Screen",
+    "Task",
+    "TASKS",
     "Split",
     "SPLITS",
     "COLOURS",

@@ -1,7 +1,7 @@
 """The task `drop`: a ball above tilted planks; in which coloured bin does it come to rest?"""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Final
 
@@ -69,11 +69,12 @@ class Target:
         return cls(start, end, num_planks, colour)
 
 
-def propose(rng: Random, target: Target) -> Scene:
-    """A scene with the target's start, plank count and colours; where its ball ends is not yet known.
+def propose(rng: Random, index: int) -> Scene:
+    """A scene with the start, plank count and colours of the index's target; where its ball ends is not yet known.
 
     Coordinates are multiples of 1/10,000; at least one plank lies under the ball, planks keep a ball's width apart.
     """
+    target = Target.of(index)
     low = max(_START_X[0], target.start / 3 + _START_MARGIN)
     high = min(_START_X[1], (target.start + 1) / 3 - _START_MARGIN)
     rest: list[Colour] = [colour for colour in COLOURS if colour != target.colour]
@@ -91,27 +92,33 @@ def propose(rng: Random, target: Target) -> Scene:
     return Scene(task="drop", balls=(ball,), planks=planks, bins=(bins[0], bins[1], bins[2]))
 
 
-def examine(scene: Scene, target: Target) -> Motion | None:
+def examine(scene: Scene, index: int) -> Motion | None:
     """The motion of a scene that is fit to ask about, otherwise None.
 
     Fit: the ball comes to rest, in the target's bin, and goes to the same bin from every jittered start.
     """
-    if caught_by(scene) != target.end:
-        return None
-    if any(caught_by(scene, shift) != target.end for shift in JITTERS):
+    end = Target.of(index).end
+    if any(caught_by(one) != end for one in (scene, *neighbours(scene))):
         return None
     motion = simulate(scene)
     return motion if motion.has_come_to_rest else None
 
 
-def caught_by(scene: Scene, shift: tuple[float, float] = (0.0, 0.0)) -> int | None:
-    """The bin that the ball cannot leave any more; None if there is none within the scene's 17 frames.
+def outcome(scene: Scene, motion: Motion) -> int:
+    """The bin, 0 to 2, in which the ball comes to rest."""
+    return third(float(motion.poses[-1, 0, 0]))
 
-    Args:
-        scene: the scene.
-        shift: added to the start of the ball, unit lengths.
-    """
-    simulation = Simulation(scene, shift)
+
+def neighbours(scene: Scene) -> tuple[Scene, ...]:
+    """The scene with its ball moved by less than can be drawn."""
+    return tuple(
+        replace(scene, balls=(replace(scene.ball, x=scene.ball.x + dx, y=scene.ball.y + dy),)) for dx, dy in JITTERS
+    )
+
+
+def caught_by(scene: Scene) -> int | None:
+    """The bin that the ball cannot leave any more; None if there is none within the scene's 17 frames."""
+    simulation = Simulation(scene)
     (body,) = simulation.bodies
     for _ in range(NUM_FRAMES - 1):
         simulation.advance()

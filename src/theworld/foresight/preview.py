@@ -1,34 +1,44 @@
-"""A picture grid of items: how each scene goes on, with its question, its answer and one control."""
+"""A picture grid of items: what is given, how each scene goes on, its question, its answer and one control."""
 
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Final
 
 from PIL import Image, ImageDraw, ImageFont
 
-from theworld.foresight.drawing import PALETTE, draw
+from theworld.foresight.drawing import PALETTE, Rgb, draw
 from theworld.foresight.items import Item, Split, make_item
 from theworld.foresight.questions import Question, dynamic_question, static_questions
-from theworld.foresight.scene import FRAME_RATE_HZ, NUM_FRAMES, Task
+from theworld.foresight.scene import FRAME_RATE_HZ, NUM_FRAMES, TASKS, Task
 
-_FRAMES: Final = (0, 3, 5, 7, 9, 11, 13, NUM_FRAMES - 1)
-_STEP: Final = 5  # neighbouring items share where the ball ends
+_FRAMES: Final[Mapping[int, Sequence[int]]] = {
+    1: (0, 3, 5, 7, 9, 11, 13, NUM_FRAMES - 1),
+    5: (0, 1, 2, 3, 4, 8, 12, NUM_FRAMES - 1),
+}
+"""Frames that are shown, by the number of those given."""
+_STEP: Final = 7  # neighbouring items share the side they start from; these differ in what comes of them, too
 
 _PAPER: Final = (255, 255, 255)
 _INK: Final = (30, 33, 38)
 _PALE: Final = (118, 124, 134)
+_COLOUR_OF: Final[Mapping[str, Rgb]] = {str(name): rgb for name, rgb in PALETTE.items()}
 
 
 def preview(
-    path: str | PathLike[str], split: Split = "validation", rows: int = 6, image_size_px: int = 128, task: Task = "drop"
+    path: str | PathLike[str],
+    split: Split = "validation",
+    rows: int = 6,
+    image_size_px: int = 128,
+    task: Task | None = None,
 ) -> None:
     """Write a PNG with one scene per row: eight of its frames in time, question and answer, and one control.
 
     Args:
         path: where the PNG goes.
         split: which scenes.
-        rows: number of scenes, every fifth of the split.
+        rows: number of scenes, every seventh of a task.
         image_size_px: side of each frame.
-        task: the kind of scene.
+        task: the kind of scene; None: all in turn.
 
     Raises:
         ValueError: if there are no rows.
@@ -36,8 +46,9 @@ def preview(
     if rows < 1:
         raise ValueError(f"rows={rows}: expected 1 or more")
     strips = []
+    tasks = TASKS if task is None else (task,)
     for row in range(rows):
-        item = make_item(split, row * _STEP, task)
+        item = make_item(split, row // len(tasks) * _STEP, tasks[row % len(tasks)])
         controls = static_questions(item)
         strips.append(_strip(item, controls[row % len(controls)], image_size_px))
     margin = strips[0].height // 10
@@ -54,7 +65,9 @@ def _strip(item: Item, control: Question, image_size_px: int) -> Image.Image:
     font, small = ImageFont.load_default(text_px), ImageFont.load_default(text_px * 5 // 6)
     line_px, gap_px = text_px * 8 // 5, max(3, image_size_px // 20)
     # Never narrower than the longest question with its answer.
-    width = max(len(_FRAMES) * (image_size_px + gap_px) - gap_px, 48 * text_px)
+    given = item.scene.num_given_frames
+    frames = _FRAMES[given]
+    width = max(len(frames) * (image_size_px + gap_px) - gap_px, 48 * text_px)
     strip = Image.new("RGB", (width, image_size_px + 3 * line_px), _PAPER)
     pen = ImageDraw.Draw(strip)
 
@@ -62,19 +75,17 @@ def _strip(item: Item, control: Question, image_size_px: int) -> Image.Image:
     middle = line_px // 2
     pen.text((0, middle), asked.text, _INK, font, anchor="lm")
     pen.text((width, middle), asked.answer, _INK, font, anchor="rm")
-    chip = width - font.getlength(asked.answer) - text_px
-    pen.rounded_rectangle(
-        (chip - text_px // 2, middle - text_px // 2, chip + text_px // 2, middle + text_px // 2),
-        text_px // 4,
-        PALETTE[item.scene.bins[item.end]],
-    )
+    if asked.answer in _COLOUR_OF:
+        chip = width - font.getlength(asked.answer) - text_px
+        box = (chip - text_px // 2, middle - text_px // 2, chip + text_px // 2, middle + text_px // 2)
+        pen.rounded_rectangle(box, text_px // 4, _COLOUR_OF[asked.answer])
 
-    for column, frame in enumerate(_FRAMES):
+    for column, frame in enumerate(frames):
         left = column * (image_size_px + gap_px)
-        strip.paste(draw(item.scene, item.positions[frame], image_size_px), (left, line_px))
-        time = "given" if frame == 0 else f"+ {frame / FRAME_RATE_HZ:.2f} s"
+        strip.paste(draw(item.scene, item.poses[frame], image_size_px), (left, line_px))
+        time = "given" if frame < given else f"+ {(frame - given + 1) / FRAME_RATE_HZ:.2f} s"
         center = (left + image_size_px // 2, line_px + image_size_px + middle)
-        pen.text(center, time, _INK if frame == 0 else _PALE, small, anchor="mm")
+        pen.text(center, time, _INK if frame < given else _PALE, small, anchor="mm")
 
     bottom = line_px * 2 + image_size_px + middle
     pen.text((0, bottom), f"Control: {control.text}", _PALE, small, anchor="lm")

@@ -1,68 +1,117 @@
-"""Questions about a scene: one about its future, and controls that the picture alone answers."""
+"""Questions about an item: what will happen, what its picture shows, and what a true clip of it shows when."""
 
-from dataclasses import dataclass
-from typing import Final, Literal, get_args
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from random import Random
+from typing import Final
 
-from theworld.foresight.drop import MAX_PLANKS, straight_down
+from theworld.constants import TEMPORAL_STRIDE
+from theworld.foresight.facts import (
+    NEITHER,
+    NUMBER_WORDS,
+    Question,
+    asked,
+    ball_choices,
+    bin_choices,
+    controls_of,
+    facts_of,
+    listed,
+    state_of,
+)
 from theworld.foresight.items import Item
-from theworld.foresight.scene import COLOURS, PLACES, Place
+from theworld.foresight.scene import NUM_SLOTS, PLACES, Task
 
-DynamicKind = Literal["end"]
-StaticKind = Literal["ball_colour", "left_bin", "middle_bin", "right_bin", "ball_place", "bin_below", "num_planks"]
-STATIC_KINDS: Final[tuple[StaticKind, ...]] = get_args(StaticKind)
-
-NUMBER_WORDS: Final = ("one", "two", "three")
-assert len(NUMBER_WORDS) == MAX_PLANKS
-
-_HOW = "Answer with one word."
-
-
-@dataclass(frozen=True)
-class Question:
-    """A question with its one right answer."""
-
-    kind: DynamicKind | StaticKind
-    text: str
-    choices: tuple[str, ...]
-    """All words that can be right for this kind of question; `text` lists them unless they are all colours."""
-    answer: str
-    place: Place | None = None
-    """Where in the picture the answer lies; None if the question is not about a place."""
+LETTERS: Final = "ABCDEF"
 
 
 def dynamic_question(item: Item) -> Question:
-    """In which bin the ball comes to rest: the answer is not in the first picture, only in what follows."""
-    return _which_bin("end", "In which bin does the ball come to rest", item, item.end)
+    """What will happen: the answer is not in the pictures given, only in what follows."""
+    return _DYNAMIC[item.scene.task](item)
 
 
 def static_questions(item: Item) -> tuple[Question, ...]:
-    """The controls, in the order of `STATIC_KINDS`: what the first picture shows."""
-    scene, start = item.scene, straight_down(item.scene)
-    number = NUMBER_WORDS[len(scene.planks) - 1]
-    return (
-        Question("ball_colour", f"What colour is the ball? {_HOW}", COLOURS, scene.ball.colour),
-        _colour_of_bin("left_bin", item, 0),
-        _colour_of_bin("middle_bin", item, 1),
-        _colour_of_bin("right_bin", item, 2),
-        Question(
-            "ball_place", f"Where is the ball now: {_either(PLACES)}? {_HOW}", PLACES, PLACES[start], PLACES[start]
-        ),
-        _which_bin("bin_below", "Which bin is straight below the ball now", item, start),
-        Question("num_planks", f"How many planks are there: {_either(NUMBER_WORDS)}? {_HOW}", NUMBER_WORDS, number),
+    """The controls: what the current picture shows, by itself and beyond doubt."""
+    return controls_of(item.scene, item.poses[item.scene.num_given_frames - 1])
+
+
+def readings(item: Item) -> tuple[Question, ...]:
+    """What the true clip shows, slot by slot, and how it ends: for learning to read world tokens.
+
+    A slot is asked about by its number: "In picture three: ...". Its facts are those of its last frame.
+    """
+    found = []
+    for slot in range(NUM_SLOTS):
+        poses = item.poses[slot * TEMPORAL_STRIDE]
+        state = state_of(item.scene, poses)
+        for fact in (*facts_of(item.scene, poses), *([state] if state else [])):
+            text = f"In picture {NUMBER_WORDS[slot]}: {fact.text[0].lower()}{fact.text[1:]}"
+            found.append(replace(fact, kind=f"slot_{slot}_{fact.kind}", text=text))
+    return (*found, dynamic_question(item))
+
+
+def multiple_choice(question: Question, key: str, place: int | None = None) -> Question:
+    """The same question with its choices behind letters.
+
+    Args:
+        question: the open question.
+        key: the order of the choices is a function of it, such as the id of the item.
+        place: of the answer among the letters, from 0; None: any, as the key has it.
+    """
+    order = list(question.choices)
+    Random(f"foresight/choices/{key}/{question.kind}").shuffle(order)
+    if place is not None:
+        order.remove(question.answer)
+        order.insert(place, question.answer)
+    letters = LETTERS[: len(order)]
+    words = question.text.partition("?")[0].removesuffix(f": {listed(question.choices)}")
+    lines = " ".join(f"({letter}) {choice}" for letter, choice in zip(letters, order, strict=True))
+    return replace(
+        question,
+        text=f"{words}? {lines} Answer with the letter.",
+        choices=tuple(letters),
+        answer=letters[order.index(question.answer)],
     )
 
 
-def _which_bin(kind: Literal["end", "bin_below"], words: str, item: Item, bin_index: int) -> Question:
-    # In the order of the alphabet: the text says nothing about where the bins are.
-    choices = tuple(sorted(item.scene.bins))
-    text = f"{words}: {_either(choices)}? {_HOW}"
-    return Question(kind, text, choices, item.scene.bins[bin_index], PLACES[bin_index])
+def item_choice(question: Question, item: Item) -> Question:
+    """A question about an item in multiple choice: of 2n consecutive items each of the n letters is right for two."""
+    size = len(question.choices)
+    block, turn = divmod(item.index, 2 * size)
+    places = [*range(size), *range(size)]
+    Random(f"foresight/letters/{item.scene.task}/{item.split}/{question.kind}/{block}").shuffle(places)
+    return multiple_choice(question, item.id, places[turn])
 
 
-def _colour_of_bin(kind: StaticKind, item: Item, bin_index: int) -> Question:
-    place = PLACES[bin_index]
-    return Question(kind, f"What colour is the {place} bin? {_HOW}", COLOURS, item.scene.bins[bin_index], place)
+def _end_of_drop(item: Item) -> Question:
+    assert item.scene.bins is not None
+    words, choices = "In which bin does the ball come to rest", bin_choices(item.scene)
+    return asked("end", words, choices, item.scene.bins[item.outcome], PLACES[item.outcome])
 
 
-def _either(words: tuple[str, ...]) -> str:
-    return f"{', '.join(words[:-1])} or {words[-1]}"
+def _end_of_topple(item: Item) -> Question:
+    choices = ("left", "right", NEITHER)
+    return asked("end", "Which way does the tower fall", choices, choices[item.outcome])
+
+
+def _end_of_roll(item: Item) -> Question:
+    answer = item.scene.balls[item.outcome].colour
+    return asked("end", "Which ball reaches the floor first", ball_choices(item.scene), answer)
+
+
+def _end_of_collide(item: Item) -> Question:
+    return asked("end", "Will the balls touch", ("yes", "no"), ("yes", "no")[item.outcome])
+
+
+def _end_of_hide(item: Item) -> Question:
+    choices = ("left", "right", NEITHER)
+    words = "On which side of the screen does the ball come out"
+    return asked("end", words, choices, choices[item.outcome])
+
+
+_DYNAMIC: Final[Mapping[Task, Callable[[Item], Question]]] = {
+    "drop": _end_of_drop,
+    "topple": _end_of_topple,
+    "roll": _end_of_roll,
+    "collide": _end_of_collide,
+    "hide": _end_of_hide,
+}

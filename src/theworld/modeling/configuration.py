@@ -19,11 +19,14 @@ from theworld.constants import (
 WORLD_FIELDS = {
     "tap": "world_tap",
     "control_of": "world_control_of",
+    "repeat_current": "world_repeat_current",
     "cosmos_model_name": "cosmos_model_name",
     "cosmos_revision": "cosmos_revision",
+    "siglip_model_name": "siglip_model_name",
     "image_size_px": "world_image_size",
     "frame_rate_hz": "frame_rate_hz",
     "num_inference_steps": "num_inference_steps",
+    "num_rollouts": "num_rollouts",
     "dit_block": "dit_block",
     "dit_noise_level": "dit_noise_level",
     "dit_future": "dit_future",
@@ -80,9 +83,11 @@ class TheWorldConfig(Gemma3Config):
     """Fingerprint of the base's weights when it is a folder."""
     cosmos_model_name: str = DEFAULT_COSMOS_MODEL
     cosmos_revision: str | None = None
+    siglip_model_name: str = DEFAULT_GEMMA_MODEL
 
-    world_tap: Literal["vae", "dit", "rollout", "true-future", "noise", "zero", "random"] = "vae"
-    world_control_of: Literal["vae", "dit", "rollout"] = "vae"
+    world_tap: Literal["vae", "dit", "rollout", "siglip", "true-future", "noise", "zero", "random"] = "vae"
+    world_control_of: Literal["vae", "dit", "rollout", "siglip", "true-future"] = "vae"
+    world_repeat_current: bool = False
     world_fusion: Literal["tokens", "residual"] = "tokens"
     world_projection_mode: Literal["spatial", "channel"] = "spatial"
     world_projection_architecture: Literal["linear", "mlp", "mlp_final_gelu"] = "mlp"
@@ -101,6 +106,7 @@ class TheWorldConfig(Gemma3Config):
 
     frame_rate_hz: float = 16.0
     num_inference_steps: int = 10
+    num_rollouts: int = 1
     dit_block: int = 14
     dit_noise_level: float = 0.3
     dit_future: Literal["none", "repeat", "denoised"] = "repeat"

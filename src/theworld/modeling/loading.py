@@ -39,6 +39,7 @@ MAY_CHANGE = frozenset(
         "enable_world",
         "base_model_name",
         "cosmos_model_name",
+        "siglip_model_name",
         "num_world_steps",
         "world_dtype",
         "freeze_gemma_vision",
@@ -47,6 +48,11 @@ MAY_CHANGE = frozenset(
     }
 )
 """Settings that a caller may give anew when a checkpoint is loaded: they leave the meaning of its weights alone."""
+
+OF_THE_FUTURE = frozenset(
+    {"world_tap", "world_control_of", "world_repeat_current", "dit_future", "num_inference_steps", "num_rollouts"}
+)
+"""Settings that say where a tap's future slots come from. What a projector learnt of one it can be given of another."""
 
 WEIGHTS_NAME = "model.safetensors"
 
@@ -135,6 +141,7 @@ def configure(name: str, settings: dict[str, Any], **hub: Any) -> TheWorldConfig
     ours: dict[str, Any] = {
         "base_model_name": str(name),
         "cosmos_model_name": TINY_MODEL if name == TINY_MODEL else DEFAULT_COSMOS_MODEL,
+        "siglip_model_name": str(name),
         **(TINY_SETTINGS if name == TINY_MODEL else {}),
         **_identity(folder, **hub),
         **settings,
@@ -202,20 +209,25 @@ def loading_base(name: str) -> Iterator[None]:
         logger.removeFilter(is_no_report)
 
 
-def load_settings(folder: Path, settings: dict[str, Any]) -> TheWorldConfig:
+def load_settings(folder: Path, settings: dict[str, Any], transfer_tap: bool = False) -> TheWorldConfig:
     """The configuration of a saved TheWorld, with the settings that a caller may give anew.
 
+    Args:
+        transfer_tap: let the settings name another tap that reads the same states of the same network.
+
     Raises:
-        CheckpointError: for a setting that the saved weights depend on.
+        CheckpointError: for a setting that the saved weights depend on, or a tap that reads other states.
     """
     raw = json.loads((folder / "config.json").read_text())
     changed = {name: value for name, value in settings.items() if raw.get(name) != value}
-    if fixed := sorted(set(changed) - MAY_CHANGE):
+    if fixed := sorted(set(changed) - MAY_CHANGE - (OF_THE_FUTURE if transfer_tap else set())):
         given = ", ".join(f"{name}={changed[name]!r} (saved: {raw.get(name)!r})" for name in fixed)
         raise CheckpointError(f"{folder}: {given}: its weights were trained otherwise; train anew, or drop the setting")
     for key in ("model_type", "architectures", "transformers_version"):
         raw.pop(key, None)
-    if "world_dtype" in changed:  # the same world in other numbers
+    if OF_THE_FUTURE & changed.keys():
+        _check_transfer(folder, raw, {**raw, **changed})
+    if {"world_dtype", *OF_THE_FUTURE} & changed.keys():  # the same states in other numbers, or of another future
         raw["world_fingerprint"] = None
     config = _build({**raw, **changed})
     base = base_folder(config.base_model_name)
@@ -234,6 +246,31 @@ def load_settings(folder: Path, settings: dict[str, Any]) -> TheWorldConfig:
             " base_model_name="
         )
     return config
+
+
+def _check_transfer(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
+    """Only where a future comes from may change: not the network, not its weights, and not from or to constants.
+
+    Raises:
+        CheckpointError: otherwise.
+    """
+    from theworld.world.taps import tap_fingerprint
+
+    old, new = as_world_settings(before), as_world_settings(now)
+    if (old.reads, _weights(old.tap)) != (new.reads, _weights(new.tap)):
+        raise CheckpointError(
+            f"{folder}: trained on states of {old.reads!r} through the tap {old.tap!r}; the tap {new.tap!r} reads other"
+            f" states ({new.reads!r}): only where a future comes from can change"
+        )
+    names = {name: now[name] for name in ("cosmos_model_name", "siglip_model_name") if name in now}
+    saved = before.get("world_fingerprint")
+    if saved is not None and tap_fingerprint(as_world_settings({**before, **names})) != saved:
+        raise CheckpointError(f"{folder}: trained on a world of other weights than {sorted(names.values())} hold now")
+
+
+def _weights(tap: str) -> str:
+    """Which weights a tap's states come from: the checkpoint's, random ones, or none."""
+    return tap if tap in ("random", "zero", "noise") else "loaded"
 
 
 def fetch_checkpoint(name: str, **hub: Any) -> Path:

@@ -42,6 +42,7 @@ class TheWorld(FusedGemma):
         *,
         revision: str | None = None,
         load_world: bool = True,
+        transfer_tap: bool = False,
         world_device: str | torch.device | None = None,
         output_loading_info: bool = False,
         **kwargs: Any,
@@ -52,6 +53,8 @@ class TheWorld(FusedGemma):
             pretrained_model_name_or_path: hub id or folder of a Gemma 3 or of a saved TheWorld, or "tiny".
             revision: commit, branch or tag on the hub.
             load_world: False leaves the world model's weights alone: for stored features.
+            transfer_tap: let `world_tap` name another tap than the checkpoint was trained on, of the same states:
+                what was aligned on true futures (`true-future`) is given imagined ones (`rollout`).
             world_device: device of the frozen world model; default: that of Gemma's embeddings.
             output_loading_info: also return transformers' report.
             kwargs: fields of TheWorldConfig (`num_world_steps`, `world_tap`, ...); the rest goes to transformers
@@ -67,7 +70,7 @@ class TheWorld(FusedGemma):
         checkpoint = None
         if loading.is_checkpoint(name, revision=revision, **hub):
             checkpoint = loading.fetch_checkpoint(name, revision=revision, **hub)
-            config = loading.load_settings(checkpoint, settings)
+            config = loading.load_settings(checkpoint, settings, transfer_tap)
         else:
             config = loading.configure(name, settings, revision=revision, **hub)
         saved_parts = list(config.trained_parts or ())

@@ -7,6 +7,7 @@ import torch
 
 from theworld.config import ModelSettings, WorldSettings
 from theworld.modeling.configuration import WORLD_FIELDS
+from theworld.modeling.loading import OF_THE_FUTURE
 from theworld.modeling.model import TheWorld
 
 _SAME_NAME = (
@@ -27,8 +28,9 @@ _SAME_NAME = (
 def open_model(settings: ModelSettings, *, load_world: bool = True, **options: Any) -> TheWorld:
     """Load what the settings name.
 
-    A checkpoint brings its own settings: of those given here only freezing holds for it, and whatever differs
-    from the default, which must then agree with the checkpoint or be free to change.
+    A checkpoint brings its own settings: of those given here only freezing holds for it (with `transfer_tap` also
+    where the tap's future comes from), and whatever differs from the default, which must then agree with the
+    checkpoint or be free to change.
 
     Args:
         load_world: False where features come from a store.
@@ -37,16 +39,20 @@ def open_model(settings: ModelSettings, *, load_world: bool = True, **options: A
     Raises:
         FileNotFoundError: for a checkpoint that is not there.
     """
-    given = _fields(settings)
+    given = fields_of(settings)
     if settings.checkpoint is not None:
         if not settings.checkpoint.is_dir():  # a folder by its type: a slip must not be looked for on the hub
             raise FileNotFoundError(f"{settings.checkpoint}: no such folder; expected a saved TheWorld")
-        usual = _fields(ModelSettings(gemma_model_name=settings.gemma_model_name))
-        given = {name: value for name, value in given.items() if value != usual[name] or name.startswith("freeze_")}
+        usual = fields_of(ModelSettings(gemma_model_name=settings.gemma_model_name))
+        kept = {name for name in given if name.startswith("freeze_")}
+        if settings.transfer_tap:
+            kept |= OF_THE_FUTURE
+        given = {name: value for name, value in given.items() if value != usual[name] or name in kept}
     return TheWorld.from_pretrained(
         settings.checkpoint or settings.gemma_model_name,
         revision=settings.gemma_revision,
         load_world=load_world,
+        transfer_tap=settings.transfer_tap,
         dtype=getattr(torch, settings.dtype),
         **given,
         **options,
@@ -58,7 +64,7 @@ def on_this_machine() -> dict[str, Any]:
     return {"device_map": "auto"} if torch.cuda.is_available() else {}
 
 
-def _fields(settings: ModelSettings) -> dict[str, Any]:
+def fields_of(settings: ModelSettings) -> dict[str, Any]:
     """Settings under the names that the model's configuration gives them."""
     own = {name: getattr(settings, name) for name in _SAME_NAME}
     world = {theirs: getattr(settings.world, ours) for ours, theirs in WORLD_FIELDS.items()}

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import BatchFeature, Gemma3Processor
 from transformers.processing_utils import _MARKED_RE, ProcessingKwargs
 
-from theworld.config import TapName, WorldSettings
+from theworld.config import ReadTap, TapName, WorldSettings
 from theworld.constants import CUSTOM_TOKEN_EOW, CUSTOM_TOKEN_SOW, WORLD_SOFT_TOKEN, WORLD_TOKENS
 from theworld.datasets.images import to_frames, to_pictures
 from theworld.modeling import loading
@@ -47,7 +47,8 @@ class TheWorldProcessor(Gemma3Processor):
         tokens_per_slot: int = 784,
         num_world_steps: int = 0,
         world_tap: TapName = "vae",
-        world_control_of: Literal["vae", "dit", "rollout"] = "vae",
+        world_control_of: ReadTap = "vae",
+        world_repeat_current: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(image_processor, tokenizer, chat_template, image_seq_length, **kwargs)
@@ -56,7 +57,8 @@ class TheWorldProcessor(Gemma3Processor):
         self.tokens_per_slot = tokens_per_slot
         self.num_world_steps = num_world_steps
         self.world_tap: TapName = world_tap
-        self.world_control_of: Literal["vae", "dit", "rollout"] = world_control_of
+        self.world_control_of: ReadTap = world_control_of
+        self.world_repeat_current = world_repeat_current
         if enable_world and (new := [token for token in WORLD_TOKENS if token not in tokenizer.get_vocab()]):
             # Three more rows of an embedding that has spare ones: nothing is resized, nothing may shrink.
             tokenizer.add_special_tokens({"additional_special_tokens": new}, replace_extra_special_tokens=False)
@@ -83,6 +85,7 @@ class TheWorldProcessor(Gemma3Processor):
             num_world_steps=config.num_world_steps,
             world_tap=config.world_tap,
             world_control_of=config.world_control_of,
+            world_repeat_current=config.world_repeat_current,
         )
         processor._check_ids(config)
         return processor
@@ -163,9 +166,7 @@ class TheWorldProcessor(Gemma3Processor):
             raise ValueError(f"world holds clips for {len(rows)} rows, text {len(texts)}: expected a list per row")
         frames, steps = self._frames([clip for row in rows for clip in row], num_world_steps)
         if frames is not None:
-            slots = WorldSettings(tap=self.world_tap, control_of=self.world_control_of).num_slots(
-                frames.shape[1], steps
-            )
+            slots = self.world_settings.num_slots(frames.shape[1], steps)
             block = CUSTOM_TOKEN_SOW + WORLD_SOFT_TOKEN * (slots * self.tokens_per_slot) + CUSTOM_TOKEN_EOW
             if self.tokens_per_slot:
                 texts = [self._insert(prompt, block * len(row)) for prompt, row in zip(texts, rows, strict=True)]
@@ -246,6 +247,13 @@ class TheWorldProcessor(Gemma3Processor):
                 kwargs["sanitize_control_tokens"] = True
                 conversation = joined
         return super().apply_chat_template(conversation, chat_template, processor_kwargs=options, **kwargs)
+
+    @property
+    def world_settings(self) -> WorldSettings:
+        """As much of the tap's settings as decides how many frames it takes and how many slots it gives."""
+        return WorldSettings(
+            tap=self.world_tap, control_of=self.world_control_of, repeat_current=self.world_repeat_current
+        )
 
     @property
     def model_input_names(self) -> list[str]:

@@ -35,7 +35,7 @@ class Projector(nn.Module):
         out = config.text.hidden_size
         width = config.world_projection_width or out
         # Hidden states of a pre-norm transformer have no common scale; latents are normalised already.
-        is_hidden_state = config.world_settings().shape_of == "dit"
+        is_hidden_state = config.world_settings().reads != "vae"
         self.norm = nn.LayerNorm(in_features) if is_hidden_state else nn.Identity()
         if config.world_projection_architecture == "linear":
             self.layers = nn.Sequential(nn.Linear(in_features, out))
@@ -74,6 +74,8 @@ class WorldBlock(nn.Module):
         width = config.text.hidden_size
         self.projector = Projector(in_features, config)
         self.time = nn.Embedding(config.max_past_steps + 1 + config.max_world_steps, width)
+        # A latent cell does not say where it lies; Gemma's image tokens do, from SigLIP's own embeddings.
+        self.place = nn.Embedding(config.tokens_per_slot, width)
         self.scale = nn.Parameter(torch.empty(width))
         self.markers = nn.Parameter(torch.empty(2, width))
 
@@ -100,7 +102,8 @@ class WorldBlock(nn.Module):
         else:
             vectors = space_to_depth(features, self.grid).permute(0, 2, 3, 4, 1).flatten(2, 3)  # (N, T, g*g, C2)
         time = self.time(torch.arange(slots, device=features.device) - past + self.max_past)  # (T, D): 0 is now
-        tokens = self.projector(vectors) + time[:, None]
+        place = self.place(torch.arange(vectors.shape[2], device=features.device))  # (W, D)
+        tokens = self.projector(vectors) + time[:, None] + place
         tokens = F.rms_norm(tokens, self.scale.shape, self.scale, eps=1e-6).flatten(1, 2)
         start, end = self.markers[:, None, None].expand(-1, clips, -1, -1)
         return torch.cat([start, tokens, end], dim=1)
@@ -108,7 +111,8 @@ class WorldBlock(nn.Module):
     def initialise(self, embedding_rms: float) -> None:
         """Start where Gemma's own embeddings lie: tokens and markers have their root mean square."""
         self.projector.initialise()
-        init.normal_(self.time.weight, std=0.02)
+        for table in (self.time, self.place):
+            init.normal_(table.weight, std=0.02)
         init.constant_(self.scale, embedding_rms)
         init.normal_(self.markers, std=embedding_rms)
 

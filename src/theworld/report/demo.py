@@ -12,7 +12,15 @@ from typing import Any
 import numpy as np
 
 from theworld import settings
-from theworld.config import DataSettings, DemoSettings, ModelSettings, OptimSettings, TrainingConfig, WorldSettings
+from theworld.config import (
+    DataSettings,
+    DemoSettings,
+    ModelSettings,
+    OptimSettings,
+    TaskName,
+    TrainingConfig,
+    WorldSettings,
+)
 from theworld.constants import TINY_MODEL
 from theworld.datasets.sample import Samples
 from theworld.environment import describe_environment
@@ -31,6 +39,7 @@ from theworld.world.reading import open_stored
 
 IMAGE_SIZE_PX = 64
 FRAME_RATE_HZ = 6.0
+TASKS: tuple[TaskName, ...] = ("drop",)
 GRID = 4
 """Side of the world grid in every arm: 16 world tokens per slot."""
 
@@ -89,6 +98,7 @@ class Demo:
             ),
             data=DataSettings(
                 questions="dynamic",
+                tasks=TASKS,
                 image_size_px=IMAGE_SIZE_PX,
                 num_train=own.num_train,
                 validation_split="test",
@@ -117,9 +127,9 @@ def run_demo(own: DemoSettings) -> dict[str, Any]:
     settings.save(own, demo.root / "config.json")
     write_whole(demo.root / "environment.json", describe_environment())
     with demo.stage("scenes"):
-        samples = ForesightDataset("test", own.num_test, IMAGE_SIZE_PX, "dynamic")
+        samples = ForesightDataset("test", own.num_test, IMAGE_SIZE_PX, "dynamic", tasks=TASKS)
         for index in range(own.num_train):
-            ForesightDataset("train", own.num_train, IMAGE_SIZE_PX, "dynamic")[index]
+            ForesightDataset("train", own.num_train, IMAGE_SIZE_PX, "dynamic", tasks=TASKS)[index]
     with demo.stage("evaluate gemma"):
         gemma = TheWorld.from_pretrained(TINY_MODEL, enable_world=False)
         _evaluate(demo, "gemma", gemma, samples, None)

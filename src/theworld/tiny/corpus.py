@@ -12,26 +12,27 @@ blocks blue board boat body book both bottom bounce bounces box boxes boy bring 
 carry cart cat catch center centre chair change child choose circle city clear clock close closer coin cold collide
 color colors colour colours come comes contact could count cover crash cup cut dark day describe did different
 direction disc distance do does dog done door down draw drop dropped drops during each early earth east easy eat edge
-eight either empty end ends enough enter eye face fall falls far fast faster feet fell few field fifth find fire first
-fit five flat float floor fly follow food foot for force forward found four fourth frame free friction from front full
-game gap gate gave get girl give glass go goes going gone good gray great green grey ground group grow had half hand
-happen happens hard has have he head hear heavier heavy height help her here high higher hill him his hit hits hold
-hole home horizontal hot hour house how hundred i ice idea if image important in inside into is it its jump just keep
-kind kitchen know land lands large largest last late later lean left leave less let letter life lift light lighter like
-line list little live long longer look lost lot low lower made make man many mark mass match may me mean metal middle
-might mine mirror model more most move moved moves moving much must my name near nearest need never new next nine no
-north not nothing now number numbers object objects of off often old on once one only open opposite or orange order
-other our out outside over own paper part pass path pendulum people person photo pick picture piece pink pipe pivot
-place plank planks plant plate play point position possible pull purple push put question quick quickly ramp reach
-reaches read ready real red region rest rests right ring river road rod roll rolled rolling rolls room rope round run
-said same saw say scene sea second see seen seesaw send set seven shape she shelf short side simple six size sky slide
-slides slope slow slower small smaller smallest so some something soon south space speed spin spring square stack stand
-start starts stay stays step still stone stop stops straight string strong such sun support surface sure swing table
-take tall tell ten than that the their them then there these they thing things think third this those three through
-throw tied time tip tips to together too top touch touches toward towards tower track travel tree triangle true try
-turn turned two under until up upper us use used user vertical very video view violet walk wall want was watch water
-way we wedge weight well went were west what wheel when where whether which while white who whole why wide will wind
-window with without wood word words work world would write wrong year yellow yes yet you young your zero
+eight either empty end ends enough enter eye face fall fallen falls far fast faster feet fell few field fifth find fire
+first fit five flat float floor fly follow food foot for force forward found four fourth frame free friction from front
+full further game gap gate gave get girl give glass go goes going gone good gray great green grey ground group grow had
+half hand happen happens hard has have he head hear heavier heavy height help her here high higher hill him his hit
+hits hold hole home horizontal hot hour house how hundred i ice idea if image important in inside into is it its jump
+just keep kind kitchen know land lands large largest last late later lean left leave less let letter life lift light
+lighter like line list little live long longer look lost lot low lower lowest made make man many mark mass match may me
+mean metal middle might mine mirror model more most move moved moves moving much must my name near nearest need neither
+never new next nine no none north not nothing now number numbers object objects of off often old on once one only open
+opposite or orange order other our out outside over own paper part pass path pendulum people person photo pick picture
+piece pink pipe pivot place plank planks plant plate play point position possible post pull purple push put question
+quick quickly ramp reach reaches read ready real red region rest rests right ring river road rod roll rolled rolling
+rolls room rope round run said same saw say scene screen sea second see seen seesaw send set seven shape she shelf
+short side simple six size sky slide slides slope slow slower small smaller smallest so some something soon south space
+speed spin spring square stack stand start starts stay stays steeper step still stone stop stops straight string strong
+such sun support surface sure swing table take tall tell ten than that the their them then there these they thing
+things think third this those three through throw tied time tip tips to together too top touch touches toward towards
+tower track travel tree triangle true try turn turned two under until up upper us use used user vertical very video
+view violet walk wall want was watch water way we wedge weight well went were west what wheel when where whether which
+while white who whole why wide will wind window with without wood word words work world would write wrong year yellow
+yes yet you young your zero
 """
 
 SENTENCES: Final = (

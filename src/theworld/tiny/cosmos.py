@@ -28,10 +28,15 @@ MODEL_INDEX: Final = {
 }
 
 
+def tiny_vae() -> AutoencoderKLWan:
+    """A Wan autoencoder of 0.7 million parameters, as diffusers initialises it: 8x smaller in space, 4x in time."""
+    return AutoencoderKLWan(base_dim=8, z_dim=LATENT_CHANNELS, dim_mult=[1, 2, 4, 4], num_res_blocks=1)
+
+
 def write_cosmos(folder: Path, seed: int) -> None:
     """Write model_index.json, vae/, transformer/ and scheduler/ of a tiny Cosmos-Predict2."""
     generator = torch.Generator().manual_seed(seed)
-    vae = AutoencoderKLWan(base_dim=8, z_dim=LATENT_CHANNELS, dim_mult=[1, 2, 4, 4], num_res_blocks=1).eval()
+    vae = tiny_vae().eval()
     draw_weights(vae, generator)
     measure_latents(vae, generator)
     vae.save_pretrained(folder / "vae")

@@ -14,6 +14,7 @@ from transformers.integrations.integration_utils import TensorBoardCallback
 
 from theworld import settings
 from theworld.config import TrainingConfig
+from theworld.datasets.batching import batches
 from theworld.datasets.collator import Collator
 from theworld.datasets.sample import Sample, Samples
 from theworld.environment import describe_environment
@@ -61,7 +62,7 @@ def train(config: TrainingConfig) -> dict[str, Any]:
     process.wait_for_everyone()  # nobody writes into the folder before everybody has looked at it
     set_seed(config.seed)
     model = open_model(config.model, load_world=config.store_dir is None, world_device=device)
-    with_future = model.config.enable_world and model.config.world_tap == "true-future"  # a checkpoint brings its own
+    with_future = model.config.enable_world and model.config.world_settings().sees_future  # a checkpoint brings its own
     samples = open_samples(config.data, config.data.train_split, config.data.num_train, with_future)
     if not len(samples):
         raise ValueError(f"data: no samples in split {config.data.train_split!r}")
@@ -91,6 +92,9 @@ class _MapDataset(Dataset):
 
     def __init__(self, samples: Samples) -> None:
         self.samples = samples
+        shape_of = getattr(samples, "shape_of", None)
+        self.shapes = None if shape_of is None else [shape_of(index) for index in range(len(samples))]
+        """Shape of each sample where the data set knows it without reading the sample; None: all have one."""
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -124,8 +128,7 @@ def fill_store(stored: StoredTap, processor: Any, samples: Samples, batch_size: 
     if process.is_main_process:
         collator = Collator(processor, supervise=False)
         with tqdm(total=len(samples), desc="world features", unit="sample") as progress:
-            for start in range(0, len(samples), batch_size):
-                batch = [samples[index] for index in range(start, min(start + batch_size, len(samples)))]
+            for batch in batches((samples[index] for index in range(len(samples))), batch_size):
                 frames, num_world_steps = collator.frames(batch)
                 if frames is not None:
                     stored.read(frames, num_world_steps)

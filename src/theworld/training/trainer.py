@@ -11,9 +11,10 @@ from typing import Any
 
 from safetensors import SafetensorError
 from torch import Tensor
-from transformers import PrinterCallback, ProgressCallback, Trainer, TrainingArguments
+from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 
+from theworld.datasets.batching import ShapeSampler
 from theworld.datasets.collator import Collator
 from theworld.datasets.sample import Sample
 from theworld.files import replace_folder, write_whole
@@ -60,6 +61,15 @@ class TheWorldTrainer(Trainer):
             self.remove_callback(noisy)
         self.metrics = metrics
         self._aside: Path | None = None
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        """Where samples have several shapes, the order brings batches of one shape."""
+        shapes = getattr(self.train_dataset, "shapes", None)
+        if shapes is None or len(set(shapes)) < 2:
+            return super()._get_train_sampler(train_dataset)
+        sampler = ShapeSampler(shapes, self.args.train_batch_size, self.args.seed)
+        self.add_callback(_EpochOf(sampler))
+        return sampler
 
     # --- a step ------------------------------------------------------------------------------------------
 
@@ -130,6 +140,16 @@ class TheWorldTrainer(Trainer):
 
     def _own_model(self) -> Any:
         return self.accelerator.unwrap_model(self.model)
+
+
+class _EpochOf(TrainerCallback):
+    """Tells a sampler the epoch: accelerate does so only where nothing wraps it, as resuming amid an epoch does."""
+
+    def __init__(self, sampler: ShapeSampler) -> None:
+        self.sampler = sampler
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.sampler.set_epoch(int(state.epoch))
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from theworld.config import WorldSettings
 from theworld.world.rollout import RolloutPipeline
 from theworld.world.tap import WorldTap, clip_noise
-from theworld.world.vae import encode_mean
+from theworld.world.vae import encode_mean, repeat_last
 
 # The timestep that the pipeline gives slots it is conditioned on: sigma 0.0001 in t = sigma / (1 + sigma).
 GIVEN_NOISE_LEVEL = 0.0001 / 1.0001
@@ -51,6 +51,7 @@ class DitTap(WorldTap):
     K = 0              [ z0 noised, z1 noised ]            nothing is given: the frames themselves are noised
     K = 2, repeat      [ z0, z1 | z1 noised, z1 noised ]   given slots clean, the last one repeated
     K = 2, denoised    [ z0, z1 | x2, x3 ]                 the pipeline's own samples on their way down to t
+    true-future        [ z0, z1 | z2 noised, z3 noised ]   what really followed
     ```
     """
 
@@ -88,19 +89,21 @@ class DitTap(WorldTap):
                 here=lambda: _noise_level(pipeline) <= self.settings.dit_noise_level,
             )
         else:
-            given = encode_mean(self.vae, frames)
-            states = states_at(block, run=lambda: self._denoise_once(given, num_world_steps, seeds))
+            latents = encode_mean(self.vae, frames)
+            if not self.settings.sees_future:
+                latents = repeat_last(latents, num_world_steps)
+            states = states_at(block, run=lambda: self._denoise_once(latents, num_world_steps, seeds))
         side = frames.shape[-1] // self.stride_px
         return states.unflatten(1, (-1, side, side)).permute(0, 4, 1, 2, 3).float()
 
-    def _denoise_once(self, given: Float[Tensor, "N C T h w"], num_world_steps: int, seeds: Sequence[int]) -> None:
+    def _denoise_once(self, latents: Float[Tensor, "N C T h w"], num_world_steps: int, seeds: Sequence[int]) -> None:
         """One forward, its input as the pipeline makes it: x = (1 - t) latent + t noise, given slots clean."""
         level = self.settings.dit_noise_level
         transformer = self.transformer
-        num_clips, _, num_given, height, width = given.shape
-        latents = torch.cat([given, given[:, :, -1:].expand(-1, -1, num_world_steps, -1, -1)], dim=2)
+        num_clips, _, num_slots, height, width = latents.shape
         noise = clip_noise(latents.shape[1:], seeds).to(latents.device)
-        is_given = (torch.arange(latents.shape[2], device=latents.device) < num_given).view(1, 1, -1, 1, 1)
+        is_given = torch.arange(num_slots, device=latents.device) < num_slots - num_world_steps
+        is_given = is_given.view(1, 1, -1, 1, 1)
         if num_world_steps == 0:
             is_given = torch.zeros_like(is_given)
         noised = torch.where(is_given, latents, (1 - level) * latents + level * noise)

@@ -21,6 +21,7 @@ from theworld import tiny
 from theworld.config import CONTROL_TAPS, WorldSettings
 from theworld.constants import TINY_MODEL
 from theworld.tiny.random_weights import draw_weights, measure_latents
+from theworld.world.siglip import vision_config
 
 Part = Literal["vae", "transformer", "scheduler"]
 CONFIG_FILES: dict[Part, str] = {
@@ -39,12 +40,17 @@ class FeatureShape(NamedTuple):
 
 
 def parts_read(settings: WorldSettings) -> tuple[Part, ...]:
-    """The parts of the checkpoint that this tap needs; the text encoder is never among them."""
-    if settings.shape_of in ("vae", "true-future"):
-        return ("vae",)
-    if settings.shape_of == "dit" and settings.dit_future != "denoised":
-        return ("vae", "transformer")
-    return ("vae", "transformer", "scheduler")
+    """The parts of a Cosmos checkpoint that this tap needs; the text encoder is never among them."""
+    if settings.reads == "siglip":
+        return ()
+    if settings.reads == "vae":
+        return ("vae", "transformer", "scheduler") if settings.shape_of == "rollout" else ("vae",)
+    return ("vae", "transformer", "scheduler") if denoises(settings) else ("vae", "transformer")
+
+
+def denoises(settings: WorldSettings) -> bool:
+    """Whether a `dit` tap reads states on the way of the pipeline's own denoising."""
+    return settings.shape_of == "dit" and settings.dit_future == "denoised"
 
 
 def resolve_cosmos(
@@ -104,11 +110,14 @@ def feature_shape(settings: WorldSettings) -> FeatureShape:
     Raises:
         ValueError: if the checkpoint cannot be found, or has no block `dit_block`.
     """
-    parts: tuple[Part, ...] = ("vae", "transformer") if settings.shape_of == "dit" else ("vae",)
+    if settings.reads == "siglip":
+        vision = vision_config(settings.siglip_model_name)
+        return FeatureShape(vision.hidden_size, vision.patch_size)
+    parts: tuple[Part, ...] = ("vae", "transformer") if settings.reads == "dit" else ("vae",)
     folder, _ = resolve_cosmos(settings.cosmos_model_name, settings.cosmos_revision, parts, weights=False)
     vae = read_config(folder, "vae")
     stride_px = 2 ** len(vae["temperal_downsample"])  # as the pipeline of diffusers has it
-    if settings.shape_of != "dit":
+    if settings.reads != "dit":
         return FeatureShape(vae["z_dim"], stride_px)
     transformer = read_config(folder, "transformer")
     _check_block(settings.dit_block, transformer["num_layers"], folder)
@@ -140,9 +149,9 @@ def load_transformer(settings: WorldSettings, device: str | torch.device = "cpu"
     folder = _folder(settings, "transformer")
     dtype = getattr(torch, settings.dtype)
     num_layers = read_config(folder, "transformer")["num_layers"]
-    if settings.shape_of == "dit":
+    if settings.reads == "dit":
         _check_block(settings.dit_block, num_layers, folder)
-        if settings.dit_future != "denoised":
+        if not denoises(settings):
             num_layers = settings.dit_block + 1
     if settings.tap == "random":
         generator = torch.Generator().manual_seed(settings.seed)

@@ -135,8 +135,14 @@ def _skip_last_step(pipeline: Any, step: int, timestep: Any, tensors: dict[str, 
     return {}
 
 
+_SEED_STRIDE = 0x9E3779B97F4A7C15  # odd, and far from any seed that is counted up
+
+
 class RolloutTap(WorldTap):
-    """Reads the latents of the given frames and of the future that the world model imagines after them."""
+    """Reads the latents of the given frames and of the future that the world model imagines after them.
+
+    With `num_rollouts` of several the mean of as many futures: where they part, it is in none of their places.
+    """
 
     def __init__(self, settings: WorldSettings, pipeline: RolloutPipeline) -> None:
         super().__init__(settings)
@@ -145,4 +151,14 @@ class RolloutTap(WorldTap):
     def _read(self, frames: Tensor, num_world_steps: int, seeds: Sequence[int]) -> Tensor:
         if num_world_steps == 0:
             return encode_mean(self.pipeline.vae, frames)
-        return self.pipeline.imagine(frames, num_world_steps, seeds, self.settings, on_step_end=_skip_last_step)
+        futures = [
+            self.pipeline.imagine(frames, num_world_steps, of_one, self.settings, on_step_end=_skip_last_step)
+            for of_one in _seeds_of_rollouts(seeds, self.settings.num_rollouts)
+        ]
+        return torch.stack(futures).mean(0) if len(futures) > 1 else futures[0]
+
+
+def _seeds_of_rollouts(seeds: Sequence[int], num_rollouts: int) -> Iterator[list[int]]:
+    """The clips' own seeds, then others that follow from them: the first future is that of a single rollout."""
+    for number in range(num_rollouts):
+        yield [(seed + number * _SEED_STRIDE) % 2**63 for seed in seeds]

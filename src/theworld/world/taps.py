@@ -20,6 +20,7 @@ from theworld.world.loading import (
     resolve_cosmos,
 )
 from theworld.world.rollout import RolloutPipeline, RolloutTap
+from theworld.world.siglip import SiglipTap, gemma_folder, load_tower, vision_config
 from theworld.world.tap import WorldTap
 from theworld.world.vae import VaeTap
 
@@ -36,9 +37,7 @@ def open_tap(settings: WorldSettings, device: str | torch.device = "cpu") -> Wor
         ValueError: if the checkpoint cannot be found, lacks a part or a tensor, has no block `dit_block`, or its
             scheduler has no Karras sigmas.
     """
-    weights = settings.tap not in CONTROL_TAPS
-    folder, _ = resolve_cosmos(settings.cosmos_model_name, settings.cosmos_revision, parts_read(settings), weights)
-    on_disk = replace(settings, cosmos_model_name=str(folder), cosmos_revision=None)  # one look at the hub, one commit
+    on_disk = _on_disk(settings)
     tap = _loaded(on_disk, device)
     tap.num_channels, tap.stride_px = feature_shape(on_disk)
     tap.fingerprint = tap_fingerprint(on_disk)
@@ -46,11 +45,22 @@ def open_tap(settings: WorldSettings, device: str | torch.device = "cpu") -> Wor
     return tap
 
 
+def _on_disk(settings: WorldSettings) -> WorldSettings:
+    """The settings with folders for names: one look at the hub, one commit."""
+    if settings.reads == "siglip":
+        return replace(settings, siglip_model_name=str(gemma_folder(settings.siglip_model_name)))
+    weights = settings.tap not in CONTROL_TAPS
+    folder, _ = resolve_cosmos(settings.cosmos_model_name, settings.cosmos_revision, parts_read(settings), weights)
+    return replace(settings, cosmos_model_name=str(folder), cosmos_revision=None)
+
+
 def _loaded(settings: WorldSettings, device: str | torch.device) -> WorldTap:
     if settings.tap == "zero":
         return ZeroTap(settings, device)
     if settings.tap == "noise":
         return NoiseTap(settings, device)
+    if settings.reads == "siglip":
+        return SiglipTap(settings, load_tower(settings, device))
     parts = parts_read(settings)
     scheduler = load_scheduler(settings) if "scheduler" in parts else None  # first: it is small and may be refused
     vae = load_vae(settings, device).requires_grad_(False)
@@ -66,6 +76,8 @@ def _loaded(settings: WorldSettings, device: str | torch.device) -> WorldTap:
 def tap_fingerprint(settings: WorldSettings) -> str:
     """Hash of all that a feature of this tap depends on besides its clip, and of nothing else."""
     facts: dict[str, Any] = {"format": FORMAT, "tap": settings.tap, "image_size_px": settings.image_size_px}
+    if settings.repeat_current:
+        facts["repeat_current"] = True
     if settings.tap in ("zero", "noise"):
         facts["shape"] = feature_shape(settings)
         facts["shape_of"] = settings.shape_of  # decides which futures can be asked for
@@ -73,13 +85,22 @@ def tap_fingerprint(settings: WorldSettings) -> str:
             facts["seed"] = settings.seed
         return fingerprint(facts)
     names = ["dtype"]
-    if settings.shape_of in ("dit", "rollout"):
+    if settings.tap == "true-future":
+        names += ["control_of"]
+    if settings.reads == "siglip":
+        folder = gemma_folder(settings.siglip_model_name)
+        facts["config"] = vision_config(settings.siglip_model_name).to_dict()
+        facts["weights"] = fingerprint_weights(folder)
+        return fingerprint({**facts, "settings": {name: getattr(settings, name) for name in names}})
+    if settings.reads == "dit" or settings.shape_of == "rollout":
         names += ["seed", "frame_rate_hz"]
-    if settings.shape_of == "dit":
+    if settings.reads == "dit":
         names += ["dit_block", "dit_noise_level", "dit_future"]
     parts = parts_read(settings)
     if "scheduler" in parts:
         names += ["num_inference_steps"]
+    if settings.shape_of == "rollout" and settings.num_rollouts > 1:
+        names += ["num_rollouts"]
     if settings.tap == "random":
         names += ["seed", "control_of"]
     facts["settings"] = {name: getattr(settings, name) for name in names}

@@ -30,14 +30,23 @@ def normalised_mean(vae: AutoencoderKLWan, video: Float[Tensor, "N 3 F H W"]) ->
 
 
 class VaeTap(WorldTap):
-    """Reads the latent mean of all frames it is given: of the clip (`vae`), or of clip and future (`true-future`)."""
+    """Reads the latent mean of all frames it is given: of the clip (`vae`), or of clip and future (`true-future`).
+
+    With `repeat_current` the slots after those of the clip hold the current one again.
+    """
 
     def __init__(self, settings: WorldSettings, vae: AutoencoderKLWan) -> None:
         super().__init__(settings)
         self.vae = vae
 
     def _read(self, frames: Tensor, num_world_steps: int, seeds: Sequence[int]) -> Tensor:
-        return encode_mean(self.vae, frames)
+        given = encode_mean(self.vae, frames)
+        return repeat_last(given, num_world_steps) if self.settings.repeat_current else given
+
+
+def repeat_last(slots: Float[Tensor, "N C T h w"], num_more: int) -> Float[Tensor, "N C T2 h w"]:
+    """The slots, and the last of them `num_more` times more."""
+    return torch.cat([slots, slots[:, :, -1:].expand(-1, -1, num_more, -1, -1)], dim=2)
 
 
 def decode(vae: AutoencoderKLWan, latents: Float[Tensor, "N C T h w"]) -> UInt8[Tensor, "N F H W 3"]:

@@ -19,7 +19,7 @@ from theworld.evaluation.run import _open_arm, evaluate, identify, predict, save
 from theworld.foresight import ForesightDataset
 from theworld.modeling import TheWorld
 
-DATA = DataSettings(questions="dynamic", image_size_px=64, num_validation=12)
+DATA = DataSettings(questions="dynamic", tasks=("drop",), image_size_px=64, num_validation=12)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def test_predictions_of_another_checkpoint_are_not_mixed_in(checkpoint: Path, tm
 
 
 def test_a_partner_has_another_answer_and_gemma_keeps_its_own_picture() -> None:
-    dataset = ForesightDataset("validation", 12)
+    dataset = ForesightDataset("validation", 12, tasks=("drop",))
     samples = [dataset[index] for index in range(12)]
 
     exchanged = shuffle_worlds(samples)
@@ -126,7 +126,7 @@ class Oracle:
 def test_the_audit_tells_a_model_that_looks_from_one_that_does_not(
     looks: bool, verdict: str, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dataset = ForesightDataset("validation", 90)
+    dataset = ForesightDataset("validation", 90, tasks=("drop",))
     samples = [dataset[index] for index in range(90)]
     model = TheWorld.from_pretrained(checkpoint)
     oracle = Oracle(model, samples, looks)
@@ -148,7 +148,7 @@ def test_the_audit_tells_a_model_that_looks_from_one_that_does_not(
 
 
 def samples_of(data: DataSettings = DATA, **options: Any) -> list[Sample]:
-    dataset = ForesightDataset("validation", data.num_validation, 64, data.questions, **options)
+    dataset = ForesightDataset("validation", data.num_validation, 64, data.questions, tasks=data.tasks, **options)
     return [dataset[index] for index in range(len(dataset))]
 
 

@@ -1,22 +1,26 @@
-"""Items are a pure function of split and index, are never shared between splits, and are balanced."""
+"""Items are a pure function of split, index and task, are never shared between splits, and are balanced."""
 
 from collections import Counter
 
 import numpy as np
 import pytest
 
-from theworld.foresight.drop import Target
-from theworld.foresight.items import SPLITS, _make_item, make_item, split_of
+from theworld.foresight.facts import STATIC_KINDS
+from theworld.foresight.items import DESIGNS, SPLITS, _make_item, find_item, make_film, make_item, split_of
+from theworld.foresight.physics import simulate
+from theworld.foresight.questions import dynamic_question, static_questions
+from theworld.foresight.scene import TASKS
 
 
-def test_the_same_split_and_index_give_the_same_item_whatever_was_made_before():
+@pytest.mark.usefixtures("unchecked")
+def test_the_same_split_index_and_task_give_the_same_item_whatever_was_made_before(task):
     for split, index in (("test", 4), ("train", 0), ("test", 4)):
-        before = make_item(split, index)
+        before = make_item(split, index, task)
         _make_item.cache_clear()
-        again = make_item(split, index)
+        again = make_item(split, index, task)
         assert again is not before
         assert again.scene == before.scene
-        np.testing.assert_array_equal(again.positions, before.positions)
+        np.testing.assert_array_equal(again.poses, before.poses)
 
 
 def test_an_item_is_made_once_however_it_is_asked_for():
@@ -24,44 +28,58 @@ def test_an_item_is_made_once_however_it_is_asked_for():
 
 
 @pytest.mark.usefixtures("unchecked")
-def test_no_two_items_share_a_scene_and_a_scene_names_its_split():
-    made = [make_item(split, index) for split in SPLITS for index in range(8)]
+def test_no_two_splits_share_a_scene_and_a_scene_names_its_split(task):
+    made = [find_item(split, index, task) for split in SPLITS for index in range(3)]
     assert [split_of(item.scene) for item in made] == [item.split for item in made]
-    assert len({item.scene.planks for item in made}) == len(made)
-    assert len({item.id for item in made}) == len(made)
+    assert len({item.scene for item in made}) == len({item.id for item in made}) == len(made)
 
 
-def test_every_item_meets_the_target_of_its_index(items):
+def test_films_belong_to_the_split_of_the_world_model_and_tasks_take_turns():
+    films = [make_film(index)[0] for index in range(25)]
+    assert {split_of(scene) for scene in films} == {"world"}
+    assert [scene.task for scene in films] == list(TASKS) * 5
+
+
+def test_a_film_is_what_comes_first_and_moves_as_its_scene_says():
+    for index in range(5):
+        scene, motion = make_film(index)
+        assert make_film(index)[0] == scene
+        np.testing.assert_array_equal(simulate(scene).poses, motion.poses)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_an_item_is_found_by_simulation_where_none_is_shipped(task):
+    item = make_item("test", 600, task)
+    assert item.outcome == DESIGNS[task].outcome(item.scene, simulate(item.scene))
+    np.testing.assert_allclose(simulate(item.scene).poses, item.poses, atol=5.1e-5)
+
+
+def test_outcomes_are_balanced_exactly_over_a_period(items, task):
+    period = DESIGNS[task].PERIOD
+    assert len(set(Counter(item.outcome for item in items[:period]).values())) == 1
+
+
+def test_answers_are_balanced_within_two_percent_over_all_items(items):
+    answers = Counter(dynamic_question(item).answer for item in items)
+    for count in answers.values():
+        assert count / len(items) == pytest.approx(1 / len(answers), abs=0.02)
+    outcomes = Counter(item.outcome for item in items)
+    for count in outcomes.values():
+        assert count / len(items) == pytest.approx(1 / len(outcomes), abs=0.02)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_outcomes_are_the_same_from_starts_that_look_the_same(items, task):
+    design = DESIGNS[task]
+    for item in items[:12]:
+        near = design.neighbours(item.scene)
+        assert len(near) >= 2
+        assert {design.outcome(one, simulate(one)) for one in near} == {item.outcome}
+
+
+def test_every_current_picture_decides_every_control(items, task):
     for item in items:
-        scene = item.scene
-        assert Target(item.start, item.end, len(scene.planks), scene.bins[item.end]) == Target.of(item.index)
-
-
-def test_ends_and_colours_are_balanced_exactly_over_a_period(items):
-    assert Counter(item.end for item in items) == {0: 54, 1: 54, 2: 54}
-    assert set(Counter(item.scene.bins[item.end] for item in items).values()) == {27}
-
-
-def test_the_straight_down_rule_is_right_a_third_of_the_time(items):
-    assert np.mean([item.start == item.end for item in items]) == pytest.approx(1 / 3)
-
-
-@pytest.mark.parametrize("seen", [lambda item: item.start, lambda item: len(item.scene.planks)])
-def test_the_end_cannot_be_told_from_the_start_or_the_number_of_planks(items, seen):
-    for value in {seen(item) for item in items}:
-        ends = Counter(item.end for item in items if seen(item) == value)
-        assert max(ends.values()) / ends.total() <= 0.45
-
-
-def test_the_ball_has_come_to_rest_in_a_bin(items):
-    for item in items:
-        assert np.abs(item.positions[-1] - item.positions[-2]).max() < 0.02 / 6
-        assert item.positions[-1, 0, 1] > 0.80
-
-
-def test_the_ball_starts_clearly_in_one_third(items):
-    for item in items:
-        assert min(abs(item.scene.ball.x - edge) for edge in (1 / 3, 2 / 3)) > 0.029
+        assert tuple(question.kind for question in static_questions(item)) == STATIC_KINDS[task]
 
 
 @pytest.mark.usefixtures("unchecked")
@@ -80,4 +98,4 @@ def test_an_unknown_split_index_or_task_is_refused(arguments, complaint):
 
 def test_an_item_that_others_share_cannot_be_changed(items):
     with pytest.raises(ValueError, match="read-only"):
-        items[0].positions[0, 0, 0] = 0.5
+        items[0].poses[0, 0, 0] = 0.5

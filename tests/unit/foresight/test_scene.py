@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from theworld.foresight.scene import Ball, Plank, Scene, third
+from theworld.config import TASK_NAMES
+from theworld.foresight.scene import NUM_GIVEN_FRAMES, NUM_SLOTS, TASKS, Ball, Plank, Scene, num_future_slots, third
 
 SCENE = Scene(
     task="drop",
@@ -14,16 +15,19 @@ SCENE = Scene(
 )
 
 
-def test_json_gives_an_equal_scene_back():
-    assert Scene.from_dict(json.loads(json.dumps(SCENE.to_dict()))) == SCENE
+def test_json_gives_an_equal_scene_back(items):
+    for scene in (SCENE, *(item.scene for item in items[:20])):
+        assert Scene.from_dict(json.loads(json.dumps(scene.to_dict()))) == scene
 
 
 def test_the_json_form_is_this():
     assert json.loads(json.dumps(SCENE.to_dict())) == {
         "task": "drop",
-        "balls": [{"x": 0.25, "y": 0.1, "colour": "red"}],
+        "balls": [{"x": 0.25, "y": 0.1, "vx": 0.0, "vy": 0.0, "colour": "red"}],
+        "blocks": [],
         "planks": [{"x0": 0.2, "y0": 0.4, "x1": 0.4, "y1": 0.5}],
         "bins": ["blue", "green", "orange"],
+        "screen": None,
     }
 
 
@@ -34,9 +38,11 @@ def test_the_json_form_is_this():
         ({"task": "fly"}, "task"),
         ({"bins": ["blue", "green"]}, "bins"),
         ({"bins": ["blue", "green", "pink"]}, "bins"),
-        ({"balls": []}, "balls"),
+        ({"balls": []}, "without a ball or a block"),
         ({"balls": [{"x": 1.5, "y": 0.1, "colour": "red"}]}, r"balls\.0\.x"),
         ({"balls": [{"x": "0.5", "y": 0.1, "colour": "red"}]}, r"balls\.0\.x"),
+        ({"screen": {"left": 0.4, "right": 0.6, "top": 0.5}}, r"screen\.colour"),
+        ({"blocks": [{"x": 0.4, "y": 0.6, "width": 0.5, "height": -0.1, "colour": "red"}]}, r"blocks\.0\.height"),
     ],
 )
 def test_a_description_that_is_no_scene_is_refused_with_the_key_at_fault(change, complaint):
@@ -44,10 +50,10 @@ def test_a_description_that_is_no_scene_is_refused_with_the_key_at_fault(change,
         Scene.from_dict(SCENE.to_dict() | change)
 
 
-def test_a_missing_key_is_refused():
+def test_a_scene_must_name_its_task():
     values = SCENE.to_dict()
-    del values["planks"]
-    with pytest.raises(ValueError, match="planks"):
+    del values["task"]
+    with pytest.raises(ValueError, match="task"):
         Scene.from_dict(values)
 
 
@@ -60,3 +66,12 @@ def test_two_things_of_one_colour_are_refused(bins):
 @pytest.mark.parametrize(("x", "expected"), [(0.0, 0), (0.33, 0), (0.34, 1), (0.66, 1), (0.67, 2), (1.0, 2)])
 def test_thirds_are_counted_from_the_left(x, expected):
     assert third(x) == expected
+
+
+def test_settings_name_the_tasks_that_there_are():
+    assert TASK_NAMES == TASKS == tuple(NUM_GIVEN_FRAMES)
+
+
+def test_what_is_given_and_what_follows_fill_the_slots():
+    for task in TASKS:
+        assert 1 + (NUM_GIVEN_FRAMES[task] - 1) // 4 + num_future_slots(task) == NUM_SLOTS == 5

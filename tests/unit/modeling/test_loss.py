@@ -57,7 +57,7 @@ def test_so_do_its_gradients(model, batch):
     torch.nn.functional.cross_entropy(
         model(**inputs).logits[:, :-1].flatten(0, 1), batch["labels"][:, 1:].flatten()
     ).backward()
-    assert len(supervised) == 7
+    assert len(supervised) == 8
     for name, gradient in world_gradients(model).items():
         torch.testing.assert_close(supervised[name], gradient, atol=1e-6, rtol=1e-4)
 

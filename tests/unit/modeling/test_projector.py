@@ -152,3 +152,13 @@ def test_the_residual_has_as_many_slots_as_it_was_built_for(slots):
     assert residual(features(1, num_slots=2)).shape == (1, 256, 64)
     with pytest.raises(ValueError, match=f"built for 2 slots .* got {slots}; choose num_world_steps at construction"):
         residual(features(1, num_slots=slots))
+
+
+@torch.no_grad()
+def test_cells_that_hold_the_same_say_where_they_lie():
+    block = make(WorldBlock, world_grid=4)
+    tokens = block(torch.ones(1, 16, 2, 8, 8), 1)[0, 1:-1].view(2, 16, 64)
+
+    assert len(tokens.flatten(0, 1).unique(dim=0)) == 32
+    shifts = tokens - tokens[:, :1]
+    assert torch.allclose(shifts[0], shifts[1], atol=0.05)  # a place is the same place in every slot

@@ -1,0 +1,119 @@
+"""ArmsSettings: what is compared at equal budget, on which data, with how many outcome labels."""
+
+from dataclasses import field
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+from pydantic.dataclasses import dataclass
+
+from theworld.config.model import ModelSettings
+from theworld.config.training import OptimSettings
+from theworld.config.world import STRICT, ReadTap, TapName
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class Reading:
+    """The part of the world's settings in which arms differ; names and sizes are shared."""
+
+    tap: TapName
+    """Where features are read."""
+
+    control_of: ReadTap = "vae"
+    """As in the world's settings."""
+
+    repeat_current: bool = False
+    """Fill future slots with the current one."""
+
+    dit_future: Literal["none", "repeat", "denoised"] = "repeat"
+    """What fills the future slots of the tap dit."""
+
+    num_rollouts: Annotated[int, Field(ge=1)] = 1
+    """Imagined futures that are averaged."""
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class Arm:
+    """One line of the table."""
+
+    name: str
+    """Its name in tables and folders."""
+
+    reads: Reading
+    """What it reads when it is asked."""
+
+    aligned_on: Reading
+    """What it reads of true clips while its projector learns to be understood."""
+
+    images: Literal["current", "clip"] = "current"
+    """What Gemma sees: the current picture, or every frame that is given."""
+
+    learning_rate: Annotated[float, Field(gt=0)] = 3e-3
+    """Peak learning rate, chosen on validation."""
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class ArmsSettings:
+    """A comparison at equal budget: the same data, steps, trainable parameters and tokens for every arm."""
+
+    output_dir: Path
+    """Folder of the comparison; what is there is not done again."""
+
+    primary: tuple[str, str]
+    """The one comparison named beforehand: a world arm and its partner without a world."""
+
+    arms: tuple[Arm, ...] = ()
+    """What is compared; given in a file."""
+
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0, 1, 2)
+    """Seeds of new weights and of the order of samples."""
+
+    budgets: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0, 100, 1_000, 10_000)
+    """Outcome labels: questions about the future whose answers are trained on, after alignment."""
+
+    model: ModelSettings = field(default_factory=ModelSettings)
+    """The model that all arms share; of its world, all but what an arm reads."""
+
+    image_size_px: Annotated[int, Field(ge=16)] = 64
+    """Side of the pictures, pixels."""
+
+    num_aligned: Annotated[int, Field(ge=1)] = 4_000
+    """True clips that every arm is aligned on, six questions each."""
+
+    num_test: Annotated[int, Field(ge=1)] = 2_000
+    """Scenes of the test split, each asked about its future."""
+
+    num_static: Annotated[int, Field(ge=1)] = 500
+    """Scenes of the test split, each asked every control."""
+
+    align_steps: Annotated[int, Field(ge=1)] = 500
+    """Optimiser steps of the alignment."""
+
+    label_steps: Annotated[int, Field(ge=1)] = 200
+    """Optimiser steps on outcome labels."""
+
+    batch_size: Annotated[int, Field(ge=1)] = 32
+    """Samples per step."""
+
+    num_parameters: Annotated[int, Field(ge=1)] = 60_000
+    """Trainable parameters of every arm, within 1 %: the hidden width of its projector follows."""
+
+    num_workers: Annotated[int, Field(ge=0)] = 1
+    """Processes that prepare samples."""
+
+    optim: OptimSettings = field(default_factory=OptimSettings)
+    """The optimiser; its learning rate is the arm's."""
+
+    report: bool = False
+    """Draw the table and the curves of what is done, and train nothing."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "ArmsSettings":
+        names = [arm.name for arm in self.arms]
+        if not names:
+            raise ValueError("no arms: expected them in a settings file, such as configs/foresight/arms.yaml")
+        if len(set(names)) < len(names):
+            raise ValueError(f"arms {names}: expected all names different")
+        if missing := [name for name in self.primary if name not in names]:
+            raise ValueError(f"primary={self.primary} names {missing}, which is no arm: expected two of {names}")
+        return self

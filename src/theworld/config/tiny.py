@@ -1,0 +1,158 @@
+"""TinySettings: how the embedded default model is trained, stage by stage."""
+
+from dataclasses import field
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from theworld.config.world import STRICT
+
+TinyStage = Literal["vae", "world", "vlm"]
+"""Parts of the embedded default model, in the order in which they are trained."""
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class VaePhase:
+    """A stretch of the autoencoder's training, on windows of one length."""
+
+    num_frames: Annotated[int, Field(ge=1, le=17)]
+    """Frames of a window, 1 + 4j, cut from a clip of 17."""
+
+    batch_size: Annotated[int, Field(ge=1)]
+    """Windows per step."""
+
+    num_steps: Annotated[int, Field(ge=1)]
+    """Optimiser steps."""
+
+    learning_rate: Annotated[float, Field(gt=0)]
+    """Peak learning rate, AdamW, cosine to zero."""
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class VaeRecipe:
+    """How the video autoencoder is trained: to give back simulated clips of 17 frames."""
+
+    num_clips: Annotated[int, Field(ge=1)] = 12_000
+    """Clips that are drawn beforehand and trained on; 209 kB of disk each."""
+
+    phases: Annotated[tuple[VaePhase, ...], tyro.conf.Suppress] = (
+        VaePhase(num_frames=1, batch_size=64, num_steps=700, learning_rate=3e-3),
+        VaePhase(num_frames=5, batch_size=12, num_steps=800, learning_rate=2e-3),
+        VaePhase(num_frames=17, batch_size=4, num_steps=1_000, learning_rate=1e-3),
+        VaePhase(num_frames=17, batch_size=4, num_steps=1_500, learning_rate=1.5e-3),
+    )
+    """Pictures first, which teach colours and shapes cheaply, then motion, then clips of the length it will serve."""
+
+    warmup_steps: Annotated[int, Field(ge=0)] = 100
+    """Steps over which the learning rate rises from 0 to its peak, in each phase."""
+
+    precision: Literal["fp32", "bf16"] = "bf16"
+    """Number format of the forward pass; weights are float32."""
+
+    num_held_out: Annotated[int, Field(ge=1)] = 40
+    """Clips never trained on, that the quality is measured on."""
+
+    measure_steps: Annotated[int, Field(ge=1)] = 250
+    """Steps between measurements of the quality."""
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class WorldRecipe:
+    """How the world model is trained: to imagine the slots that follow those given, on video alone."""
+
+    num_clips: Annotated[int, Field(ge=1)] = 20_000
+    """Clips that are encoded beforehand and trained on; 10 kB of memory each."""
+
+    num_steps: Annotated[int, Field(ge=1)] = 3_800
+    """Optimiser steps."""
+
+    batch_size: Annotated[int, Field(ge=1)] = 32
+    """Clips per step."""
+
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    """Peak learning rate, AdamW, cosine to zero."""
+
+    warmup_steps: Annotated[int, Field(ge=0)] = 200
+    """Steps over which the learning rate rises from 0 to its peak."""
+
+    average_decay: Annotated[float, Field(gt=0, lt=1)] = 0.998
+    """Of the running average of the weights, per step: what is kept in the end."""
+
+    precision: Literal["fp32", "bf16"] = "bf16"
+    """Number format of the forward pass; weights are float32."""
+
+    num_held_out: Annotated[int, Field(ge=1)] = 250
+    """Clips never trained on, that the loss is measured on."""
+
+    measure_steps: Annotated[int, Field(ge=1)] = 500
+    """Steps between measurements."""
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class VlmRecipe:
+    """How the vision-language model is trained: to answer what pictures show."""
+
+    num_scenes: Annotated[int, Field(ge=5)] = 2_000
+    """Scenes of each of the five tasks, three pictures each; 37 kB of disk a scene."""
+
+    num_rows: Annotated[int, Field(ge=1)] = 40_000
+    """Conversations that are tokenised beforehand: six questions about one to five pictures each."""
+
+    num_steps: Annotated[int, Field(ge=1)] = 1_600
+    """Optimiser steps."""
+
+    batch_size: Annotated[int, Field(ge=1)] = 24
+    """Conversations per step."""
+
+    learning_rate: Annotated[float, Field(gt=0)] = 1.5e-3
+    """Peak learning rate, AdamW, linear to zero."""
+
+    warmup_steps: Annotated[int, Field(ge=0)] = 100
+    """Steps over which the learning rate rises from 0 to its peak."""
+
+    precision: Literal["fp32", "bf16"] = "bf16"
+    """Number format of the forward pass; weights are float32."""
+
+    num_held_out_scenes: Annotated[int, Field(ge=5)] = 100
+    """Scenes of each task never trained on, that the accuracy is measured on."""
+
+    num_held_out_rows: Annotated[int, Field(ge=1)] = 200
+    """Conversations about them, for measurements during training."""
+
+    measure_steps: Annotated[int, Field(ge=1)] = 100
+    """Steps between measurements of the accuracy."""
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class TinySettings:
+    """Training of the embedded default model, or measuring of a trained one."""
+
+    action: Literal["build", "verify"]
+    """build: train what is asked for, or go on with it; verify: measure what was built on held-out scenes."""
+
+    stage: Literal["vae", "world", "vlm", "all"] = "all"
+    """Which part; world needs a finished vae."""
+
+    output_dir: Path = Path("runs/tiny")
+    """The build folder: pools of clips, checkpoints, curves, and at the end gemma/ and cosmos/."""
+
+    image_size_px: Annotated[int, Field(ge=16, multiple_of=16)] = 64
+    """Side of the frames, pixels."""
+
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of the weights, of the order of clips and of all noise."""
+
+    num_threads: Annotated[int, Field(ge=1)] = 2
+    """Threads of the training, and processes that draw clips."""
+
+    vae: VaeRecipe = field(default_factory=VaeRecipe)
+    """The first stage."""
+
+    world: WorldRecipe = field(default_factory=WorldRecipe)
+    """The second stage."""
+
+    vlm: VlmRecipe = field(default_factory=VlmRecipe)
+    """The last stage."""

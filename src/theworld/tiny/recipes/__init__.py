@@ -1,0 +1,1 @@
+"""Recipes that train the embedded default model, and what they are measured by."""

@@ -1,0 +1,27 @@
+"""The verb `tiny`: build the embedded default model stage by stage, or measure what was built."""
+
+from typing import Any
+
+import torch
+
+from theworld.config.tiny import TinySettings
+from theworld.tiny.recipes.vae import build_vae, verify_vae
+from theworld.tiny.recipes.vlm import build_vlm, verify_vlm
+from theworld.tiny.recipes.world import build_world, verify_world
+
+_STAGES = {"vae": (build_vae, verify_vae), "world": (build_world, verify_world), "vlm": (build_vlm, verify_vlm)}
+
+
+def run(settings: TinySettings) -> dict[str, Any]:
+    """Build or verify the stages that are asked for, in order.
+
+    Returns:
+        What each stage measured on held-out scenes, by the stage's name.
+    """
+    torch.set_num_threads(settings.num_threads)
+    stages = list(_STAGES) if settings.stage == "all" else [settings.stage]
+    found = {}
+    for stage in stages:
+        build, verify = _STAGES[stage]
+        found[stage] = build(settings) if settings.action == "build" else verify(settings)
+    return found

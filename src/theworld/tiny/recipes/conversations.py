@@ -1,0 +1,201 @@
+"""Conversations about pictures, tokenised once by the collator of training and evaluation, and cut into batches."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from random import Random
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+from tqdm import tqdm
+from transformers import Gemma3Processor
+
+from theworld.constants import IGNORE_INDEX
+from theworld.datasets.collator import Collator
+from theworld.datasets.sample import Sample, Turn
+from theworld.files import write_whole
+from theworld.foresight.facts import NUMBER_WORDS, Question
+from theworld.foresight.questions import multiple_choice
+from theworld.foresight.scene import TASKS
+from theworld.tiny.recipes.pictures import FRAMES_PER_SCENE, PicturePool
+
+MOST_QUESTIONS: Final = 6
+MOST_PICTURES: Final = len(NUMBER_WORDS)
+ROWS_PER_PIECE: Final = 1_000
+
+_SHARE_SEVERAL: Final = 0.5
+"""Share of conversations about several pictures."""
+_SHARE_CHOICE: Final = 1 / 3
+"""Share of questions whose choices stand behind letters."""
+_COLLATED_AT_ONCE: Final = 100
+_NUM_COMPARED: Final = 20
+_BATCHES_PER_WINDOW: Final = 16
+"""Rows are sorted by length within so many batches: little padding, and yet all kinds of rows in each stretch."""
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """Questions with their answers about pictures of a pool."""
+
+    pictures: tuple[int, ...]
+    """Places in the pool."""
+    questions: tuple[Question, ...]
+
+
+def about_picture(number: int, question: Question) -> Question:
+    """The question about one of several pictures, counted from 0, in the words of `foresight.questions.readings`."""
+    text = f"In picture {NUMBER_WORDS[number]}: {question.text[0].lower()}{question.text[1:]}"
+    return replace(question, text=text)
+
+
+def conversation(pool: PicturePool, row: int, seed: int) -> Conversation:
+    """The conversation of a row: six questions about one picture, or about two to five of unrelated scenes.
+
+    Tasks take turns. A picture that shows fewer than six facts is asked about each in both forms.
+    """
+    rng = Random(f"tiny/conversations/{seed}/{row}")
+    task = TASKS[row % len(TASKS)]
+    num_pictures = rng.randint(2, MOST_PICTURES) if rng.random() < _SHARE_SEVERAL else 1
+    scenes = rng.sample(range(pool.num_scenes), num_pictures)
+    pictures = tuple(pool.find(task, scene, rng.randrange(FRAMES_PER_SCENE)) for scene in scenes)
+    facts = [(number, fact) for number, place in enumerate(pictures) for fact in pool.pictures[place].facts]
+    rng.shuffle(facts)
+    forms = [rng.random() < _SHARE_CHOICE for _ in facts]
+    asked = [*zip(facts, forms, strict=True), *((fact, not form) for fact, form in zip(facts, forms, strict=True))]
+    questions = []
+    for turn, ((number, fact), as_choice) in enumerate(asked[:MOST_QUESTIONS]):
+        question = multiple_choice(fact, f"{row}/{turn}") if as_choice else fact
+        questions.append(about_picture(number, question) if num_pictures > 1 else question)
+    return Conversation(pictures, tuple(questions))
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Tokenised conversations, one after the other."""
+
+    ids: np.ndarray
+    """uint16, all tokens of all rows."""
+    supervised: np.ndarray
+    """bool, whether a token is part of an answer or ends one."""
+    lengths: np.ndarray
+    """Tokens of each row."""
+    pictures: np.ndarray
+    """(rows, 5), places in the pool; -1: no picture."""
+
+    def batch(self, rows: Sequence[int]) -> dict[str, Tensor]:
+        """Rows padded on the right: ids, labels, and the pictures in the order of their placeholders."""
+        starts = np.concatenate([[0], np.cumsum(self.lengths)])
+        longest = int(self.lengths[list(rows)].max())
+        ids = np.zeros((len(rows), longest), np.int64)  # 0 is <pad>
+        labels = np.full((len(rows), longest), IGNORE_INDEX, np.int64)
+        for place, row in enumerate(rows):
+            part = slice(starts[row], starts[row + 1])
+            tokens = self.ids[part].astype(np.int64)
+            ids[place, : len(tokens)] = tokens
+            labels[place, : len(tokens)] = np.where(self.supervised[part], tokens, IGNORE_INDEX)
+        pictures = self.pictures[list(rows)]
+        named = {"input_ids": ids, "labels": labels, "pictures": pictures[pictures >= 0].astype(np.int64)}
+        return {name: torch.from_numpy(array) for name, array in named.items()}
+
+
+def tokenise(processor: Gemma3Processor, conversations: Sequence[Conversation]) -> Rows:
+    """The rows that training and evaluation would see, made by the same collator."""
+    collator = Collator(processor, supervise=True)
+    blank = np.zeros((64, 64, 3), np.uint8)  # ids do not depend on what a picture shows
+    ids, supervised, lengths = [], [], []
+    for start in range(0, len(conversations), _COLLATED_AT_ONCE):
+        samples = [_sample(one, blank) for one in conversations[start : start + _COLLATED_AT_ONCE]]
+        batch = collator(samples)
+        kept = batch["attention_mask"].bool()
+        ids.append(batch["input_ids"][kept].numpy().astype(np.uint16))
+        supervised.append((batch["labels"][kept] != IGNORE_INDEX).numpy())
+        lengths.append(kept.sum(1).numpy())
+    pictures = np.full((len(conversations), MOST_PICTURES), -1, np.int32)
+    for row, one in enumerate(conversations):
+        pictures[row, : len(one.pictures)] = one.pictures
+    return Rows(np.concatenate(ids), np.concatenate(supervised), np.concatenate(lengths), pictures)
+
+
+class ConversationBatches(Dataset):
+    """Batches of conversations about a pool's pictures, tokenised on first use; an element is a whole batch.
+
+    Args:
+        folder: where the tokenised pieces lie, or will.
+        pool: what is asked about.
+        processor: its tokenizer and chat template make the rows.
+        num_rows: conversations.
+        batch_size: rows of a batch.
+        seed: of what is asked.
+
+    Raises:
+        ValueError: if the folder holds conversations about other pictures, or of another seed or tokenizer.
+    """
+
+    def __init__(
+        self, folder: Path, pool: PicturePool, processor: Gemma3Processor, num_rows: int, batch_size: int, seed: int
+    ) -> None:
+        paths = [folder / f"{first:08d}.npz" for first in range(0, num_rows, ROWS_PER_PIECE)]
+
+        def made(first: int, number: int) -> Rows:
+            return tokenise(processor, [conversation(pool, row, seed) for row in range(first, first + number)])
+
+        missing = [path for path in paths if not path.exists()]
+        if len(missing) < len(paths):
+            first = int(next(path for path in paths if path.exists()).stem)
+            _refuse_foreign(folder / f"{first:08d}.npz", made(first, _NUM_COMPARED))
+        for path in tqdm(missing, desc="writing conversations", unit="piece", disable=not missing):
+            _save(path, made(int(path.stem), ROWS_PER_PIECE))
+        self.rows = _load(paths)
+        self.batches = _cut(self.rows.lengths[:num_rows], batch_size)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        return self.rows.batch(self.batches[index])
+
+
+def _cut(lengths: np.ndarray, batch_size: int) -> list[list[int]]:
+    window = batch_size * _BATCHES_PER_WINDOW
+    batches = []
+    for start in range(0, len(lengths), window):
+        rows = sorted(range(start, min(start + window, len(lengths))), key=lambda row: lengths[row])
+        batches += [rows[first : first + batch_size] for first in range(0, len(rows), batch_size)]
+    return batches
+
+
+def _sample(one: Conversation, picture: np.ndarray) -> Sample:
+    pairs = ((Turn("user", question.text), Turn("assistant", question.answer)) for question in one.questions)
+    return Sample(id="", turns=tuple(turn for pair in pairs for turn in pair), images=(picture,) * len(one.pictures))
+
+
+def _refuse_foreign(path: Path, now: Rows) -> None:
+    """Compare the first rows of an earlier piece with what they would be now."""
+    stored = _load([path])
+    number = len(now.lengths)
+    same = (
+        np.array_equal(stored.lengths[:number], now.lengths)
+        and np.array_equal(stored.ids[: len(now.ids)], now.ids)
+        and np.array_equal(stored.pictures[:number], now.pictures)
+    )
+    if not same:
+        raise ValueError(
+            f"{path.parent} holds other conversations than these settings give now: delete that folder, or build in"
+            " another output_dir"
+        )
+
+
+def _save(path: Path, rows: Rows) -> None:
+    content = io.BytesIO()
+    np.savez(content, ids=rows.ids, supervised=rows.supervised, lengths=rows.lengths, pictures=rows.pictures)
+    write_whole(path, content.getvalue())
+
+
+def _load(paths: Sequence[Path]) -> Rows:
+    names = ("ids", "supervised", "lengths", "pictures")
+    pieces = [np.load(path) for path in paths]
+    return Rows(*(np.concatenate([piece[name] for piece in pieces]) for name in names))

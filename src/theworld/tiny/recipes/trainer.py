@@ -1,0 +1,189 @@
+"""What all recipes share: transformers' Trainer with curves, whole checkpoints by the clock, and resuming by itself."""
+
+import json
+import logging
+import math
+import shutil
+import time
+from pathlib import Path
+from typing import Any, Final
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+from tqdm import tqdm
+from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint, rotate_checkpoints
+
+from theworld.files import recover, replace_folder, write_whole
+
+logger = logging.getLogger(__name__)
+
+METRICS_NAME: Final = "metrics.jsonl"
+SECONDS_BETWEEN_CHECKPOINTS: Final = 45.0
+"""With the time that a step and a checkpoint take, a kill costs less than a minute's work."""
+
+_RECIPE_NAME: Final = "recipe.json"
+_WEIGHTS_NAME: Final = "model.safetensors"
+
+
+class Objective(nn.Module):
+    """What a recipe minimises: a module whose forward takes a batch and returns `{"loss": ...}`."""
+
+    def after_step(self) -> None:
+        """Called after each step of the optimiser."""
+
+    def measure(self) -> dict[str, float]:
+        """Quality on held-out data; must leave the random state alone."""
+        return {}
+
+
+def train(
+    objective: Objective, dataset: Dataset, folder: Path, recipe: dict[str, Any], measure_steps: int, **arguments: Any
+) -> None:
+    """Train from the start, or go on from what `folder` holds; it ends with `metrics.jsonl` and one checkpoint.
+
+    Args:
+        objective: trained in place.
+        dataset: rows that the objective's forward takes, collated.
+        folder: of this stage.
+        recipe: everything that the result depends on; kept beside the checkpoint.
+        measure_steps: steps between measurements.
+        arguments: further `TrainingArguments`.
+
+    Raises:
+        ValueError: if the folder holds another recipe's work, or at a loss that is not finite.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    _refuse_another(folder / _RECIPE_NAME, recipe)
+    trainer = _RecipeTrainer(
+        model=objective,
+        args=TrainingArguments(
+            output_dir=str(folder),
+            use_cpu=True,
+            remove_unused_columns=False,
+            save_strategy="no",  # `_Curves` says when, by the clock
+            save_total_limit=1,
+            logging_steps=50,
+            logging_nan_inf_filter=False,
+            report_to="none",
+            **arguments,
+        ),
+        train_dataset=dataset,
+        callbacks=[_Curves(folder / METRICS_NAME, measure_steps)],
+    )
+    for noisy in (ProgressCallback, PrinterCallback):
+        trainer.remove_callback(noisy)
+    newest = get_last_checkpoint(str(folder))
+    logger.info("%s: %s", folder, "from the start" if newest is None else f"going on from {Path(newest).name}")
+    if newest is not None and Path(newest).name == f"{PREFIX_CHECKPOINT_DIR}-{trainer.args.max_steps}":
+        _load(objective, Path(newest))  # Trainer would take one more step
+        return
+    trainer.train(resume_from_checkpoint=newest)
+
+
+def read_curves(folder: Path) -> list[dict[str, Any]]:
+    """Rows of a stage's curves; a last line that a kill cut off is left out."""
+    path = folder / METRICS_NAME
+    return [json.loads(line) for line in path.read_text().split("\n")[:-1]] if path.exists() else []
+
+
+class _RecipeTrainer(Trainer):
+    """Writes each checkpoint aside and renames it, so that a folder `checkpoint-N` is always whole."""
+
+    _aside: Path | None = None
+
+    def _get_output_dir(self, trial: Any) -> str:
+        return str(self._aside or super()._get_output_dir(trial))
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        run = Path(super()._get_output_dir(trial))
+        name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        aside = self._aside = run / ".saving"
+        shutil.rmtree(aside, ignore_errors=True)
+        try:
+            super()._save_checkpoint(model, trial)
+        finally:
+            self._aside = None
+        replace_folder(aside / name, run / name)
+        shutil.rmtree(aside)
+        rotate_checkpoints(output_dir=str(run), save_total_limit=self.args.save_total_limit, use_mtime=False)
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
+        folder = Path(output_dir or str(self.args.output_dir))
+        folder.mkdir(parents=True, exist_ok=True)
+        objective: nn.Module = self.model  # pyright: ignore[reportAssignmentType]  # set in the constructor
+        # Kernels may lie with the channels last; files hold them in the plain order.
+        tensors = {name: tensor.contiguous() for name, tensor in objective.state_dict().items()}
+        save_file(tensors, folder / _WEIGHTS_NAME)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        objective: nn.Module = self.model  # pyright: ignore[reportAssignmentType]
+        _load(objective, Path(resume_from_checkpoint))
+
+
+class _Curves(TrainerCallback):
+    """Writes a row of `metrics.jsonl` per logged step and per measurement, and asks for checkpoints by the clock."""
+
+    def __init__(self, path: Path, measure_steps: int) -> None:
+        self.path = path
+        self.measure_steps = measure_steps
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        kept = [row for row in read_curves(self.path.parent) if row["step"] <= state.global_step]
+        write_whole(self.path, "".join(json.dumps(row) + "\n" for row in kept))
+        self._seconds_before = kept[-1]["seconds"] if kept else 0.0
+        self._started = self._saved = time.monotonic()
+        self._bar = tqdm(total=state.max_steps, initial=state.global_step, desc=self.path.parent.name, unit="step")
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        kwargs["model"].after_step()
+        self._bar.update(1)
+        last = state.global_step == state.max_steps
+        if last or state.global_step % self.measure_steps == 0:
+            self._write(state.global_step, kwargs["model"].measure())
+        if last or time.monotonic() - self._saved > SECONDS_BETWEEN_CHECKPOINTS:
+            control.should_save = True
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._saved = time.monotonic()
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
+        if not logs or "loss" not in logs:
+            return
+        if not math.isfinite(logs["loss"]):
+            raise ValueError(f"loss {logs['loss']} at step {state.global_step}: lower the recipe's learning rate")
+        self._write(state.global_step, {"loss": logs["loss"], "learning_rate": logs["learning_rate"]})
+        self._bar.set_postfix_str(f"loss {logs['loss']:.4f}")
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._bar.close()
+
+    def _write(self, step: int, values: dict[str, float]) -> None:
+        seconds = round(self._seconds_before + time.monotonic() - self._started, 1)
+        with self.path.open("a") as stream:
+            stream.write(json.dumps({"step": step, "seconds": seconds, **values}) + "\n")
+
+
+def _load(objective: nn.Module, checkpoint: Path) -> None:
+    objective.load_state_dict(load_file(checkpoint / _WEIGHTS_NAME), strict=True)
+
+
+def _refuse_another(path: Path, recipe: dict[str, Any]) -> None:
+    """Keep the recipe with the first start, and hold later ones against it."""
+    recover(path.parent)
+    given = json.loads(json.dumps(recipe))
+    if not path.exists():
+        write_whole(path, json.dumps(given, indent=2) + "\n")
+        return
+    before = json.loads(path.read_text())
+    if before != given:
+        differing = [
+            f"{name}={given.get(name)!r} instead of {before.get(name)!r}"
+            for name in sorted(before | given)
+            if before.get(name) != given.get(name)
+        ]
+        raise ValueError(
+            f"{path.parent} was begun with another recipe ({', '.join(differing)}): give the same settings, delete"
+            " that folder, or build in another output_dir"
+        )

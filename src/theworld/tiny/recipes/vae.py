@@ -1,0 +1,156 @@
+"""Stage vae: a Wan autoencoder of 0.7 million parameters, trained to give back simulated clips."""
+
+import dataclasses
+import math
+from typing import Any, Final
+
+import numpy as np
+import torch
+from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from theworld.config.tiny import TinySettings
+from theworld.files import whole_folder
+from theworld.tiny.cosmos import tiny_vae
+from theworld.tiny.recipes.clips import ClipPool, held_out
+from theworld.tiny.recipes.trainer import Objective, train
+from theworld.tiny.recipes.whole_clip import channels_last, decode, encode_mean
+
+LATENT_NOISE: Final = 0.1
+"""Standard deviation of the noise on latents in training: small errors of the world model must not show."""
+
+_SATURATED: Final = 0.4
+"""Spread between the colour channels, in [-1, 1] units, from which on a pixel is coloured: balls, bins, blocks."""
+_COLOUR_WEIGHT: Final = 4.0
+"""Extra weight of coloured pixels: what moves is small, and all background would drown it."""
+_SCALE_WEIGHT: Final = 1e-4
+_NUM_CLIPS_FOR_STATISTICS: Final = 500
+_BATCH_WITHOUT_GRADIENT: Final = 10
+
+
+class VaeObjective(Objective):
+    """Mean absolute error of windows decoded from noised latents, coloured pixels counted five times."""
+
+    def __init__(
+        self, vae: AutoencoderKLWan, held_out_clips: UInt8[np.ndarray, "N 17 H W 3"], num_frames: int = 17
+    ) -> None:
+        super().__init__()
+        self.vae = vae
+        self.num_frames = num_frames
+        self._held_out = held_out_clips
+
+    def forward(self, clips: UInt8[Tensor, "B 17 H W 3"]) -> dict[str, Tensor]:
+        """The loss of a batch, on one window of each clip."""
+        starts = torch.randint(clips.shape[1] - self.num_frames + 1, (len(clips),)).tolist()
+        windows = [clip[start : start + self.num_frames] for clip, start in zip(clips, starts, strict=True)]
+        pixels = to_pixels(torch.stack(windows))
+        latents = encode_mean(self.vae, pixels)
+        decoded = decode(self.vae, latents + LATENT_NOISE * torch.randn_like(latents)).float()
+        coloured = (pixels.amax(1, keepdim=True) - pixels.amin(1, keepdim=True) > _SATURATED).float()
+        error = ((1 + _COLOUR_WEIGHT * coloured) * (decoded - pixels).abs()).mean()
+        excess = (latents.float().square() - 1).clamp_min(0).mean()  # keeps latents from growing out of the noise
+        return {"loss": error + _SCALE_WEIGHT * excess}
+
+    def measure(self) -> dict[str, float]:
+        """Peak signal-to-noise ratio on the held-out clips, dB."""
+        return {"psnr_db": round(psnr_db(self.vae, self._held_out), 3)}
+
+
+def build_vae(settings: TinySettings) -> dict[str, Any]:
+    """Train the autoencoder and write `cosmos/vae` of the build folder.
+
+        output_dir/clips/    the pool of clips, kept for later stages
+        output_dir/vae/N/    recipe, curves, checkpoint of phase N
+        output_dir/cosmos/vae/
+
+    Returns:
+        The folder and the quality, as `verify_vae`.
+    """
+    recipe = settings.vae
+    torch.manual_seed(settings.seed)
+    vae = tiny_vae()
+    channels_last(vae)
+    pool = ClipPool(settings.output_dir / "clips", recipe.num_clips, settings.image_size_px, settings.num_threads)
+    held_out_clips = held_out(recipe.num_held_out, settings.image_size_px)
+    for number, phase in enumerate(recipe.phases, start=1):
+        train(
+            VaeObjective(vae, held_out_clips, phase.num_frames),
+            pool,
+            settings.output_dir / "vae" / str(number),
+            recipe={"seed": settings.seed, "image_size_px": settings.image_size_px, **dataclasses.asdict(recipe)},
+            measure_steps=recipe.measure_steps,
+            max_steps=phase.num_steps,
+            per_device_train_batch_size=phase.batch_size,
+            learning_rate=phase.learning_rate,
+            lr_scheduler_type="cosine",
+            warmup_steps=recipe.warmup_steps,
+            adam_beta2=0.95,
+            weight_decay=0.0,
+            max_grad_norm=1.0,
+            bf16=recipe.precision == "bf16",
+            seed=settings.seed,
+        )
+    _fix_posterior(vae)
+    _measure_latents(vae, np.stack([pool[i]["clips"] for i in range(min(len(pool), _NUM_CLIPS_FOR_STATISTICS))]))
+    with whole_folder(settings.output_dir / "cosmos" / "vae") as aside:
+        plain = tiny_vae()  # its kernels lie in the plain order, which files need
+        plain.load_state_dict(vae.state_dict())
+        plain.register_to_config(**{name: vae.config[name] for name in ("latents_mean", "latents_std")})
+        plain.save_pretrained(aside)
+    return verify_vae(settings)
+
+
+def verify_vae(settings: TinySettings) -> dict[str, Any]:
+    """Measure the autoencoder of a build folder on held-out clips.
+
+    Returns:
+        vae: its folder; psnr_db, the mean over clips; num_clips.
+    """
+    folder = settings.output_dir / "cosmos" / "vae"
+    vae: AutoencoderKLWan = AutoencoderKLWan.from_pretrained(folder)  # pyright: ignore[reportAssignmentType]
+    clips = held_out(settings.vae.num_held_out, settings.image_size_px)
+    return {"vae": str(folder), "psnr_db": round(psnr_db(vae, clips), 3), "num_clips": len(clips)}
+
+
+def to_pixels(clips: UInt8[Tensor, "B F H W 3"]) -> Float[Tensor, "B 3 F H W"]:
+    """Frames as the autoencoder sees them, in [-1, 1]; in memory the channels stay last."""
+    return clips.permute(0, 4, 1, 2, 3).float() / 127.5 - 1
+
+
+@torch.no_grad()
+def encode_clips(vae: AutoencoderKLWan, clips: UInt8[np.ndarray, "N F H W 3"]) -> Float[Tensor, "N 16 T h w"]:
+    """Posterior means of clips, not normalised."""
+    batches = torch.from_numpy(np.ascontiguousarray(clips)).split(_BATCH_WITHOUT_GRADIENT)
+    return torch.cat([encode_mean(vae, to_pixels(batch)).contiguous() for batch in batches])
+
+
+@torch.no_grad()
+def psnr_db(vae: AutoencoderKLWan, clips: UInt8[np.ndarray, "N F H W 3"]) -> float:
+    """Peak signal-to-noise ratio of clips through the autoencoder, dB; the mean over clips."""
+    found: list[float] = []
+    for batch in torch.from_numpy(np.ascontiguousarray(clips)).split(_BATCH_WITHOUT_GRADIENT):
+        pixels = to_pixels(batch)
+        decoded = decode(vae, encode_mean(vae, pixels)).clamp(-1, 1)
+        squared = (decoded - pixels).square().mean(dim=(1, 2, 3, 4)) / 4  # the range of pixels is 2
+        found += (-10 * torch.log10(squared)).tolist()
+    return math.fsum(found) / len(found)
+
+
+@torch.no_grad()
+def _fix_posterior(vae: AutoencoderKLWan) -> None:
+    """Let the posterior have the width of the noise that the decoder was trained with; its mean stays as it is."""
+    half = vae.config["z_dim"]
+    vae.quant_conv.weight[half:] = 0
+    bias = vae.quant_conv.bias
+    assert bias is not None
+    bias[half:] = 2 * math.log(LATENT_NOISE)  # of the variance
+
+
+def _measure_latents(vae: AutoencoderKLWan, clips: UInt8[np.ndarray, "N F H W 3"]) -> None:
+    """Set latents_mean and latents_std, by which everything after the autoencoder is scaled, to what clips give."""
+    latents = encode_clips(vae, clips)
+    vae.register_to_config(
+        latents_mean=[round(value, 4) for value in latents.mean(dim=(0, 2, 3, 4)).tolist()],
+        latents_std=[round(value, 4) for value in latents.std(dim=(0, 2, 3, 4)).tolist()],
+    )

@@ -1,0 +1,179 @@
+"""Stage world: a Cosmos transformer of 3.5 million parameters, trained on video alone to imagine what follows."""
+
+import dataclasses
+import json
+from typing import Any, Final
+
+import torch
+from diffusers.models.transformers.transformer_cosmos import CosmosTransformer3DModel
+from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from theworld.config.tiny import TinySettings
+from theworld.files import whole_folder, write_whole
+from theworld.foresight.scene import FRAME_RATE_HZ
+from theworld.tiny.cosmos import LATENT_CHANNELS, MODEL_INDEX
+from theworld.tiny.recipes.latents import LatentPool, held_out_latents
+from theworld.tiny.recipes.trainer import Objective, train
+
+GIVEN_NOISE_LEVEL: Final = 0.0001 / 1.0001
+"""Timestep of given slots, as the pipeline has it: sigma 0.0001 in t = sigma / (1 + sigma)."""
+
+_LOG_SIGMA: Final = (1.0, 1.6)
+"""Mean and spread of the noise that is trained on: the sampler begins at sigma 80 (log 4.4), where futures part."""
+_MOST_LOG_SIGMA: Final = 4.5
+_MEASURED_LEVELS: Final = (0.3, 0.6, 0.8, 0.9, 0.955, 0.988)
+"""Noise levels t at which the quality is measured."""
+
+
+def tiny_transformer() -> CosmosTransformer3DModel:
+    """A Cosmos-Predict2 denoiser: the real one's layout with 6 blocks of width 192 instead of 28 of 2,048."""
+    return CosmosTransformer3DModel(
+        in_channels=LATENT_CHANNELS + 1,  # and the condition mask
+        out_channels=LATENT_CHANNELS,
+        num_attention_heads=6,
+        attention_head_dim=32,
+        num_layers=6,
+        mlp_ratio=3.0,
+        text_embed_dim=32,
+        adaln_lora_dim=48,
+        rope_scale=(1.0, 3.0, 3.0),
+        concat_padding_mask=True,
+        extra_pos_embed_type=None,
+    )
+
+
+class WorldObjective(Objective):
+    """Flow matching: the velocity noise - x0 of the slots that are not given, from x_t = (1 - t) x0 + t noise."""
+
+    def __init__(
+        self,
+        transformer: CosmosTransformer3DModel,
+        held_out: tuple[Float[Tensor, "N 16 T h w"], Int[Tensor, " N"]],
+        average_decay: float,
+    ) -> None:
+        super().__init__()
+        self.transformer = transformer
+        self.average = AveragedModel(transformer, multi_avg_fn=get_ema_multi_avg_fn(average_decay)).requires_grad_(
+            False
+        )
+        self._held_out = held_out
+
+    def forward(self, latents: Float[Tensor, "B 16 T h w"], num_given: Int[Tensor, " B"]) -> dict[str, Tensor]:
+        """The loss of a batch: each clip with a noise level of its own."""
+        mean, spread = _LOG_SIGMA
+        log_sigma = (mean + spread * torch.randn(len(latents))).clamp(max=_MOST_LOG_SIGMA)
+        noise = torch.randn(latents.shape)
+        with sdpa_kernel(SDPBackend.MATH):  # on a CPU the fused kernel's backward takes a third of the step
+            return {"loss": velocity_loss(self.transformer, latents.float(), num_given, log_sigma.sigmoid(), noise)}
+
+    def after_step(self) -> None:
+        """Move the average on; what imagines in the end is the average."""
+        self.average.update_parameters(self.transformer)
+
+    @torch.no_grad()
+    def measure(self) -> dict[str, float]:
+        """The loss of the average on held-out clips at several noise levels."""
+        latents, given = self._held_out
+        noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0))
+        found = {}
+        for level in _MEASURED_LEVELS:
+            levels = torch.full((len(latents),), level)
+            found[f"loss_at_{level}"] = round(velocity_loss(self.average, latents, given, levels, noise).item(), 5)
+        return found
+
+
+def velocity_loss(
+    transformer: Any,
+    latents: Float[Tensor, "B 16 T h w"],
+    num_given: Int[Tensor, " B"],
+    level: Float[Tensor, " B"],
+    noise: Float[Tensor, "B 16 T h w"],
+) -> Float[Tensor, ""]:
+    """Mean squared error of the velocity over the slots that are not given.
+
+    The network sees what diffusers' Cosmos2VideoToWorldPipeline gives it: given slots clean, their timestep
+    1e-4 / (1 + 1e-4), condition mask 1; the others (1 - t) x0 + t noise at timestep t.
+    """
+    slots = torch.arange(latents.shape[2])
+    is_given = (slots < num_given[:, None])[:, None, :, None, None]  # (B, 1, T, 1, 1)
+    levels = level.view(-1, 1, 1, 1, 1)
+    noised = torch.where(is_given, latents, (1 - levels) * latents + levels * noise)
+    side = latents.shape[-1] * 8
+    velocity = transformer(
+        hidden_states=noised,
+        timestep=torch.where(is_given, GIVEN_NOISE_LEVEL, levels),
+        encoder_hidden_states=latents.new_zeros(len(latents), 1, 32),
+        fps=FRAME_RATE_HZ,
+        condition_mask=is_given.to(latents.dtype).expand(-1, -1, -1, *latents.shape[3:]),
+        padding_mask=latents.new_zeros(1, 1, side, side),
+        return_dict=False,
+    )[0]
+    error = (velocity.float() - (noise - latents)).square() * ~is_given
+    return error.sum() / (~is_given).expand_as(error).sum()
+
+
+def build_world(settings: TinySettings) -> dict[str, Any]:
+    """Train the denoiser on the latents of the finished autoencoder; write the rest of `cosmos`.
+
+        output_dir/latents/   the pool of latents
+        output_dir/world/     recipe, curves, checkpoint
+        output_dir/cosmos/    transformer/, scheduler/, model_index.json
+
+    Returns:
+        The folder and the quality, as `verify_world`.
+
+    Raises:
+        ValueError: without a finished autoencoder.
+    """
+    recipe, cosmos = settings.world, settings.output_dir / "cosmos"
+    if not (cosmos / "vae").is_dir():
+        raise ValueError(f"{cosmos / 'vae'}: no autoencoder; build the stage vae first")
+    pool = LatentPool(settings.output_dir / "latents", cosmos / "vae", recipe.num_clips, settings.image_size_px)
+    torch.manual_seed(settings.seed)
+    objective = WorldObjective(tiny_transformer(), _held_out(settings), recipe.average_decay)
+    train(
+        objective,
+        pool,
+        settings.output_dir / "world",
+        recipe={"seed": settings.seed, "image_size_px": settings.image_size_px, **dataclasses.asdict(recipe)},
+        measure_steps=recipe.measure_steps,
+        max_steps=recipe.num_steps,
+        per_device_train_batch_size=recipe.batch_size,
+        learning_rate=recipe.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=recipe.warmup_steps,
+        adam_beta2=0.98,
+        weight_decay=0.01,
+        max_grad_norm=1.0,
+        bf16=recipe.precision == "bf16",
+        seed=settings.seed,
+    )
+    average: Any = objective.average.module
+    with whole_folder(cosmos / "transformer") as aside:
+        average.save_pretrained(aside)
+    with whole_folder(cosmos / "scheduler") as aside:
+        FlowMatchEulerDiscreteScheduler(use_karras_sigmas=True).save_pretrained(aside)
+    write_whole(cosmos / "model_index.json", json.dumps(MODEL_INDEX, indent=2) + "\n")
+    return verify_world(settings)
+
+
+def verify_world(settings: TinySettings) -> dict[str, Any]:
+    """Measure the denoiser of a build folder on held-out clips.
+
+    Returns:
+        world: its folder; the loss at several noise levels; num_clips.
+    """
+    folder = settings.output_dir / "cosmos" / "transformer"
+    transformer: CosmosTransformer3DModel = CosmosTransformer3DModel.from_pretrained(folder)  # pyright: ignore[reportAssignmentType]
+    held_out = _held_out(settings)
+    found = WorldObjective(transformer.eval(), held_out, settings.world.average_decay).measure()
+    return {"world": str(folder), **found, "num_clips": len(held_out[0])}
+
+
+def _held_out(settings: TinySettings) -> tuple[Float[Tensor, "N 16 T h w"], Int[Tensor, " N"]]:
+    folder, vae = settings.output_dir / "held_out_latents", settings.output_dir / "cosmos" / "vae"
+    return held_out_latents(folder, vae, settings.world.num_held_out, settings.image_size_px)

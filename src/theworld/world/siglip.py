@@ -1,0 +1,92 @@
+"""Gemma's own vision tower as a tap: a second path from the pixels, without any world model behind it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from jaxtyping import Float
+from safetensors import safe_open
+from torch import Tensor, nn
+from transformers import Gemma3Config, SiglipVisionModel
+
+from theworld import tiny
+from theworld.config import WorldSettings
+from theworld.constants import TEMPORAL_STRIDE, TINY_MODEL
+from theworld.world.tap import WorldTap
+from theworld.world.vae import repeat_last
+
+_PREFIX = "vision_tower."  # of the tower's tensors in a Gemma 3 checkpoint, after `model.` in newer ones
+
+
+class SiglipTap(WorldTap):
+    """Reads the patches of the last frame of each slot; slots that are not given hold the current frame again."""
+
+    def __init__(self, settings: WorldSettings, tower: SiglipVisionModel) -> None:
+        super().__init__(settings)
+        self.tower = tower
+
+    def _read(self, frames: Tensor, num_world_steps: int, seeds: Sequence[int]) -> Tensor:
+        slots = self._patches(frames[:, ::TEMPORAL_STRIDE])
+        return slots if self.settings.sees_future else repeat_last(slots, num_world_steps)
+
+    def _patches(self, frames: Tensor) -> Float[Tensor, "N C T h w"]:
+        num_clips, side = len(frames), frames.shape[-1] // self.stride_px
+        pixels = frames.flatten(0, 1).to(self.tower.device).float() / 127.5 - 1  # as Gemma 3 sees them
+        states: Any = self.tower(pixel_values=pixels.to(self.tower.dtype)).last_hidden_state
+        return states.float().view(num_clips, -1, side, side, states.shape[-1]).permute(0, 4, 1, 2, 3).contiguous()
+
+
+def load_tower(settings: WorldSettings, device: str | torch.device = "cpu") -> SiglipVisionModel:
+    """The vision tower of a Gemma 3 checkpoint in `settings.dtype`; of the other weights nothing is read.
+
+    Raises:
+        ValueError: if the checkpoint cannot be found, sees frames of another side, or its tensors do not fit.
+    """
+    folder = gemma_folder(settings.siglip_model_name)
+    vision = vision_config(settings.siglip_model_name)
+    if vision.image_size != settings.image_size_px:
+        raise ValueError(
+            f"image_size_px={settings.image_size_px}: the vision tower in {folder} sees {vision.image_size} px"
+        )
+    tower = SiglipVisionModel(vision)
+    tensors: dict[str, Tensor] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, "pt") as file:
+            for name in file.keys():  # noqa: SIM118  # not a mapping
+                before, found, rest = name.partition(_PREFIX)
+                if found and before in ("", "model."):
+                    tensors[rest] = file.get_tensor(name)
+    own = tower.state_dict().keys()
+    if not tensors.keys() & own:  # newer layouts drop the level `vision_model.`, older ones have it
+        tensors = {name.removeprefix("vision_model."): tensor for name, tensor in tensors.items()}
+    missing, foreign = sorted(own - tensors.keys()), sorted(tensors.keys() - own)
+    if missing or foreign:
+        raise ValueError(f"{folder}: the vision tower lacks {missing[:3]} and has foreign tensors {foreign[:3]}")
+    tower.load_state_dict(tensors)
+    nn.Module.to(tower, device, getattr(torch, settings.dtype))  # in place
+    return tower.eval().requires_grad_(False)
+
+
+def gemma_folder(name: str, weights: bool = True) -> Path:
+    """The folder of a Gemma 3 checkpoint: hub id, folder, or "tiny".
+
+    Raises:
+        ValueError: if it cannot be found or fetched.
+    """
+    if name == TINY_MODEL:
+        return tiny.stack() / "gemma"
+    if Path(name).is_dir():
+        return Path(name)
+    patterns = ["config.json", *(["*.safetensors"] if weights else [])]
+    try:
+        return Path(snapshot_download(name, allow_patterns=patterns))
+    except (HFValidationError, LocalEntryNotFoundError, HfHubHTTPError) as error:
+        raise ValueError(f"{name!r} is no folder and could not be fetched from the hub: {error}") from error
+
+
+def vision_config(name: str) -> Any:
+    """The configuration of a Gemma 3 checkpoint's vision tower."""
+    return Gemma3Config.from_pretrained(gemma_folder(name, weights=False)).vision_config

@@ -1,0 +1,59 @@
+"""Alignment teaches to read true clips, and never shows a present picture with a later answer."""
+
+import numpy as np
+import pytest
+
+from theworld.foresight import ForesightAlignment, draw, make_item
+from theworld.foresight.alignment import NUM_QUESTIONS
+from theworld.foresight.questions import dynamic_question, readings
+
+
+@pytest.fixture(scope="module")
+def samples() -> ForesightAlignment:
+    return ForesightAlignment("train", 10)
+
+
+def test_a_sample_asks_six_readings_of_its_clip_and_one_is_how_it_ends(samples):
+    for index in range(10):
+        sample = samples[index]
+        item = make_item("train", index // 5, samples.tasks[index % 5])
+        pairs = {(turn.text, answer.text) for turn, answer in zip(sample.turns[::2], sample.turns[1::2], strict=True)}
+        end = dynamic_question(item)
+
+        assert len(sample.turns) == 2 * NUM_QUESTIONS
+        assert pairs <= {(reading.text, reading.answer) for reading in readings(item)}
+        assert (end.text, end.answer) in pairs
+
+
+def test_gemma_sees_another_scene(samples):
+    for index in range(10):
+        sample = samples[index]
+        item = make_item("train", index // 5, samples.tasks[index % 5])
+        now = np.asarray(draw(item.scene, item.poses[item.scene.num_given_frames - 1], 64))
+
+        assert not np.array_equal(np.asarray(sample.images[0]), now)
+        assert np.array_equal(sample.clips[0][-1], now)
+
+
+def test_clip_and_future_are_the_whole_of_seventeen_frames(samples):
+    assert {len(samples[index].clips[0]) + len(samples[index].future[0]) for index in range(10)} == {17}
+    assert [samples[index].shape for index in range(10)] == [samples.shape_of(index) for index in range(10)]
+
+
+@pytest.mark.parametrize("split", ["world", "language"])
+def test_what_must_not_see_what_follows_is_refused(split):
+    with pytest.raises(ValueError, match="serves no readings"):
+        ForesightAlignment(split, 1)
+
+
+def test_the_picture_of_another_scene_says_nothing_about_how_the_clip_ends():
+    """Were the other scene a fixed step away, balanced outcomes would make it one that never ends alike."""
+    samples = ForesightAlignment("test", 300, tasks=("topple",))
+    pictures = {draw(item.scene, item.poses[0], 64).tobytes(): item for item in map(topple, range(270))}
+    alike = [pictures[samples[index].images[0].tobytes()].outcome == topple(index).outcome for index in range(100)]
+
+    assert 0.2 < np.mean(alike) < 0.47
+
+
+def topple(index: int):
+    return make_item("test", index, "topple")

@@ -1,0 +1,110 @@
+"""The comparison of arms: equal budgets, shared alignment, and nothing done twice."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from theworld.config import ModelSettings, OptimSettings, WorldSettings
+from theworld.config.arms import Arm, ArmsSettings, Reading
+from theworld.modeling import TheWorld
+from theworld.report.arms import compare_arms
+from theworld.training.arms import folder_of, run_arms
+
+TRUE = Reading(tap="true-future")
+ARMS = (
+    Arm(
+        name="gemma",
+        reads=Reading(tap="zero", control_of="rollout"),
+        aligned_on=Reading(tap="zero", control_of="rollout"),
+    ),
+    Arm(name="vae", reads=Reading(tap="vae", repeat_current=True), aligned_on=TRUE),
+    Arm(name="rollout", reads=Reading(tap="rollout"), aligned_on=TRUE),
+)
+
+
+def small(folder: Path, **changes) -> ArmsSettings:
+    names = {"cosmos_model_name": "tiny", "siglip_model_name": "tiny", "image_size_px": 64, "frame_rate_hz": 6.0}
+    world = WorldSettings(tap="rollout", **names, num_inference_steps=2)
+    model = ModelSettings(gemma_model_name="tiny", dtype="float32", num_world_steps=4, world_grid=4, world=world)
+    given = {
+        "arms": ARMS,
+        "primary": ("rollout", "gemma"),
+        "seeds": (0,),
+        "budgets": (0, 10),
+        "model": model,
+        "num_aligned": 10,
+        "num_test": 20,
+        "num_static": 5,
+        "align_steps": 2,
+        "label_steps": 2,
+        "batch_size": 2,
+        "num_parameters": 20_000,
+        "num_workers": 0,
+        "optim": OptimSettings(weight_decay=0.0),
+    }
+    return ArmsSettings(output_dir=folder, **{**given, **changes})
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> ArmsSettings:
+    own = small(tmp_path_factory.mktemp("arms"))
+    run_arms(own)
+    return own
+
+
+def test_every_arm_has_as_many_trained_parameters_within_one_per_cent(done):
+    for arm in done.arms:
+        model = TheWorld.from_pretrained(folder_of(done, arm, 0, 10) / "model", load_world=False)
+        assert abs(model.get_trainable_parameters()[0] - done.num_parameters) < 0.01 * done.num_parameters, arm.name
+
+
+def test_arms_that_read_true_clips_alike_share_their_alignment(done):
+    assert sorted(path.name for path in (done.output_dir / "aligned").iterdir()) == [
+        "true-future-vae-repeat-1-0.003",
+        "zero-rollout-repeat-1-0.003",
+    ]
+
+
+def test_without_labels_an_arm_is_the_aligned_model_with_another_future(done):
+    aligned = TheWorld.from_pretrained(
+        done.output_dir / "aligned" / "true-future-vae-repeat-1-0.003" / "seed-0" / "model", load_world=False
+    )
+    given = TheWorld.from_pretrained(folder_of(done, done.arms[2], 0, 0) / "model", load_world=False)
+
+    assert (aligned.config.world_tap, given.config.world_tap) == ("true-future", "rollout")
+    assert all((a == b).all() for a, b in zip(aligned.parameters(), given.parameters(), strict=True))
+
+
+def test_what_is_done_is_not_done_again(done, monkeypatch):
+    monkeypatch.setattr("theworld.training.arms._ask", lambda *given: pytest.fail("asked again"))
+    monkeypatch.setattr("theworld.training.arms.train", lambda *given: pytest.fail("trained again"))
+
+    run_arms(done)
+
+
+def test_the_table_counts_every_question_once_and_compares_with_the_partner(done):
+    table = compare_arms(replace(done, report=True))
+
+    assert {(cell["arm"], cell["num_labels"]) for cell in table["cells"]} == {
+        (arm.name, budget) for arm in done.arms for budget in done.budgets
+    }
+    assert {cell["num_items"] for cell in table["cells"]} == {20}
+    assert {(one["first"], one["adjusted_p"] is None) for one in table["contrasts"]} == {
+        ("vae", False),
+        ("rollout", True),
+    }
+    assert json.loads((done.output_dir / "arms.json").read_text()) == json.loads(json.dumps(table))
+    assert "Named beforehand: rollout against gemma" in (done.output_dir / "arms.md").read_text()
+    assert (done.output_dir / "arms.png").stat().st_size > 0
+
+
+def test_a_folder_of_another_comparison_is_refused(done):
+    with pytest.raises(ValueError, match="of a comparison with other settings"):
+        run_arms(replace(done, align_steps=3))
+
+
+def test_the_primary_comparison_names_two_arms(tmp_path):
+    with pytest.raises(ValueError, match="which is no arm"):
+        small(tmp_path, primary=("rollout", "nobody"))
