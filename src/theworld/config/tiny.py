@@ -43,6 +43,7 @@ class VaeRecipe:
         VaePhase(num_frames=5, batch_size=12, num_steps=800, learning_rate=2e-3),
         VaePhase(num_frames=17, batch_size=4, num_steps=1_000, learning_rate=1e-3),
         VaePhase(num_frames=17, batch_size=4, num_steps=1_500, learning_rate=1.5e-3),
+        VaePhase(num_frames=17, batch_size=8, num_steps=1_250, learning_rate=1e-3),
     )
     """Pictures first, which teach colours and shapes cheaply, then motion, then clips of the length it will serve."""
 
@@ -63,19 +64,25 @@ class VaeRecipe:
 class WorldRecipe:
     """How the world model is trained: to imagine the slots that follow those given, on video alone."""
 
-    num_clips: Annotated[int, Field(ge=1)] = 20_000
+    num_clips: Annotated[int, Field(ge=1)] = 30_000
     """Clips that are encoded beforehand and trained on; 10 kB of memory each."""
 
-    num_steps: Annotated[int, Field(ge=1)] = 3_800
+    num_steps: Annotated[int, Field(ge=1)] = 5_000
     """Optimiser steps."""
 
     batch_size: Annotated[int, Field(ge=1)] = 32
     """Clips per step."""
 
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    """Peak learning rate, AdamW, cosine to zero."""
+    matrix_learning_rate: Annotated[float, Field(gt=0)] = 3e-3
+    """Peak learning rate of matrices, Muon, cosine to zero."""
 
-    warmup_steps: Annotated[int, Field(ge=0)] = 200
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    """Peak learning rate of everything else, AdamW, cosine to zero."""
+
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    """Of both."""
+
+    warmup_steps: Annotated[int, Field(ge=0)] = 100
     """Steps over which the learning rate rises from 0 to its peak."""
 
     average_decay: Annotated[float, Field(gt=0, lt=1)] = 0.998
@@ -92,26 +99,37 @@ class WorldRecipe:
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
+class VlmPhase:
+    """A stretch of the vision-language model's training, on rows of one form."""
+
+    num_steps: Annotated[int, Field(ge=1)]
+    """Optimiser steps."""
+
+    batch_size: Annotated[int, Field(ge=1)]
+    """Rows per step."""
+
+    matrix_learning_rate: Annotated[float, Field(gt=0)]
+    """Peak learning rate of matrices, Muon, linear to zero."""
+
+    learning_rate: Annotated[float, Field(gt=0)]
+    """Peak learning rate of everything else, AdamW, linear to zero."""
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
 class VlmRecipe:
     """How the vision-language model is trained: to answer what pictures show."""
 
     num_scenes: Annotated[int, Field(ge=5)] = 2_000
     """Scenes of each of the five tasks, three pictures each; 37 kB of disk a scene."""
 
-    num_rows: Annotated[int, Field(ge=1)] = 40_000
-    """Conversations that are tokenised beforehand: six questions about one to five pictures each."""
+    statements: VlmPhase = VlmPhase(num_steps=2_500, batch_size=64, matrix_learning_rate=3e-3, learning_rate=2e-3)
+    """First: single pictures, each with all it shows as bare questions and answers."""
 
-    num_steps: Annotated[int, Field(ge=1)] = 1_600
-    """Optimiser steps."""
+    conversations: VlmPhase = VlmPhase(num_steps=1_600, batch_size=24, matrix_learning_rate=2e-3, learning_rate=1e-3)
+    """Then the form of evaluation: chats about one to five pictures, open and in multiple choice."""
 
-    batch_size: Annotated[int, Field(ge=1)] = 24
-    """Conversations per step."""
-
-    learning_rate: Annotated[float, Field(gt=0)] = 1.5e-3
-    """Peak learning rate, AdamW, linear to zero."""
-
-    warmup_steps: Annotated[int, Field(ge=0)] = 100
-    """Steps over which the learning rate rises from 0 to its peak."""
+    warmup_steps: Annotated[int, Field(ge=0)] = 50
+    """Steps over which learning rates rise from 0 to their peaks, in each phase."""
 
     precision: Literal["fp32", "bf16"] = "bf16"
     """Number format of the forward pass; weights are float32."""
@@ -120,7 +138,7 @@ class VlmRecipe:
     """Scenes of each task never trained on, that the accuracy is measured on."""
 
     num_held_out_rows: Annotated[int, Field(ge=1)] = 200
-    """Conversations about them, for measurements during training."""
+    """Rows about them, for measurements during training."""
 
     measure_steps: Annotated[int, Field(ge=1)] = 100
     """Steps between measurements of the accuracy."""
@@ -130,8 +148,9 @@ class VlmRecipe:
 class TinySettings:
     """Training of the embedded default model, or measuring of a trained one."""
 
-    action: Literal["build", "verify"]
-    """build: train what is asked for, or go on with it; verify: measure what was built on held-out scenes."""
+    action: Literal["build", "verify", "pack"]
+    """build: train what is asked for, or go on with it; verify: measure what was built on held-out scenes; pack: put the
+    whole build into this package as its embedded default."""
 
     stage: Literal["vae", "world", "vlm", "all"] = "all"
     """Which part; world needs a finished vae."""

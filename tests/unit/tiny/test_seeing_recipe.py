@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import Gemma3ForConditionalGeneration, Gemma3Processor
 
-from theworld.config.tiny import TinySettings, VlmRecipe
+from theworld.config.tiny import TinySettings, VlmPhase, VlmRecipe
 from theworld.constants import IGNORE_INDEX
 from theworld.datasets.collator import Collator
 from theworld.datasets.sample import question
@@ -22,6 +22,7 @@ from theworld.tiny.recipes.answering import right_answers, to_pixels
 from theworld.tiny.recipes.building import run
 from theworld.tiny.recipes.conversations import ConversationBatches, about_picture, conversation, tokenise
 from theworld.tiny.recipes.pictures import PicturePool, pictures_of
+from theworld.tiny.recipes.statements import StatementBatches, words_of
 
 NUM_SCENES = 5
 
@@ -50,7 +51,8 @@ def processor() -> Gemma3Processor:
 
 
 def small(folder: Path, **changes: object) -> TinySettings:
-    recipe = {"num_scenes": NUM_SCENES, "num_rows": 12, "num_steps": 4, "batch_size": 3, "warmup_steps": 1}
+    phase = VlmPhase(num_steps=4, batch_size=3, matrix_learning_rate=1e-3, learning_rate=1e-3)
+    recipe = {"num_scenes": NUM_SCENES, "statements": phase, "conversations": phase, "warmup_steps": 1}
     held_out = {"num_held_out_scenes": NUM_SCENES, "num_held_out_rows": 6, "measure_steps": 2}
     return TinySettings(
         action="build",
@@ -168,6 +170,25 @@ def test_batches_hold_each_row_once_and_conversations_of_another_seed_are_refuse
         ConversationBatches(tmp_path, pool, processor, num_rows=30, batch_size=4, seed=1)
 
 
+def test_statements_ask_all_that_a_picture_shows_without_saying_what_can_be_right(pool, processor):
+    batch = StatementBatches(pool, processor, num_batches=3, batch_size=4, seed=0)[2]
+    for ids, labels, place in zip(batch["input_ids"], batch["labels"], batch["pictures"].tolist(), strict=True):
+        facts = pool.pictures[place].facts
+        text = processor.tokenizer.decode(ids)
+        said = processor.tokenizer.decode(labels[labels != IGNORE_INDEX]).split("<end_of_turn>")[:-1]
+        assert sorted(said) == sorted(fact.answer for fact in facts)
+        for fact in facts:
+            assert f"{words_of(fact)}{fact.answer}<end_of_turn>" in text
+        assert "Answer with" not in text
+        assert (ids == processor.tokenizer.image_token_id).sum() == 16
+
+
+def test_batches_of_statements_are_a_function_of_seed_and_number(pool, processor):
+    one, same, other = (StatementBatches(pool, processor, 3, 4, seed)[1] for seed in (0, 0, 1))
+    assert all(torch.equal(one[name], same[name]) for name in one)
+    assert one["pictures"].tolist() != other["pictures"].tolist()
+
+
 # --- how it is measured ----------------------------------------------------------------------------------
 
 
@@ -227,14 +248,15 @@ def test_a_build_gives_a_gemma_that_sees_its_pictures_and_curves(tmp_path, pool,
     assert set(found["kinds"]["roll steeper_ramp"]) == {
         f"{setting}, {form}" for setting in seeing.SETTINGS for form in seeing.FORMS
     }
-    measured = [row for row in trainer.read_curves(tmp_path / "vlm") if "accuracy" in row]
-    assert [row["step"] for row in measured] == [2, 4]
+    for phase in ("statements", "conversations"):
+        measured = [row for row in trainer.read_curves(tmp_path / "vlm" / phase) if "accuracy" in row]
+        assert [row["step"] for row in measured] == [2, 4]
     assert run(TinySettings(**{**vars(small(tmp_path)), "action": "verify"}))["vlm"] == found
 
 
 def test_every_weight_gets_a_gradient_from_a_batch(pool, processor):
     gemma = make_gemma(processor.tokenizer, RANDOM, seed=0)
-    objective = vlm.AnswerObjective(gemma, pool.pixels, [], pool.pixels)
+    objective = vlm.AnswerObjective(gemma, pool.pixels, StatementBatches(pool, processor, 1, 2, 0), pool.pixels)
     batch = tokenise(processor, [conversation(pool, row, seed=0) for row in range(5)]).batch(range(5))
     objective(**{name: tensor[None] for name, tensor in batch.items()})["loss"].backward()
     without = {name for name, weight in objective.named_parameters() if weight.grad is None or not weight.grad.any()}

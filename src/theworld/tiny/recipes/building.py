@@ -5,6 +5,8 @@ from typing import Any
 import torch
 
 from theworld.config.tiny import TinySettings
+from theworld.tiny import WEIGHTS
+from theworld.tiny.packing import pack
 from theworld.tiny.recipes.vae import build_vae, verify_vae
 from theworld.tiny.recipes.vlm import build_vlm, verify_vlm
 from theworld.tiny.recipes.world import build_world, verify_world
@@ -13,11 +15,13 @@ _STAGES = {"vae": (build_vae, verify_vae), "world": (build_world, verify_world),
 
 
 def run(settings: TinySettings) -> dict[str, Any]:
-    """Build or verify the stages that are asked for, in order.
+    """Build or verify the stages that are asked for, in order; or pack the finished build into the package.
 
     Returns:
-        What each stage measured on held-out scenes, by the stage's name.
+        What each stage measured on held-out scenes, by the stage's name; of packing, the folder and its size in bytes.
     """
+    if settings.action == "pack":
+        return {"packed": str(WEIGHTS), "num_bytes": pack(settings.output_dir, WEIGHTS)}
     torch.set_num_threads(settings.num_threads)
     stages = list(_STAGES) if settings.stage == "all" else [settings.stage]
     found = {}

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
+import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import Dataset
@@ -39,7 +40,13 @@ class Objective(nn.Module):
 
 
 def train(
-    objective: Objective, dataset: Dataset, folder: Path, recipe: dict[str, Any], measure_steps: int, **arguments: Any
+    objective: Objective,
+    dataset: Dataset,
+    folder: Path,
+    recipe: dict[str, Any],
+    measure_steps: int,
+    optimizer: torch.optim.Optimizer | None = None,
+    **arguments: Any,
 ) -> None:
     """Train from the start, or go on from what `folder` holds; it ends with `metrics.jsonl` and one checkpoint.
 
@@ -49,6 +56,7 @@ def train(
         folder: of this stage.
         recipe: everything that the result depends on; kept beside the checkpoint.
         measure_steps: steps between measurements.
+        optimizer: of the objective's parameters; None: AdamW as the arguments have it.
         arguments: further `TrainingArguments`.
 
     Raises:
@@ -70,6 +78,7 @@ def train(
             **arguments,
         ),
         train_dataset=dataset,
+        optimizers=(optimizer, None),
         callbacks=[_Curves(folder / METRICS_NAME, measure_steps)],
     )
     for noisy in (ProgressCallback, PrinterCallback):

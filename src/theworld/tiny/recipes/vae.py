@@ -74,11 +74,12 @@ def build_vae(settings: TinySettings) -> dict[str, Any]:
     pool = ClipPool(settings.output_dir / "clips", recipe.num_clips, settings.image_size_px, settings.num_threads)
     held_out_clips = held_out(recipe.num_held_out, settings.image_size_px)
     for number, phase in enumerate(recipe.phases, start=1):
+        so_far = dataclasses.replace(recipe, phases=recipe.phases[:number])  # later phases leave this one's work valid
         train(
             VaeObjective(vae, held_out_clips, phase.num_frames),
             pool,
             settings.output_dir / "vae" / str(number),
-            recipe={"seed": settings.seed, "image_size_px": settings.image_size_px, **dataclasses.asdict(recipe)},
+            recipe={"seed": settings.seed, "image_size_px": settings.image_size_px, **dataclasses.asdict(so_far)},
             measure_steps=recipe.measure_steps,
             max_steps=phase.num_steps,
             per_device_train_batch_size=phase.batch_size,

@@ -2,12 +2,14 @@
 
 import dataclasses
 import logging
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor
+from torch.utils.data import Dataset
 from transformers import Gemma3ForConditionalGeneration, Gemma3Processor
 
 from theworld.config.tiny import TinySettings
@@ -16,14 +18,18 @@ from theworld.foresight.scene import TASKS
 from theworld.tiny.gemma import TRAINED, make_gemma, make_processor, save_gemma
 from theworld.tiny.recipes.answering import answered, right_answers, to_pixels
 from theworld.tiny.recipes.conversations import ConversationBatches
+from theworld.tiny.recipes.muon import MuonAdamW
 from theworld.tiny.recipes.pictures import FIRST_HELD_OUT, PicturePool
 from theworld.tiny.recipes.seeing import Asked, accuracies, current_pictures, frames, marks, table
+from theworld.tiny.recipes.statements import StatementBatches
 from theworld.tiny.recipes.trainer import Objective, train
 
 logger = logging.getLogger(__name__)
 
 _PLACE_GAIN: Final = 4.0
 """Position embeddings start so much larger than other matrices: about as large as what patches show."""
+_ATTENTION_GAIN: Final = 2.0
+"""Queries and keys start so much longer than Gemma's norms leave them: attention that is even picks nothing out."""
 
 
 class AnswerObjective(Objective):
@@ -40,7 +46,7 @@ class AnswerObjective(Objective):
         self,
         gemma: Gemma3ForConditionalGeneration,
         pictures: UInt8[np.ndarray, "N H W 3"],
-        held_out: list[dict[str, Tensor]],
+        held_out: Dataset,
         held_out_pictures: UInt8[np.ndarray, "M H W 3"],
     ) -> None:
         super().__init__()
@@ -60,7 +66,8 @@ class AnswerObjective(Objective):
     def measure(self) -> dict[str, float]:
         """Share of held-out answers that come out right, those of earlier turns given."""
         gemma = self._gemma[0]
-        right = [mark for batch in self._held_out for mark in right_answers(gemma, batch, self._held_out_pictures)]
+        batches = (self._held_out[number] for number in range(len(self._held_out)))  # pyright: ignore[reportArgumentType]
+        right = [mark for batch in batches for mark in right_answers(gemma, batch, self._held_out_pictures)]
         return {"accuracy": round(float(np.mean(right)), 4)}
 
 
@@ -69,7 +76,7 @@ def build_vlm(settings: TinySettings) -> dict[str, Any]:
 
         output_dir/pictures/       pictures and what each shows
         output_dir/conversations/  rows of tokens
-        output_dir/vlm/            recipe, curves, checkpoint
+        output_dir/vlm/NAME/       recipe, curves, checkpoint of a phase, statements or conversations
         output_dir/gemma/
 
     Returns:
@@ -78,31 +85,38 @@ def build_vlm(settings: TinySettings) -> dict[str, Any]:
     recipe = settings.vlm
     processor = make_processor()
     gemma = make_gemma(processor.tokenizer, TRAINED, settings.seed)
-    with torch.no_grad():
-        gemma.model.vision_tower.embeddings.position_embedding.weight.mul_(_PLACE_GAIN)
+    _prepare(gemma)
     gemma.set_attn_implementation("eager")  # with masks and in bfloat16, a step on a CPU takes 0.7 of the time
     pool = PicturePool(settings.output_dir / "pictures", recipe.num_scenes, settings.image_size_px)
-    conversations = ConversationBatches(
-        settings.output_dir / "conversations", pool, processor, recipe.num_rows, recipe.batch_size, settings.seed
-    )
-    held_out, held_out_pictures = _held_out(settings, _held_out_pool(settings), processor)
-    train(
-        AnswerObjective(gemma, pool.pixels, held_out, held_out_pictures),
-        conversations,
-        settings.output_dir / "vlm",
-        recipe={"seed": settings.seed, "image_size_px": settings.image_size_px, **dataclasses.asdict(recipe)},
-        measure_steps=recipe.measure_steps,
-        max_steps=recipe.num_steps,
-        per_device_train_batch_size=1,  # an element is a batch
-        learning_rate=recipe.learning_rate,
-        lr_scheduler_type="linear",
-        warmup_steps=recipe.warmup_steps,
-        adam_beta2=0.98,
-        weight_decay=0.0,
-        max_grad_norm=1.0,
-        bf16=recipe.precision == "bf16",
-        seed=settings.seed,
-    )
+    held_out_pool = _held_out_pool(settings)
+    for name, phase in (("statements", recipe.statements), ("conversations", recipe.conversations)):
+        rows = _rows(name, settings, settings.output_dir, pool, processor, phase.num_steps * phase.batch_size)
+        held_out = _rows(
+            name, settings, settings.output_dir / "held_out", held_out_pool, processor, recipe.num_held_out_rows
+        )
+        objective = AnswerObjective(gemma, pool.pixels, held_out, held_out_pool.pixels)
+        train(
+            objective,
+            rows,
+            settings.output_dir / "vlm" / name,
+            recipe={
+                "seed": settings.seed,
+                "image_size_px": settings.image_size_px,
+                "num_scenes": recipe.num_scenes,
+                "precision": recipe.precision,
+                "warmup_steps": recipe.warmup_steps,
+                **dataclasses.asdict(phase),
+            },
+            measure_steps=recipe.measure_steps,
+            optimizer=MuonAdamW(objective, phase.matrix_learning_rate, phase.learning_rate),
+            max_steps=phase.num_steps,
+            per_device_train_batch_size=1,  # an element is a batch
+            lr_scheduler_type="linear",
+            warmup_steps=recipe.warmup_steps,
+            max_grad_norm=1.0,
+            bf16=recipe.precision == "bf16",
+            seed=settings.seed,
+        )
     gemma.set_attn_implementation("sdpa")
     with whole_folder(settings.output_dir / "gemma") as aside:
         save_gemma(gemma, processor, aside)
@@ -147,10 +161,23 @@ def _held_out_pool(settings: TinySettings) -> PicturePool:
     return PicturePool(folder, settings.vlm.num_held_out_scenes, settings.image_size_px, FIRST_HELD_OUT)
 
 
-def _held_out(
-    settings: TinySettings, pool: PicturePool, processor: Gemma3Processor
-) -> tuple[list[dict[str, Tensor]], UInt8[np.ndarray, "M H W 3"]]:
-    folder = settings.output_dir / "held_out" / "conversations"
-    recipe = settings.vlm
-    rows = ConversationBatches(folder, pool, processor, recipe.num_held_out_rows, recipe.batch_size, settings.seed)
-    return [rows[index] for index in range(len(rows))], pool.pixels
+@torch.no_grad()
+def _prepare(gemma: Gemma3ForConditionalGeneration) -> None:
+    """Set where training starts; random matrices alone learn far slower."""
+    gemma.model.vision_tower.embeddings.position_embedding.weight.mul_(_PLACE_GAIN)
+    for layer in gemma.model.language_model.layers:
+        for norm in (layer.self_attn.q_norm, layer.self_attn.k_norm):
+            norm.weight.fill_(_ATTENTION_GAIN - 1)  # Gemma's norms scale by 1 + weight
+
+
+def _rows(
+    form: str, settings: TinySettings, folder: Path, pool: PicturePool, processor: Gemma3Processor, num_rows: int
+) -> Dataset:
+    """Batches of a form about a pool."""
+    recipe, seed = settings.vlm, settings.seed
+    if form == "statements":
+        size = recipe.statements.batch_size
+        return StatementBatches(pool, processor, max(num_rows // size, 1), min(size, len(pool.pictures)), seed)
+    return ConversationBatches(
+        folder / "conversations", pool, processor, num_rows, recipe.conversations.batch_size, seed
+    )

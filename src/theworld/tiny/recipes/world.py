@@ -17,6 +17,7 @@ from theworld.files import whole_folder, write_whole
 from theworld.foresight.scene import FRAME_RATE_HZ
 from theworld.tiny.cosmos import LATENT_CHANNELS, MODEL_INDEX
 from theworld.tiny.recipes.latents import LatentPool, held_out_latents
+from theworld.tiny.recipes.muon import MuonAdamW
 from theworld.tiny.recipes.trainer import Objective, train
 
 GIVEN_NOISE_LEVEL: Final = 0.0001 / 1.0001
@@ -141,13 +142,13 @@ def build_world(settings: TinySettings) -> dict[str, Any]:
         settings.output_dir / "world",
         recipe={"seed": settings.seed, "image_size_px": settings.image_size_px, **dataclasses.asdict(recipe)},
         measure_steps=recipe.measure_steps,
+        optimizer=MuonAdamW(
+            objective.transformer, recipe.matrix_learning_rate, recipe.learning_rate, recipe.weight_decay
+        ),
         max_steps=recipe.num_steps,
         per_device_train_batch_size=recipe.batch_size,
-        learning_rate=recipe.learning_rate,
         lr_scheduler_type="cosine",
         warmup_steps=recipe.warmup_steps,
-        adam_beta2=0.98,
-        weight_decay=0.01,
         max_grad_norm=1.0,
         bf16=recipe.precision == "bf16",
         seed=settings.seed,
