@@ -52,19 +52,35 @@ class CompareArguments:
     """Field of samples that stand or fall together, such as scene: intervals are drawn over its values."""
 
 
+_FUTURE_SIDE_PX = 512
+"""Side of animations of the future, about."""
+
+
 def ask(settings: "AskSettings") -> dict[str, Any]:
-    """Answer a question about a picture twice: with the world, and by the same model without it."""
+    """Answer a question about a picture twice: with the world, and by the same model without it.
+
+    Raises:
+        ValueError: for a picture that cannot be read, a K that the tap cannot serve, or a future that it does not show.
+    """
     from theworld.datasets.images import to_image
     from theworld.modeling import TheWorld
+    from theworld.modeling.imagining import imagine
     from theworld.modeling.opening import on_this_machine
+    from theworld.report.animation import write_gif
 
     picture = to_image(settings.picture)  # first: it is cheap, and may be refused
     options = {"max_new_tokens": settings.max_new_tokens}
     model = TheWorld.from_pretrained(settings.model, **on_this_machine())
-    seen = model.generate(picture, settings.question, num_world_steps=settings.num_world_steps, **options)
+    steps = model.config.num_world_steps if settings.num_world_steps is None else settings.num_world_steps
+    found = {}
+    if settings.show_future is not None:
+        frames = imagine(model, picture, steps).numpy()
+        write_gif(frames, settings.show_future, model.config.frame_rate_hz, _FUTURE_SIDE_PX // frames.shape[1] or 1)
+        found["future"] = str(settings.show_future)
+    seen = model.generate(picture, settings.question, num_world_steps=steps, **options)
     plain = TheWorld.from_pretrained(settings.model, enable_world=False, **on_this_machine())
     guessed = plain.generate(picture, settings.question, **options)
-    return {"question": settings.question, "without the world": guessed, "with the world": seen}
+    return {"question": settings.question, "without the world": guessed, "with the world": seen, **found}
 
 
 def compare(arguments: CompareArguments) -> dict[str, Any]:

@@ -53,3 +53,6 @@ class AskSettings:
 
     max_new_tokens: Annotated[int, Field(ge=1)] = 64
     """Longest answer, tokens."""
+
+    show_future: Path | None = None
+    """Where the imagined future is written, as an animation (GIF)."""

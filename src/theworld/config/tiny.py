@@ -10,7 +10,7 @@ from pydantic.dataclasses import dataclass
 
 from theworld.config.world import STRICT
 
-TinyStage = Literal["vae", "world", "vlm"]
+TinyStage = Literal["vae", "world", "vlm", "fusion"]
 """Parts of the embedded default model, in the order in which they are trained."""
 
 
@@ -30,6 +30,9 @@ class VaePhase:
     learning_rate: Annotated[float, Field(gt=0)]
     """Peak learning rate, AdamW, cosine to zero."""
 
+    decoder_only: bool = False
+    """Leave the encoder, and so all latents, as they are, and weigh large errors more."""
+
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class VaeRecipe:
@@ -44,6 +47,7 @@ class VaeRecipe:
         VaePhase(num_frames=17, batch_size=4, num_steps=1_000, learning_rate=1e-3),
         VaePhase(num_frames=17, batch_size=4, num_steps=1_500, learning_rate=1.5e-3),
         VaePhase(num_frames=17, batch_size=8, num_steps=1_250, learning_rate=1e-3),
+        VaePhase(num_frames=17, batch_size=8, num_steps=500, learning_rate=1e-3, decoder_only=True),
     )
     """Pictures first, which teach colours and shapes cheaply, then motion, then clips of the length it will serve."""
 
@@ -125,7 +129,10 @@ class VlmRecipe:
     statements: VlmPhase = VlmPhase(num_steps=2_500, batch_size=64, matrix_learning_rate=3e-3, learning_rate=2e-3)
     """First: single pictures, each with all it shows as bare questions and answers."""
 
-    conversations: VlmPhase = VlmPhase(num_steps=1_600, batch_size=24, matrix_learning_rate=2e-3, learning_rate=1e-3)
+    mixed: VlmPhase = VlmPhase(num_steps=1_400, batch_size=16, matrix_learning_rate=3e-3, learning_rate=2e-3)
+    """Then one to five pictures, and a third of the questions in multiple choice, still without a chat."""
+
+    conversations: VlmPhase = VlmPhase(num_steps=250, batch_size=24, matrix_learning_rate=2e-3, learning_rate=1e-3)
     """Then the form of evaluation: chats about one to five pictures, open and in multiple choice."""
 
     warmup_steps: Annotated[int, Field(ge=0)] = 50
@@ -145,18 +152,44 @@ class VlmRecipe:
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
+class FusionRecipe:
+    """How the projector is aligned: on readings of true clips, with Gemma and Cosmos frozen."""
+
+    num_clips: Annotated[int, Field(ge=1)] = 4_000
+    """Clips of the split train, six questions each."""
+
+    num_steps: Annotated[int, Field(ge=1)] = 400
+    """Optimiser steps."""
+
+    batch_size: Annotated[int, Field(ge=1)] = 32
+    """Clips per step."""
+
+    learning_rate: Annotated[float, Field(gt=0)] = 3e-3
+    """Peak learning rate, AdamW, cosine to zero."""
+
+    warmup_steps: Annotated[int, Field(ge=0)] = 30
+    """Steps over which the learning rate rises from 0 to its peak."""
+
+    width: Annotated[int, Field(ge=1)] = 256
+    """Hidden width of the projector."""
+
+    num_held_out: Annotated[int, Field(ge=1)] = 500
+    """Validation questions about the future."""
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
 class TinySettings:
     """Training of the embedded default model, or measuring of a trained one."""
 
     action: Literal["build", "verify", "pack"]
-    """build: train what is asked for, or go on with it; verify: measure what was built on held-out scenes; pack: put the
-    whole build into this package as its embedded default."""
+    """build: train what is asked for, or go on with it; verify: measure what was built on held-out scenes; pack: put a
+    finished build into this package as its embedded default."""
 
-    stage: Literal["vae", "world", "vlm", "all"] = "all"
-    """Which part; world needs a finished vae."""
+    stage: Literal["vae", "world", "vlm", "fusion", "all"] = "all"
+    """Which part; world needs a finished vae, fusion all others."""
 
     output_dir: Path = Path("runs/tiny")
-    """The build folder: pools of clips, checkpoints, curves, and at the end gemma/ and cosmos/."""
+    """The build folder: pools of clips, checkpoints, curves, and at the end gemma/, cosmos/ and fused/."""
 
     image_size_px: Annotated[int, Field(ge=16, multiple_of=16)] = 64
     """Side of the frames, pixels."""
@@ -174,4 +207,7 @@ class TinySettings:
     """The second stage."""
 
     vlm: VlmRecipe = field(default_factory=VlmRecipe)
+    """The third stage."""
+
+    fusion: FusionRecipe = field(default_factory=FusionRecipe)
     """The last stage."""

@@ -22,6 +22,7 @@ from theworld.foresight.items import Item
 from theworld.foresight.scene import NUM_SLOTS, PLACES, Task
 
 LETTERS: Final = "ABCDEF"
+BY_LETTER: Final = "Answer with the letter."
 
 
 def dynamic_question(item: Item) -> Question:
@@ -67,7 +68,7 @@ def multiple_choice(question: Question, key: str, place: int | None = None) -> Q
     lines = " ".join(f"({letter}) {choice}" for letter, choice in zip(letters, order, strict=True))
     return replace(
         question,
-        text=f"{words}? {lines} Answer with the letter.",
+        text=f"{words}? {lines} {BY_LETTER}",
         choices=tuple(letters),
         answer=letters[order.index(question.answer)],
     )

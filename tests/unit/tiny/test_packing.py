@@ -1,5 +1,6 @@
-"""Packing: a finished build in half the bytes, in the folder layouts of the real checkpoints, and loaded as float32."""
+"""The last stage and packing: a fused model of a build's own parts, in half the bytes, that names its base "tiny"."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,44 +8,72 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from theworld import TheWorld, tiny
+from theworld.config.tiny import FusionRecipe, TinySettings
 from theworld.tiny import packing
-from theworld.tiny.packing import pack
+from theworld.tiny.packing import halve, pack
+from theworld.tiny.recipes.building import run
 
 
-@pytest.fixture
-def build(tmp_path: Path) -> Path:
-    return tiny.build(tmp_path / "build")
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A build whose other stages are random, with what its last stage found."""
+    folder = tiny.build(tmp_path_factory.mktemp("build"))
+    for part in ("gemma", "cosmos"):
+        halve(folder / part)
+    recipe = FusionRecipe(num_clips=10, num_steps=2, batch_size=2, warmup_steps=1, num_held_out=5)
+    found = run(TinySettings(action="build", stage="fusion", output_dir=folder, num_threads=1, fusion=recipe))
+    (folder / "found.json").write_text(json.dumps(found["fusion"]))
+    return folder
 
 
-def test_a_packed_build_is_half_as_large_and_loads_as_float32_with_its_weights_rounded(build, tmp_path):
-    num_bytes = pack(build, tmp_path / "packed")
-    name = "cosmos/transformer/diffusion_pytorch_model.safetensors"
-    whole, half = (load_file(folder / name) for folder in (build, tmp_path / "packed"))
-    assert num_bytes < 0.7 * sum(path.stat().st_size for path in build.rglob("*") if path.is_file())
-    assert all(half[key].dtype == torch.float16 for key in half)
-    assert all(torch.equal(half[key], whole[key].half()) for key in whole)
-    model = TheWorld.from_pretrained(
-        tmp_path / "packed" / "gemma", cosmos_model_name=str(tmp_path / "packed" / "cosmos"), world_tap="rollout"
-    )
+def test_the_fused_model_of_a_build_imagines_and_was_aligned_on_what_really_happened(built):
+    found = json.loads((built / "found.json").read_text())
+    assert found["num_questions"] == 5
+    assert 0 <= found["world"] <= 1
+    assert 0 <= found["world-off"] <= 1
+    assert json.loads((built / "fusion" / "config.json").read_text())["model"]["world"]["tap"] == "true-future"
+    model = TheWorld.from_pretrained(built / "fused")
+    assert model.config.world_tap == "rollout"
+    assert model.config.num_world_steps == 4
+    aligned = load_file(built / "fusion" / "model" / "model.safetensors")
+    own = load_file(built / "fused" / "model.safetensors")
+    assert all(torch.equal(own[name], tensor) for name, tensor in aligned.items())
+
+
+def test_a_stage_is_stored_in_float16_and_loaded_as_float32(built):
+    tensors = load_file(built / "cosmos" / "transformer" / "diffusion_pytorch_model.safetensors")
+    assert {tensor.dtype for tensor in tensors.values()} == {torch.float16}
+    model = TheWorld.from_pretrained(built / "fused")
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    weights = dict(model.tap.pipeline.transformer.named_parameters())
+    assert all(torch.equal(weights[name], tensors[name].float()) for name in weights)
 
 
-def test_a_build_without_a_stage_is_refused_and_leaves_what_was_packed(build, tmp_path):
-    pack(build, tmp_path / "packed")
-    (build / "cosmos" / "vae").rename(tmp_path / "elsewhere")
-    with pytest.raises(ValueError, match="no cosmos/vae; build all stages first"):
-        pack(build, tmp_path / "packed")
-    assert (tmp_path / "packed" / "cosmos" / "vae").is_dir()
+def test_a_packed_build_names_its_base_tiny(built, tmp_path, monkeypatch):
+    num_bytes = pack(built, tmp_path / "weights")
+    assert num_bytes == sum(path.stat().st_size for path in (tmp_path / "weights").rglob("*") if path.is_file())
+    assert {path.name for path in (tmp_path / "weights").iterdir()} == {"gemma", "cosmos", "fused"}
+    monkeypatch.setattr(tiny, "stack", lambda: tmp_path / "weights")
+    model = TheWorld.from_pretrained(tmp_path / "weights" / "fused")
+    assert (model.config.base_model_name, model.config.cosmos_model_name) == ("tiny", "tiny")
 
 
-def test_weights_that_do_not_fit_are_refused(build, tmp_path, monkeypatch):
+def test_a_build_without_a_stage_is_refused_and_leaves_what_was_packed(built, tmp_path):
+    pack(built, tmp_path / "weights")
+    (tmp_path / "empty" / "gemma").mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"no cosmos/vae, cosmos/transformer, .*, fused; build all stages"):
+        pack(tmp_path / "empty", tmp_path / "weights")
+    assert (tmp_path / "weights" / "cosmos" / "vae").is_dir()
+    settings = TinySettings(action="build", stage="fusion", output_dir=tmp_path / "empty", num_threads=1)
+    with pytest.raises(ValueError, match="no cosmos/transformer; build the stages vae, world and vlm first"):
+        run(settings)
+
+
+def test_weights_that_do_not_fit_are_refused(built, tmp_path, monkeypatch):
+    save_file({"large": torch.tensor([1e6])}, tmp_path / "some.safetensors")
+    with pytest.raises(ValueError, match="do not fit float16"):
+        halve(tmp_path)
     monkeypatch.setattr(packing, "MOST_BYTES", 1_000)
     with pytest.raises(ValueError, match="at most 1,000 are allowed"):
-        pack(build, tmp_path / "packed")
-    path = build / "cosmos" / "transformer" / "diffusion_pytorch_model.safetensors"
-    tensors = load_file(path)
-    first = next(iter(tensors))
-    save_file({**tensors, first: tensors[first] + 1e6}, path)
-    with pytest.raises(ValueError, match="do not fit float16"):
-        pack(build, tmp_path / "packed")
-    assert not (tmp_path / "packed").exists()
+        pack(built, tmp_path / "weights")
+    assert not (tmp_path / "weights").exists()

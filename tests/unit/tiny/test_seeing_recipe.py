@@ -14,7 +14,7 @@ from theworld.datasets.collator import Collator
 from theworld.datasets.sample import question
 from theworld.foresight import ForesightDataset, dynamic_question, make_item, split_of
 from theworld.foresight.facts import facts_of, state_of
-from theworld.foresight.questions import readings
+from theworld.foresight.questions import LETTERS, readings
 from theworld.foresight.scene import TASKS
 from theworld.tiny.gemma import RANDOM, make_gemma, make_processor
 from theworld.tiny.recipes import answering, conversations, pictures, seeing, trainer, vlm
@@ -52,7 +52,8 @@ def processor() -> Gemma3Processor:
 
 def small(folder: Path, **changes: object) -> TinySettings:
     phase = VlmPhase(num_steps=4, batch_size=3, matrix_learning_rate=1e-3, learning_rate=1e-3)
-    recipe = {"num_scenes": NUM_SCENES, "statements": phase, "conversations": phase, "warmup_steps": 1}
+    phases = dict.fromkeys(("statements", "mixed", "conversations"), phase)
+    recipe = {"num_scenes": NUM_SCENES, "warmup_steps": 1, **phases}
     held_out = {"num_held_out_scenes": NUM_SCENES, "num_held_out_rows": 6, "measure_steps": 2}
     return TinySettings(
         action="build",
@@ -171,7 +172,7 @@ def test_batches_hold_each_row_once_and_conversations_of_another_seed_are_refuse
 
 
 def test_statements_ask_all_that_a_picture_shows_without_saying_what_can_be_right(pool, processor):
-    batch = StatementBatches(pool, processor, num_batches=3, batch_size=4, seed=0)[2]
+    batch = StatementBatches(pool, processor, num_batches=3, batch_size=4, mixed=False, seed=0)[2]
     for ids, labels, place in zip(batch["input_ids"], batch["labels"], batch["pictures"].tolist(), strict=True):
         facts = pool.pictures[place].facts
         text = processor.tokenizer.decode(ids)
@@ -183,8 +184,24 @@ def test_statements_ask_all_that_a_picture_shows_without_saying_what_can_be_righ
         assert (ids == processor.tokenizer.image_token_id).sum() == 16
 
 
+def test_mixed_statements_ask_about_several_pictures_and_by_letter(pool, processor):
+    batches = StatementBatches(pool, processor, num_batches=20, batch_size=3, mixed=True, seed=0)
+    numbers = set()
+    for batch in (batches[index] for index in range(20)):
+        number = len(batch["pictures"]) // 3
+        numbers.add(number)
+        for ids, labels in zip(batch["input_ids"], batch["labels"], strict=True):
+            text = processor.tokenizer.decode(ids)
+            said = processor.tokenizer.decode(labels[labels != IGNORE_INDEX]).split("<end_of_turn>")[:-1]
+            assert text.count("<start_of_image>") == number
+            assert ("In picture " in text) == (number > 1)
+            assert 1 <= len(said) <= 12
+            assert all(f"({answer}) " in text for answer in said if answer in LETTERS)
+    assert numbers == {1, 2, 3, 4, 5}
+
+
 def test_batches_of_statements_are_a_function_of_seed_and_number(pool, processor):
-    one, same, other = (StatementBatches(pool, processor, 3, 4, seed)[1] for seed in (0, 0, 1))
+    one, same, other = (StatementBatches(pool, processor, 3, 4, mixed=True, seed=seed)[1] for seed in (0, 0, 1))
     assert all(torch.equal(one[name], same[name]) for name in one)
     assert one["pictures"].tolist() != other["pictures"].tolist()
 
@@ -248,7 +265,7 @@ def test_a_build_gives_a_gemma_that_sees_its_pictures_and_curves(tmp_path, pool,
     assert set(found["kinds"]["roll steeper_ramp"]) == {
         f"{setting}, {form}" for setting in seeing.SETTINGS for form in seeing.FORMS
     }
-    for phase in ("statements", "conversations"):
+    for phase in ("statements", "mixed", "conversations"):
         measured = [row for row in trainer.read_curves(tmp_path / "vlm" / phase) if "accuracy" in row]
         assert [row["step"] for row in measured] == [2, 4]
     assert run(TinySettings(**{**vars(small(tmp_path)), "action": "verify"}))["vlm"] == found
@@ -256,7 +273,9 @@ def test_a_build_gives_a_gemma_that_sees_its_pictures_and_curves(tmp_path, pool,
 
 def test_every_weight_gets_a_gradient_from_a_batch(pool, processor):
     gemma = make_gemma(processor.tokenizer, RANDOM, seed=0)
-    objective = vlm.AnswerObjective(gemma, pool.pixels, StatementBatches(pool, processor, 1, 2, 0), pool.pixels)
+    objective = vlm.AnswerObjective(
+        gemma, pool.pixels, StatementBatches(pool, processor, 1, 2, mixed=False, seed=0), pool.pixels
+    )
     batch = tokenise(processor, [conversation(pool, row, seed=0) for row in range(5)]).batch(range(5))
     objective(**{name: tensor[None] for name, tensor in batch.items()})["loss"].backward()
     without = {name for name, weight in objective.named_parameters() if weight.grad is None or not weight.grad.any()}

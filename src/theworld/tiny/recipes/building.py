@@ -7,11 +7,17 @@ import torch
 from theworld.config.tiny import TinySettings
 from theworld.tiny import WEIGHTS
 from theworld.tiny.packing import pack
+from theworld.tiny.recipes.fusion import build_fusion, verify_fusion
 from theworld.tiny.recipes.vae import build_vae, verify_vae
 from theworld.tiny.recipes.vlm import build_vlm, verify_vlm
 from theworld.tiny.recipes.world import build_world, verify_world
 
-_STAGES = {"vae": (build_vae, verify_vae), "world": (build_world, verify_world), "vlm": (build_vlm, verify_vlm)}
+_STAGES = {
+    "vae": (build_vae, verify_vae),
+    "world": (build_world, verify_world),
+    "vlm": (build_vlm, verify_vlm),
+    "fusion": (build_fusion, verify_fusion),
+}
 
 
 def run(settings: TinySettings) -> dict[str, Any]:

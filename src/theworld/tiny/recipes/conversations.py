@@ -29,7 +29,7 @@ ROWS_PER_PIECE: Final = 1_000
 
 _SHARE_SEVERAL: Final = 0.5
 """Share of conversations about several pictures."""
-_SHARE_CHOICE: Final = 1 / 3
+SHARE_CHOICE: Final = 1 / 3
 """Share of questions whose choices stand behind letters."""
 _COLLATED_AT_ONCE: Final = 100
 _NUM_COMPARED: Final = 20
@@ -64,7 +64,7 @@ def conversation(pool: PicturePool, row: int, seed: int) -> Conversation:
     pictures = tuple(pool.find(task, scene, rng.randrange(FRAMES_PER_SCENE)) for scene in scenes)
     facts = [(number, fact) for number, place in enumerate(pictures) for fact in pool.pictures[place].facts]
     rng.shuffle(facts)
-    forms = [rng.random() < _SHARE_CHOICE for _ in facts]
+    forms = [rng.random() < SHARE_CHOICE for _ in facts]
     asked = [*zip(facts, forms, strict=True), *((fact, not form) for fact, form in zip(facts, forms, strict=True))]
     questions = []
     for turn, ((number, fact), as_choice) in enumerate(asked[:MOST_QUESTIONS]):

@@ -1,10 +1,12 @@
-"""Statements: a picture, and after it what it shows as bare questions with answers; no chat, no lists of choices.
+"""Statements: pictures, and after them what they show as bare questions with answers, without the form of a chat.
 
 They ask the same as conversations in a third of the tokens. A small Gemma learns to see from them within minutes, where
 conversations leave it with the prior of the questions for an hour.
 """
 
+from dataclasses import replace
 from random import Random
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -13,30 +15,45 @@ from transformers import Gemma3Processor
 
 from theworld.constants import IGNORE_INDEX
 from theworld.foresight.facts import Question
+from theworld.foresight.questions import BY_LETTER, multiple_choice
+from theworld.tiny.recipes.conversations import MOST_PICTURES, SHARE_CHOICE, about_picture
 from theworld.tiny.recipes.pictures import PicturePool
+
+_SHARE_SEVERAL: Final = 0.6
+_MOST_FACTS: Final = 12
 
 
 class StatementBatches(Dataset):
-    """Batches of pictures, each with all its facts in an order of its own; an element is a whole batch.
+    """Batches of rows: pictures, and facts about them in an order of their own; an element is a whole batch.
 
     Args:
         pool: what is asked about.
         processor: its tokenizer makes the rows.
         num_batches: of the data set.
-        batch_size: pictures of a batch.
+        batch_size: rows of a batch.
+        mixed: False: one picture and all its facts, as open questions without choices; True: one to five pictures, and
+            a third of the questions in multiple choice.
         seed: of which pictures are shown and in what order their facts are asked.
     """
 
     def __init__(
-        self, pool: PicturePool, processor: Gemma3Processor, num_batches: int, batch_size: int, seed: int
+        self,
+        pool: PicturePool,
+        processor: Gemma3Processor,
+        num_batches: int,
+        batch_size: int,
+        *,
+        mixed: bool,
+        seed: int,
     ) -> None:
         self._pool = pool
         self._num_batches = num_batches
         self._batch_size = batch_size
+        self._mixed = mixed
         self._seed = seed
         self._tokenizer = processor.tokenizer
         self._end = self._tokenizer.convert_tokens_to_ids("<end_of_turn>")
-        self._head = [self._tokenizer.bos_token_id, *self._ids(processor.full_image_sequence.strip())]
+        self._picture = self._ids(processor.full_image_sequence.strip())
         self._cache: dict[str, list[int]] = {}
 
     def __len__(self) -> int:
@@ -44,25 +61,37 @@ class StatementBatches(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         rng = Random(f"tiny/statements/{self._seed}/{index}")
-        places = rng.sample(range(len(self._pool.pictures)), self._batch_size)
-        rows = [self._row(place, rng) for place in places]
+        several = self._mixed and rng.random() < _SHARE_SEVERAL
+        number = rng.randint(2, MOST_PICTURES) if several else 1  # the same for all rows: little padding
+        chosen = [rng.sample(range(len(self._pool.pictures)), number) for _ in range(self._batch_size)]
+        rows = [self._row(places, rng) for places in chosen]
         longest = max(len(ids) for ids, _ in rows)
         input_ids = torch.zeros(len(rows), longest, dtype=torch.long)  # 0 is <pad>
         labels = torch.full((len(rows), longest), IGNORE_INDEX)
         for row, (ids, supervised) in enumerate(rows):
             input_ids[row, : len(ids)] = torch.tensor(ids)
             labels[row, : len(ids)] = torch.tensor(supervised)
-        return {"input_ids": input_ids, "labels": labels, "pictures": torch.tensor(places)}
+        return {
+            "input_ids": input_ids,
+            "labels": labels,
+            "pictures": torch.tensor([place for places in chosen for place in places]),
+        }
 
-    def _row(self, place: int, rng: Random) -> tuple[list[int], list[int]]:
+    def _row(self, places: list[int], rng: Random) -> tuple[list[int], list[int]]:
         """Tokens, and the same with all but answers and their ends ignored."""
-        facts = list(self._pool.pictures[place].facts)
+        ids = [self._tokenizer.bos_token_id, *self._picture * len(places)]
+        supervised = [IGNORE_INDEX] * len(ids)
+        facts = [(number, fact) for number, place in enumerate(places) for fact in self._pool.pictures[place].facts]
         rng.shuffle(facts)
-        ids, supervised = list(self._head), [IGNORE_INDEX] * len(self._head)
-        for fact in facts:
-            asked, answer = self._known(words_of(fact)), [*self._known(fact.answer), self._end]
-            ids += [*asked, *answer]
-            supervised += [*[IGNORE_INDEX] * len(asked), *answer]
+        for number, fact in facts[:_MOST_FACTS]:
+            lettered = self._mixed and rng.random() < SHARE_CHOICE
+            asked = multiple_choice(fact, str(rng.random())) if lettered else fact
+            words = asked.text.removesuffix(f" {BY_LETTER}") if lettered else words_of(asked)
+            if len(places) > 1:
+                words = about_picture(number, replace(asked, text=words)).text
+            question, answer = self._known(words), [*self._known(asked.answer), self._end]
+            ids += [*question, *answer]
+            supervised += [*[IGNORE_INDEX] * len(question), *answer]
         return ids, supervised
 
     def _known(self, text: str) -> list[int]:

@@ -13,6 +13,7 @@ from torch import Tensor
 from theworld.config.tiny import TinySettings
 from theworld.files import whole_folder
 from theworld.tiny.cosmos import tiny_vae
+from theworld.tiny.packing import halve
 from theworld.tiny.recipes.clips import ClipPool, held_out
 from theworld.tiny.recipes.trainer import Objective, train
 from theworld.tiny.recipes.whole_clip import channels_last, decode, encode_mean
@@ -24,6 +25,8 @@ _SATURATED: Final = 0.4
 """Spread between the colour channels, in [-1, 1] units, from which on a pixel is coloured: balls, bins, blocks."""
 _COLOUR_WEIGHT: Final = 4.0
 """Extra weight of coloured pixels: what moves is small, and all background would drown it."""
+_SQUARE_WEIGHT: Final = 5.0
+"""Of squared errors when the decoder is trained alone: what is left to mend are few pixels that are far off."""
 _SCALE_WEIGHT: Final = 1e-4
 _NUM_CLIPS_FOR_STATISTICS: Final = 500
 _BATCH_WITHOUT_GRADIENT: Final = 10
@@ -33,10 +36,17 @@ class VaeObjective(Objective):
     """Mean absolute error of windows decoded from noised latents, coloured pixels counted five times."""
 
     def __init__(
-        self, vae: AutoencoderKLWan, held_out_clips: UInt8[np.ndarray, "N 17 H W 3"], num_frames: int = 17
+        self,
+        vae: AutoencoderKLWan,
+        held_out_clips: UInt8[np.ndarray, "N 17 H W 3"],
+        num_frames: int = 17,
+        decoder_only: bool = False,
     ) -> None:
         super().__init__()
         self.vae = vae
+        self._decoder_only = decoder_only
+        for part in (vae.encoder, vae.quant_conv):
+            part.requires_grad_(not decoder_only)
         self.num_frames = num_frames
         self._held_out = held_out_clips
 
@@ -48,7 +58,10 @@ class VaeObjective(Objective):
         latents = encode_mean(self.vae, pixels)
         decoded = decode(self.vae, latents + LATENT_NOISE * torch.randn_like(latents)).float()
         coloured = (pixels.amax(1, keepdim=True) - pixels.amin(1, keepdim=True) > _SATURATED).float()
-        error = ((1 + _COLOUR_WEIGHT * coloured) * (decoded - pixels).abs()).mean()
+        distance = (decoded - pixels).abs()
+        if self._decoder_only:
+            distance = distance + _SQUARE_WEIGHT * distance.square()
+        error = ((1 + _COLOUR_WEIGHT * coloured) * distance).mean()
         excess = (latents.float().square() - 1).clamp_min(0).mean()  # keeps latents from growing out of the noise
         return {"loss": error + _SCALE_WEIGHT * excess}
 
@@ -76,7 +89,7 @@ def build_vae(settings: TinySettings) -> dict[str, Any]:
     for number, phase in enumerate(recipe.phases, start=1):
         so_far = dataclasses.replace(recipe, phases=recipe.phases[:number])  # later phases leave this one's work valid
         train(
-            VaeObjective(vae, held_out_clips, phase.num_frames),
+            VaeObjective(vae, held_out_clips, phase.num_frames, phase.decoder_only),
             pool,
             settings.output_dir / "vae" / str(number),
             recipe={"seed": settings.seed, "image_size_px": settings.image_size_px, **dataclasses.asdict(so_far)},
@@ -99,6 +112,7 @@ def build_vae(settings: TinySettings) -> dict[str, Any]:
         plain.load_state_dict(vae.state_dict())
         plain.register_to_config(**{name: vae.config[name] for name in ("latents_mean", "latents_std")})
         plain.save_pretrained(aside)
+        halve(aside)
     return verify_vae(settings)
 
 

@@ -12,10 +12,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import Gemma3ForConditionalGeneration, Gemma3Processor
 
-from theworld.config.tiny import TinySettings
+from theworld.config.tiny import TinySettings, VlmPhase
 from theworld.files import whole_folder
 from theworld.foresight.scene import TASKS
 from theworld.tiny.gemma import TRAINED, make_gemma, make_processor, save_gemma
+from theworld.tiny.packing import halve
 from theworld.tiny.recipes.answering import answered, right_answers, to_pixels
 from theworld.tiny.recipes.conversations import ConversationBatches
 from theworld.tiny.recipes.muon import MuonAdamW
@@ -76,7 +77,7 @@ def build_vlm(settings: TinySettings) -> dict[str, Any]:
 
         output_dir/pictures/       pictures and what each shows
         output_dir/conversations/  rows of tokens
-        output_dir/vlm/NAME/       recipe, curves, checkpoint of a phase, statements or conversations
+        output_dir/vlm/NAME/       recipe, curves, checkpoint of a phase
         output_dir/gemma/
 
     Returns:
@@ -89,7 +90,8 @@ def build_vlm(settings: TinySettings) -> dict[str, Any]:
     gemma.set_attn_implementation("eager")  # with masks and in bfloat16, a step on a CPU takes 0.7 of the time
     pool = PicturePool(settings.output_dir / "pictures", recipe.num_scenes, settings.image_size_px)
     held_out_pool = _held_out_pool(settings)
-    for name, phase in (("statements", recipe.statements), ("conversations", recipe.conversations)):
+    for name in ("statements", "mixed", "conversations"):
+        phase: VlmPhase = getattr(recipe, name)
         rows = _rows(name, settings, settings.output_dir, pool, processor, phase.num_steps * phase.batch_size)
         held_out = _rows(
             name, settings, settings.output_dir / "held_out", held_out_pool, processor, recipe.num_held_out_rows
@@ -120,6 +122,7 @@ def build_vlm(settings: TinySettings) -> dict[str, Any]:
     gemma.set_attn_implementation("sdpa")
     with whole_folder(settings.output_dir / "gemma") as aside:
         save_gemma(gemma, processor, aside)
+        halve(aside)
     return verify_vlm(settings)
 
 
@@ -175,9 +178,10 @@ def _rows(
 ) -> Dataset:
     """Batches of a form about a pool."""
     recipe, seed = settings.vlm, settings.seed
-    if form == "statements":
-        size = recipe.statements.batch_size
-        return StatementBatches(pool, processor, max(num_rows // size, 1), min(size, len(pool.pictures)), seed)
+    if form != "conversations":
+        phase: VlmPhase = getattr(recipe, form)
+        size = min(phase.batch_size, len(pool.pictures))
+        return StatementBatches(pool, processor, max(num_rows // size, 1), size, mixed=form == "mixed", seed=seed)
     return ConversationBatches(
         folder / "conversations", pool, processor, num_rows, recipe.conversations.batch_size, seed
     )

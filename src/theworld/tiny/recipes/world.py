@@ -16,6 +16,7 @@ from theworld.config.tiny import TinySettings
 from theworld.files import whole_folder, write_whole
 from theworld.foresight.scene import FRAME_RATE_HZ
 from theworld.tiny.cosmos import LATENT_CHANNELS, MODEL_INDEX
+from theworld.tiny.packing import halve
 from theworld.tiny.recipes.latents import LatentPool, held_out_latents
 from theworld.tiny.recipes.muon import MuonAdamW
 from theworld.tiny.recipes.trainer import Objective, train
@@ -156,6 +157,7 @@ def build_world(settings: TinySettings) -> dict[str, Any]:
     average: Any = objective.average.module
     with whole_folder(cosmos / "transformer") as aside:
         average.save_pretrained(aside)
+        halve(aside)
     with whole_folder(cosmos / "scheduler") as aside:
         FlowMatchEulerDiscreteScheduler(use_karras_sigmas=True).save_pretrained(aside)
     write_whole(cosmos / "model_index.json", json.dumps(MODEL_INDEX, indent=2) + "\n")

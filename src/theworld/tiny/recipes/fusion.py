@@ -1,0 +1,107 @@
+"""Stage fusion: a projector that learns on true clips to be understood, and is then given imagined ones."""
+
+from dataclasses import replace
+from typing import Any, Final
+
+from theworld.config import DataSettings, EvaluationConfig, ModelSettings, OptimSettings, TrainingConfig, WorldSettings
+from theworld.config.tiny import TinySettings
+from theworld.evaluation.run import evaluate
+from theworld.files import whole_folder
+from theworld.foresight.scene import FRAME_RATE_HZ, TASKS, num_future_slots
+from theworld.modeling.opening import open_model
+from theworld.training.run import MODEL_NAME, train
+
+GRID: Final = 4
+"""Side of the world grid: 16 world tokens per slot, as many as Gemma has per picture."""
+
+
+def build_fusion(settings: TinySettings) -> dict[str, Any]:
+    """Align a projector on true clips, and save the whole with the tap `rollout`.
+
+        output_dir/features/   what the autoencoder reads of true clips
+        output_dir/fusion/     the training run, on readings; nothing that was imagined, no outcome of it
+        output_dir/fused/      the fused model
+
+    Returns:
+        The folder and the quality, as `verify_fusion`.
+
+    Raises:
+        ValueError: without a finished build of the other stages.
+    """
+    out, recipe = settings.output_dir, settings.fusion
+    if missing := [part for part in ("gemma", "cosmos/transformer") if not (out / part).is_dir()]:
+        raise ValueError(f"{out}: no {', '.join(missing)}; build the stages vae, world and vlm first")
+    model, run = _model(settings), out / "fusion"
+    if not (run / MODEL_NAME).is_dir():
+        train(
+            TrainingConfig(
+                output_dir=run,
+                num_steps=recipe.num_steps,
+                batch_size=recipe.batch_size,
+                precision="fp32",
+                seed=settings.seed,
+                save_steps=100,
+                save_total_limit=1,
+                resume=True,
+                log_to="none",
+                num_workers=0,
+                store_dir=out / "features",
+                model=model,
+                data=replace(_data(settings), questions="readings"),
+                optim=OptimSettings(
+                    learning_rate=recipe.learning_rate, warmup_steps=recipe.warmup_steps, weight_decay=0.0
+                ),
+            )
+        )
+    imagining = replace(
+        model, world=replace(model.world, tap="rollout"), checkpoint=run / MODEL_NAME, transfer_tap=True
+    )
+    with whole_folder(out / "fused") as aside:
+        open_model(imagining).save_pretrained(aside)
+    return verify_fusion(settings)
+
+
+def verify_fusion(settings: TinySettings) -> dict[str, Any]:
+    """Ask the fused model of a build folder about the future of validation scenes, with its world and without.
+
+    Returns:
+        fused: its folder; accuracy of the arms `world` and `world-off`; num_questions.
+    """
+    folder = settings.output_dir / "fused"
+    found = evaluate(
+        EvaluationConfig(
+            checkpoint=folder,
+            output_dir=settings.output_dir / "held_out" / "fusion",
+            arms=("world", "world-off"),
+            data=_data(settings),
+            max_new_tokens=3,
+            batch_size=50,
+        )
+    )
+    accuracies = {arm: summary["accuracy"]["value"] for arm, summary in found["arms"].items()}
+    return {"fused": str(folder), **accuracies, "num_questions": settings.fusion.num_held_out}
+
+
+def _model(settings: TinySettings) -> ModelSettings:
+    return ModelSettings(
+        gemma_model_name=str(settings.output_dir / "gemma"),
+        dtype="float32",
+        num_world_steps=max(num_future_slots(task) for task in TASKS),
+        world_grid=GRID,
+        world_projection_width=settings.fusion.width,
+        world=WorldSettings(
+            tap="true-future",
+            cosmos_model_name=str(settings.output_dir / "cosmos"),
+            image_size_px=settings.image_size_px,
+            frame_rate_hz=FRAME_RATE_HZ,
+        ),
+    )
+
+
+def _data(settings: TinySettings) -> DataSettings:
+    return DataSettings(
+        questions="dynamic",
+        image_size_px=settings.image_size_px,
+        num_train=settings.fusion.num_clips,
+        num_validation=settings.fusion.num_held_out,
+    )
