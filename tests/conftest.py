@@ -11,7 +11,10 @@ import jaxtyping
 # Annotated tensor shapes are checked at run time, in tests only. Left out are the dataclasses of settings, which
 # pydantic and transformers check by themselves and wrap in ways that the hook does not survive.
 SHAPED = [
-    *(f"theworld.{name}" for name in ("datasets", "foresight", "tiny", "world", "evaluation", "training", "report")),
+    *(
+        f"theworld.{name}"
+        for name in ("datasets", "foresight", "tiny", "world", "evaluation", "training", "recipes", "report")
+    ),
     *(f"theworld.modeling.{name}" for name in ("projector", "fusion", "model", "imagining")),
 ]
 jaxtyping.install_import_hook(SHAPED, "beartype.beartype")

@@ -256,7 +256,7 @@ VERBS = (
     Verb(
         "tiny",
         "Train the embedded default model stage by stage (build), or measure what was built (verify).",
-        "theworld.tiny.recipes.building:run",
+        "theworld.recipes.building:run",
         "theworld.config.tiny:TinySettings",
     ),
 )

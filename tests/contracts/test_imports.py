@@ -25,6 +25,7 @@ ORDER = (
     ("modeling",),
     ("evaluation",),
     ("training",),
+    ("recipes",),
     ("report",),
     ("app", "cli", "__main__"),
 )

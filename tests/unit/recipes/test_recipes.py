@@ -11,13 +11,13 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 
 from theworld import foresight
 from theworld.config.tiny import TinySettings, VaePhase, VaeRecipe
+from theworld.recipes import clips as pools
+from theworld.recipes import trainer
+from theworld.recipes.building import run
+from theworld.recipes.clips import ClipPool, held_out
+from theworld.recipes.vae import LATENT_NOISE, VaeObjective, encode_clips, psnr_db
+from theworld.recipes.whole_clip import channels_last, decode, encode_mean
 from theworld.tiny.cosmos import tiny_vae
-from theworld.tiny.recipes import clips as pools
-from theworld.tiny.recipes import trainer
-from theworld.tiny.recipes.building import run
-from theworld.tiny.recipes.clips import ClipPool, held_out
-from theworld.tiny.recipes.vae import LATENT_NOISE, VaeObjective, encode_clips, psnr_db
-from theworld.tiny.recipes.whole_clip import channels_last, decode, encode_mean
 
 SIZE_PX = 16
 
@@ -110,7 +110,8 @@ def test_a_build_gives_latents_of_unit_scale_a_posterior_of_the_trained_noise_an
     torch.testing.assert_close(normalised.std(dim=(0, 2, 3, 4)), torch.ones(16), atol=0.02, rtol=0)
     with torch.no_grad():
         posterior = vae.encode(torch.zeros(1, 3, 1, SIZE_PX, SIZE_PX), return_dict=False)[0]
-    torch.testing.assert_close(posterior.std, torch.full_like(posterior.std, LATENT_NOISE))
+    # Weights are stored in float16: a 2048th of each may be lost.
+    torch.testing.assert_close(posterior.std, torch.full_like(posterior.std, LATENT_NOISE), atol=1e-4, rtol=0)
     measured = [row for row in trainer.read_curves(tmp_path / "vae" / "2") if "psnr_db" in row]
     assert [row["step"] for row in measured] == [2, 3]
     assert measured[-1]["psnr_db"] == pytest.approx(found["psnr_db"], abs=1e-2)

@@ -14,9 +14,9 @@ from theworld.foresight.dataset import ForesightDataset, Form
 from theworld.foresight.facts import Question
 from theworld.foresight.questions import multiple_choice
 from theworld.foresight.scene import TASKS, Task
-from theworld.tiny.recipes.answering import right_answers
-from theworld.tiny.recipes.conversations import MOST_PICTURES, Conversation, about_picture, tokenise
-from theworld.tiny.recipes.pictures import FRAMES_PER_SCENE, PicturePool
+from theworld.recipes.answering import right_answers
+from theworld.recipes.conversations import MOST_PICTURES, Conversation, about_picture, tokenise
+from theworld.recipes.pictures import FRAMES_PER_SCENE, PicturePool
 
 SETTINGS: Final = ("current picture", "any frame", "several pictures")
 """What is asked about: the picture that evaluation shows; any of a scene's frames; one of two to five pictures."""

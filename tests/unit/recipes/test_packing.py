@@ -9,9 +9,9 @@ from safetensors.torch import load_file, save_file
 
 from theworld import TheWorld, tiny
 from theworld.config.tiny import FusionRecipe, TinySettings
-from theworld.tiny import packing
-from theworld.tiny.packing import halve, pack
-from theworld.tiny.recipes.building import run
+from theworld.recipes import packing
+from theworld.recipes.building import run
+from theworld.recipes.packing import halve, pack
 
 
 @pytest.fixture(scope="module")

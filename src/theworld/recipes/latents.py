@@ -15,8 +15,8 @@ from theworld import foresight
 from theworld.constants import TEMPORAL_STRIDE
 from theworld.files import fingerprint_weights, write_whole
 from theworld.foresight.scene import NUM_GIVEN_FRAMES, TASKS
-from theworld.tiny.recipes.clips import CLIPS_PER_PIECE, FIRST_HELD_OUT
-from theworld.tiny.recipes.vae import encode_clips
+from theworld.recipes.clips import CLIPS_PER_PIECE, FIRST_HELD_OUT
+from theworld.recipes.vae import encode_clips
 
 _NAME = "vae.txt"
 

@@ -5,7 +5,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from theworld.tiny.recipes.muon import MuonAdamW
+from theworld.recipes.muon import MuonAdamW
 
 
 def network() -> nn.Module:

@@ -15,15 +15,15 @@ from transformers import Gemma3ForConditionalGeneration, Gemma3Processor
 from theworld.config.tiny import TinySettings, VlmPhase
 from theworld.files import whole_folder
 from theworld.foresight.scene import TASKS
+from theworld.recipes.answering import answered, right_answers, to_pixels
+from theworld.recipes.conversations import ConversationBatches
+from theworld.recipes.muon import MuonAdamW
+from theworld.recipes.packing import halve
+from theworld.recipes.pictures import FIRST_HELD_OUT, PicturePool
+from theworld.recipes.seeing import Asked, accuracies, current_pictures, frames, marks, table
+from theworld.recipes.statements import StatementBatches
+from theworld.recipes.trainer import Objective, train
 from theworld.tiny.gemma import TRAINED, make_gemma, make_processor, save_gemma
-from theworld.tiny.packing import halve
-from theworld.tiny.recipes.answering import answered, right_answers, to_pixels
-from theworld.tiny.recipes.conversations import ConversationBatches
-from theworld.tiny.recipes.muon import MuonAdamW
-from theworld.tiny.recipes.pictures import FIRST_HELD_OUT, PicturePool
-from theworld.tiny.recipes.seeing import Asked, accuracies, current_pictures, frames, marks, table
-from theworld.tiny.recipes.statements import StatementBatches
-from theworld.tiny.recipes.trainer import Objective, train
 
 logger = logging.getLogger(__name__)
 

@@ -5,12 +5,12 @@ from typing import Any
 import torch
 
 from theworld.config.tiny import TinySettings
+from theworld.recipes.fusion import build_fusion, verify_fusion
+from theworld.recipes.packing import pack
+from theworld.recipes.vae import build_vae, verify_vae
+from theworld.recipes.vlm import build_vlm, verify_vlm
+from theworld.recipes.world import build_world, verify_world
 from theworld.tiny import WEIGHTS
-from theworld.tiny.packing import pack
-from theworld.tiny.recipes.fusion import build_fusion, verify_fusion
-from theworld.tiny.recipes.vae import build_vae, verify_vae
-from theworld.tiny.recipes.vlm import build_vlm, verify_vlm
-from theworld.tiny.recipes.world import build_world, verify_world
 
 _STAGES = {
     "vae": (build_vae, verify_vae),

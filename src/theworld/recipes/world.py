@@ -15,11 +15,11 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from theworld.config.tiny import TinySettings
 from theworld.files import whole_folder, write_whole
 from theworld.foresight.scene import FRAME_RATE_HZ
+from theworld.recipes.latents import LatentPool, held_out_latents
+from theworld.recipes.muon import MuonAdamW
+from theworld.recipes.packing import halve
+from theworld.recipes.trainer import Objective, train
 from theworld.tiny.cosmos import LATENT_CHANNELS, MODEL_INDEX
-from theworld.tiny.packing import halve
-from theworld.tiny.recipes.latents import LatentPool, held_out_latents
-from theworld.tiny.recipes.muon import MuonAdamW
-from theworld.tiny.recipes.trainer import Objective, train
 
 GIVEN_NOISE_LEVEL: Final = 0.0001 / 1.0001
 """Timestep of given slots, as the pipeline has it: sigma 0.0001 in t = sigma / (1 + sigma)."""

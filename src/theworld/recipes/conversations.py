@@ -21,7 +21,7 @@ from theworld.files import write_whole
 from theworld.foresight.facts import NUMBER_WORDS, Question
 from theworld.foresight.questions import multiple_choice
 from theworld.foresight.scene import TASKS
-from theworld.tiny.recipes.pictures import FRAMES_PER_SCENE, PicturePool
+from theworld.recipes.pictures import FRAMES_PER_SCENE, PicturePool
 
 MOST_QUESTIONS: Final = 6
 MOST_PICTURES: Final = len(NUMBER_WORDS)

@@ -16,8 +16,8 @@ from transformers import Gemma3Processor
 from theworld.constants import IGNORE_INDEX
 from theworld.foresight.facts import Question
 from theworld.foresight.questions import BY_LETTER, multiple_choice
-from theworld.tiny.recipes.conversations import MOST_PICTURES, SHARE_CHOICE, about_picture
-from theworld.tiny.recipes.pictures import PicturePool
+from theworld.recipes.conversations import MOST_PICTURES, SHARE_CHOICE, about_picture
+from theworld.recipes.pictures import PicturePool
 
 _SHARE_SEVERAL: Final = 0.6
 _MOST_FACTS: Final = 12

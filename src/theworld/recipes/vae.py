@@ -12,11 +12,11 @@ from torch import Tensor
 
 from theworld.config.tiny import TinySettings
 from theworld.files import whole_folder
+from theworld.recipes.clips import ClipPool, held_out
+from theworld.recipes.packing import halve
+from theworld.recipes.trainer import Objective, train
+from theworld.recipes.whole_clip import channels_last, decode, encode_mean
 from theworld.tiny.cosmos import tiny_vae
-from theworld.tiny.packing import halve
-from theworld.tiny.recipes.clips import ClipPool, held_out
-from theworld.tiny.recipes.trainer import Objective, train
-from theworld.tiny.recipes.whole_clip import channels_last, decode, encode_mean
 
 LATENT_NOISE: Final = 0.1
 """Standard deviation of the noise on latents in training: small errors of the world model must not show."""

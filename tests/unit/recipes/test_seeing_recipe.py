@@ -16,13 +16,13 @@ from theworld.foresight import ForesightDataset, dynamic_question, make_item, sp
 from theworld.foresight.facts import facts_of, state_of
 from theworld.foresight.questions import LETTERS, readings
 from theworld.foresight.scene import TASKS
+from theworld.recipes import answering, conversations, pictures, seeing, trainer, vlm
+from theworld.recipes.answering import right_answers, to_pixels
+from theworld.recipes.building import run
+from theworld.recipes.conversations import ConversationBatches, about_picture, conversation, tokenise
+from theworld.recipes.pictures import PicturePool, pictures_of
+from theworld.recipes.statements import StatementBatches, words_of
 from theworld.tiny.gemma import RANDOM, make_gemma, make_processor
-from theworld.tiny.recipes import answering, conversations, pictures, seeing, trainer, vlm
-from theworld.tiny.recipes.answering import right_answers, to_pixels
-from theworld.tiny.recipes.building import run
-from theworld.tiny.recipes.conversations import ConversationBatches, about_picture, conversation, tokenise
-from theworld.tiny.recipes.pictures import PicturePool, pictures_of
-from theworld.tiny.recipes.statements import StatementBatches, words_of
 
 NUM_SCENES = 5
 
