@@ -71,13 +71,13 @@ def ask(settings: "AskSettings") -> dict[str, Any]:
     picture = to_image(settings.picture)  # first: it is cheap, and may be refused
     options = {"max_new_tokens": settings.max_new_tokens}
     model = TheWorld.from_pretrained(settings.model, **on_this_machine())
-    steps = model.config.num_world_steps if settings.num_world_steps is None else settings.num_world_steps
     found = {}
     if settings.show_future is not None:
+        steps = model.config.num_world_steps if settings.num_world_steps is None else settings.num_world_steps
         frames = imagine(model, picture, steps).numpy()
         write_gif(frames, settings.show_future, model.config.frame_rate_hz, _FUTURE_SIDE_PX // frames.shape[1] or 1)
         found["future"] = str(settings.show_future)
-    seen = model.generate(picture, settings.question, num_world_steps=steps, **options)
+    seen = model.generate(picture, settings.question, num_world_steps=settings.num_world_steps, **options)
     plain = TheWorld.from_pretrained(settings.model, enable_world=False, **on_this_machine())
     guessed = plain.generate(picture, settings.question, **options)
     return {"question": settings.question, "without the world": guessed, "with the world": seen, **found}

@@ -181,9 +181,8 @@ class FusionRecipe:
 class TinySettings:
     """Training of the embedded default model, or measuring of a trained one."""
 
-    action: Literal["build", "verify", "pack"]
-    """build: train what is asked for, or go on with it; verify: measure what was built on held-out scenes; pack: put a
-    finished build into this package as its embedded default."""
+    action: Literal["build", "verify"]
+    """build: train what is asked for, or go on with it; verify: measure what was built on held-out scenes."""
 
     stage: Literal["vae", "world", "vlm", "fusion", "all"] = "all"
     """Which part; world needs a finished vae, fusion all others."""

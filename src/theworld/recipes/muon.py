@@ -10,7 +10,7 @@ from torch import nn
 class MuonAdamW(torch.optim.Optimizer):
     """Moves matrices by orthogonalised momentum (Muon, Jordan et al. 2024), the rest by AdamW.
 
-    Transformers of this size learn the same in less than half the steps than with AdamW alone.
+    docs/tiny.md has what it saves over AdamW alone.
 
     Args:
         model: whose trainable parameters are moved; embeddings are not moved as matrices.

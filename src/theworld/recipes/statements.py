@@ -1,7 +1,7 @@
 """Statements: pictures, and after them what they show as bare questions with answers, without the form of a chat.
 
-They ask the same as conversations in a third of the tokens. A small Gemma learns to see from them within minutes, where
-conversations leave it with the prior of the questions for an hour.
+They ask the same as conversations in a third of the tokens. A small Gemma learns to see from them within minutes;
+700 steps of conversations alone left it with the prior of the questions.
 """
 
 from dataclasses import replace

@@ -13,7 +13,7 @@ from torch import Tensor
 from theworld.config.tiny import TinySettings
 from theworld.files import whole_folder
 from theworld.recipes.clips import ClipPool, held_out
-from theworld.recipes.packing import halve
+from theworld.recipes.halving import halve
 from theworld.recipes.trainer import Objective, train
 from theworld.recipes.whole_clip import channels_last, decode, encode_mean
 from theworld.tiny.cosmos import tiny_vae

@@ -17,8 +17,8 @@ from theworld.files import whole_folder
 from theworld.foresight.scene import TASKS
 from theworld.recipes.answering import answered, right_answers, to_pixels
 from theworld.recipes.conversations import ConversationBatches
+from theworld.recipes.halving import halve
 from theworld.recipes.muon import MuonAdamW
-from theworld.recipes.packing import halve
 from theworld.recipes.pictures import FIRST_HELD_OUT, PicturePool
 from theworld.recipes.seeing import Asked, accuracies, current_pictures, frames, marks, table
 from theworld.recipes.statements import StatementBatches

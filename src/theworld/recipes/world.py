@@ -15,9 +15,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from theworld.config.tiny import TinySettings
 from theworld.files import whole_folder, write_whole
 from theworld.foresight.scene import FRAME_RATE_HZ
+from theworld.recipes.halving import halve
 from theworld.recipes.latents import LatentPool, held_out_latents
 from theworld.recipes.muon import MuonAdamW
-from theworld.recipes.packing import halve
 from theworld.recipes.trainer import Objective, train
 from theworld.tiny.cosmos import LATENT_CHANNELS, MODEL_INDEX
 

@@ -3,14 +3,10 @@
 import os
 from importlib.metadata import version
 from pathlib import Path
-from typing import Final
 
 from filelock import FileLock
 
 from theworld.files import fingerprint, whole_folder
-
-WEIGHTS: Final = Path(__file__).parent / "weights"
-"""The trained stack that comes with the package: gemma/ and cosmos/, float16."""
 
 
 def build(folder: Path, seed: int = 0) -> Path:
