@@ -20,9 +20,12 @@ SHAPED = [
 jaxtyping.install_import_hook(SHAPED, "beartype.beartype")
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
+
+from theworld import tiny
 
 torch.set_num_threads(1)
 
@@ -30,11 +33,26 @@ pytest_plugins = ["fixtures_model"]
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The tiny stack is built anew: no test depends on what lies in a user's cache."""
+def _random_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """In tests "tiny" is a random stack, smaller than the embedded one; `embedded` gives that one back."""
+    built: list[Path] = []
+
+    def stack() -> Path:
+        if not built:
+            built.append(tiny.build(tmp_path_factory.mktemp("stack")))
+        return built[0]
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("THEWORLD_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("THEWORLD_CACHE", str(tmp_path_factory.mktemp("cache")))  # no test reads a user's cache
+        patch.setattr(tiny, "stack", stack)
         yield
+
+
+@pytest.fixture
+def embedded(monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The trained stack that users have; "tiny" means it in this test."""
+    monkeypatch.setattr(tiny, "stack", lambda: tiny.WEIGHTS)
+    return tiny.WEIGHTS
 
 
 @pytest.fixture(autouse=True)

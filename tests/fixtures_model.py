@@ -22,9 +22,9 @@ IMAGE_TOKENS = 16
 
 @pytest.fixture(scope="session")
 def stack() -> Path:
-    from theworld.tiny import stack
+    from theworld import tiny
 
-    return stack()
+    return tiny.stack()
 
 
 @pytest.fixture(scope="session")

@@ -62,6 +62,7 @@ def ask(settings: "AskSettings") -> dict[str, Any]:
     Raises:
         ValueError: for a picture that cannot be read, a K that the tap cannot serve, or a future that it does not show.
     """
+    from theworld.constants import TINY_FUSED_MODEL, TINY_MODEL
     from theworld.datasets.images import to_image
     from theworld.modeling import TheWorld
     from theworld.modeling.imagining import imagine
@@ -69,8 +70,9 @@ def ask(settings: "AskSettings") -> dict[str, Any]:
     from theworld.report.animation import write_gif
 
     picture = to_image(settings.picture)  # first: it is cheap, and may be refused
+    name = TINY_FUSED_MODEL if settings.model == TINY_MODEL else settings.model  # a new projector has nothing to say
     options = {"max_new_tokens": settings.max_new_tokens}
-    model = TheWorld.from_pretrained(settings.model, **on_this_machine())
+    model = TheWorld.from_pretrained(name, **on_this_machine())
     found = {}
     if settings.show_future is not None:
         steps = model.config.num_world_steps if settings.num_world_steps is None else settings.num_world_steps
@@ -78,7 +80,7 @@ def ask(settings: "AskSettings") -> dict[str, Any]:
         write_gif(frames, settings.show_future, model.config.frame_rate_hz, _FUTURE_SIDE_PX // frames.shape[1] or 1)
         found["future"] = str(settings.show_future)
     seen = model.generate(picture, settings.question, num_world_steps=settings.num_world_steps, **options)
-    plain = TheWorld.from_pretrained(settings.model, enable_world=False, **on_this_machine())
+    plain = TheWorld.from_pretrained(name, enable_world=False, **on_this_machine())
     guessed = plain.generate(picture, settings.question, **options)
     return {"question": settings.question, "without the world": guessed, "with the world": seen, **found}
 

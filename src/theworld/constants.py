@@ -20,6 +20,9 @@ WORLD_TOKENS: Final = (CUSTOM_TOKEN_SOW, CUSTOM_TOKEN_EOW, WORLD_SOFT_TOKEN)
 DEFAULT_GEMMA_MODEL: Final = "google/gemma-3-4b-it"
 DEFAULT_COSMOS_MODEL: Final = "nvidia/Cosmos-Predict2-2B-Video2World"
 TINY_MODEL: Final = "tiny"
+"""The embedded Gemma 3 and Cosmos-Predict2, to fuse anew."""
+TINY_FUSED_MODEL: Final = "tiny-foresight"
+"""The embedded TheWorld: both of them, with a projector that was aligned on Foresight."""
 
 IGNORE_INDEX: Final = -100
 """Label of every position that is not supervised."""

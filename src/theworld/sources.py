@@ -24,6 +24,7 @@ def open_samples(settings: "DataSettings", split: "SplitName", size: int, with_f
     from theworld.datasets.drawn import DrawnSamples
     from theworld.foresight.items import VERSION
 
+    with_future = with_future or settings.questions == "readings"  # which are about true clips, whoever reads them
     samples = _foresight(settings, split, size, with_future)
     if settings.drawn_dir is not None:
         identity: dict[str, Any] = {**asdict(settings), "split": split, "size": size, "with_future": with_future}

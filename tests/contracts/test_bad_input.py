@@ -79,7 +79,7 @@ def test_a_picture_that_is(case: str, here: Path, capsys: pytest.CaptureFixture[
 
 
 def test_a_future_that_the_tap_cannot_give(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    message = refused(capsys, "ask", "tiny", "good.png", QUESTION, "--num-world-steps", "4")
+    message = refused(capsys, "ask", "model", "good.png", QUESTION, "--num-world-steps", "4")
 
     assert "needs a tap that looks ahead" in message
 

@@ -13,11 +13,13 @@ from theworld.evaluation.predictions import read_predictions
 from theworld.evaluation.scoring import score
 from theworld.modeling import TheWorld
 
-ARMS = ("gemma", "blind", "zero", "vae", "rollout")
+ARMS = ("gemma", "blind", "zero", "vae", "rollout", "true-future", "shipped")
+NUM_TEST = 15
 
 
 def demo(folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
-    small = ["--num-train", "16", "--num-test", "12", "--num-steps", "3", "--num-scenes", "2"]
+    sizes = {"train": 16, "test": NUM_TEST, "static": 5, "audited": 10, "steps": 2, "scenes": 5}
+    small = [word for name, value in sizes.items() for word in (f"--num-{name}", str(value))]
     command = [sys.executable, "-m", "theworld", "demo", "--output-dir", str(folder), *small, *flags]
     return subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
@@ -36,11 +38,12 @@ def test_the_last_line_of_the_demo_says_what_every_arm_reached(ran: tuple[Path, 
     assert tuple(result["arms"]) == ARMS
     for arm in result["arms"].values():
         low, high = arm["interval"]
-        assert arm["n"] == 12
+        assert arm["n"] == NUM_TEST
         assert low <= arm["accuracy"] <= high
-    assert [result["arms"][arm]["world_read"] for arm in ARMS] == [0, 0, 12, 12, 12]
+    assert [result["arms"][arm]["world_read"] for arm in ARMS] == [0, 0, *[NUM_TEST] * 5]
     assert set(result["asked"]) == {"question", "answer", "without the world", "with the world"}
-    assert {"scenes", "train vae", "evaluate rollout", "report"} <= set(result["seconds"])
+    assert result["audit"]
+    assert {"gemma and blind", "train and ask the arms", "audit"} <= set(result["seconds"])
 
 
 def test_the_numbers_of_the_demo_are_those_of_its_prediction_files(ran: tuple[Path, dict[str, Any]]) -> None:
@@ -51,19 +54,24 @@ def test_the_numbers_of_the_demo_are_those_of_its_prediction_files(ran: tuple[Pa
         assert result["arms"][arm]["accuracy"] == pytest.approx(sum(score(row).value or 0 for row in rows) / len(rows))
 
 
-def test_the_demo_leaves_a_report_pictures_and_models_that_load(ran: tuple[Path, dict[str, Any]]) -> None:
+def test_the_demo_leaves_a_report_pictures_and_models_that_load(
+    ran: tuple[Path, dict[str, Any]], embedded: Path
+) -> None:
     folder, result = ran
 
     page = Path(result["report"]).read_text()
     assert all(f">{arm}<" in page or arm in page for arm in ARMS)
-    assert {path.name for path in (folder / "scenes" / "00").iterdir()} == {
-        "item.json",
-        "picture.png",
-        "true.gif",
-        "imagined.gif",
-    }
-    model = TheWorld.from_pretrained(folder / "arms" / "rollout" / "model")
-    assert model.config.num_world_steps == 4
+    for number in range(5):  # each task once: pictures and clips
+        assert {path.name for path in (folder / "scenes" / f"{number:02d}").iterdir()} == {
+            "item.json",
+            "picture.png",
+            "true.gif",
+            "imagined.gif",
+        }
+    assert (folder / "audit" / "audit.json").exists()
+    assert all((folder / "arms" / name / "metrics.jsonl").exists() for name in ("zero", "true-future"))
+    model = TheWorld.from_pretrained(folder / "comparison" / "arms" / "rollout" / "seed-0" / "labels-0" / "model")
+    assert (model.config.world_tap, model.config.num_world_steps) == ("rollout", 4)
 
 
 def test_the_demo_starts_anew_over_an_earlier_one_and_touches_nothing_else(

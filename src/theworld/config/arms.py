@@ -77,22 +77,31 @@ class ArmsSettings:
     image_size_px: Annotated[int, Field(ge=16)] = 64
     """Side of the pictures, pixels."""
 
-    num_aligned: Annotated[int, Field(ge=1)] = 4_000
+    num_aligned: Annotated[int, Field(ge=1)] = 2_000
     """True clips that every arm is aligned on, six questions each."""
 
     num_test: Annotated[int, Field(ge=1)] = 2_000
     """Scenes of the test split, each asked about its future."""
 
-    num_static: Annotated[int, Field(ge=1)] = 500
+    num_shuffled: Annotated[int, Field(ge=1)] = 500
+    """Scenes of the test split that are asked once more with the world of a partner."""
+
+    num_static: Annotated[int, Field(ge=1)] = 100
     """Scenes of the test split, each asked every control."""
 
-    align_steps: Annotated[int, Field(ge=1)] = 500
-    """Optimiser steps of the alignment."""
+    imitate_steps: Annotated[int, Field(ge=1)] = 400
+    """Optimiser steps in which world tokens learn to resemble image tokens of the same true clips."""
+
+    imitate_learning_rate: Annotated[float, Field(gt=0)] = 1e-2
+    """Peak learning rate of these steps."""
+
+    align_steps: Annotated[int, Field(ge=1)] = 600
+    """Optimiser steps of the alignment: questions about true clips."""
 
     label_steps: Annotated[int, Field(ge=1)] = 200
-    """Optimiser steps on outcome labels."""
+    """Optimiser steps on outcome labels; more where it takes more to see each of them once."""
 
-    batch_size: Annotated[int, Field(ge=1)] = 32
+    batch_size: Annotated[int, Field(ge=1)] = 8
     """Samples per step."""
 
     num_parameters: Annotated[int, Field(ge=1)] = 60_000

@@ -17,18 +17,21 @@ class DemoSettings:
     """Folder of the run; the report is report.html in it."""
 
     num_train: Annotated[int, Field(ge=8)] = 400
-    """Scenes that the projector learns from, one question each."""
+    """True clips that projectors learn from, six questions each."""
 
-    num_test: Annotated[int, Field(ge=8)] = 300
+    num_test: Annotated[int, Field(ge=8)] = 200
     """Scenes of the test split that are asked about, one question each."""
 
+    num_static: Annotated[int, Field(ge=5)] = 20
+    """Scenes of the test split that are asked every control."""
+
+    num_audited: Annotated[int, Field(ge=8)] = 100
+    """Scenes of the test split that the audit asks about."""
+
     num_steps: Annotated[int, Field(ge=1)] = 150
-    """Optimiser steps of each arm."""
+    """Optimiser steps of imitation, and as many of alignment, in each of the two trainings."""
 
-    num_world_steps: Annotated[int, Field(ge=1)] = 4
-    """K of the arm `rollout`: future latent slots, 4 frames each."""
-
-    num_scenes: Annotated[int, Field(ge=1)] = 6
+    num_scenes: Annotated[int, Field(ge=1)] = 12
     """Scenes shown in the report."""
 
     seed: Annotated[int, Field(ge=0)] = 0
@@ -40,7 +43,7 @@ class AskSettings:
     """One question about one picture."""
 
     model: str
-    """Folder or hub id of a saved TheWorld or of a Gemma 3, or "tiny"."""
+    """Folder or hub id of a saved TheWorld or of a Gemma 3; "tiny": the embedded TheWorld."""
 
     picture: Path
     """The picture."""

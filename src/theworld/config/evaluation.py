@@ -25,7 +25,7 @@ class EvaluationConfig:
     """An evaluation, complete: which model answers which questions, in which arms."""
 
     checkpoint: Path
-    """Folder of a saved TheWorld."""
+    """Folder of a saved TheWorld; "tiny-foresight": the embedded one."""
 
     output_dir: Path
     """Where predictions and scores are written; an interrupted evaluation continues there."""
@@ -65,7 +65,7 @@ class AuditSettings:
     """An audit, complete: which trained model, on which questions."""
 
     checkpoint: Path
-    """Folder of a saved TheWorld."""
+    """Folder of a saved TheWorld; "tiny-foresight": the embedded one."""
 
     output_dir: Path = Path("audit")
     """Where predictions and the verdict are written; an interrupted audit continues there."""

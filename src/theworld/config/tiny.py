@@ -65,23 +65,37 @@ class VaeRecipe:
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
+class WorldPhase:
+    """A stretch of the world model's training, on a pool of clips."""
+
+    num_clips: Annotated[int, Field(ge=1)]
+    """Clips that are encoded beforehand and trained on; 10 kB of memory each."""
+
+    num_steps: Annotated[int, Field(ge=1)]
+    """Optimiser steps."""
+
+    log_sigma: float
+    """Mean logarithm of the noise that is trained on; the sampler goes down from 4.4."""
+
+    matrix_learning_rate: Annotated[float, Field(gt=0)]
+    """Peak learning rate of matrices, Muon, cosine to zero."""
+
+    learning_rate: Annotated[float, Field(gt=0)]
+    """Peak learning rate of everything else, AdamW, cosine to zero."""
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
 class WorldRecipe:
     """How the world model is trained: to imagine the slots that follow those given, on video alone."""
 
-    num_clips: Annotated[int, Field(ge=1)] = 30_000
-    """Clips that are encoded beforehand and trained on; 10 kB of memory each."""
-
-    num_steps: Annotated[int, Field(ge=1)] = 5_000
-    """Optimiser steps."""
+    phases: Annotated[tuple[WorldPhase, ...], tyro.conf.Suppress] = (
+        WorldPhase(num_clips=30_000, num_steps=5_000, log_sigma=1.0, matrix_learning_rate=3e-3, learning_rate=1e-3),
+        WorldPhase(num_clips=80_000, num_steps=4_500, log_sigma=1.6, matrix_learning_rate=2e-3, learning_rate=7e-4),
+    )
+    """The second goes on with the noise at which futures part, on more clips than it can remember."""
 
     batch_size: Annotated[int, Field(ge=1)] = 32
     """Clips per step."""
-
-    matrix_learning_rate: Annotated[float, Field(gt=0)] = 3e-3
-    """Peak learning rate of matrices, Muon, cosine to zero."""
-
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    """Peak learning rate of everything else, AdamW, cosine to zero."""
 
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     """Of both."""
@@ -129,10 +143,10 @@ class VlmRecipe:
     statements: VlmPhase = VlmPhase(num_steps=2_500, batch_size=64, matrix_learning_rate=3e-3, learning_rate=2e-3)
     """First: single pictures, each with all it shows as bare questions and answers."""
 
-    mixed: VlmPhase = VlmPhase(num_steps=1_400, batch_size=16, matrix_learning_rate=3e-3, learning_rate=2e-3)
+    mixed: VlmPhase = VlmPhase(num_steps=3_000, batch_size=16, matrix_learning_rate=3e-3, learning_rate=2e-3)
     """Then one to five pictures, and a third of the questions in multiple choice, still without a chat."""
 
-    conversations: VlmPhase = VlmPhase(num_steps=250, batch_size=24, matrix_learning_rate=2e-3, learning_rate=1e-3)
+    conversations: VlmPhase = VlmPhase(num_steps=600, batch_size=24, matrix_learning_rate=2e-3, learning_rate=1e-3)
     """Then the form of evaluation: chats about one to five pictures, open and in multiple choice."""
 
     warmup_steps: Annotated[int, Field(ge=0)] = 50
@@ -155,17 +169,23 @@ class VlmRecipe:
 class FusionRecipe:
     """How the projector is aligned: on readings of true clips, with Gemma and Cosmos frozen."""
 
-    num_clips: Annotated[int, Field(ge=1)] = 4_000
+    num_clips: Annotated[int, Field(ge=1)] = 2_000
     """Clips of the split train, six questions each."""
 
-    num_steps: Annotated[int, Field(ge=1)] = 400
-    """Optimiser steps."""
+    imitate_steps: Annotated[int, Field(ge=1)] = 600
+    """Optimiser steps in which world tokens learn to resemble Gemma's image tokens."""
 
-    batch_size: Annotated[int, Field(ge=1)] = 32
+    align_steps: Annotated[int, Field(ge=1)] = 1_000
+    """Optimiser steps in which they learn from questions."""
+
+    batch_size: Annotated[int, Field(ge=1)] = 8
     """Clips per step."""
 
+    imitate_learning_rate: Annotated[float, Field(gt=0)] = 1e-2
+    """Peak learning rate of the first, AdamW, cosine to zero."""
+
     learning_rate: Annotated[float, Field(gt=0)] = 3e-3
-    """Peak learning rate, AdamW, cosine to zero."""
+    """Peak learning rate of the second, AdamW, cosine to zero."""
 
     warmup_steps: Annotated[int, Field(ge=0)] = 30
     """Steps over which the learning rate rises from 0 to its peak."""
@@ -181,8 +201,9 @@ class FusionRecipe:
 class TinySettings:
     """Training of the embedded default model, or measuring of a trained one."""
 
-    action: Literal["build", "verify"]
-    """build: train what is asked for, or go on with it; verify: measure what was built on held-out scenes."""
+    action: Literal["build", "verify", "pack"]
+    """build: train what is asked for, or go on with it; verify: measure what was built on held-out scenes; pack: put a
+    finished build into this package as its embedded default."""
 
     stage: Literal["vae", "world", "vlm", "fusion", "all"] = "all"
     """Which part; world needs a finished vae, fusion all others."""

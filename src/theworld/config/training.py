@@ -45,6 +45,10 @@ class TrainingConfig:
     output_dir: Path
     """The run's folder: settings, metrics, checkpoints."""
 
+    objective: Literal["answers", "imitation"] = "answers"
+    """What is learnt: to answer; or, before that, to give world tokens that resemble Gemma's own image tokens of what
+    the world's slots show, which takes samples with a true future and a fraction of the time."""
+
     num_steps: Annotated[int, Field(ge=1)] = 1_000
     """Optimiser steps."""
 
@@ -100,6 +104,7 @@ class TrainingConfig:
     def _check(self) -> "TrainingConfig":
         model = self.model
         self._check_precision()
+        self._check_objective()
         warmup, steps = self.optim.warmup_steps, self.num_steps
         if warmup > steps:
             raise ValueError(f"optim.warmup_steps={warmup} is more than num_steps={steps}: shorten the warm-up")
@@ -114,6 +119,23 @@ class TrainingConfig:
                 " model.freeze_cosmos_vae=False changes them at every step: leave store_dir out, or freeze the VAE"
             )
         return self
+
+    def _check_objective(self) -> None:
+        if self.objective == "answers":
+            return
+        model = self.model
+        reasons = {
+            "model.enable_world=False": not model.enable_world,
+            "model.world_fusion='residual'": model.world_fusion == "residual",
+            "model.world_projection_mode='channel'": model.world_projection_mode == "channel",
+            "model.freeze_gemma_vision=False": not model.freeze_gemma_vision,
+            "model.freeze_gemma_language=False": not model.freeze_gemma_language,
+        }
+        if refused := [reason for reason, holds in reasons.items() if holds]:
+            raise ValueError(
+                f"objective='imitation' trains spatial world tokens beside a frozen Gemma: {', '.join(refused)} does"
+                " not go with it"
+            )
 
     def _check_precision(self) -> None:
         given = self.model.dtype

@@ -13,7 +13,7 @@ class ClipsAsImages:
     Args:
         samples: samples with clips.
         of_slots: for conversations about true clips, whose turns ask about slots: Gemma is given the last frame of each
-            slot, those of the future included. Only alignment may ask for it.
+            slot, those of the future included, and then the sample's own pictures. Only alignment may ask for it.
     """
 
     def __init__(self, samples: Samples, of_slots: bool = False) -> None:
@@ -35,4 +35,5 @@ class ClipsAsImages:
         frames = [frame for clip in sample.clips for frame in clip]
         if self.of_slots and sample.future is not None:
             frames = [*frames, *(frame for clip in sample.future for frame in clip)][::TEMPORAL_STRIDE]
+            frames += sample.images
         return replace(sample, images=tuple(frames))

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from theworld.constants import IGNORE_INDEX, TEMPORAL_STRIDE
@@ -22,6 +22,7 @@ class Collator:
             generation: rows end with the last question and are padded on the left.
         num_world_steps: K of every batch; default: the processor's own. Samples that look less far ahead lower it.
         read_features: (frames, K) -> stored features, to put in the place of pixels.
+        show_slots: True for imitation: batches also hold a picture of each slot.
     """
 
     def __init__(
@@ -31,17 +32,25 @@ class Collator:
         supervise: bool,
         num_world_steps: int | None = None,
         read_features: Callable[[Tensor, int], Tensor] | None = None,
+        show_slots: bool = False,
     ) -> None:
         self.processor = processor
         self.supervise = supervise
         self.num_world_steps = num_world_steps
         self.read_features = read_features
+        self.show_slots = show_slots
         tokenizer = processor.tokenizer
         self._header: list[int] = tokenizer.encode("<start_of_turn>model\n", add_special_tokens=False)
         self._end: int = tokenizer.convert_tokens_to_ids("<end_of_turn>")
 
     def __call__(self, samples: Sequence[Sample]) -> dict[str, Any]:
-        """A batch: input_ids, attention_mask, token_type_ids, pixel_values, world_*, and labels if supervised."""
+        """A batch: input_ids, attention_mask, token_type_ids, pixel_values, world_*, and labels if supervised.
+
+        With `show_slots` also slot_pixel_values (N, T, 3, H, W): how each of the T slots of the N clips ends.
+
+        Raises:
+            ValueError: for clips of unequal length, or a true future that is needed and missing.
+        """
         options: dict[str, Any] = {
             "text_kwargs": {"padding": True, "padding_side": "right" if self.supervise else "left"},
         }
@@ -60,6 +69,11 @@ class Collator:
         )
         if self.supervise:
             batch["labels"] = self.labels(batch["input_ids"])
+        if self.show_slots:
+            num_frames, steps = batch["world_pixels"].shape[1], batch["num_world_steps"]
+            batch["slot_pixel_values"] = self._slots(
+                samples, self.processor.world_settings.num_slots(num_frames, steps)
+            )
         if self.read_features is not None and "world_pixels" in batch:
             batch["world_features"] = self.read_features(batch.pop("world_pixels"), batch["num_world_steps"])
         return batch
@@ -109,12 +123,30 @@ class Collator:
     def _clips(self, sample: Sample) -> list[Any]:
         """What the world model sees of a sample; the true future goes to the arm of that name alone."""
         clips = [[image] for image in sample.images] if sample.clips is None else list(sample.clips)
-        if not self.processor.world_settings.sees_future:
-            return clips
+        return self._true_clips(sample, clips) if self.processor.world_settings.sees_future else clips
+
+    def _true_clips(self, sample: Sample, clips: list[Any]) -> list[list[Any]]:
+        """Clips and what really happened after them, as far as the model looks ahead and no further."""
         if sample.future is None:
-            raise ValueError(f"sample {sample.id!r} has no true future: the tap 'true-future' needs one per clip")
-        num_frames = TEMPORAL_STRIDE * self._steps([sample])  # as far as the model looks ahead, and no further
+            raise ValueError(
+                f"sample {sample.id!r} has no true future: the tap 'true-future' and imitation need one per clip"
+            )
+        num_frames = TEMPORAL_STRIDE * self._steps([sample])
         return [[*_frames(clip), *_frames(rest)[:num_frames]] for clip, rest in zip(clips, sample.future, strict=True)]
+
+    def _slots(self, samples: Sequence[Sample], num_slots: int) -> Float[Tensor, "N T 3 H W"]:
+        """The last frame of each slot, as Gemma's image processor gives it.
+
+        frames  0 | 1 2 3 4 | 5 6 7 8        of three slots frames 0, 4 and 8 are shown
+        """
+        pictures: list[Any] = []
+        for sample in samples:
+            clips = [[image] for image in sample.images] if sample.clips is None else list(sample.clips)
+            for frames in self._true_clips(sample, clips):
+                first = len(frames) - 1 - TEMPORAL_STRIDE * (num_slots - 1)
+                pictures += frames[first::TEMPORAL_STRIDE]
+        pixels = self.processor.image_processor(pictures, return_tensors="pt")["pixel_values"]
+        return pixels.unflatten(0, (-1, num_slots))
 
 
 def _frames(clip: Any) -> list[Any]:

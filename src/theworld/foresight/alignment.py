@@ -1,6 +1,7 @@
 """Alignment: true clips, and questions about what is where when, for learning to read world tokens.
 
-No pair of a present picture and a later answer is among these samples: what Gemma sees is of another scene.
+No pair of a present picture and a later answer is among these samples: what Gemma sees is of another scene. Some
+questions are about that picture, so that Gemma goes on looking at it.
 """
 
 from collections.abc import Hashable
@@ -11,11 +12,13 @@ from theworld.datasets.sample import Sample, Turn
 from theworld.foresight.drawing import draw, draw_clip
 from theworld.foresight.facts import Question
 from theworld.foresight.items import Split, make_item
-from theworld.foresight.questions import readings
+from theworld.foresight.questions import readings, static_questions
 from theworld.foresight.scene import NUM_GIVEN_FRAMES, TASKS, Task, num_future_slots
 
 NUM_QUESTIONS: Final = 6
-"""Questions about one clip, as turns of one conversation."""
+"""Questions of one conversation."""
+NUM_CONTROLS: Final = 2
+"""Those among them that are about Gemma's own picture."""
 
 _MOST_STEPS: Final = 162
 """Items that the scene of Gemma's picture lies ahead, at most: whole periods of every balance, so that it says nothing
@@ -25,7 +28,8 @@ about how the clip ends."""
 class ForesightAlignment:
     """Conversations about true clips, which the tap `true-future` reads; Gemma's picture is of another scene.
 
-    Each sample asks `NUM_QUESTIONS` of the clip's readings in random order; how the clip ends is one of them.
+    Each sample asks `NUM_QUESTIONS` in random order: how the clip ends, other readings of it, and `NUM_CONTROLS`
+    controls about the picture.
 
     Args:
         split: which scenes; not those of the world model or the language side.
@@ -63,7 +67,7 @@ class ForesightAlignment:
         rng = Random(f"foresight/alignment/{item.id}")
         other = make_item(self.split, item_index + rng.randint(1, _MOST_STEPS), task)
         given = item.scene.num_given_frames
-        asked = _choose(readings(item), rng)
+        asked = _choose(readings(item), static_questions(other), rng)
         return Sample(
             id=f"{item.id}-readings",
             turns=tuple(
@@ -77,9 +81,9 @@ class ForesightAlignment:
         )
 
 
-def _choose(found: tuple[Question, ...], rng: Random) -> list[Question]:
-    """The question about the end, which stands last, and others, in random order."""
+def _choose(found: tuple[Question, ...], controls: tuple[Question, ...], rng: Random) -> list[Question]:
+    """The question about the end, which stands last, other readings, and controls, in random order."""
     *facts, end = found
-    chosen = [end, *rng.sample(facts, NUM_QUESTIONS - 1)]
+    chosen = [end, *rng.sample(facts, NUM_QUESTIONS - NUM_CONTROLS - 1), *rng.sample(controls, NUM_CONTROLS)]
     rng.shuffle(chosen)
     return chosen

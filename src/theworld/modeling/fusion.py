@@ -8,10 +8,11 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
 from transformers import Gemma3ForConditionalGeneration
-from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers.modeling_outputs import BaseModelOutputWithPooling, CausalLMOutputWithPast
 
 from theworld.constants import IGNORE_INDEX
 from theworld.modeling.configuration import TheWorldConfig
+from theworld.modeling.imitation import unexplained
 from theworld.modeling.projector import WorldBlock, WorldResidual
 
 
@@ -84,6 +85,7 @@ class FusedGemma(Gemma3ForConditionalGeneration):
         world_pixels: UInt8[Tensor, "N F 3 H W"] | None = None,
         world_features: Float[Tensor, "N C T h w"] | None = None,
         num_world_steps: int | None = None,
+        slot_pixel_values: Float[Tensor, "N T 3 H W"] | None = None,
         **kwargs: Any,
     ) -> Any:
         """Gemma 3's forward, with the world.
@@ -93,6 +95,8 @@ class FusedGemma(Gemma3ForConditionalGeneration):
             world_features: stored features of the same clips, instead of pixels.
             num_world_steps: K, as chosen in the processor call; default: the configuration's.
             labels: with labels, logits are made at the supervised positions only: (supervised, V).
+            slot_pixel_values: a picture of each slot of each clip, for Gemma. With them there is nothing but a loss:
+                how far the world tokens are from Gemma's image tokens of these pictures (`imitation.unexplained`).
 
         Raises:
             ValueError: if placeholders and features do not match, with both counts.
@@ -101,17 +105,12 @@ class FusedGemma(Gemma3ForConditionalGeneration):
         fused = parts.pop("world", None)
         if fused is None:
             fused = self._world_tokens(world_pixels, world_features, num_world_steps)
+        if slot_pixel_values is not None:
+            return CausalLMOutputWithPast(loss=self._imitate(fused, slot_pixel_values))
         if fused is None and input_ids is not None and self.config.enable_world:
             self._refuse_absent_world(input_ids, has_pictures=pixel_values is not None)
         if fused is not None:
-            if input_ids is None:
-                raise ValueError("the world is fused by input_ids: it cannot be combined with inputs_embeds")
-            if pixel_values is not None:
-                parts["image"] = self.get_image_features(pixel_values, return_dict=True)  # pyright: ignore[reportCallIssue]
-            if isinstance(self.world, WorldResidual):
-                parts["image"] = self._add_to_image(parts.get("image"), fused)
-            else:
-                inputs_embeds, input_ids, parts = self._embed(input_ids, parts.get("image"), fused), None, {}
+            input_ids, inputs_embeds, parts = self._fuse(input_ids, pixel_values, parts, fused)
             pixel_values = None
         arguments = dict(
             input_ids=input_ids,
@@ -128,6 +127,26 @@ class FusedGemma(Gemma3ForConditionalGeneration):
         if labels is None:
             return super().forward(logits_to_keep=logits_to_keep, **arguments)
         return self._supervised(labels, world_was_read=fused is not None, **arguments)
+
+    def _fuse(
+        self, input_ids: Tensor | None, pixel_values: Tensor | None, parts: dict[str, Any], fused: Tensor
+    ) -> tuple[Tensor | None, Tensor | None, dict[str, Any]]:
+        """What stands for ids and pictures once the world is among them: ids, or embeddings, and encoder outputs."""
+        if input_ids is None:
+            raise ValueError("the world is fused by input_ids: it cannot be combined with inputs_embeds")
+        if pixel_values is not None:
+            parts["image"] = self.get_image_features(pixel_values, return_dict=True)  # pyright: ignore[reportCallIssue]
+        if isinstance(self.world, WorldResidual):
+            parts["image"] = self._add_to_image(parts.get("image"), fused)
+            return input_ids, None, parts
+        return None, self._embed(input_ids, parts.get("image"), fused), {}
+
+    def _imitate(self, block: Tensor | None, pictures: Float[Tensor, "N T 3 H W"]) -> Float[Tensor, ""]:
+        if block is None:
+            raise ValueError("slot_pixel_values without world_pixels or world_features: there is nothing that imitates")
+        with torch.no_grad():
+            seen: Any = self.get_image_features(pictures.flatten(0, 1), return_dict=True)  # pyright: ignore[reportCallIssue]
+        return unexplained(block, seen.pooler_output)
 
     def _supervised(self, labels: Tensor, world_was_read: bool, **arguments: Any) -> Any:
         """Forward and loss with logits at the supervised positions only, never (B, L, V)."""

@@ -14,7 +14,8 @@ from tokenizers import Tokenizer
 from transformers import Gemma3Config, PreTrainedConfig
 from transformers.utils.hub import cached_file, resolve_revision
 
-from theworld.constants import DEFAULT_COSMOS_MODEL, TINY_MODEL, WORLD_TOKENS
+from theworld import tiny
+from theworld.constants import DEFAULT_COSMOS_MODEL, TINY_FUSED_MODEL, TINY_MODEL, WORLD_TOKENS
 from theworld.files import fingerprint_weights
 from theworld.modeling.configuration import TheWorldConfig, as_world_settings
 
@@ -86,9 +87,12 @@ def base_folder(name: str) -> str:
     """What transformers loads Gemma from: the name itself, or the folder of the tiny stack."""
     if name != TINY_MODEL:
         return name
-    from theworld.tiny import stack
+    return str(tiny.stack() / "gemma")
 
-    return str(stack() / "gemma")
+
+def embedded(name: str) -> str:
+    """The name itself, or the folder of the embedded TheWorld if the name stands for it."""
+    return str(tiny.stack() / "fused") if name == TINY_FUSED_MODEL else name
 
 
 def is_checkpoint(name: str, **hub: Any) -> bool:

@@ -50,7 +50,8 @@ class TheWorld(FusedGemma):
         """Load a fused model.
 
         Args:
-            pretrained_model_name_or_path: hub id or folder of a Gemma 3 or of a saved TheWorld, or "tiny".
+            pretrained_model_name_or_path: hub id or folder of a Gemma 3 or of a saved TheWorld; "tiny", the
+                embedded Gemma 3; "tiny-foresight", the embedded TheWorld.
             revision: commit, branch or tag on the hub.
             load_world: False leaves the world model's weights alone: for stored features.
             transfer_tap: let `world_tap` name another tap than the checkpoint was trained on, of the same states:
@@ -64,7 +65,7 @@ class TheWorld(FusedGemma):
             ValueError: for settings that contradict each other.
             CheckpointError: for a checkpoint that does not fit.
         """
-        name = str(pretrained_model_name_or_path)
+        name = loading.embedded(str(pretrained_model_name_or_path))
         settings = loading.take_settings(kwargs)
         hub = {name: kwargs[name] for name in loading.HUB_OPTIONS & kwargs.keys()}
         checkpoint = None

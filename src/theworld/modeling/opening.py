@@ -1,13 +1,14 @@
 """Settings to a loaded model."""
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from theworld.config import ModelSettings, WorldSettings
 from theworld.modeling.configuration import WORLD_FIELDS
-from theworld.modeling.loading import OF_THE_FUTURE
+from theworld.modeling.loading import OF_THE_FUTURE, embedded
 from theworld.modeling.model import TheWorld
 
 _SAME_NAME = (
@@ -41,7 +42,8 @@ def open_model(settings: ModelSettings, *, load_world: bool = True, **options: A
     """
     given = fields_of(settings)
     if settings.checkpoint is not None:
-        if not settings.checkpoint.is_dir():  # a folder by its type: a slip must not be looked for on the hub
+        # A folder by its type: a slip must not be looked for on the hub.
+        if not Path(embedded(str(settings.checkpoint))).is_dir():
             raise FileNotFoundError(f"{settings.checkpoint}: no such folder; expected a saved TheWorld")
         usual = fields_of(ModelSettings(gemma_model_name=settings.gemma_model_name))
         kept = {name for name in given if name.startswith("freeze_")}

@@ -1,7 +1,8 @@
 """Stage fusion: a projector that learns on true clips to be understood, and is then given imagined ones."""
 
 from dataclasses import replace
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, Final, Literal
 
 from theworld.config import DataSettings, EvaluationConfig, ModelSettings, OptimSettings, TrainingConfig, WorldSettings
 from theworld.config.tiny import TinySettings
@@ -18,8 +19,10 @@ GRID: Final = 4
 def build_fusion(settings: TinySettings) -> dict[str, Any]:
     """Align a projector on true clips, and save the whole with the tap `rollout`.
 
-        output_dir/features/   what the autoencoder reads of true clips
-        output_dir/fusion/     the training run, on readings; nothing that was imagined, no outcome of it
+        output_dir/drawn/      true clips and questions about them
+        output_dir/features/   what the autoencoder reads of the clips
+        output_dir/fusion/     the training run, on readings; nothing that was imagined, no outcome of it;
+                               imitation/ in it is the run before, on image tokens
         output_dir/fused/      the fused model
 
     Returns:
@@ -32,33 +35,42 @@ def build_fusion(settings: TinySettings) -> dict[str, Any]:
     if missing := [part for part in ("gemma", "cosmos/transformer") if not (out / part).is_dir()]:
         raise ValueError(f"{out}: no {', '.join(missing)}; build the stages vae, world and vlm first")
     model, run = _model(settings), out / "fusion"
+    first = run / "imitation"
     if not (run / MODEL_NAME).is_dir():
-        train(
-            TrainingConfig(
-                output_dir=run,
-                num_steps=recipe.num_steps,
-                batch_size=recipe.batch_size,
-                precision="fp32",
-                seed=settings.seed,
-                save_steps=100,
-                save_total_limit=1,
-                resume=True,
-                log_to="none",
-                num_workers=0,
-                store_dir=out / "features",
-                model=model,
-                data=replace(_data(settings), questions="readings"),
-                optim=OptimSettings(
-                    learning_rate=recipe.learning_rate, warmup_steps=recipe.warmup_steps, weight_decay=0.0
-                ),
-            )
-        )
+        if not (first / MODEL_NAME).is_dir():
+            train(_training(settings, model, first, "imitation", recipe.imitate_steps))
+        seen = replace(model, checkpoint=first / MODEL_NAME)
+        train(_training(settings, seen, run, "answers", recipe.align_steps))
     imagining = replace(
         model, world=replace(model.world, tap="rollout"), checkpoint=run / MODEL_NAME, transfer_tap=True
     )
     with whole_folder(out / "fused") as aside:
         open_model(imagining).save_pretrained(aside)
     return verify_fusion(settings)
+
+
+def _training(
+    settings: TinySettings, model: ModelSettings, run: Path, objective: Literal["imitation", "answers"], num_steps: int
+) -> TrainingConfig:
+    recipe = settings.fusion
+    rate = recipe.imitate_learning_rate if objective == "imitation" else recipe.learning_rate
+    return TrainingConfig(
+        output_dir=run,
+        objective=objective,
+        num_steps=num_steps,
+        batch_size=recipe.batch_size,
+        precision="bf16",
+        seed=settings.seed,
+        save_steps=100,
+        save_total_limit=1,
+        resume=True,
+        log_to="none",
+        num_workers=0,
+        store_dir=settings.output_dir / "features",
+        model=model,
+        data=replace(_data(settings), questions="readings"),
+        optim=OptimSettings(learning_rate=rate, warmup_steps=recipe.warmup_steps, weight_decay=0.0),
+    )
 
 
 def verify_fusion(settings: TinySettings) -> dict[str, Any]:
@@ -102,6 +114,7 @@ def _data(settings: TinySettings) -> DataSettings:
     return DataSettings(
         questions="dynamic",
         image_size_px=settings.image_size_px,
+        drawn_dir=settings.output_dir / "drawn",  # a scene is searched for, which takes longer than a step
         num_train=settings.fusion.num_clips,
         num_validation=settings.fusion.num_held_out,
     )

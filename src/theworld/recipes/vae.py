@@ -135,9 +135,9 @@ def to_pixels(clips: UInt8[Tensor, "B F H W 3"]) -> Float[Tensor, "B 3 F H W"]:
 
 @torch.no_grad()
 def encode_clips(vae: AutoencoderKLWan, clips: UInt8[np.ndarray, "N F H W 3"]) -> Float[Tensor, "N 16 T h w"]:
-    """Posterior means of clips, not normalised."""
+    """Posterior means of clips, not normalised, float32; computed in the format of the autoencoder's weights."""
     batches = torch.from_numpy(np.ascontiguousarray(clips)).split(_BATCH_WITHOUT_GRADIENT)
-    return torch.cat([encode_mean(vae, to_pixels(batch)).contiguous() for batch in batches])
+    return torch.cat([encode_mean(vae, to_pixels(batch).to(vae.dtype)).float().contiguous() for batch in batches])
 
 
 @torch.no_grad()

@@ -24,8 +24,7 @@ from theworld.tiny.cosmos import LATENT_CHANNELS, MODEL_INDEX
 GIVEN_NOISE_LEVEL: Final = 0.0001 / 1.0001
 """Timestep of given slots, as the pipeline has it: sigma 0.0001 in t = sigma / (1 + sigma)."""
 
-_LOG_SIGMA: Final = (1.0, 1.6)
-"""Mean and spread of the noise that is trained on: the sampler begins at sigma 80 (log 4.4), where futures part."""
+_LOG_SIGMA_SPREAD: Final = 1.6
 _MOST_LOG_SIGMA: Final = 4.5
 _MEASURED_LEVELS: Final = (0.3, 0.6, 0.8, 0.9, 0.955, 0.988)
 """Noise levels t at which the quality is measured."""
@@ -56,8 +55,10 @@ class WorldObjective(Objective):
         transformer: CosmosTransformer3DModel,
         held_out: tuple[Float[Tensor, "N 16 T h w"], Int[Tensor, " N"]],
         average_decay: float,
+        log_sigma: float = 0.0,
     ) -> None:
         super().__init__()
+        self.log_sigma = log_sigma
         self.transformer = transformer
         self.average = AveragedModel(transformer, multi_avg_fn=get_ema_multi_avg_fn(average_decay)).requires_grad_(
             False
@@ -66,8 +67,8 @@ class WorldObjective(Objective):
 
     def forward(self, latents: Float[Tensor, "B 16 T h w"], num_given: Int[Tensor, " B"]) -> dict[str, Tensor]:
         """The loss of a batch: each clip with a noise level of its own."""
-        mean, spread = _LOG_SIGMA
-        log_sigma = (mean + spread * torch.randn(len(latents))).clamp(max=_MOST_LOG_SIGMA)
+        spread = _LOG_SIGMA_SPREAD * torch.randn(len(latents))
+        log_sigma = (self.log_sigma + spread).clamp(max=_MOST_LOG_SIGMA)
         noise = torch.randn(latents.shape)
         with sdpa_kernel(SDPBackend.MATH):  # on a CPU the fused kernel's backward takes a third of the step
             return {"loss": velocity_loss(self.transformer, latents.float(), num_given, log_sigma.sigmoid(), noise)}
@@ -122,7 +123,7 @@ def build_world(settings: TinySettings) -> dict[str, Any]:
     """Train the denoiser on the latents of the finished autoencoder; write the rest of `cosmos`.
 
         output_dir/latents/   the pool of latents
-        output_dir/world/     recipe, curves, checkpoint
+        output_dir/world/N/   recipe, curves, checkpoint of phase N
         output_dir/cosmos/    transformer/, scheduler/, model_index.json
 
     Returns:
@@ -134,26 +135,28 @@ def build_world(settings: TinySettings) -> dict[str, Any]:
     recipe, cosmos = settings.world, settings.output_dir / "cosmos"
     if not (cosmos / "vae").is_dir():
         raise ValueError(f"{cosmos / 'vae'}: no autoencoder; build the stage vae first")
-    pool = LatentPool(settings.output_dir / "latents", cosmos / "vae", recipe.num_clips, settings.image_size_px)
     torch.manual_seed(settings.seed)
     objective = WorldObjective(tiny_transformer(), _held_out(settings), recipe.average_decay)
-    train(
-        objective,
-        pool,
-        settings.output_dir / "world",
-        recipe={"seed": settings.seed, "image_size_px": settings.image_size_px, **dataclasses.asdict(recipe)},
-        measure_steps=recipe.measure_steps,
-        optimizer=MuonAdamW(
-            objective.transformer, recipe.matrix_learning_rate, recipe.learning_rate, recipe.weight_decay
-        ),
-        max_steps=recipe.num_steps,
-        per_device_train_batch_size=recipe.batch_size,
-        lr_scheduler_type="cosine",
-        warmup_steps=recipe.warmup_steps,
-        max_grad_norm=1.0,
-        bf16=recipe.precision == "bf16",
-        seed=settings.seed,
-    )
+    for number, phase in enumerate(recipe.phases, start=1):
+        objective.log_sigma = phase.log_sigma
+        so_far = dataclasses.replace(recipe, phases=recipe.phases[:number])  # later phases leave this one's work valid
+        train(
+            objective,
+            LatentPool(settings.output_dir / "latents", cosmos / "vae", phase.num_clips, settings.image_size_px),
+            settings.output_dir / "world" / str(number),
+            recipe={"seed": settings.seed, "image_size_px": settings.image_size_px, **dataclasses.asdict(so_far)},
+            measure_steps=recipe.measure_steps,
+            optimizer=MuonAdamW(
+                objective.transformer, phase.matrix_learning_rate, phase.learning_rate, recipe.weight_decay
+            ),
+            max_steps=phase.num_steps,
+            per_device_train_batch_size=recipe.batch_size,
+            lr_scheduler_type="cosine",
+            warmup_steps=recipe.warmup_steps,
+            max_grad_norm=1.0,
+            bf16=recipe.precision == "bf16",
+            seed=settings.seed,
+        )
     average: Any = objective.average.module
     with whole_folder(cosmos / "transformer") as aside:
         average.save_pretrained(aside)

@@ -1,7 +1,7 @@
 """The table of arms: accuracy by outcome labels with intervals, the one comparison named beforehand, and the curves."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,12 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from theworld.config.arms import Arm, ArmsSettings
+from theworld.evaluation.costs import Cost
 from theworld.evaluation.predictions import read_predictions
 from theworld.evaluation.scoring import score
 from theworld.evaluation.statistics import Interval, bootstrap_difference, bootstrap_mean, holm, mcnemar
 from theworld.files import write_whole
-from theworld.training.arms import ASKED, claim, folder_of, run_arms
+from theworld.training.arms import ASKED, COST_NAME, claim, folder_of, run_arms
 
 CONTROLS = ("static", "shuffled")
 
@@ -76,11 +77,20 @@ def compare_arms(own: ArmsSettings) -> dict[str, Any]:
         raise ValueError(f"{own.output_dir}: no arm is done; run the comparison without report first")
     cells = [_cell(name, budget, found) for (name, budget), found in done.items()]
     contrasts = _contrasts(own, done)
-    table = {"cells": [asdict(cell) for cell in cells], "contrasts": [asdict(one) for one in contrasts]}
+    costs = {name: _cost(own, name) for name in dict.fromkeys(cell.arm for cell in cells)}
+    table = {
+        "cells": [asdict(cell) for cell in cells],
+        "contrasts": [asdict(one) for one in contrasts],
+        "costs": {name: asdict(cost) for name, cost in costs.items()},
+    }
     write_whole(own.output_dir / "arms.json", json.dumps(table, indent=1))
-    write_whole(own.output_dir / "arms.md", to_markdown(own, cells, contrasts))
+    write_whole(own.output_dir / "arms.md", to_markdown(own, cells, contrasts, costs))
     draw_curves(cells, own.output_dir / "arms.png")
     return table
+
+
+def _cost(own: ArmsSettings, name: str) -> Cost:
+    return Cost(**json.loads((own.output_dir / "arms" / name / COST_NAME).read_text()))
 
 
 _Right = dict[int, dict[str, dict[str, float]]]
@@ -161,15 +171,19 @@ def _contrasts(own: ArmsSettings, done: dict[tuple[str, int], _Right]) -> list[C
     ]
 
 
-def to_markdown(own: ArmsSettings, cells: Sequence[Cell], contrasts: Sequence[Contrast]) -> str:
-    """Three tables: accuracy by labels; controls; differences from the partner."""
+def to_markdown(
+    own: ArmsSettings, cells: Sequence[Cell], contrasts: Sequence[Contrast], costs: Mapping[str, Cost]
+) -> str:
+    """Three tables: accuracy by labels and what an answer costs; controls; differences from the partner."""
     budgets = sorted({cell.num_labels for cell in cells})
     names = list(dict.fromkeys(cell.arm for cell in cells))
     by_key = {(cell.arm, cell.num_labels): cell for cell in cells}
     lines = ["Accuracy on questions about the future, % [95 % interval], by outcome labels.", ""]
-    lines += [f"| arm | {' | '.join(f'{budget:,}' for budget in budgets)} |", "|---" * (len(budgets) + 1) + "|"]
+    head = [*(f"{budget:,}" for budget in budgets), "ms an answer", "GFLOP an answer"]
+    lines += [f"| arm | {' | '.join(head)} |", "|---" * (len(head) + 1) + "|"]
     for name in names:
         row = [_accuracy(by_key.get((name, budget))) for budget in budgets]
+        row += [f"{1000 * costs[name].seconds:.1f}", f"{costs[name].gflops:.2f}"]
         lines.append(f"| {name} | {' | '.join(row)} |")
     lines += ["", "| arm | labels | seeds | static controls | shuffled world | by task |", "|---" * 6 + "|"]
     for cell in cells:

@@ -1,16 +1,25 @@
-"""A tiny stack of the real classes, in the real folder layouts: random Gemma 3 and Cosmos-Predict2."""
+"""The embedded default: a small Gemma 3 and Cosmos-Predict2 of the real classes, in the real folder layouts."""
 
-import os
-from importlib.metadata import version
 from pathlib import Path
+from typing import Final
 
-from filelock import FileLock
+WEIGHTS: Final = Path(__file__).parent / "weights"
+"""The trained stack that comes with the package: gemma/ and cosmos/, float16."""
 
-from theworld.files import fingerprint, whole_folder
+
+def stack() -> Path:
+    """The folder of the trained stack: `gemma` and `cosmos`.
+
+    Raises:
+        FileNotFoundError: if the package was installed without its weights.
+    """
+    if not WEIGHTS.is_dir():
+        raise FileNotFoundError(f"{WEIGHTS}: the embedded weights are missing; install the package anew")
+    return WEIGHTS
 
 
 def build(folder: Path, seed: int = 0) -> Path:
-    """Write `folder/gemma` and `folder/cosmos`, as google/gemma-3-4b-it and Cosmos-Predict2 lie on the hub.
+    """Write `folder/gemma` and `folder/cosmos` of a still smaller stack with random weights: for tests.
 
     The weights are a function of the seed; the global random state is left alone.
 
@@ -26,25 +35,3 @@ def build(folder: Path, seed: int = 0) -> Path:
         write_gemma(Path(folder) / "gemma", seed)
         write_cosmos(Path(folder) / "cosmos", seed)
     return Path(folder)
-
-
-def stack() -> Path:
-    """The default stack, built on first use in the user's cache: `$THEWORLD_CACHE`, else `~/.cache/theworld`.
-
-    Its folder is named by a fingerprint of the recipe and of the libraries that carry it out, and is whole or absent.
-    """
-    cache = Path(os.environ.get("THEWORLD_CACHE") or Path.home() / ".cache" / "theworld")
-    folder = cache / f"tiny-{_recipe()}"
-    if not folder.is_dir():
-        cache.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{folder}.lock"):
-            if not folder.is_dir():  # another process may have built it while this one waited
-                with whole_folder(folder) as aside:
-                    build(aside)
-    return folder
-
-
-def _recipe() -> str:
-    sources = sorted(Path(__file__).parent.glob("*.py"))
-    libraries = ("torch", "transformers", "diffusers", "tokenizers")
-    return fingerprint([path.read_text() for path in sources], [version(name) for name in libraries])

@@ -1,7 +1,8 @@
 """The comparison of arms at equal budget: each is aligned, given outcome labels, and asked; nothing is done twice."""
 
+import json
 import logging
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,12 @@ import torch
 from theworld import settings as settings_file
 from theworld.config import DataSettings, ModelSettings, TrainingConfig
 from theworld.config.arms import Arm, ArmsSettings, Reading
+from theworld.datasets.batching import batches
 from theworld.datasets.sample import Samples
 from theworld.evaluation.auditing import shuffle_worlds
+from theworld.evaluation.costs import measure_cost
 from theworld.evaluation.run import identify, predict
-from theworld.files import whole_folder
+from theworld.files import whole_folder, write_whole
 from theworld.modeling import TheWorld, loading
 from theworld.modeling.opening import fields_of, open_model
 from theworld.modeling.projector import WorldBlock
@@ -25,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 ASKED = ("dynamic", "shuffled", "static")
 """Files of predictions of each arm: the test questions, the same with a partner's world, and the controls."""
+COST_NAME = "cost.json"
+_NUM_MEASURED = 40
 
 
 def run_arms(own: ArmsSettings) -> Path:
@@ -34,8 +39,10 @@ def run_arms(own: ArmsSettings) -> Path:
           config.json
           drawn/                            samples, simulated and drawn once
           features/TAP/                     world features, computed once
-          aligned/READING/seed-S/           a training run on readings of true clips; arms share it where they can
+          aligned/READING/seed-S/           a training run on readings of true clips, after one in imitation/ of image
+                                            tokens of the same clips; arms share it where they can
           arms/ARM/seed-S/labels-N/         model/ after N outcome labels; predictions/dynamic, shuffled, static
+          arms/ARM/cost.json                seconds and operations of an answer
 
     Returns:
         The folder.
@@ -126,40 +133,46 @@ def _data(own: ArmsSettings, arm: Arm, questions: Any, size: int) -> DataSetting
     )
 
 
-def _training(own: ArmsSettings, arm: Arm, seed: int, **rest: Any) -> TrainingConfig:
+def _training(own: ArmsSettings, seed: int, learning_rate: float, **rest: Any) -> TrainingConfig:
     return TrainingConfig(
         batch_size=own.batch_size,
-        precision="fp32",
+        precision="bf16",
         seed=seed,
         save_steps=100,
         save_total_limit=1,
         resume=True,
         log_to="none",
         num_workers=own.num_workers,
-        optim=replace(own.optim, learning_rate=arm.learning_rate),
+        optim=replace(own.optim, learning_rate=learning_rate),
         **rest,
     )
 
 
+def aligned_folder(own: ArmsSettings, arm: Arm, seed: int) -> Path:
+    """Where the training lies in which an arm learns to read true clips; arms that read them alike share it."""
+    name = f"{_name(arm.aligned_on)}{'-clip' * (arm.images == 'clip')}-{arm.learning_rate:g}"
+    return own.output_dir / "aligned" / name / f"seed-{seed}"
+
+
 def _aligned(own: ArmsSettings, arm: Arm, seed: int) -> Path:
-    """The model that learnt to read true clips as the arm reads them; shared by the arms that read them alike."""
-    reading = arm.aligned_on
-    name = f"{_name(reading)}{'-clip' * (arm.images == 'clip')}-{arm.learning_rate:g}"
-    run = own.output_dir / "aligned" / name / f"seed-{seed}"
+    """The model that learnt to read true clips as the arm reads them."""
+    run = aligned_folder(own, arm, seed)
     if not (run / MODEL_NAME).is_dir():
-        model = _model(own, arm, reading)
-        train(
-            _training(
-                own,
-                arm,
-                seed,
-                output_dir=run,
-                num_steps=own.align_steps,
-                store_dir=_store(own, reading),
-                model=model,
-                data=_data(own, arm, "readings", own.num_aligned),
-            )
-        )
+        model = _model(own, arm, arm.aligned_on)
+        shared: dict[str, Any] = {
+            "store_dir": store_folder(own, arm.aligned_on),
+            "data": _data(own, arm, "readings", own.num_aligned),
+        }
+        first = run / "imitation"
+        if not (first / MODEL_NAME).is_dir():
+            imitation = {"objective": "imitation", "num_steps": own.imitate_steps, "output_dir": first, "model": model}
+            train(_training(own, seed, own.imitate_learning_rate, **imitation, **shared))
+        answers = {
+            "num_steps": own.align_steps,
+            "output_dir": run,
+            "model": replace(model, checkpoint=first / MODEL_NAME),
+        }
+        train(_training(own, seed, arm.learning_rate, **answers, **shared))
     return run / MODEL_NAME
 
 
@@ -177,11 +190,11 @@ def _trained(own: ArmsSettings, arm: Arm, seed: int, budget: int) -> Path:
     train(
         _training(
             own,
-            arm,
             seed,
+            arm.learning_rate,
             output_dir=folder,
-            num_steps=own.label_steps,
-            store_dir=_store(own, arm.reads),
+            num_steps=max(own.label_steps, budget // own.batch_size),  # every label is seen
+            store_dir=store_folder(own, arm.reads),
             model=model,
             data=_data(own, arm, "dynamic", budget),
         )
@@ -189,7 +202,8 @@ def _trained(own: ArmsSettings, arm: Arm, seed: int, budget: int) -> Path:
     return checkpoint
 
 
-def _store(own: ArmsSettings, reading: Reading) -> Path:
+def store_folder(own: ArmsSettings, reading: Reading) -> Path:
+    """Where the world features of a reading are kept."""
     return own.output_dir / "features" / _name(reading)
 
 
@@ -202,27 +216,39 @@ def _name(reading: Reading) -> str:
 def _ask(own: ArmsSettings, arm: Arm, seed: int, checkpoint: Path, folder: Path) -> None:
     """Let a model answer the test questions, the same with its worlds exchanged, and the controls."""
     model = TheWorld.from_pretrained(checkpoint)
+    _measure(own, arm, model)
     sees_future = model.config.world_settings().sees_future
-    store = open_stored(model.tap, _store(own, arm.reads))
+    store = open_stored(model.tap, store_folder(own, arm.reads))
     for name in ASKED:
         done = folder / "predictions" / f"{name}.done"
         if done.exists():
             continue
-        data = _data(own, arm, "static" if name == "static" else "dynamic", own.num_test)
         size = own.num_static if name == "static" else own.num_test
+        data = _data(own, arm, "static" if name == "static" else "dynamic", size)
         samples = open_samples(data, "test", size, sees_future)
         asked: Samples = samples
         if name == "shuffled":
-            asked = shuffle_worlds([samples[index] for index in range(len(samples))], seed=0)
+            asked = shuffle_worlds([samples[index] for index in range(min(own.num_shuffled, len(samples)))], seed=0)
         stored: StoredTap = fill_store(store, model.processor, samples)
         predict(
             model,
             asked,
             folder / "predictions" / f"{name}.jsonl",
-            identify(model, [data, name, size]),
+            identify(model, [data, name, len(asked)]),
             title=f"{arm.name} {name}",
             batch_size=50,
             max_new_tokens=3,
             read_features=stored.read,
         )
         done.touch()
+
+
+def _measure(own: ArmsSettings, arm: Arm, model: TheWorld) -> None:
+    """What an answer of the arm costs, measured once."""
+    path = own.output_dir / "arms" / arm.name / COST_NAME
+    if path.exists():
+        return
+    data = _data(own, arm, "dynamic", _NUM_MEASURED)
+    samples = open_samples(data, "test", _NUM_MEASURED, model.config.world_settings().sees_future)
+    batch = next(batches((samples[index] for index in range(len(samples))), _NUM_MEASURED // 2))
+    write_whole(path, json.dumps(asdict(measure_cost(model, batch, max_new_tokens=3))))

@@ -62,8 +62,9 @@ def train(config: TrainingConfig) -> dict[str, Any]:
     process.wait_for_everyone()  # nobody writes into the folder before everybody has looked at it
     set_seed(config.seed)
     model = open_model(config.model, load_world=config.store_dir is None, world_device=device)
-    with_future = model.config.enable_world and model.config.world_settings().sees_future  # a checkpoint brings its own
-    samples = open_samples(config.data, config.data.train_split, config.data.num_train, with_future)
+    imitates = config.objective == "imitation"
+    sees_future = model.config.enable_world and model.config.world_settings().sees_future  # a checkpoint brings its own
+    samples = open_samples(config.data, config.data.train_split, config.data.num_train, imitates or sees_future)
     if not len(samples):
         raise ValueError(f"data: no samples in split {config.data.train_split!r}")
     if process.is_main_process:
@@ -71,7 +72,12 @@ def train(config: TrainingConfig) -> dict[str, Any]:
         settings.save(config, run / CONFIG_NAME)
         write_whole(run / "environment.json", describe_environment())
     logger.info("parameters\n%s", model.parameter_table())
-    collator = Collator(model.processor, supervise=True, read_features=_stored(config, model, samples, device))
+    collator = Collator(
+        model.processor,
+        supervise=True,
+        read_features=_stored(config, model, samples, device),
+        show_slots=imitates,
+    )
     trainer = TheWorldTrainer(
         model=model,
         args=_arguments(config),

@@ -95,11 +95,11 @@ def test_gemma_can_be_shown_every_given_frame():
     assert shown.num_clips == 1
 
 
-def test_of_a_conversation_about_a_true_clip_gemma_is_shown_the_last_frame_of_each_slot():
+def test_of_a_conversation_about_a_true_clip_gemma_is_shown_the_last_frame_of_each_slot_and_its_own_picture():
     turns = (Turn("user", "a"), Turn("assistant", "b"), Turn("user", "c"), Turn("assistant", "d"))
     sample = Sample("a", turns, images=(frames(9, 9)[0],), clips=(frames(0, 0),), future=(frames(0, 1, 2, 3, 4),))
 
-    assert [int(image[0, 0, 0]) for image in ClipsAsImages([sample], of_slots=True)[0].images] == [0, 4]
+    assert [int(image[0, 0, 0]) for image in ClipsAsImages([sample], of_slots=True)[0].images] == [0, 4, 18]
 
 
 def test_a_sample_without_clips_stays_as_it_is():

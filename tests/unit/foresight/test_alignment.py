@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from theworld.foresight import ForesightAlignment, draw, make_item
-from theworld.foresight.alignment import NUM_QUESTIONS
-from theworld.foresight.questions import dynamic_question, readings
+from theworld.foresight.alignment import NUM_CONTROLS, NUM_QUESTIONS
+from theworld.foresight.questions import dynamic_question, readings, static_questions
 
 
 @pytest.fixture(scope="module")
@@ -13,16 +13,29 @@ def samples() -> ForesightAlignment:
     return ForesightAlignment("train", 10)
 
 
-def test_a_sample_asks_six_readings_of_its_clip_and_one_is_how_it_ends(samples):
-    for index in range(10):
+def test_a_sample_asks_how_its_clip_ends_for_readings_of_it_and_for_controls_of_the_other_picture(samples):
+    for index in range(5):
         sample = samples[index]
         item = make_item("train", index // 5, samples.tasks[index % 5])
         pairs = {(turn.text, answer.text) for turn, answer in zip(sample.turns[::2], sample.turns[1::2], strict=True)}
+        read = pairs & {(reading.text, reading.answer) for reading in readings(item)}
         end = dynamic_question(item)
 
         assert len(sample.turns) == 2 * NUM_QUESTIONS
-        assert pairs <= {(reading.text, reading.answer) for reading in readings(item)}
-        assert (end.text, end.answer) in pairs
+        assert (end.text, end.answer) in read
+        assert len(pairs - read) == NUM_CONTROLS
+        if item.scene.task == "topple":  # whose scenes are found fastest
+            assert pairs - read <= shown_by(sample, item)
+
+
+def shown_by(sample, item) -> set[tuple[str, str]]:
+    """The controls of the scene whose picture Gemma sees."""
+    given = item.scene.num_given_frames
+    others = (make_item("train", index, item.scene.task) for index in range(item.index + 1, item.index + 163))
+    [other] = [
+        one for one in others if draw(one.scene, one.poses[given - 1], 64).tobytes() == sample.images[0].tobytes()
+    ]
+    return {(control.text, control.answer) for control in static_questions(other)}
 
 
 def test_gemma_sees_another_scene(samples):

@@ -113,8 +113,10 @@ def test_the_command_line_writes_the_future_that_was_imagined(tmp_path, capsys):
         assert animation.size == (512, 512)
 
 
-def test_a_tap_that_imagines_nothing_shows_no_future(tmp_path, capsys):
+def test_a_tap_that_imagines_nothing_shows_no_future(fused, tmp_path, capsys):
+    fused.save_pretrained(tmp_path / "model")
     picture(1).save(tmp_path / "picture.png")
-    asked = ["ask", "tiny", str(tmp_path / "picture.png"), "Which bin?", "--show-future", str(tmp_path / "future.gif")]
+    future = tmp_path / "future.gif"
+    asked = ["ask", str(tmp_path / "model"), str(tmp_path / "picture.png"), "Which bin?", "--show-future", str(future)]
     assert cli.main(asked) == cli.REFUSED
     assert "tap 'vae' imagines no video" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The last stage: a fused model of a build's own parts, which are stored in half the bytes."""
+"""The last stage and packing: a fused model of a build's own parts, in half the bytes, that names its base "tiny"."""
 
 import json
 from pathlib import Path
@@ -9,8 +9,10 @@ from safetensors.torch import load_file, save_file
 
 from theworld import TheWorld, tiny
 from theworld.config.tiny import FusionRecipe, TinySettings
+from theworld.recipes import packing
 from theworld.recipes.building import run
 from theworld.recipes.halving import halve
+from theworld.recipes.packing import pack
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +21,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tiny.build(tmp_path_factory.mktemp("build"))
     for part in ("gemma", "cosmos"):
         halve(folder / part)
-    recipe = FusionRecipe(num_clips=10, num_steps=2, batch_size=2, warmup_steps=1, num_held_out=5)
+    recipe = FusionRecipe(num_clips=10, imitate_steps=2, align_steps=2, batch_size=2, warmup_steps=1, num_held_out=5)
     found = run(TinySettings(action="build", stage="fusion", output_dir=folder, num_threads=1, fusion=recipe))
     (folder / "found.json").write_text(json.dumps(found["fusion"]))
     return folder
@@ -48,9 +50,22 @@ def test_a_stage_is_stored_in_float16_and_loaded_as_float32(built):
     assert all(torch.equal(weights[name], tensors[name].float()) for name in weights)
 
 
-def test_a_build_without_a_stage_is_refused(tmp_path):
-    (tmp_path / "gemma").mkdir()
-    settings = TinySettings(action="build", stage="fusion", output_dir=tmp_path, num_threads=1)
+def test_a_packed_build_names_its_base_tiny(built, tmp_path, monkeypatch):
+    num_bytes = pack(built, tmp_path / "weights")
+    assert num_bytes == sum(path.stat().st_size for path in (tmp_path / "weights").rglob("*") if path.is_file())
+    assert {path.name for path in (tmp_path / "weights").iterdir()} == {"gemma", "cosmos", "fused"}
+    monkeypatch.setattr(tiny, "stack", lambda: tmp_path / "weights")
+    model = TheWorld.from_pretrained(tmp_path / "weights" / "fused")
+    assert (model.config.base_model_name, model.config.cosmos_model_name) == ("tiny", "tiny")
+
+
+def test_a_build_without_a_stage_is_refused_and_leaves_what_was_packed(built, tmp_path):
+    pack(built, tmp_path / "weights")
+    (tmp_path / "empty" / "gemma").mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"no cosmos/vae, cosmos/transformer, .*, fused; build all stages"):
+        pack(tmp_path / "empty", tmp_path / "weights")
+    assert (tmp_path / "weights" / "cosmos" / "vae").is_dir()
+    settings = TinySettings(action="build", stage="fusion", output_dir=tmp_path / "empty", num_threads=1)
     with pytest.raises(ValueError, match="no cosmos/transformer; build the stages vae, world and vlm first"):
         run(settings)
 
@@ -59,3 +74,10 @@ def test_weights_that_do_not_fit_float16_are_refused(tmp_path):
     save_file({"large": torch.tensor([1e6])}, tmp_path / "some.safetensors")
     with pytest.raises(ValueError, match="do not fit float16"):
         halve(tmp_path)
+
+
+def test_a_build_that_is_too_large_for_the_package_is_refused(built, tmp_path, monkeypatch):
+    monkeypatch.setattr(packing, "MOST_BYTES", 1_000)
+    with pytest.raises(ValueError, match="at most 1,000 are allowed"):
+        pack(built, tmp_path / "weights")
+    assert not (tmp_path / "weights").exists()

@@ -1,7 +1,6 @@
 """The tiny stack: real classes, real folder layouts, a tokenizer like Gemma's, and pictures that matter."""
 
 import json
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from transformers import AutoTokenizer, Gemma3ForConditionalGeneration, Gemma3Pr
 import theworld.tiny as tiny
 from theworld.tiny.tokenizer import train_tokenizer
 
+STACK = tiny.stack  # before the tests put a random one in its place
 QUESTION = [
     {
         "role": "user",
@@ -163,35 +163,7 @@ def test_the_processor_writes_sixteen_image_tokens_per_picture(processor):
     assert inputs["pixel_values"].min() == -1.0
 
 
-def test_the_default_stack_is_built_once_even_when_asked_for_twice_at_once(tmp_path, monkeypatch):
-    monkeypatch.setenv("THEWORLD_CACHE", str(tmp_path))
-    built = []
-
-    def build(folder: Path, seed: int = 0) -> Path:
-        (folder / "gemma").mkdir()
-        built.append(folder)
-        return folder
-
-    monkeypatch.setattr(tiny, "build", build)
-    found: list[Path] = []
-    threads = [threading.Thread(target=lambda: found.append(tiny.stack())) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(built) == 1
-    assert found == [found[0]] * 4
-    assert (found[0] / "gemma").is_dir()
-
-
-def test_a_failed_build_leaves_no_stack_behind(tmp_path, monkeypatch):
-    monkeypatch.setenv("THEWORLD_CACHE", str(tmp_path))
-
-    def fail(folder: Path, seed: int = 0) -> Path:
-        (folder / "gemma").mkdir()
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr(tiny, "build", fail)
-    with pytest.raises(OSError, match="no space"):
-        tiny.stack()
-    assert not [path for path in tmp_path.iterdir() if path.is_dir()]
+def test_a_package_without_its_weights_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(tiny, "WEIGHTS", tmp_path / "weights")
+    with pytest.raises(FileNotFoundError, match="install the package anew"):
+        STACK()

@@ -37,6 +37,7 @@ def small(folder: Path, **changes) -> ArmsSettings:
         "num_aligned": 10,
         "num_test": 20,
         "num_static": 5,
+        "imitate_steps": 2,
         "align_steps": 2,
         "label_steps": 2,
         "batch_size": 2,
@@ -98,6 +99,13 @@ def test_the_table_counts_every_question_once_and_compares_with_the_partner(done
     assert json.loads((done.output_dir / "arms.json").read_text()) == json.loads(json.dumps(table))
     assert "Named beforehand: rollout against gemma" in (done.output_dir / "arms.md").read_text()
     assert (done.output_dir / "arms.png").stat().st_size > 0
+
+
+def test_a_rollout_costs_what_the_denoiser_and_no_world_least(done):
+    costs = compare_arms(replace(done, report=True))["costs"]
+
+    assert 0 < costs["gemma"]["gflops"] < costs["vae"]["gflops"] < costs["rollout"]["gflops"]
+    assert all(cost["seconds"] > 0 for cost in costs.values())
 
 
 def test_a_folder_of_another_comparison_is_refused(done):

@@ -1,0 +1,91 @@
+"""The stage world: phases on growing pools, on latents of the finished autoencoder, kept as a running average."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from theworld.config.tiny import TinySettings, VaePhase, VaeRecipe, WorldPhase, WorldRecipe
+from theworld.recipes import latents, world
+from theworld.recipes.building import run
+from theworld.recipes.latents import LatentPool
+from theworld.recipes.trainer import read_curves
+from theworld.recipes.world import WorldObjective, tiny_transformer
+
+SIZE_PX = 32
+
+
+def phase(num_clips: int, num_steps: int, log_sigma: float) -> WorldPhase:
+    return WorldPhase(
+        num_clips=num_clips,
+        num_steps=num_steps,
+        log_sigma=log_sigma,
+        matrix_learning_rate=1e-3,
+        learning_rate=1e-3,
+    )
+
+
+def small(folder: Path, stage: str, *phases: WorldPhase) -> TinySettings:
+    one = VaePhase(num_frames=5, batch_size=2, num_steps=1, learning_rate=1e-3)
+    return TinySettings(
+        action="build",
+        stage=stage,  # pyright: ignore[reportArgumentType]
+        output_dir=folder,
+        image_size_px=SIZE_PX,
+        num_threads=1,
+        vae=VaeRecipe(num_clips=2, phases=(one,), warmup_steps=0, num_held_out=1),
+        world=WorldRecipe(phases=phases, batch_size=2, warmup_steps=0, num_held_out=2, measure_steps=1),
+    )
+
+
+PHASES = (phase(4, 2, 1.0), phase(6, 1, 1.6))
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("build")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(latents, "CLIPS_PER_PIECE", 2)
+        for stage in ("vae", "world"):
+            run(small(folder, stage, *PHASES))
+        yield folder
+
+
+def test_each_phase_has_its_curves_on_as_many_clips_as_it_says(built):
+    measured = [[row["step"] for row in read_curves(built / "world" / name) if "loss_at_0.9" in row] for name in "12"]
+    assert measured == [[1, 2], [1]]
+    assert sorted(path.stem for path in (built / "latents").glob("*.npy")) == ["000000000", "000000002", "000000004"]
+
+
+def test_a_phase_that_is_added_leaves_the_finished_ones_as_they_are(built):
+    finished = built / "world" / "1" / "checkpoint-2" / "model.safetensors"
+    written = finished.stat().st_mtime_ns
+    run(small(built, "world", *PHASES, phase(6, 1, 1.6)))
+    assert finished.stat().st_mtime_ns == written
+    assert (built / "world" / "3" / "checkpoint-1").is_dir()
+
+
+def test_latents_of_another_autoencoder_are_refused(built, tmp_path):
+    pool = LatentPool(built / "latents", built / "cosmos" / "vae", 4, SIZE_PX)
+    assert pool[0]["latents"].shape == (16, 5, 4, 4)
+    assert pool.num_given.tolist() == [1, 1, 1, 2]  # drop, topple, roll: a picture; collide: five frames
+    run(replace(small(tmp_path, "vae"), seed=1))
+    with pytest.raises(ValueError, match="latents of another autoencoder"):
+        LatentPool(built / "latents", tmp_path / "cosmos" / "vae", 4, SIZE_PX)
+
+
+def test_noise_is_drawn_around_the_level_of_the_phase(monkeypatch):
+    levels: list[float] = []
+
+    def loss(transformer: object, latents: Tensor, given: Tensor, level: Tensor, noise: Tensor) -> Tensor:
+        levels.extend(level.logit().tolist())
+        return torch.zeros(())
+
+    monkeypatch.setattr(world, "velocity_loss", loss)
+    clips, given = torch.zeros(4_000, 16, 1, 1, 1), torch.ones(4_000, dtype=torch.long)
+    WorldObjective(tiny_transformer(), (clips, given), average_decay=0.9, log_sigma=1.6)(clips, given)
+    assert sum(levels) / len(levels) == pytest.approx(1.6, abs=0.1)
+    assert max(levels) == pytest.approx(4.5, abs=1e-3)

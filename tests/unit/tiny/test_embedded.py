@@ -1,0 +1,50 @@
+"""The embedded default as users get it: it sees, it imagines, and a question gets both answers."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from transformers import Gemma3ForConditionalGeneration, Gemma3Processor
+
+from theworld import cli, foresight
+from theworld.config import WorldSettings
+from theworld.evaluation.imagination import watch_futures
+from theworld.foresight.scene import FRAME_RATE_HZ
+from theworld.recipes.packing import MOST_BYTES
+from theworld.recipes.seeing import current_pictures, marks
+
+
+def test_the_weights_fit_into_the_package(embedded: Path):
+    assert sum(path.stat().st_size for path in embedded.rglob("*") if path.is_file()) <= MOST_BYTES
+
+
+def test_the_embedded_gemma_says_what_pictures_show(embedded: Path):
+    gemma = Gemma3ForConditionalGeneration.from_pretrained(embedded / "gemma")
+    asked, pictures = current_pictures(20, 64)
+    asked = [one for one in asked if one.form == "open"]
+    right = marks(gemma, Gemma3Processor.from_pretrained(embedded / "gemma"), asked, pictures)
+    assert np.mean(right) > 0.9
+
+
+def test_the_embedded_world_imagines_what_happens(embedded: Path):
+    world = WorldSettings(
+        tap="rollout", cosmos_model_name="tiny", image_size_px=64, frame_rate_hz=FRAME_RATE_HZ, num_inference_steps=10
+    )
+    found = watch_futures(world, ("drop", "hide"), num_items=20)
+    assert all(one["imagined"] > one["chance"] + 0.1 for one in found.values())
+
+
+def test_a_question_gets_both_answers_and_the_imagined_future(embedded: Path, tmp_path, capsys):
+    sample = foresight.ForesightDataset("validation", 1, 64, "dynamic", tasks=("drop",))[0]
+    picture = tmp_path / "picture.png"
+    sample.images[0].save(picture)
+    future = tmp_path / "future.gif"
+    assert cli.main(["ask", "tiny", str(picture), sample.prompt[-1].text, "--show-future", str(future)]) == 0
+    said = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert said["future"] == str(future)
+    assert said["with the world"] in sample.fields["choices"]
+    assert said["without the world"]
+    with Image.open(future) as animation:
+        assert animation.n_frames == 17
+        assert animation.size == (512, 512)
