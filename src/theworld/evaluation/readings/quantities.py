@@ -1,0 +1,175 @@
+"""Lengths in a reply: numbers with units, in metres; ranges, fractions, thousands separators, feet and inches."""
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from theworld.evaluation.readings.plain import after_answer, after_therefore, plain, without_options
+
+METRES = {"mm": 0.001, "cm": 0.01, "m": 1.0, "km": 1000.0, "in": 0.0254, "ft": 0.3048, "yd": 0.9144}
+"""Metres of one unit. Inch, foot and centimetre as SpatialRGPT-Bench gives them to its judge (arXiv 2406.01584)."""
+
+_UNITS = {
+    "mm": r"mm\b|millimet(?:er|re)s?\b",
+    "cm": r"cms?\b|centimet(?:er|re)s?\b",
+    "km": r"kms?\b|kilomet(?:er|re)s?\b",
+    "m": r"m\b|met(?:er|re)s?\b",
+    "ft": r"ft\b|feet\b|foot\b|'(?!')",
+    # "in" is a word first: it measures only where what follows could follow "inches"
+    "in": r"inch(?:es)?\b|''|\"|in\b(?=\.?\s*(?:$|[),;:]|\.\s|(?:wide|tall|high|long|deep|apart|away|from|across)\b))",
+    "yd": r"yds?\b|yards?\b",
+}
+_WORDS = {
+    word: float(value)
+    for value, word in enumerate(
+        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"
+        " seventeen eighteen nineteen twenty".split()
+    )
+} | {"thirty": 30.0, "forty": 40.0, "fifty": 50.0, "half": 0.5, "quarter": 0.25, "hundred": 100.0}
+
+_NUMBER = (
+    r"(?<![\w.,/])(?:(?P<mixed>\d+)[\s-]+)?(?P<above>\d+)/(?P<below>\d+)"
+    r"|(?<![\w.,/])(?P<thousands>\d{1,3}(?:,\d{3})+(?:\.\d+)?)(?![\d,])"
+    r"|(?<![\w.,/])(?P<decimal>\d+\.\d+|\d+(?:,\d{1,2})?|\.\d+)(?![\d/])"
+    rf"|\b(?:an?\s+)?(?P<word>{'|'.join(_WORDS)})\b(?P<and_a>\s+and\s+an?\s+(?:half|quarter)\b)?"
+    r"|(?<=\babout )an?\b|(?<=\broughly )an?\b|(?<=\baround )an?\b|(?<=\bapproximately )an?\b|(?<=\bnearly )an?\b"
+)
+_UNIT = "|".join(f"(?P<{name}>{pattern})" for name, pattern in _UNITS.items())
+_TOKEN = re.compile(
+    rf"(?P<number>{_NUMBER})|(?P<unit>(?<![A-Za-z])(?:{_UNIT})(?!\s*(?:\^|²|³|/\s*s|per\b|squared\b)))"
+    r"|(?P<join>\bto\b|\bor\b|\band\b|[-–—~])|(?P<times>[x×])(?![A-Za-z])|(?P<glue>\s+|\bof\b|\ban?\b)",
+    re.IGNORECASE,
+)
+
+
+class _Token(NamedTuple):
+    kind: str
+    """number, unit, join (`to`, `and`, a hyphen), times, or gap: anything else."""
+    value: float | str
+
+
+def lengths(text: str) -> list[float]:
+    """Every length in a plain text, in metres and in order; of a range its middle.
+
+    ```
+    "5-6 feet (1.5 to 1.8 m)"  ->  1.6764, 1.65        "5'10\\""  ->  1.778        "2 x 3 m", "300 pixels"  ->  none
+    ```
+    """
+    found = []
+    tokens = list(_tokens(text))
+    at = 0
+    while at < len(tokens):
+        length, at = _length(tokens, at)
+        if length is not None:
+            found.append(length)
+    return found
+
+
+def _length(tokens: Sequence[_Token], at: int) -> tuple[float | None, int]:
+    """The length that begins at a token, and the token after it."""
+    first, after = _amount(tokens, at)
+    if first is None:
+        return None, at + 1
+    number, unit = first
+    if _kind(tokens, after) == "times":  # "2 x 3 m" has no one length
+        rest, after_rest = _amount(tokens, after + 1)
+        return None, after + 1 if rest is None else after_rest
+    if _kind(tokens, after) == "join":
+        second, after_second = _amount(tokens, after + 1)
+        if second is not None and second[1] is not None and (unit is None or tokens[after].value != "and"):
+            low = number * METRES[unit or second[1]]
+            high = second[0] * METRES[second[1]]
+            return _checked((low + high) / 2), after_second
+    if unit is None:
+        return None, after
+    return _checked(number * METRES[unit]), after
+
+
+def _amount(tokens: Sequence[_Token], at: int) -> tuple[tuple[float, str | None] | None, int]:
+    """Number and unit, if there is one, of the tokens from a place on; feet with inches become feet."""
+    if _kind(tokens, at) != "number":
+        return None, at
+    number = float(tokens[at].value)
+    hyphen = _kind(tokens, at + 1) == "join" and tokens[at + 1].value == "-" and _kind(tokens, at + 2) == "unit"
+    place = at + 2 if hyphen else at + 1
+    if _kind(tokens, place) != "unit":
+        return (number, None), at + 1
+    unit, after = str(tokens[place].value), place + 1
+    smaller = {"ft": "in", "m": "cm"}.get(unit)
+    rest = after + 1 if _kind(tokens, after) == "join" and tokens[after].value == "and" else after
+    if _kind(tokens, rest) == "number" and _kind(tokens, rest + 1) == "unit" and tokens[rest + 1].value == smaller:
+        number += float(tokens[rest].value) * METRES[str(smaller)] / METRES[unit]
+        after = rest + 2
+    return (number, unit), after
+
+
+def _checked(metres: float) -> float | None:
+    return metres if math.isfinite(metres) and metres > 0 else None
+
+
+def _kind(tokens: Sequence[_Token], at: int) -> str | None:
+    return tokens[at].kind if at < len(tokens) else None
+
+
+def _tokens(text: str) -> Iterator[_Token]:
+    """Numbers, units and what joins them; a token `gap` wherever anything else stands between two of them."""
+    end = 0
+    for match in _TOKEN.finditer(text):
+        if match["glue"] is not None and match.start() == end:
+            end = match.end()
+            continue
+        if match.start() > end:
+            yield _Token("gap", "")
+        end = match.end()
+        if match["number"] is not None:
+            value = _number(match)
+            yield _Token("gap" if value is None else "number", value or 0.0)
+        elif match["unit"] is not None:
+            yield _Token("unit", next(name for name in _UNITS if match[name] is not None))
+        elif match["join"] is not None:
+            joining = match["join"].casefold()
+            yield _Token("join", "and" if joining == "and" else "-" if joining == "-" else "to")
+        elif match["times"] is not None:
+            yield _Token("times", "")
+
+
+def _number(match: re.Match[str]) -> float | None:
+    if match["below"] is not None:
+        below = float(match["below"])
+        return None if below == 0 else float(match["mixed"] or 0) + float(match["above"]) / below
+    if match["thousands"] is not None:
+        return float(match["thousands"].replace(",", ""))
+    if match["decimal"] is not None:
+        return float(match["decimal"].replace(",", "."))
+    if match["word"] is not None:
+        rest = (match["and_a"] or "").casefold()
+        return _WORDS[match["word"].casefold()] + (0.5 if "half" in rest else 0.25 if "quarter" in rest else 0.0)
+    return 1.0
+
+
+def named_length(text: str, dimension: str | None = None) -> float | None:
+    """The length that a reply names, in metres; None if it names none.
+
+    In this order: the first behind `answer:`; the first behind `therefore`; the first in a line that the dimension
+    asked for labels, `Width: 40 cm`; the first at all. Lists of options, `A) 10 cm`, are left out. A reply that was cut
+    off behind its `therefore` names no length: those before it led there, and are none of its own.
+
+    Args:
+        text: the reply as the model wrote it.
+        dimension: pattern of the label of what was asked for, such as `width`.
+    """
+    text = without_options(plain(text))
+    therefore = after_therefore(text)
+    for part in (after_answer(text), therefore):
+        found = [] if part is None else lengths(part)
+        if found:
+            return found[0]
+    if therefore is not None and not re.search(r"[.!?)\"]\s*\Z", therefore):
+        return None
+    if dimension is not None:
+        labelled = re.search(rf"^\W*(?:{dimension})[^:\n]*:(.*)$", text, re.IGNORECASE | re.MULTILINE)
+        found = [] if labelled is None else lengths(labelled[1])
+        if found:
+            return found[0]
+    return next(iter(lengths(text)), None)
