@@ -7,7 +7,8 @@ from theworld.evaluation.scoring import named_choice
 
 _CHOSEN = re.compile(
     r"\A\W*([A-E])(?=\s*(?:[.):,\n]|\Z))"  # "B", "B. a ball", "B) 3"
-    r"|\b(?:[Oo]ption|[Cc]hoice|[Aa]nswer|[Ll]etter|[Cc]hoose|[Ss]elect|[Pp]ick)(?:\s+is|\s+would be)?\s*:?\s*\(?([A-E])\b"
+    r"|\b(?:[Oo]ption|[Cc]hoice|[Aa]nswer|[Ll]etter|[Cc]hoose|[Ss]elect|[Pp]ick)"
+    r"(?:\s+is|\s+would be)?\s*:?\s*\(?([A-E])\b"
     r"|\b([A-E])(?=\s+(?:is|would be)\b)"
 )
 _DENIED = re.compile(r"\b(?:none of|neither|cannot|can't|unable|not)\b", re.IGNORECASE)

@@ -13,6 +13,7 @@ _REGION = re.compile(
 """`Region [0]`, `region 0`, `<region0>`; a digit without brackets only if it measures nothing."""
 
 _BRACKETED = re.compile(r"\[\s*(\d+)\s*\]")
+_SPACES = re.compile(r"[^\S\n]+")
 _LATEX = re.compile(r"\\(?:text|mathrm|mathbf|textbf|boxed)\s*\{([^{}]*)\}")
 _COMMAND = re.compile(r"\\[a-zA-Z]+")
 _MARKUP = re.compile(r"\*+|`+|~~|(?<!\w)_+(?=\w)|(?<=\w)_+(?!\w)|^[ \t]*(?:#+|>)[ \t]*|[${}]", re.MULTILINE)
@@ -28,7 +29,7 @@ _THEREFORE = re.compile(
     r"\b(?:therefore|thus|hence|in conclusion|considering (?:these|this|all)\b|based on (?:these|this)\b)",
     re.IGNORECASE,
 )
-_MOST_CHARACTERS = 20_000
+_MOST_CHARACTERS = 10_000
 """Of a reply; what a model repeats beyond that adds nothing, and costs time."""
 
 
@@ -42,7 +43,7 @@ def plain(text: str) -> str:
     text = _COMMAND.sub(" ", _LATEX.sub(r" \1 ", text))
     text = _MARKUP.sub("", text)
     text = _REGION.sub(lambda found: f"region_{found[1] or found[2]} ", text)
-    return _BRACKETED.sub(r"region_\1 ", text)
+    return _SPACES.sub(" ", _BRACKETED.sub(r"region_\1 ", text))
 
 
 def after_answer(text: str) -> str | None:

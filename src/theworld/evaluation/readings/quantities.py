@@ -20,13 +20,14 @@ _UNITS = {
     "in": r"inch(?:es)?\b|''|\"|in\b(?=\.?\s*(?:$|[),;:]|\.\s|(?:wide|tall|high|long|deep|apart|away|from|across)\b))",
     "yd": r"yds?\b|yards?\b",
 }
+_TO_TWENTY = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen"
+    " eighteen nineteen twenty"
+)
 _WORDS = {
-    word: float(value)
-    for value, word in enumerate(
-        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"
-        " seventeen eighteen nineteen twenty".split()
-    )
-} | {"thirty": 30.0, "forty": 40.0, "fifty": 50.0, "half": 0.5, "quarter": 0.25, "hundred": 100.0}
+    **{word: float(value) for value, word in enumerate(_TO_TWENTY.split(" "))},
+    **{"thirty": 30.0, "forty": 40.0, "fifty": 50.0, "hundred": 100.0, "half": 0.5, "quarter": 0.25},
+}
 
 _NUMBER = (
     r"(?<![\w.,/])(?:(?P<mixed>\d+)[\s-]+)?(?P<above>\d+)/(?P<below>\d+)"

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
-_MORE, _LESS = r"greater|larger|bigger|more|higher|wider|taller|longer", r"lesser|less|smaller|lower|shorter|narrower"
-_EXCEEDS, _FALLS_SHORT = r"exceed\w*|surpass\w*|greater|larger|bigger|more", r"less\w*|smaller|falls? short"
 _FAR = r"more distant|(?:further|farther|deeper)(?!\s+(?:to the (?:left|right)|up|down|left|right|forward|ahead))"
+_LARGE = r"big|bigger|biggest|large|larger|largest|greater|more (?:space|room|area)"
+_SMALL = r"small|smaller|smallest|tinier|less (?:space|room|area)|lesser"
 
 _AXES = {
     ("above", "below"): (
@@ -15,18 +15,11 @@ _AXES = {
         r"below|under|underneath|beneath|lower|lowest|bottom",
     ),
     ("left", "right"): (r"left|leftmost|leftward", r"right|rightmost|rightward"),
-    ("big", "small"): (
-        rf"big|bigger|biggest|large|larger|largest|greater|(?:{_MORE}) (?:size|space|area)|more (?:space|room)",
-        rf"small|smaller|smallest|tinier|less (?:space|room)|(?:{_LESS}) (?:size|space|area)",
-    ),
-    ("tall", "short"): (
-        rf"taller|tallest|higher|(?:{_MORE})(?: in)? height|height(?: \S+){{1,6}}? (?:{_EXCEEDS})",
-        rf"shorter|shortest|lower|not as tall|less tall|(?:{_LESS})(?: in)? height|height(?: \S+){{1,6}}? (?:{_FALLS_SHORT})",
-    ),
+    ("big", "small"): (_LARGE, _SMALL),
+    ("tall", "short"): (r"taller|tallest|higher", r"shorter|shortest|lower|not as tall|less tall"),
     ("wide", "thin"): (
-        rf"wider|widest|broader|thicker|(?:{_MORE})(?: in)? width|width(?: \S+){{1,6}}? (?:{_EXCEEDS})",
-        rf"thinner|thinnest|narrower|narrowest|slimmer|slenderer|not as wide|less wide|(?:{_LESS})(?: in)? width"
-        rf"|width(?: \S+){{1,6}}? (?:{_FALLS_SHORT})",
+        r"wider|widest|broader|thicker",
+        r"thinner|thinnest|narrower|narrowest|slimmer|not as wide|less wide",
     ),
     ("behind", "front"): (
         rf"behind|at the back|{_FAR}",
@@ -35,18 +28,32 @@ _AXES = {
 }
 """Words for either end of an axis, in the vocabulary of SpatialRGPT-Bench and of models that answer it."""
 
+_MEASURES = {("tall", "short"): "height", ("wide", "thin"): "width", ("big", "small"): "size"}
+_OF_A_MEASURE = (
+    r"greater|larger|bigger|more|higher|longer|exceed\w*|surpass\w*",
+    r"lesser|less|smaller|lower|shorter|falls? short",
+)
+"""Words that say the same where their clause names the measure: a *greater* height."""
+
 
 class Relation(NamedTuple):
-    """One end of an axis: what is asked about."""
+    """One end of an axis: what is asked about; patterns of words."""
 
     same: str
-    """Pattern of its own words."""
+    """Its own words."""
     opposite: str
-    """Pattern of the words of the other end."""
+    """The words of the other end."""
+    measure: str | None = None
+    """What both compare, such as height."""
+    same_measure: str = ""
+    """More of it or less, whichever this end is."""
+    opposite_measure: str = ""
 
 
 RELATIONS = {
-    name: Relation(words[end], words[1 - end]) for names, words in _AXES.items() for end, name in enumerate(names)
+    name: Relation(words[end], words[1 - end], _MEASURES.get(names), _OF_A_MEASURE[end], _OF_A_MEASURE[1 - end])
+    for names, words in _AXES.items()
+    for end, name in enumerate(names)
 }
 """above, below, left, right, big, small, tall, short, wide, thin, behind, front."""
 
@@ -59,10 +66,11 @@ class Claim(NamedTuple):
 
 
 _CLAUSE = re.compile(r"(?<!\d)[.!](?=\s|$)|\n|;|[,(]?\s*\b(?:while|whereas|but|because|since)\b|,\s*(?=region_\d+ )")
-_QUESTION = re.compile(r"[^.!?\n]*\?")
+_SENTENCE_END = re.compile(r"(?<=[.!?\n])")
 _REGION = re.compile(r"\bregion_(\d+)\b")
 _COMPARED = re.compile(
-    r"\b(?:as\s+)?(?:compared|relative|in comparison|in relation|than|in contrast)\s*(?:to|with)?\s+(?:(?!region_)\S+\s+){0,6}?\(?region_\d+ ?\)?"
+    r"\b(?:as\s+)?(?:compared|relative|in comparison|in relation|than|in contrast)\s*(?:to|with)?\s+"
+    r"(?:(?!region_)\S+\s+){0,6}?\(?region_\d+ ?\)?"
 )
 _INVERTED = re.compile(r"\b(?:is|are|would be|appears to be|:)\s*(?:the\s+)?(?:\S+\s+){0,4}?\(?region_(\d+)\b")
 _DENIED = re.compile(r"(?:\bnot\b|n't\b|\bnever\b|\bneither\b|\bnor\b|\bcannot\b)")
@@ -77,10 +85,11 @@ def claims(text: str, relation: Relation) -> Iterator[Claim]:
                    "region_0 is not lower"           ->  Claim(0, same=False)
     ```
     """
-    pattern = _words(relation)
-    for clause in _CLAUSE.split(_QUESTION.sub("\n", text.casefold())):
+    stated = "".join(part for part in _SENTENCE_END.split(text.casefold()) if not part.endswith("?"))
+    for clause in _CLAUSE.split(stated):
         clause = _COMPARED.sub(" ", clause)
-        word = pattern.search(clause)
+        measured = relation.measure is not None and relation.measure in clause
+        word = _words(relation, measured).search(clause)
         if word is None:
             continue
         region = _subject(clause, word)
@@ -90,8 +99,11 @@ def claims(text: str, relation: Relation) -> Iterator[Claim]:
 
 
 @lru_cache(maxsize=64)
-def _words(relation: Relation) -> re.Pattern[str]:
-    return re.compile(rf"\b(?:(?P<same>{relation.same})|(?P<opposite>{relation.opposite}))\b")
+def _words(relation: Relation, measured: bool) -> re.Pattern[str]:
+    same, opposite = relation.same, relation.opposite
+    if measured:
+        same, opposite = f"{same}|{relation.same_measure}", f"{opposite}|{relation.opposite_measure}"
+    return re.compile(rf"\b(?:(?P<same>{same})|(?P<opposite>{opposite}))\b")
 
 
 def _subject(clause: str, word: re.Match[str]) -> int | None:
