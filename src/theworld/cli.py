@@ -344,8 +344,8 @@ def _unknown_verb(arguments: Sequence[str]) -> str:
     beginning = [name for name in names if name.startswith(f"{given} ")]
     if beginning:  # the second word is at fault
         given, names = " ".join(arguments[:2]), beginning
-    close = difflib.get_close_matches(given, names, n=1)
-    remedy = f"did you mean {close[0]}?" if close and not beginning else f"expected one of {', '.join(names)}"
+    close = difflib.get_close_matches(given, names, n=1) if " " in given or not beginning else []
+    remedy = f"did you mean {close[0]}?" if close else f"expected one of {', '.join(names)}"
     return f"unknown verb {given!r}; {remedy}"
 
 

@@ -123,6 +123,8 @@ def read(answers: Path, predictions: Path) -> tuple[list[Prediction], dict[str, 
         replies[sample_id] = record.reply(key)
         if "prediction" in record.content and key != "prediction":
             stored[sample_id] = record.reply("prediction")
+    if not replies:
+        raise ValueError(f"{predictions}: no replies in it")
     tasks = {_task(sample_id) for sample_id in replies}
     absent = [sample_id for sample_id in true if _task(sample_id) in tasks and sample_id not in replies]
     if absent:

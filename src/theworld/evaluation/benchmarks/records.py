@@ -58,13 +58,13 @@ def read_rows(path: Path) -> Iterator[Record]:
         OSError: if the file cannot be read.
         ValueError: names the line of a row that is no JSON object; without rows.
     """
-    number = 0
-    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+    content = path.read_bytes()
+    if not content.strip():
+        raise ValueError(f"{path}: no rows in it: the file is empty; expected one JSON object per line")
+    for number, line in enumerate(content.split(b"\n"), start=1):
         if line.strip():
             place = f"{path}, line {number}"
             yield Record(_parsed(line, place), place)
-    if not number:
-        raise ValueError(f"{path}: the file is empty; expected one JSON object per line")
 
 
 def read_object(path: Path) -> dict[str, Any]:

@@ -22,11 +22,15 @@ def test_an_hour_is_read(reply, hour):
     assert clock_hour(reply) == hour
 
 
-@pytest.mark.parametrize("reply", ["", "to the right", "Region [1]", "13 o'clock", "0 o'clock", "0", "5 meters", "Region [3]."])
+@pytest.mark.parametrize(
+    "reply", ["", "to the right", "Region [1]", "13 o'clock", "0 o'clock", "0", "5 meters", "Region [3]."]
+)
 def test_what_is_no_hour_is_not_read(reply):
     assert clock_hour(reply) is None
 
 
-@pytest.mark.parametrize(("first", "second", "hours"), [(12.0, 1.0, 1), (11.0, 1.0, 2), (6.0, 12.0, 6), (3.0, 3.0, 0), (1.0, 10.5, 2.5)])
+@pytest.mark.parametrize(
+    ("first", "second", "hours"), [(12.0, 1.0, 1), (11.0, 1.0, 2), (6.0, 12.0, 6), (3.0, 3.0, 0), (1.0, 10.5, 2.5)]
+)
 def test_directions_are_as_far_apart_as_the_shorter_way_round(first, second, hours):
     assert clock_error(first, second) == clock_error(second, first) == hours

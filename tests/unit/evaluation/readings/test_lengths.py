@@ -74,7 +74,9 @@ def test_what_is_no_length_is_not_read(text):
     assert lengths(plain(text)) == []
 
 
-@pytest.mark.parametrize("text", ["Region [0]", "region 0", "<region0>", "Region [0] meters", "[0] m", "Regions [0] and [1] in."])
+@pytest.mark.parametrize(
+    "text", ["Region [0]", "region 0", "<region0>", "Region [0] meters", "[0] m", "Regions [0] and [1] in."]
+)
 def test_a_region_is_no_number(text):
     assert lengths(plain(text)) == []
 
