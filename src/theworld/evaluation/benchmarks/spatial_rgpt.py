@@ -106,33 +106,18 @@ def score(row: Prediction) -> Score:
     Raises:
         ValueError: for an unknown category, or an answer that holds no such thing.
     """
-    category, true = str(row.fields["category"]), _truth(row)
-    said = None if row.prediction is None else _read(row.prediction, category)
-    state: State
-    if row.prediction is None:
-        state = "missing"
-    elif said is None:
-        state = "unparsed"
-    else:
-        state = "right" if _is_right(said, true, category) else "wrong"
-    return Score(row.sample_id, state, None if said is None else _text(said, category), _text(true, category))
+    return _score_and_deviation(row)[0]
 
 
 def deviation(row: Prediction) -> float | None:
     """How far a quantitative reply is off: |reply - truth| / truth of a length, degrees of a direction.
 
-    None for a reply that cannot be read.
+    None for a reply that cannot be read, and for other questions.
 
     Raises:
         ValueError: as `score`.
     """
-    category, true = str(row.fields["category"]), _truth(row)
-    said = None if row.prediction is None else _read(row.prediction, category)
-    if said is None:
-        return None
-    if category == "direction":
-        return DEGREES_PER_HOUR * clock_error(said, true)
-    return abs(said - true) / true
+    return _score_and_deviation(row)[1]
 
 
 def evaluate(rows: Sequence[Prediction], verdicts: Mapping[str, bool] | None = None) -> SpatialRGPTScores:
@@ -145,7 +130,9 @@ def evaluate(rows: Sequence[Prediction], verdicts: Mapping[str, bool] | None = N
     Raises:
         ValueError: without rows, or as `score`.
     """
-    scores = [score(row) for row in rows]
+    found = [_score_and_deviation(row) for row in rows]
+    scores, deviations = [one for one, _ in found], [one for _, one in found]
+    score_of = {one.sample_id: one for one in scores}
     by_category: dict[str, list[int]] = {}
     for index, row in enumerate(rows):
         by_category.setdefault(str(row.fields["category"]), []).append(index)
@@ -164,11 +151,13 @@ def evaluate(rows: Sequence[Prediction], verdicts: Mapping[str, bool] | None = N
         overall=rate(scores),
         qualitative_groups={group: rate([scores[i] for i in found]) for group, found in qualitative.items() if found},
         quantitative_groups={
-            group: Measured(rate([scores[i] for i in found]), _mean_deviation([rows[i] for i in found]))
+            group: Measured(rate([scores[i] for i in found]), _mean([deviations[i] for i in found]))
             for group, found in quantitative.items()
             if found
         },
-        predicates=summarise([rows[i] for i in predicates], scorer=score) if predicates else None,
+        predicates=summarise([rows[i] for i in predicates], scorer=lambda row: score_of[row.sample_id])
+        if predicates
+        else None,
         agreement={} if verdicts is None else _agreements(scores, by_category, verdicts),
         is_whole=(len(all_qualitative), len(all_quantitative)) == (NUM_QUALITATIVE, NUM_QUANTITATIVE),
     )
@@ -228,6 +217,24 @@ def _verdict(record: Record, judged: str) -> bool | None:
     return None if verdict is None else bool(verdict)
 
 
+def _score_and_deviation(row: Prediction) -> tuple[Score, float | None]:
+    category, true = str(row.fields["category"]), _truth(row)
+    answer = _text(true, category)
+    if row.prediction is None:
+        return Score(row.sample_id, "missing", None, answer), None
+    said = _read(row.prediction, category)
+    if said is None:
+        return Score(row.sample_id, "unparsed", None, answer), None
+    state: State = "right" if _is_right(said, true, category) else "wrong"
+    return Score(row.sample_id, state, _text(said, category), answer), _deviation(said, true, category)
+
+
+def _deviation(said: float, true: float, category: str) -> float | None:
+    if category == "direction":
+        return DEGREES_PER_HOUR * clock_error(said, true)
+    return abs(said - true) / true if _GROUP_OF[category] in QUANTITATIVE else None
+
+
 def _truth(row: Prediction) -> float:
     category, answer = str(row.fields["category"]), row.answer or ""
     found = _true_value(answer, category)
@@ -236,7 +243,7 @@ def _truth(row: Prediction) -> float:
     return found
 
 
-@lru_cache(maxsize=8192)  # each answer is read for the check, for the score and for the deviation
+@lru_cache(maxsize=8192)  # answers come back, and each is read for the check of its row and for its score
 def _true_value(answer: str, category: str) -> float | None:
     if category.endswith("_predicate"):
         if _DENIALS.match(answer):
@@ -245,7 +252,6 @@ def _true_value(answer: str, category: str) -> float | None:
     return _read(answer, category)
 
 
-@lru_cache(maxsize=8192)  # so is each reply
 def _read(text: str, category: str) -> float | None:
     """What a text says as one number: 1 for yes, the index of a region, metres, or hours."""
     if category == "direction":
@@ -281,9 +287,9 @@ def _rate(scores: Sequence[Score], indices: Sequence[int]) -> Rate | None:
     return rate([scores[index] for index in indices]) if indices else None
 
 
-def _mean_deviation(rows: Sequence[Prediction]) -> float | None:
-    found = [one for one in map(deviation, rows) if one is not None]
-    return sum(found) / len(found) if found else None
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
 
 
 def _agreements(

@@ -6,19 +6,34 @@ _OPENING = re.compile(r"\A\s*(?:model\s*\n\s*)?(?:\[?\d*\]\s*\?+)?")
 """What is no part of a reply: Gemma's name of the turn, and the end of the question, `1]?`, written on."""
 
 _REGION = re.compile(
-    r"<?\bregions?[\s_]*(?:[\[(<{]\s*(\d+)\s*[\])>}]|(\d)>?(?!\w|[.,]\d|\s*[-–—/'\"]\s*\d"
+    r"\bregions?[\s_]*(?:[\[(<{]\s*(\d+)\s*[\])>}]|(\d)>?(?!\w|[.,]\d|\s*[-–—/'\"]\s*\d"
     r"|\s*(?:m|cm|mm|km|ft|yd|met\w+|cent\w+|mill\w+|kilo\w+|inch\w*|foot|feet|yards?)\b))",
     re.IGNORECASE,
 )
 """`Region [0]`, `region 0`, `<region0>`; a digit without brackets only if it measures nothing."""
 
 _BRACKETED = re.compile(r"\[\s*(\d+)\s*\]")
-_SPACES = re.compile(r"[^\S\n]+")
+_SPACES = re.compile(r"[^\S\n]{2,}")
 _LATEX = re.compile(r"\\(?:text|mathrm|mathbf|textbf|boxed)\s*\{([^{}]*)\}")
 _COMMAND = re.compile(r"\\[a-zA-Z]+")
-_MARKUP = re.compile(r"\*+|`+|~~|(?<!\w)_+(?=\w)|(?<=\w)_+(?!\w)|^[ \t]*(?:#+|>)[ \t]*|[${}]", re.MULTILINE)
+_UNDERSCORES = re.compile(r"(?<!\w)_+(?=\w)|(?<=\w)_+(?!\w)")
+_MARGIN = re.compile(r"^[ \t]*(?:#+|>)[ \t]*", re.MULTILINE)
 _SAME = str.maketrans(
-    {"’": "'", "‘": "'", "′": "'", "“": '"', "”": '"', "″": '"', "−": "-", "‐": "-", "‑": "-", "⁄": "/", "\u00a0": " "}
+    {
+        "’": "'",
+        "‘": "'",
+        "′": "'",
+        "“": '"',
+        "”": '"',
+        "″": '"',
+        "−": "-",
+        "‐": "-",
+        "‑": "-",
+        "⁄": "/",
+        "\u00a0": " ",
+        "\t": " ",
+    }
+    | dict.fromkeys("*`$")
     | {"½": " 1/2", "¼": " 1/4", "¾": " 3/4", "⅓": " 1/3", "⅔": " 2/3"}
 )
 """Characters that say the same in another form."""
@@ -39,11 +54,17 @@ def plain(text: str) -> str:
     Lines are kept, since lists are told by them. Any text is taken; nothing raises.
     """
     text = text[:_MOST_CHARACTERS].translate(_SAME)
-    text = _OPENING.sub("", text)
-    text = _COMMAND.sub(" ", _LATEX.sub(r" \1 ", text))
-    text = _MARKUP.sub("", text)
+    text = _OPENING.sub("", text, count=1)
+    if "\\" in text:
+        text = _COMMAND.sub(" ", _LATEX.sub(r" \1 ", text))
+    if "#" in text or ">" in text:
+        text = _MARGIN.sub("", text)
+    if "_" in text:
+        text = _UNDERSCORES.sub("", text)
     text = _REGION.sub(lambda found: f"region_{found[1] or found[2]} ", text)
-    return _SPACES.sub(" ", _BRACKETED.sub(r"region_\1 ", text))
+    if "[" in text:
+        text = _BRACKETED.sub(r"region_\1 ", text)
+    return _SPACES.sub(" ", text)
 
 
 def after_answer(text: str) -> str | None:

@@ -6,17 +6,20 @@ from theworld.evaluation.readings.plain import after_answer, after_therefore, pl
 from theworld.evaluation.readings.relations import Relation, claims
 
 _OPTION_LINE = re.compile(r"^[ \t]*[-•]?[ \t]*(yes|no|true|false)[ \t]*\.?[ \t]*$", re.IGNORECASE | re.MULTILINE)
-_LEADS = r"(?:^|[.:,;!?\n(\"]|\banswer\s+is|\bis|\bit's|\bstatement\s+is|\bthat's)\s*"
-_ENDS = r"(?=\s*(?:[.,;:!)\"\n-]|$)|\s+(?:it|region_\d|the|this|that|they|there|because|since)\b)"
 _WORD = re.compile(
-    r"(?P<no>"
-    r"(?:\bnot|n't)\s+(?:true|correct|right|the case|so)\b"
-    rf"|{_LEADS}(?:no|nope|incorrect|false|untrue|wrong|negative){_ENDS})"
-    r"|(?P<yes>\byes\b|\byeah\b|\byep\b"
-    rf"|{_LEADS}(?:correct|true|indeed|certainly|definitely|affirmative|absolutely){_ENDS}"
-    r"|\b(?:is|are|appears?|seems?)\s+(?:to be\s+)?indeed\b)",
+    r"\b(?:(?P<yes>yes|yeah|yep)|(?P<affirms>correct|true|indeed|certainly|definitely|affirmative|absolutely)"
+    r"|(?P<denies>no|nope|incorrect|false|untrue|wrong|negative)|(?P<denied>right|the case|so))\b",
     re.IGNORECASE,
 )
+"""`yes` affirms wherever it stands; others only where they are what is said, and `not so` only as denied."""
+_NOT = re.compile(r"(?:\bnot|n't)\s+\Z", re.IGNORECASE)
+_LEADS = re.compile(r"(?:^|[.:,;!?\n(\"]|\bis|\bit's|\bthat's|\bappears|\bseems)\s*\Z", re.IGNORECASE)
+_ENDS = re.compile(
+    r"\s*(?:[.,;:!)\"\n-]|\Z)|\s+(?:it|region_\d|the|this|that|they|there|because|since)\b", re.IGNORECASE
+)
+_FIRST = re.compile(r"\W*")
+_REACH = 20
+"""Characters before a word in which it is told what the word does."""
 
 
 def says_yes(text: str, relation: Relation | None = None) -> bool | None:
@@ -35,13 +38,13 @@ def says_yes(text: str, relation: Relation | None = None) -> bool | None:
     answer = after_answer(text)
     if answer is not None and _first_word(answer) is not None:
         return _first_word(answer) == "yes"
-    openings = {_first_word(line) for line in text.splitlines()} - {None}
     if _first_word(text) is not None:
+        openings = {_first_word(line) for line in text.splitlines()} - {None}
         return openings == {"yes"} if len(openings) == 1 else None
     for part in (answer, after_therefore(text), text):
         if part is None:
             continue
-        said = {found.lastgroup for found in _WORD.finditer(part)}
+        said = {_says(part, found) for found in _WORD.finditer(part)} - {None}
         if said:
             return said == {"yes"} if len(said) == 1 else None
         if relation is not None:
@@ -53,8 +56,23 @@ def says_yes(text: str, relation: Relation | None = None) -> bool | None:
 
 def _first_word(part: str) -> str | None:
     """`yes` or `no` if such a word is the first of a text."""
-    found = _WORD.search(part)
-    return None if found is None or re.search(r"\w", part[: found.start()]) else found.lastgroup
+    found = _FIRST.match(part)
+    word = None if found is None else _WORD.match(part, found.end())
+    return None if word is None else _says(part, word)
+
+
+def _says(part: str, word: re.Match[str]) -> str | None:
+    """Whether a word stands there for `yes`, for `no`, or for neither."""
+    if word.lastgroup == "yes":
+        return "yes"
+    before = part[max(0, word.start() - _REACH) : word.start()]
+    if word.lastgroup in ("affirms", "denied") and _NOT.search(before):
+        return "no"
+    if word.lastgroup == "denied" or not _LEADS.search(before):
+        return None
+    if word[0].casefold() != "indeed" and not _ENDS.match(part, word.end()):
+        return None
+    return "yes" if word.lastgroup == "affirms" else "no"
 
 
 def _without_option_lines(text: str) -> str:

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from theworld.evaluation.readings.plain import after_answer, after_therefore, plain, without_options
@@ -44,9 +44,17 @@ _TOKEN = re.compile(
 )
 
 
+_START = re.compile(
+    rf"\.?\d|\b(?:{'|'.join(_WORDS)})\b|(?:(?<=\babout )|(?<=\broughly )|(?<=\baround )|(?<=\bnearly )"
+    r"|(?<=\bapproximately ))an?\b",
+    re.IGNORECASE,
+)
+"""Where a number may begin: only there are tokens looked for."""
+
+
 class _Token(NamedTuple):
     kind: str
-    """number, unit, join (`to`, `and`, a hyphen), times, or gap: anything else."""
+    """number, unit, join (`to`, `and`, a hyphen) or times."""
     value: float | str
 
 
@@ -57,13 +65,16 @@ def lengths(text: str) -> list[float]:
     "5-6 feet (1.5 to 1.8 m)"  ->  1.6764, 1.65        "5'10\\""  ->  1.778        "2 x 3 m", "300 pixels"  ->  none
     ```
     """
-    found = []
-    tokens = list(_tokens(text))
-    at = 0
-    while at < len(tokens):
-        length, at = _length(tokens, at)
-        if length is not None:
-            found.append(length)
+    found: list[float] = []
+    place = 0
+    while (start := _START.search(text, place)) is not None:
+        tokens, place = _run(text, start.start())
+        at = 0
+        while at < len(tokens):
+            length, at = _length(tokens, at)
+            if length is not None:
+                found.append(length)
+        place = max(place, start.end())
     return found
 
 
@@ -113,26 +124,25 @@ def _kind(tokens: Sequence[_Token], at: int) -> str | None:
     return tokens[at].kind if at < len(tokens) else None
 
 
-def _tokens(text: str) -> Iterator[_Token]:
-    """Numbers, units and what joins them; a token `gap` wherever anything else stands between two of them."""
-    end = 0
-    for match in _TOKEN.finditer(text):
-        if match["glue"] is not None and match.start() == end:
-            end = match.end()
-            continue
-        if match.start() > end:
-            yield _Token("gap", "")
+def _run(text: str, start: int) -> tuple[list[_Token], int]:
+    """Numbers, units and what joins them, from a place on until anything else stands there; and that place."""
+    tokens: list[_Token] = []
+    end = start
+    while (match := _TOKEN.match(text, end)) is not None:
         end = match.end()
         if match["number"] is not None:
             value = _number(match)
-            yield _Token("gap" if value is None else "number", value or 0.0)
+            if value is None:
+                break
+            tokens.append(_Token("number", value))
         elif match["unit"] is not None:
-            yield _Token("unit", next(name for name in _UNITS if match[name] is not None))
+            tokens.append(_Token("unit", next(name for name in _UNITS if match[name] is not None)))
         elif match["join"] is not None:
             joining = match["join"].casefold()
-            yield _Token("join", "and" if joining == "and" else "-" if joining == "-" else "to")
+            tokens.append(_Token("join", joining if joining in ("and", "-") else "to"))
         elif match["times"] is not None:
-            yield _Token("times", "")
+            tokens.append(_Token("times", ""))
+    return tokens, end
 
 
 def _number(match: re.Match[str]) -> float | None:
