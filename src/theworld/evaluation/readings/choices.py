@@ -5,11 +5,11 @@ import re
 from theworld.evaluation.readings.plain import after_answer, after_therefore, plain
 from theworld.evaluation.readings.relations import Relation, claims
 
-_NAMED = re.compile(r"\bregion_(\d+)\b", re.IGNORECASE)
-_ALONE = re.compile(r"\W*region_(\d+)\b[^\w\n]*(?:\n|$)", re.IGNORECASE)
+_NAMED = re.compile(r"\bregion_(\d+)\b")
+_ALONE = re.compile(r"\W*region_(\d+)\b[^\w\n]*(?:\n|$)")
 """A region and nothing else on its line."""
-_LISTED = re.compile(r"^[ \t]*[-•]?[ \t]*region_\d+ *(?:\([^()\n]*\))?[.,]?[ \t]*$", re.IGNORECASE | re.MULTILINE)
-_DESCRIBED = re.compile(r"^[ \t]*[-•]?[ \t]*region_\d+ *:.*$", re.IGNORECASE | re.MULTILINE)
+_LISTED = re.compile(r"^[ \t]*[-•]?[ \t]*region_\d+ *(?:\([^()\n]*\))?[.,]?[ \t]*$", re.MULTILINE)
+_DESCRIBED = re.compile(r"^[ \t]*[-•]?[ \t]*region_\d+ *:.*$", re.MULTILINE)
 
 
 def chosen_region(text: str, relation: Relation) -> int | None:
@@ -23,7 +23,7 @@ def chosen_region(text: str, relation: Relation) -> int | None:
         text: the reply as the model wrote it.
         relation: what the region asked for is, compared with the other.
     """
-    text = plain(text)
+    text = plain(text).casefold()
     answer = after_answer(text)
     alone = None if answer is None else _ALONE.match(answer)
     if alone is not None:

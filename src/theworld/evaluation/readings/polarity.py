@@ -5,18 +5,15 @@ import re
 from theworld.evaluation.readings.plain import after_answer, after_therefore, plain
 from theworld.evaluation.readings.relations import Relation, claims
 
-_OPTION_LINE = re.compile(r"^[ \t]*[-•]?[ \t]*(yes|no|true|false)[ \t]*\.?[ \t]*$", re.IGNORECASE | re.MULTILINE)
+_OPTION_LINE = re.compile(r"^[ \t]*[-•]?[ \t]*(yes|no|true|false)[ \t]*\.?[ \t]*$", re.MULTILINE)
 _WORD = re.compile(
     r"\b(?:(?P<yes>yes|yeah|yep)|(?P<affirms>correct|true|indeed|certainly|definitely|affirmative|absolutely)"
-    r"|(?P<denies>no|nope|incorrect|false|untrue|wrong|negative)|(?P<denied>right|the case|so))\b",
-    re.IGNORECASE,
+    r"|(?P<denies>no|nope|incorrect|false|untrue|wrong|negative)|(?P<denied>right|the case|so))\b"
 )
 """`yes` affirms wherever it stands; others only where they are what is said, and `not so` only as denied."""
-_NOT = re.compile(r"(?:\bnot|n't)\s+\Z", re.IGNORECASE)
-_LEADS = re.compile(r"(?:^|[.:,;!?\n(\"]|\bis|\bit's|\bthat's|\bappears|\bseems)\s*\Z", re.IGNORECASE)
-_ENDS = re.compile(
-    r"\s*(?:[.,;:!)\"\n-]|\Z)|\s+(?:it|region_\d|the|this|that|they|there|because|since)\b", re.IGNORECASE
-)
+_NOT = re.compile(r"(?:\bnot|n't)\s+\Z")
+_LEADS = re.compile(r"(?:^|[.:,;!?\n(\"]|\bis|\bit's|\bthat's|\bappears|\bseems)\s*\Z")
+_ENDS = re.compile(r"\s*(?:[.,;:!)\"\n-]|\Z)|\s+(?:it|region_\d|the|this|that|they|there|because|since)\b")
 _FIRST = re.compile(r"\W*")
 _REACH = 20
 """Characters before a word in which it is told what the word does."""
@@ -34,7 +31,7 @@ def says_yes(text: str, relation: Relation | None = None) -> bool | None:
         text: the reply as the model wrote it.
         relation: what was asked of region 0; None: words alone count.
     """
-    text = _without_option_lines(plain(text))
+    text = _without_option_lines(plain(text).casefold())
     answer = after_answer(text)
     if answer is not None and _first_word(answer) is not None:
         return _first_word(answer) == "yes"
@@ -70,13 +67,13 @@ def _says(part: str, word: re.Match[str]) -> str | None:
         return "no"
     if word.lastgroup == "denied" or not _LEADS.search(before):
         return None
-    if word[0].casefold() != "indeed" and not _ENDS.match(part, word.end()):
+    if word[0] != "indeed" and not _ENDS.match(part, word.end()):
         return None
     return "yes" if word.lastgroup == "affirms" else "no"
 
 
 def _without_option_lines(text: str) -> str:
     """Less the lines that only repeat what can be answered: "Yes", "No", and then the answer."""
-    if len({found[1].casefold() for found in _OPTION_LINE.finditer(text)}) < 2:
+    if len({found[1] for found in _OPTION_LINE.finditer(text)}) < 2:
         return text
     return _OPTION_LINE.sub("", text)

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from theworld.evaluation.readings.plain import after_answer, after_therefore, plain, without_options
@@ -38,16 +38,14 @@ _NUMBER = (
 )
 _UNIT = "|".join(f"(?P<{name}>{pattern})" for name, pattern in _UNITS.items())
 _TOKEN = re.compile(
-    rf"(?P<number>{_NUMBER})|(?P<unit>(?<![A-Za-z])(?:{_UNIT})(?!\s*(?:\^|²|³|/\s*s|per\b|squared\b)))"
-    r"|(?P<join>\bto\b|\bor\b|\band\b|[-–—~])|(?P<times>[x×])(?![A-Za-z])|(?P<glue>\s+|\bof\b|\ban?\b)",
-    re.IGNORECASE,
+    rf"(?P<number>{_NUMBER})|(?P<unit>(?<![a-z])(?:{_UNIT})(?!\s*(?:\^|²|³|/\s*s|per\b|squared\b)))"
+    r"|(?P<join>\bto\b|\bor\b|\band\b|[-–—~])|(?P<times>[x×])(?![a-z])|(?P<glue>\s+|\bof\b|\ban?\b)"
 )
 
 
 _START = re.compile(
-    rf"\.?\d|\b(?:{'|'.join(_WORDS)})\b|(?:(?<=\babout )|(?<=\broughly )|(?<=\baround )|(?<=\bnearly )"
-    r"|(?<=\bapproximately ))an?\b",
-    re.IGNORECASE,
+    rf"(?<!\w)\.?\d|\b(?:{'|'.join(_WORDS)})\b|(?:(?<=\babout )|(?<=\broughly )|(?<=\baround )|(?<=\bnearly )"
+    r"|(?<=\bapproximately ))an?\b"
 )
 """Where a number may begin: only there are tokens looked for."""
 
@@ -58,24 +56,22 @@ class _Token(NamedTuple):
     value: float | str
 
 
-def lengths(text: str) -> list[float]:
+def lengths(text: str) -> Iterator[float]:
     """Every length in a plain text, in metres and in order; of a range its middle.
 
     ```
     "5-6 feet (1.5 to 1.8 m)"  ->  1.6764, 1.65        "5'10\\""  ->  1.778        "2 x 3 m", "300 pixels"  ->  none
     ```
     """
-    found: list[float] = []
-    place = 0
+    text, place = text.casefold(), 0
     while (start := _START.search(text, place)) is not None:
         tokens, place = _run(text, start.start())
         at = 0
         while at < len(tokens):
             length, at = _length(tokens, at)
             if length is not None:
-                found.append(length)
+                yield length
         place = max(place, start.end())
-    return found
 
 
 def _length(tokens: Sequence[_Token], at: int) -> tuple[float | None, int]:
@@ -138,8 +134,7 @@ def _run(text: str, start: int) -> tuple[list[_Token], int]:
         elif match["unit"] is not None:
             tokens.append(_Token("unit", next(name for name in _UNITS if match[name] is not None)))
         elif match["join"] is not None:
-            joining = match["join"].casefold()
-            tokens.append(_Token("join", joining if joining in ("and", "-") else "to"))
+            tokens.append(_Token("join", match["join"] if match["join"] in ("and", "-") else "to"))
         elif match["times"] is not None:
             tokens.append(_Token("times", ""))
     return tokens, end
@@ -154,8 +149,8 @@ def _number(match: re.Match[str]) -> float | None:
     if match["decimal"] is not None:
         return float(match["decimal"].replace(",", "."))
     if match["word"] is not None:
-        rest = (match["and_a"] or "").casefold()
-        return _WORDS[match["word"].casefold()] + (0.5 if "half" in rest else 0.25 if "quarter" in rest else 0.0)
+        rest = match["and_a"] or ""
+        return _WORDS[match["word"]] + (0.5 if "half" in rest else 0.25 if "quarter" in rest else 0.0)
     return 1.0
 
 
@@ -173,14 +168,13 @@ def named_length(text: str, dimension: str | None = None) -> float | None:
     text = without_options(plain(text))
     therefore = after_therefore(text)
     for part in (after_answer(text), therefore):
-        found = [] if part is None else lengths(part)
-        if found:
-            return found[0]
-    if therefore is not None and not re.search(r"[.!?)\"]\s*\Z", therefore):
+        found = None if part is None else next(lengths(part), None)
+        if found is not None:
+            return found
+    if therefore is not None and not therefore.rstrip().endswith((".", "!", "?", ")", '"')):
         return None
+    labelled = None
     if dimension is not None:
-        labelled = re.search(rf"^\W*(?:{dimension})[^:\n]*:(.*)$", text, re.IGNORECASE | re.MULTILINE)
-        found = [] if labelled is None else lengths(labelled[1])
-        if found:
-            return found[0]
-    return next(iter(lengths(text)), None)
+        labelled = re.search(rf"^[^\w\n]*(?:{dimension})[^:\n]*:(.*)$", text, re.IGNORECASE | re.MULTILINE)
+    found = None if labelled is None else next(lengths(labelled[1]), None)
+    return next(lengths(text), None) if found is None else found

@@ -65,7 +65,7 @@ class Claim(NamedTuple):
     same: bool
 
 
-_CLAUSE = re.compile(r"(?<!\d)[.!](?=\s|$)|\n|;|[,(]?\s*\b(?:while|whereas|but|because|since)\b|,\s*(?=region_\d+ )")
+_CLAUSE = re.compile(r"(?<!\d)[.!](?=\s|$)|\n|;|\b(?:while|whereas|but|because|since)\b|,\s*(?=region_\d+ )")
 _SENTENCE_END = re.compile(r"(?<=[.!?\n])")
 _REGION = re.compile(r"\bregion_(\d+)\b")
 _COMPARED = re.compile(
@@ -85,8 +85,10 @@ def claims(text: str, relation: Relation) -> Iterator[Claim]:
                    "region_0 is not lower"           ->  Claim(0, same=False)
     ```
     """
-    stated = "".join(part for part in _SENTENCE_END.split(text.casefold()) if not part.endswith("?"))
-    for clause in _CLAUSE.split(stated):
+    text = text.casefold()
+    if "?" in text:
+        text = "".join(part for part in _SENTENCE_END.split(text) if not part.endswith("?"))
+    for clause in _CLAUSE.split(text):
         clause = _COMPARED.sub(" ", clause)
         measured = relation.measure is not None and relation.measure in clause
         word = _words(relation, measured).search(clause)
