@@ -47,7 +47,7 @@ def test_no_text_makes_a_reading_raise(reply):
 )
 def test_a_region_never_reads_as_a_number(regions, between):
     text = between.join(regions) + between
-    assert list(lengths(plain(text))) == []
+    assert list(lengths(plain(text).casefold())) == []
     assert clock_hour(text) is None
 
 
