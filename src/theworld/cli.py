@@ -4,14 +4,15 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import theworld
 
 if TYPE_CHECKING:
     from theworld.config import AskSettings
+    from theworld.config.benchmarks import Scoring
+    from theworld.config.verbs import CacheArguments, CompareArguments, ForesightArguments, ReportArguments
 
 OK, REFUSED, INTERRUPTED = 0, 2, 130
 """Exit codes: done; the input was refused, with one message; interrupted from the keyboard (128 + SIGINT)."""
@@ -25,6 +26,7 @@ class Verb(NamedTuple):
     """
 
     name: str
+    """One word; or two, of which the first is shared: `score blink`."""
     summary: str
     """One line of help."""
     target: str
@@ -33,23 +35,6 @@ class Verb(NamedTuple):
     """module:class, a dataclass with a docstring under each field."""
     reads_file: bool = False
     """Whether a settings file may stand before the flags; otherwise required settings are given by position."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class CompareArguments:
-    """Which files of predictions are held against each other, and by what."""
-
-    files: tuple[Path, ...]
-    """Files of predictions (JSONL) on the same samples."""
-
-    baseline: Path | None = None
-    """The file that all others are held against; None: every pair is tested."""
-
-    group_by: tuple[str, ...] = ()
-    """Fields of the samples to make tables by, such as task."""
-
-    cluster_by: str | None = None
-    """Field of samples that stand or fall together, such as scene: intervals are drawn over its values."""
 
 
 _FUTURE_SIDE_PX = 512
@@ -85,7 +70,7 @@ def ask(settings: "AskSettings") -> dict[str, Any]:
     return {"question": settings.question, "without the world": guessed, "with the world": seen, **found}
 
 
-def compare(arguments: CompareArguments) -> dict[str, Any]:
+def compare(arguments: "CompareArguments") -> dict[str, Any]:
     """Print the tables of a comparison as Markdown.
 
     Returns:
@@ -103,30 +88,24 @@ def compare(arguments: CompareArguments) -> dict[str, Any]:
     return found.to_dict()
 
 
-@dataclass(frozen=True, kw_only=True)
-class ForesightArguments:
-    """What is shown of Foresight, the simulated physical world."""
+def score(settings: "Scoring") -> dict[str, Any]:
+    """Print the tables of saved replies to a public benchmark.
 
-    preview: Path = Path("foresight.png")
-    """Where a picture of scenes, questions and answers is written (PNG)."""
+    Returns:
+        The same as values.
+    """
+    from theworld.report.scores import scored
+    from theworld.report.tables import to_markdown
 
-    split: Literal["train", "validation", "test"] = "validation"
-    """Which scenes."""
-
-    task: Literal["drop", "topple", "roll", "collide", "hide"] | None = None
-    """Which kind of scene; None: all in turn."""
-
-    rows: int = 5
-    """Number of scenes."""
-
-    image_size_px: int = 128
-    """Side of each frame, pixels."""
-
-    write_scenes: Path | None = None
-    """Folder that the shipped validation and test items are written to, simulated anew; nothing is drawn then."""
+    tables, found = scored(settings)
+    for table in tables:
+        print(f"## {table.heading}\n\n{to_markdown(table)}\n")
+        if table.note:
+            print(f"{table.note}\n")
+    return found
 
 
-def foresight(arguments: ForesightArguments) -> dict[str, Any]:
+def foresight(arguments: "ForesightArguments") -> dict[str, Any]:
     """Draw a grid of scenes, or write the items that are shipped; where they were written."""
     if arguments.write_scenes is not None:
         from theworld.foresight.shipping import write_scenes
@@ -138,15 +117,7 @@ def foresight(arguments: ForesightArguments) -> dict[str, Any]:
     return {"preview": str(arguments.preview)}
 
 
-@dataclass(frozen=True, kw_only=True)
-class CacheArguments:
-    """Which feature store is looked at."""
-
-    store: Path
-    """Folder of the store."""
-
-
-def cache(arguments: CacheArguments) -> dict[str, Any]:
+def cache(arguments: "CacheArguments") -> dict[str, Any]:
     """Say what a feature store holds, and read all of it against its checksums.
 
     Raises:
@@ -166,18 +137,7 @@ def cache(arguments: CacheArguments) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True, kw_only=True)
-class ReportArguments:
-    """Which folder is reported on."""
-
-    run: Path
-    """Folder of a run, an evaluation or an audit; report.html and report.md are written into it."""
-
-    title: str = "TheWorld: report"
-    """Heading of the page."""
-
-
-def report(arguments: ReportArguments) -> dict[str, Any]:
+def report(arguments: "ReportArguments") -> dict[str, Any]:
     """Write the report of a folder; where it was written."""
     from theworld.report.page import write_report
 
@@ -235,25 +195,45 @@ VERBS = (
         "compare",
         "Hold files of predictions against each other: intervals, paired tests, identical files called out.",
         "theworld.cli:compare",
-        "theworld.cli:CompareArguments",
+        "theworld.config.verbs:CompareArguments",
+    ),
+    Verb(
+        "score spatial-rgpt",
+        "Score saved replies to SpatialRGPT-Bench without a model or a judge.",
+        "theworld.cli:score",
+        "theworld.config.benchmarks:SpatialRGPTScoring",
+    ),
+    Verb(
+        "score blink",
+        "Score saved replies to BLINK, in the formats of its repository.",
+        "theworld.cli:score",
+        "theworld.config.benchmarks:BlinkScoring",
+        reads_file=True,
+    ),
+    Verb(
+        "score vsr",
+        "Score saved replies to Visual Spatial Reasoning.",
+        "theworld.cli:score",
+        "theworld.config.benchmarks:VsrScoring",
+        reads_file=True,
     ),
     Verb(
         "report",
         "Write the report of a run's folder: one page with verdicts, tables and plots, and the same as Markdown.",
         "theworld.cli:report",
-        "theworld.cli:ReportArguments",
+        "theworld.config.verbs:ReportArguments",
     ),
     Verb(
         "cache",
         "Say what a feature store holds, and check every feature in it.",
         "theworld.cli:cache",
-        "theworld.cli:CacheArguments",
+        "theworld.config.verbs:CacheArguments",
     ),
     Verb(
         "foresight",
         "Draw scenes of the simulated physical world with their questions and answers.",
         "theworld.cli:foresight",
-        "theworld.cli:ForesightArguments",
+        "theworld.config.verbs:ForesightArguments",
     ),
     Verb(
         "tiny",
@@ -290,16 +270,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not arguments:
         print(_overview(), file=sys.stderr)
         return REFUSED
-    name, *rest = arguments
-    if name in ("-h", "--help"):
+    if arguments[0] in ("-h", "--help"):
         print(_overview())
         return OK
-    if name == "--version":
+    if arguments[0] == "--version":
         print(f"theworld {theworld.__version__}")
         return OK
-    verb = {verb.name: verb for verb in VERBS}.get(name)
+    verb, rest = _named_verb(arguments)
     if verb is None:
-        return _refuse("theworld", _unknown_verb(name))
+        return _refuse("theworld", _unknown_verb(arguments))
+    name = verb.name
     _set_up_logging(verbosity)
     try:
         result = _run(verb, rest)
@@ -349,13 +329,26 @@ def _overview() -> str:
     return f"usage: theworld VERB [ARGUMENT ...]\n\n{purpose}\n\nverbs:\n{verbs}\n\n{_OPTIONS}"
 
 
-def _unknown_verb(name: str) -> str:
+def _named_verb(arguments: Sequence[str]) -> tuple[Verb | None, list[str]]:
+    """The verb that a line begins with, of two words or of one, and what follows it."""
+    verbs = {verb.name: verb for verb in VERBS}
+    for num_words in (2, 1):
+        verb = verbs.get(" ".join(arguments[:num_words]))
+        if verb is not None:
+            return verb, list(arguments[num_words:])
+    return None, list(arguments)
+
+
+def _unknown_verb(arguments: Sequence[str]) -> str:
     import difflib
 
-    names = [verb.name for verb in VERBS]
-    close = difflib.get_close_matches(name, names, n=1)
+    given, names = arguments[0], [verb.name for verb in VERBS]
+    beginning = [name for name in names if name.startswith(f"{given} ")]
+    if beginning:  # the second word is at fault
+        given, names = " ".join(arguments[:2]), beginning
+    close = difflib.get_close_matches(given, names, n=1) if " " in given or not beginning else []
     remedy = f"did you mean {close[0]}?" if close else f"expected one of {', '.join(names)}"
-    return f"unknown verb {name!r}; {remedy}"
+    return f"unknown verb {given!r}; {remedy}"
 
 
 def _sentence(error: Exception) -> str:

@@ -70,7 +70,7 @@ def verbs(monkeypatch):
 def shown_flags(verb: cli.Verb, capsys, monkeypatch) -> list[str]:
     """The flags in the help of a verb."""
     monkeypatch.setenv("COLUMNS", "100")  # one column of flags, none of them broken
-    assert cli.main([verb.name, "--help"]) == cli.OK
+    assert cli.main([*verb.name.split(), "--help"]) == cli.OK
     rows = (row.strip("│| ") for row in capsys.readouterr().out.splitlines())
     return [
         flag

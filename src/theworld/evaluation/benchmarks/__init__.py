@@ -1,0 +1,1 @@
+"""Public benchmarks by their own rules: saved replies in, scores out."""

@@ -1,0 +1,320 @@
+"""SpatialRGPT-Bench: predicates, choices, lengths and clock directions, scored without a judge."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from theworld.evaluation.benchmarks.rates import Rate, rate
+from theworld.evaluation.benchmarks.records import Record, prediction, read_rows, require_distinct
+from theworld.evaluation.predictions import Prediction
+from theworld.evaluation.readings.choices import chosen_region
+from theworld.evaluation.readings.directions import DEGREES_PER_HOUR, clock_error, clock_hour
+from theworld.evaluation.readings.polarity import says_yes
+from theworld.evaluation.readings.quantities import named_length
+from theworld.evaluation.readings.relations import RELATIONS
+from theworld.evaluation.scoring import Score, State
+from theworld.evaluation.summary import Summary, summarise
+
+QUALITATIVE = {
+    "below/above": ("above_choice", "above_predicate", "below_choice", "below_predicate"),
+    "left/right": ("left_choice", "left_predicate", "right_choice", "right_predicate"),
+    "big/small": ("big_predicate", "small_predicate"),
+    "tall/short": ("tall_choice", "tall_predicate", "short_choice", "short_predicate"),
+    "wide/thin": ("wide_predicate", "thin_predicate"),
+    "behind/front": ("behind_predicate", "front_predicate"),
+}
+QUANTITATIVE = {
+    "direct distance": ("distance_data",),
+    "horizontal distance": ("horizontal_distance_data",),
+    "vertical distance": ("vertical_distance_data",),
+    "width": ("width_data",),
+    "height": ("height_data",),
+    "direction": ("direction",),
+}
+"""Groups of the paper's table 1 (arXiv 2406.01584) and the benchmark's categories in each."""
+
+NUM_QUALITATIVE, NUM_QUANTITATIVE = 657, 749
+"""Items of the whole benchmark."""
+
+TOLERANCE = 0.25
+"""A length is right within this share of the true one (`evaluate_spatial_with_gpt4.py` of AnjieCheng/SpatialRGPT)."""
+
+TOLERANCE_HOURS = 1.0
+"""A direction is right within this many hours of the true one (the same file)."""
+
+_GROUP_OF = {name: group for groups in (QUALITATIVE, QUANTITATIVE) for group, names in groups.items() for name in names}
+_DIMENSIONS = {"width_data": "width|horizontal|diameter", "height_data": "height|vertical"}
+"""What labels the length asked for, where a reply names several."""
+
+_DENIALS = re.compile(r"(?:no|incorrect|in fact|actually|that is false)\b", re.IGNORECASE)
+"""How the benchmark's own answers to predicates begin if they deny; all others affirm."""
+_AFFIRMATIONS = re.compile(r"(?:yes|indeed|correct|that is true)\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A quantitative group: the success rate, and how far off the replies are that can be read."""
+
+    rate: Rate
+    error: float | None
+    """Mean |reply - truth| / truth of lengths (AbsRel), mean degrees of directions; None without a readable reply."""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How often a stored verdict and the reading say the same."""
+
+    num_items: int
+    """Items with a verdict."""
+    num_same: int
+    num_only_judge_right: int
+    num_only_reading_right: int
+    value: float | None
+    """Share that says the same; None without a verdict."""
+
+
+@dataclass(frozen=True)
+class SpatialRGPTScores:
+    """SpatialRGPT-Bench in numbers."""
+
+    qualitative: Rate | None
+    """Micro average over all qualitative items, as the paper gives it."""
+    quantitative: Rate | None
+    overall: Rate
+    qualitative_groups: dict[str, Rate]
+    quantitative_groups: dict[str, Measured]
+    predicates: Summary | None
+    """Yes-or-no questions: balanced accuracy, and how often yes is true and said."""
+    agreement: dict[str, Agreement]
+    """By kind and by category of question; empty unless a verdict was asked for."""
+    is_whole: bool
+    """Whether the file holds as many items as the benchmark."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+
+def score(row: Prediction) -> Score:
+    """The score of a row whose `category` is one of the benchmark's.
+
+    Readings are `yes` and `no`, `region 0` and `region 1`, metres (`0.7633 m`) and hours of the clock (`2 o'clock`).
+
+    Raises:
+        ValueError: for an unknown category, or an answer that holds no such thing.
+    """
+    return _score_and_deviation(row)[0]
+
+
+def deviation(row: Prediction) -> float | None:
+    """How far a quantitative reply is off: |reply - truth| / truth of a length, degrees of a direction.
+
+    None for a reply that cannot be read, and for other questions.
+
+    Raises:
+        ValueError: as `score`.
+    """
+    return _score_and_deviation(row)[1]
+
+
+def evaluate(rows: Sequence[Prediction], verdicts: Mapping[str, bool] | None = None) -> SpatialRGPTScores:
+    """Score rows, and hold them against stored verdicts.
+
+    Args:
+        rows: with the field `category`.
+        verdicts: by sample id, whether a judge found the reply right; ids that are not there were not judged.
+
+    Raises:
+        ValueError: without rows, or as `score`.
+    """
+    found = [_score_and_deviation(row) for row in rows]
+    scores, deviations = [one for one, _ in found], [one for _, one in found]
+    score_of = {one.sample_id: one for one in scores}
+    by_category: dict[str, list[int]] = {}
+    for index, row in enumerate(rows):
+        by_category.setdefault(str(row.fields["category"]), []).append(index)
+
+    def members(categories: Sequence[str]) -> list[int]:
+        return [index for name in categories for index in by_category.get(name, ())]
+
+    qualitative = {group: members(names) for group, names in QUALITATIVE.items()}
+    quantitative = {group: members(names) for group, names in QUANTITATIVE.items()}
+    all_qualitative = [index for found in qualitative.values() for index in found]
+    all_quantitative = [index for found in quantitative.values() for index in found]
+    predicates = members([name for name in _GROUP_OF if name.endswith("_predicate")])
+    return SpatialRGPTScores(
+        qualitative=_rate(scores, all_qualitative),
+        quantitative=_rate(scores, all_quantitative),
+        overall=rate(scores),
+        qualitative_groups={group: rate([scores[i] for i in found]) for group, found in qualitative.items() if found},
+        quantitative_groups={
+            group: Measured(rate([scores[i] for i in found]), _mean([deviations[i] for i in found]))
+            for group, found in quantitative.items()
+            if found
+        },
+        predicates=summarise([rows[i] for i in predicates], scorer=lambda row: score_of[row.sample_id])
+        if predicates
+        else None,
+        agreement={} if verdicts is None else _agreements(scores, by_category, verdicts),
+        is_whole=(len(all_qualitative), len(all_quantitative)) == (NUM_QUALITATIVE, NUM_QUANTITATIVE),
+    )
+
+
+def read(path: Path, judged: str | None = None) -> tuple[list[Prediction], dict[str, bool]]:
+    """Rows of a file of saved replies, and the verdicts in it by sample id.
+
+    Rows without a verdict (null, or a `judge_response` that tells of an error) are not judged.
+
+    Raises:
+        OSError: if the file cannot be read.
+        ValueError: names the line: no JSON, a key that is missing, an unknown category, an answer without what the
+            category asks for, an id that comes twice, a verdict that is none.
+    """
+    rows: dict[str, Prediction] = {}
+    verdicts: dict[str, bool] = {}
+    for record in read_rows(path):
+        row = _row(record)
+        require_distinct(rows, row.sample_id, record)
+        rows[row.sample_id] = row
+        verdict = None if judged is None else _verdict(record, judged)
+        if verdict is not None:
+            verdicts[row.sample_id] = verdict
+    return list(rows.values()), verdicts
+
+
+def _row(record: Record) -> Prediction:
+    category = record.text("qa_category")
+    if category not in _GROUP_OF:
+        raise record.error(f"qa_category: {category!r}; expected one of {', '.join(_GROUP_OF)}")
+    expected = "quantitative" if _GROUP_OF[category] in QUANTITATIVE else "qualitative"
+    if record.text("qa_type") != expected:
+        raise record.error(f"qa_type: {record.text('qa_type')!r}; expected {expected!r} for {category!r}")
+    row = prediction(
+        record.text("id"),
+        record.reply("prediction"),
+        record.text("ground_truth"),
+        question=record.text("question"),
+        fields={"category": category},
+    )
+    try:
+        _truth(row)
+    except ValueError as error:
+        raise record.error(str(error)) from None
+    return row
+
+
+def _verdict(record: Record, judged: str) -> bool | None:
+    if judged not in record.content:
+        raise record.error(f"{judged}: missing; the row has {', '.join(map(repr, record.content))}")
+    if str(record.content.get("judge_response", "")).startswith("<ERROR"):
+        return None
+    verdict = record.content[judged]
+    if verdict is not None and verdict not in (True, False):
+        raise record.error(f"{judged}: {verdict!r}; expected true or false, 1 or 0, or null where none was given")
+    return None if verdict is None else bool(verdict)
+
+
+def _score_and_deviation(row: Prediction) -> tuple[Score, float | None]:
+    category, true = str(row.fields["category"]), _truth(row)
+    answer = _text(true, category)
+    if row.prediction is None:
+        return Score(row.sample_id, "missing", None, answer), None
+    said = _read(row.prediction, category)
+    if said is None:
+        return Score(row.sample_id, "unparsed", None, answer), None
+    state: State = "right" if _is_right(said, true, category) else "wrong"
+    return Score(row.sample_id, state, _text(said, category), answer), _deviation(said, true, category)
+
+
+def _deviation(said: float, true: float, category: str) -> float | None:
+    if category == "direction":
+        return DEGREES_PER_HOUR * clock_error(said, true)
+    return abs(said - true) / true if _GROUP_OF[category] in QUANTITATIVE else None
+
+
+def _truth(row: Prediction) -> float:
+    category, answer = str(row.fields["category"]), row.answer or ""
+    found = _true_value(answer, category)
+    if found is None:
+        raise ValueError(f"ground_truth: {answer!r} does not say what {category!r} asks for")
+    return found
+
+
+@lru_cache(maxsize=8192)  # answers come back, and each is read for the check of its row and for its score
+def _true_value(answer: str, category: str) -> float | None:
+    if category.endswith("_predicate"):
+        if _DENIALS.match(answer):
+            return 0.0
+        return 1.0 if _AFFIRMATIONS.match(answer) else None
+    return _read(answer, category)
+
+
+def _read(text: str, category: str) -> float | None:
+    """What a text says as one number: 1 for yes, the index of a region, metres, or hours."""
+    if category == "direction":
+        return clock_hour(text)
+    if category in _GROUP_OF and _GROUP_OF[category] in QUANTITATIVE:
+        return named_length(text, _DIMENSIONS.get(category))
+    relation, _, kind = category.partition("_")
+    if relation not in RELATIONS:
+        raise ValueError(f"category {category!r}: expected one of {', '.join(_GROUP_OF)}")
+    found = (says_yes if kind == "predicate" else chosen_region)(text, RELATIONS[relation])
+    return None if found is None else float(found)
+
+
+def _is_right(said: float, true: float, category: str) -> bool:
+    if category == "direction":
+        return clock_error(said, true) <= TOLERANCE_HOURS
+    if _GROUP_OF[category] in QUANTITATIVE:
+        return (1 - TOLERANCE) * true <= said <= (1 + TOLERANCE) * true
+    return said == true
+
+
+def _text(value: float, category: str) -> str:
+    if category == "direction":
+        return f"{value:g} o'clock"
+    if _GROUP_OF[category] in QUANTITATIVE:
+        return f"{value:.4g} m"
+    if category.endswith("_predicate"):
+        return "yes" if value else "no"
+    return f"region {value:g}"
+
+
+def _rate(scores: Sequence[Score], indices: Sequence[int]) -> Rate | None:
+    return rate([scores[index] for index in indices]) if indices else None
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _agreements(
+    scores: Sequence[Score], by_category: Mapping[str, Sequence[int]], verdicts: Mapping[str, bool]
+) -> dict[str, Agreement]:
+    """Of all choices, predicates, lengths and directions, then of each category."""
+    kinds = {"choice": "choices", "predicate": "predicates", "data": "lengths", "direction": "directions"}
+    members: dict[str, list[int]] = {}
+    for category, indices in by_category.items():
+        members.setdefault(kinds[category.rpartition("_")[2]], []).extend(indices)
+    named = {name: members[name] for name in kinds.values() if name in members}
+    return {
+        name: _agreement([scores[index] for index in indices], verdicts)
+        for name, indices in {**named, **dict(sorted(by_category.items()))}.items()
+        if name not in ("direction",)  # one category, which is a kind already
+    }
+
+
+def _agreement(scores: Sequence[Score], verdicts: Mapping[str, bool]) -> Agreement:
+    pairs = [(verdicts[one.sample_id], one.state == "right") for one in scores if one.sample_id in verdicts]
+    num_same = sum(judge == ours for judge, ours in pairs)
+    return Agreement(
+        num_items=len(pairs),
+        num_same=num_same,
+        num_only_judge_right=sum(judge and not ours for judge, ours in pairs),
+        num_only_reading_right=sum(ours and not judge for judge, ours in pairs),
+        value=num_same / len(pairs) if pairs else None,
+    )

@@ -1,0 +1,133 @@
+"""Visual Spatial Reasoning: is a statement about a picture true, by relation, and how often a model says so."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from theworld.evaluation.benchmarks.rates import Rate, rate
+from theworld.evaluation.benchmarks.records import Record, prediction, read_rows, require_distinct
+from theworld.evaluation.predictions import Prediction
+from theworld.evaluation.readings.plain import plain
+from theworld.evaluation.readings.polarity import says_yes
+from theworld.evaluation.scoring import Score, normalise
+from theworld.evaluation.summary import Summary, summarise
+
+_BIT = re.compile(r"\W*(?:answer\W+|label\W+)?(?P<bit>1+|0+)(?![\w/]|[.,:]\d)", re.IGNORECASE)
+"""`1`, `0.`, `Answer: 1`; also `1111`, as models write that were trained on bits and do not stop."""
+
+
+@dataclass(frozen=True)
+class VsrScores:
+    """VSR in numbers."""
+
+    overall: Summary
+    """Accuracy, balanced accuracy, majority, and how often `true` is true and said."""
+    relations: dict[str, Rate]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+
+def says_true(reply: str, statement: str) -> bool | None:
+    """Whether a reply calls a statement true; None if it does neither, or both.
+
+    True and false may be said as `1` and `0`, as words of assent and denial, or by saying the statement again, with
+    or without a `not`.
+    """
+    bit = _BIT.match(plain(reply))
+    if bit is not None:
+        return bit["bit"][0] == "1"
+    said = says_yes(reply)
+    if said is not None:
+        return said
+    statement, again = normalise(statement), normalise(plain(reply))
+    if statement and statement in again:
+        return True
+    denied = re.sub(r"\b(is|are)\b", r"\1 not", statement, count=1)
+    return False if denied != statement and denied in again.replace("n't", " not") else None
+
+
+def score(row: Prediction) -> Score:
+    """The score of a row whose question is the statement and whose answer is `true` or `false`.
+
+    Raises:
+        ValueError: for another answer.
+    """
+    if row.answer not in ("true", "false"):
+        raise ValueError(f"sample {row.sample_id!r}: answer {row.answer!r}; expected true or false")
+    if row.prediction is None:
+        return Score(row.sample_id, "missing", None, row.answer)
+    said = says_true(row.prediction, row.question)
+    if said is None:
+        return Score(row.sample_id, "unparsed", None, row.answer)
+    reading = "true" if said else "false"
+    return Score(row.sample_id, "right" if reading == row.answer else "wrong", reading, row.answer)
+
+
+def evaluate(rows: Sequence[Prediction]) -> VsrScores:
+    """Score rows, which have the field `relation`.
+
+    Raises:
+        ValueError: without rows, or as `score`.
+    """
+    scores = {row.sample_id: score(row) for row in rows}
+    by_relation: dict[str, list[Score]] = {}
+    for row in rows:
+        by_relation.setdefault(str(row.fields["relation"]), []).append(scores[row.sample_id])
+    return VsrScores(
+        overall=summarise(rows, scorer=lambda row: scores[row.sample_id]),
+        relations={
+            name: rate(found) for name, found in sorted(by_relation.items(), key=lambda pair: (-len(pair[1]), pair[0]))
+        },
+    )
+
+
+def read(annotations: Path, predictions: Path) -> list[Prediction]:
+    """Annotations with the replies to them; they belong together that have the same picture and caption.
+
+    Args:
+        annotations: a split of github.com/cambridgeltl/visual-spatial-reasoning, `data/splits/*/*.jsonl`.
+        predictions: rows of image, caption and prediction.
+
+    Raises:
+        OSError: if a file cannot be read.
+        ValueError: names the line: no JSON, a key that is missing, a label that is none, a reply to no annotation,
+            or a second one; or says how many annotations have no reply.
+    """
+    replies: dict[str, str | None] = {}
+    places: dict[str, Record] = {}
+    for record in read_rows(predictions):
+        sample_id = _sample_id(record)
+        require_distinct(replies, sample_id, record)
+        replies[sample_id], places[sample_id] = record.reply("prediction"), record
+    rows: dict[str, Prediction] = {}
+    absent: list[Record] = []
+    for record in read_rows(annotations):
+        label, sample_id = record.content.get("label"), _sample_id(record)
+        if label not in (0, 1):
+            raise record.error(f"label: {label!r}; expected 0 or 1")
+        require_distinct(rows, sample_id, record)
+        if sample_id not in replies:
+            absent.append(record)
+            continue
+        rows[sample_id] = prediction(
+            sample_id,
+            replies[sample_id],
+            "true" if label else "false",
+            question=record.text("caption"),
+            choices=("true", "false"),
+            fields={"relation": record.text("relation")},
+        )
+    strangers = [places[sample_id] for sample_id in replies if sample_id not in rows]
+    if strangers:
+        raise strangers[0].error(f"{_sample_id(strangers[0])!r} is no annotation of {annotations}")
+    if absent:
+        raise ValueError(f"{predictions}: no reply to {len(absent)} annotations, the first of them {absent[0].place}")
+    return list(rows.values())
+
+
+def _sample_id(record: Record) -> str:
+    return f"{record.text('image')}: {record.text('caption')}"

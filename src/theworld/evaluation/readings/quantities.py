@@ -1,0 +1,181 @@
+"""Lengths in a reply: numbers with units, in metres; ranges, fractions, thousands separators, feet and inches."""
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from theworld.evaluation.readings.plain import after_answer, after_therefore, plain, without_options
+
+METRES = {"mm": 0.001, "cm": 0.01, "m": 1.0, "km": 1000.0, "in": 0.0254, "ft": 0.3048, "yd": 0.9144}
+"""Metres of one unit. Inch, foot and centimetre as SpatialRGPT-Bench gives them to its judge (arXiv 2406.01584)."""
+
+_UNITS = {
+    "mm": r"mm\b|millimet(?:er|re)s?\b",
+    "cm": r"cms?\b|centimet(?:er|re)s?\b",
+    "km": r"kms?\b|kilomet(?:er|re)s?\b",
+    "m": r"m\b|met(?:er|re)s?\b",
+    "ft": r"ft\b|feet\b|foot\b|'(?!')",
+    # "in" is a word first: it measures only where what follows could follow "inches"
+    "in": r"inch(?:es)?\b|''|\"|in\b(?=\.?\s*(?:$|[),;:]|\.\s|(?:wide|tall|high|long|deep|apart|away|from|across)\b))",
+    "yd": r"yds?\b|yards?\b",
+}
+_TO_TWENTY = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen"
+    " eighteen nineteen twenty"
+)
+_WORDS = {
+    **{word: float(value) for value, word in enumerate(_TO_TWENTY.split(" "))},
+    **{"thirty": 30.0, "forty": 40.0, "fifty": 50.0, "hundred": 100.0, "half": 0.5, "quarter": 0.25},
+}
+
+_BEFORE_ARTICLE = ("about", "roughly", "around", "nearly", "approximately")
+"""Words after which "a meter" is a length."""
+
+_NUMBER = (
+    r"(?<![\w.,/])(?:(?P<mixed>\d+)[\s-]+)?(?P<above>\d+)/(?P<below>\d+)"
+    r"|(?<![\w.,/])(?P<thousands>\d{1,3}(?:,\d{3})+(?:\.\d+)?)(?![\d,])"
+    r"|(?<![\w.,/])(?P<decimal>\d+\.\d+|\d+(?:,\d{1,2})?|\.\d+)(?![\d/])"
+    rf"|\b(?:an?\s+)?(?P<word>{'|'.join(_WORDS)})\b(?P<and_a>\s+and\s+an?\s+(?:half|quarter)\b)?"
+    + "".join(rf"|(?<=\b{word} )an?\b" for word in _BEFORE_ARTICLE)
+)
+_UNIT = "|".join(f"(?P<{name}>{pattern})" for name, pattern in _UNITS.items())
+_TOKEN = re.compile(
+    rf"(?P<number>{_NUMBER})|(?<![a-z])(?:{_UNIT})(?!\s*(?:\^|²|³|/\s*s|per\b|squared\b))"
+    r"|(?P<join>\bto\b|\bor\b|\band\b|[-–—~])|(?P<times>[x×])(?![a-z])|(?P<glue>\s+|\bof\b|\ban?\b)"
+)
+_DIGIT = re.compile(r"\.\d|\d")
+_START = re.compile(rf"\.?\d|\b(?:{'|'.join(_WORDS)})\b|\b(?:{'|'.join(_BEFORE_ARTICLE)}) (?=an?\b)")
+"""Where a number begins: only there are tokens looked for."""
+_LETTERS = re.compile(r"[a-z]+")
+
+
+class _Token(NamedTuple):
+    kind: str
+    """number, unit, join (`to`, `and`, a hyphen) or times."""
+    value: float | str
+
+
+def lengths(text: str) -> Iterator[float]:
+    """Every length in a plain text in lower case, in metres and in order; of a range its middle.
+
+    ```
+    "5-6 feet (1.5 to 1.8 m)"  ->  1.6764, 1.65        "5'10\\""  ->  1.778        "2 x 3 m", "300 pixels"  ->  none
+    ```
+    """
+    spelled = not _WORDS.keys().isdisjoint(_LETTERS.findall(text)) or any(f"{one} a" in text for one in _BEFORE_ARTICLE)
+    beginning, place = _START if spelled else _DIGIT, 0  # digits alone are found several times faster
+    while (start := beginning.search(text, place)) is not None:
+        tokens, place = _run(text, start.end() if start[0].endswith(" ") else start.start())
+        at = 0
+        while at < len(tokens):
+            length, at = _length(tokens, at)
+            if length is not None:
+                yield length
+        place = max(place, start.end())
+
+
+def _length(tokens: Sequence[_Token], at: int) -> tuple[float | None, int]:
+    """The length that begins at a token, and the token after it."""
+    first, after = _amount(tokens, at)
+    if first is None:
+        return None, at + 1
+    number, unit = first
+    if _kind(tokens, after) == "times":  # "2 x 3 m" has no one length
+        rest, after_rest = _amount(tokens, after + 1)
+        return None, after + 1 if rest is None else after_rest
+    if _kind(tokens, after) == "join":
+        second, after_second = _amount(tokens, after + 1)
+        if second is not None and second[1] is not None and (unit is None or tokens[after].value != "and"):
+            low = number * METRES[unit or second[1]]
+            high = second[0] * METRES[second[1]]
+            return _checked((low + high) / 2), after_second
+    if unit is None:
+        return None, after
+    return _checked(number * METRES[unit]), after
+
+
+def _amount(tokens: Sequence[_Token], at: int) -> tuple[tuple[float, str | None] | None, int]:
+    """Number and unit, if there is one, of the tokens from a place on; feet with inches become feet."""
+    if _kind(tokens, at) != "number":
+        return None, at
+    number = float(tokens[at].value)
+    hyphen = _kind(tokens, at + 1) == "join" and tokens[at + 1].value == "-" and _kind(tokens, at + 2) == "unit"
+    place = at + 2 if hyphen else at + 1
+    if _kind(tokens, place) != "unit":
+        return (number, None), at + 1
+    unit, after = str(tokens[place].value), place + 1
+    smaller = {"ft": "in", "m": "cm"}.get(unit)
+    rest = after + 1 if _kind(tokens, after) == "join" and tokens[after].value == "and" else after
+    if _kind(tokens, rest) == "number" and _kind(tokens, rest + 1) == "unit" and tokens[rest + 1].value == smaller:
+        number += float(tokens[rest].value) * METRES[str(smaller)] / METRES[unit]
+        after = rest + 2
+    return (number, unit), after
+
+
+def _checked(metres: float) -> float | None:
+    return metres if math.isfinite(metres) and metres > 0 else None
+
+
+def _kind(tokens: Sequence[_Token], at: int) -> str | None:
+    return tokens[at].kind if at < len(tokens) else None
+
+
+def _run(text: str, start: int) -> tuple[list[_Token], int]:
+    """Numbers, units and what joins them, from a place on until anything else stands there; and that place."""
+    tokens: list[_Token] = []
+    end = start
+    while (match := _TOKEN.match(text, end)) is not None:
+        end, kind = match.end(), match.lastgroup or ""
+        if kind == "number":
+            value = _number(match)
+            if value is None:
+                break
+            tokens.append(_Token(kind, value))
+        elif kind == "join":
+            tokens.append(_Token(kind, match[0] if match[0] in ("and", "-") else "to"))
+        elif kind == "times":
+            tokens.append(_Token(kind, ""))
+        elif kind in METRES:
+            tokens.append(_Token("unit", kind))
+    return tokens, end
+
+
+def _number(match: re.Match[str]) -> float | None:
+    if match["below"] is not None:
+        below = float(match["below"])
+        return None if below == 0 else float(match["mixed"] or 0) + float(match["above"]) / below
+    if match["thousands"] is not None:
+        return float(match["thousands"].replace(",", ""))
+    if match["decimal"] is not None:
+        return float(match["decimal"].replace(",", "."))
+    if match["word"] is not None:
+        rest = match["and_a"] or ""
+        return _WORDS[match["word"]] + (0.5 if "half" in rest else 0.25 if "quarter" in rest else 0.0)
+    return 1.0
+
+
+def named_length(text: str, dimension: str | None = None) -> float | None:
+    """The length that a reply names, in metres; None if it names none.
+
+    In this order: the first behind `answer:`; the first behind `therefore`; the first in a line that the dimension
+    asked for labels, `Width: 40 cm`; the first at all. Lists of options, `A) 10 cm`, are left out. A reply that was cut
+    off behind its `therefore` names no length: those before it led there, and are none of its own.
+
+    Args:
+        text: the reply as the model wrote it.
+        dimension: pattern, in lower case, of the label of what was asked for, such as `width`.
+    """
+    text = without_options(plain(text).casefold())
+    therefore = after_therefore(text)
+    for part in (after_answer(text), therefore):
+        found = None if part is None else next(lengths(part), None)
+        if found is not None:
+            return found
+    if therefore is not None and not therefore.rstrip().endswith((".", "!", "?", ")", '"')):
+        return None
+    labelled = None
+    if dimension is not None:
+        labelled = re.search(rf"^[^\w\n]*(?:{dimension})[^:\n]*:(.*)$", text, re.MULTILINE)
+    found = None if labelled is None else next(lengths(labelled[1]), None)
+    return next(lengths(text), None) if found is None else found

@@ -1,0 +1,117 @@
+"""Claims about two regions in a reply: which of them is the higher, the wider, the nearer one."""
+
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import NamedTuple
+
+_FAR = r"more distant|(?:further|farther|deeper)(?!\s+(?:to the (?:left|right)|up|down|left|right|forward|ahead))"
+_LARGE = r"big|bigger|biggest|large|larger|largest|greater|more (?:space|room|area)"
+_SMALL = r"small|smaller|smallest|tinier|less (?:space|room|area)|lesser"
+
+_AXES = {
+    ("above", "below"): (
+        r"above|over|on top|atop|higher|upper|highest|top",
+        r"below|under|underneath|beneath|lower|lowest|bottom",
+    ),
+    ("left", "right"): (r"left|leftmost|leftward", r"right|rightmost|rightward"),
+    ("big", "small"): (_LARGE, _SMALL),
+    ("tall", "short"): (r"taller|tallest|higher", r"shorter|shortest|lower|not as tall|less tall"),
+    ("wide", "thin"): (
+        r"wider|widest|broader|thicker",
+        r"thinner|thinnest|narrower|narrowest|slimmer|not as wide|less wide",
+    ),
+    ("behind", "front"): (
+        rf"behind|at the back|{_FAR}",
+        r"in front|ahead|before|closer|nearer|closest|nearest|less distant|not as (?:far|distant)",
+    ),
+}
+"""Words for either end of an axis, in the vocabulary of SpatialRGPT-Bench and of models that answer it."""
+
+_MEASURES = {("tall", "short"): "height", ("wide", "thin"): "width", ("big", "small"): "size"}
+_OF_A_MEASURE = (
+    r"greater|larger|bigger|more|higher|longer|exceed\w*|surpass\w*",
+    r"lesser|less|smaller|lower|shorter|falls? short",
+)
+"""Words that say the same where their clause names the measure: a *greater* height."""
+
+
+class Relation(NamedTuple):
+    """One end of an axis: what is asked about; patterns of words."""
+
+    same: str
+    """Its own words."""
+    opposite: str
+    """The words of the other end."""
+    measure: str | None = None
+    """What both compare, such as height."""
+    same_measure: str = ""
+    """More of it or less, whichever this end is."""
+    opposite_measure: str = ""
+
+
+RELATIONS = {
+    name: Relation(words[end], words[1 - end], _MEASURES.get(names), _OF_A_MEASURE[end], _OF_A_MEASURE[1 - end])
+    for names, words in _AXES.items()
+    for end, name in enumerate(names)
+}
+"""above, below, left, right, big, small, tall, short, wide, thin, behind, front."""
+
+
+class Claim(NamedTuple):
+    """What one clause says: this region is (or, with `same` false, its counterpart is) what is asked about."""
+
+    region: int
+    same: bool
+
+
+_CLAUSE = re.compile(r"(?<!\d)[.!](?=\s|$)|\n|;|\b(?:while|whereas|but|because|since)\b|,\s*(?=region_\d+ )")
+_SENTENCE_END = re.compile(r"(?<=[.!?\n])")
+_REGION = re.compile(r"\bregion_(\d+)\b")
+_COMPARED = re.compile(
+    r"\b(?:as\s+)?(?:compared|relative|in comparison|in relation|than|in contrast)\s*(?:to|with)?\s+"
+    r"(?:(?!region_)\S+\s+){0,6}?\(?region_\d+ ?\)?"
+)
+_INVERTED = re.compile(r"\b(?:is|are|would be|appears to be|:)\s*(?:the\s+)?(?:\S+\s+){0,4}?\(?region_(\d+)\b")
+_DENIED = re.compile(r"(?:\bnot\b|n't\b|\bnever\b|\bneither\b|\bnor\b|\bcannot\b)")
+
+
+def claims(text: str, relation: Relation) -> Iterator[Claim]:
+    """What the clauses of a plain text say about a relation, in order; questions say nothing.
+
+    ```
+    asked: below   "region_0 is above region_1"      ->  Claim(0, same=False)
+                   "positioned lower is region_1"    ->  Claim(1, same=True)
+                   "region_0 is not lower"           ->  Claim(0, same=False)
+    ```
+    """
+    text = text.casefold()
+    if "?" in text:
+        text = "".join(part for part in _SENTENCE_END.split(text) if not part.endswith("?"))
+    for clause in _CLAUSE.split(text):
+        clause = _COMPARED.sub(" ", clause)
+        measured = relation.measure is not None and relation.measure in clause
+        word = _words(relation, measured).search(clause)
+        if word is None:
+            continue
+        region = _subject(clause, word)
+        if region is not None:
+            denied = _DENIED.search(clause, 0, word.start()) is not None
+            yield Claim(region, (word["same"] is not None) != denied)
+
+
+@lru_cache(maxsize=64)
+def _words(relation: Relation, measured: bool) -> re.Pattern[str]:
+    same, opposite = relation.same, relation.opposite
+    if measured:
+        same, opposite = f"{same}|{relation.same_measure}", f"{opposite}|{relation.opposite_measure}"
+    return re.compile(rf"\b(?:(?P<same>{same})|(?P<opposite>{opposite}))\b")
+
+
+def _subject(clause: str, word: re.Match[str]) -> int | None:
+    """The region that a relation is said of: the last one before its word, else the one that `is` it."""
+    before = list(_REGION.finditer(clause, 0, word.start()))
+    if before:
+        return int(before[-1][1])
+    inverted = _INVERTED.search(clause, word.end())
+    return None if inverted is None else int(inverted[1])
