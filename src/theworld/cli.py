@@ -237,7 +237,7 @@ VERBS = (
     ),
     Verb(
         "tiny",
-        "Train the embedded default model stage by stage (build), or measure what was built (verify).",
+        "Train the embedded default model stage by stage (build), measure it (verify), or ship it in the package (pack).",
         "theworld.recipes.building:run",
         "theworld.config.tiny:TinySettings",
     ),

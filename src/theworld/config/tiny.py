@@ -10,9 +10,6 @@ from pydantic.dataclasses import dataclass
 
 from theworld.config.world import STRICT
 
-TinyStage = Literal["vae", "world", "vlm", "fusion"]
-"""Parts of the embedded default model, in the order in which they are trained."""
-
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class VaePhase:

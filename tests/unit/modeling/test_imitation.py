@@ -1,5 +1,6 @@
 """Imitation: world tokens learn to resemble Gemma's own image tokens of what each slot shows."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -102,11 +103,11 @@ def test_a_run_of_imitation_explains_more_with_each_step_and_its_model_goes_on_t
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"enable_world": False, "freeze_gemma_language": False}, "model.enable_world=False"),
-        ({"world_fusion": "residual"}, "world_fusion='residual'"),
-        ({"freeze_gemma_language": False}, "freeze_gemma_language=False"),
+        ({"enable_world": False, "freeze_gemma_language": False}, "model.enable_world=False does not go with it"),
+        ({"world_fusion": "residual"}, "model.world_fusion='residual' does not go with it"),
+        ({"freeze_gemma_language": False}, "model.freeze_gemma_language=False does not go with it"),
     ],
 )
 def test_imitation_is_refused_where_it_has_no_meaning(tmp_path: Path, changes: dict, reason: str):
-    with pytest.raises(ValueError, match=f"does not go with it|{reason}"):
+    with pytest.raises(ValueError, match=re.escape(reason)):
         TrainingConfig(output_dir=tmp_path, objective="imitation", model=ModelSettings(**changes))
