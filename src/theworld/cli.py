@@ -237,7 +237,7 @@ VERBS = (
     ),
     Verb(
         "tiny",
-        "Train the embedded default model stage by stage (build), measure it (verify), or ship it in the package (pack).",
+        "Train the embedded default model stage by stage (build), measure it (verify), or ship it (pack).",
         "theworld.recipes.building:run",
         "theworld.config.tiny:TinySettings",
     ),

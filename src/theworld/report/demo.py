@@ -21,7 +21,6 @@ from theworld.evaluation.auditing import audit_model
 from theworld.evaluation.generation import FeatureReader
 from theworld.evaluation.predictions import identity_path, read_predictions
 from theworld.evaluation.run import blind, identify, predict, report
-from theworld.evaluation.scoring import score
 from theworld.files import write_whole
 from theworld.foresight import ForesightDataset, clip
 from theworld.foresight.scene import FRAME_RATE_HZ
@@ -219,7 +218,7 @@ def _ask(gemma: TheWorld, model: TheWorld, samples: ForesightDataset) -> dict[st
 def _write_scenes(demo: Demo, model: TheWorld, samples: ForesightDataset) -> None:
     """Pictures and animations of some scenes, with what every arm said about them."""
     said = {
-        arm: {row.sample_id: score(row).reading for row in read_predictions(path)}
+        arm: {row.sample_id: row.prediction for row in read_predictions(path)}
         for arm in ARMS
         for path in [demo.root / "predictions" / f"{arm}.jsonl"]
     }
@@ -239,7 +238,7 @@ def _write_scenes(demo: Demo, model: TheWorld, samples: ForesightDataset) -> Non
             "question": sample.prompt[-1].text,
             "choices": list(sample.fields["choices"]),
             "answer": sample.answer,
-            "answers": {arm: readings[sample.id] for arm, readings in said.items()},
+            "answers": {arm: replies[sample.id] for arm, replies in said.items()},
         }
         write_whole(folder / "item.json", json.dumps(item, indent=2))
 
