@@ -103,10 +103,7 @@ def test_a_run_of_imitation_explains_more_with_each_step_and_its_model_goes_on_t
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        (
-            {"enable_world": False, "freeze_gemma_language": False},
-            "model.enable_world=False, model.freeze_gemma_language=False does not go with it",
-        ),
+        ({"enable_world": False, "freeze_gemma_language": False}, "model.enable_world=False, model.freeze_gemma_"),
         ({"world_fusion": "residual"}, "model.world_fusion='residual' does not go with it"),
         ({"freeze_gemma_language": False}, "model.freeze_gemma_language=False does not go with it"),
     ],
