@@ -1,8 +1,7 @@
 """Stage fusion: a projector that learns on true clips to be understood, and is then given imagined ones."""
 
 from dataclasses import replace
-from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from theworld.config import DataSettings, EvaluationConfig, ModelSettings, OptimSettings, TrainingConfig, WorldSettings
 from theworld.config.tiny import TinySettings
@@ -10,7 +9,7 @@ from theworld.evaluation.run import evaluate
 from theworld.files import whole_folder
 from theworld.foresight.scene import FRAME_RATE_HZ, TASKS, num_future_slots
 from theworld.modeling.opening import open_model
-from theworld.training.run import MODEL_NAME, train
+from theworld.training.aligning import align
 
 GRID: Final = 4
 """Side of the world grid: 16 world tokens per slot, as many as Gemma has per picture."""
@@ -34,30 +33,19 @@ def build_fusion(settings: TinySettings) -> dict[str, Any]:
     out, recipe = settings.output_dir, settings.fusion
     if missing := [part for part in ("gemma", "cosmos/transformer") if not (out / part).is_dir()]:
         raise ValueError(f"{out}: no {', '.join(missing)}; build the stages vae, world and vlm first")
-    model, run = _model(settings), out / "fusion"
-    first = run / "imitation"
-    if not (run / MODEL_NAME).is_dir():
-        if not (first / MODEL_NAME).is_dir():
-            train(_training(settings, model, first, "imitation", recipe.imitate_steps))
-        seen = replace(model, checkpoint=first / MODEL_NAME)
-        train(_training(settings, seen, run, "answers", recipe.align_steps))
-    imagining = replace(
-        model, world=replace(model.world, tap="rollout"), checkpoint=run / MODEL_NAME, transfer_tap=True
-    )
+    run = _training(settings)
+    aligned = align(run, recipe.imitate_steps, recipe.imitate_learning_rate)
+    imagining = replace(run.model, world=replace(run.model.world, tap="rollout"), checkpoint=aligned, transfer_tap=True)
     with whole_folder(out / "fused") as aside:
         open_model(imagining).save_pretrained(aside)
     return verify_fusion(settings)
 
 
-def _training(
-    settings: TinySettings, model: ModelSettings, run: Path, objective: Literal["imitation", "answers"], num_steps: int
-) -> TrainingConfig:
+def _training(settings: TinySettings) -> TrainingConfig:
     recipe = settings.fusion
-    rate = recipe.imitate_learning_rate if objective == "imitation" else recipe.learning_rate
     return TrainingConfig(
-        output_dir=run,
-        objective=objective,
-        num_steps=num_steps,
+        output_dir=settings.output_dir / "fusion",
+        num_steps=recipe.align_steps,
         batch_size=recipe.batch_size,
         precision="bf16",
         seed=settings.seed,
@@ -67,9 +55,9 @@ def _training(
         log_to="none",
         num_workers=0,
         store_dir=settings.output_dir / "features",
-        model=model,
+        model=_model(settings),
         data=replace(_data(settings), questions="readings"),
-        optim=OptimSettings(learning_rate=rate, warmup_steps=recipe.warmup_steps, weight_decay=0.0),
+        optim=OptimSettings(learning_rate=recipe.learning_rate, warmup_steps=recipe.warmup_steps, weight_decay=0.0),
     )
 
 

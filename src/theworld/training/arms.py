@@ -21,6 +21,7 @@ from theworld.modeling import TheWorld, loading
 from theworld.modeling.opening import fields_of, open_model
 from theworld.modeling.projector import WorldBlock
 from theworld.sources import open_samples
+from theworld.training.aligning import align
 from theworld.training.run import MODEL_NAME, fill_store, train
 from theworld.world.reading import StoredTap, open_stored
 
@@ -29,7 +30,8 @@ logger = logging.getLogger(__name__)
 ASKED = ("dynamic", "shuffled", "static")
 """Files of predictions of each arm: the test questions, the same with a partner's world, and the controls."""
 COST_NAME = "cost.json"
-_NUM_MEASURED = 40
+_NUM_MEASURED = 20
+"""Samples of the batch on which the cost is measured."""
 
 
 def run_arms(own: ArmsSettings) -> Path:
@@ -156,24 +158,17 @@ def aligned_folder(own: ArmsSettings, arm: Arm, seed: int) -> Path:
 
 def _aligned(own: ArmsSettings, arm: Arm, seed: int) -> Path:
     """The model that learnt to read true clips as the arm reads them."""
-    run = aligned_folder(own, arm, seed)
-    if not (run / MODEL_NAME).is_dir():
-        model = _model(own, arm, arm.aligned_on)
-        shared: dict[str, Any] = {
-            "store_dir": store_folder(own, arm.aligned_on),
-            "data": _data(own, arm, "readings", own.num_aligned),
-        }
-        first = run / "imitation"
-        if not (first / MODEL_NAME).is_dir():
-            imitation = {"objective": "imitation", "num_steps": own.imitate_steps, "output_dir": first, "model": model}
-            train(_training(own, seed, own.imitate_learning_rate, **imitation, **shared))
-        answers = {
-            "num_steps": own.align_steps,
-            "output_dir": run,
-            "model": replace(model, checkpoint=first / MODEL_NAME),
-        }
-        train(_training(own, seed, arm.learning_rate, **answers, **shared))
-    return run / MODEL_NAME
+    run = _training(
+        own,
+        seed,
+        arm.learning_rate,
+        output_dir=aligned_folder(own, arm, seed),
+        num_steps=own.align_steps,
+        store_dir=store_folder(own, arm.aligned_on),
+        model=_model(own, arm, arm.aligned_on),
+        data=_data(own, arm, "readings", own.num_aligned),
+    )
+    return align(run, own.imitate_steps, own.imitate_learning_rate)
 
 
 def _trained(own: ArmsSettings, arm: Arm, seed: int, budget: int) -> Path:
@@ -216,8 +211,8 @@ def _name(reading: Reading) -> str:
 def _ask(own: ArmsSettings, arm: Arm, seed: int, checkpoint: Path, folder: Path) -> None:
     """Let a model answer the test questions, the same with its worlds exchanged, and the controls."""
     model = TheWorld.from_pretrained(checkpoint)
-    _measure(own, arm, model)
     sees_future = model.config.world_settings().sees_future
+    _measure(own, arm, model, sees_future)
     store = open_stored(model.tap, store_folder(own, arm.reads))
     for name in ASKED:
         done = folder / "predictions" / f"{name}.done"
@@ -243,12 +238,11 @@ def _ask(own: ArmsSettings, arm: Arm, seed: int, checkpoint: Path, folder: Path)
         done.touch()
 
 
-def _measure(own: ArmsSettings, arm: Arm, model: TheWorld) -> None:
+def _measure(own: ArmsSettings, arm: Arm, model: TheWorld, sees_future: bool) -> None:
     """What an answer of the arm costs, measured once."""
     path = own.output_dir / "arms" / arm.name / COST_NAME
     if path.exists():
         return
-    data = _data(own, arm, "dynamic", _NUM_MEASURED)
-    samples = open_samples(data, "test", _NUM_MEASURED, model.config.world_settings().sees_future)
-    batch = next(batches((samples[index] for index in range(len(samples))), _NUM_MEASURED // 2))
+    samples = open_samples(_data(own, arm, "dynamic", own.num_test), "test", own.num_test, sees_future)
+    batch = next(batches((samples[index] for index in range(len(samples))), _NUM_MEASURED))
     write_whole(path, json.dumps(asdict(measure_cost(model, batch, max_new_tokens=3))))

@@ -80,7 +80,8 @@ def test_without_labels_an_arm_is_the_aligned_model_with_another_future(done):
 
 def test_what_is_done_is_not_done_again(done, monkeypatch):
     monkeypatch.setattr("theworld.training.arms._ask", lambda *given: pytest.fail("asked again"))
-    monkeypatch.setattr("theworld.training.arms.train", lambda *given: pytest.fail("trained again"))
+    for module in ("arms", "aligning"):
+        monkeypatch.setattr(f"theworld.training.{module}.train", lambda *given: pytest.fail("trained again"))
 
     run_arms(done)
 

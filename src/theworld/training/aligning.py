@@ -1,0 +1,36 @@
+"""Alignment: a projector learns to be understood, first by imitation and then by answers."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from theworld.config import TrainingConfig
+from theworld.training.run import MODEL_NAME, train
+
+IMITATION_NAME = "imitation"
+
+
+def align(config: TrainingConfig, imitate_steps: int, imitate_learning_rate: float) -> Path:
+    """Do what is missing of two runs on the same true clips: of imitation, and from its model on of answers.
+
+        output_dir/              the run of answers
+        output_dir/imitation/    the run before
+
+    Args:
+        config: the run of answers; of its model, a new projector.
+        imitate_steps: steps of the run before.
+        imitate_learning_rate: its peak learning rate.
+
+    Returns:
+        The folder of the aligned model.
+
+    Raises:
+        ValueError: as `train`.
+    """
+    aligned, first = config.output_dir / MODEL_NAME, config.output_dir / IMITATION_NAME
+    if aligned.is_dir():
+        return aligned
+    if not (first / MODEL_NAME).is_dir():
+        optim = replace(config.optim, learning_rate=imitate_learning_rate)
+        train(replace(config, output_dir=first, objective="imitation", num_steps=imitate_steps, optim=optim))
+    train(replace(config, model=replace(config.model, checkpoint=first / MODEL_NAME)))
+    return aligned
