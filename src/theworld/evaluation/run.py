@@ -20,7 +20,7 @@ from theworld.evaluation.summary import summarise
 from theworld.files import fingerprint, fingerprint_weights, write_whole
 from theworld.modeling import TheWorld
 from theworld.modeling.configuration import TheWorldConfig
-from theworld.modeling.loading import embedded, fetch_checkpoint, is_checkpoint, load_settings
+from theworld.modeling.loading import fetch_checkpoint, is_checkpoint, load_settings, saved_folder
 from theworld.modeling.opening import on_this_machine
 from theworld.sources import open_samples
 from theworld.world.reading import open_stored
@@ -97,9 +97,7 @@ def saved_config(checkpoint: Path) -> TheWorldConfig:
         ValueError: for a model that is no TheWorld, or whose base is another one by now.
         OSError: for a folder that does not exist or holds no model.
     """
-    folder = embedded(str(checkpoint))
-    if not Path(folder).is_dir():  # a folder by its type: a slip must not be looked for on the hub
-        raise FileNotFoundError(f"{checkpoint}: no such folder; expected a saved TheWorld, or tiny-foresight")
+    folder = saved_folder(checkpoint)
     if not is_checkpoint(folder):
         raise ValueError(f"{checkpoint}: a plain Gemma 3; expected a saved TheWorld, as training leaves it in model/")
     return load_settings(fetch_checkpoint(folder), {})

@@ -95,6 +95,18 @@ def embedded(name: str) -> str:
     return str(tiny.stack() / "fused") if name == TINY_FUSED_MODEL else name
 
 
+def saved_folder(checkpoint: Path) -> str:
+    """Where a saved TheWorld lies; a folder by its type, since a slip must not be looked for on the hub.
+
+    Raises:
+        FileNotFoundError: if there is none.
+    """
+    folder = embedded(str(checkpoint))
+    if not Path(folder).is_dir():
+        raise FileNotFoundError(f"{checkpoint}: no such folder; expected a saved TheWorld, or tiny-foresight")
+    return folder
+
+
 def is_checkpoint(name: str, **hub: Any) -> bool:
     """Whether a name stands for a saved TheWorld.
 

@@ -1,14 +1,13 @@
 """Settings to a loaded model."""
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from theworld.config import ModelSettings, WorldSettings
 from theworld.modeling.configuration import WORLD_FIELDS
-from theworld.modeling.loading import OF_THE_FUTURE, embedded
+from theworld.modeling.loading import OF_THE_FUTURE, saved_folder
 from theworld.modeling.model import TheWorld
 
 _SAME_NAME = (
@@ -42,9 +41,7 @@ def open_model(settings: ModelSettings, *, load_world: bool = True, **options: A
     """
     given = fields_of(settings)
     if settings.checkpoint is not None:
-        # A folder by its type: a slip must not be looked for on the hub.
-        if not Path(embedded(str(settings.checkpoint))).is_dir():
-            raise FileNotFoundError(f"{settings.checkpoint}: no such folder; expected a saved TheWorld")
+        saved_folder(settings.checkpoint)  # refuses what is not there
         usual = fields_of(ModelSettings(gemma_model_name=settings.gemma_model_name))
         kept = {name for name in given if name.startswith("freeze_")}
         if settings.transfer_tap:
