@@ -35,10 +35,11 @@ from theworld.world.reading import open_stored
 IMAGE_SIZE_PX: Final = 64
 _TRUE: Final = Reading(tap="true-future")
 _NOTHING: Final = Reading(tap="zero", control_of="rollout")
+_IMAGINED: Final = Reading(tap="rollout")
 TRAINED_ARMS: Final = (
     Arm(name="zero", reads=_NOTHING, aligned_on=_NOTHING),
     Arm(name="vae", reads=Reading(tap="vae", repeat_current=True), aligned_on=_TRUE),
-    Arm(name="rollout", reads=Reading(tap="rollout"), aligned_on=_TRUE),
+    Arm(name="rollout", reads=_IMAGINED, aligned_on=_TRUE),
     Arm(name="true-future", reads=_TRUE, aligned_on=_TRUE),
 )
 ARMS: Final = ("gemma", "blind", *(arm.name for arm in TRAINED_ARMS), "shipped")
@@ -131,7 +132,7 @@ def run_demo(own: DemoSettings) -> dict[str, Any]:
         _gather(demo)
     with demo.stage("ask the shipped model"):
         shipped = TheWorld.from_pretrained(TINY_FUSED_MODEL)
-        stored = open_stored(shipped.tap, store_folder(demo.comparison, TRAINED_ARMS[2].reads))
+        stored = open_stored(shipped.tap, store_folder(demo.comparison, _IMAGINED))
         _evaluate(demo, "shipped", shipped, samples, stored.read)
         asked = _ask(gemma, shipped, samples)
     with demo.stage("audit"):
