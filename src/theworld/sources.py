@@ -39,11 +39,13 @@ def open_samples(settings: "DataSettings", split: "SplitName", size: int, with_f
 
 
 def _foresight(settings: "DataSettings", split: "SplitName", size: int, with_future: bool) -> "Samples":
-    from theworld.foresight import ForesightAlignment, ForesightDataset
+    from theworld.foresight import ForesightAlignment, ForesightDataset, ForesightLabels
 
     size_px = settings.image_size_px
     if settings.questions == "readings":
         return ForesightAlignment(split, size, size_px, tasks=settings.tasks)
+    if settings.questions == "labels":
+        return ForesightLabels(split, size, size_px, tasks=settings.tasks, with_future=with_future)
     return ForesightDataset(
         split,
         size,

@@ -62,6 +62,9 @@ class ArmsSettings:
     primary: tuple[str, str]
     """The one comparison named beforehand: a world arm and its partner without a world."""
 
+    primary_labels: Annotated[int, Field(ge=0)] = 0
+    """Outcome labels of that comparison."""
+
     arms: tuple[Arm, ...] = ()
     """What is compared; given in a file."""
 

@@ -22,10 +22,10 @@ class DataSettings:
     dataset: Literal["foresight"] = "foresight"
     """Where samples come from: `foresight`, physical scenes simulated and drawn when they are read."""
 
-    questions: Literal["dynamic", "static", "both", "readings"] = "both"
+    questions: Literal["dynamic", "static", "both", "labels", "readings"] = "both"
     """What is asked: what will happen, what is there (the control), or both.
 
-    `readings` are for alignment: what a true clip shows when, with Gemma's picture of another scene.
+    `labels` are for training: what will happen, in one conversation with controls about the same picture. `readings` are for alignment: what a true clip shows when, with Gemma's picture of another scene.
     """
 
     # Lax: the settings of an audit fill in a default and so leave JSON, in which alone a strict tuple or path is known.
@@ -60,8 +60,8 @@ class DataSettings:
     def _check(self) -> "DataSettings":
         if self.train_split == "test":
             raise ValueError("train_split='test': nothing may train on the test split; use 'train' or 'validation'")
-        if self.questions == "readings" and self.form == "choice":
-            raise ValueError("questions='readings' are asked in words: form='choice' does not go with them")
+        if self.questions in ("labels", "readings") and self.form == "choice":
+            raise ValueError(f"questions={self.questions!r} are asked in words: form='choice' does not go with them")
         if self.train_split == self.validation_split:
             raise ValueError(f"train_split and validation_split are both {self.train_split!r}: measure on another")
         if len(set(self.tasks)) < len(self.tasks):

@@ -30,6 +30,9 @@ class ModelSettings:
     dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
     """Number format of the weights."""
 
+    attn_implementation: Literal["sdpa", "eager", "flash_attention_2"] | None = None
+    """How Gemma computes attention; None: transformers' choice. On a CPU `eager` trains short sequences fastest."""
+
     enable_world: bool = True
     """Off: plain Gemma 3; nothing of the world is loaded and the settings below play no part."""
 

@@ -29,7 +29,8 @@ class DrawnSamples:
     Args:
         samples: what is drawn; it must survive being sent to another process.
         folder: where it is kept.
-        identity: names the samples (their settings): a folder of others is refused.
+        identity: names the samples (their settings): a folder of others, or whose first sample says something else, is
+            refused.
         num_processes: processes that draw; 1: this one.
 
     Raises:
@@ -37,7 +38,8 @@ class DrawnSamples:
     """
 
     def __init__(self, samples: Samples, folder: Path, identity: dict[str, Any], num_processes: int = 1) -> None:
-        self._claim(folder, {**identity, "num_samples": len(samples)})
+        first = _texts(samples[0]) if len(samples) else []  # what is asked may change where no setting does
+        self._claim(folder, {**identity, "num_samples": len(samples), "first": first})
         starts = range(0, len(samples), _PER_PIECE)
         paths = [folder / f"{start:08d}.npy" for start in starts]
         missing = [(samples, start, path) for start, path in zip(starts, paths, strict=True) if not path.exists()]
@@ -87,6 +89,10 @@ class DrawnSamples:
         )
 
 
+def _texts(sample: Sample) -> list[list[str]]:
+    return [[turn.role, turn.text] for turn in sample.turns]
+
+
 def _draw(samples: Samples, start: int, path: Path) -> None:
     """Write one piece: the samples from `start` on."""
     frames: list[np.ndarray] = []
@@ -95,7 +101,7 @@ def _draw(samples: Samples, start: int, path: Path) -> None:
         sample = samples[index]
         row = {
             "id": sample.id,
-            "turns": [[turn.role, turn.text] for turn in sample.turns],
+            "turns": _texts(sample),
             "images": list(_keep(frames, [[image] for image in sample.images])),
             "clips": None if sample.clips is None else list(_keep(frames, sample.clips)),
             "future": None if sample.future is None else list(_keep(frames, sample.future)),

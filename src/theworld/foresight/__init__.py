@@ -1,6 +1,6 @@
 """Foresight: a small physical world with questions about what happens next, and controls about what is there."""
 
-from theworld.foresight.alignment import ForesightAlignment
+from theworld.foresight.conversations import ForesightAlignment, ForesightLabels
 from theworld.foresight.dataset import ForesightDataset, clip, to_hf_dataset, world_clip
 from theworld.foresight.drawing import draw, draw_clip
 from theworld.foresight.items import SPLITS, Item, Split, make_film, make_item, split_of
@@ -11,6 +11,7 @@ from theworld.foresight.scene import COLOURS, FRAME_RATE_HZ, NUM_FRAMES, TASKS, 
 __all__ = [
     "ForesightDataset",
     "ForesightAlignment",
+    "ForesightLabels",
     "clip",
     "world_clip",
     "to_hf_dataset",

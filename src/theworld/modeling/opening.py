@@ -47,6 +47,8 @@ def open_model(settings: ModelSettings, *, load_world: bool = True, **options: A
         if settings.transfer_tap:
             kept |= OF_THE_FUTURE
         given = {name: value for name, value in given.items() if value != usual[name] or name in kept}
+    if settings.attn_implementation is not None:
+        options["attn_implementation"] = settings.attn_implementation
     return TheWorld.from_pretrained(
         settings.checkpoint or settings.gemma_model_name,
         revision=settings.gemma_revision,

@@ -1,8 +1,8 @@
 """The table of arms: accuracy by outcome labels with intervals, the one comparison named beforehand, and the curves."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,8 @@ class Contrast:
     interval: Interval
     p_by_seed: tuple[float, ...]
     """Exact McNemar test of each seed."""
+    is_primary: bool = False
+    """Whether it was named beforehand."""
     adjusted_p: float | None = None
     """The largest of them, Holm-corrected over all contrasts but the one named beforehand; None for that one."""
 
@@ -139,42 +141,46 @@ def _mean(found: _Right, name: str) -> float:
 
 
 def _contrasts(own: ArmsSettings, done: dict[tuple[str, int], _Right]) -> list[Contrast]:
-    """Every arm against the partner of the primary comparison; all but the primary one corrected together."""
+    """Every arm against the partner without a world, and the world arm against every other arm."""
     world, partner = own.primary
     found: list[Contrast] = []
-    for (name, budget), first in done.items():
-        second = done.get((partner, budget))
-        if name == partner or second is None:
-            continue
-        seeds = [seed for seed in first if seed in second]
-        ids = sorted(first[seeds[0]]["dynamic"]) if seeds else []
-        if not seeds:
-            continue
-        pairs = [([first[s]["dynamic"][i] for i in ids], [second[s]["dynamic"][i] for i in ids]) for s in seeds]
-        ours, theirs = (np.mean([pair[which] for pair in pairs], axis=0) for which in (0, 1))
-        found.append(
-            Contrast(
-                first=name,
-                second=partner,
-                num_labels=budget,
-                points=100 * float(ours.mean() - theirs.mean()),
-                interval=bootstrap_difference(theirs, ours),
-                p_by_seed=tuple(mcnemar(*pair).p_value for pair in pairs),
-            )
-        )
-    others = [one for one in found if one.first != world]
-    adjusted = holm([max(one.p_by_seed) for one in others])
-    by_key = {(one.first, one.num_labels): value for one, value in zip(others, adjusted, strict=True)}
-    return [
-        one if one.first == world else Contrast(**{**one.__dict__, "adjusted_p": by_key[one.first, one.num_labels]})
-        for one in found
-    ]
+    for name, budget in done:
+        pairs = [(name, partner)] if name != partner else []
+        pairs += [(world, name)] if name not in own.primary else []
+        for first, second in pairs:
+            if (first, budget) in done and (second, budget) in done:
+                found += _contrast(own, budget, first, done[first, budget], second, done[second, budget])
+    others = [one for one in found if not one.is_primary]
+    adjusted = iter(holm([max(one.p_by_seed) for one in others]))
+    return [one if one.is_primary else replace(one, adjusted_p=next(adjusted)) for one in found]
+
+
+def _contrast(
+    own: ArmsSettings, budget: int, first: str, of_first: _Right, second: str, of_second: _Right
+) -> Iterator[Contrast]:
+    """The one contrast of two arms over the seeds that both have; none without such a seed."""
+    seeds = [seed for seed in of_first if seed in of_second]
+    if not seeds:
+        return
+    ids = sorted(of_first[seeds[0]]["dynamic"])
+    ours, theirs = (
+        np.array([[found[seed]["dynamic"][one] for one in ids] for seed in seeds]) for found in (of_first, of_second)
+    )
+    yield Contrast(
+        first=first,
+        second=second,
+        num_labels=budget,
+        points=100 * float(ours.mean() - theirs.mean()),
+        interval=bootstrap_difference(theirs.mean(0), ours.mean(0)),
+        p_by_seed=tuple(mcnemar(a.tolist(), b.tolist()).p_value for a, b in zip(ours, theirs, strict=True)),
+        is_primary=(first, second) == own.primary and budget == own.primary_labels,
+    )
 
 
 def to_markdown(
     own: ArmsSettings, cells: Sequence[Cell], contrasts: Sequence[Contrast], costs: Mapping[str, Cost]
 ) -> str:
-    """Three tables: accuracy by labels and what an answer costs; controls; differences from the partner."""
+    """Three tables: accuracy by labels and what an answer costs; controls; differences."""
     budgets = sorted({cell.num_labels for cell in cells})
     names = list(dict.fromkeys(cell.arm for cell in cells))
     by_key = {(cell.arm, cell.num_labels): cell for cell in cells}
@@ -192,7 +198,8 @@ def to_markdown(
             f"| {cell.arm} | {cell.num_labels:,} | {len(cell.seeds)} | {100 * cell.static:.1f}"
             f" | {100 * cell.shuffled:.1f} | {tasks} |"
         )
-    lines += ["", f"Named beforehand: {own.primary[0]} against {own.primary[1]}. p: exact McNemar test, per seed.", ""]
+    named = f"{own.primary[0]} against {own.primary[1]} after {own.primary_labels:,} labels"
+    lines += ["", f"Named beforehand: {named}. p: exact McNemar test, per seed.", ""]
     lines += ["| arm | against | labels | points | p | p, Holm |", "|---" * 6 + "|"]
     for one in contrasts:
         low, high = 100 * one.interval.low, 100 * one.interval.high

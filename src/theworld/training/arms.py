@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 ASKED = ("dynamic", "shuffled", "static")
 """Files of predictions of each arm: the test questions, the same with a partner's world, and the controls."""
 COST_NAME = "cost.json"
+_FREE = ("arms", "primary", "primary_labels", "seeds", "budgets", "report")
+"""Settings that a comparison may change while it is being done."""
 _NUM_MEASURED = 20
 """Samples of the batch on which the cost is measured."""
 
@@ -76,7 +78,7 @@ def claim(own: ArmsSettings) -> None:
         ValueError: if the folder holds another comparison, or another arm of the same name.
     """
     path = own.output_dir / "config.json"
-    free = {"arms": own.arms, "primary": own.primary, "seeds": own.seeds, "budgets": own.budgets, "report": own.report}
+    free = {name: getattr(own, name) for name in _FREE}
     if path.exists() and replace(settings_file.load(ArmsSettings, path), **free) != own:
         raise ValueError(f"{path} is of a comparison with other settings: choose another output_dir")
     for arm in own.arms:
@@ -191,7 +193,7 @@ def _trained(own: ArmsSettings, arm: Arm, seed: int, budget: int) -> Path:
             num_steps=max(own.label_steps, budget // own.batch_size),  # every label is seen
             store_dir=store_folder(own, arm.reads),
             model=model,
-            data=_data(own, arm, "dynamic", budget),
+            data=_data(own, arm, "labels", budget),
         )
     )
     return checkpoint

@@ -17,7 +17,8 @@ def frames(number: int, *values: int) -> np.ndarray:
 class Counted:
     """Samples that count how often they are read."""
 
-    def __init__(self) -> None:
+    def __init__(self, asked: str = "What?") -> None:
+        self.asked = asked
         self.reads = 0
 
     def __len__(self) -> int:
@@ -28,7 +29,7 @@ class Counted:
         return question(
             f"sample-{index}",
             [frames(index, 4)[0]],
-            "What?",
+            self.asked,
             "That.",
             clips=(frames(index, 0, 1, 2, 3, 4),),
             future=(frames(index, 5, 6, 7, 8),),
@@ -64,7 +65,7 @@ def test_what_is_drawn_is_not_drawn_again(tmp_path: Path):
 
     drawn = DrawnSamples(again, tmp_path, {"name": "test"})
 
-    assert again.reads == 0
+    assert again.reads == 1  # the first, to see whether it still says the same
     assert_same(drawn[2], Counted()[2])
 
 
@@ -73,6 +74,13 @@ def test_a_folder_of_other_samples_is_refused(tmp_path: Path):
 
     with pytest.raises(ValueError, match="holds other samples"):
         DrawnSamples(Counted(), tmp_path, {"name": "another"})
+
+
+def test_a_folder_whose_questions_have_changed_since_is_refused(tmp_path: Path):
+    DrawnSamples(Counted(), tmp_path, {"name": "test"})
+
+    with pytest.raises(ValueError, match="holds other samples"):
+        DrawnSamples(Counted("Which?"), tmp_path, {"name": "test"})
 
 
 def test_a_piece_that_was_not_finished_is_drawn(tmp_path: Path):

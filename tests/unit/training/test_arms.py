@@ -86,17 +86,19 @@ def test_what_is_done_is_not_done_again(done, monkeypatch):
     run_arms(done)
 
 
-def test_the_table_counts_every_question_once_and_compares_with_the_partner(done):
+def test_the_table_counts_every_question_once_and_compares_with_the_partner_and_with_the_world_arm(done):
     table = compare_arms(replace(done, report=True))
 
     assert {(cell["arm"], cell["num_labels"]) for cell in table["cells"]} == {
         (arm.name, budget) for arm in done.arms for budget in done.budgets
     }
     assert {cell["num_items"] for cell in table["cells"]} == {20}
-    assert {(one["first"], one["adjusted_p"] is None) for one in table["contrasts"]} == {
-        ("vae", False),
-        ("rollout", True),
-    }
+    named = [(one["first"], one["second"], one["num_labels"]) for one in table["contrasts"]]
+    assert sorted(named) == sorted(
+        (*pair, budget) for pair in (("vae", "gemma"), ("rollout", "vae"), ("rollout", "gemma")) for budget in (0, 10)
+    )
+    for one, name in zip(table["contrasts"], named, strict=True):
+        assert one["is_primary"] == (name == ("rollout", "gemma", 0)) == (one["adjusted_p"] is None)
     assert json.loads((done.output_dir / "arms.json").read_text()) == json.loads(json.dumps(table))
     assert "Named beforehand: rollout against gemma" in (done.output_dir / "arms.md").read_text()
     assert (done.output_dir / "arms.png").stat().st_size > 0

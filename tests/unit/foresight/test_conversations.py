@@ -1,10 +1,10 @@
-"""Alignment teaches to read true clips, and never shows a present picture with a later answer."""
+"""Alignment teaches to read true clips, and never shows a present picture with a later answer; labels do just that."""
 
 import numpy as np
 import pytest
 
-from theworld.foresight import ForesightAlignment, draw, make_item
-from theworld.foresight.alignment import NUM_CONTROLS, NUM_QUESTIONS
+from theworld.foresight import ForesightAlignment, ForesightLabels, draw, make_item
+from theworld.foresight.conversations import NUM_CONTROLS, NUM_QUESTIONS
 from theworld.foresight.questions import dynamic_question, readings, static_questions
 
 
@@ -17,15 +17,20 @@ def test_a_sample_asks_how_its_clip_ends_for_readings_of_it_and_for_controls_of_
     for index in range(5):
         sample = samples[index]
         item = make_item("train", index // 5, samples.tasks[index % 5])
-        pairs = {(turn.text, answer.text) for turn, answer in zip(sample.turns[::2], sample.turns[1::2], strict=True)}
+        pairs = asked_in(sample)
         read = pairs & {(reading.text, reading.answer) for reading in readings(item)}
         end = dynamic_question(item)
 
         assert len(sample.turns) == 2 * NUM_QUESTIONS
         assert (end.text, end.answer) in read
-        assert len(pairs - read) == NUM_CONTROLS
+        assert len(pairs - read) == min(NUM_CONTROLS, len(static_questions(item)))
         if item.scene.task == "topple":  # whose scenes are found fastest
             assert pairs - read <= shown_by(sample, item)
+
+
+def asked_in(sample) -> set[tuple[str, str]]:
+    """Questions and answers of a conversation."""
+    return {(turn.text, answer.text) for turn, answer in zip(sample.turns[::2], sample.turns[1::2], strict=True)}
 
 
 def shown_by(sample, item) -> set[tuple[str, str]]:
@@ -55,8 +60,9 @@ def test_clip_and_future_are_the_whole_of_seventeen_frames(samples):
 
 @pytest.mark.parametrize("split", ["world", "language"])
 def test_what_must_not_see_what_follows_is_refused(split):
-    with pytest.raises(ValueError, match="serves no readings"):
-        ForesightAlignment(split, 1)
+    for conversations in (ForesightAlignment, ForesightLabels):
+        with pytest.raises(ValueError, match="serves no conversations"):
+            conversations(split, 1)
 
 
 def test_the_picture_of_another_scene_says_nothing_about_how_the_clip_ends():
@@ -70,3 +76,27 @@ def test_the_picture_of_another_scene_says_nothing_about_how_the_clip_ends():
 
 def topple(index: int):
     return make_item("test", index, "topple")
+
+
+def test_a_label_asks_for_the_outcome_among_controls_about_the_same_picture():
+    samples = ForesightLabels("train", 10)
+    places = []
+    for index in range(10):
+        sample = samples[index]
+        item = make_item("train", index // 5, samples.tasks[index % 5])
+        now = draw(item.scene, item.poses[item.scene.num_given_frames - 1], 64)
+        end = dynamic_question(item)
+        controls = {(control.text, control.answer) for control in static_questions(item)}
+
+        assert sample.images[0].tobytes() == now.tobytes()
+        assert asked_in(sample) <= controls | {(end.text, end.answer)}
+        assert len(sample.turns) == 2 * (1 + min(NUM_CONTROLS, len(controls)))
+        assert sample.future is None
+        places.append([turn.text for turn in sample.turns].index(end.text))
+    assert len(set(places)) > 1  # the outcome is not always asked first
+
+
+def test_the_future_of_a_label_is_drawn_for_the_upper_bound_alone():
+    sample = ForesightLabels("train", 1, with_future=True)[0]
+
+    assert len(sample.clips[0]) + len(sample.future[0]) == 17
