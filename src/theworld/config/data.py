@@ -90,11 +90,11 @@ class DataSettings:
         return self
 
     def _refuse_what_plays_no_part(self) -> None:
-        used = {*_EVERYWHERE, *_OF_DATASET[self.dataset]}
+        used = (*_EVERYWHERE, *_OF_DATASET[self.dataset])
         usual = {one.name: one.default for one in fields(DataSettings)}
         idle = [name for name in usual if name not in used and getattr(self, name) != usual[name]]
         if idle:
-            raise ValueError(f"{', '.join(idle)}: of no use to dataset={self.dataset!r}, which takes {', '.join(used)}")
+            raise ValueError(f"{', '.join(idle)}: of no use to dataset={self.dataset!r}; expected {', '.join(used)}")
 
 
 _EVERYWHERE: Final = ("dataset", "train_split", "num_train", "validation_split", "num_validation", "images")

@@ -16,7 +16,7 @@ from theworld.datasets.sample import Sample, question
 REPOSITORY: Final = "a8cheng/SpatialRGPT-Bench"
 
 Marks = Literal["boxes", "masks"]
-"""How regions are marked: by their boxes, or by their outlines with a tint."""
+"""How regions are marked: by their boxes, or by a tint of their masks."""
 
 _LAYOUTS = ("data/val-*.parquet", "SpatialRGPT-Bench_v1.json", "*.jsonl")
 
