@@ -76,13 +76,14 @@ def compare(arguments: "CompareArguments") -> dict[str, Any]:
     Returns:
         The same as values.
     """
-    from theworld.evaluation import comparison, predictions
+    from theworld.evaluation import comparison, predictions, rules
 
     found = comparison.compare(
         {str(path): predictions.read_predictions(path) for path in arguments.files},
         baseline=None if arguments.baseline is None else str(arguments.baseline),
         group_by=arguments.group_by,
         cluster_by=arguments.cluster_by,
+        scorer=rules.score,
     )
     print(comparison.to_markdown(found))
     return found.to_dict()

@@ -16,7 +16,7 @@ PACKAGE = Path(theworld.__file__).parent
 
 # Each group imports itself and the groups before it.
 ORDER = (
-    ("constants", "config", "settings", "files", "environment"),
+    ("constants", "config", "settings", "files", "hub", "environment"),
     ("datasets",),
     ("foresight",),
     ("sources",),
