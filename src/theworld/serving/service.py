@@ -5,7 +5,7 @@ import hmac
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -44,7 +44,8 @@ class Reply:
 
     def emit(self, event: Event) -> None:
         """Take an event; called in the model's thread."""
-        self._loop.call_soon_threadsafe(self._events.put_nowait, event)
+        if not self._loop.is_closed():  # after a forced end nobody listens
+            self._loop.call_soon_threadsafe(self._events.put_nowait, event)
 
     async def within_time(self, work: Coroutine[Any, Any, _T]) -> _T:
         """The result of some work on the reply.
@@ -155,8 +156,7 @@ class Service:
         if isinstance(first, Finished) and not prepared.request.stream:
             self._count(reply, 200)
             return JSONResponse(self._whole(reply, prepared, first))
-        pieces = self._pieces(reply, prepared, first)
-        return StreamingResponse(pieces, media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
+        return EventStream(self._pieces(reply, prepared, first), lambda: self.engine.cancel(prepared.row))
 
     def _give_up(self, reply: Reply, error: RequestError) -> Response:
         self._count(reply, error.status, error)
@@ -242,7 +242,6 @@ class Service:
             status = failure.status
             raise
         finally:
-            self.engine.cancel(prepared.row)
             self._count(reply, status, failure)
 
     def _chunk(self, reply: Reply, delta: dict[str, Any], reason: str | None = None, **more: Any) -> str:
@@ -251,6 +250,20 @@ class Service:
 
     def _head(self, reply: Reply, kind: str) -> dict[str, Any]:
         return {"id": reply.id, "object": kind, "created": reply.created, "model": self.preparer.name}
+
+
+class EventStream(StreamingResponse):
+    """Server-sent events, and a word at their end, also when the client leaves before the first."""
+
+    def __init__(self, events: AsyncIterator[str], on_end: Callable[[], None]) -> None:
+        super().__init__(events, media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
+        self._on_end = on_end
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._on_end()
 
 
 class RequireKey:
