@@ -81,6 +81,7 @@ class Engine:
 
     def run(self) -> None:
         """Answer rows until `close`; the model's thread."""
+        batch: list[Row] = []
         try:
             while True:
                 batch = self._next_batch()
@@ -92,7 +93,7 @@ class Engine:
                     self.metrics.running.set(0)
         finally:  # after a fault of this program nobody shall wait for an answer that never comes
             self.close()
-            for row in self._waiting:
+            for row in (*batch, *self._waiting):
                 row.fail(RequestError("the server broke down", 500, "internal_error"))
 
     def _next_batch(self) -> list[Row]:

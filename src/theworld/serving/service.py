@@ -37,6 +37,8 @@ class Reply:
     def __init__(self, max_seconds: float) -> None:
         self.id = f"chatcmpl-{uuid.uuid4().hex}"
         self.created = int(time.time())
+        self.is_counted = False
+        """Whether its end is among the metrics."""
         self._max_seconds = max_seconds
         self._loop = asyncio.get_running_loop()
         self.started = self._loop.time()
@@ -156,13 +158,16 @@ class Service:
         if isinstance(first, Finished) and not prepared.request.stream:
             self._count(reply, 200)
             return JSONResponse(self._whole(reply, prepared, first))
-        return EventStream(self._pieces(reply, prepared, first), lambda: self.engine.cancel(prepared.row))
+        return EventStream(self._pieces(reply, prepared, first), lambda: self._end_stream(reply, prepared))
 
     def _give_up(self, reply: Reply, error: RequestError) -> Response:
         self._count(reply, error.status, error)
         return _answer_error(error)
 
     def _count(self, reply: Reply, status: int, error: RequestError | None = None) -> None:
+        if reply.is_counted:
+            return
+        reply.is_counted = True
         self.metrics.requests.labels(str(status)).inc()
         self.metrics.request_seconds.observe(asyncio.get_running_loop().time() - reply.started)
         if error is not None:
@@ -220,29 +225,29 @@ class Service:
 
     async def _pieces(self, reply: Reply, prepared: Prepared, first: Piece | Finished) -> AsyncIterator[str]:
         """The answer as server-sent events; a failure on the way is one of them, and then there is no [DONE]."""
-        status, failure = 200, None
         try:
             yield self._chunk(reply, {"role": "assistant", "content": ""})
             event = first
             while isinstance(event, Piece):
                 yield self._chunk(reply, {"content": event.text})
                 event = await reply.next()
-            if event.rest:
-                yield self._chunk(reply, {"content": event.rest})
-            yield self._chunk(reply, {}, event.reason, world=_reading(prepared))
-            if prepared.request.stream_options.include_usage:
-                head = self._head(reply, "chat.completion.chunk")
-                yield _sent({**head, "choices": [], "usage": _usage(prepared, event)})
-            yield "data: [DONE]\n\n"
         except RequestError as error:
-            status, failure = error.status, error
+            self._count(reply, error.status, error)
             yield _sent(error.body())
-        except (asyncio.CancelledError, GeneratorExit):
-            failure = ClientGoneError()
-            status = failure.status
-            raise
-        finally:
-            self._count(reply, status, failure)
+            return
+        if event.rest:
+            yield self._chunk(reply, {"content": event.rest})
+        yield self._chunk(reply, {}, event.reason, world=_reading(prepared))
+        if prepared.request.stream_options.include_usage:
+            head = self._head(reply, "chat.completion.chunk")
+            yield _sent({**head, "choices": [], "usage": _usage(prepared, event)})
+        self._count(reply, 200)
+        yield "data: [DONE]\n\n"
+
+    def _end_stream(self, reply: Reply, prepared: Prepared) -> None:
+        gone = ClientGoneError()
+        self._count(reply, gone.status, gone)  # unless its end was counted
+        self.engine.cancel(prepared.row)
 
     def _chunk(self, reply: Reply, delta: dict[str, Any], reason: str | None = None, **more: Any) -> str:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
@@ -253,7 +258,7 @@ class Service:
 
 
 class EventStream(StreamingResponse):
-    """Server-sent events, and a word at their end, also when the client leaves before the first."""
+    """Server-sent events; `on_end` is called at their end, also when the client leaves before it."""
 
     def __init__(self, events: AsyncIterator[str], on_end: Callable[[], None]) -> None:
         super().__init__(events, media_type="text/event-stream", headers={"Cache-Control": "no-cache"})

@@ -93,8 +93,13 @@ class Served:
         return kind(base_url=f"{self.address}/v1", api_key=key, max_retries=0, timeout=120)
 
     def ask(self, messages: list[dict[str, Any]], **options: Any) -> Any:
-        with self.client() as client:
+        """The answer; with `stream`, what gives its chunks."""
+        client = self.client()
+        try:
             return client.chat.completions.create(model="test", messages=messages, **options)
+        finally:
+            if not options.get("stream"):
+                client.close()
 
     def at_once(self, requests: list[dict[str, Any]]) -> list[Any]:
         """The answers to requests that are sent at the same time."""

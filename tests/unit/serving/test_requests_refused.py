@@ -52,7 +52,7 @@ REFUSED = {
     "no base64": ({"messages": seen("data:image/png;base64,a*b")}, "invalid_image", "not base64"),
     "no picture": ({"messages": seen(as_url(b"no picture"))}, "invalid_image", "not a readable picture"),
     "nothing": ({"messages": seen(as_url(b""))}, "invalid_image", "not a readable picture"),
-    "half a picture": ({"messages": seen(PICTURE[:2000])}, "invalid_image", "not a readable picture"),
+    "half a picture": ({"messages": seen(PICTURE[:2022])}, "invalid_image", "not a readable picture"),
     "a picture of another format": ({"messages": seen(data_url(picture(1), "TIFF"))}, "invalid_image", "PNG, JPEG"),
     "a line": ({"messages": seen(data_url(picture(1, 300, 2)))}, "invalid_image", "sides at most"),
     "too many pixels": ({"messages": seen(bomb(101, 100))}, "image_too_large", "101 x 100 px"),
