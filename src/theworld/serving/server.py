@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import os
 import signal
 import socket
@@ -50,6 +51,7 @@ class Server(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                timeout_graceful_shutdown=math.ceil(settings.max_seconds),  # also for clients that no longer read
             )
         )
 

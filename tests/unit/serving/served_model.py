@@ -64,7 +64,7 @@ class Served:
         from theworld.config.serving import ServeSettings
         from theworld.serving.server import Server
 
-        settings = ServeSettings(model="test", port=0, **{"max_seconds": 120.0, "batch_wait_ms": 0, **limits})
+        settings = ServeSettings(model="test", port=0, **{"max_seconds": 600.0, "batch_wait_ms": 0, **limits})
         self.server = Server(model, settings, key)
         self.submitted = threading.Semaphore(0)
         """Released for each row that gets in line."""
@@ -90,7 +90,7 @@ class Served:
         import openai
 
         kind = openai.AsyncOpenAI if asynchronous else openai.OpenAI
-        return kind(base_url=f"{self.address}/v1", api_key=key, max_retries=0, timeout=120)
+        return kind(base_url=f"{self.address}/v1", api_key=key, max_retries=0, timeout=600)
 
     def ask(self, messages: list[dict[str, Any]], **options: Any) -> Any:
         """The answer; with `stream`, what gives its chunks."""
