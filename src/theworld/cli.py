@@ -12,6 +12,7 @@ import theworld
 if TYPE_CHECKING:
     from theworld.config import AskSettings
     from theworld.config.benchmarks import Scoring
+    from theworld.config.serving import ServeSettings
     from theworld.config.verbs import CacheArguments, CompareArguments, ForesightArguments, ReportArguments
 
 OK, REFUSED, INTERRUPTED = 0, 2, 130
@@ -68,6 +69,16 @@ def ask(settings: "AskSettings") -> dict[str, Any]:
     plain = TheWorld.from_pretrained(name, enable_world=False, **on_this_machine())
     guessed = plain.generate(picture, settings.question, **options)
     return {"question": settings.question, "without the world": guessed, "with the world": seen, **found}
+
+
+def serve(settings: "ServeSettings") -> dict[str, Any]:
+    """Serve a model over HTTP until SIGTERM or SIGINT; how much was answered."""
+    from theworld.serving import require_extra
+
+    require_extra()
+    from theworld.serving import server
+
+    return server.serve(settings, lambda address: print(f"serving {settings.model} at {address}", flush=True))
 
 
 def compare(arguments: "CompareArguments") -> dict[str, Any]:
@@ -157,6 +168,12 @@ VERBS = (
         "Ask a question about a picture; the answers with and without the world.",
         "theworld.cli:ask",
         "theworld.config:AskSettings",
+    ),
+    Verb(
+        "serve",
+        "Answer OpenAI's clients over HTTP: several pictures, streaming, requests in batches.",
+        "theworld.cli:serve",
+        "theworld.config.serving:ServeSettings",
     ),
     Verb(
         "train",

@@ -24,6 +24,7 @@ ORDER = (
     ("world",),
     ("modeling",),
     ("evaluation",),
+    ("serving",),
     ("training",),
     ("recipes",),
     ("report",),
