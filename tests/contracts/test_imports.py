@@ -28,7 +28,7 @@ ORDER = (
     ("training",),
     ("recipes",),
     ("report",),
-    ("app", "cli", "__main__"),
+    ("verbs", "app", "cli", "__main__"),
 )
 RANK = {name: rank for rank, group in enumerate(ORDER) for name in group}
 
