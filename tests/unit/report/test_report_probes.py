@@ -67,7 +67,7 @@ def test_a_table_of_pictures_gives_the_majority_and_an_interval_for_all_cells_it
 
     assert rows[2:4] == ["| tap | depth |", "|---|---|"]
     assert rows[4] == "| vae | 50.0% [37.7, 62.3] of 60 (majority 60.0%) |"
-    assert rows[5] == "| dit | 70.0% [53.2, 82.7] of 60 (majority 60.0%; block 0, t 0.1) |"
+    assert rows[5] == "| dit | 70.0% [53.4, 82.6] of 60 (majority 60.0%; block 0, t 0.1) |"
 
 
 def test_the_tables_of_public_labels_say_how_many_pictures_are_used(tmp_path: Path):
