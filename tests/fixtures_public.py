@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,13 @@ def stored(image: Image.Image, kind: str = "PNG") -> dict[str, Any]:
     content = io.BytesIO()
     image.save(content, kind)
     return {"bytes": content.getvalue(), "path": None}
+
+
+def coloured(kind: int, number: int, side_px: int = 32) -> Image.Image:
+    """A picture whose colour says which of four kinds it is of, with noise that is its own."""
+    colour = np.array([(210, 60, 60), (60, 210, 60), (60, 60, 210), (200, 200, 60)][kind])
+    noise = np.random.default_rng(number).normal(0, 12, (side_px, side_px, 3))
+    return Image.fromarray((colour + noise).clip(0, 255).astype(np.uint8))
 
 
 def write_blink(folder: Path, answers: dict[str, list[str]], split: str = "val") -> Path:
@@ -54,14 +62,20 @@ def write_blink(folder: Path, answers: dict[str, list[str]], split: str = "val")
     return folder
 
 
-def write_vsr(folder: Path, labels: list[int], split: str = "dev") -> tuple[Path, Path]:
-    """VSR's annotations and a folder of their pictures, of which half lie in COCO's own folders."""
+def write_vsr(
+    folder: Path, labels: list[int], split: str = "dev", pictures: Mapping[int, Image.Image] | None = None
+) -> tuple[Path, Path]:
+    """VSR's annotations and a folder of their pictures, of which half lie in COCO's own folders.
+
+    `pictures` are those of the statements, each with its number, in place of pictures of one colour.
+    """
+    shown = dict(enumerate(map(picture, range(len(labels))))) if pictures is None else pictures
     images = folder / "images"
     (images / "train2017").mkdir(parents=True, exist_ok=True)
     lines = []
-    for number, label in enumerate(labels):
+    for (number, image), label in zip(shown.items(), labels, strict=True):
         name = f"{number:012d}.jpg"
-        picture(number).save(images / ("train2017" if number % 2 else ".") / name)
+        image.save(images / ("train2017" if number % 2 else ".") / name)
         row = {
             "image": name,
             "image_link": f"http://images.cocodataset.org/train2017/{name}",

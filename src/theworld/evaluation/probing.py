@@ -5,127 +5,103 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
-import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from theworld.config import TaskName, WorldSettings
+from theworld.config import WorldSettings
 from theworld.config.probe import ProbeSettings
-from theworld.constants import TEMPORAL_STRIDE
+from theworld.evaluation.labelled import DECISIVE, Labelled, Quantity
 from theworld.evaluation.readout import LinearReadout, classify, explained
-from theworld.foresight.collide import gap_of
-from theworld.foresight.drawing import draw_clip
-from theworld.foresight.items import Item, make_item
-from theworld.foresight.scene import FRAME_RATE_HZ, NUM_FRAMES, NUM_SLOTS, num_future_slots
 from theworld.world.dit import DitTap
 from theworld.world.tap import WorldTap, clip_seeds
 from theworld.world.taps import open_tap
 
-Quantity = Literal["position", "velocity", "contact", "outcome"]
-
-DIT_FUTURES: Final = ("repeat", "denoised")
+_FUTURES: Final[tuple[Literal["repeat", "denoised"], ...]] = ("repeat", "denoised")
 
 
 @dataclass(frozen=True)
 class Probe:
     """One cell: what one read-out gives."""
 
-    task: TaskName
+    task: str
+    """The kind of clip: a kind of scene of Foresight, vsr or blink."""
     tap: str
-    """vae, rollout, siglip, true-future, dit-repeat or dit-denoised."""
+    """vae, rollout, siglip, true-future, dit-repeat or dit-denoised; of pictures vae, siglip or dit."""
     block: int | None
     noise_level: float | None
     slot: int
-    """0 to 4; the current one is 0 of a picture, 1 of a clip."""
+    """0 to 4; the current one is 0 of a picture, 1 of a clip. Pictures of public data have slot 0 alone."""
     quantity: Quantity
     score: float
-    """Position and velocity: share of variance read (R squared). Contact and outcome: accuracy."""
+    """Position and velocity: share of variance read (R squared). The others: accuracy."""
     chance: float
-    """Of contact and outcome: the majority's share; 0 for the others."""
+    """Where the score is an accuracy, the majority's share of what is measured; else 0."""
     num_test: int
 
 
-def probe(own: ProbeSettings) -> list[Probe]:
-    """Fit and measure every read-out; tasks one after the other."""
-    return [cell for task in own.tasks for cell in probe_task(own, task)]
-
-
 def best_cells(cells: Sequence[Probe]) -> dict[str, Probe]:
-    """For each task the cell that tells the outcome best, the true future left out."""
-    honest = [cell for cell in cells if cell.quantity == "outcome" and cell.tap != "true-future"]
+    """For each kind of clip the cell that tells what the probe is about best, the true future left out."""
+    honest = [cell for cell in cells if cell.quantity in DECISIVE and cell.tap != "true-future"]
     return {
         task: max((cell for cell in honest if cell.task == task), key=lambda cell: cell.score)
         for task in dict.fromkeys(cell.task for cell in honest)
     }
 
 
-def probe_task(own: ProbeSettings, task: TaskName) -> list[Probe]:
-    """Every cell of one task."""
-    train = [make_item("train", index, task) for index in range(own.num_train)]
-    test = [make_item("validation", index, task) for index in range(own.num_test)]
-    items = [*train, *test]
-    size_px = own.world.image_size_px
-    clips = np.stack([draw_clip(item.scene, item.poses, size_px) for item in items])
+def probe(own: ProbeSettings, clips: Labelled) -> list[Probe]:
+    """Fit and measure every read-out of one kind of clip."""
+    num_test = len(clips.frames) - clips.num_fit
     cells: list[Probe] = []
-    for tap, block, level, features in tqdm(_readings(own, task, clips), desc=f"probe {task}", unit="reading"):
-        for slot in range(NUM_SLOTS):
+    for tap, block, level, features in tqdm(_readings(own, clips), desc=f"probe {clips.name}", unit="reading"):
+        for slot in range(features.shape[2]):
             flat = features[:, :, slot].flatten(1)
-            for quantity, score, chance in _scores(items, len(train), slot, flat):
-                cells.append(Probe(task, tap, block, level, slot, quantity, score, chance, len(test)))
+            for quantity, score, chance in _scores(clips, slot, flat):
+                cells.append(Probe(clips.name, tap, block, level, slot, quantity, score, chance, num_test))
     return cells
 
 
-def _scores(
-    items: Sequence[Item], num_train: int, slot: int, features: Float[Tensor, "N D"]
-) -> Iterator[tuple[Quantity, float, float]]:
-    train, test = features[:num_train], features[num_train:]
-    for quantity in ("position", "velocity"):
-        truth = torch.from_numpy(np.stack([_motion(item, slot, quantity) for item in items]))
-        if truth.std(0).min() > 1e-6:
-            read = LinearReadout(train, truth[:num_train])(test)
-            yield quantity, explained(truth[num_train:], read), 0.0
-    labels = {"outcome": torch.tensor([item.outcome for item in items])}
-    if items[0].scene.task == "collide":
-        labels["contact"] = torch.tensor([int(gap_of(item.poses[slot * TEMPORAL_STRIDE]) < 0.01) for item in items])
-    for quantity, truth in labels.items():
-        if len(truth[:num_train].unique()) > 1:
-            right = classify(train, truth[:num_train], test) == truth[num_train:]
-            chance = truth[num_train:].bincount().max() / len(right)
-            yield quantity, right.float().mean().item(), chance.item()  # type: ignore[misc]
-
-
-def _motion(item: Item, slot: int, quantity: str) -> Float[np.ndarray, " K"]:
-    """Places of all bodies in the last frame of a slot, or how fast they move there, unit lengths (/ s)."""
-    frame = slot * TEMPORAL_STRIDE
-    places = item.poses[frame, :, :2]
-    if quantity == "position":
-        return places[:2].flatten()
-    after = min(frame + 1, NUM_FRAMES - 1)
-    return ((item.poses[after, :2, :2] - item.poses[after - 1, :2, :2]) * FRAME_RATE_HZ).flatten()
+def _scores(clips: Labelled, slot: int, features: Float[Tensor, "N D"]) -> Iterator[tuple[Quantity, float, float]]:
+    num_fit = clips.num_fit
+    train, test = features[:num_fit], features[num_fit:]
+    for quantity, of_slots in clips.labels.items():
+        truth = of_slots[slot]
+        if truth.is_floating_point():
+            if truth.std(0).min() > 1e-6:
+                read = LinearReadout(train, truth[:num_fit])(test)
+                yield quantity, explained(truth[num_fit:], read), 0.0
+        elif len(truth[:num_fit].unique()) > 1:
+            right = classify(train, truth[:num_fit], test) == truth[num_fit:]
+            chance = truth[num_fit:].bincount().max() / len(right)
+            yield quantity, right.float().mean().item(), chance.item()
 
 
 def _readings(
-    own: ProbeSettings, task: TaskName, clips: UInt8[np.ndarray, "N 17 H W 3"]
-) -> Iterator[tuple[str, int | None, float | None, Float[Tensor, "N C 5 h w"]]]:
-    """Tap, block, noise level and features of all clips, one reading after the other."""
-    frames = torch.from_numpy(clips).permute(0, 1, 4, 2, 3)
-    steps = num_future_slots(task)
-    shown = frames[:, : NUM_FRAMES - steps * TEMPORAL_STRIDE]
+    own: ProbeSettings, clips: Labelled
+) -> Iterator[tuple[str, int | None, float | None, Float[Tensor, "N C T h w"]]]:
+    """Tap, block, noise level and features of all clips, one reading after the other.
+
+    Where nothing is looked ahead (K = 0), a rollout is the VAE latent, and the denoiser sees the frames themselves
+    noised.
+    """
+    steps, ahead = clips.num_world_steps, clips.num_world_steps > 0
     simple = {
-        "siglip": replace(own.world, tap="siglip", repeat_current=True),
-        "vae": replace(own.world, tap="vae", repeat_current=True),
-        "rollout": replace(own.world, tap="rollout"),
-        "true-future": replace(own.world, tap="true-future"),
+        "siglip": replace(own.world, tap="siglip", repeat_current=ahead),
+        "vae": replace(own.world, tap="vae", repeat_current=ahead),
     }
+    if ahead:
+        simple["rollout"] = replace(own.world, tap="rollout")
+    if clips.with_future is not None:
+        simple["true-future"] = replace(own.world, tap="true-future")
     for name, world in simple.items():
-        tap = open_tap(world)
-        yield name, None, None, _read(tap, frames if name == "true-future" else shown, steps, own.batch_size)
-    for future in DIT_FUTURES:
+        frames = clips.with_future if name == "true-future" else clips.frames
+        assert frames is not None
+        yield name, None, None, _read(open_tap(world), frames, steps, own.batch_size)
+    for future in _FUTURES if ahead else ("none",):
         for level in own.noise_levels:
             world = replace(own.world, tap="dit", dit_block=max(own.blocks), dit_noise_level=level)
-            yield from _blocks(own, replace(world, dit_future=future), shown, steps)
+            yield from _blocks(own, replace(world, dit_future=future), clips.frames, steps)
 
 
 def _read(tap: WorldTap, frames: UInt8[Tensor, "N F 3 H W"], steps: int, batch_size: int) -> Float[Tensor, "N C T h w"]:
@@ -151,7 +127,8 @@ def _blocks(
                     found = found.unflatten(1, (-1, side, side)).permute(0, 4, 1, 2, 3).float()
                 states[block].append(found)
     for block, found in states.items():
-        yield f"dit-{world.dit_future}", block, world.dit_noise_level, torch.cat(found)
+        name = f"dit-{world.dit_future}" if steps else "dit"
+        yield name, block, world.dit_noise_level, torch.cat(found)
 
 
 @contextmanager

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from fixtures_public import write_blink
 from theworld.config import WorldSettings
 from theworld.config.probe import ProbeSettings
-from theworld.report.probes import run_probes
+from theworld.evaluation.probing import Probe
+from theworld.report.probes import run_probes, to_markdown
 
 
 @pytest.fixture(scope="module")
@@ -53,3 +55,53 @@ def test_tables_and_heat_maps_are_written(probed):
     assert "| true-future |" in text
     assert found["watched"]["collide"]["n"] == 20
     assert Path(found["heat_maps"]).stat().st_size > 0
+
+
+def test_a_table_of_pictures_gives_the_majority_and_an_interval_for_all_cells_it_is_the_best_of():
+    cells = [
+        Probe("blink", "vae", None, None, 0, "depth", 0.5, 0.6, 60),
+        *(Probe("blink", "dit", block, 0.1, 0, "depth", 0.7, 0.6, 60) for block in range(5)),
+    ]
+
+    rows = to_markdown(cells).splitlines()
+
+    assert rows[2:4] == ["| tap | depth |", "|---|---|"]
+    assert rows[4] == "| vae | 50.0% [37.7, 62.3] of 60 (majority 60.0%) |"
+    assert rows[5] == "| dit | 70.0% [53.4, 82.6] of 60 (majority 60.0%; block 0, t 0.1) |"
+
+
+def test_the_tables_of_public_labels_say_how_many_pictures_are_used(tmp_path: Path):
+    letters = ["(A)", "(B)"] * 20
+    own = ProbeSettings(
+        labels="blink",
+        source=str(write_blink(tmp_path, {"Relative_Depth": letters})),
+        output_dir=tmp_path / "probe",
+        blocks=(0,),
+        noise_levels=(0.105,),
+        world=WorldSettings(cosmos_model_name="tiny", siglip_model_name="tiny", image_size_px=64),
+    )
+
+    found = run_probes(own)
+
+    text = (tmp_path / "probe" / "probe.md").read_text()
+    used = found["pictures"]
+    assert "watched" not in found
+    assert used["num_fit"] + used["num_test"] + used["shared"] == 40
+    assert text.startswith(f"Told apart: (A), (B). Fitted to {used['num_fit']} pictures, measured on")
+    assert "| dit |" in text
+    assert Path(found["heat_maps"]).stat().st_size > 0
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"source": "somewhere"}, "source: of no use to labels='foresight'; expected tasks"),
+        ({"labels": "vsr", "image_dir": Path("coco"), "tasks": ("drop",)}, "tasks: of no use to labels='vsr'"),
+        ({"labels": "vsr"}, "give image_dir"),
+        ({"labels": "blink", "image_dir": Path("coco"), "subset": "random"}, "subset, image_dir: of no use"),
+        ({"labels": "coco"}, "'foresight', 'vsr' or 'blink'"),
+    ],
+)
+def test_settings_that_play_no_part_are_refused(given, words):
+    with pytest.raises(ValueError, match=words):
+        ProbeSettings(**given)
