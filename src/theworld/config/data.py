@@ -1,12 +1,12 @@
 """DataSettings: which samples a model is trained on and measured on."""
 
-from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Final, Literal, get_args
 
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
+from theworld.config.idle import refuse_idle
 from theworld.config.world import STRICT
 
 SplitName = Literal["train", "validation", "test"]
@@ -78,7 +78,7 @@ class DataSettings:
 
     @model_validator(mode="after")
     def _check(self) -> "DataSettings":
-        self._refuse_what_plays_no_part()
+        refuse_idle(self, "dataset", _OF_DATASET)
         if self.train_split == "test":
             raise ValueError("train_split='test': nothing may train on the test split; use 'train' or 'validation'")
         if self.questions in ("labels", "readings") and self.form == "choice":
@@ -89,15 +89,7 @@ class DataSettings:
             raise ValueError(f"tasks={self.tasks} names a task twice: each is asked once")
         return self
 
-    def _refuse_what_plays_no_part(self) -> None:
-        used = (*_EVERYWHERE, *_OF_DATASET[self.dataset])
-        usual = {one.name: one.default for one in fields(DataSettings)}
-        idle = [name for name in usual if name not in used and getattr(self, name) != usual[name]]
-        if idle:
-            raise ValueError(f"{', '.join(idle)}: of no use to dataset={self.dataset!r}; expected {', '.join(used)}")
 
-
-_EVERYWHERE: Final = ("dataset", "train_split", "num_train", "validation_split", "num_validation", "images")
 _OF_DATASET: Final[dict[DatasetName, tuple[str, ...]]] = {
     "foresight": ("questions", "tasks", "form", "image_size_px", "drawn_dir"),
     "blink": ("source", "revision", "subsets"),

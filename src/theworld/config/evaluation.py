@@ -60,6 +60,7 @@ class EvaluationConfig:
             values = getattr(self, name)
             if values is not None and len(set(values)) < len(values):
                 raise ValueError(f"{name}={values} names a value twice: each is measured once")
+        _refuse_conversations(self.data)
         return self
 
 
@@ -95,3 +96,13 @@ class AuditSettings:
         if isinstance(given, dict) and given.get("dataset", "foresight") == "foresight":
             return {"questions": "dynamic", **given}
         return given
+
+    @model_validator(mode="after")
+    def _check(self) -> "AuditSettings":
+        _refuse_conversations(self.data)
+        return self
+
+
+def _refuse_conversations(data: DataSettings) -> None:
+    if data.questions in ("labels", "readings"):
+        raise ValueError(f"data.questions={data.questions!r}: conversations for training; ask 'dynamic' or 'static'")

@@ -1,6 +1,6 @@
 """ProbeSettings: which features are looked into, for which quantities, on which scenes or pictures."""
 
-from dataclasses import field, fields
+from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from theworld.config.data import TASK_NAMES, TaskName
+from theworld.config.idle import refuse_idle
 from theworld.config.world import STRICT, WorldSettings
 
 LabelsName = Literal["foresight", "vsr", "blink"]
@@ -68,13 +69,8 @@ class ProbeSettings:
     """Names, size and frame rate; where features are read is what is probed."""
 
     @model_validator(mode="after")
-    def _refuse_what_plays_no_part(self) -> "ProbeSettings":
-        used = _OF_LABELS[self.labels]
-        usual = {one.name: one.default for one in fields(ProbeSettings)}
-        named = dict.fromkeys(name for names in _OF_LABELS.values() for name in names)
-        idle = [name for name in named if name not in used and getattr(self, name) != usual[name]]
-        if idle:
-            raise ValueError(f"{', '.join(idle)}: of no use to labels={self.labels!r}; expected {', '.join(used)}")
+    def _check(self) -> "ProbeSettings":
+        refuse_idle(self, "labels", _OF_LABELS)
         if self.labels == "vsr" and self.image_dir is None:
             raise ValueError("labels='vsr' come without pictures: give image_dir, a folder of COCO 2017's")
         return self

@@ -342,3 +342,10 @@ def test_a_model_trained_without_a_world_is_not_asked_with_an_untrained_one(tmp_
 
     with pytest.raises(ValueError, match="was trained without a world: its arm is 'no-world-tokens'"):
         evaluate(config)
+
+
+@pytest.mark.parametrize("questions", ["labels", "readings"])
+def test_conversations_for_training_are_not_asked(tmp_path: Path, questions) -> None:
+    for settings in (EvaluationConfig, AuditSettings):
+        with pytest.raises(ValueError, match="conversations for training"):
+            settings(checkpoint=tmp_path, output_dir=tmp_path, data=DataSettings(questions=questions))
