@@ -66,7 +66,7 @@ class TheWorldChat(lmms):
                 f"{processes} processes: expected one; share the items out between runs with --offset and --limit"
             )
         self.batch_size = int(batch_size)
-        place = on_this_machine() if device is None else {"device_map": device}
+        place: dict[str, Any] = on_this_machine() if device is None else {"device_map": device}
         self.model = TheWorld.from_pretrained(pretrained, **settings, **place).eval()
 
     @classmethod

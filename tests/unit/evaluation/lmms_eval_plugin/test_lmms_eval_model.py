@@ -2,13 +2,13 @@
 
 import logging
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import harness
 import pytest
-import tomllib
 import torch
 from PIL import Image
 
