@@ -49,7 +49,7 @@ $(LMMS_EVAL)/.ready: pyproject.toml constraints.txt
 	$(LMMS_EVAL)/bin/pip install --quiet --constraint $(LMMS_EVAL)/constraints.txt --editable '.[dev,lmms-eval]'
 	touch $(LMMS_EVAL)/.ready
 
-lmms-eval-test: $(LMMS_EVAL)/.ready ## run lmms-eval itself on the tiny model, in an environment of its own (6 GB)
+lmms-eval-test: $(LMMS_EVAL)/.ready ## run lmms-eval itself on the tiny model, in an environment of its own (7 GB)
 	OMP_NUM_THREADS=1 $(LMMS_EVAL)/bin/pytest tests/end_to_end/test_lmms_eval_run.py tests/unit/evaluation/lmms_eval_plugin
 
 clean: ## remove the environments, caches and runs
