@@ -4,12 +4,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+LMMS_EVAL := .venv-lmms-eval
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format typecheck eval-blink eval-gemma compare-results bench clean
+.PHONY: help setup demo test check format typecheck eval-blink eval-gemma compare-results bench lmms-eval-test clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -52,6 +53,17 @@ compare-results: $(READY) ## hold FILES="a.jsonl b.jsonl" of predictions against
 bench: $(READY) ## one JSON line per figure, with its goal
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks
 
-clean: ## remove the environment, caches and runs
-	rm -rf $(VENV) demo runs build dist .pytest_cache .ruff_cache .hypothesis
+# wandb 0.25.0, which lmms-eval pins, wants protobuf below 7; all else is as in constraints.txt.
+$(LMMS_EVAL)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(LMMS_EVAL)
+	$(LMMS_EVAL)/bin/pip install --quiet --upgrade pip
+	grep -v '^protobuf==' constraints.txt > $(LMMS_EVAL)/constraints.txt
+	$(LMMS_EVAL)/bin/pip install --quiet --constraint $(LMMS_EVAL)/constraints.txt --editable '.[dev,lmms-eval]'
+	touch $(LMMS_EVAL)/.ready
+
+lmms-eval-test: $(LMMS_EVAL)/.ready ## run lmms-eval itself on the tiny model, in an environment of its own (7 GB)
+	OMP_NUM_THREADS=1 $(LMMS_EVAL)/bin/pytest tests/end_to_end/test_lmms_eval_run.py tests/unit/evaluation/lmms_eval_plugin
+
+clean: ## remove the environments, caches and runs
+	rm -rf $(VENV) $(LMMS_EVAL) demo runs build dist .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -3,7 +3,7 @@
 import errno
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -37,6 +37,8 @@ class Answerer:
         score_choices: instead of writing a reply, weigh every choice of `sample.fields["choices"]` by its
             log-likelihood, end of turn included.
         read_features: where features come from; default: the model's own world.
+        decoding: options of transformers' `generate` beyond the length (`do_sample`, `temperature`, `num_beams`, ...);
+            default: greedy.
     """
 
     def __init__(
@@ -47,11 +49,13 @@ class Answerer:
         max_new_tokens: int = 16,
         score_choices: bool = False,
         read_features: FeatureReader | None = None,
+        decoding: Mapping[str, Any] | None = None,
     ) -> None:
         self.model = model
         self.num_world_steps = num_world_steps
         self.max_new_tokens = max_new_tokens
         self.score_choices = score_choices
+        self.decoding = {"do_sample": False, **(decoding or {})}
         self.clips_read = 0
         """Clips that were read from the world, counted where they are read."""
         self._source: FeatureReader = read_features or model.read_world
@@ -98,7 +102,7 @@ class Answerer:
 
     def _write(self, samples: Sequence[Sample]) -> list[dict[str, Any]]:
         inputs = self._place(self._prompts(samples))
-        output = self.model.generate(**inputs, max_new_tokens=self.max_new_tokens, do_sample=False)
+        output = self.model.generate(**inputs, max_new_tokens=self.max_new_tokens, **self.decoding)
         replies = output[:, inputs["input_ids"].shape[1] :]
         texts = self.model.processor.batch_decode(replies, skip_special_tokens=True)
         return [{"prediction": text.strip()} for text in texts]

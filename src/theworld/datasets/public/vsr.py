@@ -131,7 +131,7 @@ class VsrDataset(RowSamples):
         return question(
             f"{row['image']}: {row['caption']}",
             [apart if apart.is_file() else self.image_dir / row["image"]],
-            f"Statement: {row['caption']}\nIs this statement true or false of the picture? Answer with one word.",
+            question_about(row["caption"]),
             "true" if row["label"] else "false",
             fields={
                 "benchmark": "vsr",
@@ -141,6 +141,11 @@ class VsrDataset(RowSamples):
                 "meta_category": meta_category(row["relation"]),
             },
         )
+
+
+def question_about(statement: str) -> str:
+    """What is asked about a statement."""
+    return f"Statement: {statement}\nIs this statement true or false of the picture? Answer with one word."
 
 
 def meta_category(relation: str) -> str:

@@ -176,7 +176,7 @@ def read(path: Path, judged: str | None = None) -> tuple[list[Prediction], dict[
     rows: dict[str, Prediction] = {}
     verdicts: dict[str, bool] = {}
     for record in read_rows(path):
-        row = _row(record)
+        row = answered(record)
         require_distinct(rows, row.sample_id, record)
         rows[row.sample_id] = row
         verdict = None if judged is None else _verdict(record, judged)
@@ -185,7 +185,13 @@ def read(path: Path, judged: str | None = None) -> tuple[list[Prediction], dict[
     return list(rows.values()), verdicts
 
 
-def _row(record: Record) -> Prediction:
+def answered(record: Record) -> Prediction:
+    """The row of a saved reply: id, question, ground_truth, prediction, qa_type and qa_category.
+
+    Raises:
+        ValueError: names the record: a key that is missing, an unknown category, an answer without what the category
+            asks for.
+    """
     category = record.text("qa_category")
     if category not in _GROUP_OF:
         raise record.error(f"qa_category: {category!r}; expected one of {', '.join(_GROUP_OF)}")

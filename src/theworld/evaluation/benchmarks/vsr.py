@@ -117,27 +117,38 @@ def read(annotations: Path, predictions: Path) -> list[Prediction]:
     rows: dict[str, Prediction] = {}
     absent: list[Record] = []
     for record in read_rows(annotations):
-        label, sample_id = record.content.get("label"), _sample_id(record)
-        if label not in (0, 1):
-            raise record.error(f"label: {label!r}; expected 0 or 1")
+        sample_id = _sample_id(record)
         require_distinct(rows, sample_id, record)
+        row = annotated(record, replies.get(sample_id))
         if sample_id not in replies:
             absent.append(record)
             continue
-        rows[sample_id] = prediction(
-            sample_id,
-            replies[sample_id],
-            "true" if label else "false",
-            question=record.text("caption"),
-            choices=("true", "false"),
-            fields={"relation": record.text("relation"), "meta_category": meta_category(record.text("relation"))},
-        )
+        rows[sample_id] = row
     strangers = [places[sample_id] for sample_id in replies if sample_id not in rows]
     if strangers:
         raise strangers[0].error(f"{_sample_id(strangers[0])!r} is no annotation of {annotations}")
     if absent:
         raise ValueError(f"{predictions}: no reply to {len(absent)} annotations, the first of them {absent[0].place}")
     return list(rows.values())
+
+
+def annotated(record: Record, reply: str | None) -> Prediction:
+    """The row of an annotation and the reply to it.
+
+    Raises:
+        ValueError: names the record: a key that is missing, a label that is none.
+    """
+    label = record.content.get("label")
+    if label not in (0, 1):
+        raise record.error(f"label: {label!r}; expected 0 or 1")
+    return prediction(
+        _sample_id(record),
+        reply,
+        "true" if label else "false",
+        question=record.text("caption"),
+        choices=("true", "false"),
+        fields={"relation": record.text("relation"), "meta_category": meta_category(record.text("relation"))},
+    )
 
 
 def _sample_id(record: Record) -> str:

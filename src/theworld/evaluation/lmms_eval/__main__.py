@@ -1,0 +1,7 @@
+"""Says where our task files lie: `lmms-eval --include_path "$(python -m theworld.evaluation.lmms_eval)" ...`."""
+
+import sys
+
+from theworld.evaluation.lmms_eval import TASKS
+
+sys.stdout.write(f"{TASKS}\n")

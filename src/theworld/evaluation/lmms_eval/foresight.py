@@ -1,0 +1,129 @@
+"""Foresight as a task of lmms-eval: nothing is downloaded, scenes are simulated and drawn when they are asked about."""
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic import TypeAdapter
+
+from theworld.config import DataSettings
+from theworld.datasets.images import to_image, to_pictures
+from theworld.datasets.sample import Sample, Samples
+from theworld.evaluation.benchmarks.records import prediction
+from theworld.evaluation.lmms_eval.rows import only_reply, packed, unpacked
+from theworld.evaluation.summary import Accuracy, Summary, summarise
+from theworld.sources import open_samples
+
+if TYPE_CHECKING:
+    import datasets
+
+_SETTINGS: Final = TypeAdapter(DataSettings)
+_SMALL_SIDE_PX: Final = 16
+"""Side of pictures that nobody looks at, where only words are wanted."""
+
+
+def questions(settings: "datasets.Dataset") -> "datasets.Dataset":
+    """The questions that a data file asks for: one row of settings, those of `theworld evaluate --data.*`.
+
+    Raises:
+        ValueError: for several rows, unknown settings, or settings that make conversations or several pictures.
+    """
+    import datasets
+
+    if len(settings) != 1:
+        raise ValueError(f"{len(settings)} rows of settings for Foresight: expected one")
+    text = json.dumps(settings[0])
+    own = _SETTINGS.validate_json(text)
+    if own.questions in ("labels", "readings") or own.images != "current":
+        raise ValueError(
+            f"questions={own.questions!r}, images={own.images!r}: expected single questions about the current picture"
+        )
+    places = range(len(_samples(text, None)))
+    return datasets.Dataset.from_dict({"settings": [text] * len(places), "place": list(places)})
+
+
+def messages(doc: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The question of a scene, with the picture, or with the clip that a task of motion gives."""
+    sample = _sample(doc["settings"], doc["place"], None)
+    if sample.clips is None:
+        seen: dict[str, Any] = {"type": "image", "url": to_image(sample.images[0])}
+    else:
+        seen = {"type": "video", "url": to_pictures(list(sample.clips[0]))}
+    content = [seen, {"type": "text", "text": question(doc)}]
+    return [{"role": "user", "content": content, "num_world_steps": sample.num_world_steps}]
+
+
+def pictures(doc: Mapping[str, Any]) -> list[Any]:
+    """The current picture, for models of lmms-eval's simple form."""
+    return [to_image(_sample(doc["settings"], doc["place"], None).images[0])]
+
+
+def question(doc: Mapping[str, Any]) -> str:
+    """What is asked."""
+    return _words(doc).prompt[-1].text
+
+
+def answer(doc: Mapping[str, Any]) -> str:
+    """What is true."""
+    return _words(doc).answer or ""
+
+
+def results(doc: Mapping[str, Any], replies: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The row of a reply, for all scenes and for those of its kind."""
+    sample = _words(doc)
+    row = prediction(
+        sample.id,
+        only_reply(replies),
+        answer(doc),
+        question=question(doc),
+        choices=tuple(sample.fields["choices"]),
+        fields={name: value for name, value in sample.fields.items() if isinstance(value, str | int)},
+    )
+    return packed(row, "accuracy", "balanced_accuracy", "unparsed", sample.fields["task"])
+
+
+def accuracy(items: Sequence[Mapping[str, Any]]) -> float:
+    """Share that is right."""
+    return _accuracy(_summary(items)).value
+
+
+def balanced_accuracy(items: Sequence[Mapping[str, Any]]) -> float:
+    """Mean over the true answers of the share that is right."""
+    return _accuracy(_summary(items)).balanced
+
+
+def unparsed(items: Sequence[Mapping[str, Any]]) -> float:
+    """Share of replies that name no choice, or several."""
+    summary = _summary(items)
+    return summary.num_unparsed / summary.num_items
+
+
+def _summary(items: Sequence[Mapping[str, Any]]) -> Summary:
+    return summarise(unpacked(items))
+
+
+def _accuracy(summary: Summary) -> Accuracy:
+    assert summary.accuracy is not None  # every item has a reply
+    return summary.accuracy
+
+
+@lru_cache(maxsize=8)
+def _samples(settings: str, side_px: int | None) -> Samples:
+    own = json.loads(settings) | ({} if side_px is None else {"image_size_px": side_px})
+    data = _SETTINGS.validate_json(json.dumps(own))
+    return open_samples(data, data.validation_split, data.num_validation)
+
+
+@lru_cache(maxsize=4096)
+def _small(settings: str, place: int) -> Sample:
+    return _sample(settings, place, _SMALL_SIDE_PX)
+
+
+def _words(doc: Mapping[str, Any]) -> Sample:
+    """The sample of a document with a picture too small to see: its words are the same, and take no drawing."""
+    return _small(doc["settings"], doc["place"])
+
+
+def _sample(settings: str, place: int, side_px: int | None) -> Sample:
+    return _samples(settings, side_px)[place]

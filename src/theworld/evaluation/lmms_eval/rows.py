@@ -1,0 +1,28 @@
+"""Rows of predictions through lmms-eval: plain values out of `process_results`, rows again where they are scored."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from theworld.evaluation.predictions import Prediction
+
+
+def packed(row: Prediction, *metrics: str) -> dict[str, dict[str, Any]]:
+    """A row as what `process_results` returns: the same plain values under each metric that it counts in."""
+    return dict.fromkeys(metrics, asdict(row))
+
+
+def unpacked(items: Sequence[Mapping[str, Any]]) -> list[Prediction]:
+    """The rows that lmms-eval collected of one metric."""
+    return [Prediction(**item) for item in items]
+
+
+def only_reply(results: Sequence[str]) -> str:
+    """The reply to an item.
+
+    Raises:
+        ValueError: if there are several.
+    """
+    if len(results) != 1:
+        raise ValueError(f"{len(results)} replies to one item: expected one; leave --repeats at 1")
+    return results[0]

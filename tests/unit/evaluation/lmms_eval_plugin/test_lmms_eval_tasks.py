@@ -1,0 +1,227 @@
+"""Task files for lmms-eval name functions that exist, and score as our own scorers do."""
+
+import json
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from theworld.evaluation.benchmarks import spatial_rgpt as scorer_of_spatial_rgpt
+from theworld.evaluation.benchmarks import vsr as scorer_of_vsr
+from theworld.evaluation.lmms_eval import TASKS, foresight, spatial_rgpt, vsr
+from theworld.evaluation.lmms_eval.requests import to_sample
+from theworld.foresight import TASKS as KINDS
+from theworld.foresight import ForesightDataset
+
+
+class Loader(yaml.SafeLoader):
+    """Resolves `!function` as lmms-eval does."""
+
+
+def _function(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> Any:
+    module, _, name = str(loader.construct_scalar(node)).rpartition(".")
+    return getattr(import_module(module), name)
+
+
+Loader.add_constructor("!function", _function)
+
+
+def task(name: str) -> dict[str, Any]:
+    content = yaml.load((TASKS / f"{name}.yaml").read_text(), Loader)
+    return {**(task(Path(content.pop("include")).stem) if "include" in content else {}), **content}
+
+
+NAMES = sorted(path.stem for path in TASKS.glob("*.yaml"))
+
+
+def aggregated(name: str, docs: list[dict[str, Any]], replies: list[str]) -> dict[str, float]:
+    """What lmms-eval does with replies: rows under the names of metrics, then one number for each."""
+    config = task(name)
+    functions = {one["metric"]: one["aggregation"] for one in config["metric_list"]}
+    rows: dict[str, list[Any]] = {}
+    for doc, reply in zip(docs, replies, strict=True):
+        for metric, row in config["process_results"](doc, [reply]).items():
+            rows.setdefault(metric, []).append(row)
+    return {metric: functions[metric](found) for metric, found in rows.items()}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_task_file_is_named_like_its_task_and_its_functions_exist(name: str) -> None:
+    config = task(name)
+
+    assert config["task"] == name
+    assert all(callable(config[key]) for key in ("doc_to_visual", "doc_to_text", "doc_to_target", "process_results"))
+    assert all(callable(one["aggregation"]) for one in config["metric_list"])
+    assert config["generation_kwargs"]["until"] == []  # a blank line ends no reply
+
+
+def test_foresight_vsr_and_spatial_rgpt_are_there() -> None:
+    assert NAMES == ["foresight", "foresight_tiny", "spatial_rgpt", "vsr"]
+
+
+@pytest.mark.parametrize(("name", "side_px"), [("foresight", 896), ("foresight_tiny", 64)])
+def test_foresight_asks_the_2000_test_scenes(name: str, side_px: int) -> None:
+    row = json.loads((TASKS / task(name)["dataset_kwargs"]["data_files"]["test"]).read_text())
+
+    docs = foresight.questions(datasets.Dataset.from_list([row]))
+
+    assert len(docs) == 2_000
+    assert row["image_size_px"] == side_px
+    assert {metric["metric"] for metric in task(name)["metric_list"]} >= set(KINDS)
+
+
+def few(**settings: object) -> list[dict[str, Any]]:
+    row = {"questions": "dynamic", "validation_split": "test", "num_validation": 10, "image_size_px": 64}
+    return list(foresight.questions(datasets.Dataset.from_list([row | settings])))
+
+
+def test_a_scene_is_asked_about_with_the_pictures_clips_and_outlook_of_our_own_evaluation() -> None:
+    own = ForesightDataset("test", 10, 64)
+    docs = few()
+
+    for place in range(10):
+        sample, expected = to_sample(foresight.messages(docs[place]), "a"), own[place]
+
+        assert sample.prompt == expected.prompt
+        assert foresight.answer(docs[place]) == expected.answer
+        assert sample.shape == expected.shape
+        np.testing.assert_array_equal(np.asarray(sample.images[0]), np.asarray(expected.images[0]))
+        assert (sample.clips is None) == (expected.clips is None)
+        for clip, other in zip(sample.clips or (), expected.clips or (), strict=True):
+            np.testing.assert_array_equal(np.stack([np.asarray(frame) for frame in clip]), np.asarray(other))
+        np.testing.assert_array_equal(np.asarray(foresight.pictures(docs[place])[0]), np.asarray(expected.images[0]))
+
+
+def test_foresight_counts_each_kind_of_scene_by_itself() -> None:
+    docs = few()
+    replies = [foresight.answer(doc) if doc["place"] < 5 else "perhaps" for doc in docs]
+
+    found = aggregated("foresight", docs, replies)
+
+    assert 0 < found.pop("balanced_accuracy") < 1
+    assert found == {"accuracy": 0.5, "unparsed": 0.5, **dict.fromkeys(KINDS, 0.5)}
+
+
+@pytest.mark.parametrize("wrong", [{"questions": "readings"}, {"images": "clip"}, {"qestions": "dynamic"}])
+def test_settings_that_make_no_single_questions_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="estions"):
+        few(**wrong)
+
+
+ANNOTATIONS = [
+    {"image": "1.jpg", "caption": "The cat is on the mat.", "label": 1, "relation": "on"},
+    {"image": "2.jpg", "caption": "The cat is under the bed.", "label": 0, "relation": "under"},
+    {"image": "2.jpg", "caption": "The cat is on the bed.", "label": 1, "relation": "on"},
+]
+
+
+def test_vsr_scores_as_saved_replies_are_scored(tmp_path: Path) -> None:
+    replies = ["True.", "true", "I cannot tell"]
+    annotations, saved = tmp_path / "test.jsonl", tmp_path / "replies.jsonl"
+    annotations.write_text("".join(f"{json.dumps(row)}\n" for row in ANNOTATIONS))
+    rows = [{**row, "prediction": reply} for row, reply in zip(ANNOTATIONS, replies, strict=True)]
+    saved.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    overall = scorer_of_vsr.evaluate(scorer_of_vsr.read(annotations, saved)).overall
+    assert overall.accuracy is not None
+
+    assert aggregated("vsr", ANNOTATIONS, replies) == {
+        "accuracy": overall.accuracy.value,
+        "balanced_accuracy": overall.accuracy.balanced,
+        "said_true": pytest.approx(2 / 3),
+        "unparsed": pytest.approx(1 / 3),
+    }
+
+
+def test_vsr_takes_pictures_from_its_folder_and_says_where_they_are_to_be_had(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 6), "red").save(tmp_path / "1.jpg")
+    options = {"images_dir": str(tmp_path)}
+
+    assert vsr.pictures(ANNOTATIONS[0], options)[0].size == (8, 6)
+    with pytest.raises(ValueError, match=r"2\.jpg: no such picture; .* images_dir"):
+        vsr.pictures(ANNOTATIONS[1], options)
+
+
+def benchmark_row(category: str, answer: str, as_text: bool, **rest: Any) -> dict[str, Any]:
+    """A record as published: nested fields native (the JSON file), or as texts of Python values (the table)."""
+    kind = "qualitative" if category.endswith(("_choice", "_predicate")) else "quantitative"
+    nested = {
+        "qa_info": {"type": kind, "category": category},
+        "conversations": [{"from": "human", "value": "<image>\n?"}, {"from": "gpt", "value": answer}],
+        "bbox": [[2.5, 3, 30, 70], [40, 10, 60, 30]],
+        "image_info": {"file_path": "room/1.png", "height": 48, "width": 64},
+    }
+    nested = {key: str(value) for key, value in nested.items()} if as_text else nested
+    return {"id": f"id-{category}", "text_q": "Is Region [0] above Region [1]?", **nested, **rest}
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+def test_spatial_rgpt_scores_as_saved_replies_are_scored(as_text: bool, tmp_path: Path) -> None:
+    docs = [
+        benchmark_row("above_predicate", "Yes, Region [0] is above Region [1].", as_text),
+        benchmark_row("height_data", "Region [0] is 2.0 meters in height.", as_text),
+        benchmark_row("direction", "Region [1] is at 3 o'clock.", as_text),
+    ]
+    replies = ["No.", "It is 2.2 meters tall.", "Hard to say."]
+    saved = tmp_path / "replies.jsonl"
+    rows = [
+        {
+            "id": doc["id"],
+            "question": doc["text_q"],
+            "ground_truth": spatial_rgpt.answer(doc),
+            "prediction": reply,
+            "qa_type": "quantitative" if "predicate" not in doc["id"] else "qualitative",
+            "qa_category": doc["id"].removeprefix("id-"),
+        }
+        for doc, reply in zip(docs, replies, strict=True)
+    ]
+    saved.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    scores = scorer_of_spatial_rgpt.evaluate(scorer_of_spatial_rgpt.read(saved)[0])
+
+    assert aggregated("spatial_rgpt", docs, replies) == {
+        "overall": scores.overall.value,
+        "qualitative": 0.0,
+        "below_above": 0.0,
+        "quantitative": 0.5,
+        "height": 1.0,
+        "direction": 0.0,
+        "unparsed": pytest.approx(1 / 3),
+    }
+
+
+def test_every_group_of_spatial_rgpt_has_a_metric() -> None:
+    named = {one["metric"] for one in task("spatial_rgpt")["metric_list"]}
+
+    assert named == {name for pair in spatial_rgpt._GROUPS.values() for name in pair} | {"overall", "unparsed"}
+
+
+def test_regions_are_boxes_in_a_copy_of_the_picture_cut_at_its_edges(tmp_path: Path) -> None:
+    picture = Image.new("RGB", (64, 48), "white")
+    doc = benchmark_row("height_data", "Region [0] is 2.0 meters in height.", True, image=picture)
+
+    shown = spatial_rgpt.pictures(doc, {})[0]
+
+    assert shown.getpixel((30, 25)) == spatial_rgpt._COLOURS[0]  # right edge of region 0
+    assert shown.getpixel((60, 25)) == spatial_rgpt._COLOURS[1]
+    assert shown.getpixel((63, 47)) == picture.getpixel((30, 25)) == (255, 255, 255)
+
+    (tmp_path / "room").mkdir()
+    picture.save(tmp_path / "room" / "1.png")
+    named = {**doc, "image": None}
+    assert spatial_rgpt.pictures(named, {"images_dir": str(tmp_path)})[0].tobytes() == shown.tobytes()
+
+
+def test_a_nested_field_that_cannot_be_read_is_refused_with_its_id() -> None:
+    doc = benchmark_row("height_data", "Region [0] is 2.0 meters in height.", True, bbox="[1, 2")
+
+    with pytest.raises(ValueError, match=r"id-height_data: bbox: '\[1, 2'; expected"):
+        spatial_rgpt.pictures({**doc, "image": Image.new("RGB", (8, 8))}, {})
+
+
+def test_several_replies_to_one_item_are_refused() -> None:
+    with pytest.raises(ValueError, match="2 replies to one item"):
+        vsr.results(ANNOTATIONS[0], ["true", "false"])
