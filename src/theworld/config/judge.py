@@ -84,8 +84,8 @@ class SpatialRGPTJudging:
         if (judge.checkpoint is None) == (judge.endpoint is None):
             given = "both" if judge.endpoint else "neither"
             raise ValueError(
-                f"judge.checkpoint and judge.endpoint: {given} given; give --judge.endpoint URL and --judge.model NAME, or"
-                " --judge.checkpoint NAME"
+                f"judge.checkpoint and judge.endpoint: {given} given; give --judge.endpoint URL and --judge.model NAME,"
+                " or --judge.checkpoint NAME"
             )
         if (judge.endpoint is None) != (judge.model is None):
             raise ValueError("judge.model: names the model at judge.endpoint; give both or neither")

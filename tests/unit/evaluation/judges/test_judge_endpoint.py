@@ -67,7 +67,7 @@ def test_a_reply_without_words_is_empty(endpoint):
         (cuts, "RemoteProtocolError"),
         (answers(200, "<html>hello</html>"), "no chat completion: the response: Invalid JSON"),
         (answers(200, b"\xff\xfe"), "no chat completion"),
-        (answers(200, b"x", Content_Encoding="gzip"), "DecodingError"),
+        (answers(200, b"this is no gzip at all", Content_Encoding="gzip"), "DecodingError"),
         (answers(200, "[]"), "no chat completion"),
         (answers(200, '{"choices": []}'), "no chat completion: choices"),
         (answers(200, '{"error": "overloaded"}'), "no chat completion: choices: Field required"),
