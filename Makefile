@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format typecheck bench clean
+.PHONY: help setup demo test check format typecheck eval-blink eval-gemma compare-results bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -36,6 +36,18 @@ format: $(READY) ## put the code in shape
 
 typecheck: $(READY) ## types alone
 	$(BIN)/basedpyright
+
+CHECKPOINT ?= tiny-foresight
+eval-blink: $(READY) ## ask BLINK: CHECKPOINT=a saved TheWorld, FLAGS=more flags
+	$(BIN)/theworld evaluate --checkpoint $(CHECKPOINT) --output-dir runs/blink --data.dataset blink \
+	  --max-new-tokens 1024 $(FLAGS)
+
+eval-gemma: $(READY) ## ask BLINK without what was trained: Gemma alone, the checkpoint's base
+	$(BIN)/theworld evaluate --checkpoint $(CHECKPOINT) --output-dir runs/blink-gemma --arms gemma --data.dataset blink \
+	  --max-new-tokens 1024 $(FLAGS)
+
+compare-results: $(READY) ## hold FILES="a.jsonl b.jsonl" of predictions against each other
+	$(BIN)/theworld compare $(FILES)
 
 bench: $(READY) ## one JSON line per figure, with its goal
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks

@@ -5,7 +5,7 @@ import sys
 
 import torch
 
-MODULES = ("world_off", "training", "store_read", "evaluation")
+MODULES = ("world_off", "training", "store_read", "evaluation", "scoring")
 
 
 def main() -> None:

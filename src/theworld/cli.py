@@ -1,42 +1,25 @@
-"""The command `theworld`: a table of verbs, each a thin call, and what all of them share."""
+"""The command `theworld`: what all verbs share, and the small ones, each a thin call."""
 
 import importlib
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import theworld
+from theworld.verbs import VERBS, Verb
 
 if TYPE_CHECKING:
     from theworld.config import AskSettings
     from theworld.config.benchmarks import Scoring
     from theworld.config.judge import SpatialRGPTJudging
+    from theworld.config.serving import ServeSettings
     from theworld.config.verbs import CacheArguments, CompareArguments, ForesightArguments, ReportArguments
     from theworld.report.tables import Table
 
 OK, REFUSED, INTERRUPTED = 0, 2, 130
 """Exit codes: done; the input was refused, with one message; interrupted from the keyboard (128 + SIGINT)."""
-
-
-class Verb(NamedTuple):
-    """One verb of the command line.
-
-    `target` is called with the settings and returns what it found as a JSON-like dict, or None. Both it and its
-    settings are named, not imported: the table costs nothing until a verb runs.
-    """
-
-    name: str
-    """One word; or two, of which the first is shared: `score blink`."""
-    summary: str
-    """One line of help."""
-    target: str
-    """module:function."""
-    settings: str
-    """module:class, a dataclass with a docstring under each field."""
-    reads_file: bool = False
-    """Whether a settings file may stand before the flags; otherwise required settings are given by position."""
 
 
 _FUTURE_SIDE_PX = 512
@@ -72,19 +55,30 @@ def ask(settings: "AskSettings") -> dict[str, Any]:
     return {"question": settings.question, "without the world": guessed, "with the world": seen, **found}
 
 
+def serve(settings: "ServeSettings") -> dict[str, Any]:
+    """Serve a model over HTTP until SIGTERM or SIGINT; how much was answered."""
+    from theworld.serving import require_extra
+
+    require_extra()
+    from theworld.serving import server
+
+    return server.serve(settings, lambda address: print(f"serving {settings.model} at {address}", flush=True))
+
+
 def compare(arguments: "CompareArguments") -> dict[str, Any]:
     """Print the tables of a comparison as Markdown.
 
     Returns:
         The same as values.
     """
-    from theworld.evaluation import comparison, predictions
+    from theworld.evaluation import comparison, predictions, rules
 
     found = comparison.compare(
         {str(path): predictions.read_predictions(path) for path in arguments.files},
         baseline=None if arguments.baseline is None else str(arguments.baseline),
         group_by=arguments.group_by,
         cluster_by=arguments.cluster_by,
+        scorer=rules.score,
     )
     print(comparison.to_markdown(found))
     return found.to_dict()
@@ -98,7 +92,7 @@ def score(settings: "Scoring") -> dict[str, Any]:
 
 
 def judge(settings: "SpatialRGPTJudging") -> dict[str, Any]:
-    """Have saved replies judged by a language model, print the tables of its verdicts, return the same as values."""
+    """Have saved replies judged by a language model, print the tables of its verdicts, and return their values."""
     from theworld.report.judged import judged
 
     return _show(*judged(settings))
@@ -152,111 +146,6 @@ def report(arguments: "ReportArguments") -> dict[str, Any]:
 
     return {"report": str(write_report(arguments.run, arguments.title))}
 
-
-VERBS = (
-    Verb(
-        "demo",
-        "Simulate, train, evaluate and report at tiny size, on a laptop and without a network.",
-        "theworld.report.demo:run_demo",
-        "theworld.config:DemoSettings",
-    ),
-    Verb(
-        "ask",
-        "Ask a question about a picture; the answers with and without the world.",
-        "theworld.cli:ask",
-        "theworld.config:AskSettings",
-    ),
-    Verb(
-        "train",
-        "Train a model as a settings file says; any setting can be overridden by its flag.",
-        "theworld.training.run:train",
-        "theworld.config:TrainingConfig",
-        reads_file=True,
-    ),
-    Verb(
-        "evaluate",
-        "Let a model answer a data set, arm by arm, and score the answers.",
-        "theworld.evaluation.run:evaluate",
-        "theworld.config:EvaluationConfig",
-        reads_file=True,
-    ),
-    Verb(
-        "audit",
-        "Judge whether a trained model uses its world: the same questions with other world features.",
-        "theworld.evaluation.auditing:audit",
-        "theworld.config:AuditSettings",
-    ),
-    Verb(
-        "arms",
-        "Compare ways to read the world at equal budget, by outcome labels: run what is missing, draw the table.",
-        "theworld.report.arms:compare_arms",
-        "theworld.config.arms:ArmsSettings",
-        reads_file=True,
-    ),
-    Verb(
-        "probe",
-        "Say what is linearly readable from each tap, block, noise level and slot.",
-        "theworld.report.probes:run_probes",
-        "theworld.config.probe:ProbeSettings",
-        reads_file=True,
-    ),
-    Verb(
-        "compare",
-        "Hold files of predictions against each other: intervals, paired tests, identical files called out.",
-        "theworld.cli:compare",
-        "theworld.config.verbs:CompareArguments",
-    ),
-    Verb(
-        "score spatial-rgpt",
-        "Score saved replies to SpatialRGPT-Bench without a model or a judge.",
-        "theworld.cli:score",
-        "theworld.config.benchmarks:SpatialRGPTScoring",
-    ),
-    Verb(
-        "score blink",
-        "Score saved replies to BLINK, in the formats of its repository.",
-        "theworld.cli:score",
-        "theworld.config.benchmarks:BlinkScoring",
-        reads_file=True,
-    ),
-    Verb(
-        "score vsr",
-        "Score saved replies to Visual Spatial Reasoning.",
-        "theworld.cli:score",
-        "theworld.config.benchmarks:VsrScoring",
-        reads_file=True,
-    ),
-    Verb(
-        "judge spatial-rgpt",
-        "Have saved replies to SpatialRGPT-Bench judged by a language model, here or at an endpoint.",
-        "theworld.cli:judge",
-        "theworld.config.judge:SpatialRGPTJudging",
-    ),
-    Verb(
-        "report",
-        "Write the report of a run's folder: one page with verdicts, tables and plots, and the same as Markdown.",
-        "theworld.cli:report",
-        "theworld.config.verbs:ReportArguments",
-    ),
-    Verb(
-        "cache",
-        "Say what a feature store holds, and check every feature in it.",
-        "theworld.cli:cache",
-        "theworld.config.verbs:CacheArguments",
-    ),
-    Verb(
-        "foresight",
-        "Draw scenes of the simulated physical world with their questions and answers.",
-        "theworld.cli:foresight",
-        "theworld.config.verbs:ForesightArguments",
-    ),
-    Verb(
-        "tiny",
-        "Train the embedded default model stage by stage (build), measure it (verify), or ship it (pack).",
-        "theworld.recipes.building:run",
-        "theworld.config.tiny:TinySettings",
-    ),
-)
 
 _OPTIONS = """\
 options, anywhere on the line:

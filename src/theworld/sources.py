@@ -1,36 +1,46 @@
 """Where samples come from, by the name that the settings give."""
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from theworld.config import DataSettings, SplitName
     from theworld.datasets.sample import Samples
 
+NUM_SCENES: Final = {"train": 20_000, "validation": 1_000, "test": 1_000}
+"""Scenes of Foresight, where none are counted."""
 
-def open_samples(settings: "DataSettings", split: "SplitName", size: int, with_future: bool = False) -> "Samples":
-    """The samples of the first `size` scenes of a split.
+
+def open_samples(
+    settings: "DataSettings", split: "SplitName", size: int | None, with_future: bool = False
+) -> "Samples":
+    """The samples of a split.
 
     Args:
         settings: which data, and what is asked.
         split: train, validation or test.
-        size: number of scenes.
+        size: number of scenes of Foresight, or of items of a benchmark; None: all, or `NUM_SCENES`.
         with_future: whether samples carry what really happened, for the arm `true-future`.
 
     Raises:
-        ValueError: for a split that the data set does not have, or a folder of drawn samples that holds others.
+        ValueError: for a split that the data set does not have, files that cannot be had, or a folder of drawn samples
+            that holds others.
     """
+    if settings.dataset != "foresight":
+        if with_future:
+            raise ValueError(f"dataset {settings.dataset!r} shows no future, which the tap 'true-future' reads")
+        return _benchmark(settings, split, size)
     from theworld.datasets.clips import ClipsAsImages
     from theworld.datasets.drawn import DrawnSamples
     from theworld.foresight.items import VERSION
 
+    size = NUM_SCENES[split] if size is None else size
     with_future = with_future or settings.questions == "readings"  # which are about true clips, whoever reads them
     samples = _foresight(settings, split, size, with_future)
     if settings.drawn_dir is not None:
-        identity: dict[str, Any] = {**asdict(settings), "split": split, "size": size, "with_future": with_future}
-        identity["version"] = VERSION
-        for name in ("drawn_dir", "images", "num_train", "num_validation", "train_split", "validation_split"):
-            identity.pop(name)
+        names = ("dataset", "questions", "tasks", "form", "image_size_px")
+        identity: dict[str, Any] = {name: asdict(settings)[name] for name in names}
+        identity |= {"split": split, "size": size, "with_future": with_future, "version": VERSION}
         name = f"{split}-{settings.questions}-{size}{'-future' * with_future}"
         samples = DrawnSamples(samples, settings.drawn_dir / name, identity)
     if settings.images == "clip":
@@ -55,3 +65,32 @@ def _foresight(settings: "DataSettings", split: "SplitName", size: int, with_fut
         tasks=settings.tasks,
         form=settings.form,
     )
+
+
+def _benchmark(settings: "DataSettings", split: "SplitName", size: int | None) -> "Samples":
+    from theworld.datasets.public import BlinkDataset, SpatialRGPTBenchDataset, VsrDataset, blink, spatial_rgpt
+
+    names = _SPLITS[settings.dataset]
+    if split not in names:
+        raise ValueError(f"dataset {settings.dataset!r} has no split {split!r}: expected {' or '.join(names)}")
+    given: dict[str, Any] = {"size": size, "revision": settings.revision}
+    if settings.dataset == "blink":
+        tasks = settings.subsets or blink.TASKS
+        return BlinkDataset(settings.source or blink.REPOSITORY, names[split], tasks, **given)
+    if settings.dataset == "spatial-rgpt":
+        source = settings.source or spatial_rgpt.REPOSITORY
+        return SpatialRGPTBenchDataset(source, image_dir=settings.image_dir, marks=settings.marks, **given)
+    if settings.image_dir is None:
+        raise ValueError("dataset 'vsr' comes without pictures: give image_dir, a folder of COCO 2017's")
+    if len(settings.subsets) > 1:
+        raise ValueError(f"subsets={settings.subsets}: of vsr one at a time, which are tests of their own")
+    subset: Any = (settings.subsets or ("zeroshot",))[0]
+    return VsrDataset(settings.source, names[split], subset, image_dir=settings.image_dir, **given)
+
+
+_SPLITS: Final[dict[str, dict[str, Any]]] = {
+    "blink": {"validation": "val", "test": "test"},
+    "spatial-rgpt": {"validation": "val"},
+    "vsr": {"train": "train", "validation": "dev", "test": "test"},
+}
+"""What each benchmark calls our splits."""

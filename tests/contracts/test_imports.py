@@ -16,7 +16,7 @@ PACKAGE = Path(theworld.__file__).parent
 
 # Each group imports itself and the groups before it.
 ORDER = (
-    ("constants", "config", "settings", "files", "environment"),
+    ("constants", "config", "settings", "files", "hub", "environment"),
     ("datasets",),
     ("foresight",),
     ("sources",),
@@ -24,10 +24,11 @@ ORDER = (
     ("world",),
     ("modeling",),
     ("evaluation",),
+    ("serving",),
     ("training",),
     ("recipes",),
     ("report",),
-    ("app", "cli", "__main__"),
+    ("verbs", "app", "cli", "__main__"),
 )
 RANK = {name: rank for rank, group in enumerate(ORDER) for name in group}
 

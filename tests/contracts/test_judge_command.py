@@ -1,6 +1,7 @@
 """`theworld judge`: tables and one line of JSON, one message for a bad judge, and a killed run that goes on."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +13,8 @@ from fixtures_judge import StubEndpoint, answers, asked, save_replies, says
 from theworld import cli
 
 KEY = "sk-0123456789"
+SAME = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[1])}
+"""The environment of a process that is to run the code that is tested."""
 
 
 @pytest.fixture(autouse=True)
@@ -153,7 +156,7 @@ def test_a_killed_run_goes_on_where_it_stopped(arguments, capsys, endpoint):
     save_replies(Path("replies.jsonl"), copies=4)
     endpoint.script.extend([endpoint.judges] * 12 + [endpoint.waits] * 2)
     arguments += ["--judge.num-concurrent", "2"]
-    process = subprocess.Popen([sys.executable, "-m", "theworld", *arguments], stderr=subprocess.DEVNULL)
+    process = subprocess.Popen([sys.executable, "-m", "theworld", *arguments], stderr=subprocess.DEVNULL, env=SAME)
     while len(endpoint.requests) < 14 and process.poll() is None:
         endpoint.over.wait(0.02)
     process.kill()
@@ -181,6 +184,6 @@ def test_the_embedded_gemma_is_a_judge_if_not_a_good_one(capsys):
 
 def test_an_endpoint_needs_no_torch(arguments):
     look = f"import sys; from theworld.cli import main; main({arguments}); print(*sys.modules, file=sys.stderr)"
-    done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True, env=SAME)
     assert "httpx2" in done.stderr.split()
     assert not {"torch", "transformers", "diffusers", "matplotlib"} & set(done.stderr.split())

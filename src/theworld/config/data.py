@@ -1,5 +1,6 @@
 """DataSettings: which samples a model is trained on and measured on."""
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Final, Literal, get_args
 
@@ -10,6 +11,8 @@ from theworld.config.world import STRICT
 
 SplitName = Literal["train", "validation", "test"]
 
+DatasetName = Literal["foresight", "blink", "spatial-rgpt", "vsr"]
+
 TaskName = Literal["drop", "topple", "roll", "collide", "hide"]
 TASK_NAMES: Final[tuple[TaskName, ...]] = get_args(TaskName)
 """The kinds of scene of Foresight."""
@@ -19,13 +22,30 @@ TASK_NAMES: Final[tuple[TaskName, ...]] = get_args(TaskName)
 class DataSettings:
     """Which samples a model is trained on and measured on."""
 
-    dataset: Literal["foresight"] = "foresight"
-    """Where samples come from: `foresight`, physical scenes simulated and drawn when they are read."""
+    dataset: DatasetName = "foresight"
+    """Where samples come from: `foresight`, physical scenes simulated and drawn when they are read, or a public
+    benchmark."""
+
+    source: str | None = None
+    """Of a benchmark: hub id, folder in the layout of that repository, or file; None: where its authors publish it."""
+
+    revision: str | None = None
+    """Commit of the hub repository."""
+
+    subsets: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """Of blink: which of its 14 tasks, none named: all. Of vsr: `random` or `zeroshot`, none named: `zeroshot`."""
+
+    image_dir: Annotated[Path | None, Field(strict=False)] = None
+    """Folder of the pictures, where a benchmark comes without: COCO 2017 for vsr."""
+
+    marks: Literal["boxes", "masks"] = "boxes"
+    """How spatial-rgpt marks regions in its pictures."""
 
     questions: Literal["dynamic", "static", "both", "labels", "readings"] = "both"
-    """What is asked: what will happen, what is there (the control), or both.
+    """Of foresight: what is asked: what will happen, what is there (the control), or both.
 
-    `labels` are for training: what will happen, in one conversation with controls about the same picture. `readings` are for alignment: what a true clip shows when, with Gemma's picture of another scene.
+    `labels` are for training: what will happen, in one conversation with controls about the same picture. `readings`
+    are for alignment: what a true clip shows when, with Gemma's picture of another scene.
     """
 
     # Lax: the settings of an audit fill in a default and so leave JSON, in which alone a strict tuple or path is known.
@@ -36,7 +56,7 @@ class DataSettings:
     """How an answer is given: by a word, or by the letter of a choice."""
 
     image_size_px: Annotated[int, Field(ge=16)] = 896
-    """Side of the pictures as drawn, pixels: 896 is what Gemma 3 sees, 64 what the tiny model sees."""
+    """Side of foresight's pictures as drawn, pixels: 896 is what Gemma 3 sees, 64 what the tiny model sees."""
 
     images: Literal["current", "clip"] = "current"
     """What Gemma sees: the current picture, or every frame that is given."""
@@ -47,17 +67,18 @@ class DataSettings:
     train_split: SplitName = "train"
     """Split that the weights learn from."""
 
-    num_train: Annotated[int, Field(ge=1)] = 20_000
-    """Training samples."""
+    num_train: Annotated[int, Field(ge=1)] | None = None
+    """Training samples; None: all, and of foresight, which has no end, 20,000 scenes."""
 
     validation_split: SplitName = "validation"
     """Split that answers are measured on."""
 
-    num_validation: Annotated[int, Field(ge=1)] = 1_000
-    """Validation samples."""
+    num_validation: Annotated[int, Field(ge=1)] | None = None
+    """Validation samples; None: all, and of foresight 1,000 scenes."""
 
     @model_validator(mode="after")
     def _check(self) -> "DataSettings":
+        self._refuse_what_plays_no_part()
         if self.train_split == "test":
             raise ValueError("train_split='test': nothing may train on the test split; use 'train' or 'validation'")
         if self.questions in ("labels", "readings") and self.form == "choice":
@@ -67,3 +88,20 @@ class DataSettings:
         if len(set(self.tasks)) < len(self.tasks):
             raise ValueError(f"tasks={self.tasks} names a task twice: each is asked once")
         return self
+
+    def _refuse_what_plays_no_part(self) -> None:
+        used = (*_EVERYWHERE, *_OF_DATASET[self.dataset])
+        usual = {one.name: one.default for one in fields(DataSettings)}
+        idle = [name for name in usual if name not in used and getattr(self, name) != usual[name]]
+        if idle:
+            raise ValueError(f"{', '.join(idle)}: of no use to dataset={self.dataset!r}; expected {', '.join(used)}")
+
+
+_EVERYWHERE: Final = ("dataset", "train_split", "num_train", "validation_split", "num_validation", "images")
+_OF_DATASET: Final[dict[DatasetName, tuple[str, ...]]] = {
+    "foresight": ("questions", "tasks", "form", "image_size_px", "drawn_dir"),
+    "blink": ("source", "revision", "subsets"),
+    "spatial-rgpt": ("source", "revision", "image_dir", "marks"),
+    "vsr": ("source", "revision", "subsets", "image_dir"),
+}
+"""Settings that play a part in each data set."""

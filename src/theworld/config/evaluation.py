@@ -10,13 +10,16 @@ from pydantic.dataclasses import dataclass
 from theworld.config.data import DataSettings
 from theworld.config.world import STRICT
 
-ArmName = Literal["world", "world-off", "gemma", "blind"]
+ArmName = Literal["world", "no-world-tokens", "gemma", "blind", "random-projection", "random-world", "majority"]
 """Who answers:
 
 - `world`: the checkpoint as it is.
-- `world-off`: the checkpoint without its world; what was trained of its Gemma stays.
+- `no-world-tokens`: the checkpoint without its world; what was trained of its Gemma stays.
 - `gemma`: Gemma 3 alone, the checkpoint's base as it was before any training.
 - `blind`: the checkpoint without its world and without the picture: the wording alone.
+- `random-projection`: the checkpoint with its projector drawn anew.
+- `random-world`: the checkpoint reading its tap with weights that have learnt nothing.
+- `majority`: no model: the most frequent true answer of each kind of question.
 """
 
 
@@ -89,4 +92,6 @@ class AuditSettings:
     @classmethod
     def _ask_about_the_future(cls, given: Any) -> Any:
         """What a file or the command line leaves open of the data is the default of an audit, not of the data."""
-        return {"questions": "dynamic", **given} if isinstance(given, dict) else given
+        if isinstance(given, dict) and given.get("dataset", "foresight") == "foresight":
+            return {"questions": "dynamic", **given}
+        return given

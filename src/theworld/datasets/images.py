@@ -1,5 +1,6 @@
 """One way from every accepted form of a picture or clip to RGB pixels."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,14 +22,19 @@ def to_image(source: Any) -> Image.Image:
     """An RGB picture.
 
     Args:
-        source: PIL image, path, uint8 array (H, W, 3) or (H, W), or tensor (3, H, W), also with a leading batch
-            axis of one; a float tensor must lie in [0, 1] and is rounded to 8 bits.
+        source: PIL image, path, bytes of a picture file, uint8 array (H, W, 3) or (H, W), or tensor (3, H, W), also
+            with a leading batch axis of one; a float tensor must lie in [0, 1] and is rounded to 8 bits. An ImageError
+            stands for a picture that could not be made, and is raised.
 
     Raises:
         ImageError: with what was given and what was expected.
     """
+    if isinstance(source, ImageError):
+        raise source
     if isinstance(source, str | Path):
-        image = _open(Path(source))
+        image = _open(_existing(Path(source)), str(source))
+    elif isinstance(source, bytes):
+        image = _open(io.BytesIO(source), f"{len(source):,} bytes")
     elif isinstance(source, Image.Image):
         image = source
     elif isinstance(source, np.ndarray):
@@ -43,16 +49,21 @@ def to_image(source: Any) -> Image.Image:
     return image.convert("RGB")
 
 
-def _open(path: Path) -> Image.Image:
+def _existing(path: Path) -> Path:
     if path.is_dir():
         raise ImageError(f"{path}: a folder, not a picture")
     if not path.is_file():
         raise ImageError(f"{path}: no such file")
+    return path
+
+
+def _open(file: Path | io.BytesIO, name: str) -> Image.Image:
     try:
-        with Image.open(path) as image:
+        with Image.open(file) as image:
             return ImageOps.exif_transpose(image).convert("RGB")  # upright, as the camera held it
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ImageError(f"{path}: not a readable picture ({error})") from error
+        reason = "of no known format" if isinstance(error, UnidentifiedImageError) else error
+        raise ImageError(f"{name}: not a readable picture ({reason})") from error
 
 
 def _from_array(array: np.ndarray) -> Image.Image:

@@ -10,8 +10,11 @@ if TYPE_CHECKING:
     import torch
     from PIL import Image
 
-    ImageLike: TypeAlias = "Image.Image | np.ndarray | torch.Tensor | str | Path"
-    """A picture: PIL, uint8 array (H, W, 3), tensor (3, H, W) (uint8, or float in [0, 1]), or a path."""
+    from theworld.datasets.images import ImageError
+
+    ImageLike: TypeAlias = "Image.Image | np.ndarray | torch.Tensor | str | Path | bytes | ImageError"
+    """A picture: PIL, uint8 array (H, W, 3), tensor (3, H, W) (uint8, or float in [0, 1]), a path, or the bytes of a
+    file; an ImageError in the place of one that could not be made, which is raised when it is looked at."""
 
     Clip: TypeAlias = "Sequence[ImageLike] | np.ndarray | torch.Tensor"
     """Frames in time order, the current one last: a list of pictures, uint8 array (T, H, W, 3), or tensor."""

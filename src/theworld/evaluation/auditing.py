@@ -18,8 +18,8 @@ from theworld.evaluation.audit import Audit, audit_verdict, derangement
 from theworld.evaluation.claims import claim_folder
 from theworld.evaluation.generation import FeatureReader
 from theworld.evaluation.predictions import read_predictions
+from theworld.evaluation.rules import score, true_answer
 from theworld.evaluation.run import identify, predict, saved_config
-from theworld.evaluation.scoring import score
 from theworld.files import write_whole
 from theworld.modeling import TheWorld
 from theworld.modeling.opening import on_this_machine
@@ -113,8 +113,9 @@ def shuffle_worlds(samples: Sequence[Sample], seed: int = 0) -> list[Sample]:
 
     Gemma still sees the sample's own picture: only what the world model reads is exchanged.
     """
-    kinds = [f"{sample.fields.get('task')} {sample.fields.get('kind')} {sample.num_clips}" for sample in samples]
-    partners = derangement([str(sample.answer) for sample in samples], seed, kinds)
+    names = ("task", "category", "kind")
+    kinds = [" ".join([*(str(sample.fields.get(name)) for name in names), str(sample.num_clips)]) for sample in samples]
+    partners = derangement([true_answer(sample) for sample in samples], seed, kinds)
     return [
         replace(sample, clips=_clips(samples[partner]), future=samples[partner].future)
         for sample, partner in zip(samples, partners, strict=True)

@@ -79,7 +79,7 @@ class Answerer:
                 raise
             if len(samples) > 1:
                 return [row for sample in samples for row in self([sample])]
-            rows = [_row(samples[0], error=error_text(error))]
+            rows = [row_of(samples[0], error=error_text(error))]
         seconds = (time.perf_counter() - started) / len(samples)
         return [Prediction(**row, seconds=seconds) for row in rows]
 
@@ -92,7 +92,7 @@ class Answerer:
             raise RuntimeError(f"{self.clips_read - before} clips were read from the world for {expected} asked about")
         counts = [sample.num_clips if self._enabled else 0 for sample in samples]
         return [
-            _row(sample, world_read=count, **answer)
+            row_of(sample, world_read=count, **answer)
             for sample, count, answer in zip(samples, counts, answers, strict=True)
         ]
 
@@ -163,7 +163,8 @@ def _open_items(samples: Samples, done: frozenset[str], ids: list[str], progress
             yield sample
 
 
-def _row(sample: Sample, **answer: Any) -> dict[str, Any]:
+def row_of(sample: Sample, **answer: Any) -> dict[str, Any]:
+    """Values of a row of predictions: what the sample says of itself, and the answer."""
     fields = {name: value for name, value in sample.fields.items() if isinstance(value, str | int | float | bool)}
     choices = sample.fields.get("choices")
     prompt = "\n".join(f"{turn.role}: {turn.text}" for turn in sample.prompt)

@@ -10,19 +10,20 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from theworld.config import ArmName, EvaluationConfig
-from theworld.datasets.sample import Sample, Samples
+from theworld.datasets.sample import Samples
+from theworld.evaluation.benchmarks import blink
 from theworld.evaluation.claims import claim_folder
 from theworld.evaluation.comparison import compare
-from theworld.evaluation.generation import Answerer, FeatureReader, answer_all
+from theworld.evaluation.generation import Answerer, FeatureReader, answer_all, row_of
 from theworld.evaluation.predictions import Prediction, PredictionWriter, RunIdentity, read_predictions
+from theworld.evaluation.respondents import READS_WORLD, blind, frequent_answers, open_respondent
+from theworld.evaluation.rules import benchmark_scores, kind_field, score, true_answer
 from theworld.evaluation.summary import summarise
 from theworld.files import fingerprint, fingerprint_weights, write_whole
 from theworld.modeling import TheWorld
 from theworld.modeling.configuration import TheWorldConfig
 from theworld.modeling.loading import fetch_checkpoint, is_checkpoint, load_settings, saved_folder
-from theworld.modeling.opening import on_this_machine
 from theworld.sources import open_samples
-from theworld.world.reading import open_stored
 
 LIBRARIES = ("torch", "transformers", "diffusers", "theworld")
 
@@ -35,7 +36,8 @@ def evaluate(config: EvaluationConfig) -> dict[str, Any]:
           environment.json        versions, commit, machine
           predictions/ARM.jsonl   a row per item, and ARM.run.json: which run they belong to; the arm `world` at
                                   several K is `world-K0`, `world-K4`, ...
-          results.json            scores and intervals of every arm, and their paired differences
+          results.json            scores and intervals of every arm, their paired differences, a benchmark's own numbers
+          submissions/ARM.json    instead of scores, where the answers are withheld (the test split of BLINK)
 
     Returns:
         What results.json holds.
@@ -54,39 +56,52 @@ def evaluate(config: EvaluationConfig) -> dict[str, Any]:
 
 def _answer(config: EvaluationConfig, arm: ArmName, saved: TheWorldConfig) -> dict[str, Path]:
     """Let an arm answer; its files of predictions by name."""
-    model = _open_arm(config.checkpoint, arm, saved)
     data = config.data
-    with_future = arm == "world" and model.config.world_settings().sees_future
+    folder = config.output_dir / "predictions"
+    if arm == "majority":
+        samples = open_samples(data, data.validation_split, data.num_validation)
+        return {arm: _answer_by_majority(samples, folder / f"{arm}.jsonl", data)}
+    who = open_respondent(config.checkpoint, arm, saved, config.store_dir)
+    model, reads = who.model, arm in READS_WORLD
+    with_future = reads and model.config.world_settings().sees_future
     samples = open_samples(data, data.validation_split, data.num_validation, with_future)
-    stored = open_stored(model.tap, config.store_dir) if config.store_dir and arm == "world" else None
     own = model.config.num_world_steps
     files: dict[str, Path] = {}
-    for steps in (config.num_world_steps or (own,)) if arm == "world" else (0,):
-        name = f"{arm}-K{steps}" if arm == "world" and len(config.num_world_steps or ()) > 1 else arm
-        files[name] = config.output_dir / "predictions" / f"{name}.jsonl"
+    for steps in (config.num_world_steps or (own,)) if reads else (0,):
+        name = f"{arm}-K{steps}" if reads and len(config.num_world_steps or ()) > 1 else arm
+        files[name] = folder / f"{name}.jsonl"
+        identity = identify(model, [data, config.max_new_tokens, config.answers, arm, steps])
+        if who.tap_fingerprint is not None:
+            identity = replace(identity, tap_fingerprint=who.tap_fingerprint)
         predict(
             model,
             blind(samples) if arm == "blind" else samples,
             files[name],
-            identify(model, [data, config.max_new_tokens, config.answers, arm, steps]),
+            identity,
             title=name,
             batch_size=config.batch_size,
             num_world_steps=steps,
             max_new_tokens=config.max_new_tokens,
             score_choices=config.answers == "weighed",
-            read_features=None if stored is None else stored.read,
+            read_features=who.read_features,
         )
     return files
 
 
-def _open_arm(checkpoint: Path, arm: ArmName, saved: TheWorldConfig) -> TheWorld:
-    if arm == "gemma":
-        options: dict[str, Any] = {} if saved.dtype is None else {"dtype": saved.dtype}  # as precise as the others
-        base, revision = saved.base_model_name, saved.base_revision
-        return TheWorld.from_pretrained(base, revision=revision, enable_world=False, **options, **on_this_machine())
-    if arm == "world" and not saved.enable_world:
-        raise ValueError(f"{checkpoint} was trained without a world: its arm is 'world-off'")
-    return TheWorld.from_pretrained(checkpoint, enable_world=arm == "world", **on_this_machine())
+def _answer_by_majority(samples: Samples, path: Path, data: Any) -> Path:
+    """Write the most frequent true answer of each kind of question as the reply to all of them."""
+    asked = [samples[index] for index in range(len(samples))]
+    name = "majority"
+    identity = RunIdentity(settings_hash=_settings_hash([data, name]), checkpoint=name, versions=_versions())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with PredictionWriter(path, identity) as writer:
+        done = writer.done()
+        rows = [
+            Prediction(**row_of(sample, prediction=answer))
+            for sample, answer in zip(asked, frequent_answers(asked, true_answer), strict=True)
+        ]
+        writer.append(row for row in rows if row.sample_id not in done)
+    return path
 
 
 def saved_config(checkpoint: Path) -> TheWorldConfig:
@@ -147,32 +162,53 @@ def identify(model: TheWorld, given: Any) -> RunIdentity:
     config = model.config
     weights = fingerprint_weights(folder) if folder.is_dir() else str(config.base_revision)
     return RunIdentity(
-        settings_hash=fingerprint(TypeAdapter(Any).dump_python(given, mode="json")),
+        settings_hash=_settings_hash(given),
         checkpoint=f"{config.base_model_name} {weights}",
         tap_fingerprint=config.world_fingerprint if config.enable_world else None,
-        versions={name: version(name) for name in LIBRARIES},
+        versions=_versions(),
     )
 
 
-def blind(samples: Samples) -> list[Sample]:
-    """The same questions without their pictures: what the wording alone gives away."""
-    return [replace(samples[index], images=(), clips=None, future=None) for index in range(len(samples))]
+def _settings_hash(given: Any) -> str:
+    return fingerprint(TypeAdapter(Any).dump_python(given, mode="json"))
+
+
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in LIBRARIES}
 
 
 def report(files: dict[str, Path], path: Path, baseline: str | None = None) -> dict[str, Any]:
-    """Score files of predictions, by kind of question too, compare them if there are several, and write it down."""
+    """Score files of predictions, by kind of question too, compare them if there are several, and write it down.
+
+    Where answers are withheld nothing is scored: the replies are written as the benchmark takes them, one file per arm
+    in submissions/ beside `path`.
+    """
     rows = {name: read_predictions(file) for name, file in files.items()}
+    if any(row.answer is None for predictions in rows.values() for row in predictions):
+        results: dict[str, Any] = {"submissions": _submit(rows, path.parent / "submissions")}
+        write_whole(path, json.dumps(results, indent=2))
+        return results
     group_by, cluster_by = breakdown(list(rows.values()))
     arms = {
-        name: summarise(predictions, group_by=group_by, cluster_by=cluster_by).to_dict()
+        name: summarise(predictions, group_by=group_by, cluster_by=cluster_by, scorer=score).to_dict()
         for name, predictions in rows.items()
     }
     comparison = None
     if len(files) > 1:
-        comparison = compare(rows, baseline=baseline, group_by=group_by, cluster_by=cluster_by).to_dict()
-    results = {"arms": arms, "comparison": comparison}
+        comparison = compare(rows, baseline=baseline, group_by=group_by, cluster_by=cluster_by, scorer=score).to_dict()
+    benchmark = {name: found for name, one in rows.items() if (found := benchmark_scores(one)) is not None}
+    results = {"arms": arms, "comparison": comparison, "benchmark": benchmark or None}
     write_whole(path, json.dumps(results, indent=2))
     return results
+
+
+def _submit(rows: dict[str, list[Prediction]], folder: Path) -> dict[str, str]:
+    """Write the replies of each arm as the evaluation server of BLINK takes them; the files."""
+    written = {}
+    for name, predictions in rows.items():
+        write_whole(folder / f"{name}.json", json.dumps(blink.submission(predictions), indent=1))
+        written[name] = str(folder / f"{name}.json")
+    return written
 
 
 def breakdown(runs: Sequence[Sequence[Prediction]]) -> tuple[tuple[str, ...], str | None]:
@@ -181,6 +217,9 @@ def breakdown(runs: Sequence[Sequence[Prediction]]) -> tuple[tuple[str, ...], st
     Questions of another kind are never told by one number alone, and several questions about one scene (`index`) are
     not independent.
     """
-    common = set.intersection(*({*row.fields} for run in runs for row in run))
-    repeats = "index" in common and any(len({row.fields["index"] for row in run}) < len(run) for run in runs)
-    return ("kind",) if "kind" in common else (), "index" if repeats else None
+    rows = [row for run in runs for row in run]
+    kind = kind_field(rows)
+    repeats = all("index" in row.fields for row in rows) and any(
+        len({row.fields["index"] for row in run}) < len(run) for run in runs
+    )
+    return () if kind is None else (kind,), "index" if repeats else None

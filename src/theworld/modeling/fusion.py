@@ -48,6 +48,20 @@ class FusedGemma(Gemma3ForConditionalGeneration):
         rows = torch.arange(0, embed.weight.shape[0], 64, device=embed.weight.device)
         return embed(rows).float().pow(2).mean().sqrt().item()
 
+    def redraw_projector(self, seed: int) -> None:
+        """Draw the projector anew, and keep all else that was trained: the baseline of a random projection.
+
+        Raises:
+            ValueError: without a world.
+        """
+        if not self.config.enable_world:
+            raise ValueError("enable_world=False: there is no projector to draw")
+        with torch.random.fork_rng([]):
+            torch.manual_seed(seed)
+            fresh = type(self.world)(self.config)
+            fresh.initialise(self._embedding_rms())
+        self.world.projector.load_state_dict(fresh.projector.state_dict())
+
     @abstractmethod
     def read_world(self, world_pixels: Tensor, num_world_steps: int | None = None) -> Tensor:
         """Features (N, C, T, h, w) of N clips (N, F, 3, H, W)."""

@@ -118,6 +118,9 @@ def is_checkpoint(name: str, **hub: Any) -> bool:
     if (is_folder or name.startswith((".", "/", "~"))) and not (Path(name) / "config.json").is_file():
         what = "no config.json in this folder" if is_folder else "no such folder"
         raise FileNotFoundError(f"{name}: {what}; expected a model's folder, a hub id, or {TINY_MODEL!r}")
+    close = get_close_matches(name, (TINY_MODEL, TINY_FUSED_MODEL), n=1, cutoff=0.7)
+    if close and not is_folder and name != TINY_MODEL and "/" not in name:  # a slip must not be looked for on the hub
+        raise FileNotFoundError(f"{name}: no such folder, and no id on the hub; did you mean {close[0]}?")
     try:
         raw, _ = PreTrainedConfig.get_config_dict(base_folder(name), **hub)
     except json.JSONDecodeError as error:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from theworld.config.arms import Arm, ArmsSettings
 from theworld.evaluation.costs import Cost
 from theworld.evaluation.predictions import read_predictions
-from theworld.evaluation.scoring import score
+from theworld.evaluation.rules import score
 from theworld.evaluation.statistics import Interval, bootstrap_difference, bootstrap_mean, holm, mcnemar
 from theworld.files import write_whole
 from theworld.training.arms import ASKED, COST_NAME, claim, folder_of, run_arms

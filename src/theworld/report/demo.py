@@ -20,7 +20,8 @@ from theworld.environment import describe_environment
 from theworld.evaluation.auditing import audit_model
 from theworld.evaluation.generation import FeatureReader
 from theworld.evaluation.predictions import identity_path, read_predictions
-from theworld.evaluation.run import blind, identify, predict, report
+from theworld.evaluation.respondents import blind
+from theworld.evaluation.run import identify, predict, report
 from theworld.files import write_whole
 from theworld.foresight import ForesightDataset, clip
 from theworld.foresight.scene import FRAME_RATE_HZ

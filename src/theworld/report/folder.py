@@ -14,7 +14,8 @@ from pydantic import TypeAdapter, ValidationError
 from theworld.evaluation.audit import Audit
 from theworld.evaluation.comparison import Comparison
 from theworld.evaluation.predictions import Prediction, identity_path, read_identity, read_predictions
-from theworld.evaluation.scoring import Score, score
+from theworld.evaluation.rules import score
+from theworld.evaluation.scoring import Score
 from theworld.evaluation.summary import Summary
 
 Read = TypeVar("Read")
@@ -29,6 +30,8 @@ class Results:
 
     arms: dict[str, Summary]
     comparison: Comparison | None = None
+    benchmark: dict[str, Any] | None = None
+    """Arm, and the numbers that its benchmark is told by."""
     seconds: dict[str, float] = field(default_factory=dict)
     """Stage and the wall time it took."""
     notes: list[str] = field(default_factory=list)

@@ -13,13 +13,12 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.models.transformers.transformer_cosmos import CosmosTransformer3DModel
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from torch import nn
 
 from theworld import tiny
 from theworld.config import CONTROL_TAPS, WorldSettings
 from theworld.constants import TINY_MODEL
+from theworld.hub import fetch
 from theworld.tiny.random_weights import draw_weights, measure_latents
 from theworld.world.siglip import vision_config
 
@@ -78,13 +77,7 @@ def resolve_cosmos(
     else:
         kinds = ("json", "safetensors") if weights else ("json",)
         patterns = [f"{part}/*.{kind}" for part in parts for kind in kinds]
-        try:
-            folder = Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
-        except (HFValidationError, LocalEntryNotFoundError, HfHubHTTPError) as error:
-            raise ValueError(
-                f"{name!r} is no folder and could not be fetched from the hub: {error}. Check the name and the network;"
-                " for a gated repository accept its licence there and log in (`hf auth login`)"
-            ) from error
+        folder = fetch(name, patterns, revision)
         commit = folder.name
     needed = [f"{part}/{CONFIG_FILES[part]}" for part in parts]
     if weights:

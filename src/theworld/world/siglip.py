@@ -5,8 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from jaxtyping import Float
 from safetensors import safe_open
 from torch import Tensor, nn
@@ -15,6 +13,7 @@ from transformers import Gemma3Config, SiglipVisionModel
 from theworld import tiny
 from theworld.config import WorldSettings
 from theworld.constants import TEMPORAL_STRIDE, TINY_MODEL
+from theworld.hub import fetch
 from theworld.world.tap import WorldTap
 from theworld.world.vae import repeat_last
 
@@ -81,10 +80,7 @@ def gemma_folder(name: str, weights: bool = True) -> Path:
     if Path(name).is_dir():
         return Path(name)
     patterns = ["config.json", *(["*.safetensors"] if weights else [])]
-    try:
-        return Path(snapshot_download(name, allow_patterns=patterns))
-    except (HFValidationError, LocalEntryNotFoundError, HfHubHTTPError) as error:
-        raise ValueError(f"{name!r} is no folder and could not be fetched from the hub: {error}") from error
+    return fetch(name, patterns)
 
 
 def vision_config(name: str) -> Any:

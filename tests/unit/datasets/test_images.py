@@ -50,7 +50,7 @@ REFUSED = [
     (Image.new("RGB", (1, 1)), "a picture of 1 x 1 px: expected 2 x 2 or more"),
     (Image.new("RGB", (2000, 10)), "a picture of 2000 x 10 px.*at most 1:100"),
     (None, "a picture of type NoneType"),
-    (b"bytes", "a picture of type bytes"),
+    (b"bytes", r"5 bytes: not a readable picture \(of no known format\)"),
 ]
 
 
@@ -114,3 +114,14 @@ def test_a_picture_of_the_right_size_is_not_resampled():
 def test_a_clip_without_frames_is_refused():
     with pytest.raises(ImageError, match="a clip without frames"):
         to_frames([], 16)
+
+
+def test_the_bytes_of_a_picture_file_are_a_picture(tmp_path):
+    Image.new("RGB", (4, 3), "red").save(tmp_path / "a.png")
+
+    assert to_image((tmp_path / "a.png").read_bytes()).size == (4, 3)
+
+
+def test_an_error_in_the_place_of_a_picture_is_raised_when_it_is_looked_at():
+    with pytest.raises(ImageError, match="no box"):
+        to_image(ImageError("no box"))

@@ -15,7 +15,8 @@ from theworld.config import AuditSettings, DataSettings, EvaluationConfig
 from theworld.datasets.sample import Sample
 from theworld.evaluation.auditing import _readers, audit, audit_model, shuffle_worlds
 from theworld.evaluation.predictions import read_predictions
-from theworld.evaluation.run import _open_arm, evaluate, identify, predict, saved_config
+from theworld.evaluation.respondents import open_respondent
+from theworld.evaluation.run import evaluate, identify, predict, saved_config
 from theworld.foresight import ForesightDataset
 from theworld.modeling import TheWorld
 
@@ -34,7 +35,7 @@ def test_an_evaluation_answers_in_every_arm_and_compares_them(checkpoint: Path, 
     config = EvaluationConfig(
         checkpoint=checkpoint,
         output_dir=tmp_path,
-        arms=("world", "world-off", "gemma", "blind"),
+        arms=("world", "no-world-tokens", "gemma", "blind"),
         answers="weighed",
         data=DATA,
     )
@@ -275,7 +276,7 @@ def test_an_audit_asks_about_the_future_unless_told_otherwise() -> None:
     assert given.data.questions == "static"
 
 
-def test_the_arm_gemma_is_the_base_and_world_off_is_what_was_trained_of_it(tmp_path: Path) -> None:
+def test_the_arm_gemma_is_the_base_and_no_world_tokens_is_what_was_trained_of_it(tmp_path: Path) -> None:
     base = TheWorld.from_pretrained("tiny", enable_world=False)
     trained = TheWorld.from_pretrained("tiny", world_grid=4, freeze_gemma_language=False)
     name = next(
@@ -288,7 +289,7 @@ def test_the_arm_gemma_is_the_base_and_world_off_is_what_was_trained_of_it(tmp_p
     trained.save_pretrained(tmp_path)
 
     saved = saved_config(tmp_path)
-    gemma, off = (_open_arm(tmp_path, arm, saved) for arm in ("gemma", "world-off"))
+    gemma, off = (open_respondent(tmp_path, arm, saved).model for arm in ("gemma", "no-world-tokens"))
 
     assert torch.equal(gemma.get_parameter(name), base.get_parameter(name))
     assert torch.equal(off.get_parameter(name), trained.get_parameter(name))
@@ -339,5 +340,5 @@ def test_a_model_trained_without_a_world_is_not_asked_with_an_untrained_one(tmp_
     model.save_pretrained(tmp_path / "model")
     config = EvaluationConfig(checkpoint=tmp_path / "model", output_dir=tmp_path / "out", data=DATA)
 
-    with pytest.raises(ValueError, match="was trained without a world: its arm is 'world-off'"):
+    with pytest.raises(ValueError, match="was trained without a world: its arm is 'no-world-tokens'"):
         evaluate(config)

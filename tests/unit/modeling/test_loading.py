@@ -109,6 +109,12 @@ def test_the_auto_classes_open_a_saved_model(model, tmp_path):
     assert torch.equal(again.world.markers, model.world.markers)
 
 
+@pytest.mark.parametrize(("slip", "meant"), [("tny", "tiny"), ("tiny-forsight", "tiny-foresight")])
+def test_a_slip_in_the_name_of_an_embedded_model_is_not_looked_for_on_the_hub(slip, meant):
+    with pytest.raises(FileNotFoundError, match=f"did you mean {meant}"):
+        TheWorld.from_pretrained(slip)
+
+
 def test_a_configuration_of_gemma_is_no_configuration_of_a_fused_model(gemma):
     with pytest.raises(TypeError, match="config=Gemma3Config: expected a TheWorldConfig"):
         TheWorld.from_pretrained("tiny", config=gemma.config)

@@ -31,7 +31,7 @@ def test_the_fused_model_of_a_build_imagines_and_was_aligned_on_what_really_happ
     found = json.loads((built / "found.json").read_text())
     assert found["num_questions"] == 5
     assert 0 <= found["world"] <= 1
-    assert 0 <= found["world-off"] <= 1
+    assert 0 <= found["no-world-tokens"] <= 1
     assert json.loads((built / "fusion" / "config.json").read_text())["model"]["world"]["tap"] == "true-future"
     model = TheWorld.from_pretrained(built / "fused")
     assert model.config.world_tap == "rollout"

@@ -76,12 +76,13 @@ def test_a_hub_id_fetches_only_the_parts_needed_and_gives_the_commit(cosmos, tmp
         asked.update(name=name, **options)
         return str(snapshot)
 
-    monkeypatch.setattr("theworld.world.loading.snapshot_download", fetch)
+    monkeypatch.setattr("theworld.hub.snapshot_download", fetch)
     assert resolve_cosmos("nvidia/some-cosmos", "main", ("vae",)) == (snapshot, "0123abcd")
     assert asked == {
         "name": "nvidia/some-cosmos",
         "revision": "main",
         "allow_patterns": ["vae/*.json", "vae/*.safetensors"],
+        "repo_type": "model",
     }
     resolve_cosmos("nvidia/some-cosmos", None, ("vae", "transformer"), weights=False)
     assert asked["allow_patterns"] == ["vae/*.json", "transformer/*.json"]

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from theworld.evaluation import scoring
 from theworld.evaluation.benchmarks.rates import Rate, rate
 from theworld.evaluation.benchmarks.records import Record, prediction, read_object
 from theworld.evaluation.predictions import Prediction
@@ -63,11 +64,31 @@ def score(row: Prediction) -> Score:
     """
     if row.choices is None or row.answer is None:
         raise ValueError(f"sample {row.sample_id!r}: expected choices and an answer")
+    if row.log_likelihoods is not None:
+        return scoring.score(row)
     if row.prediction is None:
         return Score(row.sample_id, "missing", None, row.answer)
     letter = chosen_letter(row.prediction, len(row.choices))
     state = "unparsed" if letter is None else "right" if letter == row.answer else "wrong"
     return Score(row.sample_id, state, letter, row.answer)
+
+
+def submission(rows: Sequence[Prediction]) -> dict[str, str]:
+    """Letters by id, as EvalAI takes them for the test split; `(Z)`, as in the official script, where none was read.
+
+    Raises:
+        ValueError: for a row without choices.
+    """
+    letters = {}
+    for row in rows:
+        if row.choices is None:
+            raise ValueError(f"sample {row.sample_id!r}: expected the choices (A), (B), ...")
+        if row.log_likelihoods is not None:
+            found = scoring.likeliest_choice(row)
+        else:
+            found = None if row.prediction is None else chosen_letter(row.prediction, len(row.choices))
+        letters[row.sample_id] = found or "(Z)"
+    return letters
 
 
 def evaluate(rows: Sequence[Prediction], stored: Mapping[str, str | None] | None = None) -> BlinkScores:

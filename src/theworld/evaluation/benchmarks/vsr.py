@@ -1,11 +1,13 @@
 """Visual Spatial Reasoning: is a statement about a picture true, by relation, and how often a model says so."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from theworld.datasets.public.vsr import meta_category
+from theworld.evaluation import scoring
 from theworld.evaluation.benchmarks.rates import Rate, rate
 from theworld.evaluation.benchmarks.records import Record, prediction, read_rows, require_distinct
 from theworld.evaluation.predictions import Prediction
@@ -24,6 +26,8 @@ class VsrScores:
 
     overall: Summary
     """Accuracy, balanced accuracy, majority, and how often `true` is true and said."""
+    meta_categories: dict[str, Rate]
+    """Seven kinds of relation; empty if the rows do not say which."""
     relations: dict[str, Rate]
 
     def to_dict(self) -> dict[str, Any]:
@@ -51,16 +55,18 @@ def says_true(reply: str, statement: str) -> bool | None:
 
 
 def score(row: Prediction) -> Score:
-    """The score of a row whose question is the statement and whose answer is `true` or `false`.
+    """The score of a row whose field `statement`, or else question, is the statement; its answer is `true` or `false`.
 
     Raises:
         ValueError: for another answer.
     """
     if row.answer not in ("true", "false"):
         raise ValueError(f"sample {row.sample_id!r}: answer {row.answer!r}; expected true or false")
+    if row.log_likelihoods is not None:
+        return scoring.score(row)
     if row.prediction is None:
         return Score(row.sample_id, "missing", None, row.answer)
-    said = says_true(row.prediction, row.question)
+    said = says_true(row.prediction, str(row.fields.get("statement", row.question)))
     if said is None:
         return Score(row.sample_id, "unparsed", None, row.answer)
     reading = "true" if said else "false"
@@ -74,15 +80,20 @@ def evaluate(rows: Sequence[Prediction]) -> VsrScores:
         ValueError: without rows, or as `score`.
     """
     scores = {row.sample_id: score(row) for row in rows}
-    by_relation: dict[str, list[Score]] = {}
-    for row in rows:
-        by_relation.setdefault(str(row.fields["relation"]), []).append(scores[row.sample_id])
     return VsrScores(
         overall=summarise(rows, scorer=lambda row: scores[row.sample_id]),
-        relations={
-            name: rate(found) for name, found in sorted(by_relation.items(), key=lambda pair: (-len(pair[1]), pair[0]))
-        },
+        meta_categories=_rates(rows, scores, "meta_category"),
+        relations=_rates(rows, scores, "relation"),
     )
+
+
+def _rates(rows: Sequence[Prediction], scores: Mapping[str, Score], name: str) -> dict[str, Rate]:
+    """The rate of each value of a field, the most frequent value first."""
+    groups: dict[str, list[Score]] = {}
+    for row in rows:
+        if name in row.fields:
+            groups.setdefault(str(row.fields[name]), []).append(scores[row.sample_id])
+    return {value: rate(found) for value, found in sorted(groups.items(), key=lambda pair: (-len(pair[1]), pair[0]))}
 
 
 def read(annotations: Path, predictions: Path) -> list[Prediction]:
@@ -119,7 +130,7 @@ def read(annotations: Path, predictions: Path) -> list[Prediction]:
             "true" if label else "false",
             question=record.text("caption"),
             choices=("true", "false"),
-            fields={"relation": record.text("relation")},
+            fields={"relation": record.text("relation"), "meta_category": meta_category(record.text("relation"))},
         )
     strangers = [places[sample_id] for sample_id in replies if sample_id not in rows]
     if strangers:

@@ -1,0 +1,75 @@
+"""ServeSettings: which model answers over HTTP, where, and the limits that keep one client from harming the others."""
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+from pydantic.dataclasses import dataclass
+
+from theworld.config.world import STRICT
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class ServeSettings:
+    """One model behind an OpenAI-compatible interface; a key, if any, comes from THEWORLD_API_KEY alone."""
+
+    model: str
+    """Folder or hub id of a saved TheWorld or of a Gemma 3; "tiny" or "tiny-foresight": the embedded TheWorld."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on; another than this machine's own opens the server to the network."""
+
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    """Port to listen on; 0: any that is free."""
+
+    served_name: str | None = None
+    """What clients call the model; None: as it was named here."""
+
+    enable_world: bool = True
+    """Off: plain Gemma 3; nothing of the world is loaded, and no request can ask for it."""
+
+    num_world_steps: Annotated[int, Field(ge=0)] | None = None
+    """K of requests that name none, latent slots; None: as the model was trained."""
+
+    max_batch_size: Annotated[int, Field(ge=1)] = 8
+    """Requests answered at a time; 1: each alone."""
+
+    batch_wait_ms: Annotated[int, Field(ge=0)] = 5
+    """How long an idle server waits for company to a first request, milliseconds."""
+
+    max_queue: Annotated[int, Field(ge=1)] = 32
+    """Requests that may wait for their turn; further ones are refused with 429."""
+
+    max_seconds: Annotated[float, Field(gt=0)] = 300.0
+    """Longest time from the arrival of a request to its answer, seconds."""
+
+    max_request_bytes: Annotated[int, Field(ge=1)] = 32_000_000
+    """Largest request, bytes; base64 makes pictures a third larger."""
+
+    max_images: Annotated[int, Field(ge=0)] = 8
+    """Most pictures in a request."""
+
+    max_image_bytes: Annotated[int, Field(ge=1)] = 10_000_000
+    """Largest picture as it is sent, bytes."""
+
+    max_image_pixels: Annotated[int, Field(ge=4)] = 25_000_000
+    """Largest picture, pixels."""
+
+    max_prompt_tokens: Annotated[int, Field(ge=1)] = 8192
+    """Longest prompt, tokens; image and world tokens count."""
+
+    max_new_tokens: Annotated[int, Field(ge=1)] = 4096
+    """Longest answer that a request may ask for, tokens."""
+
+    default_new_tokens: Annotated[int, Field(ge=1)] = 256
+    """Longest answer to a request that asks for no length, tokens."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "ServeSettings":
+        if self.default_new_tokens > self.max_new_tokens:
+            raise ValueError(
+                f"default_new_tokens={self.default_new_tokens} is more than max_new_tokens={self.max_new_tokens}: a"
+                " request that asks for no length would be refused"
+            )
+        if not self.enable_world and self.num_world_steps is not None:
+            raise ValueError(f"num_world_steps={self.num_world_steps} needs the world: drop it, or enable_world=False")
+        return self

@@ -1,0 +1,116 @@
+"""SpatialRGPT-Bench (arXiv 2406.01584): relations, lengths and directions of regions that are marked in a picture."""
+
+import ast
+import json
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+from PIL import Image
+
+from theworld.datasets.images import ImageError, to_image
+from theworld.datasets.public.rows import Row, RowSamples, picture_of, read_rows, require
+from theworld.datasets.regions import Box, decode_mask, draw_regions
+from theworld.datasets.sample import Sample, question
+
+REPOSITORY: Final = "a8cheng/SpatialRGPT-Bench"
+
+Marks = Literal["boxes", "masks"]
+"""How regions are marked: by their boxes, or by a tint of their masks."""
+
+_LAYOUTS = ("data/val-*.parquet", "SpatialRGPT-Bench_v1.json", "*.jsonl")
+
+
+class SpatialRGPTBenchDataset(RowSamples):
+    """Samples of SpatialRGPT-Bench; regions are drawn into the picture, with the numbers that the question names.
+
+    Args:
+        source: hub id, a folder in its layout, or its JSON file.
+        image_dir: folder of the pictures, where the rows hold none.
+        marks: how regions are drawn. Boxes where a row has no masks.
+        size: so many items, from the first; None: all.
+        revision: commit of the hub repository.
+
+    Raises:
+        ValueError: for files that cannot be fetched or read.
+    """
+
+    def __init__(
+        self,
+        source: str = REPOSITORY,
+        *,
+        image_dir: Path | None = None,
+        marks: Marks = "boxes",
+        size: int | None = None,
+        revision: str | None = None,
+    ) -> None:
+        super().__init__(read_rows(source, _LAYOUTS, revision), size)
+        self.image_dir = image_dir
+        self.marks: Marks = marks
+
+    def _sample(self, row: Row) -> Sample:
+        require(row, ("id", "text_q", "qa_info", "conversations", "bbox"), "SpatialRGPT-Bench")
+        about, turns = _nested(row, "qa_info"), _nested(row, "conversations")
+        drawn_as = "masks" if self.marks == "masks" and row.get("rle") else "boxes"
+        return question(
+            row["id"],
+            [self._picture(row, drawn_as)],
+            row["text_q"],
+            turns[-1]["value"],
+            fields={
+                "benchmark": "spatial-rgpt",
+                "category": about["category"],
+                "type": about["type"],
+                "marks": drawn_as,
+            },
+        )
+
+    def _picture(self, row: Row, drawn_as: Marks) -> Any:
+        """The picture with its regions; an ImageError instead, where it cannot be drawn."""
+        try:
+            image = to_image(self._source(row))
+            boxes = [_box(values) for values in _nested(row, "bbox")]
+            masks = [decode_mask(mask) for mask in _nested(row, "rle")] if drawn_as == "masks" else None
+            return draw_regions(image, boxes, _at_size(masks, image) if masks else None)
+        except ImageError as error:
+            return error
+
+    def _source(self, row: Row) -> Any:
+        if row.get("image") is not None:
+            return picture_of(row["image"])
+        if self.image_dir is None:
+            raise ImageError(f"{row['id']}: the row holds no picture; give image_dir, the folder that has them")
+        return self.image_dir / _nested(row, "image_info")["file_path"]
+
+
+def _nested(row: Row, name: str) -> Any:
+    """A nested field: as it is, or as the text of JSON or of a Python literal, as Parquet files hold it.
+
+    Raises:
+        ValueError: if the text is neither.
+    """
+    value = row[name]
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        pass
+    try:
+        return ast.literal_eval(value)
+    except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
+        raise ValueError(f"SpatialRGPT-Bench {row['id']}: {name} is neither JSON nor a Python literal") from error
+
+
+def _box(values: Any) -> Box:
+    if len(values) != 4:
+        raise ImageError(f"a box of {len(values)} numbers: expected left, top, right, bottom in pixels")
+    left, top, right, bottom = map(float, values)
+    return left, top, right, bottom
+
+
+def _at_size(masks: list[np.ndarray], image: Image.Image) -> list[np.ndarray]:
+    for mask in masks:
+        if mask.shape != (image.height, image.width):
+            raise ImageError(f"a mask of {mask.shape[1]} x {mask.shape[0]} px on a picture of {image.size}")
+    return masks

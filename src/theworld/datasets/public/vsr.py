@@ -1,0 +1,148 @@
+"""Visual Spatial Reasoning (arXiv 2205.00363): is a statement about two things in a COCO picture true?"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, Literal, get_args
+
+from theworld.datasets.public.rows import Row, RowSamples, read_rows, require
+from theworld.datasets.sample import Sample, question
+
+Subset = Literal["random", "zeroshot"]
+SUBSETS: Final[tuple[Subset, ...]] = get_args(Subset)
+"""Splits at random, and splits that share no concept."""
+
+META_CATEGORIES: Final[Mapping[str, tuple[str, ...]]] = {
+    "Adjacency": (
+        "adjacent to",
+        "alongside",
+        "at the side of",
+        "at the right side of",
+        "at the left side of",
+        "attached to",
+        "at the back of",
+        "ahead of",
+        "against",
+        "at the edge of",
+    ),
+    "Directional": (
+        "off",
+        "past",
+        "toward",
+        "down",
+        "deep down",
+        "up",
+        "away from",
+        "along",
+        "around",
+        "from",
+        "into",
+        "to",
+        "across",
+        "across from",
+        "through",
+        "down from",
+    ),
+    "Orientation": ("facing", "facing away from", "parallel to", "perpendicular to"),
+    "Projective": (
+        "on top of",
+        "beneath",
+        "beside",
+        "behind",
+        "left of",
+        "right of",
+        "under",
+        "in front of",
+        "below",
+        "above",
+        "over",
+        "in the middle of",
+    ),
+    "Proximity": ("by", "close to", "near", "far from", "far away from"),
+    "Topological": (
+        "connected to",
+        "detached from",
+        "has as a part",
+        "part of",
+        "contains",
+        "within",
+        "at",
+        "on",
+        "in",
+        "with",
+        "surrounding",
+        "consists of",
+        "out of",
+        "between",
+        "inside",
+        "outside",
+        "touching",
+    ),
+    "Unallocated": ("beyond", "next to", "opposite to", "after", "among", "enclosed by"),
+}
+"""The seven kinds of relation (`rel_meta_category_dict.txt` of github.com/cambridgeltl/visual-spatial-reasoning;
+`among`, which stands there twice, where it stands last)."""
+
+_KIND_OF = {relation: kind for kind, relations in META_CATEGORIES.items() for relation in relations}
+CHOICES: Final = ("true", "false")
+
+
+class VsrDataset(RowSamples):
+    """Samples of VSR: a statement, to be called true or false.
+
+    Args:
+        source: hub id, a folder in its layout (`dev.jsonl`) or that of the GitHub repository (`zeroshot/dev.jsonl`),
+            or a file; None: the authors' repository.
+        split: `train`, `dev` or `test`.
+        subset: which of the two ways to split.
+        image_dir: folder of COCO pictures: as in `vsr_images.zip`, or with `train2017/` and `val2017/`.
+        size: so many items, from the first; None: all.
+        revision: commit of the hub repository.
+
+    Raises:
+        ValueError: for an unknown subset, or files that cannot be fetched or read.
+    """
+
+    def __init__(
+        self,
+        source: str | None = None,
+        split: Literal["train", "dev", "test"] = "dev",
+        subset: Subset = "zeroshot",
+        *,
+        image_dir: Path,
+        size: int | None = None,
+        revision: str | None = None,
+    ) -> None:
+        if subset not in SUBSETS:
+            raise ValueError(f"VSR subset {subset!r}: expected one of {', '.join(SUBSETS)}")
+        if not image_dir.is_dir():
+            raise ValueError(
+                f"image_dir={image_dir}: no such folder; VSR's pictures are COCO 2017's, and must lie there"
+            )
+        patterns = (f"{subset}/{split}.jsonl", f"{split}.jsonl")
+        super().__init__(read_rows(source or f"cambridgeltl/vsr_{subset}", patterns, revision), size)
+        self.image_dir = image_dir
+
+    def _sample(self, row: Row) -> Sample:
+        require(row, ("image", "image_link", "caption", "label", "relation"), "VSR")
+        if row["label"] not in (0, 1):
+            raise ValueError(f"VSR {row['image']}: label {row['label']!r}; expected 0 or 1")
+        folder, name = row["image_link"].rsplit("/", 2)[-2:]
+        apart = self.image_dir / folder / name
+        return question(
+            f"{row['image']}: {row['caption']}",
+            [apart if apart.is_file() else self.image_dir / row["image"]],
+            f"Statement: {row['caption']}\nIs this statement true or false of the picture? Answer with one word.",
+            "true" if row["label"] else "false",
+            fields={
+                "benchmark": "vsr",
+                "choices": CHOICES,
+                "statement": row["caption"],
+                "relation": row["relation"],
+                "meta_category": meta_category(row["relation"]),
+            },
+        )
+
+
+def meta_category(relation: str) -> str:
+    """Which of the seven kinds a relation is of; one that is not listed is `Unallocated`."""
+    return _KIND_OF.get(relation.strip(), "Unallocated")

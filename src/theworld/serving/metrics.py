@@ -1,0 +1,39 @@
+"""Metrics: what the server has done and is doing, for Prometheus to read."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+_ROWS = (1, 2, 4, 8, 16, 32, 64)
+
+
+class Metrics:
+    """Counters of one server; each has a line of help in what `text` gives."""
+
+    def __init__(self) -> None:
+        self._registry = registry = CollectorRegistry()
+        self.requests = Counter("theworld_requests", "Chat completions, by HTTP status.", ["status"], registry=registry)
+        self.errors = Counter("theworld_errors", "Requests without an answer, by code.", ["code"], registry=registry)
+        self.prompt_tokens = Counter(
+            "theworld_prompt_tokens", "Tokens of prompts that the model was given.", registry=registry
+        )
+        self.completion_tokens = Counter("theworld_completion_tokens", "Tokens of answers written.", registry=registry)
+        self.clips_read = Counter("theworld_clips_read", "Clips read from the world.", registry=registry)
+        self.waiting = Gauge("theworld_waiting_requests", "Requests that wait for their turn.", registry=registry)
+        self.running = Gauge("theworld_running_requests", "Requests that are being answered.", registry=registry)
+        self.batch_rows = Histogram(
+            "theworld_batch_rows", "Requests per batch; the count is that of batches.", buckets=_ROWS, registry=registry
+        )
+        self.request_seconds = Histogram(
+            "theworld_request_seconds",
+            "Seconds from the arrival of a request to the end of its answer.",
+            buckets=_SECONDS,
+            registry=registry,
+        )
+
+    def text(self) -> bytes:
+        """All of it in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+    def value(self, name: str, **labels: str) -> float:
+        """One value by its full name, such as `theworld_batch_rows_count`; 0 for what never happened."""
+        return self._registry.get_sample_value(name, labels) or 0.0

@@ -1,0 +1,150 @@
+"""A server in a thread of the test, OpenAI's client in front of it, and pictures as clients send them."""
+
+import asyncio
+import base64
+import io
+import json
+import socket
+import struct
+import threading
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from PIL import Image
+
+from fixtures_model import picture
+
+
+def data_url(image: Image.Image, kind: str = "PNG") -> str:
+    """A picture as clients send it."""
+    file = io.BytesIO()
+    image.save(file, kind)
+    return as_url(file.getvalue(), f"image/{kind.lower()}")
+
+
+def as_url(content: bytes, kind: str = "image/png") -> str:
+    """Any bytes as a data URL."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def bomb(width: int, height: int) -> str:
+    """A PNG of some tens of bytes that says it has so many pixels."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return as_url(
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
+    )
+
+
+def shown(*urls: str) -> list[dict[str, Any]]:
+    """Content parts of pictures."""
+    return [{"type": "image_url", "image_url": {"url": url}} for url in urls]
+
+
+def asked(text: str, *seeds: int) -> list[dict[str, Any]]:
+    """One message: pictures of random pixels, then text."""
+    parts = shown(*(data_url(picture(seed)) for seed in seeds))
+    return [{"role": "user", "content": [*parts, {"type": "text", "text": text}]}]
+
+
+def body(**fields: Any) -> bytes:
+    """A request."""
+    return json.dumps({"messages": asked("Which bin?"), "max_tokens": 2, **fields}).encode()
+
+
+class Served:
+    """A server that runs in a thread of the test, and what a test asks of it."""
+
+    def __init__(self, model: Any, key: str | None = None, **limits: Any) -> None:
+        from theworld.config.serving import ServeSettings
+        from theworld.serving.server import Server
+
+        settings = ServeSettings(model="test", port=0, **{"max_seconds": 600.0, "batch_wait_ms": 0, **limits})
+        self.server = Server(model, settings, key)
+        self.submitted = threading.Semaphore(0)
+        """Released for each row that gets in line."""
+        self.cancelled = threading.Semaphore(0)
+        """Released for each row that ended or was given up."""
+        self._note("submit", self.submitted)
+        self._note("cancel", self.cancelled)
+        self.listening = socket.create_server(("127.0.0.1", 0))
+        self.address = f"http://127.0.0.1:{self.listening.getsockname()[1]}"
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(self.listening,))
+        self.thread.start()
+
+    def _note(self, name: str, semaphore: threading.Semaphore) -> None:
+        call = getattr(self.server.engine, name)
+
+        def noted(row: Any) -> None:
+            call(row)
+            semaphore.release()
+
+        setattr(self.server.engine, name, noted)
+
+    def client(self, key: str = "none", asynchronous: bool = False) -> Any:
+        import openai
+
+        kind = openai.AsyncOpenAI if asynchronous else openai.OpenAI
+        return kind(base_url=f"{self.address}/v1", api_key=key, max_retries=0, timeout=600)
+
+    def ask(self, messages: list[dict[str, Any]], **options: Any) -> Any:
+        """The answer; with `stream`, what gives its chunks."""
+        client = self.client()
+        try:
+            return client.chat.completions.create(model="test", messages=messages, **options)
+        finally:
+            if not options.get("stream"):
+                client.close()
+
+    def at_once(self, requests: list[dict[str, Any]]) -> list[Any]:
+        """The answers to requests that are sent at the same time."""
+
+        async def gather() -> list[Any]:
+            async with self.client(asynchronous=True) as client:
+                asking = [client.chat.completions.create(model="test", **request) for request in requests]
+                return await asyncio.gather(*asking)
+
+        return asyncio.run(gather())
+
+    def value(self, name: str, **labels: str) -> float:
+        return self.server.metrics.value(name, **labels)
+
+    def end(self) -> None:
+        self.server.stop()
+        self.thread.join(60)
+        self.listening.close()
+        assert not self.thread.is_alive()
+
+
+@contextmanager
+def served(model: Any, key: str | None = None, **limits: Any) -> Iterator[Served]:
+    """A server with a model, for as long as it lasts."""
+    running = Served(model, key, **limits)
+    try:
+        yield running
+    finally:
+        running.end()
+
+
+class Gate:
+    """Stands before the model: batches wait at it until it opens."""
+
+    def __init__(self) -> None:
+        self.arrived = threading.Semaphore(0)
+        """Released for each batch that comes."""
+        self.open = threading.Event()
+
+    def before(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        """The same call, behind the gate."""
+
+        def wait_and_call(*args: Any, **kwargs: Any) -> Any:
+            self.arrived.release()
+            assert self.open.wait(60)
+            return call(*args, **kwargs)
+
+        return wait_and_call
