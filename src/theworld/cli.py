@@ -13,8 +13,10 @@ from theworld.verbs import VERBS, Verb
 if TYPE_CHECKING:
     from theworld.config import AskSettings
     from theworld.config.benchmarks import Scoring
+    from theworld.config.judge import SpatialRGPTJudging
     from theworld.config.serving import ServeSettings
     from theworld.config.verbs import CacheArguments, CompareArguments, ForesightArguments, ReportArguments
+    from theworld.report.tables import Table
 
 OK, REFUSED, INTERRUPTED = 0, 2, 130
 """Exit codes: done; the input was refused, with one message; interrupted from the keyboard (128 + SIGINT)."""
@@ -83,15 +85,22 @@ def compare(arguments: "CompareArguments") -> dict[str, Any]:
 
 
 def score(settings: "Scoring") -> dict[str, Any]:
-    """Print the tables of saved replies to a public benchmark.
-
-    Returns:
-        The same as values.
-    """
+    """Print the tables of saved replies to a public benchmark, and return the same as values."""
     from theworld.report.scores import scored
+
+    return _show(*scored(settings))
+
+
+def judge(settings: "SpatialRGPTJudging") -> dict[str, Any]:
+    """Have saved replies judged by a language model, print the tables of its verdicts, and return their values."""
+    from theworld.report.judged import judged
+
+    return _show(*judged(settings))
+
+
+def _show(tables: "list[Table]", found: dict[str, Any]) -> dict[str, Any]:
     from theworld.report.tables import to_markdown
 
-    tables, found = scored(settings)
     for table in tables:
         print(f"## {table.heading}\n\n{to_markdown(table)}\n")
         if table.note:

@@ -102,6 +102,12 @@ VERBS: Final = (
         reads_file=True,
     ),
     Verb(
+        "judge spatial-rgpt",
+        "Have saved replies to SpatialRGPT-Bench judged by a language model, here or at an endpoint.",
+        "theworld.cli:judge",
+        "theworld.config.judge:SpatialRGPTJudging",
+    ),
+    Verb(
         "report",
         "Write the report of a run's folder: one page with verdicts, tables and plots, and the same as Markdown.",
         "theworld.cli:report",

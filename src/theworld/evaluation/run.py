@@ -9,11 +9,10 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from theworld import settings
-from theworld.config import ArmName, AuditSettings, EvaluationConfig
+from theworld.config import ArmName, EvaluationConfig
 from theworld.datasets.sample import Samples
-from theworld.environment import describe_environment
 from theworld.evaluation.benchmarks import blink
+from theworld.evaluation.claims import claim_folder
 from theworld.evaluation.comparison import compare
 from theworld.evaluation.generation import Answerer, FeatureReader, answer_all, row_of
 from theworld.evaluation.predictions import Prediction, PredictionWriter, RunIdentity, read_predictions
@@ -116,24 +115,6 @@ def saved_config(checkpoint: Path) -> TheWorldConfig:
     if not is_checkpoint(folder):
         raise ValueError(f"{checkpoint}: a plain Gemma 3; expected a saved TheWorld, as training leaves it in model/")
     return load_settings(fetch_checkpoint(folder), {})
-
-
-def claim_folder(own: EvaluationConfig | AuditSettings) -> None:
-    """Write config.json and environment.json into `output_dir`, over those of an earlier start.
-
-    Raises:
-        ValueError: if config.json is there and is of something else: a model, a training run.
-    """
-    path = own.output_dir / "config.json"
-    if path.exists():
-        try:
-            settings.load(type(own), path)
-        except ValueError as error:
-            raise ValueError(
-                f"{path} is of something else than {type(own).__name__}: choose another folder with --output-dir"
-            ) from error
-    settings.save(own, path)
-    write_whole(own.output_dir / "environment.json", describe_environment())
 
 
 def predict(

@@ -64,8 +64,8 @@ def vsr_tables(scores: vsr.VsrScores) -> list[Table]:
     ]
 
 
-def spatial_rgpt_tables(scores: SpatialRGPTScores) -> list[Table]:
-    """Qualitative and quantitative groups, predicates, and agreement with a stored verdict."""
+def spatial_rgpt_tables(scores: SpatialRGPTScores, agreement_with: str = "the stored verdict") -> list[Table]:
+    """Qualitative and quantitative groups, predicates, and agreement of judge and reading."""
     tables = []
     note = _NOTE
     if not scores.is_whole:
@@ -91,7 +91,7 @@ def spatial_rgpt_tables(scores: SpatialRGPTScores) -> list[Table]:
     if scores.agreement:
         rows = [(name, *_agreement_cells(one)) for name, one in scores.agreement.items()]
         columns = ("questions", "judged", "same, %", "only judge right", "only reading right")
-        tables.append(Table("Agreement with the stored verdict", columns, tuple(rows)))
+        tables.append(Table(f"Agreement with {agreement_with}", columns, tuple(rows)))
     return tables
 
 

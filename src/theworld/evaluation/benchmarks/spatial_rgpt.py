@@ -89,7 +89,7 @@ class SpatialRGPTScores:
     predicates: Summary | None
     """Yes-or-no questions: balanced accuracy, and how often yes is true and said."""
     agreement: dict[str, Agreement]
-    """By kind and by category of question; empty unless a verdict was asked for."""
+    """Of all, by kind and by category of question; empty unless a verdict was asked for."""
     is_whole: bool
     """Whether the file holds as many items as the benchmark."""
 
@@ -130,12 +130,29 @@ def evaluate(rows: Sequence[Prediction], verdicts: Mapping[str, bool] | None = N
     Raises:
         ValueError: without rows, or as `score`.
     """
-    found = [_score_and_deviation(row) for row in rows]
-    scores, deviations = [one for one, _ in found], [one for _, one in found]
-    score_of = {one.sample_id: one for one in scores}
-    by_category: dict[str, list[int]] = {}
-    for index, row in enumerate(rows):
-        by_category.setdefault(str(row.fields["category"]), []).append(index)
+    scored = [_score_and_deviation(row) for row in rows]
+    agreement = {} if verdicts is None else agreements(rows, [score for score, _ in scored], verdicts)
+    return gather(rows, scored, agreement, with_predicates=True)
+
+
+def gather(
+    rows: Sequence[Prediction],
+    scored: Sequence[tuple[Score, float | None]],
+    agreement: Mapping[str, Agreement],
+    *,
+    with_predicates: bool,
+) -> SpatialRGPTScores:
+    """The groups and averages of the benchmark, whoever scored its items.
+
+    Args:
+        scored: of each row its score, and how far off it is (see `deviation`).
+        with_predicates: whether readings of predicates are yes and no, so that those can be counted.
+
+    Raises:
+        ValueError: without rows.
+    """
+    scores, deviations = [one for one, _ in scored], [one for _, one in scored]
+    by_category = _by_category(rows)
 
     def members(categories: Sequence[str]) -> list[int]:
         return [index for name in categories for index in by_category.get(name, ())]
@@ -144,7 +161,8 @@ def evaluate(rows: Sequence[Prediction], verdicts: Mapping[str, bool] | None = N
     quantitative = {group: members(names) for group, names in QUANTITATIVE.items()}
     all_qualitative = [index for found in qualitative.values() for index in found]
     all_quantitative = [index for found in quantitative.values() for index in found]
-    predicates = members([name for name in _GROUP_OF if name.endswith("_predicate")])
+    predicates = members([name for name in _GROUP_OF if name.endswith("_predicate")]) if with_predicates else []
+    score_of = {one.sample_id: one for one in scores}
     return SpatialRGPTScores(
         qualitative=_rate(scores, all_qualitative),
         quantitative=_rate(scores, all_quantitative),
@@ -158,7 +176,7 @@ def evaluate(rows: Sequence[Prediction], verdicts: Mapping[str, bool] | None = N
         predicates=summarise([rows[i] for i in predicates], scorer=lambda row: score_of[row.sample_id])
         if predicates
         else None,
-        agreement={} if verdicts is None else _agreements(scores, by_category, verdicts),
+        agreement=dict(agreement),
         is_whole=(len(all_qualitative), len(all_quantitative)) == (NUM_QUALITATIVE, NUM_QUANTITATIVE),
     )
 
@@ -206,7 +224,7 @@ def answered(record: Record) -> Prediction:
         fields={"category": category},
     )
     try:
-        _truth(row)
+        true_value(row)
     except ValueError as error:
         raise record.error(str(error)) from None
     return row
@@ -224,24 +242,30 @@ def _verdict(record: Record, judged: str) -> bool | None:
 
 
 def _score_and_deviation(row: Prediction) -> tuple[Score, float | None]:
-    category, true = str(row.fields["category"]), _truth(row)
-    answer = _text(true, category)
+    category, true = str(row.fields["category"]), true_value(row)
+    answer = in_words(true, category)
     if row.prediction is None:
         return Score(row.sample_id, "missing", None, answer), None
     said = _read(row.prediction, category)
     if said is None:
         return Score(row.sample_id, "unparsed", None, answer), None
-    state: State = "right" if _is_right(said, true, category) else "wrong"
-    return Score(row.sample_id, state, _text(said, category), answer), _deviation(said, true, category)
+    state: State = "right" if is_right(said, true, category) else "wrong"
+    return Score(row.sample_id, state, in_words(said, category), answer), off(said, true, category)
 
 
-def _deviation(said: float, true: float, category: str) -> float | None:
+def off(said: float, true: float, category: str) -> float | None:
+    """How far a reading is off, as `deviation` gives it; None for questions without a measure."""
     if category == "direction":
         return DEGREES_PER_HOUR * clock_error(said, true)
     return abs(said - true) / true if _GROUP_OF[category] in QUANTITATIVE else None
 
 
-def _truth(row: Prediction) -> float:
+def true_value(row: Prediction) -> float:
+    """What the true answer says: 1 for yes, the index of a region, metres, or hours.
+
+    Raises:
+        ValueError: if it says no such thing.
+    """
     category, answer = str(row.fields["category"]), row.answer or ""
     found = _true_value(answer, category)
     if found is None:
@@ -271,7 +295,8 @@ def _read(text: str, category: str) -> float | None:
     return None if found is None else float(found)
 
 
-def _is_right(said: float, true: float, category: str) -> bool:
+def is_right(said: float, true: float, category: str) -> bool:
+    """Whether a reading is right by the rule of its category."""
     if category == "direction":
         return clock_error(said, true) <= TOLERANCE_HOURS
     if _GROUP_OF[category] in QUANTITATIVE:
@@ -279,7 +304,8 @@ def _is_right(said: float, true: float, category: str) -> bool:
     return said == true
 
 
-def _text(value: float, category: str) -> str:
+def in_words(value: float, category: str) -> str:
+    """A value as a reading: `yes`, `region 0`, `0.7633 m`, `2 o'clock`."""
     if category == "direction":
         return f"{value:g} o'clock"
     if _GROUP_OF[category] in QUANTITATIVE:
@@ -298,20 +324,28 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return sum(known) / len(known) if known else None
 
 
-def _agreements(
-    scores: Sequence[Score], by_category: Mapping[str, Sequence[int]], verdicts: Mapping[str, bool]
+def agreements(
+    rows: Sequence[Prediction], scores: Sequence[Score], verdicts: Mapping[str, bool]
 ) -> dict[str, Agreement]:
-    """Of all choices, predicates, lengths and directions, then of each category."""
+    """Of all items, of choices, predicates, lengths and directions, then of each category."""
     kinds = {"choice": "choices", "predicate": "predicates", "data": "lengths", "direction": "directions"}
+    by_category = _by_category(rows)
     members: dict[str, list[int]] = {}
     for category, indices in by_category.items():
         members.setdefault(kinds[category.rpartition("_")[2]], []).extend(indices)
-    named = {name: members[name] for name in kinds.values() if name in members}
+    named = {"all": list(range(len(rows))), **{name: members[name] for name in kinds.values() if name in members}}
     return {
         name: _agreement([scores[index] for index in indices], verdicts)
         for name, indices in {**named, **dict(sorted(by_category.items()))}.items()
         if name not in ("direction",)  # one category, which is a kind already
     }
+
+
+def _by_category(rows: Sequence[Prediction]) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for index, row in enumerate(rows):
+        found.setdefault(str(row.fields["category"]), []).append(index)
+    return found
 
 
 def _agreement(scores: Sequence[Score], verdicts: Mapping[str, bool]) -> Agreement:

@@ -1,0 +1,30 @@
+"""Folders of evaluations: each says what it is of, and is not taken for anything else."""
+
+from typing import TypeAlias
+
+from theworld import settings
+from theworld.config import AuditSettings, EvaluationConfig
+from theworld.config.judge import SpatialRGPTJudging
+from theworld.environment import describe_environment
+from theworld.files import write_whole
+
+Claim: TypeAlias = EvaluationConfig | AuditSettings | SpatialRGPTJudging
+"""Settings with an `output_dir`."""
+
+
+def claim_folder(own: Claim) -> None:
+    """Write config.json and environment.json into `output_dir`, over those of an earlier start.
+
+    Raises:
+        ValueError: if config.json is there and is of something else: a model, a training run.
+    """
+    path = own.output_dir / "config.json"
+    if path.exists():
+        try:
+            settings.load(type(own), path)
+        except ValueError as error:
+            raise ValueError(
+                f"{path} is of something else than {type(own).__name__}: choose another folder with --output-dir"
+            ) from error
+    settings.save(own, path)
+    write_whole(own.output_dir / "environment.json", describe_environment())

@@ -1,0 +1,208 @@
+"""Files of rows: JSONL that survives a kill at any byte, goes on where it ended, and refuses rows of another run."""
+
+import json
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from theworld.files import write_whole
+
+logger = logging.getLogger(__name__)
+
+
+RowType = TypeVar("RowType", bound=Any)
+"""A pydantic dataclass with `sample_id`, and with `error`: `TypeName: message`, or None where nothing went wrong."""
+IdentityType = TypeVar("IdentityType", bound=Any)
+
+
+class RowFormat(Generic[RowType, IdentityType]):
+    """What the rows of a file are, and what says which run they belong to.
+
+    Args:
+        row: class of the rows, a pydantic dataclass.
+        identity: class of the run's identity, a pydantic dataclass.
+        what: the rows in the plural: predictions, verdicts.
+        keeps_errors: whether error rows stay when the file is opened again, for what they cost, and may be followed
+            by a new try.
+    """
+
+    def __init__(
+        self, row: type[RowType], identity: type[IdentityType], what: str, *, keeps_errors: bool = False
+    ) -> None:
+        self.row = TypeAdapter(row)
+        self.identity = TypeAdapter(identity)
+        self.what = what
+        self.keeps_errors = keeps_errors
+
+    def identity_path(self, path: Path) -> Path:
+        """The file beside `name.jsonl` that holds its run identity: `name.run.json`.
+
+        Raises:
+            ValueError: if the name does not end in `.jsonl`.
+        """
+        path = Path(path)
+        if path.suffix != ".jsonl":
+            raise ValueError(f"{path}: files of {self.what} are named *.jsonl")
+        return path.with_suffix(".run.json")
+
+    def read_identity(self, path: Path) -> IdentityType:
+        """The run that the rows at `path` belong to.
+
+        Raises:
+            FileNotFoundError: if there is no `name.run.json`.
+            ValueError: if it cannot be understood.
+        """
+        file = self.identity_path(path)
+        return _validated(self.identity.validate_json, file.read_bytes(), str(file))
+
+    def read(self, path: Path) -> list[RowType]:
+        """All rows of a file, error rows included, in the order in which they were written.
+
+        Raises:
+            ValueError: names the file and line of a row that is damaged, cut off or a repetition.
+        """
+        rows, torn = self.whole_rows(Path(path))
+        if torn:
+            raise ValueError(
+                f"{path}, line {len(rows) + 1}: cut off in the middle: the run is still writing, or was killed;"
+                " start it again, it goes on where it stopped"
+            )
+        return rows
+
+    def whole_rows(self, path: Path) -> tuple[list[RowType], int]:
+        """Rows of the whole lines, and the number of bytes after the last line end."""
+        *lines, tail = path.read_bytes().split(b"\n")
+        rows: list[RowType] = []
+        line_of: dict[str, int] = {}
+        for number, line in enumerate(lines, start=1):
+            row = _validated(self.row.validate_json, line, f"{path}, line {number}")
+            if row.sample_id in line_of:
+                raise ValueError(
+                    f"{path}, line {number}: sample {row.sample_id!r} is in line {line_of[row.sample_id]} already"
+                )
+            if row.error is None or not self.keeps_errors:
+                line_of[row.sample_id] = number
+            rows.append(row)
+        return rows, len(tail)
+
+    def line(self, row: RowType) -> bytes:
+        """A row as it stands in a file."""
+        return self.row.dump_json(row) + b"\n"
+
+    def claim(self, path: Path, identity: IdentityType) -> None:
+        """Write the identity beside a new file; refuse a file of another run.
+
+        Raises:
+            ValueError: if the file belongs to another run or to none.
+        """
+        beside = self.identity_path(path)
+        if not beside.exists():
+            if path.exists() and path.stat().st_size:
+                raise ValueError(
+                    f"{path} holds {self.what}, but no {beside.name} says of which run; choose another name"
+                )
+            write_whole(beside, json.dumps(self.identity.dump_python(identity), indent=2, sort_keys=True) + "\n")
+            return
+        found, own = asdict(self.read_identity(path)), asdict(identity)
+        differing = [name for name in own if found[name] != own[name]]
+        if differing:
+            changes = "; ".join(f"{name}: {found[name]!r} there, {own[name]!r} here" for name in differing)
+            raise ValueError(f"{path} belongs to another run ({changes}); choose another file, or remove both")
+
+
+class RowWriter(Generic[RowType, IdentityType]):
+    """Appends rows to a file; opened again after any kill, it goes on where the file ends.
+
+    Opening cuts off a torn last line and, unless the format keeps them, takes out the error rows: both are done again.
+    Each row is handed to the operating system at once: a killed process loses at most the row it was writing.
+
+    ```
+    file     {row a}\\n{row b: error}\\n{row c}\\n{"sample_id": "d", "que
+    opened   {row a}\\n{row c}\\n                                          done() = {a, c}
+    ```
+    """
+
+    def __init__(self, path: Path, identity: IdentityType, form: RowFormat[RowType, IdentityType]) -> None:
+        """Open or create the file.
+
+        Raises:
+            ValueError: if the file belongs to another run or to none, or holds a damaged row before its last line.
+        """
+        self.path = Path(path)
+        self._form = form
+        form.claim(self.path, identity)
+        rows, num_torn_bytes = form.whole_rows(self.path) if self.path.exists() else ([], 0)
+        whole = [row for row in rows if row.error is None]
+        kept = rows if form.keeps_errors else whole
+        if num_torn_bytes or len(whole) < len(rows):
+            logger.warning(
+                "%s: %d error rows and a torn line of %d bytes are done again",
+                self.path,
+                len(rows) - len(whole),
+                num_torn_bytes,
+            )
+        if num_torn_bytes or len(kept) < len(rows):
+            write_whole(self.path, b"".join(map(form.line, kept)))
+        self._done = {row.sample_id for row in whole}
+        self._stream = self.path.open("ab")
+        self._written = self._place()
+
+    def done(self) -> frozenset[str]:
+        """Ids of the rows in the file; without those of error rows, where the format keeps them."""
+        return frozenset(self._done)
+
+    def append(self, rows: Iterable[RowType]) -> None:
+        """Write rows at the end of the file.
+
+        Raises:
+            ValueError: if an id is in the file already.
+            RuntimeError: if another process has written to the file since.
+        """
+        for row in rows:
+            if row.sample_id in self._done:
+                raise ValueError(f"{self.path}: sample {row.sample_id!r} is in the file already")
+            if self._place() != self._written:
+                raise RuntimeError(
+                    f"{self.path}: another process writes to this file; end one of the two and start again"
+                )
+            if row.error is None or not self._form.keeps_errors:
+                self._done.add(row.sample_id)
+            self._stream.write(self._form.line(row))
+            self._stream.flush()
+            self._written = self._place()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._stream.close()
+
+    def __enter__(self) -> "RowWriter[RowType, IdentityType]":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _place(self) -> tuple[int, int]:
+        status = self.path.stat()
+        return status.st_ino, status.st_size
+
+
+def error_text(error: BaseException) -> str:
+    """`TypeName: message`, the form in which an exception enters a row."""
+    return f"{type(error).__name__}: {error}"
+
+
+def _validated(validate: Callable[[bytes], Any], text: bytes, place: str) -> Any:
+    try:
+        return validate(text)
+    except ValidationError as error:
+        reasons = "; ".join(
+            f"{'.'.join(map(str, reason['loc'])) or 'row'}: {reason['msg']}" for reason in error.errors()[:3]
+        )
+        raise ValueError(f"{place}: {reasons}") from error
