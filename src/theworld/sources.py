@@ -68,7 +68,7 @@ def _foresight(settings: "DataSettings", split: "SplitName", size: int, with_fut
 
 
 def _benchmark(settings: "DataSettings", split: "SplitName", size: int | None) -> "Samples":
-    from theworld.datasets.public import BlinkDataset, SpatialRGPTBenchDataset, VsrDataset, blink, spatial_rgpt
+    from theworld.datasets.public import blink, spatial_rgpt, vsr
 
     names = _SPLITS[settings.dataset]
     if split not in names:
@@ -76,16 +76,16 @@ def _benchmark(settings: "DataSettings", split: "SplitName", size: int | None) -
     given: dict[str, Any] = {"size": size, "revision": settings.revision}
     if settings.dataset == "blink":
         tasks = settings.subsets or blink.TASKS
-        return BlinkDataset(settings.source or blink.REPOSITORY, names[split], tasks, **given)
+        return blink.BlinkDataset(settings.source or blink.REPOSITORY, names[split], tasks, **given)
     if settings.dataset == "spatial-rgpt":
         source = settings.source or spatial_rgpt.REPOSITORY
-        return SpatialRGPTBenchDataset(source, image_dir=settings.image_dir, marks=settings.marks, **given)
+        return spatial_rgpt.SpatialRGPTBenchDataset(source, image_dir=settings.image_dir, marks=settings.marks, **given)
     if settings.image_dir is None:
         raise ValueError("dataset 'vsr' comes without pictures: give image_dir, a folder of COCO 2017's")
     if len(settings.subsets) > 1:
         raise ValueError(f"subsets={settings.subsets}: of vsr one at a time, which are tests of their own")
     subset: Any = (settings.subsets or ("zeroshot",))[0]
-    return VsrDataset(settings.source, names[split], subset, image_dir=settings.image_dir, **given)
+    return vsr.VsrDataset(settings.source, names[split], subset, image_dir=settings.image_dir, **given)
 
 
 _SPLITS: Final[dict[str, dict[str, Any]]] = {

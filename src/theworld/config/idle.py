@@ -5,7 +5,7 @@ from dataclasses import fields
 from typing import Any
 
 
-def refuse_idle(settings: Any, chooser: str, used_by: Mapping[str, Sequence[str]]) -> None:
+def refuse_idle(settings: Any, chooser: str, used_by: Mapping[Any, Sequence[str]]) -> None:
     """Refuse settings that are given and play no part.
 
     Args:

@@ -6,7 +6,7 @@ import pytest
 
 from fixtures_public import picture, write_blink
 from theworld.datasets.images import to_image
-from theworld.datasets.public import BlinkDataset
+from theworld.datasets.public.blink import BlinkDataset
 
 
 def test_an_item_is_its_prompt_verbatim_after_all_of_its_pictures(tmp_path: Path):

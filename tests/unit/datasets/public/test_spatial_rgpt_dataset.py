@@ -8,7 +8,7 @@ import pytest
 
 from fixtures_public import SPATIAL_ROWS, picture, spatial_rows, write_spatial_json, write_spatial_parquet
 from theworld.datasets.images import ImageError, to_image
-from theworld.datasets.public import SpatialRGPTBenchDataset
+from theworld.datasets.public.spatial_rgpt import SpatialRGPTBenchDataset
 
 
 def read(sample):
