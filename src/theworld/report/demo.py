@@ -90,6 +90,7 @@ class Demo:
             model=ModelSettings(
                 gemma_model_name=TINY_MODEL,
                 dtype="float32",
+                attn_implementation="eager",  # a step on a CPU takes two thirds to four fifths of the time
                 num_world_steps=4,
                 world_grid=4,
                 world=WorldSettings(
