@@ -50,6 +50,17 @@ def world_off() -> "TheWorld":
 
 
 @pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A saved model, its world read by the tap `vae` on a grid of 4 x 4: not to be changed."""
+    from theworld import TheWorld
+
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("saved") / "model"
+    TheWorld.from_pretrained("tiny", world_grid=4).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def fused() -> "TheWorld":
     """A model with the world on, fusion `tokens`, tap `vae`: not to be changed."""
     from theworld import TheWorld

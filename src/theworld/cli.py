@@ -32,15 +32,14 @@ def ask(settings: "AskSettings") -> dict[str, Any]:
     Raises:
         ValueError: for a picture that cannot be read, a K that the tap cannot serve, or a future that it does not show.
     """
-    from theworld.constants import TINY_FUSED_MODEL, TINY_MODEL
     from theworld.datasets.images import to_image
     from theworld.modeling import TheWorld
     from theworld.modeling.imagining import imagine
-    from theworld.modeling.opening import on_this_machine
+    from theworld.modeling.opening import on_this_machine, to_be_asked
     from theworld.report.animation import write_gif
 
     picture = to_image(settings.picture)  # first: it is cheap, and may be refused
-    name = TINY_FUSED_MODEL if settings.model == TINY_MODEL else settings.model  # a new projector has nothing to say
+    name = to_be_asked(settings.model)
     options = {"max_new_tokens": settings.max_new_tokens}
     model = TheWorld.from_pretrained(name, **on_this_machine())
     found = {}

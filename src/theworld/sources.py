@@ -80,10 +80,7 @@ def _benchmark(settings: "DataSettings", split: "SplitName", size: int | None) -
     if settings.dataset == "spatial-rgpt":
         source = settings.source or spatial_rgpt.REPOSITORY
         return spatial_rgpt.SpatialRGPTBenchDataset(source, image_dir=settings.image_dir, marks=settings.marks, **given)
-    if settings.image_dir is None:
-        raise ValueError("dataset 'vsr' comes without pictures: give image_dir, a folder of COCO 2017's")
-    if len(settings.subsets) > 1:
-        raise ValueError(f"subsets={settings.subsets}: of vsr one at a time, which are tests of their own")
+    assert settings.image_dir is not None  # the settings of vsr are refused without it
     subset: Any = (settings.subsets or ("zeroshot",))[0]
     return vsr.VsrDataset(settings.source, names[split], subset, image_dir=settings.image_dir, **given)
 

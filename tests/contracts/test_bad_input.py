@@ -12,17 +12,9 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from theworld import cli, tiny
-from theworld.modeling import TheWorld
 from theworld.world.store import FeatureStore
 
 QUESTION = "Which bin?"
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("good") / "model"
-    TheWorld.from_pretrained("tiny", world_grid=4).save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture

@@ -79,6 +79,10 @@ class DataSettings:
     @model_validator(mode="after")
     def _check(self) -> "DataSettings":
         refuse_idle(self, "dataset", _OF_DATASET)
+        if self.dataset == "vsr" and self.image_dir is None:
+            raise ValueError("dataset='vsr' comes without pictures: give image_dir, a folder of COCO 2017's")
+        if self.dataset == "vsr" and len(self.subsets) > 1:
+            raise ValueError(f"subsets={self.subsets}: of vsr one at a time, which are tests of their own")
         if self.train_split == "test":
             raise ValueError("train_split='test': nothing may train on the test split; use 'train' or 'validation'")
         if self.questions in ("labels", "readings") and self.form == "choice":
@@ -91,7 +95,7 @@ class DataSettings:
 
 
 _OF_DATASET: Final[dict[DatasetName, tuple[str, ...]]] = {
-    "foresight": ("questions", "tasks", "form", "image_size_px", "drawn_dir"),
+    "foresight": ("questions", "tasks", "form", "image_size_px", "images", "drawn_dir"),
     "blink": ("source", "revision", "subsets"),
     "spatial-rgpt": ("source", "revision", "image_dir", "marks"),
     "vsr": ("source", "revision", "subsets", "image_dir"),

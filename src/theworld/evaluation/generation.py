@@ -14,7 +14,8 @@ from tqdm import tqdm
 from theworld.datasets.batching import batches
 from theworld.datasets.collator import Collator
 from theworld.datasets.sample import Sample, Samples, Turn
-from theworld.evaluation.predictions import Prediction, PredictionWriter, error_text
+from theworld.evaluation.predictions import Prediction, PredictionWriter
+from theworld.evaluation.rows import error_text
 from theworld.world.shards import StoreError
 
 FeatureReader = Callable[[Tensor, int], Tensor]
@@ -101,7 +102,7 @@ class Answerer:
         ]
 
     def _write(self, samples: Sequence[Sample]) -> list[dict[str, Any]]:
-        inputs = self._place(self._prompts(samples))
+        inputs = place(self.model, self._prompts(samples))
         output = self.model.generate(**inputs, max_new_tokens=self.max_new_tokens, **self.decoding)
         replies = output[:, inputs["input_ids"].shape[1] :]
         texts = self.model.processor.batch_decode(replies, skip_special_tokens=True)
@@ -119,7 +120,7 @@ class Answerer:
             pixels, steps = batch.pop("world_pixels"), batch["num_world_steps"]
             first, copies = _first_of_each([len(some) for some in choices], [s.num_clips for s in samples])
             batch["world_features"] = self._read(pixels[first], steps)[copies]
-        inputs = self._place(batch)
+        inputs = place(self.model, batch)
         shifted = torch.nn.functional.pad(labels, (0, 1), value=-100)[:, 1:].to(self.model.device)
         keep = shifted != -100
         logits = self.model(**inputs, logits_to_keep=keep).logits
@@ -129,12 +130,13 @@ class Answerer:
         weights = iter(totals)
         return [{"log_likelihoods": {choice: next(weights) for choice in some}} for some in choices]
 
-    def _place(self, batch: dict[str, Any]) -> dict[str, Any]:
-        device, dtype = self.model.device, self.model.dtype
-        placed = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in batch.items()}
-        if "pixel_values" in placed:
-            placed["pixel_values"] = placed["pixel_values"].to(dtype)
-        return placed
+
+def place(model: Any, batch: dict[str, Any]) -> dict[str, Any]:
+    """A batch on the model's device, pictures in its number format."""
+    placed = {name: value.to(model.device) if isinstance(value, Tensor) else value for name, value in batch.items()}
+    if "pixel_values" in placed:
+        placed["pixel_values"] = placed["pixel_values"].to(model.dtype)
+    return placed
 
 
 def is_of_the_machine(error: BaseException) -> bool:

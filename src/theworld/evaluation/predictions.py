@@ -7,17 +7,7 @@ from pathlib import Path
 from pydantic import ConfigDict, model_validator
 from pydantic.dataclasses import dataclass
 
-from theworld.evaluation.rows import RowFormat, RowWriter, error_text
-
-__all__ = [
-    "Prediction",
-    "PredictionWriter",
-    "RunIdentity",
-    "error_text",
-    "identity_path",
-    "read_identity",
-    "read_predictions",
-]
+from theworld.evaluation.rows import RowFormat, RowWriter
 
 _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -139,6 +129,3 @@ class PredictionWriter(RowWriter[Prediction, RunIdentity]):
             ValueError: if the file belongs to another run or to none, or holds a damaged row before its last line.
         """
         super().__init__(path, identity, _FORMAT)
-
-    def __enter__(self) -> "PredictionWriter":
-        return self

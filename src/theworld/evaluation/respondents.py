@@ -1,6 +1,6 @@
 """Respondents: who answers in each arm: the checkpoint, what is left of it without something, and Gemma alone."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -82,7 +82,7 @@ def blind(samples: Samples) -> list[Sample]:
     return [replace(samples[index], images=(), clips=None, future=None) for index in range(len(samples))]
 
 
-def frequent_answers(samples: Sequence[Sample], read: Any) -> list[str]:
+def frequent_answers(samples: Sequence[Sample], read: Callable[[Sample], str]) -> list[str]:
     """For each sample the text of the most frequent true answer among those of its kind.
 
     Args:

@@ -18,6 +18,8 @@ logger = logging.getLogger(__name__)
 RowType = TypeVar("RowType", bound=Any)
 """A pydantic dataclass with `sample_id`, and with `error`: `TypeName: message`, or None where nothing went wrong."""
 IdentityType = TypeVar("IdentityType", bound=Any)
+WriterType = TypeVar("WriterType")
+"""RowWriter, or a class of it: beartype does not take `Self` in a single method."""
 
 
 class RowFormat(Generic[RowType, IdentityType]):
@@ -180,7 +182,7 @@ class RowWriter(Generic[RowType, IdentityType]):
         """Close the file."""
         self._stream.close()
 
-    def __enter__(self) -> "RowWriter[RowType, IdentityType]":
+    def __enter__(self: WriterType) -> WriterType:
         return self
 
     def __exit__(

@@ -19,10 +19,11 @@ from theworld.evaluation.predictions import Prediction, PredictionWriter, RunIde
 from theworld.evaluation.respondents import READS_WORLD, blind, frequent_answers, open_respondent
 from theworld.evaluation.rules import benchmark_scores, kind_field, score, true_answer
 from theworld.evaluation.summary import summarise
-from theworld.files import fingerprint, fingerprint_weights, write_whole
+from theworld.files import fingerprint, write_whole
 from theworld.modeling import TheWorld
 from theworld.modeling.configuration import TheWorldConfig
 from theworld.modeling.loading import fetch_checkpoint, is_checkpoint, load_settings, saved_folder
+from theworld.modeling.opening import describe_weights
 from theworld.sources import open_samples
 
 LIBRARIES = ("torch", "transformers", "diffusers", "theworld")
@@ -58,13 +59,13 @@ def _answer(config: EvaluationConfig, arm: ArmName, saved: TheWorldConfig) -> di
     """Let an arm answer; its files of predictions by name."""
     data = config.data
     folder = config.output_dir / "predictions"
+    reads = arm in READS_WORLD
+    with_future = reads and saved.enable_world and saved.world_settings().sees_future
+    samples = open_samples(data, data.validation_split, data.num_validation, with_future)  # first: it may be refused
     if arm == "majority":
-        samples = open_samples(data, data.validation_split, data.num_validation)
         return {arm: _answer_by_majority(samples, folder / f"{arm}.jsonl", data)}
     who = open_respondent(config.checkpoint, arm, saved, config.store_dir)
-    model, reads = who.model, arm in READS_WORLD
-    with_future = reads and model.config.world_settings().sees_future
-    samples = open_samples(data, data.validation_split, data.num_validation, with_future)
+    model = who.model
     own = model.config.num_world_steps
     files: dict[str, Path] = {}
     for steps in (config.num_world_steps or (own,)) if reads else (0,):
@@ -158,12 +159,10 @@ def predict(
 
 def identify(model: TheWorld, given: Any) -> RunIdentity:
     """Which run predictions belong to: the model, its world, and the settings given."""
-    folder = Path(str(model.config.name_or_path))
     config = model.config
-    weights = fingerprint_weights(folder) if folder.is_dir() else str(config.base_revision)
     return RunIdentity(
         settings_hash=_settings_hash(given),
-        checkpoint=f"{config.base_model_name} {weights}",
+        checkpoint=describe_weights(model),
         tap_fingerprint=config.world_fingerprint if config.enable_world else None,
         versions=_versions(),
     )

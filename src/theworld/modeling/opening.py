@@ -1,11 +1,14 @@
 """Settings to a loaded model."""
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from theworld.config import ModelSettings, WorldSettings
+from theworld.constants import TINY_FUSED_MODEL, TINY_MODEL
+from theworld.files import fingerprint_weights
 from theworld.modeling.configuration import WORLD_FIELDS
 from theworld.modeling.loading import OF_THE_FUTURE, saved_folder
 from theworld.modeling.model import TheWorld
@@ -58,6 +61,18 @@ def open_model(settings: ModelSettings, *, load_world: bool = True, **options: A
         **given,
         **options,
     )
+
+
+def to_be_asked(name: str) -> str:
+    """The model that answers under a name: "tiny" is there to be fused anew, and has nothing to say yet."""
+    return TINY_FUSED_MODEL if name == TINY_MODEL else name
+
+
+def describe_weights(model: TheWorld) -> str:
+    """The model's base, and the fingerprint of its weights, or their revision on the hub."""
+    config = model.config
+    folder = Path(str(config.name_or_path))
+    return f"{config.base_model_name} {fingerprint_weights(folder) if folder.is_dir() else config.base_revision}"
 
 
 def on_this_machine() -> dict[str, Any]:

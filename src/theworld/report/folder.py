@@ -30,8 +30,6 @@ class Results:
 
     arms: dict[str, Summary]
     comparison: Comparison | None = None
-    benchmark: dict[str, Any] | None = None
-    """Arm, and the numbers that its benchmark is told by."""
     seconds: dict[str, float] = field(default_factory=dict)
     """Stage and the wall time it took."""
     notes: list[str] = field(default_factory=list)

@@ -10,12 +10,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
 from transformers import LogitsProcessorList, StoppingCriteriaList
 
-from theworld.evaluation.generation import FAILURES, is_of_the_machine
+from theworld.evaluation.generation import FAILURES, is_of_the_machine, place
 from theworld.serving.answers import Row, RowDraws, RowEnds, join
-from theworld.serving.errors import RequestError
+from theworld.serving.errors import RequestError, ShuttingDownError
 from theworld.serving.metrics import Metrics
 
 logger = logging.getLogger(__name__)
@@ -63,7 +62,7 @@ class Engine:
         """
         with self._changed:
             if self._closed:
-                raise RequestError("the server is shutting down; ask another", 503, "shutting_down")
+                raise ShuttingDownError
             self._waiting.append(row)
             self._changed.notify()
 
@@ -136,20 +135,13 @@ class Engine:
         try:
             with _world(self.model, rows[0].world):
                 self.model.generate(
-                    **self._place(batch),
+                    **place(self.model, batch),
                     generation_config=options,
                     logits_processor=LogitsProcessorList(draws),
                     stopping_criteria=StoppingCriteriaList([RowEnds(rows)]),
                 )
         finally:
             self.metrics.completion_tokens.inc(sum(len(row.tokens) for row in rows))
-
-    def _place(self, batch: dict[str, Any]) -> dict[str, Any]:
-        device, dtype = self.model.device, self.model.dtype
-        placed = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in batch.items()}
-        if "pixel_values" in placed:
-            placed["pixel_values"] = placed["pixel_values"].to(dtype)
-        return placed
 
 
 def _key(row: Row) -> tuple[bool, int | None]:

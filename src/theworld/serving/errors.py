@@ -29,6 +29,13 @@ class RequestError(ValueError):
         return {"error": {"message": str(self), "type": self.kind, "param": None, "code": self.code}}
 
 
+class ShuttingDownError(RequestError):
+    """Requests are not taken any more."""
+
+    def __init__(self) -> None:
+        super().__init__("the server is shutting down; ask another", 503, "shutting_down")
+
+
 class ClientGoneError(RequestError):
     """Nobody is there any more to hear the answer; 499 is what web servers log for it."""
 

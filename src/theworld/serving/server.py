@@ -16,7 +16,6 @@ from typing import Any
 import uvicorn
 
 from theworld.config.serving import ServeSettings
-from theworld.constants import TINY_FUSED_MODEL, TINY_MODEL
 from theworld.serving.engine import Engine
 from theworld.serving.metrics import Metrics
 from theworld.serving.preparing import Preparer
@@ -116,9 +115,9 @@ def serve(settings: ServeSettings, on_ready: Callable[[str], None]) -> dict[str,
     key = os.environ.get(KEY)
     if key is not None and not (key.isascii() and key.strip() == key != ""):
         raise ValueError(f"{KEY} is empty, has white space around it, or is not ASCII: unset it, or give a key")
-    if key is None and settings.host not in _LOOPBACK:
-        logger.warning("%s is open to the network and asks for no key: set %s", settings.host, KEY)
     with _bound(settings) as listening:
+        if key is None and settings.host not in _LOOPBACK:
+            logger.warning("%s is open to the network and asks for no key: set %s", settings.host, KEY)
         server = Server(open_served(settings), settings, key)
         listening.listen(128)
         host, port = listening.getsockname()[:2]
@@ -139,13 +138,12 @@ def open_served(settings: ServeSettings) -> Any:
         ValueError: for a model that cannot answer clients, who know no future.
     """
     from theworld.modeling import TheWorld
-    from theworld.modeling.opening import on_this_machine
+    from theworld.modeling.opening import on_this_machine, to_be_asked
 
-    name = TINY_FUSED_MODEL if settings.model == TINY_MODEL else settings.model  # a new projector has nothing to say
     options: dict[str, Any] = {} if settings.enable_world else {"enable_world": False}
     if settings.num_world_steps is not None:
         options["num_world_steps"] = settings.num_world_steps
-    model = TheWorld.from_pretrained(name, **options, **on_this_machine())
+    model = TheWorld.from_pretrained(to_be_asked(settings.model), **options, **on_this_machine())
     if model.config.enable_world and model.config.world_settings().sees_future:
         raise ValueError(
             f"{settings.model} reads true futures, which no client can show: align it to another tap"

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from theworld.config.serving import ServeSettings
 from theworld.serving.answers import Event, Finished, Piece
 from theworld.serving.engine import Engine
-from theworld.serving.errors import ClientGoneError, RequestError
+from theworld.serving.errors import ClientGoneError, RequestError, ShuttingDownError
 from theworld.serving.metrics import Metrics
 from theworld.serving.preparing import Prepared, Preparer
 
@@ -136,7 +136,7 @@ class Service:
     async def health(self, request: Request) -> Response:
         """200 as long as requests are taken."""
         if self.draining:
-            raise _draining()
+            raise ShuttingDownError
         return JSONResponse({"status": "ok"})
 
     async def show_metrics(self, request: Request) -> Response:
@@ -176,7 +176,7 @@ class Service:
     async def _body(self, request: Request) -> bytes:
         """The bytes of a request, as long as they are few enough."""
         if self.draining:
-            raise _draining()
+            raise ShuttingDownError
         if self._num_preparing + self.engine.num_waiting >= self.settings.max_queue:
             raise RequestError(f"{self.settings.max_queue} requests are waiting already; ask later", 429, "queue_full")
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -324,10 +324,6 @@ def _usage(prepared: Prepared, end: Finished) -> dict[str, int]:
 def _reading(prepared: Prepared) -> dict[str, Any]:
     """What was read from the world for an answer."""
     return {"clips_read": prepared.row.num_clips, "num_world_steps": prepared.row.num_world_steps}
-
-
-def _draining() -> RequestError:
-    return RequestError("the server is shutting down; ask another", 503, "shutting_down")
 
 
 def _sent(content: dict[str, Any]) -> str:

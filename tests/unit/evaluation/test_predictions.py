@@ -15,11 +15,11 @@ from theworld.evaluation.predictions import (
     Prediction,
     PredictionWriter,
     RunIdentity,
-    error_text,
     identity_path,
     read_identity,
     read_predictions,
 )
+from theworld.evaluation.rows import error_text
 
 RUN = RunIdentity(settings_hash="5e77", checkpoint="tiny", tap_fingerprint="7a9", versions={"torch": "2.14.1"})
 

@@ -23,14 +23,6 @@ from theworld.modeling import TheWorld
 DATA = DataSettings(questions="dynamic", tasks=("drop",), image_size_px=64, num_validation=12)
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("trained") / "model"
-    TheWorld.from_pretrained("tiny", world_grid=4).save_pretrained(folder)
-    return folder
-
-
 def test_an_evaluation_answers_in_every_arm_and_compares_them(checkpoint: Path, tmp_path: Path) -> None:
     config = EvaluationConfig(
         checkpoint=checkpoint,

@@ -50,7 +50,7 @@ class SpatialRGPTBenchDataset(RowSamples):
 
     def _sample(self, row: Row) -> Sample:
         require(row, ("id", "text_q", "qa_info", "conversations", "bbox"), "SpatialRGPT-Bench")
-        about, turns = _nested(row, "qa_info"), _nested(row, "conversations")
+        about, turns = nested(row, "qa_info"), nested(row, "conversations")
         drawn_as = "masks" if self.marks == "masks" and row.get("rle") else "boxes"
         return question(
             row["id"],
@@ -68,22 +68,35 @@ class SpatialRGPTBenchDataset(RowSamples):
     def _picture(self, row: Row, drawn_as: Marks) -> Any:
         """The picture with its regions; an ImageError instead, where it cannot be drawn."""
         try:
-            image = to_image(self._source(row))
-            boxes = [_box(values) for values in _nested(row, "bbox")]
-            masks = [decode_mask(mask) for mask in _nested(row, "rle")] if drawn_as == "masks" else None
-            return draw_regions(image, boxes, _at_size(masks, image) if masks else None)
+            return marked_picture(row, self.image_dir, drawn_as)
         except ImageError as error:
             return error
 
-    def _source(self, row: Row) -> Any:
-        if row.get("image") is not None:
-            return picture_of(row["image"])
-        if self.image_dir is None:
-            raise ImageError(f"{row['id']}: the row holds no picture; give image_dir, the folder that has them")
-        return self.image_dir / _nested(row, "image_info")["file_path"]
+
+def marked_picture(row: Row, image_dir: Path | None = None, marks: Marks = "boxes") -> Image.Image:
+    """The picture of a row with its regions drawn into it.
+
+    Args:
+        image_dir: folder of the pictures, where the row holds none.
+
+    Raises:
+        ImageError: if there is no such picture, or for a region that cannot be drawn.
+        ValueError: for a nested field that cannot be read.
+    """
+    if row.get("image") is not None:
+        source = picture_of(row["image"])
+    elif image_dir is None:
+        raise ImageError(f"{row['id']}: the row holds no picture; give image_dir, the folder that has them")
+    else:
+        source = image_dir / nested(row, "image_info")["file_path"]
+    image = to_image(source)
+    boxes = [_box(values) for values in nested(row, "bbox")]
+    if marks == "boxes":
+        return draw_regions(image, boxes)
+    return draw_regions(image, boxes, _at_size([decode_mask(mask) for mask in nested(row, "rle")], image))
 
 
-def _nested(row: Row, name: str) -> Any:
+def nested(row: Row, name: str) -> Any:
     """A nested field: as it is, or as the text of JSON or of a Python literal, as Parquet files hold it.
 
     Raises:
@@ -99,7 +112,9 @@ def _nested(row: Row, name: str) -> Any:
     try:
         return ast.literal_eval(value)
     except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
-        raise ValueError(f"SpatialRGPT-Bench {row['id']}: {name} is neither JSON nor a Python literal") from error
+        raise ValueError(
+            f"SpatialRGPT-Bench {row['id']}: {name}: {value[:80]!r}; expected the text of JSON or of a Python literal"
+        ) from error
 
 
 def _box(values: Any) -> Box:

@@ -51,14 +51,12 @@ class VsrDataset(RowSamples):
         self.image_dir = image_dir
 
     def _sample(self, row: Row) -> Sample:
-        require(row, ("image", "image_link", "caption", "label", "relation"), "VSR")
+        require(row, ("image", "caption", "label", "relation"), "VSR")
         if row["label"] not in (0, 1):
             raise ValueError(f"VSR {row['image']}: label {row['label']!r}; expected 0 or 1")
-        folder, name = row["image_link"].rsplit("/", 2)[-2:]
-        apart = self.image_dir / folder / name
         return question(
             f"{row['image']}: {row['caption']}",
-            [apart if apart.is_file() else self.image_dir / row["image"]],
+            [picture_path(row, self.image_dir)],
             question_about(row["caption"]),
             "true" if row["label"] else "false",
             fields={
@@ -69,6 +67,12 @@ class VsrDataset(RowSamples):
                 "meta_category": meta_category(row["relation"]),
             },
         )
+
+
+def picture_path(row: Row, image_dir: Path) -> Path:
+    """Where the picture of a row lies: flat, as in `vsr_images.zip`, or in the folder of COCO that its link names."""
+    apart = image_dir.joinpath(*row.get("image_link", "").split("/")[-2:])
+    return apart if apart.is_file() else image_dir / row["image"]
 
 
 def question_about(statement: str) -> str:

@@ -1,11 +1,8 @@
 """A judge on this machine: Gemma 3, or a TheWorld with its world off."""
 
-from pathlib import Path
-
 from theworld.evaluation.judges.judge import CallRefusedError, JudgeReply, Prompt
-from theworld.files import fingerprint_weights
 from theworld.modeling import TheWorld
-from theworld.modeling.opening import on_this_machine
+from theworld.modeling.opening import describe_weights, on_this_machine
 
 _MOST_NEW_TOKENS = 256
 """Longest reply where the settings name none."""
@@ -30,10 +27,7 @@ class LocalJudge:
     @property
     def name(self) -> str:
         """The model and the fingerprint of its weights, or its revision."""
-        config = self.model.config
-        folder = Path(str(config.name_or_path))
-        weights = fingerprint_weights(folder) if folder.is_dir() else str(config.base_revision)
-        return f"{config.base_model_name} {weights}"
+        return describe_weights(self.model)
 
     async def ask(self, prompt: Prompt) -> JudgeReply:
         """The reply to one prompt.

@@ -90,9 +90,6 @@ class VerdictWriter(RowWriter[Verdict, JudgingIdentity]):
         """
         super().__init__(path, identity, FORMAT)
 
-    def __enter__(self) -> "VerdictWriter":
-        return self
-
 
 def read_verdicts(path: Path) -> list[Verdict]:
     """All rows of a file, error rows and items that were judged again included.

@@ -103,8 +103,8 @@ class TheWorldChat(lmms):
     def loglikelihood(self, requests: Sequence[Any]) -> list[tuple[float, bool]]:
         """Refused: the harness asks chat models for replies alone."""
         raise NotImplementedError(
-            "tasks that weigh choices are asked of models of the simple form; choose one that writes replies, or weigh"
-            " with `theworld evaluate --answers weighed`"
+            "tasks that weigh choices are not served; choose one that writes replies, or weigh with"
+            " `theworld evaluate --answers weighed`"
         )
 
     def generate_until_multi_round(self, requests: Sequence[Any]) -> list[str]:

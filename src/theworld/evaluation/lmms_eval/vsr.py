@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from theworld.datasets.images import to_image
-from theworld.datasets.public.vsr import question_about
+from theworld.datasets.public.vsr import picture_path, question_about
 from theworld.evaluation.benchmarks.records import Record
 from theworld.evaluation.benchmarks.vsr import VsrScores, annotated, evaluate, score
 from theworld.evaluation.lmms_eval.rows import only_reply, packed, unpacked
@@ -18,7 +18,7 @@ def pictures(doc: Mapping[str, Any], options: Mapping[str, Any]) -> list[Any]:
     Raises:
         ValueError: if it is not there.
     """
-    path = Path(options["images_dir"], doc["image"])
+    path = picture_path(doc, Path(options["images_dir"]))
     if not path.is_file():
         raise ValueError(
             f"{path}: no such picture; unpack the benchmark's vsr_images.zip, or COCO 2017, and name its folder as"

@@ -94,5 +94,5 @@ def test_text_that_is_neither_json_nor_a_literal_is_refused(tmp_path: Path):
     path, images = write_spatial_json(tmp_path)
     path.write_text(json.dumps([{**spatial_rows("native")[0], "qa_info": "__import__('os')"}]))
 
-    with pytest.raises(ValueError, match="qa_info is neither JSON nor a Python literal"):
+    with pytest.raises(ValueError, match=r"qualitative_0: qa_info: .__import__.*; expected the text of JSON"):
         SpatialRGPTBenchDataset(str(path), image_dir=images)[0]

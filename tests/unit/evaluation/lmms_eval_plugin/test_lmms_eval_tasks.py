@@ -11,6 +11,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from theworld.datasets.regions import draw_regions
 from theworld.evaluation.benchmarks import spatial_rgpt as scorer_of_spatial_rgpt
 from theworld.evaluation.benchmarks import vsr as scorer_of_vsr
 from theworld.evaluation.lmms_eval import TASKS, foresight, spatial_rgpt, vsr
@@ -205,8 +206,8 @@ def test_regions_are_boxes_in_a_copy_of_the_picture_cut_at_its_edges(tmp_path: P
 
     shown = spatial_rgpt.pictures(doc, {})[0]
 
-    assert shown.getpixel((30, 25)) == spatial_rgpt._COLOURS[0]  # right edge of region 0
-    assert shown.getpixel((60, 25)) == spatial_rgpt._COLOURS[1]
+    expected = draw_regions(picture, [(2.5, 3.0, 30.0, 70.0), (40.0, 10.0, 60.0, 30.0)])
+    assert shown.tobytes() == expected.tobytes() != picture.tobytes()
     assert shown.getpixel((63, 47)) == picture.getpixel((30, 25)) == (255, 255, 255)
 
     (tmp_path / "room").mkdir()
