@@ -128,7 +128,8 @@ def test_a_client_that_goes_away_ends_its_answer(fused):
         assert running.ask(asked("Which bin?"), max_tokens=2).usage.completion_tokens == 2
         assert running.value("theworld_completion_tokens_total") < 2000
         assert running.value("theworld_errors_total", code="client_gone") == 1
-        assert running.value("theworld_running_requests") == 0
+    # Asked of a server that has ended: a client has its answer a moment before the model's thread is done with it.
+    assert running.value("theworld_running_requests") == 0
 
 
 def test_a_client_that_goes_away_leaves_the_queue(fused, gate):
