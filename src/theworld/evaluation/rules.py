@@ -28,8 +28,8 @@ def score(row: Prediction) -> Score:
     return _module(str(name)).score(row)
 
 
-def benchmark_scores(rows: Sequence[Prediction]) -> dict[str, Any] | None:
-    """The numbers that the rows' benchmark is told by, under its name; None for rows of none, or of several.
+def benchmark_scores(rows: Sequence[Prediction]) -> tuple[str, Any] | None:
+    """The name of the rows' benchmark and the numbers that it is told by; None for rows of none, or of several.
 
     Raises:
         ValueError: as `score`.
@@ -38,7 +38,7 @@ def benchmark_scores(rows: Sequence[Prediction]) -> dict[str, Any] | None:
     if len(names) != 1 or None in names:
         return None
     name = str(names.pop())
-    return {name: _module(name).evaluate(rows).to_dict()}
+    return name, _module(name).evaluate(rows)
 
 
 def true_answer(sample: Sample) -> str:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,18 @@ from pydantic import TypeAdapter
 
 from theworld.config import ArmName, EvaluationConfig
 from theworld.datasets.sample import Samples
+from theworld.environment import commit
 from theworld.evaluation.benchmarks import blink
 from theworld.evaluation.claims import claim_folder
 from theworld.evaluation.comparison import compare
 from theworld.evaluation.generation import Answerer, FeatureReader, answer_all, row_of
-from theworld.evaluation.predictions import Prediction, PredictionWriter, RunIdentity, read_predictions
+from theworld.evaluation.predictions import (
+    Prediction,
+    PredictionWriter,
+    RunIdentity,
+    read_identity,
+    read_predictions,
+)
 from theworld.evaluation.respondents import READS_WORLD, blind, frequent_answers, open_respondent
 from theworld.evaluation.rules import benchmark_scores, kind_field, score, true_answer
 from theworld.evaluation.summary import summarise
@@ -37,7 +44,9 @@ def evaluate(config: EvaluationConfig) -> dict[str, Any]:
           environment.json        versions, commit, machine
           predictions/ARM.jsonl   a row per item, and ARM.run.json: which run they belong to; the arm `world` at
                                   several K is `world-K0`, `world-K4`, ...
-          results.json            scores and intervals of every arm, their paired differences, a benchmark's own numbers
+          scores/ARM.jsonl        what each reply was read as, and whether that is right
+          results.json            scores and intervals of every arm, paired differences, a benchmark's own numbers;
+                                  of which runs: commit, model, tap, versions, seed
           submissions/ARM.json    instead of scores, where the answers are withheld (the test split of BLINK)
 
     Returns:
@@ -52,7 +61,8 @@ def evaluate(config: EvaluationConfig) -> dict[str, Any]:
     files: dict[str, Path] = {}
     for arm in config.arms:
         files |= _answer(config, arm, saved)
-    return report(files, config.output_dir / "results.json")
+    world = saved.world_settings().seed if saved.enable_world else None
+    return report(files, config.output_dir / "results.json", seeds={"world": world})
 
 
 def _answer(config: EvaluationConfig, arm: ArmName, saved: TheWorldConfig) -> dict[str, Path]:
@@ -176,15 +186,25 @@ def _versions() -> dict[str, str]:
     return {name: version(name) for name in LIBRARIES}
 
 
-def report(files: dict[str, Path], path: Path, baseline: str | None = None) -> dict[str, Any]:
+def report(
+    files: dict[str, Path], path: Path, baseline: str | None = None, seeds: dict[str, int | None] | None = None
+) -> dict[str, Any]:
     """Score files of predictions, by kind of question too, compare them if there are several, and write it down.
 
     Where answers are withheld nothing is scored: the replies are written as the benchmark takes them, one file per arm
-    in submissions/ beside `path`.
+    in submissions/ beside `path`. Otherwise scores/ beside it has a row per item.
+
+    Args:
+        files: of predictions, by arm.
+        path: of the results.
+        baseline: arm that every other is held against; None: each against each.
+        seeds: what was drawn from which seed. Answers are decoded greedily: nothing is drawn there.
     """
     rows = {name: read_predictions(file) for name, file in files.items()}
+    runs = {name: asdict(read_identity(file)) for name, file in files.items()}
+    origin = {"commit": commit(), "seeds": seeds or {}, "runs": runs}
     if any(row.answer is None for predictions in rows.values() for row in predictions):
-        results: dict[str, Any] = {"submissions": _submit(rows, path.parent / "submissions")}
+        results: dict[str, Any] = {"submissions": _submit(rows, path.parent / "submissions"), "origin": origin}
         write_whole(path, json.dumps(results, indent=2))
         return results
     group_by, cluster_by = breakdown(list(rows.values()))
@@ -195,8 +215,15 @@ def report(files: dict[str, Path], path: Path, baseline: str | None = None) -> d
     comparison = None
     if len(files) > 1:
         comparison = compare(rows, baseline=baseline, group_by=group_by, cluster_by=cluster_by, scorer=score).to_dict()
-    benchmark = {name: found for name, one in rows.items() if (found := benchmark_scores(one)) is not None}
-    results = {"arms": arms, "comparison": comparison, "benchmark": benchmark or None}
+    benchmark = {
+        name: {found[0]: found[1].to_dict()}
+        for name, one in rows.items()
+        if (found := benchmark_scores(one)) is not None
+    }
+    for name, predictions in rows.items():
+        lines = [json.dumps(asdict(score(row))) + "\n" for row in predictions]
+        write_whole(path.parent / "scores" / f"{name}.jsonl", "".join(lines))
+    results = {"arms": arms, "comparison": comparison, "benchmark": benchmark or None, "origin": origin}
     write_whole(path, json.dumps(results, indent=2))
     return results
 

@@ -13,6 +13,7 @@ from theworld.report.baselines import strongest
 from theworld.report.folder import Picture, RunFolder, ShownScene, in_order, read_run
 from theworld.report.numbers import percent, percent_range, points, points_range
 from theworld.report.plots import IntervalRow, curve_plot, interval_plot
+from theworld.report.scores import benchmark_tables
 from theworld.report.style import style_sheet
 from theworld.report.tables import (
     ARMS,
@@ -60,7 +61,7 @@ def write_report(run: Path, title: str) -> Path:
 
 def html_report(run: RunFolder, title: str) -> str:
     """The page as text. It loads nothing, and its own policy forbids it to."""
-    sections = [_section(run, table) for table in all_tables(run)]
+    sections = [_section(run, table) for table in all_tables(run, benchmark_tables(run))]
     body = "\n".join(part for part in (_head(run, title), *sections, _settings(run)) if part)
     return f"""<!DOCTYPE html>
 <html lang="en">
@@ -86,7 +87,7 @@ def markdown_report(run: RunFolder, title: str) -> str:
     parts = [f"# {markdown_text(title)}", *(f"> **{markdown_text(text)}**" for text in warnings(run))]
     parts.append("\n".join(f"- **{one.finding}**: {markdown_text(one.sentence)}" for one in verdicts(run)))
     parts += map(markdown_text, [above_baseline(run), *_notes(run)])
-    for table in all_tables(run):
+    for table in all_tables(run, benchmark_tables(run)):
         parts += [f"## {markdown_text(table.heading)}", to_markdown(table), markdown_text(table.note)]
     if run.config is not None:
         parts += ["## Settings", f"```json\n{_pretty(run.config)}\n```"]

@@ -1,12 +1,15 @@
-"""Scores of public benchmarks as tables: what `theworld score` prints above its line of JSON."""
+"""Scores of public benchmarks as tables: what `theworld score` prints above its line of JSON, and reports show."""
 
+from dataclasses import replace
 from typing import Any
 
 from theworld.config.benchmarks import BlinkScoring, Scoring, VsrScoring
 from theworld.evaluation.benchmarks import blink, spatial_rgpt, vsr
 from theworld.evaluation.benchmarks.rates import Rate
 from theworld.evaluation.benchmarks.spatial_rgpt import Agreement, SpatialRGPTScores
+from theworld.evaluation.rules import benchmark_scores
 from theworld.evaluation.summary import Summary
+from theworld.report.folder import RunFolder, in_order
 from theworld.report.numbers import ABSENT, percent, percent_range
 from theworld.report.tables import Table
 
@@ -33,6 +36,18 @@ def scored(settings: Scoring) -> tuple[list[Table], dict[str, Any]]:
     rows, verdicts = spatial_rgpt.read(settings.file, settings.judged)
     found = spatial_rgpt.evaluate(rows, None if settings.judged is None else verdicts)
     return spatial_rgpt_tables(found), {"benchmark": "spatial-rgpt", **found.to_dict()}
+
+
+def benchmark_tables(run: RunFolder) -> list[Table]:
+    """The own numbers of the benchmark that the arms of a run were asked, arm by arm; none for other questions."""
+    told = {"blink": blink_tables, "spatial-rgpt": spatial_rgpt_tables, "vsr": vsr_tables}
+    tables = []
+    for arm in in_order(run.predictions, run.results):
+        found = benchmark_scores(run.predictions[arm])
+        if found is not None:
+            name, scores = found
+            tables += [replace(table, heading=f"{table.heading}: {arm}") for table in told[name](scores)]
+    return tables
 
 
 def blink_tables(scores: blink.BlinkScores) -> list[Table]:

@@ -39,11 +39,12 @@ class Table:
     """Columns on the left that hold words; the others hold numbers."""
 
 
-def all_tables(run: RunFolder) -> list[Table]:
-    """Whatever the run has a table of, in the order of the page."""
+def all_tables(run: RunFolder, benchmark: Sequence[Table] = ()) -> list[Table]:
+    """Whatever the run has a table of, in the order of the page; `benchmark`: those of a benchmark's own numbers."""
     found = (
         arms_table(run),
         differences_table(run),
+        *benchmark,
         *group_tables(run),
         answers_table(run),
         audit_table(run),

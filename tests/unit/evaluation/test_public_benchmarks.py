@@ -7,9 +7,11 @@ import pytest
 
 from fixtures_public import SPATIAL_ROWS, write_blink, write_spatial_parquet, write_vsr
 from theworld.config import AuditSettings, DataSettings, EvaluationConfig
+from theworld.environment import commit
 from theworld.evaluation.auditing import audit
 from theworld.evaluation.predictions import read_identity, read_predictions
 from theworld.evaluation.run import evaluate
+from theworld.report.page import write_report
 
 
 def vsr(folder: Path, labels: list[int]) -> DataSettings:
@@ -40,6 +42,41 @@ def test_vsr_is_weighed_and_told_by_relation_and_meta_category(checkpoint: Path,
     assert own["overall"]["accuracy"]["value"] == found["arms"]["world"]["accuracy"]["value"]
     assert found["arms"]["majority"]["accuracy"]["value"] == 0.75  # `true`, three times of four
     assert (found["arms"]["world"]["world_read"], found["arms"]["majority"]["world_read"]) == (4, 0)
+
+
+def test_results_say_what_was_read_from_each_reply_and_of_which_run_they_are(checkpoint: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    config = EvaluationConfig(
+        checkpoint=checkpoint, output_dir=out, arms=("world", "majority"), data=vsr(tmp_path, [1, 0, 1])
+    )
+
+    origin = evaluate(config)["origin"]
+
+    scores = [json.loads(line) for line in (out / "scores" / "majority.jsonl").open()]
+    assert [(one["state"], one["reading"], one["answer"]) for one in scores] == [
+        ("right", "true", "true"),
+        ("wrong", "true", "false"),
+        ("right", "true", "true"),
+    ]
+    assert [one["sample_id"] for one in scores] == [
+        row.sample_id for row in read_predictions(out / "predictions" / "majority.jsonl")
+    ]
+    identity = read_identity(out / "predictions" / "world.jsonl")
+    assert identity.tap_fingerprint is not None
+    assert origin["runs"]["world"]["tap_fingerprint"] == identity.tap_fingerprint
+    assert origin["runs"]["world"]["versions"]["torch"]
+    assert origin["commit"] == commit()
+    assert origin["seeds"] == {"world": 0}
+
+
+def test_a_report_shows_the_numbers_that_the_benchmark_is_told_by(checkpoint: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    evaluate(EvaluationConfig(checkpoint=checkpoint, output_dir=out, arms=("majority",), data=vsr(tmp_path, [1, 0, 1])))
+
+    page = write_report(out, "VSR").read_text()
+
+    assert "By relation: majority" in page
+    assert "touching" in page
 
 
 def test_blink_is_told_by_its_macro_mean_and_every_picture_is_read(checkpoint: Path, tmp_path: Path):

@@ -153,7 +153,7 @@ def asked_for(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int | None]]:
         asked.append((title, num_world_steps))
 
     monkeypatch.setattr("theworld.evaluation.run.predict", note)
-    monkeypatch.setattr("theworld.evaluation.run.report", lambda *_: {})
+    monkeypatch.setattr("theworld.evaluation.run.report", lambda *_, **__: {})
     return asked
 
 
