@@ -3,6 +3,7 @@
 from theworld.config.data import TASK_NAMES, DataSettings, SplitName, TaskName
 from theworld.config.demo import AskSettings, DemoSettings
 from theworld.config.evaluation import ArmName, AuditSettings, EvaluationConfig
+from theworld.config.lora import LoraSettings
 from theworld.config.model import ModelSettings
 from theworld.config.training import OptimSettings, TrainingConfig
 from theworld.config.world import CONTROL_TAPS, STRICT, ReadTap, TapName, WorldSettings
@@ -16,6 +17,7 @@ __all__ = [
     "DataSettings",
     "DemoSettings",
     "EvaluationConfig",
+    "LoraSettings",
     "ModelSettings",
     "OptimSettings",
     "ReadTap",

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
+from theworld.config.lora import LoraSettings
 from theworld.config.world import STRICT, WorldSettings
 from theworld.constants import DEFAULT_GEMMA_MODEL, TEMPORAL_STRIDE
 
@@ -66,6 +67,9 @@ class ModelSettings:
     freeze_cosmos_vae: bool = True
     """Keep the VAE as it is; off only with tap `vae`."""
 
+    lora: LoraSettings = field(default_factory=LoraSettings)
+    """Adapters beside layers that stay frozen."""
+
     world: WorldSettings = field(default_factory=WorldSettings)
     """The world model and where it is read."""
 
@@ -75,6 +79,7 @@ class ModelSettings:
             raise ValueError(
                 "transfer_tap is for a checkpoint, whose world tokens another tap is to feed: set checkpoint"
             )
+        self.lora.check_frozen(self.freeze_gemma_vision, self.freeze_gemma_language)
         if not self.enable_world:
             return self
         steps, most = self.num_world_steps, self.max_world_steps

@@ -108,10 +108,11 @@ class TrainingConfig:
         warmup, steps = self.optim.warmup_steps, self.num_steps
         if warmup > steps:
             raise ValueError(f"optim.warmup_steps={warmup} is more than num_steps={steps}: shorten the warm-up")
-        if not model.enable_world and model.freeze_gemma_vision and model.freeze_gemma_language:
+        gemma_trains = not (model.freeze_gemma_vision and model.freeze_gemma_language) or model.lora.targets
+        if not model.enable_world and not gemma_trains:
             raise ValueError(
-                "nothing to train: model.enable_world=False and all of Gemma is frozen; enable the world, or set"
-                " model.freeze_gemma_vision or model.freeze_gemma_language to false"
+                "nothing to train: model.enable_world=False and all of Gemma is frozen; enable the world, set"
+                " model.freeze_gemma_vision or model.freeze_gemma_language to false, or name model.lora.targets"
             )
         if model.enable_world and not model.freeze_cosmos_vae and self.store_dir is not None:
             raise ValueError(
@@ -130,6 +131,7 @@ class TrainingConfig:
             "model.world_projection_mode='channel'": model.world_projection_mode == "channel",
             "model.freeze_gemma_vision=False": not model.freeze_gemma_vision,
             "model.freeze_gemma_language=False": not model.freeze_gemma_language,
+            "model.lora": bool(model.lora.targets),
         }
         if refused := [reason for reason, holds in reasons.items() if holds]:
             raise ValueError(

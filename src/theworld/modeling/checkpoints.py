@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from theworld.files import whole_folder
+from theworld.modeling.adapters import saved_name
 from theworld.modeling.freezing import PARTS, part_of
 from theworld.modeling.loading import MAY_CHANGE, WEIGHTS_NAME, CheckpointError
 
@@ -22,10 +23,10 @@ _NAMES = {"config.json", "generation_config.json", WEIGHTS_NAME, _OPTIMIZER_NAME
 
 
 def tensors_of(model: "TheWorld", parts: list[str], state: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
-    """Every tensor of some parts, under its module name; tied copies once."""
+    """Every tensor of some parts, under the name that it has in checkpoints; tied copies once."""
     tied = set(model.all_tied_weights_keys)
     state = model.state_dict() if state is None else state
-    return {name: tensor for name, tensor in state.items() if part_of(name) in parts and name not in tied}
+    return {saved_name(name): tensor for name, tensor in state.items() if part_of(name) in parts and name not in tied}
 
 
 def write_model(model: "TheWorld", folder: Path, state: dict[str, Tensor] | None = None) -> None:

@@ -7,7 +7,7 @@ from huggingface_hub.dataclasses import strict
 from pydantic import ValidationError
 from transformers import Gemma3Config, Gemma3TextConfig
 
-from theworld.config import WorldSettings
+from theworld.config import LoraSettings, WorldSettings
 from theworld.constants import (
     DEFAULT_COSMOS_MODEL,
     DEFAULT_GEMMA_MODEL,
@@ -127,6 +127,8 @@ class TheWorldConfig(Gemma3Config):
     freeze_gemma_vision: bool = True
     freeze_gemma_language: bool = True
     freeze_cosmos_vae: bool = True
+    lora: dict[str, Any] | None = None
+    """Fields of LoraSettings: the adapters of this model; None: none."""
     trained_parts: list[str] | None = None
     """Parts that were ever trained away from the base: what a checkpoint holds. It only grows."""
 
@@ -141,6 +143,7 @@ class TheWorldConfig(Gemma3Config):
         Raises:
             ValueError: naming the fields, what was expected, and the remedy.
         """
+        self.lora_settings().check_frozen(self.freeze_gemma_vision, self.freeze_gemma_language)
         if not self.enable_world:
             return
         settings = self.world_settings()
@@ -183,6 +186,10 @@ class TheWorldConfig(Gemma3Config):
     def world_settings(self) -> WorldSettings:
         """What a world feature depends on, as the taps take it."""
         return as_world_settings({theirs: getattr(self, theirs) for theirs in WORLD_FIELDS.values()})
+
+    def lora_settings(self) -> LoraSettings:
+        """Which adapters the model has."""
+        return LoraSettings(**(self.lora or {}))
 
     @property
     def text(self) -> Gemma3TextConfig:

@@ -12,13 +12,19 @@ PARTS: dict[str, tuple[str, ...]] = {
     "world": ("world.",),
     "vision": ("model.vision_tower.", "model.multi_modal_projector."),
     "language": ("model.language_model.", "lm_head."),
+    "adapters": (),
     "cosmos_vae": ("cosmos_vae.encoder.", "cosmos_vae.quant_conv."),
 }
-"""Part to the prefixes of its parameters. The VAE's decoder is no part: features never touch it."""
+"""Part to the prefixes of its parameters; adapters lie inside the other parts, and are known by their own mark. The
+VAE's decoder is no part: features never touch it."""
+
+_ADAPTER_MARK = ".lora_"
 
 
 def part_of(name: str) -> str | None:
     """The part that a parameter belongs to, or None."""
+    if _ADAPTER_MARK in name:
+        return "adapters"
     return next((part for part, prefixes in PARTS.items() if name.startswith(prefixes)), None)
 
 
@@ -28,6 +34,7 @@ def trainable_parts(config: "TheWorldConfig") -> list[str]:
         "world": config.enable_world,
         "vision": not config.freeze_gemma_vision,
         "language": not config.freeze_gemma_language,
+        "adapters": config.lora is not None,
         "cosmos_vae": config.enable_world and not config.freeze_cosmos_vae,
     }
     return [part for part in PARTS if trains[part]]

@@ -2,8 +2,9 @@
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from transformers import Gemma3Config, PreTrainedConfig
 from transformers.utils.hub import cached_file, resolve_revision
 
 from theworld import tiny
+from theworld.config import LoraSettings
 from theworld.constants import DEFAULT_COSMOS_MODEL, TINY_FUSED_MODEL, TINY_MODEL, WORLD_TOKENS
 from theworld.files import fingerprint_weights
 from theworld.modeling.configuration import TheWorldConfig, as_world_settings
@@ -77,10 +79,18 @@ def take_settings(arguments: dict[str, Any]) -> dict[str, Any]:
     if config is not None and not isinstance(config, TheWorldConfig):
         raise TypeError(f"config={type(config).__name__}: expected a TheWorldConfig, or its fields one by one")
     given = {} if config is None else {name: getattr(config, name) for name in SETTINGS}
+    if arguments.get("lora") is not None:
+        arguments["lora"] = as_adapters(arguments["lora"])
     for name in arguments.keys() - SETTINGS:
         if meant := get_close_matches(name, SETTINGS, n=1, cutoff=0.8):
             raise TypeError(f"no setting {name!r}: did you mean {meant[0]!r}?")
     return {**given, **{name: arguments.pop(name) for name in SETTINGS & arguments.keys()}}
+
+
+def as_adapters(lora: LoraSettings | Mapping[str, Any]) -> dict[str, Any] | None:
+    """The adapters that settings ask for, as a configuration holds them; None: none."""
+    settings = lora if isinstance(lora, LoraSettings) else LoraSettings(**lora)
+    return {**asdict(settings), "targets": list(settings.targets)} if settings.targets else None
 
 
 def base_folder(name: str) -> str:
@@ -239,7 +249,10 @@ def load_settings(folder: Path, settings: dict[str, Any], transfer_tap: bool = F
     """
     raw = json.loads((folder / "config.json").read_text())
     changed = {name: value for name, value in settings.items() if raw.get(name) != value}
-    if fixed := sorted(set(changed) - MAY_CHANGE - (OF_THE_FUTURE if transfer_tap else set())):
+    free = MAY_CHANGE | (OF_THE_FUTURE if transfer_tap else set())
+    if raw.get("lora") is None:
+        free |= {"lora"}  # a checkpoint without adapters may get them; those that it has are trained weights
+    if fixed := sorted(set(changed) - free):
         given = ", ".join(f"{name}={changed[name]!r} (saved: {raw.get(name)!r})" for name in fixed)
         raise CheckpointError(f"{folder}: {given}: its weights were trained otherwise; train anew, or drop the setting")
     for key in ("model_type", "architectures", "transformers_version"):

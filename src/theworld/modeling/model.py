@@ -9,7 +9,7 @@ from torch import Tensor
 
 from theworld.constants import DEFAULT_GEMMA_MODEL
 from theworld.files import whole_files
-from theworld.modeling import checkpoints, freezing, loading
+from theworld.modeling import adapters, checkpoints, freezing, loading
 from theworld.modeling.asking import ask
 from theworld.modeling.configuration import TheWorldConfig
 from theworld.modeling.fusion import FusedGemma
@@ -58,8 +58,8 @@ class TheWorld(FusedGemma):
                 what was aligned on true futures (`true-future`) is given imagined ones (`rollout`).
             world_device: device of the frozen world model; default: that of Gemma's embeddings.
             output_loading_info: also return transformers' report.
-            kwargs: fields of TheWorldConfig (`num_world_steps`, `world_tap`, ...); the rest goes to transformers
-                (`dtype`, `device_map`, `max_memory`, `token`, `cache_dir`, ...).
+            kwargs: fields of TheWorldConfig (`num_world_steps`, `world_tap`, `lora`, ...); the rest goes to
+                transformers (`dtype`, `device_map`, `max_memory`, `token`, `cache_dir`, ...).
 
         Raises:
             ValueError: for settings that contradict each other.
@@ -87,6 +87,8 @@ class TheWorld(FusedGemma):
         model._check_loading(info)
         if config.enable_world and (load_world or config.owns_vae):
             model.load_world(world_device)
+        if config.lora is not None:
+            adapters.add_adapters(model, config.lora_settings())
         freezing.freeze(model, model.config)  # first: what trains is read in full precision
         if checkpoint is not None:
             checkpoints.read_model(model, checkpoint, saved_parts)
@@ -243,6 +245,22 @@ class TheWorld(FusedGemma):
             )
         for name, frozen in parts.items():
             setattr(self.config, f"freeze_{name}", frozen)
+        freezing.freeze(self, self.config)
+
+    def merge_lora(self) -> None:
+        """Add what the adapters learnt to Gemma's own weights; it says the same, and a checkpoint holds them whole.
+
+        A sum is rounded to the format of the weights: in bfloat16 answers may differ in their last digits.
+
+        Raises:
+            ValueError: for a model without adapters.
+        """
+        if self.config.lora is None:
+            raise ValueError("no adapters to merge: the model was loaded without lora")
+        adapters.merge_adapters(self)
+        trained = {*(self.config.trained_parts or ()), *self.config.lora_settings().targets} - {"adapters"}
+        self.config.lora = None
+        self.config.trained_parts = [part for part in freezing.PARTS if part in trained]
         freezing.freeze(self, self.config)
 
     def get_trainable_parameters(self) -> tuple[int, int, float]:

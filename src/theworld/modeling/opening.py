@@ -10,7 +10,7 @@ from theworld.config import ModelSettings, WorldSettings
 from theworld.constants import TINY_FUSED_MODEL, TINY_MODEL
 from theworld.files import fingerprint_weights
 from theworld.modeling.configuration import WORLD_FIELDS
-from theworld.modeling.loading import OF_THE_FUTURE, saved_folder
+from theworld.modeling.loading import OF_THE_FUTURE, as_adapters, saved_folder
 from theworld.modeling.model import TheWorld
 
 _SAME_NAME = (
@@ -84,7 +84,7 @@ def fields_of(settings: ModelSettings) -> dict[str, Any]:
     """Settings under the names that the model's configuration gives them."""
     own = {name: getattr(settings, name) for name in _SAME_NAME}
     world = {theirs: getattr(settings.world, ours) for ours, theirs in WORLD_FIELDS.items()}
-    return {**own, **world}
+    return {**own, "lora": as_adapters(settings.lora), **world}
 
 
 assert set(WORLD_FIELDS) == {field.name for field in dataclasses.fields(WorldSettings)}  # none forgotten
