@@ -52,8 +52,8 @@ def replace_folder(aside: Path, target: Path) -> None:
     process at a time may replace a folder.
     """
     recover(target)
-    for path in sorted(aside.rglob("*")):
-        if path.is_file():
+    for path in sorted(aside.rglob("*"), reverse=True):  # a folder after what is in it
+        if path.exists():  # not so a link to what is gone
             sync(path)
     sync(aside)
     if target.exists():

@@ -201,3 +201,30 @@ def test_a_cache_that_cannot_be_written_costs_a_second_reading_only(
 def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no \*\.safetensors files"):
         fingerprint_weights(tmp_path)
+
+
+def test_everything_in_a_folder_is_on_the_disk_before_it_takes_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aside, target = folder_with(tmp_path / "aside", "new"), tmp_path / "model"
+    inner = folder_with(aside / "inner", "new")
+    expected = {path.stat().st_ino for path in (aside, aside / "file", inner, inner / "file")}
+    synced: set[int] = set()
+    before_the_rename: list[set[int]] = []
+    fsync, rename = os.fsync, Path.rename
+
+    def noting_fsync(descriptor: int) -> None:
+        synced.add(os.fstat(descriptor).st_ino)
+        fsync(descriptor)
+
+    def noting_rename(self: Path, to: Path) -> Path:
+        before_the_rename.append(set(synced))
+        return rename(self, to)
+
+    monkeypatch.setattr(os, "fsync", noting_fsync)
+    monkeypatch.setattr(Path, "rename", noting_rename)
+
+    replace_folder(aside, target)
+
+    assert before_the_rename == [expected]
+    assert tmp_path.stat().st_ino in synced, "the new name itself was not synced"

@@ -24,6 +24,7 @@ from theworld.modeling.opening import open_model
 from theworld.sources import open_samples
 from theworld.training.progress import Metrics, read_metrics
 from theworld.training.resuming import CONFIG_NAME, where_to_resume
+from theworld.training.stopping import Stopping
 from theworld.training.trainer import TheWorldTrainer
 from theworld.world.reading import StoredTap, open_stored
 from theworld.world.taps import open_tap
@@ -44,15 +45,23 @@ def train(config: TrainingConfig) -> dict[str, Any]:
           tensorboard/       the same as curves
           checkpoint-N/      to continue from
           model/             the trained model
+          stopped.json       only if SIGTERM or SIGUSR1 stopped it: the signal, the step, the exit code
 
     Returns:
         The last row of metrics, the folder of the model and the seconds that training took.
 
     Raises:
+        Stopped: a SystemExit with code 75, if SIGTERM or SIGUSR1 stopped it; resume=true goes on from there.
         ValueError: for settings that contradict each other, a folder that holds another run, or curves asked for
             in wandb where it is not installed.
         NonFiniteLossError: at the first loss that is NaN or infinite.
     """
+    stopping = Stopping(config.output_dir)
+    with stopping.listening():
+        return _train(config, stopping)
+
+
+def _train(config: TrainingConfig, stopping: Stopping) -> dict[str, Any]:
     run = config.output_dir
     checkpoint = where_to_resume(config)
     _check_curves(config)
@@ -87,7 +96,9 @@ def train(config: TrainingConfig) -> dict[str, Any]:
     )
     if config.log_to == "tensorboard" and trainer.is_world_process_zero():
         trainer.add_callback(TensorBoardCallback(SummaryWriter(run / "tensorboard")))
+    trainer.add_callback(stopping)
     result = trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    stopping.end_if_stopped()
     trainer.save_model(str(run / MODEL_NAME))
     rows = read_metrics(run / METRICS_NAME)
     return {"model": str(run / MODEL_NAME), "seconds": result.metrics["train_runtime"], **(rows[-1] if rows else {})}

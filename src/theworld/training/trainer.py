@@ -19,6 +19,7 @@ from theworld.datasets.collator import Collator
 from theworld.datasets.sample import Sample
 from theworld.files import replace_folder, write_whole
 from theworld.training.progress import Metrics
+from theworld.training.stopping import shield_workers
 
 _ASIDE = ".saving"
 _PENDING_NAME = "pending_metrics.json"
@@ -71,12 +72,16 @@ class TheWorldTrainer(Trainer):
         self.add_callback(_EpochOf(sampler))
         return sampler
 
+    def get_train_dataloader(self) -> Any:
+        return shield_workers(super().get_train_dataloader())
+
     # --- a step ------------------------------------------------------------------------------------------
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         sample_ids = inputs.pop("sample_ids")
         loss = super().training_step(model, inputs, num_items_in_batch)
-        value = loss.item()
+        mean: Any = self.accelerator.reduce(loss.detach(), "mean")  # each process has seen its own share
+        value = mean.item()
         if not math.isfinite(value):
             self._refuse_loss(value, sample_ids)
         self.metrics.count(inputs, value)
