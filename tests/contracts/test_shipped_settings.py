@@ -21,11 +21,15 @@ def test_a_shipped_settings_file_is_a_training_run(path: Path) -> None:
     assert config.output_dir == Path("runs") / path.stem
 
 
-def test_the_shipped_comparison_loads_and_names_the_arms_of_its_primary_contrast() -> None:
-    own = settings.load(ArmsSettings, ROOT / "configs" / "foresight" / "arms.yaml", ["--seeds", "0", "1"])
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "configs" / "foresight").glob("arms*.yaml")), ids=lambda path: path.name
+)
+def test_a_shipped_comparison_loads_and_names_the_arms_of_its_primary_contrast(path: Path) -> None:
+    own = settings.load(ArmsSettings, path, ["--seeds", "0", "1"])
 
     assert own.seeds == (0, 1)
     assert own.arms[0].name == own.primary[1] == "gemma"
+    assert own.output_dir == Path("runs") / f"foresight-{path.stem}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -92,8 +92,9 @@ class ArmsSettings:
     num_static: Annotated[int, Field(ge=1)] = 100
     """Scenes of the test split, each asked every control."""
 
-    imitate_steps: Annotated[int, Field(ge=1)] = 400
-    """Optimiser steps in which world tokens learn to resemble image tokens of the same true clips."""
+    imitate_steps: Annotated[int, Field(ge=0)] = 400
+    """Optimiser steps in which world tokens learn to resemble image tokens of the same true clips; 0: none, as where
+    the world gives no tokens of places."""
 
     imitate_learning_rate: Annotated[float, Field(gt=0)] = 1e-2
     """Peak learning rate of these steps."""

@@ -17,7 +17,7 @@ def align(config: TrainingConfig, imitate_steps: int, imitate_learning_rate: flo
 
     Args:
         config: the run of answers; of its model, a new projector.
-        imitate_steps: steps of the run before.
+        imitate_steps: steps of the run before; 0: there is none.
         imitate_learning_rate: its peak learning rate.
 
     Returns:
@@ -28,6 +28,9 @@ def align(config: TrainingConfig, imitate_steps: int, imitate_learning_rate: flo
     """
     aligned, first = config.output_dir / MODEL_NAME, config.output_dir / IMITATION_NAME
     if aligned.is_dir():
+        return aligned
+    if imitate_steps == 0:
+        train(config)
         return aligned
     if not (first / MODEL_NAME).is_dir():
         optim = replace(config.optim, learning_rate=imitate_learning_rate)
