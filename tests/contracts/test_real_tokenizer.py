@@ -23,6 +23,7 @@ from theworld.constants import (
 )
 from theworld.datasets import Sample, Turn
 from theworld.datasets.collator import Collator
+from theworld.modeling.seen import question_ids
 
 FOLDER = os.environ.get("THEWORLD_REAL_TOKENIZER", "")
 
@@ -139,3 +140,13 @@ def test_a_saved_processor_keeps_the_ids(ours, tmp_path):
     again = TheWorldProcessor.from_pretrained(tmp_path)
     assert again.tokenizer.convert_tokens_to_ids(list(WORLD_TOKENS)) == [262_145, 262_146, 262_147]
     assert again.tokenizer.boi_token == "<start_of_image>"
+
+
+@pytest.mark.parametrize(
+    "question", ["Which bin?", " \n Left, or right? ", "1. Où?\n\n2. 球", "", "a\tb  c", *ATTACKS], ids=repr
+)
+def test_the_ids_of_a_question_alone_are_those_it_has_after_pictures(ours, question):
+    whole = encode(ours, [[user(question, picture(1), picture(2))]], add_generation_prompt=True)["input_ids"][0]
+    ids = question_ids(ours, question)
+    assert ids == whole[-len(ids) :].tolist()
+    assert ours.decode([int(whole[-len(ids) - 1])]) == "<end_of_image>"

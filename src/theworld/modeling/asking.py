@@ -21,8 +21,13 @@ def ask(model: "TheWorld", image: Any, question: str, num_world_steps: int | Non
     Raises:
         ValueError: for a picture that cannot be read, or a K that the tap cannot serve.
     """
-    pictures = to_pictures(image)
     world = options.pop("world", None)
+    inputs = conversation(model, to_pictures(image), question, num_world_steps=num_world_steps, world=world)
+    return answer_of(model, inputs, options)
+
+
+def conversation(model: "TheWorld", pictures: list[Any], question: str, **world: Any) -> dict[str, Any]:
+    """The inputs of one question about pictures, on the model's device; `world`: as `apply_chat_template` takes it."""
     content = [{"type": "image", "image": picture} for picture in pictures] + [{"type": "text", "text": question}]
     inputs = model.processor.apply_chat_template(
         [{"role": "user", "content": content}],
@@ -30,13 +35,17 @@ def ask(model: "TheWorld", image: Any, question: str, num_world_steps: int | Non
         return_dict=True,
         return_tensors="pt",
         add_generation_prompt=True,
-        world=world,
-        num_world_steps=num_world_steps,
+        **world,
     ).to(model.device)
     if "pixel_values" in inputs:
         inputs["pixel_values"] = inputs["pixel_values"].to(model.dtype)
+    return dict(inputs)
+
+
+def answer_of(model: "TheWorld", inputs: dict[str, Any], options: dict[str, Any]) -> str:
+    """The text that the model writes after these inputs."""
     if "generation_config" not in options:
-        options.setdefault("max_new_tokens", 64)
+        options = {"max_new_tokens": 64, **options}
     output = model.generate(**inputs, **options)
     sequences = output if not hasattr(output, "sequences") else output.sequences
     return model.processor.decode(sequences[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True).strip()

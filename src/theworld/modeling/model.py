@@ -14,6 +14,7 @@ from theworld.modeling.asking import ask
 from theworld.modeling.configuration import TheWorldConfig
 from theworld.modeling.fusion import FusedGemma
 from theworld.modeling.processor import TheWorldProcessor
+from theworld.modeling.seen import Seen
 from theworld.world.tap import WorldTap, clip_seeds
 
 
@@ -224,6 +225,10 @@ class TheWorld(FusedGemma):
         if kwargs.get("prefill_chunk_size") or getattr(generation_config, "prefill_chunk_size", None):
             raise ValueError("prefill_chunk_size cannot split world tokens: drop it")
         return super().generate(inputs, **kwargs)  # pyright: ignore[reportAttributeAccessIssue]
+
+    def look(self, image: Any, num_world_steps: int | None = None, world: list[Any] | None = None) -> Seen:
+        """Look at pictures once, for several questions: `model.look(image).ask("Which bin?")`; see `Seen`."""
+        return Seen(self, image, num_world_steps, world)
 
     @property
     def processor(self) -> TheWorldProcessor:
