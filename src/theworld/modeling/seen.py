@@ -20,7 +20,7 @@ class Seen:
     """The keys and values of world and pictures, which every question about them shares.
 
         prefill once     <bos> world tokens <start_of_turn>user ... <end_of_image>
-        per question                                                              \\n\\n question <end_of_turn> ... model
+        per question                                              \\n\\n question <end_of_turn> ... model
 
     The cache is forked by copy and never cut: layers with a sliding window forget what leaves it.
 
