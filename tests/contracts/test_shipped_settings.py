@@ -10,20 +10,32 @@ from theworld.config import TrainingConfig
 from theworld.config.arms import ArmsSettings
 
 ROOT = Path(__file__).parents[2]
-CONFIGS = sorted(path for path in (ROOT / "configs").iterdir() if path.suffix in (".json", ".yaml"))
+ARMS = sorted((ROOT / "configs" / "foresight").glob("arms*.yaml"))
+CONFIGS = sorted(
+    path
+    for path in (ROOT / "configs").rglob("*")
+    if path.suffix in (".json", ".yaml") and path not in ARMS and path.parent.name != "accelerate"
+)
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: str(path.relative_to(ROOT / "configs")))
 def test_a_shipped_settings_file_is_a_training_run(path: Path) -> None:
     config = settings.load(TrainingConfig, path, [])
 
-    assert config.output_dir == Path("runs") / path.stem
+    assert config.output_dir == Path("runs") / path.relative_to(ROOT / "configs").with_suffix("")
 
 
-@pytest.mark.parametrize(
-    "path", sorted((ROOT / "configs" / "foresight").glob("arms*.yaml")), ids=lambda path: path.name
-)
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: str(path.relative_to(ROOT / "configs")))
+def test_a_shipped_stage_starts_from_the_model_of_another_shipped_run(path: Path) -> None:
+    checkpoint = settings.load(TrainingConfig, path, []).model.checkpoint
+
+    assert checkpoint is None or checkpoint in [
+        settings.load(TrainingConfig, other, []).output_dir / "model" for other in CONFIGS if other != path
+    ]
+
+
+@pytest.mark.parametrize("path", ARMS, ids=lambda path: path.name)
 def test_a_shipped_comparison_loads_and_names_the_arms_of_its_primary_contrast(path: Path) -> None:
     own = settings.load(ArmsSettings, path, ["--seeds", "0", "1"])
 
