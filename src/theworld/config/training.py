@@ -2,7 +2,7 @@
 
 from dataclasses import field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
@@ -10,6 +10,9 @@ from pydantic.dataclasses import dataclass
 from theworld.config.data import DataSettings
 from theworld.config.model import ModelSettings
 from theworld.config.world import STRICT
+
+MIN_RECORDS: Final = 200
+"""Records that a run draws before it judges how many of them gave no sample."""
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
@@ -87,6 +90,10 @@ class TrainingConfig:
 
     num_workers: Annotated[int, Field(ge=0)] = 2
     """Processes that prepare samples; 0: the training process does it."""
+
+    max_bad_share: Annotated[float, Field(ge=0, le=1)] = 0.05
+    """Share of records that may give no sample (a missing picture, an empty answer); more, once 200 records were drawn,
+    stop the run. They are left out of their batches, and listed in bad_records.jsonl."""
 
     store_dir: Path | None = None
     """Folder of the feature store: world features are computed once and read from there."""

@@ -18,6 +18,10 @@ class ImageError(ValueError):
     """A picture that cannot be read, or is not one."""
 
 
+class MissingImageError(ImageError):
+    """A path at which there is no file."""
+
+
 def to_image(source: Any) -> Image.Image:
     """An RGB picture.
 
@@ -53,7 +57,7 @@ def _existing(path: Path) -> Path:
     if path.is_dir():
         raise ImageError(f"{path}: a folder, not a picture")
     if not path.is_file():
-        raise ImageError(f"{path}: no such file")
+        raise MissingImageError(f"{path}: no such file")
     return path
 
 

@@ -5,6 +5,7 @@ import os
 import resource
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -72,12 +73,17 @@ class Metrics(TrainerCallback):
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._bar.close()
 
-    def row(self, state: Any, logs: dict[str, Any]) -> dict[str, Any]:
+    def row(self, state: Any, logs: dict[str, Any], left_out: Mapping[str, int]) -> dict[str, Any]:
         """Write the row of this step, and begin to collect the next.
+
+        Args:
+            state: Trainer's.
+            logs: what Trainer says of the step.
+            left_out: how many records gave no sample since the run began, by cause.
 
         Returns:
             step, loss (the mean over the steps since the last row, unrounded), learning_rate, grad_norm,
-            tokens_per_second (padding not counted), samples_per_second, peak_memory_gb.
+            tokens_per_second (padding not counted), samples_per_second, peak_memory_gb, left_out/CAUSE.
         """
         seconds = time.perf_counter() - self._started
         row = {
@@ -88,6 +94,7 @@ class Metrics(TrainerCallback):
             "tokens_per_second": self._tokens / seconds,
             "samples_per_second": self._samples / seconds,
             "peak_memory_gb": peak_memory_gb(),
+            **{f"left_out/{cause}": count for cause, count in left_out.items()},
         }
         if state.is_world_process_zero:
             with self.path.open("a") as stream:

@@ -21,6 +21,7 @@ _FREE = frozenset(
         "save_total_limit",
         "logging_steps",
         "log_to",
+        "max_bad_share",
         "store_dir",
     }
 )

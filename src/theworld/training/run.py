@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
-from torch.utils.data import Dataset
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 from transformers import TrainingArguments, set_seed
@@ -16,12 +15,14 @@ from theworld import settings
 from theworld.config import TrainingConfig
 from theworld.datasets.batching import batches
 from theworld.datasets.collator import Collator
-from theworld.datasets.sample import Sample, Samples
+from theworld.datasets.sample import Samples
 from theworld.environment import describe_environment
 from theworld.files import write_whole
 from theworld.modeling import TheWorld
 from theworld.modeling.opening import open_model
 from theworld.sources import open_samples
+from theworld.training.feeding import MapFeed, good_samples
+from theworld.training.left_out import BAD_RECORDS_NAME, BadRecords
 from theworld.training.progress import Metrics, read_metrics
 from theworld.training.resuming import CONFIG_NAME, where_to_resume
 from theworld.training.stopping import Stopping
@@ -42,6 +43,7 @@ def train(config: TrainingConfig) -> dict[str, Any]:
           config.json        resolved settings
           environment.json   versions, commit, machine
           metrics.jsonl      a row per logged step
+          bad_records.jsonl  records that gave no sample
           tensorboard/       the same as curves
           checkpoint-N/      to continue from
           model/             the trained model
@@ -52,8 +54,8 @@ def train(config: TrainingConfig) -> dict[str, Any]:
 
     Raises:
         Stopped: a SystemExit with code 75, if SIGTERM or SIGUSR1 stopped it; resume=true goes on from there.
-        ValueError: for settings that contradict each other, a folder that holds another run, or curves asked for
-            in wandb where it is not installed.
+        ValueError: for settings that contradict each other, a folder that holds another run, curves asked for in
+            wandb where it is not installed, or too many records that give no sample.
         NonFiniteLossError: at the first loss that is NaN or infinite.
     """
     stopping = Stopping(config.output_dir)
@@ -90,9 +92,10 @@ def _train(config: TrainingConfig, stopping: Stopping) -> dict[str, Any]:
     trainer = TheWorldTrainer(
         model=model,
         args=_arguments(config),
-        train_dataset=_MapDataset(samples),
+        train_dataset=MapFeed(samples),
         collator=collator,
         metrics=Metrics(run / METRICS_NAME),
+        bad_records=BadRecords(run / BAD_RECORDS_NAME, config.max_bad_share),
     )
     if config.log_to == "tensorboard" and trainer.is_world_process_zero():
         trainer.add_callback(TensorBoardCallback(SummaryWriter(run / "tensorboard")))
@@ -102,22 +105,6 @@ def _train(config: TrainingConfig, stopping: Stopping) -> dict[str, Any]:
     trainer.save_model(str(run / MODEL_NAME))
     rows = read_metrics(run / METRICS_NAME)
     return {"model": str(run / MODEL_NAME), "seconds": result.metrics["train_runtime"], **(rows[-1] if rows else {})}
-
-
-class _MapDataset(Dataset):
-    """What torch's loader asks of a sequence."""
-
-    def __init__(self, samples: Samples) -> None:
-        self.samples = samples
-        shape_of = getattr(samples, "shape_of", None)
-        self.shapes = None if shape_of is None else [shape_of(index) for index in range(len(samples))]
-        """Shape of each sample where the data set knows it without reading the sample; None: all have one."""
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __getitem__(self, index: int) -> Sample:
-        return self.samples[index]
 
 
 def _check_curves(config: TrainingConfig) -> None:
@@ -145,7 +132,7 @@ def fill_store(stored: StoredTap, processor: Any, samples: Samples, batch_size: 
     if process.is_main_process:
         collator = Collator(processor, supervise=False)
         with tqdm(total=len(samples), desc="world features", unit="sample") as progress:
-            for batch in batches((samples[index] for index in range(len(samples))), batch_size):
+            for batch in batches(good_samples(samples), batch_size):
                 frames, num_world_steps = collator.frames(batch)
                 if frames is not None:
                     stored.read(frames, num_world_steps)

@@ -4,7 +4,7 @@ import errno
 import json
 import math
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,9 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 
 from theworld.datasets.batching import ShapeSampler
 from theworld.datasets.collator import Collator
-from theworld.datasets.sample import Sample
 from theworld.files import replace_folder, write_whole
+from theworld.training.feeding import FeedBatch
+from theworld.training.left_out import BadRecords
 from theworld.training.progress import Metrics
 from theworld.training.stopping import shield_workers
 
@@ -38,7 +39,14 @@ class TheWorldTrainer(Trainer):
     """
 
     def __init__(
-        self, *, model: Any, args: TrainingArguments, train_dataset: Any, collator: Collator, metrics: Metrics
+        self,
+        *,
+        model: Any,
+        args: TrainingArguments,
+        train_dataset: Any,
+        collator: Collator,
+        metrics: Metrics,
+        bad_records: BadRecords,
     ) -> None:
         if args.label_smoothing_factor:
             raise ValueError(
@@ -51,16 +59,18 @@ class TheWorldTrainer(Trainer):
         loader: Any = args.accelerator_config
         loader.dispatch_batches = False
         args._n_gpu = min(args.n_gpu, 1)
+        collate: Any = CollatorWithIds(collator)
         super().__init__(
             model=model,
             args=args,
             train_dataset=train_dataset,
-            data_collator=CollatorWithIds(collator),
+            data_collator=collate,
             callbacks=[metrics],
         )
         for noisy in (ProgressCallback, PrinterCallback):  # they write every row of metrics to standard output
             self.remove_callback(noisy)
         self.metrics = metrics
+        self.bad_records = bad_records
         self._aside: Path | None = None
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
@@ -77,6 +87,10 @@ class TheWorldTrainer(Trainer):
 
     # --- a step ------------------------------------------------------------------------------------------
 
+    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> Any:
+        """The batches of an optimiser step; what was left out of them is noted."""
+        return super().get_batch_samples(self.bad_records.noting(epoch_iterator), num_batches, device)
+
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         sample_ids = inputs.pop("sample_ids")
         loss = super().training_step(model, inputs, num_items_in_batch)
@@ -90,7 +104,8 @@ class TheWorldTrainer(Trainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Write the metrics of a step, and hand them on to TensorBoard and the progress bar."""
         if "loss" in logs:
-            row = self.metrics.row(self.state, logs)
+            self.bad_records.settle()
+            row = self.metrics.row(self.state, logs, self.bad_records.counts)
             logs |= {name: value for name, value in row.items() if name != "step" and value is not None}
         super().log(logs, start_time)
 
@@ -110,6 +125,7 @@ class TheWorldTrainer(Trainer):
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Let Trainer write aside; then rename, so that a folder `checkpoint-N` is always whole."""
+        self.bad_records.settle()
         run = Path(super()._get_output_dir(trial))
         name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
         aside = self._aside = run / _ASIDE
@@ -120,7 +136,8 @@ class TheWorldTrainer(Trainer):
             with _writing(run / name):
                 super()._save_checkpoint(model, trial)
                 if self.args.should_save:
-                    write_whole(aside / name / _PENDING_NAME, json.dumps(self.metrics.pending()))
+                    pending = {**self.metrics.pending(), "bad_records": self.bad_records.state()}
+                    write_whole(aside / name / _PENDING_NAME, json.dumps(pending))
         finally:
             self._aside = None
         self.accelerator.wait_for_everyone()
@@ -138,7 +155,9 @@ class TheWorldTrainer(Trainer):
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         self._own_model().load_checkpoint(resume_from_checkpoint)
-        self.metrics.take_up(json.loads((Path(resume_from_checkpoint) / _PENDING_NAME).read_text()))
+        pending = json.loads((Path(resume_from_checkpoint) / _PENDING_NAME).read_text())
+        self.metrics.take_up(pending)
+        self.bad_records.take_up(pending["bad_records"])
 
     def _load_best_model(self) -> None:
         self._own_model().load_checkpoint(self.state.best_model_checkpoint)
@@ -170,10 +189,11 @@ def _writing(folder: Path) -> Iterator[None]:
 
 
 class CollatorWithIds:
-    """Adds the ids of the samples to each batch, so that a batch can be named."""
+    """Adds to each batch the ids of its samples, so that it can be named, and what was left out of it."""
 
     def __init__(self, collator: Collator) -> None:
         self.collator = collator
 
-    def __call__(self, samples: Sequence[Sample]) -> dict[str, Any]:
-        return {**self.collator(samples), "sample_ids": [sample.id for sample in samples]}
+    def __call__(self, batch: FeedBatch) -> dict[str, Any]:
+        tensors = self.collator(batch.samples) if batch.samples else {}
+        return {**tensors, "sample_ids": [sample.id for sample in batch.samples], "left_out": batch.left_out}

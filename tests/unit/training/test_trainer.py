@@ -8,6 +8,8 @@ from transformers import TrainingArguments
 from theworld.datasets.collator import Collator
 from theworld.datasets.sample import question
 from theworld.modeling import TheWorld
+from theworld.training.feeding import MapFeed
+from theworld.training.left_out import BadRecords
 from theworld.training.progress import Metrics, read_metrics
 from theworld.training.trainer import TheWorldTrainer
 
@@ -27,9 +29,10 @@ def trainer(tmp_path: Path, samples: list, **arguments: object) -> TheWorldTrain
             logging_steps=1,
             **arguments,
         ),
-        train_dataset=samples,
+        train_dataset=MapFeed(samples),
         collator=Collator(model.processor, supervise=True),
         metrics=Metrics(tmp_path / "metrics.jsonl"),
+        bad_records=BadRecords(tmp_path / "bad_records.jsonl", 0.05),
     )
 
 
