@@ -21,14 +21,24 @@ STAGES = {
 }
 """Shipped stage to the parts that it trains."""
 
-SHORT = "--num-steps 2 --batch-size 2 --save-steps 2 --optim.warmup-steps 0 --log-to none --num-workers 0".split()
-SMALL = "--data.num-train 4 --data.num-validation 4 --data.tasks drop".split()
+SMALL = {
+    "num-steps": 2,
+    "batch-size": 2,
+    "save-steps": 2,
+    "optim.warmup-steps": 0,
+    "log-to": "none",
+    "num-workers": 0,
+    "data.num-train": 4,
+    "data.num-validation": 4,
+    "data.tasks": "drop",
+}
 
 
 def run(stage: str, runs: Path, *overrides: str) -> Path:
     """Two steps of a shipped stage; the folder of its model."""
-    where = ["--output-dir", str(runs / stage), "--store-dir", str(runs / "store")]
-    config = settings.load(TrainingConfig, CONFIGS / f"{stage}.yaml", [*SHORT, *SMALL, *where, *overrides])
+    small = {**SMALL, "output-dir": runs / stage, "store-dir": runs / "store"}
+    flags = [word for name, value in small.items() for word in (f"--{name}", str(value))]
+    config = settings.load(TrainingConfig, CONFIGS / f"{stage}.yaml", [*flags, *overrides])
     return Path(train(config)["model"])
 
 
