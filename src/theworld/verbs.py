@@ -120,6 +120,13 @@ VERBS: Final = (
         "theworld.config.verbs:CacheArguments",
     ),
     Verb(
+        "openimages",
+        "Fetch pictures of OpenImages by their ids: with retries, only what is not there yet, whole files only.",
+        "theworld.datasets.public.openimages:download",
+        "theworld.config.openimages:OpenImagesSettings",
+        reads_file=True,
+    ),
+    Verb(
         "foresight",
         "Draw scenes of the simulated physical world with their questions and answers.",
         "theworld.cli:foresight",

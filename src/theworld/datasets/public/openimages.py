@@ -1,0 +1,246 @@
+"""Pictures of OpenImages, fetched by their ids: whole files or none, and a list of what is not there."""
+
+import asyncio
+import io
+import logging
+import random
+import re
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import httpx2
+from PIL import Image
+from tqdm import tqdm
+
+from theworld.config.openimages import OpenImagesSettings
+from theworld.files import write_whole
+
+logger = logging.getLogger(__name__)
+
+MISSING_NAME, FAILED_NAME = "missing.txt", "failed.txt"
+
+MAX_BYTES: Final = 20_000_000
+"""Of a picture; those of OpenImages have at most 1,024 px a side and some 300 kB."""
+
+MAX_FAILED_IN_A_ROW: Final = 100
+"""Pictures that fail one after the other before the server counts as out of reach."""
+
+_NAME = re.compile(r"(?:(train|validation|test)/)?([0-9a-f]{16})(?:\.jpg)?")
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
+_PASSING = (408, 425, 429)
+"""Besides 5xx: what may be otherwise in a moment."""
+_TAIL_BYTES = 1_024
+
+
+class _MissingError(Exception):
+    """There is no such picture."""
+
+
+class _PassingError(Exception):
+    """An attempt that failed; the next one may not."""
+
+
+class _LastingError(Exception):
+    """What another attempt would not change."""
+
+
+class ServerUnreachableError(ValueError):
+    """Picture after picture failed."""
+
+
+def download(settings: OpenImagesSettings) -> dict[str, Any]:
+    """Fetch pictures by id, as `OUT/ID.jpg`.
+
+    Each is written aside, synced and renamed, so that a run that is stopped leaves whole files only; the next one
+    fetches the others. `OUT/missing.txt` lists what the server does not have, `OUT/failed.txt` what could not be had
+    after all attempts, with the reason.
+
+    Returns:
+        How many were asked for, fetched, there already, missing, failed; bytes, and seconds.
+
+    Raises:
+        ValueError: for a file of ids with lines that are none.
+        ServerUnreachableError: if `MAX_FAILED_IN_A_ROW` pictures fail one after the other.
+    """
+    names = read_ids(settings.ids, settings.split)
+    settings.out.mkdir(parents=True, exist_ok=True)
+    run = _Download(settings)
+    start = time.perf_counter()
+    try:
+        asyncio.run(run.fetch(names))
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from errors
+    finally:
+        run.write_lists()
+    if run.failed:
+        logger.warning("%d pictures failed, see %s: run again to try once more", len(run.failed), FAILED_NAME)
+    return {
+        "asked": len(names),
+        **{word: run.counts[word] for word in ("fetched", "already_there", "missing", "failed")},
+        "bytes": run.num_bytes,
+        "seconds": round(time.perf_counter() - start, 3),
+    }
+
+
+def read_ids(path: Path, split: str) -> list[str]:
+    """The pictures that a file asks for, `SPLIT/ID` each, once each.
+
+    Raises:
+        ValueError: if the file cannot be read, names no picture, or holds lines that are no ids, with the first.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not a file of ids that can be read ({error})") from error
+    names: dict[str, None] = {}
+    wrong: list[str] = []
+    for number, line in enumerate(lines, start=1):
+        text = line.partition("#")[0].strip()
+        match = _NAME.fullmatch(text)
+        if match:
+            names[f"{match[1] or split}/{match[2]}"] = None
+        elif text:
+            wrong.append(f"line {number}: {text[:60]!r}")
+    if wrong:
+        raise ValueError(
+            f"{path}: {len(wrong):,} lines are no ids of OpenImages, {'; '.join(wrong[:3])}: expected 16 hexadecimal"
+            " digits, as in train/0a1b2c3d4e5f6071; correct them, or put # before them"
+        )
+    if not names:
+        raise ValueError(f"{path}: no ids; expected one a line, as in train/0a1b2c3d4e5f6071")
+    return list(names)
+
+
+class _Download:
+    """One run: what it found so far."""
+
+    def __init__(self, settings: OpenImagesSettings) -> None:
+        self.settings = settings
+        self.counts: Counter[str] = Counter()
+        self.num_bytes = 0
+        self.missing: list[str] = []
+        self.failed: dict[str, str] = {}
+        self._failed_in_a_row = 0
+
+    async def fetch(self, names: list[str]) -> None:
+        limits = httpx2.Limits(max_connections=self.settings.concurrency)
+        with tqdm(total=len(names), desc="pictures", unit="picture") as progress:
+            async with (
+                httpx2.AsyncClient(
+                    follow_redirects=True,
+                    max_redirects=5,
+                    timeout=self.settings.timeout_s,
+                    limits=limits,
+                    headers={"Accept-Encoding": "identity"},
+                ) as client,
+                asyncio.TaskGroup() as group,
+            ):
+                waiting = iter(names)
+                for _ in range(min(self.settings.concurrency, len(names))):
+                    group.create_task(self._work(client, waiting, progress))
+
+    async def _work(self, client: httpx2.AsyncClient, waiting: Iterator[str], progress: Any) -> None:
+        for name in waiting:
+            outcome = await self._one(client, name)
+            self.counts[outcome] += 1
+            progress.update(1)
+            self._failed_in_a_row = self._failed_in_a_row + 1 if outcome == "failed" else 0
+            if self._failed_in_a_row >= MAX_FAILED_IN_A_ROW:
+                raise ServerUnreachableError(
+                    f"{MAX_FAILED_IN_A_ROW} pictures failed one after the other, the last: {self.failed[name]}; check"
+                    f" the network and base_url={self.settings.base_url!r}, then run again: whole files are kept"
+                )
+
+    async def _one(self, client: httpx2.AsyncClient, name: str) -> str:
+        """What became of a picture."""
+        target = self.settings.out / f"{name.partition('/')[2]}.jpg"
+        if await asyncio.to_thread(_is_whole, target):
+            return "already_there"
+        reason = ""
+        for attempt in range(self.settings.num_attempts):
+            if attempt:
+                pause = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** (attempt - 1))
+                await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # not all at the same moment
+            try:
+                async with asyncio.timeout(self.settings.timeout_s):
+                    content = await self._attempt(client, name)
+            except _MissingError:
+                self.missing.append(name)
+                return "missing"
+            except _LastingError as error:
+                reason = str(error)
+                break
+            except (TimeoutError, _PassingError) as error:
+                reason = str(error) or f"took longer than {self.settings.timeout_s:g} s"
+            else:
+                await asyncio.to_thread(write_whole, target, content)
+                self.num_bytes += len(content)
+                return "fetched"
+        self.failed[name] = reason
+        return "failed"
+
+    async def _attempt(self, client: httpx2.AsyncClient, name: str) -> bytes:
+        """The bytes of a picture, which decode."""
+        url = f"{self.settings.base_url.rstrip('/')}/{name}.jpg"
+        try:
+            async with client.stream("GET", url) as response:
+                _check_status(response, url)
+                content = bytearray()
+                async for part in response.aiter_raw():
+                    content += part
+                    if len(content) > MAX_BYTES:
+                        raise _LastingError(f"more than {MAX_BYTES:,} bytes: no picture of OpenImages")
+                announced = response.headers.get("Content-Length")
+        except (httpx2.TooManyRedirects, httpx2.UnsupportedProtocol, httpx2.InvalidURL) as error:
+            raise _LastingError(f"{url}: {error}") from error
+        except httpx2.HTTPError as error:
+            raise _PassingError(f"{type(error).__name__}: {error}") from error
+        if announced is not None and announced != str(len(content)):
+            raise _PassingError(f"{len(content):,} bytes of {announced}")
+        await asyncio.to_thread(_check_picture, bytes(content))
+        return bytes(content)
+
+    def write_lists(self) -> None:
+        """Write what is missing and what failed, as far as the run came; a list of nothing is taken away."""
+        lists = {
+            MISSING_NAME: sorted(self.missing),
+            FAILED_NAME: [f"{name}\t{reason}" for name, reason in sorted(self.failed.items())],
+        }
+        for name, lines in lists.items():
+            if lines:
+                write_whole(self.settings.out / name, "".join(f"{line}\n" for line in lines))
+            else:
+                (self.settings.out / name).unlink(missing_ok=True)
+
+
+def _check_status(response: httpx2.Response, url: str) -> None:
+    status = response.status_code
+    if status in (404, 410):
+        raise _MissingError
+    if status >= 500 or status in _PASSING:
+        raise _PassingError(f"status {status}")
+    if status != 200:
+        raise _LastingError(f"status {status}")
+    if url.startswith("https:") and response.url.scheme != "https":
+        raise _LastingError("redirected to an address without encryption")
+
+
+def _check_picture(content: bytes) -> None:
+    try:
+        with Image.open(io.BytesIO(content), formats=("JPEG",)) as image:
+            image.load()
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise _PassingError(f"{len(content):,} bytes that are no JPEG ({error})") from error
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a file begins and ends as a JPEG does; our own are whole, others' may be cut off."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as stream:
+        begins = stream.read(2) == b"\xff\xd8"
+        stream.seek(-min(_TAIL_BYTES, path.stat().st_size), io.SEEK_END)
+        return begins and b"\xff\xd9" in stream.read()
