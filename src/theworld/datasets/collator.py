@@ -1,6 +1,6 @@
 """Collator: samples to a batch of tensors; the only place where labels are made."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from theworld.constants import IGNORE_INDEX, TEMPORAL_STRIDE
 from theworld.datasets.images import to_image, to_pictures
+from theworld.datasets.packing import packed
 from theworld.datasets.sample import Sample
 
 
@@ -23,6 +24,8 @@ class Collator:
         num_world_steps: K of every batch; default: the processor's own. Samples that look less far ahead lower it.
         read_features: (frames, K) -> stored features, to put in the place of pixels.
         show_slots: True for imitation: batches also hold a picture of each slot.
+        packing: True to let samples share rows; for training.
+        max_length: tokens of a packed row; None: as many as the longest sample of the batch has.
     """
 
     def __init__(
@@ -33,12 +36,16 @@ class Collator:
         num_world_steps: int | None = None,
         read_features: Callable[[Tensor, int], Tensor] | None = None,
         show_slots: bool = False,
+        packing: bool = False,
+        max_length: int | None = None,
     ) -> None:
         self.processor = processor
         self.supervise = supervise
         self.num_world_steps = num_world_steps
         self.read_features = read_features
         self.show_slots = show_slots
+        self.packing = packing
+        self.max_length = max_length
         tokenizer = processor.tokenizer
         self._header: list[int] = tokenizer.encode("<start_of_turn>model\n", add_special_tokens=False)
         self._end: int = tokenizer.convert_tokens_to_ids("<end_of_turn>")
@@ -46,6 +53,7 @@ class Collator:
     def __call__(self, samples: Sequence[Sample]) -> dict[str, Any]:
         """A batch: input_ids, attention_mask, token_type_ids, pixel_values, world_*, and labels if supervised.
 
+        With `packing` also position_ids and packed_samples, as `packed` gives them, in fewer rows than samples.
         With `show_slots` also slot_pixel_values (N, T, 3, H, W): how each of the T slots of the N clips ends.
 
         Raises:
@@ -59,7 +67,7 @@ class Collator:
             options["num_world_steps"] = self._steps(samples)
         batch = dict(
             self.processor.apply_chat_template(
-                [_conversation(sample, self.supervise) for sample in samples],
+                [_conversation(sample, self.supervise, map(to_image, sample.images)) for sample in samples],
                 tokenize=True,
                 return_dict=True,
                 return_tensors="pt",
@@ -76,6 +84,9 @@ class Collator:
             )
         if self.read_features is not None and "world_pixels" in batch:
             batch["world_features"] = self.read_features(batch.pop("world_pixels"), batch["num_world_steps"])
+        if self.packing:
+            pictures, clips = [len(sample.images) for sample in samples], [sample.num_clips for sample in samples]
+            batch = packed(batch, pictures, clips, self.processor.tokenizer.pad_token_id, self.max_length)
         return batch
 
     def frames(self, samples: Sequence[Sample]) -> tuple[UInt8[Tensor, "N F 3 H W"] | None, int]:
@@ -86,6 +97,12 @@ class Collator:
         """
         clips = [clip for sample in samples for clip in self._clips(sample)]
         return self.processor._frames(clips, self._steps(samples))
+
+    def length_of(self, sample: Sample) -> int:
+        """Tokens of a sample: text, image tokens, world tokens and the markers of both; no picture is looked at."""
+        conversation = _conversation(sample, self.supervise, [None] * len(sample.images))
+        num_tokens: int = self.processor.count_tokens(conversation, add_generation_prompt=not self.supervise)
+        return num_tokens + self._num_world_tokens(sample)
 
     def labels(self, input_ids: Int[Tensor, "B L"]) -> Int[Tensor, "B L"]:
         """Supervise each answer and its <end_of_turn>; everything else is -100.
@@ -107,6 +124,17 @@ class Collator:
                 position = ids.index(self._end, start) + 1
                 labels[row, start:position] = input_ids[row, start:position]
         return labels
+
+    def _num_world_tokens(self, sample: Sample) -> int:
+        """World tokens and markers of a sample; none where the world is added to image tokens."""
+        processor = self.processor
+        if not (processor.enable_world and processor.tokens_per_slot):
+            return 0
+        steps = self._steps([sample])
+        ahead = TEMPORAL_STRIDE * steps * processor.world_settings.sees_future
+        clips = [[image] for image in sample.images] if sample.clips is None else sample.clips
+        slots = [processor.world_settings.num_slots(len(clip) + ahead, steps) for clip in clips]
+        return sum(number * processor.tokens_per_slot + 2 for number in slots)
 
     def _steps(self, samples: Sequence[Sample]) -> int:
         """K of a batch: the model's own, or as far as its samples look ahead.
@@ -153,14 +181,14 @@ def _frames(clip: Any) -> list[Any]:
     return to_pictures(list(clip) if isinstance(clip, np.ndarray) else clip)
 
 
-def _conversation(sample: Sample, with_answer: bool) -> list[dict[str, Any]]:
-    """The chat messages of a sample, pictures before the first text."""
+def _conversation(sample: Sample, with_answer: bool, pictures: Iterable[Any]) -> list[dict[str, Any]]:
+    """The chat messages of a sample, its pictures before the first text; None for a picture leaves its place."""
     turns = sample.turns if with_answer else sample.prompt
     if with_answer and sample.answer is None:
         raise ValueError(f"sample {sample.id!r} ends with a question: training needs its answer")
     messages: list[dict[str, Any]] = [
         {"role": turn.role, "content": [{"type": "text", "text": turn.text}]} for turn in turns
     ]
-    pictures = [{"type": "image", "image": to_image(image)} for image in sample.images]
-    messages[0]["content"] = pictures + messages[0]["content"]
+    places = [{"type": "image"} if picture is None else {"type": "image", "image": picture} for picture in pictures]
+    messages[0]["content"] = places + messages[0]["content"]
     return messages

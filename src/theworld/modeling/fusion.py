@@ -13,6 +13,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling, CausalLMOu
 from theworld.constants import IGNORE_INDEX
 from theworld.modeling.configuration import TheWorldConfig
 from theworld.modeling.imitation import unexplained
+from theworld.modeling.packing import packed_masks
 from theworld.modeling.projector import WorldBlock, WorldResidual
 
 
@@ -100,6 +101,7 @@ class FusedGemma(Gemma3ForConditionalGeneration):
         world_features: Float[Tensor, "N C T h w"] | None = None,
         num_world_steps: int | None = None,
         slot_pixel_values: Float[Tensor, "N T 3 H W"] | None = None,
+        packed_samples: Int[Tensor, "B L"] | None = None,
         **kwargs: Any,
     ) -> Any:
         """Gemma 3's forward, with the world.
@@ -111,13 +113,14 @@ class FusedGemma(Gemma3ForConditionalGeneration):
             labels: with labels, logits are made at the supervised positions only: (supervised, V).
             slot_pixel_values: a picture of each slot of each clip, for Gemma. With them there is nothing but a loss:
                 how far the world tokens are from Gemma's image tokens of these pictures (`imitation.unexplained`).
+            packed_samples: where rows hold several samples, the place of each position's sample in its row; they do
+                not see each other, and position_ids start at 0 in each. It takes the place of attention_mask.
 
         Raises:
-            ValueError: if placeholders and features do not match, with both counts.
+            ValueError: if placeholders and features do not match, with both counts; if attention takes no such mask.
         """
         parts = dict(mm_encoder_outputs or {})
-        fused = parts.pop("world", None)
-        if fused is None:
+        if (fused := parts.pop("world", None)) is None:
             fused = self._world_tokens(world_pixels, world_features, num_world_steps)
         if slot_pixel_values is not None:
             return CausalLMOutputWithPast(loss=self._imitate(fused, slot_pixel_values))
@@ -126,10 +129,10 @@ class FusedGemma(Gemma3ForConditionalGeneration):
         if fused is not None:
             input_ids, inputs_embeds, parts = self._fuse(input_ids, pixel_values, parts, fused)
             pixel_values = None
-        arguments = dict(
+        arguments: dict[str, Any] = dict(
             input_ids=input_ids,
             pixel_values=pixel_values,
-            attention_mask=attention_mask,
+            attention_mask=self._mask(attention_mask, packed_samples, token_type_ids),
             position_ids=position_ids,
             past_key_values=past_key_values,
             token_type_ids=token_type_ids,
@@ -141,6 +144,13 @@ class FusedGemma(Gemma3ForConditionalGeneration):
         if labels is None:
             return super().forward(logits_to_keep=logits_to_keep, **arguments)
         return self._supervised(labels, world_was_read=fused is not None, **arguments)
+
+    def _mask(self, attention_mask: Any, packed_samples: Tensor | None, token_type_ids: Tensor | None) -> Any:
+        """What attention sees by: the mask as it is given, or one that keeps packed samples apart."""
+        if packed_samples is None:
+            return attention_mask
+        embed: Any = self.get_input_embeddings()
+        return packed_masks(packed_samples, token_type_ids, self.model.language_model.config, embed.weight.dtype)
 
     def _fuse(
         self, input_ids: Tensor | None, pixel_values: Tensor | None, parts: dict[str, Any], fused: Tensor

@@ -26,13 +26,14 @@ class Metrics(TrainerCallback):
         self.path = path
         self._step_losses: list[float] = []
         self._micro_losses: list[float] = []
-        self._tokens = self._samples = 0
+        self._tokens = self._positions = self._samples = 0
         self._seconds_before = 0.0
         self._started = time.perf_counter()
 
-    def count(self, batch: dict[str, Any], loss: float) -> None:
+    def count(self, batch: dict[str, Any], num_samples: int, loss: float) -> None:
         """Note a batch that went through the model, and its share of the step's loss."""
-        self._samples += len(batch["input_ids"])
+        self._samples += num_samples
+        self._positions += batch["input_ids"].numel()
         self._tokens += int(batch["attention_mask"].sum())
         self._micro_losses.append(loss)
 
@@ -41,6 +42,7 @@ class Metrics(TrainerCallback):
         return {
             "step_losses": self._step_losses,
             "tokens": self._tokens,
+            "positions": self._positions,
             "samples": self._samples,
             "seconds": time.perf_counter() - self._started,
         }
@@ -48,7 +50,7 @@ class Metrics(TrainerCallback):
     def take_up(self, pending: dict[str, Any]) -> None:
         """Go on with what `pending` gave."""
         self._step_losses = list(pending["step_losses"])
-        self._tokens, self._samples = pending["tokens"], pending["samples"]
+        self._tokens, self._positions, self._samples = (pending[name] for name in ("tokens", "positions", "samples"))
         self._seconds_before = pending["seconds"]
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -83,7 +85,8 @@ class Metrics(TrainerCallback):
 
         Returns:
             step, loss (the mean over the steps since the last row, unrounded), learning_rate, grad_norm,
-            tokens_per_second (padding not counted), samples_per_second, peak_memory_gb, left_out/CAUSE.
+            tokens_per_second (padding not counted), samples_per_second, padding_share (of all positions),
+            peak_memory_gb, left_out/CAUSE.
         """
         seconds = time.perf_counter() - self._started
         row = {
@@ -93,6 +96,7 @@ class Metrics(TrainerCallback):
             "grad_norm": logs.get("grad_norm"),
             "tokens_per_second": self._tokens / seconds,
             "samples_per_second": self._samples / seconds,
+            "padding_share": 1 - self._tokens / self._positions,
             "peak_memory_gb": peak_memory_gb(),
             **{f"left_out/{cause}": count for cause, count in left_out.items()},
         }
@@ -103,9 +107,10 @@ class Metrics(TrainerCallback):
                 os.fsync(stream.fileno())
         self._bar.set_postfix_str(
             f"loss {row['loss']:.4f}, {row['tokens_per_second']:,.0f} tokens/s,"
-            f" {row['samples_per_second']:.1f} samples/s, {row['peak_memory_gb']:.1f} GB"
+            f" {row['samples_per_second']:.1f} samples/s, {row['padding_share']:.0%} padding,"
+            f" {row['peak_memory_gb']:.1f} GB"
         )
-        self._step_losses, self._tokens, self._samples = [], 0, 0
+        self._step_losses, self._tokens, self._positions, self._samples = [], 0, 0, 0
         self._started = time.perf_counter()
         return row
 

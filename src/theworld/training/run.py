@@ -88,6 +88,7 @@ def _train(config: TrainingConfig, stopping: Stopping) -> dict[str, Any]:
         supervise=True,
         read_features=_stored(config, model, samples, device),
         show_slots=imitates,
+        packing=config.packing,
     )
     trainer = TheWorldTrainer(
         model=model,

@@ -98,7 +98,7 @@ class TheWorldTrainer(Trainer):
         value = mean.item()
         if not math.isfinite(value):
             self._refuse_loss(value, sample_ids)
-        self.metrics.count(inputs, value)
+        self.metrics.count(inputs, len(sample_ids), value)
         return loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:

@@ -1,0 +1,95 @@
+"""Packing: several samples share a row, so that fewer positions are padding."""
+
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from theworld.constants import IGNORE_INDEX
+
+NO_SAMPLE: Final = -1
+"""Stands in `packed_samples` where a row is padding."""
+
+
+def first_fit_decreasing(lengths: Sequence[int], capacity: int) -> list[list[int]]:
+    """Rows of sample numbers: each sample, the longest first, goes to the first row that has room for it.
+
+    Args:
+        lengths: tokens of each sample.
+        capacity: the most tokens of a row.
+
+    Raises:
+        ValueError: for a sample that no row can hold.
+    """
+    if lengths and max(lengths) > capacity:
+        raise ValueError(f"a sample of {max(lengths)} tokens for rows of {capacity}: raise max_length or drop it")
+    rows: list[list[int]] = []
+    room: list[int] = []
+    for number in sorted(range(len(lengths)), key=lambda number: -lengths[number]):
+        place = next((row for row, free in enumerate(room) if free >= lengths[number]), len(rows))
+        if place == len(rows):
+            rows.append([])
+            room.append(capacity)
+        rows[place].append(number)
+        room[place] -= lengths[number]
+    return rows
+
+
+def packed(
+    batch: dict[str, Any], pictures: Sequence[int], clips: Sequence[int], pad_token_id: int, capacity: int | None = None
+) -> dict[str, Any]:
+    """The batch with its samples in as few rows as first-fit decreasing finds.
+
+        samples           a a a .      packed_samples    0  0  0  1  1 -1      position_ids   0  1  2  0  1  0
+                          b b . .
+                          c c c c                        0  0  0  0 -1 -1                     0  1  2  3  0  0
+        (capacity 6)                   rows              a  a  a  b  b  .
+                                                         c  c  c  c  .  .      (here without sorting)
+
+    Pictures and clips follow their samples, so that they stand in row order again.
+
+    Args:
+        batch: as the collator makes it, a sample in each row.
+        pictures: number of pictures of each sample, and so of its rows of `pixel_values`.
+        clips: number of clips of each sample, and so of its rows of `world_pixels` or `world_features`.
+        pad_token_id: what stands at padded positions.
+        capacity: the most tokens of a row; None: as many as the longest sample has.
+
+    Returns:
+        The batch in fewer rows, with position_ids that start at 0 in each sample, and packed_samples: the place of a
+        position's sample within its row, NO_SAMPLE where there is none.
+
+    Raises:
+        ValueError: for a sample that is longer than `capacity`.
+    """
+    real = batch["attention_mask"].bool()
+    lengths = real.sum(1).tolist()
+    rows = first_fit_decreasing(lengths, max(lengths) if capacity is None else capacity)
+    width = max(sum(lengths[number] for number in row) for row in rows)
+    first, place = [0] * len(lengths), [0] * len(lengths)
+    for number, row in enumerate(rows):
+        starts = accumulate((lengths[sample] for sample in row), initial=number * width)
+        for order, (sample, start) in enumerate(zip(row, starts, strict=False)):
+            first[sample], place[sample] = start, order
+    repeats = torch.tensor(lengths)
+    position_ids = (real.cumsum(1) - 1)[real]
+    target = torch.tensor(first).repeat_interleave(repeats) + position_ids  # of each token, in the order of `real`
+
+    def spread(values: Tensor, padding: int) -> Tensor:
+        spread = values.new_full((len(rows) * width,), padding)
+        spread[target] = values
+        return spread.view(len(rows), width)
+
+    padding = {"input_ids": pad_token_id, "attention_mask": 0, "token_type_ids": 0, "labels": IGNORE_INDEX}
+    result = {**batch, **{name: spread(batch[name][real], fill) for name, fill in padding.items() if name in batch}}
+    result["position_ids"] = spread(position_ids, 0)
+    result["packed_samples"] = spread(torch.tensor(place).repeat_interleave(repeats), NO_SAMPLE)
+    order = [sample for row in rows for sample in row]
+    for names, counts in ((("pixel_values",), pictures), (("world_pixels", "world_features"), clips)):
+        for name in names:
+            if name in batch:
+                groups = batch[name].split(list(counts))
+                result[name] = torch.cat([groups[sample] for sample in order])
+    return result
