@@ -150,3 +150,82 @@ def write_spatial_json(folder: Path) -> tuple[Path, Path]:
     path = folder / "SpatialRGPT-Bench_v1.json"
     path.write_text(json.dumps(spatial_rows("native")))
     return path, images
+
+
+def write_llava(folder: Path) -> tuple[Path, Path]:
+    """LLaVA's formats in one file: a pretraining pair, instructions, text alone, and several pictures."""
+    images = folder / "images"
+    for number, name in enumerate(("GCC_train_002582585.jpg", "coco/train2017/000000033471.jpg", "vg/VG_100K/2.png")):
+        (images / name).parent.mkdir(parents=True, exist_ok=True)
+        picture(number).save(images / name)
+    rows = [
+        {
+            "id": "GCC_train_002582585",
+            "image": "GCC_train_002582585.jpg",
+            "conversations": [
+                {"from": "human", "value": "Provide a brief description of the given image.\n<image>"},
+                {"from": "gpt", "value": "olive oil is a healthy ingredient used liberally ."},
+            ],
+        },
+        {
+            "id": "000000033471",
+            "image": "coco/train2017/000000033471.jpg",
+            "conversations": [
+                {"from": "human", "value": "<image>\nWhat are the colors of the bus?"},
+                {"from": "gpt", "value": "White and red."},
+                {"from": "human", "value": "Is it moving?"},
+                {"from": "gpt", "value": "No."},
+            ],
+        },
+        {
+            "id": 17,
+            "conversations": [
+                {"from": "system", "value": "Answer briefly."},
+                {"from": "human", "value": "What does <image> mean in HTML?"},
+                {"from": "gpt", "value": "It is no standard tag."},
+            ],
+        },
+        {
+            "id": "several",
+            "image": ["vg/VG_100K/2.png", "GCC_train_002582585.jpg"],
+            "conversations": [
+                {"from": "human", "value": "<image>\n<image>\nWhich is darker?"},
+                {"from": "gpt", "value": "The first."},
+            ],
+        },
+    ]
+    path = folder / "llava_v1_5_mix665k.json"
+    path.write_text(json.dumps(rows))
+    return path, images
+
+
+def open_spatial_row(filename: str = "0000f2a1b2c3d4e5") -> dict[str, Any]:
+    """A row of OpenSpatialDataset for a picture of 32 x 32 px: region B comes back; C has B's box, and another mask."""
+    a, b = [4, 6, 14, 20], [16, 8, 30, 30]
+    masks = [mask_of(a), mask_of(b), mask_of(b), mask_of([18, 10, 24, 20])]
+    asked = [
+        (
+            "<image>\nDoes <mask> <depth> have a greater width compared to <mask> <depth>?",
+            "Region [0], not Region [1].",
+        ),
+        ("What is the height of <mask> <depth>?", "Region [0] is 3.2 feet in height."),
+        ("And what is in front of <mask> <depth>?", "Nothing is in front of Region [0]."),
+    ]
+    turns = [({"from": "human", "value": q}, {"from": "gpt", "value": answer}) for q, answer in asked]
+    return {
+        "filename": filename,
+        "conversations": [message for turn in turns for message in turn],
+        "bbox": [a, b, b, b],
+        "rle": masks,
+    }
+
+
+def write_open_spatial(folder: Path, rows: list[dict[str, Any]]) -> tuple[Path, Path]:
+    """The file of OpenSpatialDataset and the pictures of its rows."""
+    images = folder / "openimages"
+    images.mkdir(parents=True, exist_ok=True)
+    for number, row in enumerate(rows):
+        picture(number).save(images / f"{row['filename']}.jpg")
+    path = folder / "result_10_depth_convs.json"
+    path.write_text(json.dumps(rows))
+    return path, images

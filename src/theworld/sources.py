@@ -1,6 +1,7 @@
 """Where samples come from, by the name that the settings give."""
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def open_samples(
     if settings.dataset != "foresight":
         if with_future:
             raise ValueError(f"dataset {settings.dataset!r} shows no future, which the tap 'true-future' reads")
-        return _benchmark(settings, split, size)
+        return _public(settings, split, size)
     from theworld.datasets.clips import ClipsAsImages
     from theworld.datasets.drawn import DrawnSamples
     from theworld.foresight.items import VERSION
@@ -67,27 +68,72 @@ def _foresight(settings: "DataSettings", split: "SplitName", size: int, with_fut
     )
 
 
-def _benchmark(settings: "DataSettings", split: "SplitName", size: int | None) -> "Samples":
-    from theworld.datasets.public import blink, spatial_rgpt, vsr
-
+def _public(settings: "DataSettings", split: "SplitName", size: int | None) -> "Samples":
     names = _SPLITS[settings.dataset]
     if split not in names:
         raise ValueError(f"dataset {settings.dataset!r} has no split {split!r}: expected {' or '.join(names)}")
+    opened = _conversations if settings.dataset in ("llava", "open-spatial", "hf") else _benchmark
+    return opened(settings, names[split], size)
+
+
+def _benchmark(settings: "DataSettings", split: Any, size: int | None) -> "Samples":
+    from theworld.datasets.public import blink, spatial_rgpt, vsr
+
     given: dict[str, Any] = {"size": size, "revision": settings.revision}
     if settings.dataset == "blink":
         tasks = settings.subsets or blink.TASKS
-        return blink.BlinkDataset(settings.source or blink.REPOSITORY, names[split], tasks, **given)
+        return blink.BlinkDataset(settings.source or blink.REPOSITORY, split, tasks, **given)
     if settings.dataset == "spatial-rgpt":
         source = settings.source or spatial_rgpt.REPOSITORY
         return spatial_rgpt.SpatialRGPTBenchDataset(source, image_dir=settings.image_dir, marks=settings.marks, **given)
     assert settings.image_dir is not None  # the settings of vsr are refused without it
     subset: Any = (settings.subsets or ("zeroshot",))[0]
-    return vsr.VsrDataset(settings.source, names[split], subset, image_dir=settings.image_dir, **given)
+    return vsr.VsrDataset(settings.source, split, subset, image_dir=settings.image_dir, **given)
+
+
+def _conversations(settings: "DataSettings", split: Any, size: int | None) -> "Samples":
+    """Data sets to train on, which are published without a validation split, or may be."""
+    if settings.dataset == "open-spatial":
+        from theworld.datasets.public.open_spatial import REPOSITORY, SpatialRGPTDataset
+
+        assert settings.image_dir is not None  # the settings of open-spatial are refused without it
+        return SpatialRGPTDataset(
+            settings.source or REPOSITORY,
+            image_dir=settings.image_dir,
+            marks=settings.marks,
+            part=split,
+            size=size,
+            index_dir=settings.index_dir,
+            revision=settings.revision,
+        )
+    assert settings.source is not None  # the settings of the others are refused without it
+    if settings.dataset == "llava":
+        from theworld.datasets.public.llava import LlavaDataset
+
+        place: dict[str, Any] = {"image_dir": settings.image_dir, "index_dir": settings.index_dir}
+        return LlavaDataset(Path(settings.source), part=split, size=size, **place)
+    from theworld.datasets.public.hf import open_hf
+
+    return open_hf(
+        settings.source,
+        split,
+        config_name=settings.config_name,
+        revision=settings.revision,
+        size=size,
+        image_key=settings.image_column,
+        question_key=settings.question_column,
+        answer_key=settings.answer_column,
+        conversation_key=settings.conversation_column,
+        id_key=settings.id_column,
+    )
 
 
 _SPLITS: Final[dict[str, dict[str, Any]]] = {
     "blink": {"validation": "val", "test": "test"},
     "spatial-rgpt": {"validation": "val"},
     "vsr": {"train": "train", "validation": "dev", "test": "test"},
+    "llava": {"train": "train", "validation": "validation"},
+    "open-spatial": {"train": "train", "validation": "validation"},
+    "hf": {"train": "train", "validation": "validation", "test": "test"},
 }
-"""What each benchmark calls our splits."""
+"""What each public data set calls our splits."""

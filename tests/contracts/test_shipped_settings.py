@@ -57,6 +57,14 @@ def test_a_page_names_only_what_exists(page: Path) -> None:
         assert verb in known, f"{page.name} names the verb {verb}"
 
 
+@pytest.mark.parametrize("block", re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "data.md").read_text(), re.DOTALL))
+def test_settings_that_the_page_about_data_shows_are_complete(block: str, tmp_path: Path) -> None:
+    path = tmp_path / "shown.yaml"
+    path.write_text(block)
+
+    assert settings.load(TrainingConfig, path, []).num_steps >= 1
+
+
 def test_the_tree_in_the_readme_names_every_part_of_the_package() -> None:
     tree = (ROOT / "README.md").read_text().split("src/theworld/\n")[1].split("tests/ ")[0]
     parts = {

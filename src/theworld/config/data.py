@@ -11,7 +11,7 @@ from theworld.config.world import STRICT
 
 SplitName = Literal["train", "validation", "test"]
 
-DatasetName = Literal["foresight", "blink", "spatial-rgpt", "vsr"]
+DatasetName = Literal["foresight", "blink", "spatial-rgpt", "vsr", "llava", "open-spatial", "hf"]
 
 TaskName = Literal["drop", "topple", "roll", "collide", "hide"]
 TASK_NAMES: Final[tuple[TaskName, ...]] = get_args(TaskName)
@@ -23,23 +23,46 @@ class DataSettings:
     """Which samples a model is trained on and measured on."""
 
     dataset: DatasetName = "foresight"
-    """Where samples come from: `foresight`, physical scenes simulated and drawn when they are read, or a public
-    benchmark."""
+    """Where samples come from: `foresight`, physical scenes simulated and drawn when they are read; a public benchmark;
+    `llava`, a file of LLaVA's conversations; `open-spatial`, questions about regions; `hf`, any data set of the hub."""
 
     source: str | None = None
-    """Of a benchmark: hub id, folder in the layout of that repository, or file; None: where its authors publish it."""
+    """Of a public data set: hub id, folder in the layout of that repository, or file; None: where its authors publish
+    it. Of llava: the file. Of hf: hub id or folder, as `datasets.load_dataset` takes it."""
 
     revision: str | None = None
     """Commit of the hub repository."""
+
+    config_name: str | None = None
+    """Of hf: which configuration of the data set, where it has several."""
+
+    image_column: str | None = "image"
+    """Of hf: column of pictures, one or a list per row; None: text alone."""
+
+    question_column: str = "question"
+    """Of hf: column of questions."""
+
+    answer_column: str = "answer"
+    """Of hf: column of answers."""
+
+    conversation_column: str | None = None
+    """Of hf: column of whole conversations, such as `messages`, in the place of questions and answers."""
+
+    id_column: str | None = None
+    """Of hf: column of ids; None: the position."""
 
     subsets: Annotated[tuple[str, ...], Field(strict=False)] = ()
     """Of blink: which of its 14 tasks, none named: all. Of vsr: `random` or `zeroshot`, none named: `zeroshot`."""
 
     image_dir: Annotated[Path | None, Field(strict=False)] = None
-    """Folder of the pictures, where a benchmark comes without: COCO 2017 for vsr."""
+    """Folder of the pictures, where a data set comes without: COCO 2017 for vsr, OpenImages V7 for open-spatial, for
+    llava the folder that its paths start from."""
+
+    index_dir: Annotated[Path | None, Field(strict=False)] = None
+    """Of llava and open-spatial: folder for the index of the rows, as large as the file; None: beside the file."""
 
     marks: Literal["boxes", "masks"] = "boxes"
-    """How spatial-rgpt marks regions in its pictures."""
+    """How spatial-rgpt and open-spatial mark regions in their pictures."""
 
     questions: Literal["dynamic", "static", "both", "labels", "readings"] = "both"
     """Of foresight: what is asked: what will happen, what is there (the control), or both.
@@ -81,6 +104,12 @@ class DataSettings:
         refuse_idle(self, "dataset", _OF_DATASET)
         if self.dataset == "vsr" and self.image_dir is None:
             raise ValueError("dataset='vsr' comes without pictures: give image_dir, a folder of COCO 2017's")
+        if self.dataset == "open-spatial" and self.image_dir is None:
+            raise ValueError(
+                "dataset='open-spatial' comes without pictures: give image_dir, a folder of OpenImages V7's"
+            )
+        if self.dataset in ("llava", "hf") and self.source is None:
+            raise ValueError(f"dataset={self.dataset!r} is no one data set: give source, the {_SOURCE[self.dataset]}")
         if self.dataset == "vsr" and len(self.subsets) > 1:
             raise ValueError(f"subsets={self.subsets}: of vsr one at a time, which are tests of their own")
         if self.train_split == "test":
@@ -99,5 +128,19 @@ _OF_DATASET: Final[dict[DatasetName, tuple[str, ...]]] = {
     "blink": ("source", "revision", "subsets"),
     "spatial-rgpt": ("source", "revision", "image_dir", "marks"),
     "vsr": ("source", "revision", "subsets", "image_dir"),
+    "llava": ("source", "image_dir", "index_dir"),
+    "open-spatial": ("source", "revision", "image_dir", "index_dir", "marks"),
+    "hf": (
+        "source",
+        "revision",
+        "config_name",
+        "image_column",
+        "question_column",
+        "answer_column",
+        "conversation_column",
+        "id_column",
+    ),
 }
 """Settings that play a part in each data set."""
+
+_SOURCE: Final = {"llava": "JSON file of its conversations", "hf": "hub id or folder"}

@@ -1,6 +1,25 @@
 """Samples, and the readers that make them."""
 
-from theworld.datasets.sample import Sample, Samples, Turn, question
-from theworld.datasets.tables import HFDatasetWrapper, TheWorldDataset
+import importlib
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["HFDatasetWrapper", "Sample", "Samples", "TheWorldDataset", "Turn", "question"]
+from theworld.datasets.sample import Sample, Samples, Turn, question
+
+# Readers open pictures, which takes torch: they are looked up when first needed.
+_HOMES = {
+    "HFDatasetWrapper": "theworld.datasets.tables",
+    "SpatialRGPTDataset": "theworld.datasets.public.open_spatial",
+    "TheWorldDataset": "theworld.datasets.tables",
+}
+
+__all__ = ["HFDatasetWrapper", "Sample", "Samples", "SpatialRGPTDataset", "TheWorldDataset", "Turn", "question"]
+
+if TYPE_CHECKING:
+    from theworld.datasets.public.open_spatial import SpatialRGPTDataset
+    from theworld.datasets.tables import HFDatasetWrapper, TheWorldDataset
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'theworld.datasets' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

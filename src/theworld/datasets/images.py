@@ -1,7 +1,7 @@
 """One way from every accepted form of a picture or clip to RGB pixels."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +88,13 @@ def _tensor_to_array(tensor: Tensor) -> np.ndarray:
     elif pixels.dtype != torch.uint8:
         raise ImageError(f"a picture of {tensor.dtype}: expected uint8, or float in [0, 1]")
     return np.ascontiguousarray(pixels.permute(1, 2, 0).numpy())
+
+
+def picture_of(value: Any) -> Any:
+    """A picture as a table holds it, to be decoded when it is looked at: a path, or bytes, or both in a struct."""
+    if isinstance(value, Mapping):
+        return value.get("bytes") or value.get("path")
+    return value
 
 
 def to_pictures(source: Any) -> list[Image.Image]:

@@ -1,6 +1,10 @@
 """Records that give no sample: named by cause, so that they can be left out, counted and listed."""
 
-from typing import Literal
+from typing import Any, Literal
+
+from PIL import Image
+
+from theworld.datasets.images import ImageError, MissingImageError, to_image
 
 Cause = Literal[
     "missing picture", "unreadable picture", "wrong region", "empty answer", "overlong", "malformed", "wrong checksum"
@@ -22,3 +26,23 @@ class RecordError(ValueError):
 
     def __str__(self) -> str:
         return f"{self.message} ({self.cause})"
+
+
+def read_picture(source: Any, name: str) -> Image.Image:
+    """The RGB picture of a record.
+
+    Args:
+        source: where it lies, or what `to_image` takes else; None for one that is not there.
+        name: of the record, for messages.
+
+    Raises:
+        RecordError: missing picture, or unreadable picture (cut off, or of no known format).
+    """
+    if source is None:
+        raise RecordError("missing picture", f"{name}: no picture")
+    try:
+        return to_image(source)
+    except MissingImageError as error:
+        raise RecordError("missing picture", f"{name}: {error}") from error
+    except ImageError as error:
+        raise RecordError("unreadable picture", f"{name}: {error}") from error

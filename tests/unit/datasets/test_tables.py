@@ -6,6 +6,7 @@ import pytest
 
 import theworld
 from theworld.datasets import HFDatasetWrapper, TheWorldDataset
+from theworld.datasets.records import RecordError
 
 PICTURE = np.zeros((8, 8, 3), np.uint8)
 
@@ -69,3 +70,20 @@ def test_a_question_that_is_no_text_is_refused_by_its_row(questions: list[object
 
     with pytest.raises(ValueError, match=f"row 1 has {shown} as its 'question': a question is text"):
         samples[1]
+
+
+def test_images_means_the_same_as_image_and_both_are_refused() -> None:
+    samples = TheWorldDataset([{"images": [PICTURE, PICTURE], "text": "Which?", "label": "left"}])
+
+    assert len(samples[0].images) == samples.num_images_of(0) == 2
+    assert samples.text_length_of(0) == len("Which?left")
+    with pytest.raises(ValueError, match="record 0 has both image and images"):
+        TheWorldDataset([{"image": PICTURE, "images": [PICTURE], "text": "Which?"}])
+
+
+@pytest.mark.parametrize(("label", "cause"), [(" ", "empty answer"), ("x" * 1_000_000, "overlong")])
+def test_a_record_that_nothing_can_be_learnt_from_says_why(label: str, cause: str) -> None:
+    with pytest.raises(RecordError) as caught:
+        TheWorldDataset([{"text": "Why?", "label": label}])[0]
+
+    assert caught.value.cause == cause

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from theworld.datasets.records import RecordError
 from theworld.datasets.sample import Sample
 from theworld.hub import fetch
 
@@ -81,18 +82,12 @@ def require(row: Row, names: Sequence[str], what: str) -> None:
     """Refuse a row without these columns.
 
     Raises:
-        ValueError: with the columns that there are.
+        RecordError: malformed, with the columns that there are.
     """
     missing = [name for name in names if name not in row]
     if missing:
-        raise ValueError(f"{what}: no column {', '.join(missing)}; the row has {', '.join(row) or 'none'}")
-
-
-def picture_of(value: Any) -> Any:
-    """A picture as a table holds it, to be decoded when it is looked at: a path, or bytes, or both in a struct."""
-    if isinstance(value, Mapping):
-        return value.get("bytes") or value.get("path")
-    return value
+        given = ", ".join(row) or "none"
+        raise RecordError("malformed", f"{what}: no column {', '.join(missing)}; the row has {given}")
 
 
 def _read(paths: Sequence[Path]) -> Sequence[Row]:

@@ -8,8 +8,8 @@ from typing import Any, Final, Literal
 import numpy as np
 from PIL import Image
 
-from theworld.datasets.images import ImageError, to_image
-from theworld.datasets.public.rows import Row, RowSamples, picture_of, read_rows, require
+from theworld.datasets.images import ImageError, picture_of, to_image
+from theworld.datasets.public.rows import Row, RowSamples, read_rows, require
 from theworld.datasets.regions import Box, decode_mask, draw_regions
 from theworld.datasets.sample import Sample, question
 

@@ -5,6 +5,7 @@ from typing import Final, Literal, get_args
 
 from theworld.datasets.public.relations import meta_category
 from theworld.datasets.public.rows import Row, RowSamples, read_rows, require
+from theworld.datasets.records import RecordError
 from theworld.datasets.sample import Sample, question
 
 Subset = Literal["random", "zeroshot"]
@@ -18,8 +19,8 @@ class VsrDataset(RowSamples):
     """Samples of VSR: a statement, to be called true or false.
 
     Args:
-        source: hub id, a folder in its layout (`dev.jsonl`) or that of the GitHub repository (`zeroshot/dev.jsonl`),
-            or a file; None: the authors' repository.
+        source: hub id, a folder in its layout (`dev.jsonl`), the GitHub repository or its folder of splits
+            (`zeroshot/dev.jsonl`), or a file; None: the authors' repository.
         split: `train`, `dev` or `test`.
         subset: which of the two ways to split.
         image_dir: folder of COCO pictures: as in `vsr_images.zip`, or with `train2017/` and `val2017/`.
@@ -46,14 +47,14 @@ class VsrDataset(RowSamples):
             raise ValueError(
                 f"image_dir={image_dir}: no such folder; VSR's pictures are COCO 2017's, and must lie there"
             )
-        patterns = (f"{subset}/{split}.jsonl", f"{split}.jsonl")
+        patterns = (f"{subset}/{split}.jsonl", f"data/splits/{subset}/{split}.jsonl", f"{split}.jsonl")
         super().__init__(read_rows(source or f"cambridgeltl/vsr_{subset}", patterns, revision), size)
         self.image_dir = image_dir
 
     def _sample(self, row: Row) -> Sample:
         require(row, ("image", "caption", "label", "relation"), "VSR")
         if row["label"] not in (0, 1):
-            raise ValueError(f"VSR {row['image']}: label {row['label']!r}; expected 0 or 1")
+            raise RecordError("malformed", f"VSR {row['image']}: label {row['label']!r}; expected 0 or 1")
         return question(
             f"{row['image']}: {row['caption']}",
             [picture_path(row, self.image_dir)],

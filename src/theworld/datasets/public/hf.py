@@ -1,0 +1,68 @@
+"""Any data set of the Hugging Face hub, by the names of its columns."""
+
+from typing import Any, Final, Literal
+
+import numpy as np
+
+from theworld.datasets.holding_out import id_hashes, places_of
+from theworld.datasets.tables import HFDatasetWrapper
+
+_CALLED: Final = {"train": ("train",), "validation": ("validation", "val", "dev"), "test": ("test",)}
+"""What data sets call our splits."""
+
+
+def open_hf(
+    source: str,
+    split: Literal["train", "validation", "test"],
+    *,
+    config_name: str | None = None,
+    revision: str | None = None,
+    size: int | None = None,
+    **columns: Any,
+) -> HFDatasetWrapper:
+    """A split of a data set, as samples.
+
+    Where there is no validation split, one in a hundred of the training samples is held out for it, by the hash of its
+    id, or without an id column of its position.
+
+    Args:
+        source: hub id or folder, as `datasets.load_dataset` takes it.
+        split: which samples.
+        config_name: which of several configurations.
+        revision: commit of the hub repository.
+        size: so many samples, from the first; None: all.
+        columns: as HFDatasetWrapper takes them.
+
+    Raises:
+        ValueError: for a data set that cannot be had, a split that it does not have, or columns that it does not have.
+    """
+    table = _load(source, config_name, revision)
+    found = {ours: next((name for name in names if name in table), None) for ours, names in _CALLED.items()}
+    is_held_out = found["validation"] is None and split != "test"
+    name = found["train"] if is_held_out else found[split]
+    if name is None:
+        raise ValueError(f"{source}: no split for {split!r}: it has {', '.join(table)}")
+    rows = table[name]
+    if is_held_out:
+        id_key = columns.get("id_key")
+        if id_key is not None and id_key not in rows.column_names:
+            raise ValueError(f"{source}: no column {id_key!r}: its columns are {sorted(rows.column_names)}")
+        ids = range(len(rows)) if id_key is None else rows[id_key]
+        rows = rows.select(places_of(id_hashes(map(str, ids)), "train" if split == "train" else "validation"))
+    if size is not None:
+        rows = rows.select(np.arange(min(size, len(rows))))
+    return HFDatasetWrapper(rows, **columns)
+
+
+def _load(source: str, config_name: str | None, revision: str | None) -> Any:
+    """Every split of a data set, by its name."""
+    import datasets
+    from datasets.exceptions import DatasetsError
+
+    try:
+        return datasets.load_dataset(source, config_name, revision=revision)
+    except (OSError, ValueError, DatasetsError) as error:
+        raise ValueError(
+            f"{source!r} could not be loaded as a data set: {error}. Check the id, config_name and the network; for a"
+            " gated repository accept its licence there and log in (`hf auth login`)"
+        ) from error

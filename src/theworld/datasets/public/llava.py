@@ -1,0 +1,81 @@
+"""LLaVA's conversations (arXiv 2304.08485, 2310.03744): pretraining pairs, instructions, and the mixture of 665,000."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from theworld.datasets.conversations import num_characters, turns_of
+from theworld.datasets.holding_out import Part
+from theworld.datasets.public.indexed import IndexedSamples
+from theworld.datasets.public.row_index import Measures
+from theworld.datasets.records import RecordError, read_picture
+from theworld.datasets.sample import Sample, Turn
+
+
+class LlavaDataset(IndexedSamples):
+    """Samples of a file of LLaVA's: a conversation about a picture, about several, or about none.
+
+        {"id": "000000033471", "image": "coco/train2017/000000033471.jpg",
+         "conversations": [{"from": "human", "value": "<image>\\nWhat ...?"}, {"from": "gpt", "value": "..."}, ...]}
+
+    Rows without `image` give samples without pictures.
+
+    Args:
+        source: the file, such as `llava_v1_5_mix665k.json`.
+        image_dir: folder that the rows' paths start from; None: only rows of text alone can be read.
+        part: as for IndexedSamples.
+        size: so many samples, from the first; None: all.
+        index_dir: as for IndexedSamples.
+
+    Raises:
+        ValueError: for a file that cannot be read, or an `image_dir` that is no folder.
+    """
+
+    def __init__(
+        self,
+        source: Path,
+        image_dir: Path | None = None,
+        *,
+        part: Part | None = None,
+        size: int | None = None,
+        index_dir: Path | None = None,
+    ) -> None:
+        if image_dir is not None and not image_dir.is_dir():
+            raise ValueError(f"image_dir={image_dir}: no such folder; expected the one that the rows' paths start from")
+        self.image_dir = image_dir
+        super().__init__(source, "llava", part, size, index_dir)
+
+    def _measure(self, row: Any, place: int) -> Measures:
+        if not isinstance(row, Mapping):
+            return Measures(str(place), 0, 0)
+        id = _id(row, place)
+        try:
+            names = _image_names(row, id)
+            return Measures(id, num_characters(_turns(row, id, len(names))), len(names))
+        except RecordError:
+            return Measures(id, 0, 0)
+
+    def _sample(self, row: Mapping[str, Any], place: int) -> Sample:
+        id = _id(row, place)
+        names = _image_names(row, id)
+        turns = _turns(row, id, len(names))
+        if names and self.image_dir is None:
+            raise RecordError("missing picture", f"{id}: {names[0]}: give image_dir, the folder of the pictures")
+        folder = self.image_dir or Path()
+        return Sample(id=id, turns=turns, images=tuple(read_picture(folder / name, id) for name in names))
+
+
+def _id(row: Mapping[str, Any], place: int) -> str:
+    return str(row.get("id", place))
+
+
+def _image_names(row: Mapping[str, Any], id: str) -> list[str]:
+    value = row.get("image")
+    names = [] if value is None else value if isinstance(value, list) else [value]
+    if not all(isinstance(name, str) and name for name in names):
+        raise RecordError("malformed", f"{id}: image {value!r}: expected a path, or a list of paths")
+    return names
+
+
+def _turns(row: Mapping[str, Any], id: str, num_images: int) -> tuple[Turn, ...]:
+    return turns_of(row.get("conversations"), id, num_images)

@@ -1,0 +1,186 @@
+"""OpenSpatialDataset (arXiv 2406.01584): questions about regions of OpenImages pictures, which are drawn into them."""
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from PIL import Image
+
+from theworld.datasets.conversations import num_characters, turns_of
+from theworld.datasets.holding_out import Part
+from theworld.datasets.public.indexed import IndexedSamples
+from theworld.datasets.public.row_index import Measures
+from theworld.datasets.public.spatial_rgpt import Marks, marked_picture
+from theworld.datasets.records import RecordError, read_picture
+from theworld.datasets.sample import Sample, Turn
+from theworld.hub import fetch
+
+REPOSITORY: Final = "a8cheng/OpenSpatialDataset"
+FILE: Final = "result_10_depth_convs.json"
+
+_MASK: Final = "<mask>"
+_DEPTH = re.compile(r"\s*<depth>")
+_NAMED = re.compile(r"Region \[(\d+)\]")
+_REGION = re.compile(rf"{_MASK}|{_NAMED.pattern}")
+
+
+@dataclass(frozen=True)
+class _Regions:
+    """The regions of a row, each once, and which of them each `<mask>` of its questions stands for."""
+
+    boxes: list[Any]
+    masks: list[Any] | None
+    numbers: list[int]
+
+
+class SpatialRGPTDataset(IndexedSamples):
+    """Samples of OpenSpatialDataset: about ten questions about one picture, in which their regions are drawn.
+
+    Each `<mask>` of the questions stands for an entry of `bbox` and `rle`; an answer says `Region [n]` of the n-th
+    `<mask>` of its own question. Here every region is drawn once, and question and answer name it by its number.
+
+        <mask> <depth> or <mask> <depth>?     Region [0] or Region [1]?      Region [1] is the taller one.
+        How wide is <mask> <depth>?           How wide is Region [1]?        Region [0] is ... -> Region [1] is ...
+
+    Args:
+        source: hub id, a folder that holds the file, or the file.
+        image_dir: folder of the pictures of OpenImages V7, `<filename>.jpg`.
+        marks: how regions are drawn. Boxes where a row has no masks.
+        part: as for IndexedSamples.
+        size: so many samples, from the first; None: all.
+        index_dir: as for IndexedSamples; it takes as much room as the file, 32 GB.
+        revision: commit of the hub repository.
+
+    Raises:
+        ValueError: for files that cannot be fetched or read, or an `image_dir` that is no folder.
+    """
+
+    def __init__(
+        self,
+        source: str = REPOSITORY,
+        *,
+        image_dir: Path,
+        marks: Marks = "boxes",
+        part: Part | None = None,
+        size: int | None = None,
+        index_dir: Path | None = None,
+        revision: str | None = None,
+    ) -> None:
+        if not image_dir.is_dir():
+            raise ValueError(f"image_dir={image_dir}: no such folder; expected the one with OpenImages' pictures")
+        self.image_dir = image_dir
+        self.marks: Marks = marks
+        path = Path(source)
+        if not path.is_file():
+            path = (path if path.is_dir() else fetch(source, [FILE], revision, kind="dataset")) / FILE
+        super().__init__(path, "open-spatial", part, size, index_dir)
+
+    def _measure(self, row: Any, place: int) -> Measures:
+        if not isinstance(row, Mapping):
+            return Measures(str(place), 0, 0)
+        id = str(row.get("filename", place))
+        try:
+            return Measures(id, num_characters(_read(row)[0]), 1)
+        except RecordError:
+            return Measures(id, 0, 1)
+
+    def _sample(self, row: Mapping[str, Any], place: int) -> Sample:
+        turns, regions = _read(row)
+        id = row["filename"]
+        marks: Marks = "boxes" if regions.masks is None else self.marks
+        image = self._picture(id, regions, marks)
+        return Sample(id=id, turns=turns, images=(image,), fields={"marks": marks})
+
+    def _picture(self, id: str, regions: _Regions, marks: Marks) -> Image.Image:
+        image = read_picture(self.image_dir / f"{id}.jpg", id)
+        for box in regions.boxes:
+            _check_box(box, image.size, id)
+        for mask in regions.masks or ():
+            if mask.get("size") != [image.height, image.width]:
+                raise RecordError(
+                    "wrong region",
+                    f"{id}: regions of a picture of size {mask.get('size')}; its picture is"
+                    f" {[image.height, image.width]} (height, width)",
+                )
+        try:
+            return marked_picture({"id": id, "image": image, "bbox": regions.boxes, "rle": regions.masks}, marks=marks)
+        except ValueError as error:  # of ours, or of pycocotools
+            raise RecordError("wrong region", f"{id}: {error}") from error
+
+
+def _read(row: Mapping[str, Any]) -> tuple[tuple[Turn, ...], _Regions]:
+    """The turns of a row, with regions by their numbers, and the regions."""
+    id = row.get("filename")
+    if not isinstance(id, str) or not id:
+        raise RecordError("malformed", f"filename {id!r}: expected the id of a picture of OpenImages")
+    turns = turns_of(row.get("conversations"), id, num_images=1)
+    regions = _regions(row, sum(turn.text.count(_MASK) for turn in turns if turn.role == "user"), id)
+    return _renumbered(turns, regions.numbers, id), regions
+
+
+def _regions(row: Mapping[str, Any], num_asked: int, id: str) -> _Regions:
+    boxes, masks = row.get("bbox"), row.get("rle")
+    if not isinstance(boxes, list) or not (masks is None or isinstance(masks, list)):
+        raise RecordError("malformed", f"{id}: expected lists of bbox and rle")
+    if len(boxes) != num_asked or len(boxes if masks is None else masks) != num_asked:
+        raise RecordError(
+            "wrong region",
+            f"{id}: {num_asked} times {_MASK}, {len(boxes)} boxes,"
+            f" {'no' if masks is None else len(masks)} masks; expected one per {_MASK}",
+        )
+    if masks is not None and not all(isinstance(mask, Mapping) for mask in masks):
+        raise RecordError("wrong region", f"{id}: masks that are no run-length codes")
+    # The same region only if box and mask are: two things may have one box.
+    keys = [json.dumps([box, None if masks is None else masks[k]], sort_keys=True) for k, box in enumerate(boxes)]
+    first = {key: k for k, key in reversed(list(enumerate(keys)))}
+    chosen = sorted(first.values())
+    numbers = [chosen.index(first[key]) for key in keys]
+    return _Regions([boxes[k] for k in chosen], None if masks is None else [masks[k] for k in chosen], numbers)
+
+
+def _renumbered(turns: Sequence[Turn], numbers: Sequence[int], id: str) -> tuple[Turn, ...]:
+    """The turns with `Region [n]` for each mark, where n is what is drawn, and without marks of depth."""
+    renamed = []
+    end = 0
+    own: Sequence[int] = ()
+    for turn in turns:
+        text = turn.text
+        if turn.role == "user":
+            start, end = end, end + text.count(_MASK)
+            own = numbers[start:end]
+            text = _DEPTH.sub("", text)
+        renamed.append(Turn(turn.role, _named(text, own, turn.role == "user", id)))
+    return tuple(renamed)
+
+
+def _named(text: str, own: Sequence[int], is_question: bool, id: str) -> str:
+    """A text with the regions of its question by the numbers that are drawn."""
+    marks = iter(own)
+    parts: list[str] = []
+    end = 0
+    for found in (_REGION if is_question else _NAMED).finditer(text):
+        local = found[1]
+        if local is not None and int(local) >= len(own):
+            raise RecordError("wrong region", f"{id}: {found[0]} where its question names {len(own)} regions")
+        number = next(marks) if local is None else own[int(local)]
+        parts += [text[end : found.start()], f"Region [{number}]"]
+        end = found.end()
+    return "".join([*parts, text[end:]])
+
+
+def _check_box(box: Any, size: tuple[int, int], id: str) -> None:
+    """Refuse what is no box, has no area, or lies outside of the picture."""
+    is_box = (
+        isinstance(box, list)
+        and len(box) == 4
+        and all(isinstance(value, int | float) and math.isfinite(value) for value in box)
+    )
+    if not is_box or min(box[2], size[0]) <= max(box[0], 0) or min(box[3], size[1]) <= max(box[1], 0):
+        raise RecordError(
+            "wrong region",
+            f"{id}: box {box}: expected left < right and top < bottom, pixels, in a picture of {size[0]} x {size[1]}",
+        )

@@ -1,0 +1,138 @@
+"""RowIndex: the rows of a JSON array of any size, on disk, each read when it is asked for."""
+
+import json
+import logging
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import ijson
+import numpy as np
+from filelock import FileLock
+from tqdm import tqdm
+
+from theworld.datasets.holding_out import id_hash
+from theworld.files import fingerprint, whole_folder, write_whole
+
+logger = logging.getLogger(__name__)
+
+_VERSION: Final = 1
+_LINES, _TABLE, _IDENTITY = "rows.jsonl", "rows.bin", "index.json"
+_ENTRY: Final = struct.Struct("<QIIIQ")
+_COLUMNS: Final = np.dtype(
+    [("start", "<u8"), ("length", "<u4"), ("characters", "<u4"), ("images", "<u4"), ("id_hash", "<u8")]
+)
+
+
+@dataclass(frozen=True)
+class Measures:
+    """What must be known of a row without reading it."""
+
+    id: str
+    """Id of its sample."""
+    characters: int
+    """Characters of its turns."""
+    images: int
+    """Pictures that it shows."""
+
+
+class RowIndex(Sequence[Any]):
+    """Rows of a JSON array, in constant memory.
+
+    The array is streamed once into a folder: a file of one row per line, and a table of where each stands and what
+    was measured of it. Later runs read that. One process makes it, others that come by wait. A source that has changed
+    since (its size or its time) is streamed anew.
+
+        SOURCE.rows/
+          rows.jsonl   a row per line
+          rows.bin     per row: start and length in bytes, characters, pictures, hash of the id
+          index.json   which source, of which size and time
+
+    Args:
+        source: the file.
+        kind: names what `measure` measures; an index of another kind is made anew.
+        measure: called with each row and its position.
+        index_dir: where the folder lies; None: beside the source.
+
+    Raises:
+        ValueError: if there is no such file, it is no JSON array, or the index cannot be written.
+    """
+
+    def __init__(
+        self, source: Path, kind: str, measure: Callable[[Any, int], Measures], index_dir: Path | None = None
+    ) -> None:
+        source = Path(source)
+        if not source.is_file():
+            raise ValueError(f"{source}: no such file; expected a JSON array of records")
+        facts = source.stat()
+        identity = {"version": _VERSION, "kind": kind, "size": facts.st_size, "mtime_ns": facts.st_mtime_ns}
+        folder = _place(source, index_dir)
+        if _read_identity(folder) != identity:
+            try:
+                folder.parent.mkdir(parents=True, exist_ok=True)
+                with FileLock(folder.parent / f".{folder.name}.lock"):
+                    if _read_identity(folder) != identity:  # nobody else has made it meanwhile
+                        _stream(source, measure, folder, identity)
+            except OSError as error:
+                raise ValueError(
+                    f"{folder}: the index of {source.name} cannot be written ({error}); give index_dir, a folder with"
+                    " room for a copy of the file"
+                ) from error
+        self._lines = folder / _LINES
+        num_bytes = (folder / _TABLE).stat().st_size
+        empty = np.zeros(0, _COLUMNS)  # an empty file cannot be mapped
+        self.table: np.ndarray = np.memmap(folder / _TABLE, _COLUMNS, mode="r") if num_bytes else empty
+        """What is known of each row: columns start, length, characters, images, id_hash."""
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            raise TypeError("rows are read one by one")
+        entry = self.table[index]
+        with self._lines.open("rb") as stream:  # opened each time: nothing is shared with other processes
+            stream.seek(int(entry["start"]))
+            return json.loads(stream.read(int(entry["length"])))
+
+
+def _place(source: Path, index_dir: Path | None) -> Path:
+    if index_dir is None:
+        return source.parent / f"{source.name}.rows"
+    return index_dir / f"{source.name}.{fingerprint(source.resolve())}.rows"
+
+
+def _read_identity(folder: Path) -> Any:
+    path = folder / _IDENTITY
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
+def _stream(source: Path, measure: Callable[[Any, int], Measures], folder: Path, identity: dict[str, Any]) -> None:
+    """Write the index of a source; it takes its place when it is whole."""
+    logger.info("%s is streamed once into %s", source, folder)
+    with whole_folder(folder) as aside:
+        with (
+            source.open("rb") as stream,
+            (aside / _LINES).open("wb") as lines,
+            (aside / _TABLE).open("wb") as table,
+            tqdm(total=identity["size"], desc=f"indexing {source.name}", unit="B", unit_scale=True) as progress,
+        ):
+            if stream.read(64).lstrip(b"\xef\xbb\xbf \t\r\n")[:1] != b"[":
+                raise ValueError(f"{source}: expected a JSON array of records")
+            stream.seek(0)
+            start = 0
+            try:
+                for position, row in enumerate(ijson.items(stream, "item", use_float=True)):
+                    line = json.dumps(row, separators=(",", ":")).encode() + b"\n"
+                    found = measure(row, position)
+                    lines.write(line)
+                    table.write(_ENTRY.pack(start, len(line), found.characters, found.images, id_hash(found.id)))
+                    start += len(line)
+                    progress.update(stream.tell() - progress.n)
+            except ijson.JSONError as error:
+                raise ValueError(
+                    f"{source}: not a whole JSON array, near byte {stream.tell():,} ({error}); fetch it again"
+                ) from error
+        write_whole(aside / _IDENTITY, json.dumps(identity))
