@@ -49,6 +49,13 @@ VERBS: Final = (
         reads_file=True,
     ),
     Verb(
+        "data preview",
+        "Look at what a training run would learn from: a page of samples, their lengths, and records that give none.",
+        "theworld.report.preview:preview",
+        "theworld.config.preview:PreviewConfig",
+        reads_file=True,
+    ),
+    Verb(
         "evaluate",
         "Let a model answer a data set, arm by arm, and score the answers.",
         "theworld.evaluation.run:evaluate",

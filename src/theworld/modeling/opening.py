@@ -9,9 +9,10 @@ import torch
 from theworld.config import ModelSettings, WorldSettings
 from theworld.constants import TINY_FUSED_MODEL, TINY_MODEL
 from theworld.files import fingerprint_weights
+from theworld.modeling import loading
 from theworld.modeling.configuration import WORLD_FIELDS
-from theworld.modeling.loading import OF_THE_FUTURE, as_adapters, saved_folder
 from theworld.modeling.model import TheWorld
+from theworld.modeling.processor import TheWorldProcessor
 
 _SAME_NAME = (
     "enable_world",
@@ -42,14 +43,7 @@ def open_model(settings: ModelSettings, *, load_world: bool = True, **options: A
     Raises:
         FileNotFoundError: for a checkpoint that is not there.
     """
-    given = fields_of(settings)
-    if settings.checkpoint is not None:
-        saved_folder(settings.checkpoint)  # refuses what is not there
-        usual = fields_of(ModelSettings(gemma_model_name=settings.gemma_model_name))
-        kept = {name for name in given if name.startswith("freeze_")}
-        if settings.transfer_tap:
-            kept |= OF_THE_FUTURE
-        given = {name: value for name, value in given.items() if value != usual[name] or name in kept}
+    given = _given(settings)
     if settings.attn_implementation is not None:
         options["attn_implementation"] = settings.attn_implementation
     return TheWorld.from_pretrained(
@@ -61,6 +55,36 @@ def open_model(settings: ModelSettings, *, load_world: bool = True, **options: A
         **given,
         **options,
     )
+
+
+def open_processor(settings: ModelSettings) -> TheWorldProcessor:
+    """The processor of the model that the settings name; no weights are loaded.
+
+    Raises:
+        FileNotFoundError: for a checkpoint that is not there.
+    """
+    given = _given(settings)
+    name = str(settings.checkpoint or settings.gemma_model_name)
+    folder = loading.embedded(name)
+    if loading.is_checkpoint(folder, revision=settings.gemma_revision):
+        checkpoint = loading.fetch_checkpoint(folder, revision=settings.gemma_revision)
+        config = loading.load_settings(checkpoint, given, settings.transfer_tap)
+    else:
+        config = loading.configure(name, given, revision=settings.gemma_revision)
+    return TheWorldProcessor.from_config(config)
+
+
+def _given(settings: ModelSettings) -> dict[str, Any]:
+    """Fields of the configuration that the settings decide; the others are a checkpoint's own."""
+    given = fields_of(settings)
+    if settings.checkpoint is None:
+        return given
+    loading.saved_folder(settings.checkpoint)  # refuses what is not there
+    usual = fields_of(ModelSettings(gemma_model_name=settings.gemma_model_name))
+    kept = {name for name in given if name.startswith("freeze_")}
+    if settings.transfer_tap:
+        kept |= loading.OF_THE_FUTURE
+    return {name: value for name, value in given.items() if value != usual[name] or name in kept}
 
 
 def to_be_asked(name: str) -> str:
@@ -84,7 +108,7 @@ def fields_of(settings: ModelSettings) -> dict[str, Any]:
     """Settings under the names that the model's configuration gives them."""
     own = {name: getattr(settings, name) for name in _SAME_NAME}
     world = {theirs: getattr(settings.world, ours) for ours, theirs in WORLD_FIELDS.items()}
-    return {**own, "lora": as_adapters(settings.lora), **world}
+    return {**own, "lora": loading.as_adapters(settings.lora), **world}
 
 
 assert set(WORLD_FIELDS) == {field.name for field in dataclasses.fields(WorldSettings)}  # none forgotten

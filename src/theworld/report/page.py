@@ -10,11 +10,11 @@ from typing import Final
 from theworld.evaluation.scoring import State
 from theworld.files import write_whole
 from theworld.report.baselines import strongest
+from theworld.report.document import document, escaped
 from theworld.report.folder import Picture, RunFolder, ShownScene, in_order, read_run
 from theworld.report.numbers import percent, percent_range, points, points_range
 from theworld.report.plots import IntervalRow, curve_plot, interval_plot
 from theworld.report.scores import benchmark_tables
-from theworld.report.style import style_sheet
 from theworld.report.tables import (
     ARMS,
     DIFFERENCES,
@@ -63,23 +63,7 @@ def html_report(run: RunFolder, title: str) -> str:
     """The page as text. It loads nothing, and its own policy forbids it to."""
     sections = [_section(run, table) for table in all_tables(run, benchmark_tables(run))]
     body = "\n".join(part for part in (_head(run, title), *sections, _settings(run)) if part)
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<title>{_escaped(title)}</title>
-<style>
-{style_sheet()}</style>
-</head>
-<body>
-<main>
-{body}
-</main>
-</body>
-</html>
-"""
+    return document(title, body)
 
 
 def markdown_report(run: RunFolder, title: str) -> str:
@@ -96,13 +80,13 @@ def markdown_report(run: RunFolder, title: str) -> str:
 
 def _head(run: RunFolder, title: str) -> str:
     """Title, warnings, verdicts and notes."""
-    parts = [f"<h1>{_escaped(title)}</h1>"]
+    parts = [f"<h1>{escaped(title)}</h1>"]
     for text in warnings(run):
         kind, _, rest = text.partition(": ")
-        parts.append(f'<p class="warning" role="note"><b>{_escaped(kind)}.</b> {_escaped(rest)}</p>')
+        parts.append(f'<p class="warning" role="note"><b>{escaped(kind)}.</b> {escaped(rest)}</p>')
     said = [
-        f'<li class="{one.finding.replace(" ", "-")}"><span class="tag">{_escaped(one.finding)}</span>'
-        f"<span>{_UNBROKEN.sub(_joined, _escaped(one.sentence))}</span></li>"
+        f'<li class="{one.finding.replace(" ", "-")}"><span class="tag">{escaped(one.finding)}</span>'
+        f"<span>{_UNBROKEN.sub(_joined, escaped(one.sentence))}</span></li>"
         for one in verdicts(run)
     ]
     if said:
@@ -124,7 +108,7 @@ def _section(run: RunFolder, table: Table) -> str:
     """A table below what is drawn of it; scenes are cards instead."""
     drawn = {ARMS: _accuracy_plot, DIFFERENCES: _difference_plot, TRAINING: _curves, SCENES: _cards}.get(table.heading)
     parts = [
-        f"<h2>{_escaped(table.heading)}</h2>",
+        f"<h2>{escaped(table.heading)}</h2>",
         "" if drawn is None else drawn(run),
         *(() if table.heading == SCENES else (to_html(table), _paragraph(table.note, "note"))),
     ]
@@ -176,7 +160,7 @@ def _curves(run: RunFolder) -> str:
             for name in in_order(run.metrics, run.results)
         }
         panels = [
-            f"<figure><figcaption>{_escaped(name)}</figcaption>"
+            f"<figure><figcaption>{escaped(name)}</figcaption>"
             f"{curve_plot(curves, name, f'{words} of {name}, from {values[0]:.4g} to {values[-1]:.4g}')}</figure>"
             for name, (_, values) in curves.items()
         ]
@@ -198,8 +182,8 @@ def _card(scene: ShownScene, run: RunFolder) -> str:
     )
     return (
         f'<article class="scene">\n{f"""<div class="pictures">{figures}</div>""" if figures else ""}'
-        f'<p class="question">{_escaped(item.question)}</p>\n'
-        f'<dl class="replies"><div class="truth"><dt>true answer</dt><dd>{_escaped(item.answer)}</dd></div>'
+        f'<p class="question">{escaped(item.question)}</p>\n'
+        f'<dl class="replies"><div class="truth"><dt>true answer</dt><dd>{escaped(item.answer)}</dd></div>'
         f"{replies}</dl>\n{_paragraph(item.note or '', 'note')}</article>"
     )
 
@@ -208,13 +192,13 @@ def _figure(picture: Picture, words: str, scene_id: str) -> str:
     pixels = ' class="pixels"' if picture.width < _PIXELATED_BELOW_PX else ""
     return (
         f'<figure><img{pixels} src="{picture.url}" width="{picture.width}" height="{picture.height}"'
-        f' alt="{_escaped(f"Scene {scene_id}: {words}")}"><figcaption>{words}</figcaption></figure>'
+        f' alt="{escaped(f"Scene {scene_id}: {words}")}"><figcaption>{words}</figcaption></figure>'
     )
 
 
 def _reply_row(arm: str, text: str | None, state: State) -> str:
     return (
-        f'<div class="{state}"><dt>{_escaped(arm)}</dt><dd>{_escaped(reply(text))}</dd>'
+        f'<div class="{state}"><dt>{escaped(arm)}</dt><dd>{escaped(reply(text))}</dd>'
         f'<dd class="mark"><span aria-hidden="true">{MARKS[state]}</span> {STATES[state]}</dd></div>'
     )
 
@@ -227,13 +211,9 @@ def _settings(run: RunFolder) -> str:
 
 def _paragraph(text: str, kind: str) -> str:
     """A paragraph; what stands between backticks is code."""
-    code = re.sub(r"`([^`]+)`", r"<code>\1</code>", _escaped(text))
+    code = re.sub(r"`([^`]+)`", r"<code>\1</code>", escaped(text))
     return f'<p class="{kind}">{code}</p>' if text else ""
 
 
 def _pretty(config: object) -> str:
     return json.dumps(config, indent=2, ensure_ascii=False)
-
-
-def _escaped(text: str) -> str:
-    return html.escape(" ".join(text.split()))

@@ -9,7 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from theworld import settings
+from theworld.config.preview import PreviewConfig
 from theworld.report.page import write_report
+from theworld.report.preview import preview
+
+CONFIG = Path(__file__).parents[3] / "configs" / "foresight-tiny.json"
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
@@ -77,6 +82,17 @@ def test_every_picture_is_drawn_and_nothing_sticks_out(run_folder, tmp_path, wid
     assert all(seen["pictures"])
     assert seen["page"] <= seen["window"]
     assert seen["paper"] == paper
+
+
+@pytest.mark.parametrize("width", [1100, 500])
+def test_the_page_of_a_preview_shows_every_picture_and_nothing_sticks_out(tmp_path, width):
+    page = tmp_path / "preview.html"
+    given = ["--num-read", "8", "--num-shown", "5", "--page", str(page), "--data.num-train", "8"]
+    preview(settings.load(PreviewConfig, CONFIG, given))
+    seen = look(page, tmp_path, f"--window-size={width},900")
+    assert len(seen["pictures"]) >= 6  # lengths, and five samples of at least one
+    assert all(seen["pictures"])
+    assert seen["page"] <= seen["window"]
 
 
 def test_a_complaint_and_a_broken_picture_would_be_seen(run_folder, tmp_path):

@@ -1,0 +1,135 @@
+"""What a run would be trained on: samples as the model is given them, their lengths, and records that give none."""
+
+import logging
+import random
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from tqdm import tqdm
+
+from theworld.config.preview import PreviewConfig
+from theworld.constants import IGNORE_INDEX, WORLD_TOKENS
+from theworld.datasets.collator import Collator
+from theworld.datasets.sample import Sample, Samples
+from theworld.datasets.showing import Span, spans
+from theworld.files import write_whole
+from theworld.modeling.opening import open_processor
+from theworld.sources import open_samples
+from theworld.training.feeding import LeftOut, read
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Tokens of a sample, by what they stand for."""
+
+    world: int
+    image: int
+    text: int
+    """All others: words, and control tokens."""
+    supervised: int
+    """Those of the text that the loss is taken on."""
+
+    @property
+    def total(self) -> int:
+        """Length of the sequence."""
+        return self.world + self.image + self.text
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A sample to look at: as it was read, and as it is given to the model."""
+
+    sample: Sample
+    spans: list[Span]
+    lengths: Lengths
+
+
+@dataclass(frozen=True)
+class Preview:
+    """All that the page is made from."""
+
+    config: PreviewConfig
+    num_samples: int
+    num_read: int
+    lengths: list[Lengths]
+    """Of the samples that were read."""
+    shown: list[Shown]
+    left_out: list[LeftOut]
+
+
+def preview(config: PreviewConfig) -> dict[str, Any]:
+    """Read some of a run's data as training would, and write a page that shows it; no weights are loaded.
+
+    Returns:
+        The page, how many samples there are, were read and were left out by cause, and the median and largest length.
+
+    Raises:
+        ValueError: for data that cannot be had, or of which no record that was read gives a sample.
+    """
+    from theworld.report.preview_page import page
+
+    found = look(config)
+    write_whole(config.page, page(found))
+    totals = [lengths.total for lengths in found.lengths]
+    return {
+        "page": str(config.page),
+        "num_samples": found.num_samples,
+        "num_read": found.num_read,
+        "left_out": dict(Counter(record.cause for record in found.left_out)),
+        "tokens": {"median": median(totals), "largest": max(totals)},
+    }
+
+
+def look(config: PreviewConfig) -> Preview:
+    """Read records drawn with the run's seed, as training reads them.
+
+    Raises:
+        ValueError: for data that cannot be had, or of which no record that was read gives a sample.
+    """
+    processor = open_processor(config.model)
+    sees_future = processor.enable_world and processor.world_settings.sees_future
+    data = config.data
+    with_future = config.objective == "imitation" or sees_future
+    samples = open_samples(data, data.train_split, data.num_train, with_future)
+    collator = Collator(processor, supervise=True)
+    lengths: list[Lengths] = []
+    shown: list[Shown] = []
+    left_out: list[LeftOut] = []
+    indices = _drawn(samples, config)
+    for record in tqdm(_records(samples, indices), desc="reading", unit="record", total=len(indices)):
+        if isinstance(record, LeftOut):
+            left_out.append(record)
+            continue
+        batch = collator([record])
+        lengths.append(_lengths(batch, processor))
+        if len(shown) < config.num_shown:
+            row = spans(batch["input_ids"][0], batch["labels"][0], processor.tokenizer)
+            shown.append(Shown(record, row, lengths[-1]))
+    if not lengths:
+        raise ValueError(
+            f"data: none of {len(indices):,} records gives a sample"
+            + (f"; the first: {left_out[0].message}" if left_out else f": split {data.train_split!r} is empty")
+        )
+    return Preview(config, len(samples), len(indices), lengths, shown, left_out)
+
+
+def _drawn(samples: Samples, config: PreviewConfig) -> list[int]:
+    size = len(samples)
+    return random.Random(config.seed).sample(range(size), min(size, config.num_read))
+
+
+def _records(samples: Samples, indices: list[int]) -> Iterator[Sample | LeftOut]:
+    return (read(samples, index) for index in indices)
+
+
+def _lengths(batch: dict[str, Any], processor: Any) -> Lengths:
+    ids = batch["input_ids"][0]
+    image = int((ids == processor.tokenizer.image_token_id).sum())
+    placeholders = processor.tokenizer.convert_tokens_to_ids(list(WORLD_TOKENS)) if processor.enable_world else []
+    world = sum(int((ids == token_id).sum()) for token_id in placeholders)
+    return Lengths(world, image, len(ids) - world - image, int((batch["labels"] != IGNORE_INDEX).sum()))

@@ -1,0 +1,119 @@
+"""The preview: what a run would learn from, as it would be given to the model, without loading one."""
+
+import re
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fixtures_model import picture
+from theworld import TheWorld, settings
+from theworld.config.preview import PreviewConfig
+from theworld.datasets.records import RecordError
+from theworld.datasets.sample import Sample, Turn, question
+from theworld.report import preview as previewing
+from theworld.report.preview import preview
+
+CONFIG = Path(__file__).parents[3] / "configs" / "foresight-tiny.json"
+
+
+class Records:
+    """Samples of which some cannot be had."""
+
+    def __init__(self, *records: Sample | RecordError) -> None:
+        self.records = records
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, index: int) -> Sample:
+        record = self.records[index]
+        if isinstance(record, RecordError):
+            raise record
+        return record
+
+
+@pytest.fixture
+def look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """(records, flags) -> (what the verb returns, its page); loading a model fails."""
+
+    def no_model(*args: object, **kwargs: object) -> None:
+        raise AssertionError("a preview loads no weights")
+
+    monkeypatch.setattr(TheWorld, "from_pretrained", no_model)
+
+    def make(*records: Sample | RecordError, flags: tuple[str, ...] = ()) -> tuple[dict[str, Any], str]:
+        if records:
+            monkeypatch.setattr(previewing, "open_samples", lambda *args: Records(*records))
+        page = tmp_path / "preview.html"
+        found = preview(settings.load(PreviewConfig, CONFIG, ["--page", str(page), *flags]))
+        return found, page.read_text()
+
+    return make
+
+
+def marked(page: str) -> set[str]:
+    return {unescape(re.sub("<.*?>", "", text)) for text in re.findall("<mark>(.*?)</mark>", page, re.DOTALL)}
+
+
+def test_what_is_learnt_is_marked_and_what_is_given_is_not(look: Any) -> None:
+    turns = (Turn("user", "Where?"), Turn("assistant", "left"), Turn("user", "Why?"), Turn("assistant", "it rolls"))
+    _, page = look(Sample("talk", turns, (picture(1),)), question("one", [picture(2)], "Which <b>bin</b>?", "red"))
+
+    assert marked(page) == {"left<end_of_turn>", "it rolls<end_of_turn>", "red<end_of_turn>"}
+    assert "Which &lt;b&gt;bin&lt;/b&gt;?" in re.sub("</?i>", "", page)
+
+
+def test_tokens_are_counted_by_what_they_stand_for(look: Any) -> None:
+    found, page = look(question("one", [picture(1)], "Which bin?", "red"), question("two", [], "Which bin?", "red"))
+
+    counts = [
+        [int(number) for number in re.findall(r"\d+", re.sub("<.*?>", "", line))]
+        for line in re.findall(r"<b>\d+</b> tokens: .*?</p>", page)
+    ]
+    without, with_picture = sorted(counts, key=len)
+    total, world, image, _prompt, supervised = with_picture
+    assert (world, image, supervised) == (82, 16, 2)  # five slots of 16 tokens and two markers; a picture of 4 x 4
+    assert total == sum(with_picture[1:])
+    assert without[0] == sum(without[1:]) < total - world - image
+    assert found["tokens"]["largest"] == total
+
+
+def test_records_that_give_no_sample_are_listed_by_cause(look: Any) -> None:
+    good = question("one", [picture(1)], "Which bin?", "red")
+    gone = question("gone", ["no/such/picture.png"], "Which bin?", "red")
+    found, page = look(good, RecordError("wrong region", "row 7: box <outside>"), gone, good)
+
+    assert found["num_read"] == 4
+    assert found["left_out"] == {"wrong region": 1, "missing picture": 1}
+    assert "row 7: box &lt;outside&gt;" in page
+    assert "2, 50.0 %" in page
+
+
+def test_data_without_a_good_record_is_refused_with_the_first_fault(look: Any) -> None:
+    with pytest.raises(ValueError, match="none of 1 records gives a sample; the first: row 7: empty"):
+        look(RecordError("empty answer", "row 7: empty"))
+
+
+def test_a_clip_is_shown_frame_by_frame_beside_the_picture(look: Any) -> None:
+    frames = [picture(seed) for seed in range(5)]
+    _, page = look(question("clip", frames[-1:], "Which?", "red", clips=(frames,), num_world_steps=3))
+
+    assert len(re.findall("<figcaption>world, frame", page)) == 5
+    assert len(re.findall('<img class="pixels" src="data:image/png', page)) == 6
+
+
+def test_only_some_are_shown_and_the_same_again(look: Any) -> None:
+    flags = ("--num-read", "6", "--num-shown", "2", "--data.num-train", "8")
+    found, page = look(flags=flags)
+
+    assert found["num_samples"] == 8
+    assert page.count('<article class="sample">') == 2
+    assert not re.findall(r"(?:src|href)=\"(?!data:)", page)
+    assert look(flags=flags) == (found, page)
+
+
+def test_more_samples_shown_than_read_are_refused() -> None:
+    with pytest.raises(ValueError, match="num_shown=30 is more than num_read=20"):
+        settings.load(PreviewConfig, CONFIG, ["--num-read", "20", "--num-shown", "30"])
