@@ -58,9 +58,16 @@ class TrainingConfig:
     batch_size: Annotated[int, Field(ge=1)] = 8
     """Samples per device and forward pass."""
 
+    max_length: Annotated[int, Field(ge=1)] | None = None
+    """The most tokens of a sample, image and world tokens among them. Longer ones are left out and listed in
+    bad_records.jsonl, never cut; None: no limit."""
+
+    group_by_length: bool = False
+    """Batches of samples of similar length, which pad less; for data sets that know lengths without reading samples."""
+
     packing: bool = False
     """Let the samples of a batch share rows, none of which sees another: fewer rows, less padding, the same loss. A row
-    is as long as the longest sample of its batch."""
+    holds max_length tokens, or without it as many as the longest sample of its batch."""
 
     gradient_accumulation_steps: Annotated[int, Field(ge=1)] = 1
     """Forward passes per optimiser step."""

@@ -104,6 +104,16 @@ class Collator:
         num_tokens: int = self.processor.count_tokens(conversation, add_generation_prompt=not self.supervise)
         return num_tokens + self._num_world_tokens(sample)
 
+    @property
+    def tokens_per_picture(self) -> int:
+        """Image tokens of a picture and world tokens of its clip, markers among them."""
+        own = self.processor
+        tokens: int = own.image_seq_length + 4  # two markers, and line breaks on both sides
+        if own.enable_world and own.tokens_per_slot:
+            ahead = TEMPORAL_STRIDE * own.num_world_steps * own.world_settings.sees_future
+            tokens += own.tokens_per_slot * own.world_settings.num_slots(1 + ahead, own.num_world_steps) + 2
+        return tokens
+
     def labels(self, input_ids: Int[Tensor, "B L"]) -> Int[Tensor, "B L"]:
         """Supervise each answer and its <end_of_turn>; everything else is -100.
 

@@ -47,8 +47,10 @@ class MapFeed(Dataset):
     its last one until one is good: which samples a batch holds depends on its indices alone.
     """
 
-    def __init__(self, samples: Samples) -> None:
+    def __init__(self, samples: Samples, lengths: np.ndarray | None = None) -> None:
         self.samples = samples
+        self.lengths = lengths
+        """Length of each sample, by which batches are grouped; None: they are not."""
         shape_of = getattr(samples, "shape_of", None)
         self.shapes = None if shape_of is None else [shape_of(index) for index in range(len(samples))]
         """Shape of each sample where the data set knows it without reading the sample; None: all have one."""

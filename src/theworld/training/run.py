@@ -15,6 +15,7 @@ from theworld import settings
 from theworld.config import TrainingConfig
 from theworld.datasets.batching import batches
 from theworld.datasets.collator import Collator
+from theworld.datasets.lengths import WithinLength, estimated_lengths
 from theworld.datasets.sample import Samples
 from theworld.environment import describe_environment
 from theworld.files import write_whole
@@ -78,6 +79,8 @@ def _train(config: TrainingConfig, stopping: Stopping) -> dict[str, Any]:
     samples = open_samples(config.data, config.data.train_split, config.data.num_train, imitates or sees_future)
     if not len(samples):
         raise ValueError(f"data: no samples in split {config.data.train_split!r}")
+    if config.max_length is not None:
+        samples = WithinLength(samples, Collator(model.processor, supervise=True), config.max_length)
     if process.is_main_process:
         run.mkdir(parents=True, exist_ok=True)
         settings.save(config, run / CONFIG_NAME)
@@ -89,11 +92,12 @@ def _train(config: TrainingConfig, stopping: Stopping) -> dict[str, Any]:
         read_features=_stored(config, model, samples, device),
         show_slots=imitates,
         packing=config.packing,
+        max_length=config.max_length,
     )
     trainer = TheWorldTrainer(
         model=model,
         args=_arguments(config),
-        train_dataset=MapFeed(samples),
+        train_dataset=MapFeed(samples, estimated_lengths(samples, collator) if config.group_by_length else None),
         collator=collator,
         metrics=Metrics(run / METRICS_NAME),
         bad_records=BadRecords(run / BAD_RECORDS_NAME, config.max_bad_share),

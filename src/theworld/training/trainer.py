@@ -16,6 +16,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 
 from theworld.datasets.batching import ShapeSampler
 from theworld.datasets.collator import Collator
+from theworld.datasets.lengths import LengthSampler
 from theworld.files import replace_folder, write_whole
 from theworld.training.feeding import FeedBatch
 from theworld.training.left_out import BadRecords
@@ -74,11 +75,18 @@ class TheWorldTrainer(Trainer):
         self._aside: Path | None = None
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        """Where samples have several shapes, the order brings batches of one shape."""
-        shapes = getattr(self.train_dataset, "shapes", None)
-        if shapes is None or len(set(shapes)) < 2:
+        """The order brings batches of similar length if asked to, and of one shape where samples have several.
+
+        What goes through the model at once fits together on all processes: the order does not depend on their number.
+        """
+        shapes, lengths = (getattr(self.train_dataset, name, None) for name in ("shapes", "lengths"))
+        at_once = self.args.train_batch_size * self.args.world_size
+        if lengths is not None:
+            sampler = LengthSampler(lengths, shapes, at_once, self.args.seed)
+        elif shapes is not None and len(set(shapes)) > 1:
+            sampler = ShapeSampler(shapes, at_once, self.args.seed)
+        else:
             return super()._get_train_sampler(train_dataset)
-        sampler = ShapeSampler(shapes, self.args.train_batch_size, self.args.seed)
         self.add_callback(_EpochOf(sampler))
         return sampler
 
@@ -169,7 +177,7 @@ class TheWorldTrainer(Trainer):
 class _EpochOf(TrainerCallback):
     """Tells a sampler the epoch: accelerate does so only where nothing wraps it, as resuming amid an epoch does."""
 
-    def __init__(self, sampler: ShapeSampler) -> None:
+    def __init__(self, sampler: ShapeSampler | LengthSampler) -> None:
         self.sampler = sampler
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
