@@ -5,7 +5,7 @@ import sys
 
 import torch
 
-MODULES = ("world_off", "training", "store_read", "evaluation", "scoring")
+MODULES = ("world_off", "training", "store_read", "evaluation", "scoring", "mid_size")
 
 
 def main() -> None:
