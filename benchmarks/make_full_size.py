@@ -106,7 +106,9 @@ def write_gemma(folder: Path, tokenizer: Path) -> None:
     end_ids = [1, 106]  # <eos>, <end_of_turn>
     GenerationConfig(bos_token_id=2, eos_token_id=end_ids, pad_token_id=0, do_sample=True).save_pretrained(folder)
     words = AutoTokenizer.from_pretrained(tokenizer)
-    Gemma3Processor(Gemma3ImageProcessor(), words, chat_template=words.chat_template).save_pretrained(folder)
+    half = [0.5, 0.5, 0.5]
+    pictures = Gemma3ImageProcessor(size={"height": 896, "width": 896}, image_mean=half, image_std=half)
+    Gemma3Processor(pictures, words, chat_template=words.chat_template).save_pretrained(folder)
     tied = {"lm_head.weight"}  # the embedding, once more
     write_shards(folder, "model", {hub_name(name): of for name, of in model.state_dict().items() if name not in tied})
 
