@@ -5,7 +5,17 @@ import sys
 
 import torch
 
-MODULES = ("world_off", "training", "store_read", "evaluation", "scoring", "mid_size")
+MODULES = (
+    "world_off",
+    "training",
+    "store_read",
+    "evaluation",
+    "scoring",
+    "mid_size",
+    "dit_blocks",
+    "logits",
+    "full_size",
+)
 
 
 def main() -> None:

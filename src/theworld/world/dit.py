@@ -81,10 +81,9 @@ class DitTap(WorldTap):
 
     def _read(self, frames: Tensor, num_world_steps: int, seeds: Sequence[int]) -> Tensor:
         pipeline = self.pipeline
-        block = self.transformer.transformer_blocks[self.settings.dit_block]
         if num_world_steps and pipeline is not None:
             states = states_at(
-                block,
+                self._block,
                 run=lambda: pipeline.imagine(frames, num_world_steps, seeds, self.settings),
                 here=lambda: _noise_level(pipeline) <= self.settings.dit_noise_level,
             )
@@ -92,9 +91,17 @@ class DitTap(WorldTap):
             latents = encode_mean(self.vae, frames)
             if not self.settings.sees_future:
                 latents = repeat_last(latents, num_world_steps)
-            states = states_at(block, run=lambda: self._denoise_once(latents, num_world_steps, seeds))
+            states = self.states(latents, num_world_steps, seeds)
         side = frames.shape[-1] // self.stride_px
         return states.unflatten(1, (-1, side, side)).permute(0, 4, 1, 2, 3).float()
+
+    def states(self, latents: Float[Tensor, "N C T h w"], num_world_steps: int, seeds: Sequence[int]) -> Tensor:
+        """What the block gives, (N, T * h / 2 * w / 2, C), in one forward that ends there."""
+        return states_at(self._block, run=lambda: self._denoise_once(latents, num_world_steps, seeds))
+
+    @property
+    def _block(self) -> nn.Module:
+        return self.transformer.transformer_blocks[self.settings.dit_block]
 
     def _denoise_once(self, latents: Float[Tensor, "N C T h w"], num_world_steps: int, seeds: Sequence[int]) -> None:
         """One forward, its input as the pipeline makes it: x = (1 - t) latent + t noise, given slots clean."""
