@@ -6,6 +6,7 @@ from theworld.config.evaluation import ArmName, AuditSettings, EvaluationConfig
 from theworld.config.lora import LoraSettings
 from theworld.config.model import ModelSettings
 from theworld.config.training import OptimSettings, TrainingConfig
+from theworld.config.validation import ValidationSettings
 from theworld.config.world import CONTROL_TAPS, STRICT, ReadTap, TapName, WorldSettings
 
 __all__ = [
@@ -26,5 +27,6 @@ __all__ = [
     "TaskName",
     "TapName",
     "TrainingConfig",
+    "ValidationSettings",
     "WorldSettings",
 ]

@@ -60,7 +60,7 @@ class EvaluationConfig:
             values = getattr(self, name)
             if values is not None and len(set(values)) < len(values):
                 raise ValueError(f"{name}={values} names a value twice: each is measured once")
-        _refuse_conversations(self.data)
+        refuse_conversations(self.data)
         return self
 
 
@@ -99,10 +99,15 @@ class AuditSettings:
 
     @model_validator(mode="after")
     def _check(self) -> "AuditSettings":
-        _refuse_conversations(self.data)
+        refuse_conversations(self.data)
         return self
 
 
-def _refuse_conversations(data: DataSettings) -> None:
+def refuse_conversations(data: DataSettings) -> None:
+    """Refuse what is for training alone.
+
+    Raises:
+        ValueError: for `labels` and `readings`.
+    """
     if data.questions in ("labels", "readings"):
         raise ValueError(f"data.questions={data.questions!r}: conversations for training; ask 'dynamic' or 'static'")

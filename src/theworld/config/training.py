@@ -8,7 +8,9 @@ from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from theworld.config.data import DataSettings
+from theworld.config.evaluation import refuse_conversations
 from theworld.config.model import ModelSettings
+from theworld.config.validation import ValidationSettings
 from theworld.config.world import STRICT
 
 MIN_RECORDS: Final = 200
@@ -99,6 +101,14 @@ class TrainingConfig:
     log_to: Literal["tensorboard", "wandb", "none"] = "tensorboard"
     """Where curves go besides the run's own metrics."""
 
+    peak_tflops: Annotated[float, Field(gt=0)] | None = None
+    """What the device can reach at this precision, 10^12 operations per second, which `mfu` is a share of; None: what
+    a large matrix product reaches at the start."""
+
+    max_loss_ratio: Annotated[float, Field(gt=1)] | None = 5.0
+    """A step whose loss is more than this many times the median of the last 100 (or of 1, if that is more) ends the
+    run, its sample ids saved; None: only a loss that is not finite does."""
+
     num_workers: Annotated[int, Field(ge=0)] = 2
     """Processes that prepare samples; 0: the training process does it."""
 
@@ -118,12 +128,16 @@ class TrainingConfig:
     optim: OptimSettings = field(default_factory=OptimSettings)
     """How it is trained."""
 
+    validation: ValidationSettings = field(default_factory=ValidationSettings)
+    """What it is asked while it trains."""
+
     @model_validator(mode="after")
     def _check(self) -> "TrainingConfig":
         model = self.model
         self._check_precision()
         self._check_objective()
         self._check_packing()
+        self._check_validation()
         warmup, steps = self.optim.warmup_steps, self.num_steps
         if warmup > steps:
             raise ValueError(f"optim.warmup_steps={warmup} is more than num_steps={steps}: shorten the warm-up")
@@ -168,6 +182,17 @@ class TrainingConfig:
                 f"objective='imitation' trains spatial world tokens beside a frozen Gemma: {', '.join(refused)} does"
                 " not go with it"
             )
+
+    def _check_validation(self) -> None:
+        if self.validation.eval_steps is None:
+            return
+        if self.objective == "imitation":
+            raise ValueError("validation.eval_steps with objective='imitation': what imitates cannot answer yet")
+        if not self.validation.data:
+            try:
+                refuse_conversations(self.data)
+            except ValueError as error:
+                raise ValueError(f"{error}, in validation.data") from error
 
     def _check_precision(self) -> None:
         given = self.model.dtype

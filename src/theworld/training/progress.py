@@ -5,7 +5,9 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,51 +16,87 @@ from tqdm import tqdm
 from transformers import TrainerCallback
 
 from theworld.files import write_whole
+from theworld.training.work import WorkCounter
+
+
+@dataclass
+class Tally:
+    """What has been collected since the last row of metrics."""
+
+    step_losses: list[float] = field(default_factory=list)
+    tokens: int = 0
+    positions: int = 0
+    """Tokens and padding."""
+    samples: int = 0
+    flops: float = 0.0
+    frozen_flops: float = 0.0
+    waited_seconds: float = 0.0
+    """For the next batch."""
+    seconds: float = 0.0
+    """Before `Metrics.started`; measured there from then on."""
 
 
 class Metrics(TrainerCallback):
     """Collects what goes through the model; a row of `metrics.jsonl` for every logged step.
 
     Rows after the step that a run continues from are taken out: they will be written again.
+
+    Args:
+        path: of the rows.
+        work: counts the operations of a batch; None: rows say nothing of operations.
+        peak_flops: operations per second that the device can reach, for their share.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, work: WorkCounter | None = None, peak_flops: float = 0.0) -> None:
         self.path = path
-        self._step_losses: list[float] = []
+        self.work = work
+        self.peak_flops = peak_flops
+        self._tally = Tally()
         self._micro_losses: list[float] = []
-        self._tokens = self._positions = self._samples = 0
-        self._seconds_before = 0.0
         self._started = time.perf_counter()
 
     def count(self, batch: dict[str, Any], num_samples: int, loss: float) -> None:
         """Note a batch that went through the model, and its share of the step's loss."""
-        self._samples += num_samples
-        self._positions += batch["input_ids"].numel()
-        self._tokens += int(batch["attention_mask"].sum())
+        tally = self._tally
+        tally.samples += num_samples
+        tally.positions += batch["input_ids"].numel()
+        tally.tokens += int(batch["attention_mask"].sum())
+        if self.work is not None:
+            work = self.work(batch)
+            tally.flops += work.total
+            tally.frozen_flops += work.frozen
         self._micro_losses.append(loss)
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """The time inside is time in which the model waits for a batch."""
+        started = time.perf_counter()
+        yield
+        self._tally.waited_seconds += time.perf_counter() - started
+
+    @contextmanager
+    def pausing(self) -> Iterator[None]:
+        """The time inside is not time of training."""
+        started = time.perf_counter()
+        yield
+        self._started += time.perf_counter() - started
 
     def pending(self) -> dict[str, Any]:
         """What has been collected since the last row, for a checkpoint between two rows; JSON keeps every bit."""
-        return {
-            "step_losses": self._step_losses,
-            "tokens": self._tokens,
-            "positions": self._positions,
-            "samples": self._samples,
-            "seconds": time.perf_counter() - self._started,
-        }
+        return {**asdict(self._tally), "seconds": self._seconds()}
 
     def take_up(self, pending: dict[str, Any]) -> None:
         """Go on with what `pending` gave."""
-        self._step_losses = list(pending["step_losses"])
-        self._tokens, self._positions, self._samples = (pending[name] for name in ("tokens", "positions", "samples"))
-        self._seconds_before = pending["seconds"]
+        self._tally = Tally(**pending)
+
+    def _seconds(self) -> float:
+        return self._tally.seconds + time.perf_counter() - self._started
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         state.compute_steps(args, state.max_steps)  # a checkpoint brings the paces of saving and logging of its run
         if state.is_world_process_zero:
-            kept = [row for row in read_metrics(self.path) if row["step"] <= state.global_step]
-            write_whole(self.path, "".join(json.dumps(row) + "\n" for row in kept))
-        self._started = time.perf_counter() - self._seconds_before
+            keep_rows(self.path, state.global_step)
+        self._started = time.perf_counter()
         self._bar = tqdm(
             total=state.max_steps,
             initial=state.global_step,
@@ -68,7 +106,7 @@ class Metrics(TrainerCallback):
         )
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._step_losses.append(sum(self._micro_losses))
+        self._tally.step_losses.append(sum(self._micro_losses))
         self._micro_losses = []
         self._bar.update(1)
 
@@ -86,33 +124,57 @@ class Metrics(TrainerCallback):
         Returns:
             step, loss (the mean over the steps since the last row, unrounded), learning_rate, grad_norm,
             tokens_per_second (padding not counted), samples_per_second, padding_share (of all positions),
-            peak_memory_gb, left_out/CAUSE.
+            data_wait_share (of the time), peak_memory_gb, eta_seconds, left_out/CAUSE; tflops_per_second, mfu (their
+            share of what the device can reach), frozen_share (of the operations, in frozen towers). All but the loss
+            are of this process.
         """
-        seconds = time.perf_counter() - self._started
+        tally, seconds = self._tally, self._seconds()
+        steps = len(tally.step_losses)
         row = {
             "step": state.global_step,
-            "loss": sum(self._step_losses) / len(self._step_losses),
+            "loss": sum(tally.step_losses) / steps,
             "learning_rate": logs.get("learning_rate"),
             "grad_norm": logs.get("grad_norm"),
-            "tokens_per_second": self._tokens / seconds,
-            "samples_per_second": self._samples / seconds,
-            "padding_share": 1 - self._tokens / self._positions,
+            "tokens_per_second": tally.tokens / seconds,
+            "samples_per_second": tally.samples / seconds,
+            "padding_share": 1 - tally.tokens / tally.positions,
+            "data_wait_share": tally.waited_seconds / seconds,
             "peak_memory_gb": peak_memory_gb(),
+            "eta_seconds": (state.max_steps - state.global_step) * seconds / steps,
             **{f"left_out/{cause}": count for cause, count in left_out.items()},
         }
+        if self.work is not None:
+            row["tflops_per_second"] = tally.flops / seconds / 1e12
+            row["mfu"] = tally.flops / seconds / self.peak_flops
+            row["frozen_share"] = tally.frozen_flops / tally.flops if tally.flops else 0.0
         if state.is_world_process_zero:
-            with self.path.open("a") as stream:
-                stream.write(json.dumps(row) + "\n")
-                stream.flush()
-                os.fsync(stream.fileno())
-        self._bar.set_postfix_str(
-            f"loss {row['loss']:.4f}, {row['tokens_per_second']:,.0f} tokens/s,"
-            f" {row['samples_per_second']:.1f} samples/s, {row['padding_share']:.0%} padding,"
-            f" {row['peak_memory_gb']:.1f} GB"
-        )
-        self._step_losses, self._tokens, self._positions, self._samples = [], 0, 0, 0
+            append_row(self.path, row)
+        self._bar.set_postfix_str(_postfix(row))
+        self._tally = Tally()
         self._started = time.perf_counter()
         return row
+
+
+def _postfix(row: dict[str, Any]) -> str:
+    mfu = f" MFU {row['mfu']:.1%}," if "mfu" in row else ""
+    return (
+        f"loss {row['loss']:.4f}, {row['tokens_per_second']:,.0f} tokens/s, {row['samples_per_second']:.1f} samples/s,"
+        f"{mfu} waits {row['data_wait_share']:.0%}, {row['padding_share']:.0%} padding, {row['peak_memory_gb']:.1f} GB"
+    )
+
+
+def append_row(path: Path, row: dict[str, Any]) -> None:
+    """Add a row to a file of rows; it is on the disk before this returns."""
+    with path.open("a") as stream:
+        stream.write(json.dumps(row) + "\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def keep_rows(path: Path, step: int) -> None:
+    """Take out the rows after a step."""
+    kept = [row for row in read_metrics(path) if row["step"] <= step]
+    write_whole(path, "".join(json.dumps(row) + "\n" for row in kept))
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

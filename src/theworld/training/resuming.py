@@ -23,6 +23,10 @@ _FREE = frozenset(
         "log_to",
         "max_bad_share",
         "store_dir",
+        "peak_tflops",
+        "max_loss_ratio",
+        "validation.eval_steps",
+        "validation.batch_size",
     }
 )
 

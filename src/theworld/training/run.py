@@ -1,15 +1,12 @@
 """A training run: from its settings to its folder."""
 
-import importlib.util
 import logging
 from typing import Any
 
 import torch
 from accelerate import PartialState
-from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 from transformers import TrainingArguments, set_seed
-from transformers.integrations.integration_utils import TensorBoardCallback
 
 from theworld import settings
 from theworld.config import TrainingConfig
@@ -22,12 +19,16 @@ from theworld.files import write_whole
 from theworld.modeling import TheWorld
 from theworld.modeling.opening import open_model
 from theworld.sources import open_samples
+from theworld.training.curves import check_curves, open_curves
 from theworld.training.feeding import MapFeed, good_samples
 from theworld.training.left_out import BAD_RECORDS_NAME, BadRecords
 from theworld.training.progress import Metrics, read_metrics
 from theworld.training.resuming import CONFIG_NAME, where_to_resume
 from theworld.training.stopping import Stopping
 from theworld.training.trainer import TheWorldTrainer
+from theworld.training.validating import Validation, open_questions
+from theworld.training.watching import LossWatch
+from theworld.training.work import WorkCounter, measured_peak
 from theworld.world.reading import StoredTap, open_stored
 from theworld.world.taps import open_tap
 
@@ -45,7 +46,8 @@ def train(config: TrainingConfig) -> dict[str, Any]:
           environment.json   versions, commit, machine
           metrics.jsonl      a row per logged step
           bad_records.jsonl  records that gave no sample
-          tensorboard/       the same as curves
+          validation.jsonl   a row per measurement, and best/, the model that answered best
+          tensorboard/       the same as curves (wandb/)
           checkpoint-N/      to continue from
           model/             the trained model
           stopped.json       only if SIGTERM or SIGUSR1 stopped it: the signal, the step, the exit code
@@ -57,7 +59,7 @@ def train(config: TrainingConfig) -> dict[str, Any]:
         Stopped: a SystemExit with code 75, if SIGTERM or SIGUSR1 stopped it; resume=true goes on from there.
         ValueError: for settings that contradict each other, a folder that holds another run, curves asked for in
             wandb where it is not installed, or too many records that give no sample.
-        NonFiniteLossError: at the first loss that is NaN or infinite.
+        LossError: at the first loss that is NaN, infinite, or far above those before.
     """
     stopping = Stopping(config.output_dir)
     with stopping.listening():
@@ -67,7 +69,7 @@ def train(config: TrainingConfig) -> dict[str, Any]:
 def _train(config: TrainingConfig, stopping: Stopping) -> dict[str, Any]:
     run = config.output_dir
     checkpoint = where_to_resume(config)
-    _check_curves(config)
+    check_curves(config)
     # As the arguments below: without CUDA all is on the CPU; under a launcher each process has its own device.
     process = PartialState(cpu=not torch.cuda.is_available())
     device = process.device or torch.device("cpu")
@@ -81,15 +83,17 @@ def _train(config: TrainingConfig, stopping: Stopping) -> dict[str, Any]:
         raise ValueError(f"data: no samples in split {config.data.train_split!r}")
     if config.max_length is not None:
         samples = WithinLength(samples, Collator(model.processor, supervise=True), config.max_length)
+    questions = open_questions(config, sees_future)
     if process.is_main_process:
         run.mkdir(parents=True, exist_ok=True)
         settings.save(config, run / CONFIG_NAME)
         write_whole(run / "environment.json", describe_environment())
     logger.info("parameters\n%s", model.parameter_table())
+    read_features = _stored(config, model, [samples, *questions.values()], device)
     collator = Collator(
         model.processor,
         supervise=True,
-        read_features=_stored(config, model, samples, device),
+        read_features=read_features,
         show_slots=imitates,
         packing=config.packing,
         max_length=config.max_length,
@@ -99,11 +103,15 @@ def _train(config: TrainingConfig, stopping: Stopping) -> dict[str, Any]:
         args=_arguments(config),
         train_dataset=MapFeed(samples, estimated_lengths(samples, collator) if config.group_by_length else None),
         collator=collator,
-        metrics=Metrics(run / METRICS_NAME),
+        metrics=_metrics(config, model, device),
         bad_records=BadRecords(run / BAD_RECORDS_NAME, config.max_bad_share),
+        watch=LossWatch(run, config.max_loss_ratio, config.optim.warmup_steps),
     )
-    if config.log_to == "tensorboard" and trainer.is_world_process_zero():
-        trainer.add_callback(TensorBoardCallback(SummaryWriter(run / "tensorboard")))
+    if questions:
+        trainer.add_callback(Validation(trainer, config, questions, read_features))
+    if trainer.is_world_process_zero():
+        for callback in open_curves(config):
+            trainer.add_callback(callback)
     trainer.add_callback(stopping)
     result = trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     stopping.end_if_stopped()
@@ -112,20 +120,27 @@ def _train(config: TrainingConfig, stopping: Stopping) -> dict[str, Any]:
     return {"model": str(run / MODEL_NAME), "seconds": result.metrics["train_runtime"], **(rows[-1] if rows else {})}
 
 
-def _check_curves(config: TrainingConfig) -> None:
-    if config.log_to == "wandb" and importlib.util.find_spec("wandb") is None:
-        raise ValueError("log_to='wandb': wandb is not installed; pip install wandb, or use log_to='tensorboard'")
+def _metrics(config: TrainingConfig, model: TheWorld, device: torch.device) -> Metrics:
+    """What collects the rows; what the device can reach is measured unless the settings say it."""
+    if config.peak_tflops is None:
+        peak = measured_peak(device, config.precision)
+        logger.info("mfu is a share of %.3f TFLOP/s, which a large matrix product reaches here", peak / 1e12)
+    else:
+        peak = config.peak_tflops * 1e12
+    return Metrics(config.output_dir / METRICS_NAME, WorkCounter(model), peak)
 
 
-def _stored(config: TrainingConfig, model: TheWorld, samples: Samples, device: torch.device) -> Any:
+def _stored(config: TrainingConfig, model: TheWorld, parts: list[Samples], device: torch.device) -> Any:
     """Fill the feature store with what is missing, and serve from it; None without a store."""
     if config.store_dir is None or not model.config.enable_world:
         return None
     tap = open_tap(model.config.world_settings(), device)
     model.attach_world(tap)  # checks that this is the world the model was trained on
-    stored = fill_store(open_stored(tap, config.store_dir), model.processor, samples)
+    store = open_stored(tap, config.store_dir)
+    for samples in parts:
+        fill_store(store, model.processor, samples)
     model.detach_world()
-    return stored.read
+    return StoredTap(None, store.store).read
 
 
 def fill_store(stored: StoredTap, processor: Any, samples: Samples, batch_size: int = 16) -> StoredTap:
@@ -173,6 +188,6 @@ def _arguments(config: TrainingConfig) -> TrainingArguments:
         save_steps=config.save_steps,
         save_total_limit=config.save_total_limit,
         logging_steps=config.logging_steps,
-        report_to="wandb" if config.log_to == "wandb" else "none",
+        report_to="none",
         dataloader_num_workers=config.num_workers,
     )

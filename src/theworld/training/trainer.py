@@ -2,7 +2,6 @@
 
 import errno
 import json
-import math
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,14 +21,11 @@ from theworld.training.feeding import FeedBatch
 from theworld.training.left_out import BadRecords
 from theworld.training.progress import Metrics
 from theworld.training.stopping import shield_workers
+from theworld.training.watching import LossWatch, log_sample
 
 _ASIDE = ".saving"
 _PENDING_NAME = "pending_metrics.json"
 _TORCH_WRITER = ("PytorchStreamWriter", "inline_container")  # what torch.save names when the disk refuses
-
-
-class NonFiniteLossError(ValueError):
-    """A loss that is NaN or infinite; the ids of the batch are in the run directory."""
 
 
 class TheWorldTrainer(Trainer):
@@ -48,6 +44,7 @@ class TheWorldTrainer(Trainer):
         collator: Collator,
         metrics: Metrics,
         bad_records: BadRecords,
+        watch: LossWatch | None = None,
     ) -> None:
         if args.label_smoothing_factor:
             raise ValueError(
@@ -72,6 +69,9 @@ class TheWorldTrainer(Trainer):
             self.remove_callback(noisy)
         self.metrics = metrics
         self.bad_records = bad_records
+        self.watch = watch or LossWatch(Path(str(args.output_dir)))
+        self._tokenizer: Any = collator.processor.tokenizer
+        self._has_begun = False
         self._aside: Path | None = None
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
@@ -97,15 +97,18 @@ class TheWorldTrainer(Trainer):
 
     def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> Any:
         """The batches of an optimiser step; what was left out of them is noted."""
-        return super().get_batch_samples(self.bad_records.noting(epoch_iterator), num_batches, device)
+        with self.metrics.waiting():
+            return super().get_batch_samples(self.bad_records.noting(epoch_iterator), num_batches, device)
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         sample_ids = inputs.pop("sample_ids")
+        if not self._has_begun and self.is_world_process_zero():
+            log_sample(inputs, sample_ids[0], self._tokenizer)
+        self._has_begun = True
         loss = super().training_step(model, inputs, num_items_in_batch)
         mean: Any = self.accelerator.reduce(loss.detach(), "mean")  # each process has seen its own share
         value = mean.item()
-        if not math.isfinite(value):
-            self._refuse_loss(value, sample_ids)
+        self.watch.see(self.state.global_step + 1, value, sample_ids, ends_step=self.accelerator.sync_gradients)
         self.metrics.count(inputs, len(sample_ids), value)
         return loss
 
@@ -116,15 +119,6 @@ class TheWorldTrainer(Trainer):
             row = self.metrics.row(self.state, logs, self.bad_records.counts)
             logs |= {name: value for name, value in row.items() if name != "step" and value is not None}
         super().log(logs, start_time)
-
-    def _refuse_loss(self, value: float, sample_ids: list[str]) -> None:
-        report = {"step": self.state.global_step + 1, "loss": str(value), "sample_ids": sample_ids}
-        path = Path(str(self.args.output_dir)) / "nonfinite_loss.json"
-        write_whole(path, json.dumps(report, indent=2))
-        raise NonFiniteLossError(
-            f"loss {value} at step {report['step']}: the ids of its batch are in {path}; lower the learning rate, or"
-            " look at those samples"
-        )
 
     # --- checkpoints -------------------------------------------------------------------------------------
 
@@ -144,7 +138,11 @@ class TheWorldTrainer(Trainer):
             with _writing(run / name):
                 super()._save_checkpoint(model, trial)
                 if self.args.should_save:
-                    pending = {**self.metrics.pending(), "bad_records": self.bad_records.state()}
+                    pending = {
+                        "metrics": self.metrics.pending(),
+                        "bad_records": self.bad_records.state(),
+                        "losses": list(self.watch.before),
+                    }
                     write_whole(aside / name / _PENDING_NAME, json.dumps(pending))
         finally:
             self._aside = None
@@ -164,8 +162,9 @@ class TheWorldTrainer(Trainer):
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         self._own_model().load_checkpoint(resume_from_checkpoint)
         pending = json.loads((Path(resume_from_checkpoint) / _PENDING_NAME).read_text())
-        self.metrics.take_up(pending)
+        self.metrics.take_up(pending["metrics"])
         self.bad_records.take_up(pending["bad_records"])
+        self.watch.before.extend(pending["losses"])
 
     def _load_best_model(self) -> None:
         self._own_model().load_checkpoint(self.state.best_model_checkpoint)

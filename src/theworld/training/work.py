@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from theworld.constants import IGNORE_INDEX
+from theworld.datasets.packing import NO_SAMPLE
 from theworld.modeling import TheWorld
 
 _MATRIX_SIDE = {"cpu": 1024, "cuda": 8192}
@@ -46,7 +47,8 @@ class WorkCounter:
     def __init__(self, model: TheWorld) -> None:
         self.model = model
         config = model.config
-        vision, text = config.vision_config, config.text
+        vision: Any = config.vision_config
+        text: Any = config.text
         inner: Any = model.model
         self._vision = _weights(inner.vision_tower)
         self._bridge = inner.multi_modal_projector.mm_input_projection_weight
@@ -78,14 +80,14 @@ class WorkCounter:
 
     def _seen(self, num_pictures: int, sees: bool) -> int:
         """Gemma's vision tower and the matrix behind it."""
-        config = self.model.config
+        config: Any = self.model.config
         tower = _products(self._vision, self._num_patches, sees) + self._patch_attention * (3 if sees else 1)
         matrix = Weights(self._bridge.numel(), self._bridge.numel() * self._bridge.requires_grad)
         return num_pictures * (tower + _products(matrix, config.mm_tokens_per_image, sees))
 
     def _fused(self, batch: dict[str, Any]) -> int:
         """The world's own layers; before them lies nothing that trains but a VAE."""
-        config = self.model.config
+        config: Any = self.model.config
         if config.tokens_per_slot:
             num_tokens = int((batch["input_ids"] == config.world_token_id).sum())
         else:
@@ -94,7 +96,7 @@ class WorkCounter:
 
     def _said(self, batch: dict[str, Any]) -> int:
         """The language model at every token that is no padding, its head at those that are supervised."""
-        lengths = batch["attention_mask"].sum(-1).tolist()
+        lengths = _lengths(batch)
         seen = sum(
             length * (length if kind == "full_attention" else min(length, self._window))
             for kind in self._layers
@@ -118,6 +120,15 @@ class WorkCounter:
                 self.model.read_world(pixels[:1], steps)
             self._clips[key] = counter.get_total_flops()
         return len(pixels) * self._clips[key] * (3 if trains else 1), trains
+
+
+def _lengths(batch: dict[str, Any]) -> list[int]:
+    """Tokens of each sample, whether it has a row of its own or shares one."""
+    places: Tensor | None = batch.get("packed_samples")
+    if places is None:
+        return batch["attention_mask"].sum(-1).tolist()
+    rows = [torch.unique(row[row != NO_SAMPLE], return_counts=True)[1] for row in places]
+    return torch.cat(rows).tolist()
 
 
 def _num_clips(batch: dict[str, Any]) -> int:
@@ -153,7 +164,7 @@ def measured_peak(device: torch.device, precision: str) -> float:
     for _ in range(_NUM_TRIALS):  # the first one also wakes the device
         _wait(device)
         started = time.perf_counter()
-        one @ one
+        torch.mm(one, one)
         _wait(device)
         seconds.append(time.perf_counter() - started)
     return 2 * side**3 / min(seconds)

@@ -9,6 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from fixtures_model import picture
 from theworld import TheWorld
 from theworld.datasets.collator import Collator
+from theworld.datasets.packing import packed
 from theworld.datasets.sample import Sample, Turn
 from theworld.training.work import WorkCounter, measured_peak
 
@@ -80,6 +81,14 @@ def test_stored_features_cost_no_reading() -> None:
     stored["world_features"] = model.read_world(pixels, stored["num_world_steps"])
 
     assert WorkCounter(model)(stored).total < WorkCounter(model)(live).total
+
+
+def test_samples_that_share_rows_ask_for_as_much_as_in_rows_of_their_own() -> None:
+    model = opened()
+    batch = batch_of(model)
+    ones, capacity = [1] * 3, 2 * batch["input_ids"].shape[1]
+
+    assert WorkCounter(model)(packed(batch, ones, ones, 0, capacity)) == WorkCounter(model)(batch)
 
 
 def test_counting_leaves_the_random_numbers_alone() -> None:
