@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 LMMS_EVAL := .venv-lmms-eval
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format typecheck eval-blink eval-gemma compare-results bench lmms-eval-test clean
+.PHONY: help setup demo test smoke-test train-simple train-hf check format typecheck eval-blink eval-gemma compare-results bench lmms-eval-test clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -25,6 +25,16 @@ demo: $(READY) ## simulate, train, evaluate and report at tiny size, into demo/
 
 test: $(READY) ## run the tests
 	OMP_NUM_THREADS=1 $(BIN)/pytest
+
+smoke-test: $(READY) ## two samples through load, train, checkpoint, resume and reload, at tiny size
+	$(BIN)/python examples/smoke_test.py
+
+train-simple: $(READY) ## train in a short program of one's own, at tiny size
+	$(BIN)/python examples/simple_training.py
+
+CONFIG ?= configs/foresight-tiny.json
+train-hf: $(READY) ## train on transformers' Trainer: CONFIG=a settings file, FLAGS=more flags
+	$(BIN)/theworld train $(CONFIG) $(FLAGS)
 
 check: $(READY) ## lint, formatting and types
 	$(BIN)/ruff check

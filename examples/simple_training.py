@@ -1,0 +1,48 @@
+"""Training in a program of one's own: a model, samples, a collator, and a loop."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch.utils.data import DataLoader
+
+from theworld import TheWorld
+from theworld.datasets.collator import Collator
+from theworld.foresight import ForesightDataset
+
+
+def main(folder: Path = Path("runs/simple-training"), num_epochs: int = 8) -> list[float]:
+    """Train the projector of the tiny model on 16 scenes, save it, load it again, and ask it; the losses."""
+    torch.manual_seed(0)
+    model = TheWorld.from_pretrained("tiny", world_tap="dit", num_world_steps=4, world_grid=4)
+    print(model.parameter_table())
+
+    samples = ForesightDataset("train", 16, 64, "dynamic", tasks=("drop",))
+    loader = DataLoader(samples, batch_size=4, shuffle=True, collate_fn=Collator(model.processor, supervise=True))
+    optimizer = torch.optim.AdamW(trainable(model), lr=1e-2, weight_decay=0.0)
+    losses = []
+    model.train()
+    for epoch in range(num_epochs):
+        for batch in loader:
+            loss = model(**batch).loss
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            losses.append(loss.item())
+        print(f"epoch {epoch}: loss {sum(losses[-len(loader) :]) / len(loader):.3f}")
+    model.save_checkpoint(folder, optimizer, num_epochs)
+
+    trained = TheWorld.from_pretrained(folder)
+    sample = samples[0]
+    asked = sample.prompt[-1].text
+    print(f"{asked} {trained.generate(sample.images[0], asked)} (true: {sample.answer})")
+    return losses
+
+
+def trainable(model: torch.nn.Module) -> Iterator[torch.nn.Parameter]:
+    """The parameters that are not frozen."""
+    return (parameter for parameter in model.parameters() if parameter.requires_grad)
+
+
+if __name__ == "__main__":
+    main()

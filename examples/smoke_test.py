@@ -1,0 +1,56 @@
+"""Two samples through all that a training run does: load, train, checkpoint, resume, save, reload, answer."""
+
+import shutil
+import time
+from pathlib import Path
+
+from theworld import TheWorld, settings
+from theworld.config import TrainingConfig
+from theworld.foresight import ForesightDataset
+from theworld.training.progress import read_metrics
+from theworld.training.run import METRICS_NAME, train
+
+CONFIG = Path(__file__).parents[1] / "configs" / "foresight-tiny.json"
+FLAGS = {
+    "num-steps": 2,
+    "batch-size": 2,
+    "save-steps": 1,
+    "logging-steps": 1,
+    "num-workers": 0,
+    "log-to": "none",
+    "optim.warmup-steps": 0,
+    "model.world.num-inference-steps": 2,
+    "data.num-train": 2,
+    "data.tasks": "drop",
+}
+
+
+def main(folder: Path = Path("runs/smoke-test")) -> str:
+    """Train for two steps, go back to the first step's checkpoint, train the second anew, and ask what was saved.
+
+    Returns:
+        The answer of the reloaded model.
+
+    Raises:
+        RuntimeError: if the second step's loss was not the same again.
+    """
+    started = time.perf_counter()
+    shutil.rmtree(folder, ignore_errors=True)
+    flags = {**FLAGS, "output-dir": folder, "store-dir": folder / "features"}
+    words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
+    result = train(settings.load(TrainingConfig, CONFIG, words))
+    losses = [row["loss"] for row in read_metrics(folder / METRICS_NAME)]
+    shutil.rmtree(folder / "checkpoint-2")
+    train(settings.load(TrainingConfig, CONFIG, [*words, "--resume", "True"]))
+    again = [row["loss"] for row in read_metrics(folder / METRICS_NAME)]
+    if again != losses:
+        raise RuntimeError(f"losses {losses}, and after resuming at step 1 {again}: resuming is broken")
+    model = TheWorld.from_pretrained(result["model"])
+    sample = ForesightDataset("train", 1, 64, "dynamic", tasks=("drop",))[0]
+    answer = model.generate(sample.images[0], sample.prompt[-1].text)
+    print(f"passed in {time.perf_counter() - started:.0f} s: losses {losses}, answer {answer!r}")
+    return answer
+
+
+if __name__ == "__main__":
+    main()
