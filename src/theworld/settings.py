@@ -336,6 +336,8 @@ def _dotted(cls: Any, location: Sequence[int | str]) -> str:
             if not dataclasses.is_dataclass(cls) or part not in _kinds(cls):
                 break
             cls = _kinds(cls)[part]
+        else:
+            cls = next(filter(dataclasses.is_dataclass, get_args(cls)), cls)  # one of a list of groups
         names.append(str(part))
     return ".".join(names)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from theworld.config import DataSettings, SplitName
+    from theworld.config import DataSettings, SplitName, TrainingConfig
     from theworld.datasets.sample import Samples
 
 NUM_SCENES: Final = {"train": 20_000, "validation": 1_000, "test": 1_000}
@@ -47,6 +47,33 @@ def open_samples(
     if settings.images == "clip":
         return ClipsAsImages(samples, of_slots=settings.questions == "readings")
     return samples
+
+
+def open_training(config: "TrainingConfig", num_samples: int, with_future: bool = False) -> "Samples":
+    """The samples that a run learns from: those of its `data`, or of the parts of its `mixture`.
+
+    Args:
+        config: the run.
+        num_samples: how many it draws, which is how long a mixture is.
+        with_future: as for `open_samples`.
+
+    Raises:
+        ValueError: as `open_samples`, and if there are none.
+    """
+    if not config.mixture:
+        samples = open_samples(config.data, config.data.train_split, config.data.num_train, with_future)
+        if not len(samples):
+            raise ValueError(f"data: no samples in split {config.data.train_split!r}")
+        return samples
+    from theworld.datasets.mixture import Mixture
+
+    parts = {
+        f"{number}-{part.data.dataset}": open_samples(
+            part.data, part.data.train_split, part.data.num_train, with_future
+        )
+        for number, part in enumerate(config.mixture)
+    }
+    return Mixture(parts, [part.weight for part in config.mixture], num_samples, config.seed)
 
 
 def _foresight(settings: "DataSettings", split: "SplitName", size: int, with_future: bool) -> "Samples":

@@ -1,6 +1,6 @@
 """Every setting with its unit and meaning; the rules that hold between settings."""
 
-from theworld.config.data import TASK_NAMES, DataSettings, SplitName, TaskName
+from theworld.config.data import TASK_NAMES, DataSettings, MixturePart, SplitName, TaskName
 from theworld.config.demo import AskSettings, DemoSettings
 from theworld.config.evaluation import ArmName, AuditSettings, EvaluationConfig
 from theworld.config.lora import LoraSettings
@@ -19,6 +19,7 @@ __all__ = [
     "DemoSettings",
     "EvaluationConfig",
     "LoraSettings",
+    "MixturePart",
     "ModelSettings",
     "OptimSettings",
     "ReadTap",

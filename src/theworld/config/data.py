@@ -123,6 +123,17 @@ class DataSettings:
         return self
 
 
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class MixturePart:
+    """One of several data sets that a run is trained on."""
+
+    data: DataSettings
+    """Which samples: its training split."""
+
+    weight: Annotated[float, Field(gt=0)] = 1.0
+    """How often its samples are drawn, against the weights of the other parts."""
+
+
 _OF_DATASET: Final[dict[DatasetName, tuple[str, ...]]] = {
     "foresight": ("questions", "tasks", "form", "image_size_px", "images", "drawn_dir"),
     "blink": ("source", "revision", "subsets"),

@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from theworld.config.data import DataSettings
+from theworld.config.data import DataSettings, MixturePart
 from theworld.config.evaluation import refuse_conversations
 from theworld.config.model import ModelSettings
 from theworld.config.validation import ValidationSettings
@@ -123,7 +123,10 @@ class TrainingConfig:
     """What is trained."""
 
     data: DataSettings = field(default_factory=DataSettings)
-    """What it is trained on."""
+    """What it is trained on, and measured on."""
+
+    mixture: tuple[MixturePart, ...] = ()
+    """Several data sets that it is trained on in the place of data, each with a weight; given in a file."""
 
     optim: OptimSettings = field(default_factory=OptimSettings)
     """How it is trained."""

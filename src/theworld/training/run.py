@@ -18,7 +18,7 @@ from theworld.environment import describe_environment
 from theworld.files import write_whole
 from theworld.modeling import TheWorld
 from theworld.modeling.opening import open_model
-from theworld.sources import open_samples
+from theworld.sources import open_training
 from theworld.training.curves import check_curves, open_curves
 from theworld.training.feeding import MapFeed, good_samples
 from theworld.training.left_out import BAD_RECORDS_NAME, BadRecords
@@ -78,9 +78,8 @@ def _train(config: TrainingConfig, stopping: Stopping) -> dict[str, Any]:
     model = open_model(config.model, load_world=config.store_dir is None, world_device=device)
     imitates = config.objective == "imitation"
     sees_future = model.config.enable_world and model.config.world_settings().sees_future  # a checkpoint brings its own
-    samples = open_samples(config.data, config.data.train_split, config.data.num_train, imitates or sees_future)
-    if not len(samples):
-        raise ValueError(f"data: no samples in split {config.data.train_split!r}")
+    per_step = config.batch_size * config.gradient_accumulation_steps * process.num_processes
+    samples = open_training(config, config.num_steps * per_step, imitates or sees_future)
     if config.max_length is not None:
         samples = WithinLength(samples, Collator(model.processor, supervise=True), config.max_length)
     questions = open_questions(config, sees_future)
