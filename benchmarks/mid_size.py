@@ -22,12 +22,11 @@ WORDS = " ".join(["bin"] * 250)
 NEW_TOKENS = 24
 
 
-def write_mid_size(folder: Path, **text: Any) -> None:
-    """A random Gemma 3 of hidden size 640 and 6 layers, and its processor; `text` overrides its language model."""
-    tokenizer = train_tokenizer()
-    config = Gemma3Config(
+def mid_size(vocab_size: int = VOCABULARY, **ids: Any) -> Gemma3Config:
+    """Hidden size 640, 6 layers, pictures of 224 px; `ids` of the tokens that stand for pictures."""
+    return Gemma3Config(
         text_config={
-            "vocab_size": VOCABULARY,
+            "vocab_size": vocab_size,
             "hidden_size": 640,
             "intermediate_size": 2048,
             "num_hidden_layers": 6,
@@ -36,7 +35,6 @@ def write_mid_size(folder: Path, **text: Any) -> None:
             "head_dim": 256,
             "sliding_window": 1024,
             "max_position_embeddings": 8192,
-            **text,
         },
         vision_config={
             "hidden_size": 256,
@@ -48,10 +46,18 @@ def write_mid_size(folder: Path, **text: Any) -> None:
             "vision_use_head": False,
         },
         mm_tokens_per_image=64,
+        dtype="float32",
+        **ids,
+    )
+
+
+def write_mid_size(folder: Path) -> None:
+    """A random Gemma 3 of that size, and its processor."""
+    tokenizer = train_tokenizer()
+    config = mid_size(
         boi_token_index=tokenizer.boi_token_id,
         eoi_token_index=tokenizer.eoi_token_id,
         image_token_index=tokenizer.image_token_id,
-        dtype="float32",
     )
     torch.manual_seed(0)
     transformers_logging.disable_progress_bar()

@@ -4,48 +4,22 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from transformers import Gemma3Config, Gemma3ForConditionalGeneration
+from transformers import Gemma3ForConditionalGeneration
 
 from benchmarks.figures import Figure, paired_ratio
+from benchmarks.mid_size import mid_size
 from theworld.modeling import TheWorld, TheWorldConfig
 
 LENGTH, ANSWER = 384, 16
-
-
-def mid_size() -> Gemma3Config:
-    """Hidden 640, 6 layers; a vocabulary small enough that logits do not hide the rest."""
-    return Gemma3Config(
-        text_config={
-            "vocab_size": 4096,
-            "hidden_size": 640,
-            "intermediate_size": 2048,
-            "num_hidden_layers": 6,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 1,
-            "head_dim": 256,
-            "sliding_window": 1024,
-        },
-        vision_config={
-            "hidden_size": 256,
-            "intermediate_size": 768,
-            "num_hidden_layers": 4,
-            "num_attention_heads": 4,
-            "image_size": 224,
-            "patch_size": 14,
-            "vision_use_head": False,
-        },
-        mm_tokens_per_image=64,
-        boi_token_index=4,
-        eoi_token_index=5,
-        image_token_index=4000,
-    )
+VOCABULARY, IMAGE = 4096, 4000  # so small that logits do not hide the rest
 
 
 def pair() -> tuple[Any, Any]:
     """Plain Gemma 3 and TheWorld without a world, with equal weights."""
     torch.manual_seed(0)
-    gemma = Gemma3ForConditionalGeneration(mid_size())
-    fields = mid_size().to_dict()
+    config = mid_size(VOCABULARY, boi_token_index=4, eoi_token_index=5, image_token_index=IMAGE)
+    gemma = Gemma3ForConditionalGeneration(config)
+    fields = config.to_dict()
     for key in ("model_type", "architectures", "transformers_version"):
         fields.pop(key, None)
     model = TheWorld(TheWorldConfig(**fields, enable_world=False))
@@ -56,13 +30,13 @@ def pair() -> tuple[Any, Any]:
 def batch() -> dict[str, torch.Tensor]:
     """One row: a picture, text, and an answer at its end."""
     ids = torch.randint(10, 3000, (1, LENGTH))
-    ids[:, 2:66] = 4000
+    ids[:, 2:66] = IMAGE
     labels = torch.full_like(ids, -100)
     labels[:, -ANSWER:] = ids[:, -ANSWER:]
     return {
         "input_ids": ids,
         "attention_mask": torch.ones_like(ids),
-        "token_type_ids": (ids == 4000).long(),
+        "token_type_ids": (ids == IMAGE).long(),
         "pixel_values": torch.randn(1, 3, 224, 224),
         "labels": labels,
     }
