@@ -13,6 +13,7 @@ from tqdm import tqdm
 from theworld.config.preview import PreviewConfig
 from theworld.constants import IGNORE_INDEX, WORLD_TOKENS
 from theworld.datasets.collator import Collator
+from theworld.datasets.lengths import WithinLength
 from theworld.datasets.sample import Sample, Samples
 from theworld.datasets.showing import Span, spans
 from theworld.files import write_whole
@@ -97,6 +98,8 @@ def look(config: PreviewConfig) -> Preview:
     with_future = config.objective == "imitation" or sees_future
     samples = open_samples(data, data.train_split, data.num_train, with_future)
     collator = Collator(processor, supervise=True)
+    if config.max_length is not None:
+        samples = WithinLength(samples, collator, config.max_length)
     lengths: list[Lengths] = []
     shown: list[Shown] = []
     left_out: list[LeftOut] = []

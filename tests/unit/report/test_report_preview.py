@@ -91,6 +91,16 @@ def test_records_that_give_no_sample_are_listed_by_cause(look: Any) -> None:
     assert "2, 50.0 %" in page
 
 
+def test_samples_that_are_too_long_to_be_trained_on_are_listed(look: Any) -> None:
+    short, long = (
+        question(name, [], f"Which {text}?", "red") for name, text in (("short", "bin"), ("long", "bin " * 99))
+    )
+    found, page = look(short, long, flags=("--max-length", "60"))
+
+    assert found["left_out"] == {"overlong": 1}
+    assert "max_length=60" in page
+
+
 def test_data_without_a_good_record_is_refused_with_the_first_fault(look: Any) -> None:
     with pytest.raises(ValueError, match="none of 1 records gives a sample; the first: row 7: empty"):
         look(RecordError("empty answer", "row 7: empty"))
