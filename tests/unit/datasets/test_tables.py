@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import theworld
+from fixtures_public import picture, stored
 from theworld.datasets import HFDatasetWrapper, TheWorldDataset
 from theworld.datasets.records import RecordError
 
@@ -87,3 +88,25 @@ def test_a_record_that_nothing_can_be_learnt_from_says_why(label: str, cause: st
         TheWorldDataset([{"text": "Why?", "label": label}])[0]
 
     assert caught.value.cause == cause
+
+
+def test_pictures_of_a_list_column_stay_stored_until_they_are_read() -> None:
+    broken = {"bytes": b"no picture", "path": None}
+    features = datasets.Features(
+        {
+            "images": datasets.List(datasets.Image()),
+            "question": datasets.Value("string"),
+            "answer": datasets.Value("string"),
+        }
+    )
+    rows = [
+        {"images": [stored(picture(0)), stored(picture(1))], "question": "Which?", "answer": "both"},
+        {"images": [broken], "question": "What?", "answer": "nothing"},
+    ]
+    samples = HFDatasetWrapper(datasets.Dataset.from_list(rows, features=features), image_key="images")
+
+    assert [image.size for image in samples[0].images] == [(32, 32), (32, 32)]
+    assert (samples.num_images_of(0), samples.text_length_of(0)) == (2, len("Which?both"))
+    with pytest.raises(RecordError, match="row 1") as caught:
+        samples[1]
+    assert caught.value.cause == "unreadable picture"

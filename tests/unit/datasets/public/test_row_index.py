@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -121,3 +122,18 @@ def test_a_folder_that_cannot_be_written_is_named_with_the_remedy(tmp_path: Path
 
     with pytest.raises(ValueError, match="give index_dir, a folder with room"):
         RowIndex(path, "test", measure, tmp_path / "file")
+
+
+def test_of_several_that_come_at_once_one_makes_the_index(tmp_path: Path):
+    path = write(tmp_path / "rows.json", list(range(50)))
+    calls: list[int] = []
+
+    def counted(row: Any, place: int) -> Measures:
+        calls.append(place)
+        return measure(row, place)
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: RowIndex(path, "test", counted)[49], range(4)))
+
+    assert found == [49] * 4
+    assert calls == list(range(50))
