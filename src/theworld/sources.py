@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from theworld.config import DataSettings, SplitName, TrainingConfig
     from theworld.datasets.sample import Samples
+    from theworld.datasets.streams import SampleStream
 
 NUM_SCENES: Final = {"train": 20_000, "validation": 1_000, "test": 1_000}
 """Scenes of Foresight, where none are counted."""
@@ -76,6 +77,27 @@ def open_training(config: "TrainingConfig", num_samples: int, with_future: bool 
     return Mixture(parts, [part.weight for part in config.mixture], num_samples, config.seed)
 
 
+def open_stream(settings: "DataSettings", split: "SplitName", with_future: bool = False) -> "SampleStream":
+    """The data set that is read as a stream, from its shards.
+
+    Raises:
+        ValueError: for another split than `train`, a future that it does not show, or a folder without shards.
+    """
+    if with_future:
+        raise ValueError(f"dataset {settings.dataset!r} shows no future, which the tap 'true-future' reads")
+    if split != "train":
+        raise ValueError(f"dataset {settings.dataset!r} has no split {split!r}: expected train")
+    from theworld.datasets.public.datacomp import DataCompDataset
+
+    assert settings.source is not None  # the settings of datacomp are refused without it
+    return DataCompDataset(
+        settings.source,
+        min_clip_score=settings.min_clip_score,
+        min_side_px=settings.min_side_px,
+        verify_sha256=settings.verify_sha256,
+    )
+
+
 def _foresight(settings: "DataSettings", split: "SplitName", size: int, with_future: bool) -> "Samples":
     from theworld.foresight import ForesightAlignment, ForesightDataset, ForesightLabels
 
@@ -96,6 +118,8 @@ def _foresight(settings: "DataSettings", split: "SplitName", size: int, with_fut
 
 
 def _public(settings: "DataSettings", split: "SplitName", size: int | None) -> "Samples":
+    if settings.dataset == "datacomp":
+        raise ValueError("dataset 'datacomp' is a stream: it is trained on by itself, neither mixed nor asked")
     names = _SPLITS[settings.dataset]
     if split not in names:
         raise ValueError(f"dataset {settings.dataset!r} has no split {split!r}: expected {' or '.join(names)}")

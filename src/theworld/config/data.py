@@ -11,7 +11,7 @@ from theworld.config.world import STRICT
 
 SplitName = Literal["train", "validation", "test"]
 
-DatasetName = Literal["foresight", "blink", "spatial-rgpt", "vsr", "llava", "open-spatial", "hf"]
+DatasetName = Literal["foresight", "blink", "spatial-rgpt", "vsr", "llava", "open-spatial", "hf", "datacomp"]
 
 TaskName = Literal["drop", "topple", "roll", "collide", "hide"]
 TASK_NAMES: Final[tuple[TaskName, ...]] = get_args(TaskName)
@@ -24,11 +24,13 @@ class DataSettings:
 
     dataset: DatasetName = "foresight"
     """Where samples come from: `foresight`, physical scenes simulated and drawn when they are read; a public benchmark;
-    `llava`, a file of LLaVA's conversations; `open-spatial`, questions about regions; `hf`, any data set of the hub."""
+    `llava`, a file of LLaVA's conversations; `open-spatial`, questions about regions; `hf`, any data set of the hub;
+    `datacomp`, pictures of the web as a stream of shards."""
 
     source: str | None = None
     """Of a public data set: hub id, folder in the layout of that repository, or file; None: where its authors publish
-    it. Of llava: the file. Of hf: hub id or folder, as `datasets.load_dataset` takes it."""
+    it. Of llava: the file. Of hf: hub id or folder, as `datasets.load_dataset` takes it. Of datacomp: the folder of
+    its shards."""
 
     revision: str | None = None
     """Commit of the hub repository."""
@@ -87,6 +89,16 @@ class DataSettings:
     drawn_dir: Annotated[Path | None, Field(strict=False)] = None
     """Folder in which samples are kept once they are simulated and drawn; None: they are, whenever they are read."""
 
+    min_clip_score: float | None = None
+    """Of datacomp: records of a lower similarity of picture and text (CLIP L/14) are passed over."""
+
+    min_side_px: Annotated[int, Field(ge=1)] | None = None
+    """Of datacomp: so are pictures whose shorter side, as published, is shorter, pixels."""
+
+    verify_sha256: bool = False
+    """Of datacomp: leave out pictures that are not, byte by byte, those that were published. Shards that hold pictures
+    written anew, as the published tools make them, cannot be checked."""
+
     train_split: SplitName = "train"
     """Split that the weights learn from."""
 
@@ -112,6 +124,8 @@ class DataSettings:
             raise ValueError(f"dataset={self.dataset!r} is no one data set: give source, the {_SOURCE[self.dataset]}")
         if self.dataset == "vsr" and len(self.subsets) > 1:
             raise ValueError(f"subsets={self.subsets}: of vsr one at a time, which are tests of their own")
+        if self.dataset == "datacomp" and (self.source is None or self.num_train is not None):
+            raise ValueError("dataset='datacomp' is a stream: give source, the folder of its shards, and no num_train")
         if self.train_split == "test":
             raise ValueError("train_split='test': nothing may train on the test split; use 'train' or 'validation'")
         if self.questions in ("labels", "readings") and self.form == "choice":
@@ -151,6 +165,7 @@ _OF_DATASET: Final[dict[DatasetName, tuple[str, ...]]] = {
         "conversation_column",
         "id_column",
     ),
+    "datacomp": ("source", "min_clip_score", "min_side_px", "verify_sha256"),
 }
 """Settings that play a part in each data set."""
 

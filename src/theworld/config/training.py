@@ -150,12 +150,31 @@ class TrainingConfig:
                 "nothing to train: model.enable_world=False and all of Gemma is frozen; enable the world, set"
                 " model.freeze_gemma_vision or model.freeze_gemma_language to false, or name model.lora.targets"
             )
+        self._check_stream()
         if model.enable_world and not model.freeze_cosmos_vae and self.store_dir is not None:
             raise ValueError(
                 f"store_dir={str(self.store_dir)!r} keeps features of a frozen world, but"
                 " model.freeze_cosmos_vae=False changes them at every step: leave store_dir out, or freeze the VAE"
             )
         return self
+
+    def _check_stream(self) -> None:
+        if any(part.data.dataset == "datacomp" for part in self.mixture):
+            raise ValueError(
+                "mixture: dataset 'datacomp' is a stream without indices, which cannot be mixed; train on it by itself,"
+                " before or after"
+            )
+        if self.mixture or self.data.dataset != "datacomp":
+            return
+        if self.store_dir is not None:
+            raise ValueError(
+                f"store_dir={str(self.store_dir)!r} is filled before the first step, and data.dataset='datacomp' is a"
+                " stream without an end: leave store_dir out"
+            )
+        if self.group_by_length:
+            raise ValueError(
+                "group_by_length=True needs lengths beforehand, and dataset 'datacomp' is a stream: set it to false"
+            )
 
     def _check_packing(self) -> None:
         if self.packing and self.model.attn_implementation == "flash_attention_2":

@@ -7,14 +7,25 @@ from theworld.datasets.sample import Sample, Samples, Turn, question
 
 # Readers open pictures, which takes torch: they are looked up when first needed.
 _HOMES = {
+    "DataCompDataset": "theworld.datasets.public.datacomp",
     "HFDatasetWrapper": "theworld.datasets.tables",
     "SpatialRGPTDataset": "theworld.datasets.public.open_spatial",
     "TheWorldDataset": "theworld.datasets.tables",
 }
 
-__all__ = ["HFDatasetWrapper", "Sample", "Samples", "SpatialRGPTDataset", "TheWorldDataset", "Turn", "question"]
+__all__ = [
+    "DataCompDataset",
+    "HFDatasetWrapper",
+    "Sample",
+    "Samples",
+    "SpatialRGPTDataset",
+    "TheWorldDataset",
+    "Turn",
+    "question",
+]
 
 if TYPE_CHECKING:
+    from theworld.datasets.public.datacomp import DataCompDataset
     from theworld.datasets.public.open_spatial import SpatialRGPTDataset
     from theworld.datasets.tables import HFDatasetWrapper, TheWorldDataset
 

@@ -7,7 +7,14 @@ from PIL import Image
 from theworld.datasets.images import ImageError, MissingImageError, to_image
 
 Cause = Literal[
-    "missing picture", "unreadable picture", "wrong region", "empty answer", "overlong", "malformed", "wrong checksum"
+    "missing picture",
+    "unreadable picture",
+    "wrong region",
+    "empty answer",
+    "overlong",
+    "malformed",
+    "wrong checksum",
+    "dead link",
 ]
 
 

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 from theworld.datasets.images import ImageError, MissingImageError, to_image
 from theworld.datasets.records import Cause, RecordError
 from theworld.datasets.sample import Sample, Samples
+from theworld.datasets.streams import Position
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +31,8 @@ class LeftOut:
     """What records are counted by."""
     message: str
     """What is wrong with it."""
+    num_absent: int = 0
+    """Not 0: it stands for so many records that were lost before, of which none was read."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,8 @@ class FeedBatch:
 
     samples: list[Sample]
     left_out: list[LeftOut]
+    place: tuple[int, Position] | None = None
+    """Of a stream: which worker read it, and where that goes on after it."""
 
 
 class MapFeed(Dataset):

@@ -36,9 +36,11 @@ class BadRecords:
         self.path = path
         self.max_share = max_share
         self.num_drawn = 0
-        """Records that were drawn, good and bad, each as often as it came by."""
+        """Records that were read, good and bad, each as often as it came by."""
+        self.num_bad = 0
+        """Those of them that gave no sample."""
         self.counts: Counter[str] = Counter()
-        """Records that were left out, by cause, each as often as it came by."""
+        """Records that were left out, by cause, each as often as it came by; also those that were lost before."""
         self._drawn_since = 0
         self._left_out_since: list[LeftOut] = []
         self._listed = {row["record"] for row in _take_up_list(path)}
@@ -51,7 +53,7 @@ class BadRecords:
         """
         for batch in batches:
             left_out: list[LeftOut] = batch.pop("left_out")
-            self._drawn_since += len(batch["sample_ids"]) + len(left_out)
+            self._drawn_since += len(batch["sample_ids"]) + _num_read(left_out)
             self._left_out_since += left_out
             if not batch["sample_ids"]:
                 self._add([(self._drawn_since, self._left_out_since)])
@@ -69,8 +71,10 @@ class BadRecords:
         fresh = self._add(gather_object(mine) if PartialState().num_processes > 1 else mine)
         if not fresh:
             return
-        share = self.counts.total() / self.num_drawn
-        logger.warning("left out so far: %s of %d records; listed in %s", self._said(), self.num_drawn, self.path)
+        share = self.num_bad / self.num_drawn
+        logger.warning(
+            "left out so far: %s; %d records were read; listed in %s", self._said(), self.num_drawn, self.path
+        )
         if share > self.max_share and self.num_drawn >= MIN_RECORDS:
             raise ValueError(
                 f"{share:.1%} of {self.num_drawn:,} records gave no sample, more than max_bad_share={self.max_share}:"
@@ -79,17 +83,20 @@ class BadRecords:
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
-        return {"num_drawn": self.num_drawn, "counts": dict(self.counts)}
+        return {"num_drawn": self.num_drawn, "num_bad": self.num_bad, "counts": dict(self.counts)}
 
     def take_up(self, state: dict[str, Any]) -> None:
         """Go on with what `state` gave."""
-        self.num_drawn, self.counts = state["num_drawn"], Counter(state["counts"])
+        self.num_drawn, self.num_bad = state["num_drawn"], state["num_bad"]
+        self.counts = Counter(state["counts"])
 
     def _add(self, noted: list[tuple[int, list[LeftOut]]]) -> list[LeftOut]:
         """Count, and list what is not listed yet."""
         fresh = [one for _, left_out in noted for one in left_out]
         self.num_drawn += sum(drawn for drawn, _ in noted)
-        self.counts.update(one.cause for one in fresh)
+        self.num_bad += _num_read(fresh)
+        for one in fresh:
+            self.counts[one.cause] += max(1, one.num_absent)
         unlisted: list[LeftOut] = []
         for one in fresh:
             if one.record not in self._listed:
@@ -117,6 +124,11 @@ def read_bad_records(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1]]
+
+
+def _num_read(left_out: list[LeftOut]) -> int:
+    """How many records were read in vain; those that were lost before are nobody's mistake."""
+    return sum(one.num_absent == 0 for one in left_out)
 
 
 def _take_up_list(path: Path) -> list[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """A training run: from its settings to its folder."""
 
 import logging
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,19 +13,21 @@ from theworld import settings
 from theworld.config import TrainingConfig
 from theworld.datasets.batching import batches
 from theworld.datasets.collator import Collator
-from theworld.datasets.lengths import WithinLength, estimated_lengths
+from theworld.datasets.lengths import WithinLength, estimated_lengths, refuse_overlong
 from theworld.datasets.sample import Samples
+from theworld.datasets.streams import SampleStream
 from theworld.environment import describe_environment
 from theworld.files import write_whole
 from theworld.modeling import TheWorld
 from theworld.modeling.opening import open_model
-from theworld.sources import open_training
+from theworld.sources import open_stream, open_training
 from theworld.training.curves import check_curves, open_curves
 from theworld.training.feeding import MapFeed, good_samples
 from theworld.training.left_out import BAD_RECORDS_NAME, BadRecords
 from theworld.training.progress import Metrics, read_metrics
 from theworld.training.resuming import CONFIG_NAME, where_to_resume
 from theworld.training.stopping import Stopping
+from theworld.training.streaming import StreamFeed
 from theworld.training.trainer import TheWorldTrainer
 from theworld.training.validating import Validation, open_questions
 from theworld.training.watching import LossWatch
@@ -79,9 +82,7 @@ def _train(config: TrainingConfig, stopping: Stopping) -> dict[str, Any]:
     imitates = config.objective == "imitation"
     sees_future = model.config.enable_world and model.config.world_settings().sees_future  # a checkpoint brings its own
     per_step = config.batch_size * config.gradient_accumulation_steps * process.num_processes
-    samples = open_training(config, config.num_steps * per_step, imitates or sees_future)
-    if config.max_length is not None:
-        samples = WithinLength(samples, Collator(model.processor, supervise=True), config.max_length)
+    samples = _open(config, model.processor, config.num_steps * per_step, imitates or sees_future)
     questions = open_questions(config, sees_future)
     if process.is_main_process:
         run.mkdir(parents=True, exist_ok=True)
@@ -100,7 +101,7 @@ def _train(config: TrainingConfig, stopping: Stopping) -> dict[str, Any]:
     trainer = TheWorldTrainer(
         model=model,
         args=_arguments(config),
-        train_dataset=MapFeed(samples, estimated_lengths(samples, collator) if config.group_by_length else None),
+        train_dataset=_feed(config, samples, collator, process),
         collator=collator,
         metrics=_metrics(config, model, device),
         bad_records=BadRecords(run / BAD_RECORDS_NAME, config.max_bad_share),
@@ -119,6 +120,34 @@ def _train(config: TrainingConfig, stopping: Stopping) -> dict[str, Any]:
     return {"model": str(run / MODEL_NAME), "seconds": result.metrics["train_runtime"], **(rows[-1] if rows else {})}
 
 
+def _open(config: TrainingConfig, processor: Any, num_samples: int, with_future: bool) -> Samples | SampleStream:
+    """What a run learns from; `num_samples` is how many it draws."""
+    if config.data.dataset == "datacomp" and not config.mixture:
+        return open_stream(config.data, config.data.train_split, with_future)
+    samples = open_training(config, num_samples, with_future)
+    if config.max_length is not None:
+        samples = WithinLength(samples, Collator(processor, supervise=True), config.max_length)
+    return samples
+
+
+def _feed(
+    config: TrainingConfig, samples: Samples | SampleStream, collator: Collator, process: PartialState
+) -> MapFeed | StreamFeed:
+    if not isinstance(samples, SampleStream):
+        return MapFeed(samples, estimated_lengths(samples, collator) if config.group_by_length else None)
+    return StreamFeed(
+        samples,
+        config.batch_size,
+        config.seed,
+        num_workers=config.num_workers,
+        rank=process.process_index,
+        num_processes=process.num_processes,
+        refuse=None
+        if config.max_length is None
+        else partial(refuse_overlong, collator=collator, max_length=config.max_length),
+    )
+
+
 def _metrics(config: TrainingConfig, model: TheWorld, device: torch.device) -> Metrics:
     """What collects the rows; what the device can reach is measured unless the settings say it."""
     if config.peak_tflops is None:
@@ -129,7 +158,7 @@ def _metrics(config: TrainingConfig, model: TheWorld, device: torch.device) -> M
     return Metrics(config.output_dir / METRICS_NAME, WorkCounter(model), peak)
 
 
-def _stored(config: TrainingConfig, model: TheWorld, parts: list[Samples], device: torch.device) -> Any:
+def _stored(config: TrainingConfig, model: TheWorld, parts: list[Any], device: torch.device) -> Any:
     """Fill the feature store with what is missing, and serve from it; None without a store."""
     if config.store_dir is None or not model.config.enable_world:
         return None

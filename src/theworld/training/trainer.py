@@ -21,6 +21,7 @@ from theworld.training.feeding import FeedBatch
 from theworld.training.left_out import BadRecords
 from theworld.training.progress import Metrics
 from theworld.training.stopping import shield_workers
+from theworld.training.streaming import StreamFeed
 from theworld.training.watching import LossWatch, log_sample
 
 _ASIDE = ".saving"
@@ -52,6 +53,7 @@ class TheWorldTrainer(Trainer):
                 " logits that exist at supervised positions only; leave it at 0"
             )
         args.remove_unused_columns = False
+        args.ignore_data_skip = isinstance(train_dataset, StreamFeed)  # it goes on where it was by itself
         args.prediction_loss_only = True
         # Batches hold several clips per row: slicing every tensor on its first axis would part rows from clips.
         loader: Any = args.accelerator_config
@@ -91,14 +93,19 @@ class TheWorldTrainer(Trainer):
         return sampler
 
     def get_train_dataloader(self) -> Any:
-        return shield_workers(super().get_train_dataloader())
+        stream = self._stream()
+        return shield_workers(super().get_train_dataloader() if stream is None else stream.loader(self.data_collator))
+
+    def _stream(self) -> StreamFeed | None:
+        return self.train_dataset if isinstance(self.train_dataset, StreamFeed) else None
 
     # --- a step ------------------------------------------------------------------------------------------
 
     def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> Any:
-        """The batches of an optimiser step; what was left out of them is noted."""
+        """The batches of an optimiser step; what was left out of them is noted, and where a stream is after them."""
+        batches, stream = self.bad_records.noting(epoch_iterator), self._stream()
         with self.metrics.waiting():
-            return super().get_batch_samples(self.bad_records.noting(epoch_iterator), num_batches, device)
+            return super().get_batch_samples(batches if stream is None else stream.noting(batches), num_batches, device)
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         sample_ids = inputs.pop("sample_ids")
@@ -137,6 +144,8 @@ class TheWorldTrainer(Trainer):
         try:
             with _writing(run / name):
                 super()._save_checkpoint(model, trial)
+                if (stream := self._stream()) is not None:
+                    write_whole(aside / name / stream.state_name, json.dumps(stream.state()))
                 if self.args.should_save:
                     pending = {
                         "metrics": self.metrics.pending(),
@@ -165,6 +174,8 @@ class TheWorldTrainer(Trainer):
         self.metrics.take_up(pending["metrics"])
         self.bad_records.take_up(pending["bad_records"])
         self.watch.before.extend(pending["losses"])
+        if (stream := self._stream()) is not None:
+            stream.take_up(Path(resume_from_checkpoint))
 
     def _load_best_model(self) -> None:
         self._own_model().load_checkpoint(self.state.best_model_checkpoint)
@@ -203,4 +214,5 @@ class CollatorWithIds:
 
     def __call__(self, batch: FeedBatch) -> dict[str, Any]:
         tensors = self.collator(batch.samples) if batch.samples else {}
-        return {**tensors, "sample_ids": [sample.id for sample in batch.samples], "left_out": batch.left_out}
+        place = {} if batch.place is None else {"place": batch.place}
+        return {**tensors, "sample_ids": [sample.id for sample in batch.samples], "left_out": batch.left_out, **place}
