@@ -1,0 +1,155 @@
+"""Several processes train as one: the same losses, text-only batches, signals to one of them, sharded weights."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from accelerate import PartialState
+from fixtures_model import picture
+from fixtures_processes import run_ranks
+from safetensors.torch import load_file
+from torch.utils.data import Dataset
+from transformers import TrainerCallback, TrainingArguments
+
+from theworld import settings
+from theworld.config import DataSettings, TrainingConfig
+from theworld.datasets.collator import Collator
+from theworld.datasets.sample import Sample, question
+from theworld.modeling import TheWorld
+from theworld.modeling.loading import WEIGHTS_NAME
+from theworld.training import run
+from theworld.training.progress import Metrics, read_metrics
+from theworld.training.stopping import STOPPED
+from theworld.training.trainer import TheWorldTrainer
+
+MakeConfig = Callable[..., TrainingConfig]
+
+
+def losses(config: TrainingConfig) -> list[float]:
+    return [row["loss"] for row in read_metrics(config.output_dir / "metrics.jsonl")]
+
+
+def test_two_processes_of_four_samples_train_as_one_of_eight(make_config: MakeConfig) -> None:
+    data = DataSettings(questions="dynamic", tasks=("drop",), image_size_px=64, num_train=16, num_validation=8)
+    one, two = (
+        make_config(name, batch_size=size, data=data, save_steps=4) for name, size in (("one", 8), ("two", 4))
+    )
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    commands = []
+    for config, launch in ((one, []), (two, launcher)):
+        file = config.output_dir.with_suffix(".json")
+        settings.save(config, file)
+        command = [sys.executable, *launch, "-m", "theworld", "train", str(file)]
+        commands.append(subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment))
+    for command in commands:
+        _, errors = command.communicate()
+        assert command.returncode == 0, errors[-2000:]
+
+    assert len(losses(two)) == 4
+    assert losses(two) == pytest.approx(losses(one), abs=1e-6)
+    assert [path.name for path in two.output_dir.glob("checkpoint-*/rng_state_*")] == ["rng_state_0.pth", "rng_state_1.pth"]
+    weights_of_one, weights_of_two = (load_file(config.output_dir / "model" / WEIGHTS_NAME) for config in (one, two))
+    torch.testing.assert_close(weights_of_two, weights_of_one, atol=1e-5, rtol=0)
+
+
+class PicturesAndTexts(Dataset):
+    """Four questions about pictures and four without: a batch holds one of both kinds."""
+
+    shapes = ("picture",) * 4 + ("text",) * 4
+
+    def __len__(self) -> int:
+        return len(self.shapes)
+
+    def __getitem__(self, index: int) -> Sample:
+        pictures = [picture(index)] if self.shapes[index] == "picture" else []
+        return question(str(index), pictures, "What falls " + "down " * index + "?", "the ball")
+
+
+def train_on_pictures_and_texts(folder: Path, accumulated: int) -> None:
+    torch.manual_seed(0)
+    PartialState(cpu=True)
+    model = TheWorld.from_pretrained("tiny", world_grid=4)
+    arguments = TrainingArguments(
+        output_dir=str(folder),
+        max_steps=2,
+        per_device_train_batch_size=4,
+        gradient_accumulation_steps=accumulated,
+        optim="sgd",
+        learning_rate=0.1,
+        lr_scheduler_type="constant",
+        use_cpu=True,
+        report_to="none",
+        save_strategy="no",
+        logging_steps=1,
+    )
+    trainer = TheWorldTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=PicturesAndTexts(),
+        collator=Collator(model.processor, supervise=True),
+        metrics=Metrics(folder / "metrics.jsonl"),
+    )
+    trainer.train()
+    trainer.save_model(str(folder / "model"))
+
+
+def test_a_process_whose_batch_is_text_alone_neither_hangs_nor_changes_the_gradient_of_the_projector(
+    tmp_path: Path,
+) -> None:
+    for name, num_processes in (("one", 1), ("two", 2)):
+        (tmp_path / name).mkdir()
+        codes = run_ranks(num_processes, train_on_pictures_and_texts, tmp_path / name, 2 // num_processes)
+        assert codes == [0] * num_processes
+
+    rows = [read_metrics(tmp_path / name / "metrics.jsonl") for name in ("one", "two")]
+    one, two = ([(row["loss"], row["grad_norm"]) for row in of_run] for of_run in rows)
+    assert two == [pytest.approx(pair, rel=1e-5) for pair in one]
+    assert all(norm > 0 for _, norm in two)
+    trained = [load_file(tmp_path / name / "model" / WEIGHTS_NAME) for name in ("one", "two")]
+    torch.testing.assert_close(trained[1], trained[0], atol=1e-6, rtol=0)
+
+
+class Uncertain(TheWorldTrainer):
+    """Throws dice of its own process at every step: losses tell whether a continued run has its states of chance."""
+
+    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
+        inputs["pixel_values"] = inputs["pixel_values"] + 0.1 * torch.randn(())
+        return super().training_step(model, inputs, num_items_in_batch)
+
+
+class ToldInOneProcess(TrainerCallback):
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step == 1 and args.process_index == 1:
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+
+def train_uncertain(config: TrainingConfig, told: bool) -> None:
+    class Trainer(Uncertain):
+        def __init__(self, **parts: Any) -> None:
+            super().__init__(**parts)
+            if told:
+                self.add_callback(ToldInOneProcess())
+
+    run.TheWorldTrainer = Trainer
+    run.train(config)
+
+
+def test_a_signal_to_one_process_stops_all_at_one_step_and_each_goes_on_with_its_own_dice(
+    make_config: MakeConfig,
+) -> None:
+    unbroken, stopped = make_config("unbroken"), make_config("stopped", save_steps=100)
+    assert run_ranks(2, train_uncertain, unbroken, False) == [0, 0]
+
+    assert run_ranks(2, train_uncertain, stopped, True) == [STOPPED, STOPPED]
+    assert json.loads((stopped.output_dir / "stopped.json").read_text())["step"] == 2
+    assert run_ranks(2, train_uncertain, make_config("stopped", save_steps=100, resume=True), False) == [0, 0]
+
+    assert losses(stopped) == losses(unbroken)
