@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from theworld.config.benchmarks import Scoring
     from theworld.config.judge import SpatialRGPTJudging
     from theworld.config.serving import ServeSettings
+    from theworld.config.slurm import SlurmSettings
     from theworld.config.verbs import CacheArguments, CompareArguments, ForesightArguments, ReportArguments
     from theworld.report.tables import Table
 
@@ -144,6 +145,15 @@ def report(arguments: "ReportArguments") -> dict[str, Any]:
     from theworld.report.page import write_report
 
     return {"report": str(write_report(arguments.run, arguments.title))}
+
+
+def slurm(settings: "SlurmSettings") -> dict[str, Any] | None:
+    """Submit a training run to Slurm, or show the script that would be submitted."""
+    from theworld.slurm import job_script, submit
+
+    if not settings.dry_run:
+        return submit(settings)
+    print(job_script(settings), end="")
 
 
 _OPTIONS = """\

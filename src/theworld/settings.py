@@ -75,7 +75,7 @@ def flags(cls: type, positional: bool = False) -> list[str]:
     """Every flag of `cls`, in the order of its fields."""
     names = []
     for path, kind in _leaves(cls).items():
-        if positional and path in _required(cls):
+        if positional and (path in _required(cls) or _is_rest(kind)):
             continue
         names.append(_flag(path))
         if kind is bool:
@@ -189,6 +189,10 @@ def _read_yaml(text: str) -> Any:
 
 def _read_flags(cls: type, arguments: Sequence[str], positional: bool) -> dict[str, Any]:
     """The settings that the command line names, nested as in `cls`; nothing else."""
+    last = next((name for name, kind in _kinds(cls).items() if _is_rest(kind)), None)
+    if last is not None and "--" in arguments:
+        end = list(arguments).index("--")
+        return {**_read_flags(cls, arguments[:end], positional), last: list(arguments[end + 1 :])}
     if not arguments:
         return {}
     said = io.StringIO()
@@ -212,7 +216,7 @@ def _all_optional(cls: type, positional: bool) -> Any:
     """A TypedDict with the fields of a dataclass, none of them required: what is not given is absent."""
     kinds: dict[str, Any] = {}
     for name, kind in _kinds(cls).items():
-        if _is_for_files(kind):
+        if _is_for_files(kind) or _is_rest(kind):
             continue
         if dataclasses.is_dataclass(kind):
             kinds[name] = _all_optional(kind, positional=False)  # pyright: ignore[reportArgumentType]
@@ -326,6 +330,11 @@ def _is_for_files(kind: Any) -> bool:
     """Whether a setting is a list of groups, such as the arms of a comparison: no flag can name those."""
     inner = [part for part in get_args(kind) if get_origin(part) is tuple] or [kind]  # inside an Annotated
     return get_origin(inner[0]) is tuple and any(dataclasses.is_dataclass(part) for part in get_args(inner[0]))
+
+
+def _is_rest(kind: Any) -> bool:
+    """Whether a setting takes what follows `--` on the command line, as it is."""
+    return tyro.conf.Positional in get_args(kind)
 
 
 def _dotted(cls: Any, location: Sequence[int | str]) -> str:

@@ -56,6 +56,12 @@ VERBS: Final = (
         reads_file=True,
     ),
     Verb(
+        "slurm",
+        "Submit a training run to Slurm: resumed, told before its time is up, and queued again.",
+        "theworld.cli:slurm",
+        "theworld.config.slurm:SlurmSettings",
+    ),
+    Verb(
         "evaluate",
         "Let a model answer a data set, arm by arm, and score the answers.",
         "theworld.evaluation.run:evaluate",

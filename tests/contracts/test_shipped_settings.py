@@ -4,6 +4,8 @@ import re
 from pathlib import Path
 
 import pytest
+from accelerate.commands.config.config_args import load_config_from_file
+from accelerate.utils import DistributedType
 
 from theworld import cli, settings
 from theworld.config import TrainingConfig
@@ -42,6 +44,16 @@ def test_a_shipped_comparison_loads_and_names_the_arms_of_its_primary_contrast(p
     assert own.seeds == (0, 1)
     assert own.arms[0].name == own.primary[1] == "gemma"
     assert own.output_dir == Path("runs") / f"foresight-{path.stem}"
+
+
+@pytest.mark.parametrize("name", ["single", "ddp", "fsdp"])
+def test_a_shipped_accelerate_file_loads_and_leaves_the_precision_to_the_run(name: str) -> None:
+    kinds = {"single": DistributedType.NO, "ddp": DistributedType.MULTI_GPU, "fsdp": DistributedType.FSDP}
+
+    found = load_config_from_file(str(ROOT / "configs" / "accelerate" / f"{name}.yaml"))
+
+    assert found.distributed_type == kinds[name]
+    assert found.mixed_precision == "no"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
