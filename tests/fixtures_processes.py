@@ -1,4 +1,4 @@
-"""Processes that start warm: forked from a server that has imported everything, so that tests can end dozens of them."""
+"""Processes that start warm: forked from a server that has imported all, so that tests can end dozens of them."""
 
 import multiprocessing
 import os

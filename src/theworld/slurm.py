@@ -20,7 +20,7 @@ SECONDS_TO_SAVE: Final = 120
 """How long before its end a job is told."""
 
 _BODY = """
-# Before the job's time is up, Slurm sends SIGUSR1 to the processes of its step; before they make room for others, SIGTERM.
+# Before its time is up, Slurm sends SIGUSR1 to the processes of the step; before it makes room for others, SIGTERM.
 # The run saves, leaves this file and ends, and the job queues again to go on from there.
 stopped={stopped}
 rm -f -- "$stopped"

@@ -1,4 +1,4 @@
-"""A job of a real Slurm is told that its time is up, queues itself again, and ends with the losses of an unbroken run."""
+"""A job of a real Slurm is told that its time is up, queues again, and ends with the losses of an unbroken run."""
 
 import getpass
 import json
@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -99,7 +100,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     daemons: list[subprocess.Popen[bytes]] = []
     try:
         for command in (["munged", "--foreground", "--force", *munge], ["slurmctld", "-D", "-i"], ["slurmd", "-D"]):
-            quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+            quiet: Any = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
             daemons.append(subprocess.Popen(command, **quiet))
             until("munged listens", (folder / "munge.socket").exists)
         until("the node is idle", lambda: slurm("sinfo", "--noheader", "--format=%T") == "idle")

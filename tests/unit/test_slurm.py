@@ -73,14 +73,14 @@ def started(text: str, tmp_path: Path, srun: str = "exit 3") -> tuple[int, list[
 
 
 def test_what_it_is_given_reaches_the_run_as_it_is(tmp_path: Path) -> None:
-    name = "it's $(touch hacked) `touch hacked`; \"a run\".json"
+    name = 'it\'s $(touch hacked) `touch hacked`; "a run".json'
     Path(name).write_text(RUN)
     overrides = ["--output-dir", "runs/$HOME & more", "--store-dir", "a'b\\c"]
     one = settings.load(SlurmSettings, None, [name, "--", *overrides], positional=True)
 
     _, arguments, _ = started(job_script(one), tmp_path)
 
-    assert arguments[-9:] == ["train", name, *overrides, "--resume", "True"]
+    assert arguments[-8:] == ["train", name, *overrides, "--resume", "True"]
     assert not Path("hacked").exists()
 
 

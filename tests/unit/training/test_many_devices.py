@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 import torch
 from accelerate import PartialState
-from fixtures_model import picture
-from fixtures_processes import run_ranks
 from safetensors.torch import load_file
 from torch.utils.data import Dataset
 from transformers import TrainerCallback, TrainingArguments
 
+from fixtures_model import picture
+from fixtures_processes import run_ranks
 from theworld import settings
 from theworld.config import DataSettings, TrainingConfig
 from theworld.datasets.collator import Collator
@@ -38,9 +38,7 @@ def losses(config: TrainingConfig) -> list[float]:
 
 def test_two_processes_of_four_samples_train_as_one_of_eight(make_config: MakeConfig) -> None:
     data = DataSettings(questions="dynamic", tasks=("drop",), image_size_px=64, num_train=16, num_validation=8)
-    one, two = (
-        make_config(name, batch_size=size, data=data, save_steps=4) for name, size in (("one", 8), ("two", 4))
-    )
+    one, two = (make_config(name, batch_size=size, data=data, save_steps=4) for name, size in (("one", 8), ("two", 4)))
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
     commands = []
@@ -55,7 +53,10 @@ def test_two_processes_of_four_samples_train_as_one_of_eight(make_config: MakeCo
 
     assert len(losses(two)) == 4
     assert losses(two) == pytest.approx(losses(one), abs=1e-6)
-    assert [path.name for path in two.output_dir.glob("checkpoint-*/rng_state_*")] == ["rng_state_0.pth", "rng_state_1.pth"]
+    assert [path.name for path in two.output_dir.glob("checkpoint-*/rng_state_*")] == [
+        "rng_state_0.pth",
+        "rng_state_1.pth",
+    ]
     weights_of_one, weights_of_two = (load_file(config.output_dir / "model" / WEIGHTS_NAME) for config in (one, two))
     torch.testing.assert_close(weights_of_two, weights_of_one, atol=1e-5, rtol=0)
 
