@@ -72,6 +72,13 @@ def replace_folder(aside: Path, target: Path) -> None:
     sync(target.parent)
 
 
+def remove_folder(target: Path) -> None:
+    """Delete a folder; a process killed meanwhile leaves nothing half deleted under its name."""
+    doomed = Path(tempfile.mkdtemp(prefix=f".{target.name}.removed.", dir=target.parent))
+    target.rename(doomed / target.name)
+    shutil.rmtree(doomed)
+
+
 @contextmanager
 def whole_folder(target: Path) -> Iterator[Path]:
     """A folder to fill; it takes the place of `target` only when the block ends without an error.

@@ -1,13 +1,15 @@
 """Which checkpoint a run continues from, and the proof that it is the same run."""
 
 import dataclasses
+import shutil
 from pathlib import Path
 from typing import Any
 
-from transformers.trainer_utils import get_last_checkpoint
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint, sort_checkpoints
 
 from theworld import settings
 from theworld.config import TrainingConfig
+from theworld.files import remove_folder
 
 CONFIG_NAME = "config.json"
 
@@ -60,6 +62,16 @@ def where_to_resume(config: TrainingConfig) -> Path | None:
         if (folder / CONFIG_NAME).is_file():
             _refuse_another_run(config, folder / CONFIG_NAME)
     return checkpoint
+
+
+def forget_old_checkpoints(run: Path, num_kept: int | None, best: str | None) -> None:
+    """Delete all but the newest checkpoints and the best one, and what a kill left of earlier deletions."""
+    checkpoints = sort_checkpoints(str(run))
+    for checkpoint in checkpoints[: -num_kept if num_kept else 0]:
+        if checkpoint != best:
+            remove_folder(Path(checkpoint))
+    for remains in run.glob(f".{PREFIX_CHECKPOINT_DIR}-*.removed.*"):
+        shutil.rmtree(remains)
 
 
 def _refuse_another_run(config: TrainingConfig, saved: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from safetensors import SafetensorError
 from torch import Tensor
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainingArguments
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from theworld.datasets.batching import ShapeSampler
 from theworld.datasets.collator import Collator
@@ -20,6 +20,7 @@ from theworld.files import replace_folder, write_whole
 from theworld.training.feeding import FeedBatch
 from theworld.training.left_out import BadRecords
 from theworld.training.progress import Metrics
+from theworld.training.resuming import forget_old_checkpoints
 from theworld.training.stopping import shield_workers
 from theworld.training.streaming import StreamFeed
 from theworld.training.watching import LossWatch, log_sample
@@ -159,7 +160,7 @@ class TheWorldTrainer(Trainer):
         if self.args.should_save:
             replace_folder(aside / name, run / name)
             shutil.rmtree(aside)
-            rotate_checkpoints(output_dir=str(run), save_total_limit=self.args.save_total_limit, use_mtime=False)
+            forget_old_checkpoints(run, self.args.save_total_limit, self.state.best_model_checkpoint)
         self.accelerator.wait_for_everyone()
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:

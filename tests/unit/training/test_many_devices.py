@@ -13,7 +13,7 @@ import pytest
 import torch
 from accelerate import PartialState
 from safetensors.torch import load_file
-from torch.utils.data import Dataset
+from torch.utils.data import SequentialSampler
 from transformers import TrainerCallback, TrainingArguments
 
 from fixtures_model import picture
@@ -21,10 +21,12 @@ from fixtures_processes import run_ranks
 from theworld import settings
 from theworld.config import DataSettings, TrainingConfig
 from theworld.datasets.collator import Collator
-from theworld.datasets.sample import Sample, question
+from theworld.datasets.sample import question
 from theworld.modeling import TheWorld
 from theworld.modeling.loading import WEIGHTS_NAME
 from theworld.training import run
+from theworld.training.feeding import MapFeed
+from theworld.training.left_out import BadRecords
 from theworld.training.progress import Metrics, read_metrics
 from theworld.training.stopping import STOPPED
 from theworld.training.trainer import TheWorldTrainer
@@ -61,23 +63,20 @@ def test_two_processes_of_four_samples_train_as_one_of_eight(make_config: MakeCo
     torch.testing.assert_close(weights_of_two, weights_of_one, atol=1e-5, rtol=0)
 
 
-class PicturesAndTexts(Dataset):
-    """Four questions about pictures and four without: a batch holds one of both kinds."""
-
-    shapes = ("picture",) * 4 + ("text",) * 4
-
-    def __len__(self) -> int:
-        return len(self.shapes)
-
-    def __getitem__(self, index: int) -> Sample:
-        pictures = [picture(index)] if self.shapes[index] == "picture" else []
-        return question(str(index), pictures, "What falls " + "down " * index + "?", "the ball")
+class InOrder(TheWorldTrainer):
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        return SequentialSampler(range(8))
 
 
 def train_on_pictures_and_texts(folder: Path, accumulated: int) -> None:
+    """Steps on a batch of four questions about pictures and one of four without."""
     torch.manual_seed(0)
     PartialState(cpu=True)
     model = TheWorld.from_pretrained("tiny", world_grid=4)
+    samples = [
+        question(str(index), [picture(index)] * (index < 4), "What falls " + "down " * index + "?", "the ball")
+        for index in range(8)
+    ]
     arguments = TrainingArguments(
         output_dir=str(folder),
         max_steps=2,
@@ -91,12 +90,13 @@ def train_on_pictures_and_texts(folder: Path, accumulated: int) -> None:
         save_strategy="no",
         logging_steps=1,
     )
-    trainer = TheWorldTrainer(
+    trainer = InOrder(
         model=model,
         args=arguments,
-        train_dataset=PicturesAndTexts(),
+        train_dataset=MapFeed(samples),
         collator=Collator(model.processor, supervise=True),
         metrics=Metrics(folder / "metrics.jsonl"),
+        bad_records=BadRecords(folder / "bad_records.jsonl", 0.05),
     )
     trainer.train()
     trainer.save_model(str(folder / "model"))
