@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
-from fixtures_processes import start
 
+from fixtures_processes import start
 from theworld import settings
 from theworld.config import TrainingConfig
 from theworld.modeling import checkpoints
