@@ -8,6 +8,8 @@ import torch
 MODULES = (
     "world_off",
     "training",
+    "packing",
+    "loading",
     "store_read",
     "evaluation",
     "scoring",

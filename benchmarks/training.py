@@ -16,6 +16,8 @@ from theworld.config import TapName
 from theworld.datasets.collator import Collator
 from theworld.foresight import ForesightDataset
 from theworld.modeling import TheWorld
+from theworld.training.feeding import MapFeed
+from theworld.training.left_out import BadRecords
 from theworld.training.progress import Metrics
 from theworld.training.trainer import TheWorldTrainer
 from theworld.world.reading import StoredTap
@@ -71,7 +73,12 @@ def share_outside(folder: Path) -> float:
         dataloader_num_workers=1,
     )
     trainer = Timed(
-        model=model, args=arguments, train_dataset=samples, collator=batches, metrics=Metrics(folder / "m.jsonl")
+        model=model,
+        args=arguments,
+        train_dataset=MapFeed(samples),
+        collator=batches,
+        metrics=Metrics(folder / "m.jsonl"),
+        bad_records=BadRecords(folder / "bad.jsonl", 1.0),
     )
     trainer.add_callback(Clock(spent))
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):

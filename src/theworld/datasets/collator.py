@@ -123,16 +123,12 @@ class Collator:
         Ids are proof: the processor encodes control tokens that a user wrote as text.
         """
         labels = torch.full_like(input_ids, IGNORE_INDEX)
-        length = len(self._header)
-        for row, ids in enumerate(input_ids.tolist()):
-            position = 0
-            while position <= len(ids) - length:
-                if ids[position : position + length] != self._header:
-                    position += 1
-                    continue
-                start = position + length
-                position = ids.index(self._end, start) + 1
-                labels[row, start:position] = input_ids[row, start:position]
+        length, rows = len(self._header), input_ids.tolist()
+        found = (input_ids.unfold(1, length, 1) == torch.tensor(self._header)).all(-1)
+        for row, position in found.nonzero().tolist():
+            start = position + length
+            end = rows[row].index(self._end, start) + 1
+            labels[row, start:end] = input_ids[row, start:end]
         return labels
 
     def _num_world_tokens(self, sample: Sample) -> int:
