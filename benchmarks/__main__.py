@@ -16,6 +16,7 @@ MODULES = (
     "mid_size",
     "dit_blocks",
     "logits",
+    "planning",
     "full_size",
 )
 

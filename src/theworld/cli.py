@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from theworld.config import AskSettings
     from theworld.config.benchmarks import Scoring
     from theworld.config.judge import SpatialRGPTJudging
+    from theworld.config.planning import PlanSettings
     from theworld.config.serving import ServeSettings
     from theworld.config.slurm import SlurmSettings
     from theworld.config.verbs import CacheArguments, CompareArguments, ForesightArguments, ReportArguments
@@ -89,6 +90,13 @@ def score(settings: "Scoring") -> dict[str, Any]:
     from theworld.report.scores import scored
 
     return _show(*scored(settings))
+
+
+def plan(settings: "PlanSettings") -> dict[str, Any]:
+    """Print the tables of a run's plan, and return the same as values."""
+    from theworld.report.planned import planned
+
+    return _show(*planned(settings))
 
 
 def judge(settings: "SpatialRGPTJudging") -> dict[str, Any]:

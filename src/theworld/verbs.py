@@ -60,6 +60,13 @@ VERBS: Final = (
         "Submit a training run to Slurm: resumed, told before its time is up, and queued again.",
         "theworld.cli:slurm",
         "theworld.config.slurm:SlurmSettings",
+        reads_file=True,
+    ),
+    Verb(
+        "plan",
+        "Say what a training run will need on each device, memory by part and moment, before anything loads.",
+        "theworld.cli:plan",
+        "theworld.config.planning:PlanSettings",
     ),
     Verb(
         "evaluate",

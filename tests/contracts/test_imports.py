@@ -26,6 +26,7 @@ ORDER = (
     ("evaluation",),
     ("serving",),
     ("training",),
+    ("planning",),
     ("recipes",),
     ("report",),
     ("verbs", "app", "cli", "__main__"),

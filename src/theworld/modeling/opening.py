@@ -10,7 +10,7 @@ from theworld.config import ModelSettings, WorldSettings
 from theworld.constants import TINY_FUSED_MODEL, TINY_MODEL
 from theworld.files import fingerprint_weights
 from theworld.modeling import loading
-from theworld.modeling.configuration import WORLD_FIELDS
+from theworld.modeling.configuration import WORLD_FIELDS, TheWorldConfig
 from theworld.modeling.model import TheWorld
 from theworld.modeling.processor import TheWorldProcessor
 
@@ -63,15 +63,22 @@ def open_processor(settings: ModelSettings) -> TheWorldProcessor:
     Raises:
         FileNotFoundError: for a checkpoint that is not there.
     """
+    return TheWorldProcessor.from_config(configuration_of(settings))
+
+
+def configuration_of(settings: ModelSettings) -> TheWorldConfig:
+    """The configuration of the model that the settings name; no weights are loaded.
+
+    Raises:
+        FileNotFoundError: for a checkpoint that is not there.
+    """
     given = _given(settings)
     name = str(settings.checkpoint or settings.gemma_model_name)
     folder = loading.embedded(name)
     if loading.is_checkpoint(folder, revision=settings.gemma_revision):
         checkpoint = loading.fetch_checkpoint(folder, revision=settings.gemma_revision)
-        config = loading.load_settings(checkpoint, given, settings.transfer_tap)
-    else:
-        config = loading.configure(name, given, revision=settings.gemma_revision)
-    return TheWorldProcessor.from_config(config)
+        return loading.load_settings(checkpoint, given, settings.transfer_tap)
+    return loading.configure(name, given, revision=settings.gemma_revision)
 
 
 def _given(settings: ModelSettings) -> dict[str, Any]:

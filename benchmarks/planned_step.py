@@ -1,0 +1,85 @@
+"""Train a run's model for three steps on stated rows, in a process of its own, and print the most that it held."""
+
+import gc
+import json
+import resource
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from theworld import settings as settings_file
+from theworld.config import ModelSettings, WorldSettings
+from theworld.config.planning import PlanSettings
+from theworld.modeling import TheWorld
+from theworld.modeling.opening import open_model
+from theworld.planning.rows import Rows, rows_of
+from theworld.planning.tracing import AUTOCAST
+
+TINY_WORLD = WorldSettings(cosmos_model_name="tiny", image_size_px=64)
+
+
+def batch_of(model: TheWorld, rows: Rows) -> dict[str, Any]:
+    """Rows of a picture and its world, text, and an answer at the end; one picture a row."""
+    config = model.config
+    ids = torch.full((rows.num_rows, rows.length), 10)
+    block: list[int] = []
+    if config.enable_world and config.tokens_per_slot:
+        tokens = [config.world_token_id] * config.tokens_per_slot * (1 + rows.num_world_steps)
+        block = [config.sow_token_id, *tokens, config.eow_token_id]
+    block += [config.image_token_index] * config.image_grid**2
+    ids[:, 1 : 1 + len(block)] = torch.tensor(block)
+    labels = torch.full_like(ids, -100)
+    answer = rows.num_supervised // rows.num_rows
+    labels[:, -answer:] = ids[:, -answer:]
+    side = config.vision_config.image_size
+    batch: dict[str, Any] = {
+        "input_ids": ids,
+        "attention_mask": torch.ones_like(ids),
+        "token_type_ids": (ids == config.image_token_index).long(),
+        "pixel_values": torch.zeros(rows.num_pictures, 3, side, side),
+        "labels": labels,
+    }
+    if rows.num_clips:
+        side = config.world_image_size
+        batch["world_pixels"] = torch.zeros(rows.num_clips, rows.num_frames, 3, side, side, dtype=torch.uint8)
+        batch["num_world_steps"] = rows.num_world_steps
+    return batch
+
+
+def most_held(settings: PlanSettings, num_steps: int = 3) -> int:
+    """Bytes that the process had in memory at most while it loaded and trained, less those it had before."""
+    gc.collect()
+    before = _now()
+    model = open_model(settings.model).train()
+    if settings.gradient_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    batch = batch_of(model, rows_of(settings, model.config))
+    trained = [weight for weight in model.parameters() if weight.requires_grad]
+    optimizer = torch.optim.AdamW(trained, fused=True)
+    precision = AUTOCAST.get(settings.precision, torch.bfloat16)
+    for _ in range(num_steps):
+        with torch.autocast("cpu", dtype=precision, enabled=settings.precision in AUTOCAST):
+            loss = model(**batch).loss
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return _most() - before
+
+
+def _now() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize()
+
+
+def _most() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    chosen = settings_file.load(PlanSettings, Path(sys.argv[1]), sys.argv[2:])
+    tiny = ModelSettings(gemma_model_name="tiny", dtype="float32", world=TINY_WORLD)
+    most_held(PlanSettings(output_dir=chosen.output_dir, batch_size=1, length=400, model=tiny))  # imports at first use
+    print(json.dumps(most_held(chosen)))

@@ -1,0 +1,72 @@
+"""A plan's peak over the peak of a process that trains as planned, at three sizes."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import Gemma3Config, Gemma3ForConditionalGeneration, GenerationConfig
+
+from benchmarks.figures import Figure
+from theworld import settings as settings_file
+from theworld import tiny
+from theworld.config.planning import PlanSettings
+from theworld.planning.plan import plan_run
+from theworld.tiny.gemma import make_processor, save_gemma
+from theworld.tiny.random_weights import draw_weights
+
+VOCABULARY = 262_208
+# glibc keeps freed blocks of up to 32 MB in its heap, in pieces: what is measured would be the allocator's, not ours.
+ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+RUNS: dict[str, tuple[int, int, dict[str, Any], dict[str, Any]]] = {
+    "tiny": (0, 0, {"batch_size": 32, "precision": "fp32", "length": 200}, {"dtype": "float32"}),
+    "hidden_256": (
+        256,
+        4,
+        {"batch_size": 4, "precision": "fp32", "length": 200},
+        {"dtype": "float32", "freeze_gemma_language": False},
+    ),
+    "hidden_640": (640, 6, {"batch_size": 8, "precision": "bf16", "length": 500}, {"dtype": "bfloat16"}),
+}
+"""Hidden width and layers of a random Gemma 3 (0: the embedded one), the run, and what of the model it changes."""
+
+
+def write_gemma(folder: Path, hidden: int, num_layers: int) -> str:
+    """A random Gemma 3 of this size with a vocabulary of the real size, and the eyes and words of the embedded one."""
+    config = Gemma3Config.from_pretrained(tiny.stack() / "gemma")
+    text: Any = config.text_config
+    text.vocab_size, text.hidden_size, text.intermediate_size = VOCABULARY, hidden, 4 * hidden
+    text.num_hidden_layers, text.layer_types = num_layers, text.layer_types[:num_layers]
+    text.num_attention_heads, text.num_key_value_heads = 4, 1
+    text.head_dim = text.query_pre_attn_scalar = 256
+    model = Gemma3ForConditionalGeneration(config)
+    draw_weights(model, torch.Generator().manual_seed(0))
+    model.generation_config = GenerationConfig.from_pretrained(tiny.stack() / "gemma")
+    save_gemma(model, make_processor(), folder)
+    return str(folder)
+
+
+def figures() -> Iterator[Figure]:
+    """The plan's peak over what a process held: as far below 1 as above it is wrong."""
+    for name, (hidden, num_layers, run, model) in RUNS.items():
+        with tempfile.TemporaryDirectory() as folder:
+            gemma = write_gemma(Path(folder) / "gemma", hidden, num_layers) if hidden else "tiny"
+            world = {"cosmos_model_name": "tiny", "image_size_px": 64}
+            path = Path(folder) / "run.json"
+            whole = {"gemma_model_name": gemma, "world_grid": 4, "world": world, **model}
+            path.write_text(json.dumps({"output_dir": folder, "model": whole, **run}))
+            planned = plan_run(settings_file.load(PlanSettings, path)).memory.peak
+            done = subprocess.run(
+                [sys.executable, "-m", "benchmarks.planned_step", str(path)],
+                capture_output=True,
+                text=True,
+                check=True,
+                env={**os.environ, **ALLOCATOR},
+            )
+        ratio = planned / json.loads(done.stdout.splitlines()[-1])
+        yield Figure(f"planned_peak_{name}_off_by", abs(ratio - 1), 0.15, unit="share")

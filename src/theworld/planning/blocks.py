@@ -1,0 +1,205 @@
+"""What each part of the fused model keeps and needs in a training step, block by block."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from theworld.config import TrainingConfig
+from theworld.modeling import TheWorld
+from theworld.modeling.projector import WorldBlock
+from theworld.planning.rows import Rows
+from theworld.planning.tracing import Precision, Traced, trace
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Bytes of one part in a training step."""
+
+    activations: int = 0
+    """Kept until the backward pass reaches them."""
+    forward: int = 0
+    """In passing, at most, while the part runs forwards."""
+    backward: int = 0
+    """In passing, at most, while it runs backwards."""
+    copies: int = 0
+    """Of float32 weights in the format of the forward pass, where they are kept beside recomputed activations."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """What the parts of a model keep in one forward and backward pass."""
+
+    vision: Kept = field(default_factory=Kept)
+    language: Kept = field(default_factory=Kept)
+    projector: Kept = field(default_factory=Kept)
+    logits: Kept = field(default_factory=Kept)
+
+
+def step_of(model: TheWorld, config: TrainingConfig, rows: Rows) -> Step:
+    """The parts of a step.
+
+    Args:
+        model: on `meta`, frozen as it will train.
+        config: precision, checkpointing and objective of the run.
+        rows: the batch.
+    """
+    precision, recomputes = config.precision, config.gradient_checkpointing
+    world = Kept()
+    if model.config.enable_world and rows.num_clips:
+        world = _once(_world(model, rows, precision))
+    if config.objective == "imitation":
+        slots = rows.num_world_steps + 1
+        return Step(vision=_vision(model, rows.num_clips * slots, precision, recomputes), projector=world)
+    return Step(
+        vision=_vision(model, rows.num_pictures, precision, recomputes),
+        language=_language(model, rows, precision, recomputes),
+        projector=world,
+        logits=_once(_logits(model, rows, precision)),
+    )
+
+
+def forward_of(model: TheWorld, rows: Rows, precision: Precision = "fp32") -> int:
+    """Bytes in passing, at most, where an answer begins: one layer of the language model at all positions."""
+    layer = _language_layer(model)
+    return trace(layer, lambda: _language_inputs(model, rows), precision, flows=False).forward
+
+
+def _once(traced: Traced) -> Kept:
+    return Kept(traced.kept, traced.forward, traced.backward)
+
+
+def _stack(layer: Traced, num_layers: int, stream: int, copies: int, recomputes: bool) -> Kept:
+    """Layers one after the other: each keeps its own, or, where it is computed again, its input alone."""
+    if recomputes and layer.backward:
+        again = layer.kept + layer.backward
+        return Kept(num_layers * stream, layer.kept + layer.forward, again, copies)
+    return Kept(num_layers * layer.kept, layer.forward, layer.backward)
+
+
+# --- Gemma's language model ----------------------------------------------------------------------------------
+
+
+def _language(model: TheWorld, rows: Rows, precision: Precision, recomputes: bool) -> Kept:
+    """Gemma's layers. Before them: the embeddings as looked up and as scattered over; masks, one of each kind."""
+    layer = _language_layer(model)
+    traced = trace(layer, lambda: _language_inputs(model, rows), precision, flows=True)
+    config: Any = model.config.text
+    embeds = _table(model)
+    stream = rows.num_rows * rows.length * config.hidden_size * embeds.element_size()
+    copies = _copies(model.model.language_model, precision)
+    stack = _stack(traced, config.num_hidden_layers, stream, copies, recomputes)
+    masks = len(set(config.layer_types)) * rows.num_rows * rows.length**2 * _mask_dtype(model, embeds).itemsize
+    return Kept(stack.activations + 2 * stream + masks, stack.forward, stack.backward, stack.copies)
+
+
+def _language_layer(model: TheWorld) -> nn.Module:
+    return _plain_attention(model.model.language_model.layers[0])
+
+
+def _table(model: TheWorld) -> Tensor:
+    embed: Any = model.get_input_embeddings()
+    return embed.weight
+
+
+def _mask_dtype(model: TheWorld, embeds: Tensor) -> torch.dtype:
+    """Attention as matrix products adds a mask of numbers; the fused kernels read one of bits."""
+    return embeds.dtype if model.config.text._attn_implementation == "eager" else torch.bool
+
+
+def _language_inputs(model: TheWorld, rows: Rows) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
+    config, embeds = model.config.text, _table(model)
+    states = torch.empty(rows.num_rows, rows.length, config.hidden_size, dtype=embeds.dtype)
+    turns = torch.empty(1, rows.length, config.head_dim, dtype=embeds.dtype)
+    mask = torch.empty(rows.num_rows, 1, rows.length, rows.length, dtype=_mask_dtype(model, embeds))
+    return (states,), {"position_embeddings": (turns, turns), "attention_mask": mask}
+
+
+# --- Gemma's vision tower ------------------------------------------------------------------------------------
+
+
+def _vision(model: TheWorld, num_pictures: int, precision: Precision, recomputes: bool) -> Kept:
+    """SigLIP's layers; and the pictures themselves, as the processor gives them."""
+    if not num_pictures:
+        return Kept()
+    tower: Any = model.model.vision_tower
+    vision: Any = model.config.vision_config
+    layer = _plain_attention(_encoder(tower).layers[0])
+    trains = any(weight.requires_grad for weight in tower.parameters())
+    kind = next(weight.dtype for weight in tower.parameters() if weight.ndim > 1)  # of the patches' kernel
+    num_patches = (vision.image_size // vision.patch_size) ** 2
+
+    def inputs() -> tuple[tuple[Tensor, ...], dict[str, Any]]:
+        return (torch.empty(num_pictures, num_patches, vision.hidden_size, dtype=kind),), {"attention_mask": None}
+
+    traced = trace(layer, inputs, precision, flows=trains)
+    stream = num_pictures * num_patches * vision.hidden_size * kind.itemsize
+    pixels = num_pictures * 3 * vision.image_size**2 * torch.float32.itemsize
+    if not trains:
+        return Kept(pixels, traced.kept + traced.forward + stream)
+    stack = _stack(traced, vision.num_hidden_layers, stream, _copies(tower, precision), recomputes)
+    return Kept(pixels + stack.activations + 2 * stream, stack.forward, stack.backward, stack.copies)
+
+
+def _encoder(tower: Any) -> Any:
+    return getattr(tower, "vision_model", tower).encoder
+
+
+# --- the world's own layers, and the logits ------------------------------------------------------------------
+
+
+def _world(model: TheWorld, rows: Rows, precision: Precision) -> Traced:
+    config = model.config
+    grid = config.native_grid
+    past = (rows.num_frames - 1) // 4
+    slots = past + 1 + (0 if config.world_settings().sees_future else rows.num_world_steps)
+    steps = (rows.num_world_steps,) if isinstance(model.world, WorldBlock) else ()
+
+    def run(world: nn.Module, features: Tensor) -> Tensor:
+        return world(features, *steps)
+
+    shape = (rows.num_clips, config.world_channels, slots, grid, grid)
+    return trace(model.world, lambda: ((torch.empty(shape),), {}), precision, flows=False, run=run)
+
+
+class _Head(nn.Module):
+    """From the last layer's states to the loss, at the supervised positions alone."""
+
+    def __init__(self, model: TheWorld) -> None:
+        super().__init__()
+        self.norm = model.model.language_model.norm
+        self.head = model.lm_head
+
+    def forward(self, states: Tensor, num_supervised: int) -> Tensor:
+        logits = self.head(self.norm(states).flatten(0, 1)[:num_supervised])
+        return F.cross_entropy(logits.float(), torch.zeros(num_supervised, dtype=torch.long))
+
+
+def _logits(model: TheWorld, rows: Rows, precision: Precision) -> Traced:
+    """The last norm, the head and the loss. The head's own gradient is among those of the language model."""
+
+    def inputs() -> tuple[tuple[Tensor, ...], dict[str, Any]]:
+        shape = (rows.num_rows, rows.length, model.config.text.hidden_size)
+        return (torch.empty(shape, dtype=_table(model).dtype),), {"num_supervised": rows.num_supervised}
+
+    return trace(_Head(model), inputs, precision, flows=True)
+
+
+def _copies(part: nn.Module, precision: Precision) -> int:
+    """Autocast keeps a copy of each float32 matrix that trains, until the forward pass is over."""
+    if precision == "fp32":
+        return 0
+    matrices = [weight for weight in part.parameters() if weight.requires_grad and weight.ndim > 1]
+    return sum(2 * weight.numel() for weight in matrices if weight.dtype == torch.float32)
+
+
+def _plain_attention(layer: nn.Module) -> nn.Module:
+    """The layer itself, which computes attention as the run will; a kernel that needs its own package runs as `sdpa`,
+    which keeps the same."""
+    for module in layer.modules():
+        config: Any = getattr(module, "config", None)
+        if getattr(config, "_attn_implementation", None) == "flash_attention_2":
+            config._attn_implementation = "sdpa"
+    return layer

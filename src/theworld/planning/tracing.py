@@ -1,0 +1,124 @@
+"""What one block of a network keeps for its backward pass and needs in passing, found without its numbers."""
+
+import copy
+import weakref
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_iter
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+from torch.utils.weak import WeakIdKeyDictionary
+
+Precision = Literal["fp32", "bf16", "fp16"]
+_FUSED: dict[Any, Any] = {  # torch counts the kernels of GPUs alone
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: lambda query, key, value, *_, **__: sdpa_flop_count(
+        query, key, value
+    )
+}
+AUTOCAST: dict[str, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Traced(NamedTuple):
+    """Bytes of one block."""
+
+    kept: int
+    """Between its forward and its backward pass, its output included; without gradients only the output."""
+    forward: int
+    """Beyond that, the most at any moment of its forward pass."""
+    backward: int
+    """Beyond `kept`, the most at any moment of its backward pass; the weights' own gradients are not counted."""
+    gradients: int
+    """Of the weights that train."""
+    flops: int
+    """Operations of the forward pass."""
+
+
+class LiveBytes(TorchDispatchMode):
+    """Counts the bytes of storages that operations make, while they are alive."""
+
+    def __init__(self, given: Iterable[Tensor]) -> None:
+        super().__init__()
+        self.live = self.peak = 0
+        self._known = WeakIdKeyDictionary()
+        for tensor in given:
+            self._known[tensor.untyped_storage()] = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for tensor in tree_iter(result):
+            if isinstance(tensor, Tensor):
+                self._note(tensor.untyped_storage())
+        return result
+
+    def _note(self, storage: Any) -> None:
+        if storage in self._known:
+            return
+        size = self._known[storage] = storage.nbytes()
+        self.live += size
+        self.peak = max(self.peak, self.live)
+        weakref.finalize(storage, self._drop, size)
+
+    def _drop(self, size: int) -> None:
+        self.live -= size
+
+
+def trace(
+    block: nn.Module,
+    inputs: Callable[[], tuple[tuple[Tensor, ...], dict[str, Any]]],
+    precision: Precision = "fp32",
+    *,
+    flows: bool,
+    run: Callable[..., Any] | None = None,
+) -> Traced:
+    """Run a block forwards and, where anything needs a gradient, backwards, on tensors that have no storage.
+
+    Args:
+        block: on `meta`; it is left alone.
+        inputs: makes positional and named arguments; called where every new tensor is without storage.
+        precision: of the forward pass: with bf16 and fp16 under autocast, whose copies of weights are counted.
+        flows: whether a gradient flows through to the first positional argument.
+        run: takes the block and the arguments; default: calls the block.
+    """
+    twin = copy.deepcopy(block)
+    with FakeTensorMode():
+        _take_storage(twin)
+        args, kwargs = inputs()
+        if flows:
+            args[0].requires_grad_()
+        weights = [*twin.parameters(), *twin.buffers()]
+        live = LiveBytes(one for one in (*weights, *args, *tree_iter(kwargs)) if isinstance(one, Tensor))
+        trained = sum(one.numel() * one.element_size() for one in twin.parameters() if one.requires_grad)
+        learns = flows or trained > 0
+        counter = FlopCounterMode(display=False, custom_mapping=_FUSED)
+        with live, counter, torch.set_grad_enabled(learns), _autocast(precision):
+            result = (twin if run is None else lambda *a, **k: run(twin, *a, **k))(*args, **kwargs)
+        kept, forward = live.live, live.peak
+        if not learns:
+            return Traced(kept, forward - kept, 0, 0, counter.get_total_flops())
+        live.peak = live.live
+        output = result[0] if isinstance(result, tuple) else result
+        with live:
+            output.backward(torch.empty_like(output))
+        return Traced(kept, forward - kept, max(0, live.peak - kept - trained), trained, counter.get_total_flops())
+
+
+def _autocast(precision: Precision) -> Any:
+    return torch.autocast("cpu", dtype=AUTOCAST[precision]) if precision in AUTOCAST else nullcontext()
+
+
+def _take_storage(block: nn.Module) -> None:
+    """Put weights without storage in the place of a block's own. The kernels that they run through are those of a CPU:
+    flash attention there keeps what that of a GPU keeps."""
+    for module in block.modules():
+        for name, weight in module._parameters.items():
+            if weight is not None:
+                fresh = torch.empty(weight.shape, dtype=weight.dtype)
+                module._parameters[name] = nn.Parameter(fresh, requires_grad=weight.requires_grad)
+        for name, buffer in module._buffers.items():
+            if buffer is not None:
+                module._buffers[name] = torch.empty(buffer.shape, dtype=buffer.dtype)
