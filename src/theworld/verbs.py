@@ -67,6 +67,7 @@ VERBS: Final = (
         "Say what a training run will need on each device, memory by part and moment, before anything loads.",
         "theworld.cli:plan",
         "theworld.config.planning:PlanSettings",
+        reads_file=True,
     ),
     Verb(
         "evaluate",
