@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from theworld.config import DataSettings, SplitName, TrainingConfig
+    from collections.abc import Sequence
+
+    from theworld.config import DataSettings, MixturePart, SplitName, TrainingConfig
     from theworld.datasets.sample import Samples
     from theworld.datasets.streams import SampleStream
 
@@ -69,10 +71,8 @@ def open_training(config: "TrainingConfig", num_samples: int, with_future: bool 
     from theworld.datasets.mixture import Mixture
 
     parts = {
-        f"{number}-{part.data.dataset}": open_samples(
-            part.data, part.data.train_split, part.data.num_train, with_future
-        )
-        for number, part in enumerate(config.mixture)
+        name: open_samples(part.data, part.data.train_split, part.data.num_train, with_future)
+        for name, part in zip(part_names(config.mixture), config.mixture, strict=True)
     }
     return Mixture(parts, [part.weight for part in config.mixture], num_samples, config.seed)
 
@@ -96,6 +96,11 @@ def open_stream(settings: "DataSettings", split: "SplitName", with_future: bool 
         min_side_px=settings.min_side_px,
         verify_sha256=settings.verify_sha256,
     )
+
+
+def part_names(mixture: "Sequence[MixturePart]") -> list[str]:
+    """What the parts of a mixture are called."""
+    return [f"{number}-{part.data.dataset}" for number, part in enumerate(mixture)]
 
 
 def _foresight(settings: "DataSettings", split: "SplitName", size: int, with_future: bool) -> "Samples":

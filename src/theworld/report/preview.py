@@ -18,7 +18,7 @@ from theworld.datasets.sample import Sample, Samples
 from theworld.datasets.showing import Span, spans
 from theworld.files import write_whole
 from theworld.modeling.opening import open_processor
-from theworld.sources import open_samples
+from theworld.sources import open_training
 from theworld.training.feeding import LeftOut, read
 
 logger = logging.getLogger(__name__)
@@ -59,6 +59,8 @@ class Preview:
     num_read: int
     lengths: list[Lengths]
     """Of the samples that were read."""
+    parts: list[str]
+    """Which part of a mixture each of them is of; empty without a mixture."""
     shown: list[Shown]
     left_out: list[LeftOut]
 
@@ -94,13 +96,13 @@ def look(config: PreviewConfig) -> Preview:
     """
     processor = open_processor(config.model)
     sees_future = processor.enable_world and processor.world_settings.sees_future
-    data = config.data
-    with_future = config.objective == "imitation" or sees_future
-    samples = open_samples(data, data.train_split, data.num_train, with_future)
+    num_drawn = config.num_steps * config.batch_size * config.gradient_accumulation_steps
+    samples = open_training(config, num_drawn, config.objective == "imitation" or sees_future)
     collator = Collator(processor, supervise=True)
     if config.max_length is not None:
         samples = WithinLength(samples, collator, config.max_length)
     lengths: list[Lengths] = []
+    parts: list[str] = []
     shown: list[Shown] = []
     left_out: list[LeftOut] = []
     indices = _drawn(samples, config)
@@ -110,15 +112,13 @@ def look(config: PreviewConfig) -> Preview:
             continue
         batch = collator([record])
         lengths.append(_lengths(batch, processor))
+        parts.append(str(record.fields.get("part", "")))
         if len(shown) < config.num_shown:
             row = spans(batch["input_ids"][0], batch["labels"][0], processor.tokenizer)
             shown.append(Shown(record, row, lengths[-1]))
     if not lengths:
-        raise ValueError(
-            f"data: none of {len(indices):,} records gives a sample"
-            + (f"; the first: {left_out[0].message}" if left_out else f": split {data.train_split!r} is empty")
-        )
-    return Preview(config, len(samples), len(indices), lengths, shown, left_out)
+        raise ValueError(f"data: none of {len(indices):,} records gives a sample; the first: {left_out[0].message}")
+    return Preview(config, len(samples), len(indices), lengths, parts, shown, left_out)
 
 
 def _drawn(samples: Samples, config: PreviewConfig) -> list[int]:

@@ -5,11 +5,12 @@ import html
 import io
 import re
 from collections import Counter
-from statistics import quantiles
+from statistics import median, quantiles
 from typing import Final
 
 from PIL import Image
 
+from theworld.config import DataSettings
 from theworld.datasets.images import to_pictures
 from theworld.datasets.sample import Sample
 from theworld.datasets.showing import Span
@@ -17,6 +18,7 @@ from theworld.report.document import document, escaped
 from theworld.report.plots import histogram_plot
 from theworld.report.preview import Lengths, Preview, Shown
 from theworld.report.tables import Table, to_html
+from theworld.sources import part_names
 
 _SIDE_PX: Final = 512
 """Longest side of a picture on the page."""
@@ -31,7 +33,7 @@ _KINDS: Final = (("world", "world"), ("image", "image"), ("text", "prompt"), ("s
 
 def page(found: Preview) -> str:
     """The page as text."""
-    parts = [_head(found), _lengths(found.lengths), _samples(found.shown), _left_out(found)]
+    parts = [_head(found), _mixture(found), _lengths(found.lengths), _samples(found.shown), _left_out(found)]
     return document(_title(found), "\n".join(part for part in parts if part), _RULES)
 
 
@@ -40,17 +42,37 @@ def _title(found: Preview) -> str:
 
 
 def _head(found: Preview) -> str:
-    data, model = found.config.data, found.config.model
+    data, model, mixture = found.config.data, found.config.model, found.config.mixture
     num_good = len(found.lengths)
     facts = {
-        "data": data.dataset + (f" from {data.source}" if data.source else ""),
-        "split": f"{data.train_split}: {found.num_samples:,} records",
+        "data": f"a mixture of {len(mixture)}" if mixture else _named(data),
+        "records": f"{found.num_samples:,}" + ("" if mixture else f" in {data.train_split}"),
         "read": f"{found.num_read:,} at random, seed {found.config.seed}",
         "good": f"{num_good:,}, {100 * num_good / found.num_read:.1f} %",
         "model": str(model.checkpoint or model.gemma_model_name),
     }
     rows = "".join(f"<div><dt>{name}</dt><dd>{escaped(value)}</dd></div>" for name, value in facts.items())
     return f'<h1>{escaped(_title(found))}</h1>\n<dl class="facts">{rows}</dl>'
+
+
+def _named(data: DataSettings) -> str:
+    return data.dataset + (f" from {data.source}" if data.source else "")
+
+
+def _mixture(found: Preview) -> str:
+    """How much each part of a mixture gives, by its weight and among what was read."""
+    mixture = found.config.mixture
+    if not mixture:
+        return ""
+    weight = sum(part.weight for part in mixture)
+    rows = []
+    for name, part in zip(part_names(mixture), mixture, strict=True):
+        tokens = [one.total for one, own in zip(found.lengths, found.parts, strict=True) if own == name]
+        numbers = (f"{100 * part.weight / weight:.1f}", f"{len(tokens):,}", f"{median(tokens):,.0f}" if tokens else "–")
+        rows.append((name, _named(part.data), *numbers))
+    columns = ("part", "data", "% by weight", "read", "median tokens")
+    table = to_html(Table("Mixture", columns, tuple(rows), num_text_columns=2))
+    return f"<section>\n<h2>Mixture</h2>\n{table}\n</section>"
 
 
 def _lengths(lengths: list[Lengths]) -> str:

@@ -1,5 +1,6 @@
 """The preview: what a run would learn from, as it would be given to the model, without loading one."""
 
+import json
 import re
 from html import unescape
 from pathlib import Path
@@ -45,7 +46,7 @@ def look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def make(*records: Sample | RecordError, flags: tuple[str, ...] = ()) -> tuple[dict[str, Any], str]:
         if records:
-            monkeypatch.setattr(previewing, "open_samples", lambda *args: Records(*records))
+            monkeypatch.setattr(previewing, "open_training", lambda *args: Records(*records))
         page = tmp_path / "preview.html"
         found = preview(settings.load(PreviewConfig, CONFIG, ["--page", str(page), *flags]))
         return found, page.read_text()
@@ -112,6 +113,21 @@ def test_a_clip_is_shown_frame_by_frame_beside_the_picture(look: Any) -> None:
 
     assert len(re.findall("<figcaption>world, frame", page)) == 5
     assert len(re.findall('<img class="pixels" src="data:image/png', page)) == 6
+
+
+def test_the_parts_of_a_mixture_are_told_apart(tmp_path: Path) -> None:
+    run = json.loads(CONFIG.read_text())
+    static, dynamic = ({"data": {**run["data"], "questions": kind}} for kind in ("static", "dynamic"))
+    mixed = tmp_path / "mixed.json"
+    mixed.write_text(json.dumps({**run, "mixture": [{**static, "weight": 3.0}, dynamic]}))
+    page = tmp_path / "preview.html"
+    preview(settings.load(PreviewConfig, mixed, ["--page", str(page), "--num-read", "12", "--num-shown", "4"]))
+
+    rows = [re.findall(">([^<]+)<", row) for row in re.findall("<tr>(.*?)</tr>", page.read_text())]
+    shares = {row[0]: (row[2], int(row[3])) for row in rows if row[0].endswith("-foresight")}
+    assert {name: share for name, (share, _) in shares.items()} == {"0-foresight": "75.0", "1-foresight": "25.0"}
+    assert sum(num_read for _, num_read in shares.values()) == 12
+    assert "part <b>0-foresight</b>" in page.read_text()
 
 
 def test_only_some_are_shown_and_the_same_again(look: Any) -> None:
