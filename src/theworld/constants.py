@@ -1,5 +1,6 @@
 """Names and numbers of the real models: token ids and strings, default model ids, strides of the Wan VAE."""
 
+import re
 from typing import Final
 
 # Gemma 3's tokenizer holds 262,145 tokens, its embedding 262,208 rows: the three tokens that TheWorld appends
@@ -29,3 +30,6 @@ IGNORE_INDEX: Final = -100
 
 TEMPORAL_STRIDE: Final = 4
 """Pixel frames per latent slot of the Wan VAE, after the first frame: 1 + 4k frames give 1 + k slots."""
+
+TOKEN: Final = re.compile(r"\bhf_[A-Za-z0-9]{16,}")
+"""What a token of the hub looks like: none may stand in settings, logs or files."""

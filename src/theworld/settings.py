@@ -5,7 +5,7 @@ import difflib
 import io
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypedDict, TypeVar, get_args, get_origin, get_type_hints
@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from yaml.composer import ComposerError
 from yaml.constructor import ConstructorError
 
+from theworld.constants import TOKEN
 from theworld.files import write_whole
 
 Settings = TypeVar("Settings")
@@ -24,6 +25,9 @@ MAX_FILE_BYTES = 1_000_000
 """A settings file is written by a person: a larger one is a mistaken path."""
 
 _SECRET = re.compile(r"(^|_)(token|password|passwd|secret|credentials?|(api|access|private)_?key)($|_)")
+
+
+_NO_SECRETS = "secrets never go into settings; they come from the environment (HF_TOKEN)"
 
 
 class SettingsError(ValueError):
@@ -49,9 +53,12 @@ def load(
     """
     in_file = {} if path is None else read_mapping(Path(path))
     given = _read_flags(cls, overrides, positional)
+    joined = _joined(in_file, given)
+    if places := list(_tokens(joined)):
+        raise SettingsError("\n".join(f"{place}: holds a token; {_NO_SECRETS}" for place in places))
     try:
         # Strict types let a path or a tuple in only as JSON: https://docs.pydantic.dev/latest/concepts/strict_mode/
-        return TypeAdapter(cls).validate_json(json.dumps(_joined(in_file, given), default=str))
+        return TypeAdapter(cls).validate_json(json.dumps(joined, default=str))
     except ValidationError as error:
         problems = _problems(cls, error, path, given, positional)
     raise SettingsError("\n".join(problems))
@@ -237,7 +244,7 @@ def _unboxed(message: str) -> str:
 
 def _stranger(name: str, known: Sequence[str], where: str = "") -> str:
     if _SECRET.search(re.sub(r"[^a-z]+", "_", re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower())):
-        return f"{where}{name}: secrets never go into settings; they come from the environment (HF_TOKEN)"
+        return f"{where}{name}: {_NO_SECRETS}"
     close = difflib.get_close_matches(name, known, n=1)
     if not close:  # the right name in the wrong group, or in none
         last = name.lstrip("-").rpartition(".")[2]
@@ -254,6 +261,18 @@ def _joined(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
             group = joined.get(name, {})
             joined[name] = _joined(group, value) if isinstance(group, dict) else group
     return joined
+
+
+def _tokens(content: Any, place: str = "") -> Iterator[str]:
+    """Where a value looks like a token of the hub; the value itself is never shown."""
+    if isinstance(content, Mapping):
+        for name, value in content.items():
+            yield from _tokens(value, f"{place}.{name}" if place else str(name))
+    elif isinstance(content, list | tuple):
+        for number, value in enumerate(content):
+            yield from _tokens(value, f"{place}.{number}")
+    elif TOKEN.search(str(content)):
+        yield place
 
 
 def _problems(

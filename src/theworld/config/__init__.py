@@ -3,6 +3,7 @@
 from theworld.config.data import TASK_NAMES, DataSettings, MixturePart, SplitName, TaskName
 from theworld.config.demo import AskSettings, DemoSettings
 from theworld.config.evaluation import ArmName, AuditSettings, EvaluationConfig
+from theworld.config.hub import HubSettings
 from theworld.config.lora import LoraSettings
 from theworld.config.model import ModelSettings
 from theworld.config.training import OptimSettings, TrainingConfig
@@ -18,6 +19,7 @@ __all__ = [
     "DataSettings",
     "DemoSettings",
     "EvaluationConfig",
+    "HubSettings",
     "LoraSettings",
     "MixturePart",
     "ModelSettings",

@@ -9,6 +9,7 @@ from pydantic.dataclasses import dataclass
 
 from theworld.config.data import DataSettings, MixturePart
 from theworld.config.evaluation import refuse_conversations
+from theworld.config.hub import HubSettings
 from theworld.config.model import ModelSettings
 from theworld.config.validation import ValidationSettings
 from theworld.config.world import STRICT
@@ -93,7 +94,8 @@ class TrainingConfig:
     """Checkpoints that are kept, the newest; None: all."""
 
     resume: bool | Path = False
-    """Continue from the newest checkpoint in output_dir (true), or from this checkpoint."""
+    """Continue from the newest checkpoint in output_dir (true), from this checkpoint, or from the newest one of a hub
+    repository (OWNER/NAME)."""
 
     logging_steps: Annotated[int, Field(ge=1)] = 10
     """Optimiser steps between lines of the log."""
@@ -133,6 +135,9 @@ class TrainingConfig:
 
     validation: ValidationSettings = field(default_factory=ValidationSettings)
     """What it is asked while it trains."""
+
+    hub: HubSettings = field(default_factory=HubSettings)
+    """Where it is pushed to."""
 
     @model_validator(mode="after")
     def _check(self) -> "TrainingConfig":

@@ -58,6 +58,8 @@ OF_THE_FUTURE = frozenset(
 """Settings that say where a tap's future slots come from. What a projector learnt of one it can be given of another."""
 
 WEIGHTS_NAME = "model.safetensors"
+CHECKPOINT_FILES = ("config.json", "generation_config.json", WEIGHTS_NAME)
+"""Files of a saved TheWorld."""
 
 TINY_SETTINGS = {"world_image_size": 64, "frame_rate_hz": 6.0, "dit_block": 2}
 

@@ -107,13 +107,26 @@ class TheWorld(FusedGemma):
             )
 
     @classmethod
-    def from_checkpoint_hub(cls, repo: str, checkpoint_name: str | None = None, **kwargs: Any) -> "TheWorld":
-        """Load a checkpoint of a hub repository, `checkpoint_name` being a folder in it (default: its root)."""
-        from huggingface_hub import snapshot_download
+    def from_checkpoint_hub(
+        cls, repo_id: str, checkpoint_name: str | None = None, revision: str | None = None, **kwargs: Any
+    ) -> "TheWorld":
+        """Load a checkpoint of a hub repository.
 
-        patterns = [f"{checkpoint_name}/*"] if checkpoint_name else None
+        Args:
+            repo_id: OWNER/NAME.
+            checkpoint_name: a folder in it (`best`, `checkpoint-500`); None: its root.
+            revision: branch, tag or commit; None: the newest.
+            kwargs: as `from_pretrained`.
+
+        Raises:
+            ValueError: if it cannot be fetched.
+            CheckpointError: as `from_pretrained`.
+        """
+        from theworld.hub import fetch
+
+        patterns = [f"{checkpoint_name}/{name}" if checkpoint_name else name for name in loading.CHECKPOINT_FILES]
         hub = {name: kwargs[name] for name in loading.HUB_OPTIONS & kwargs.keys()}
-        folder = snapshot_download(repo, revision=kwargs.pop("revision", None), allow_patterns=patterns, **hub)
+        folder = fetch(repo_id, patterns, revision, **hub)
         return cls.from_pretrained(Path(folder, checkpoint_name or ""), **kwargs)
 
     def save_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]

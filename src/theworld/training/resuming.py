@@ -2,14 +2,18 @@
 
 import dataclasses
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+from accelerate import PartialState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint, sort_checkpoints
 
 from theworld import settings
 from theworld.config import TrainingConfig
 from theworld.files import remove_folder
+from theworld.training.pushing import fetch_checkpoint, is_repository
 
 CONFIG_NAME = "config.json"
 
@@ -29,6 +33,9 @@ _FREE = frozenset(
         "max_loss_ratio",
         "validation.eval_steps",
         "validation.batch_size",
+        "hub.repo_id",
+        "hub.push",
+        "hub.private",
     }
 )
 
@@ -48,6 +55,10 @@ def where_to_resume(config: TrainingConfig) -> Path | None:
         return None
     if config.resume is True:
         checkpoint = None if newest is None else Path(newest)
+    elif is_repository(config.resume):
+        # The main process fetches; the others then find the checkpoint in the folder.
+        with PartialState(cpu=not torch.cuda.is_available()).main_process_first():
+            checkpoint = fetch_checkpoint(config.resume.as_posix(), run, is_same=partial(_refuse_another_run, config))
     else:
         checkpoint = config.resume
         if not (checkpoint / "trainer_state.json").is_file():

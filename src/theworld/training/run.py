@@ -25,6 +25,7 @@ from theworld.training.curves import check_curves, open_curves
 from theworld.training.feeding import MapFeed, good_samples
 from theworld.training.left_out import BAD_RECORDS_NAME, BadRecords
 from theworld.training.progress import Metrics, read_metrics
+from theworld.training.pushing import Pushing, check_token
 from theworld.training.resuming import CONFIG_NAME, where_to_resume
 from theworld.training.stopping import Stopping
 from theworld.training.streaming import StreamFeed
@@ -56,7 +57,8 @@ def train(config: TrainingConfig) -> dict[str, Any]:
           stopped.json       only if SIGTERM or SIGUSR1 stopped it: the signal, the step, the exit code
 
     Returns:
-        The last row of metrics, the folder of the model and the seconds that training took.
+        The last row of metrics, the folder of the model, the seconds that training took, and with a hub repository
+        what could not be pushed to it.
 
     Raises:
         Stopped: a SystemExit with code 75, if SIGTERM or SIGUSR1 stopped it; resume=true goes on from there.
@@ -73,6 +75,7 @@ def _train(config: TrainingConfig, stopping: Stopping) -> dict[str, Any]:
     run = config.output_dir
     checkpoint = where_to_resume(config)
     check_curves(config)
+    check_token(config)
     # As the arguments below: without CUDA all is on the CPU; under a launcher each process has its own device.
     process = PartialState(cpu=not torch.cuda.is_available())
     device = process.device or torch.device("cpu")
@@ -113,11 +116,18 @@ def _train(config: TrainingConfig, stopping: Stopping) -> dict[str, Any]:
         for callback in open_curves(config):
             trainer.add_callback(callback)
     trainer.add_callback(stopping)
+    pushing = Pushing(config) if config.hub.is_pushed and trainer.is_world_process_zero() else None
+    if pushing is not None:
+        trainer.add_callback(pushing)
     result = trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     stopping.end_if_stopped()
     trainer.save_model(str(run / MODEL_NAME))
     rows = read_metrics(run / METRICS_NAME)
-    return {"model": str(run / MODEL_NAME), "seconds": result.metrics["train_runtime"], **(rows[-1] if rows else {})}
+    found = {"model": str(run / MODEL_NAME), "seconds": result.metrics["train_runtime"], **(rows[-1] if rows else {})}
+    if pushing is not None:
+        pushing.finish(run / MODEL_NAME)
+        found["not_pushed"] = pushing.failures
+    return found
 
 
 def _open(config: TrainingConfig, processor: Any, num_samples: int, with_future: bool) -> Samples | SampleStream:

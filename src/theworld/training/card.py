@@ -1,0 +1,141 @@
+"""The card of a trained model: what it learnt, from what, what it reached, how to load it, and whose licences hold."""
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+from theworld.config import TrainingConfig
+from theworld.training.progress import read_metrics
+
+_LICENCES: Final = {
+    "google/": ("Gemma Terms of Use", "https://ai.google.dev/gemma/terms"),
+    "nvidia/": (
+        "NVIDIA Open Model License",
+        "https://www.nvidia.com/en-us/agreements/enterprise-software/nvidia-open-model-license/",
+    ),
+}
+_LIMITATIONS: Final = """\
+- Answers are guesses of a model; what its world imagines is no measurement, and may be wrong in ways that look right.
+- It was measured on the questions named above alone. Whether it uses its world, `theworld audit` says.
+- It has no safety training beyond that of its base models: no decision about people or moving machines may rest on it.
+"""
+
+
+def model_card(config: TrainingConfig, run: Path) -> str:
+    """README.md of the repository of a run, in Markdown with the hub's metadata.
+
+    Args:
+        config: of the run.
+        run: its folder: metrics.jsonl, validation.jsonl and results.json are told as far as they are there.
+    """
+    bases = _bases(config)
+    parts = {
+        "What was trained": _trained(config),
+        "Data": _data(config),
+        "Results": _results(run),
+        "How to load it": _loading(config),
+        "Base models and their licences": "\n".join(f"- `{name}`: {_licence(name)}" for name in bases),
+        "Limitations": _LIMITATIONS,
+    }
+    front = ["---", "library_name: theworld", "license: other", "pipeline_tag: image-text-to-text"]
+    public = [name for name in bases if name.startswith(tuple(_LICENCES))]
+    front += ["base_model:", *(f"- {name}" for name in public)] if public else []
+    front += ["tags:", "- theworld", "- world-model", "---"]
+    title = f"# {config.output_dir.name}\n\nA Gemma 3 fused with a Cosmos world model, trained with TheWorld."
+    return "\n".join([*front, "", title, *(f"\n## {name}\n\n{text}" for name, text in parts.items())]).rstrip() + "\n"
+
+
+def _bases(config: TrainingConfig) -> list[str]:
+    model = config.model
+    return [_shown(model.gemma_model_name), *([_shown(model.world.cosmos_model_name)] if model.enable_world else [])]
+
+
+def _shown(name: str) -> str:
+    """A hub id as it is; of a folder its last name: where it lies on somebody's machine concerns nobody."""
+    return Path(name).name if Path(name).is_absolute() else name
+
+
+def _licence(name: str) -> str:
+    for owner, (title, url) in _LICENCES.items():
+        if name.startswith(owner):
+            return f"[{title}]({url}); it holds for this model too"
+    return "as its owner says" if name != "tiny" else "Apache-2.0, embedded in the package"
+
+
+def _trained(config: TrainingConfig) -> str:
+    model, optim = config.model, config.optim
+    trains = {
+        "world projector": model.enable_world,
+        "vision tower": not model.freeze_gemma_vision,
+        "language model": not model.freeze_gemma_language,
+        "Cosmos VAE": model.enable_world and not model.freeze_cosmos_vae,
+        f"LoRA on {', '.join(model.lora.targets)}": bool(model.lora.targets),
+    }
+    parts = ", ".join(name for name, holds in trains.items() if holds)
+    world = f"the tap `{model.world.tap}`, {model.num_world_steps} steps ahead" if model.enable_world else "no world"
+    return (
+        f"Trained: {parts}; all else is frozen. It sees {world}, fused as `{model.world_fusion}`.\n\n"
+        f"{config.num_steps} steps of {config.batch_size} samples a device and forward pass, objective"
+        f" `{config.objective}`, learning rate {optim.learning_rate:g} ({optim.schedule}), {config.precision}, seed"
+        f" {config.seed}. Everything else: `run/config.json`."
+    )
+
+
+def _data(config: TrainingConfig) -> str:
+    data = config.data
+    source = f" from `{_shown(data.source)}`" if data.source else ""
+    asked = f", questions `{data.questions}`" if data.dataset == "foresight" else ""
+    return f"`{data.dataset}`{source}{asked}, split `{data.train_split}`."
+
+
+def _results(run: Path) -> str:
+    lines: list[str] = []
+    if rows := read_metrics(run / "metrics.jsonl"):
+        lines.append(f"Loss at step {rows[-1]['step']}: {rows[-1]['loss']:.4f}.\n")
+    table = [*_measured(run), *_compared(run)]
+    if table:
+        lines += ["| what | right, % [95 % interval] | items |", "|---|---|---|", *table]
+    return "\n".join(lines) or "Nothing was measured yet."
+
+
+def _measured(run: Path) -> list[str]:
+    """A line for each set of questions that was asked during training, at the last measurement."""
+    rows = read_metrics(run / "validation.jsonl")
+    if not rows:
+        return []
+    return [
+        _line(f"{name}, step {rows[-1]['step']}", one["accuracy"], one["low"], one["high"], one["num_items"])
+        for name, one in rows[-1]["sets"].items()
+    ]
+
+
+def _compared(run: Path) -> list[str]:
+    """A line for each arm of an evaluation that lies beside the run."""
+    path = run / "results.json"
+    arms: dict[str, Any] = json.loads(path.read_text()).get("arms", {}) if path.exists() else {}
+    found = {name: arm for name, arm in arms.items() if arm.get("accuracy")}
+    return [
+        _line(
+            f"arm `{name}`",
+            arm["accuracy"]["value"],
+            arm["accuracy"]["wilson"]["low"],
+            arm["accuracy"]["wilson"]["high"],
+            arm["num_items"] - arm["num_missing"],
+        )
+        for name, arm in found.items()
+    ]
+
+
+def _line(name: str, value: float, low: float, high: float, num_items: int) -> str:
+    return f"| {name} | {100 * value:.1f} [{100 * low:.1f}, {100 * high:.1f}] | {num_items} |"
+
+
+def _loading(config: TrainingConfig) -> str:
+    repo = config.hub.repo_id
+    return (
+        "```python\nfrom theworld import TheWorld\n\n"
+        f'model = TheWorld.from_checkpoint_hub("{repo}")\n'
+        'print(model.generate("picture.png", "What will happen next?"))\n```\n\n'
+        "It holds what was trained; the base models are fetched from where they are published. `checkpoint_name=`"
+        ' takes a folder of this repository, such as `"best"`.'
+    )
