@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from fixtures_public import open_spatial_row, write_llava, write_open_spatial, write_vsr
+from fixtures_shards import write_shards
 from theworld import settings
 from theworld.config import TrainingConfig
 from theworld.training.progress import read_metrics
@@ -46,6 +47,9 @@ def files_of(config: TrainingConfig, folder: Path) -> dict[str, Any]:
     dataset = config.data.dataset
     if dataset == "foresight":
         return {"data.image-size-px": 64, "data.num-train": 4, "data.tasks": "drop"}
+    if dataset == "datacomp":
+        write_shards(folder, num_shards=1, num_records=4)
+        return {"data.source": folder, "data.min-clip-score": 0.0, "data.min-side-px": 1}
     if dataset == "vsr":
         source, images = write_vsr(folder, [1, 0, 1, 0], split="train")
     elif dataset == "llava":

@@ -96,6 +96,10 @@ def look(config: PreviewConfig) -> Preview:
     """
     processor = open_processor(config.model)
     sees_future = processor.enable_world and processor.world_settings.sees_future
+    if config.data.dataset == "datacomp" and not config.mixture:
+        raise ValueError(
+            "dataset='datacomp' is a stream: no records can be drawn from it by index; preview another data set"
+        )
     num_drawn = config.num_steps * config.batch_size * config.gradient_accumulation_steps
     samples = open_training(config, num_drawn, config.objective == "imitation" or sees_future)
     collator = Collator(processor, supervise=True)
