@@ -207,7 +207,7 @@ BAD = {3: RecordError("malformed", "record 3"), 5: "/none.jpg"}
 @pytest.fixture
 def of_noise(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs train on twelve records, two of them bad."""
-    monkeypatch.setattr(training_run, "open_samples", lambda *args: WithBad(12, BAD))
+    monkeypatch.setattr(training_run, "open_training", lambda *args: WithBad(12, BAD))
 
 
 def losses(run: Path) -> list[float]:
