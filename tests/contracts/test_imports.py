@@ -26,7 +26,7 @@ ORDER = (
     ("evaluation",),
     ("serving",),
     ("training",),
-    ("planning",),
+    ("planning", "slurm"),
     ("recipes",),
     ("report",),
     ("verbs", "app", "cli", "__main__"),
