@@ -8,6 +8,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from theworld.files import whole_folder
 from theworld.modeling.adapters import saved_name
@@ -64,7 +65,7 @@ def read_model(model: "TheWorld", folder: Path, parts: list[str]) -> None:
             )
     with torch.no_grad():
         for name, tensor in saved.items():
-            expected[name].copy_(tensor)
+            expected[name].copy_(_as_spread(tensor, expected[name]))
     model.config.trained_parts = [part for part in PARTS if part in {*parts, *(model.config.trained_parts or [])}]
 
 
@@ -110,6 +111,13 @@ def load_checkpoint(model: "TheWorld", folder: Path, optimizer: torch.optim.Opti
             raise CheckpointError(f"{folder}: it holds no optimiser state; drop optimizer=")
         optimizer.load_state_dict(_unflatten(_read_tensors(folder / _OPTIMIZER_NAME), state["optimizer"]))
     return {"epoch": state["epoch"]}
+
+
+def _as_spread(tensor: Tensor, like: Tensor) -> Tensor:
+    """A whole tensor, or this process's part of it where a model is sharded."""
+    if not isinstance(like, DTensor):
+        return tensor
+    return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements)
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:

@@ -7,12 +7,17 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from accelerate import PartialState
+from accelerate import FullyShardedDataParallelPlugin, PartialState
+from accelerate.commands.config.config_args import load_config_from_file
+from accelerate.utils.fsdp_utils import fsdp2_prepare_model
 from safetensors.torch import load_file
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+from torch.distributed.fsdp import FSDPModule
 from torch.utils.data import SequentialSampler
 from transformers import TrainerCallback, TrainingArguments
 
@@ -154,3 +159,76 @@ def test_a_signal_to_one_process_stops_all_at_one_step_and_each_goes_on_with_its
     assert run_ranks(2, train_uncertain, make_config("stopped", save_steps=100, resume=True), False) == [0, 0]
 
     assert losses(stopped) == losses(unbroken)
+
+
+def plugin_of(file: str) -> FullyShardedDataParallelPlugin:
+    """What a shipped accelerate file says of sharding, as its launcher hands it on."""
+    said = load_config_from_file(str(Path(__file__).parents[3] / "configs" / "accelerate" / file)).fsdp_config
+    layers = said["fsdp_transformer_layer_cls_to_wrap"].split(",")
+    return FullyShardedDataParallelPlugin(
+        fsdp_version=said["fsdp_version"],
+        auto_wrap_policy=said["fsdp_auto_wrap_policy"].lower(),
+        transformer_cls_names_to_wrap=layers,
+        reshard_after_forward=said["fsdp_reshard_after_forward"],
+        state_dict_type=said["fsdp_state_dict_type"],
+        cpu_ram_efficient_loading=said["fsdp_cpu_ram_efficient_loading"],
+    )
+
+
+def train_sharded(folder: Path) -> None:
+    """A step of a frozen bfloat16 Gemma with a float32 world, whole and in two parts: the world's gradients agree."""
+    process = PartialState(cpu=True)
+    torch.manual_seed(0)
+    whole = TheWorld.from_pretrained("tiny", world_grid=4, dtype=torch.bfloat16)
+    torch.manual_seed(0)
+    sharded = TheWorld.from_pretrained("tiny", world_grid=4, dtype=torch.bfloat16)
+    batch = Collator(whole.processor, supervise=True)([question("0", [picture(0)], "What falls?", "the ball")])
+    state = SimpleNamespace(fsdp_plugin=plugin_of("fsdp.yaml"))
+    fsdp2_prepare_model(SimpleNamespace(state=state, mixed_precision="no", is_main_process=True), sharded)
+
+    gradients = []
+    for model in (whole, sharded):
+        model.train()
+        model(**batch).loss.backward()
+        gradients.append({name: value.grad for name, value in model.named_parameters() if value.grad is not None})
+    assert gradients[0].keys() == gradients[1].keys()
+    assert all(name.startswith("world.") for name in gradients[0])
+    layer = sharded.model.language_model.layers[0]
+    assert isinstance(layer, FSDPModule)
+    assert sharded.get_output_embeddings().weight is sharded.get_input_embeddings().weight
+    assert {value.dtype for value in sharded.parameters()} == {torch.bfloat16, torch.float32}
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name].full_tensor(), gradient, atol=1e-6, rtol=1e-3)
+
+    torch.optim.SGD([value for value in sharded.parameters() if value.requires_grad], lr=0.1).step()
+    options = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True, cpu_offload=True)
+    trained = get_model_state_dict(sharded, options=options)  # as accelerate gathers what the trainer saves
+    if process.is_main_process:
+        sharded.save_pretrained(folder, state_dict=trained)
+    process.wait_for_everyone()
+    with torch.no_grad():
+        for value in sharded.world.parameters():
+            value.zero_()
+    sharded.load_checkpoint(folder)
+    saved = load_file(folder / WEIGHTS_NAME)
+    for name, value in sharded.world.named_parameters():
+        assert torch.equal(value.full_tensor(), saved[f"world.{name}"])
+
+
+@pytest.mark.usefixtures("embedded")
+def test_a_sharded_model_has_the_gradients_of_a_whole_one_and_its_checkpoint_loads_anywhere(tmp_path: Path) -> None:
+    assert run_ranks(2, train_sharded, tmp_path / "model") == [0, 0]
+
+    saved = load_file(tmp_path / "model" / WEIGHTS_NAME)
+    assert saved
+    assert all(name.startswith("world.") for name in saved)
+    loaded = TheWorld.from_pretrained(tmp_path / "model").state_dict()
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in saved.items())
+
+
+def test_the_frozen_world_is_outside_of_what_is_wrapped() -> None:
+    model = TheWorld.from_pretrained("tiny", world_grid=4)
+
+    assert model.tap is not None
+    names = [name for name, _ in model.named_parameters()] + [name for name, _ in model.named_buffers()]
+    assert not any("vae" in name or "transformer_blocks" in name for name in names)
