@@ -57,7 +57,9 @@ def fetch(
         given: Any = {"revision": revision, "allow_patterns": list(patterns), "repo_type": kind, **options}
         return Path(snapshot_download(name, endpoint=os.environ.get("HF_ENDPOINT"), **given))
     except (HFValidationError, LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        raise ValueError(f"{name!r} is no folder and could not be fetched from the hub: {remedy(name, error)}") from error
+        raise ValueError(
+            f"{name!r} is no folder and could not be fetched from the hub: {remedy(name, error)}"
+        ) from error
 
 
 def remedy(name: str, error: BaseException) -> str:
