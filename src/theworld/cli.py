@@ -128,7 +128,7 @@ def foresight(arguments: "ForesightArguments") -> dict[str, Any]:
     return {"preview": str(arguments.preview)}
 
 
-def cache(arguments: "CacheArguments") -> dict[str, Any]:
+def verify_cache(arguments: "CacheArguments") -> dict[str, Any]:
     """Say what a feature store holds, and read all of it against its checksums.
 
     Raises:

@@ -135,9 +135,16 @@ VERBS: Final = (
         "theworld.config.verbs:ReportArguments",
     ),
     Verb(
-        "cache",
+        "cache fill",
+        "Compute the world features that a training run would read, or one share of them, into its feature store.",
+        "theworld.training.filling:fill",
+        "theworld.config.filling:FillConfig",
+        reads_file=True,
+    ),
+    Verb(
+        "cache verify",
         "Say what a feature store holds, and check every feature in it.",
-        "theworld.cli:cache",
+        "theworld.cli:verify_cache",
         "theworld.config.verbs:CacheArguments",
     ),
     Verb(

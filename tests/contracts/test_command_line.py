@@ -191,9 +191,10 @@ BAD_SETTINGS = {
 
 
 def assert_one_message(capsys, verb: str, words: str) -> None:
+    """One line on standard error; `verb` may be the first of a verb's two words."""
     said = capsys.readouterr()
     assert said.out == ""
-    assert said.err.startswith(f"theworld {verb}: ")
+    assert re.match(rf"theworld {verb}( \w+)?: ", said.err)
     assert said.err.count("\n") == 1
     assert words in said.err
     assert "Traceback" not in said.err
@@ -221,9 +222,9 @@ BAD_ARGUMENTS = {
     "report: no folder": (["report"], "run: missing; give RUN"),
     "report: a folder that is not there": (["report", "none"], "none: nothing to report on"),
     "report: a folder with nothing": (["report", "."], "nothing to report on"),
-    "cache: no folder": (["cache"], "store: missing; give STORE"),
-    "cache: a folder that is not there": (["cache", "none"], "none: no feature store there"),
-    "cache: a file": (["cache", "/dev/null"], "/dev/null: no feature store there"),
+    "cache: no folder": (["cache", "verify"], "store: missing; give STORE"),
+    "cache: a folder that is not there": (["cache", "verify", "none"], "none: no feature store there"),
+    "cache: a file": (["cache", "verify", "/dev/null"], "/dev/null: no feature store there"),
     "foresight: a folder that is not there": (["foresight", "--rows", "1", "--preview", "none/a.png"], "none/a.png"),
     "foresight: no rows": (["foresight", "--rows", "0"], "rows=0: expected 1 or more"),
     "foresight: an unknown split": (["foresight", "--split", "tset"], "invalid choice 'tset'"),
@@ -241,7 +242,7 @@ def test_bad_arguments_get_one_message_and_exit_code_2(case, tmp_path, capsys, m
 def test_a_store_is_counted_and_verified(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     FeatureStore(Path("features"), "abc", create=True).put(["a", "b"], torch.ones(2, 2, 1, 3, 3))
-    assert cli.main(["cache", "features"]) == cli.OK
+    assert cli.main(["cache", "verify", "features"]) == cli.OK
     said, result = capsys.readouterr().out.splitlines()
     assert said == "features: 2 features, 144 bytes, all as they were written"
     assert json.loads(result) == {"store": "features", "fingerprint": "abc", "num_features": 2, "num_bytes": 144}
@@ -254,7 +255,7 @@ def test_a_store_with_a_changed_bit_is_refused_by_its_file(tmp_path, capsys, mon
     content = bytearray(shard.read_bytes())
     content[7] ^= 1
     shard.write_bytes(content)
-    assert cli.main(["cache", "features"]) == cli.REFUSED
+    assert cli.main(["cache", "verify", "features"]) == cli.REFUSED
     assert_one_message(capsys, "cache", f"damaged in the feature store: {shard}")
 
 

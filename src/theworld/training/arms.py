@@ -22,7 +22,8 @@ from theworld.modeling.opening import fields_of, open_model
 from theworld.modeling.projector import WorldBlock
 from theworld.sources import open_samples
 from theworld.training.aligning import align
-from theworld.training.run import MODEL_NAME, fill_store, train
+from theworld.training.filling import fill_store
+from theworld.training.run import MODEL_NAME, train
 from theworld.world.reading import StoredTap, open_stored
 
 logger = logging.getLogger(__name__)

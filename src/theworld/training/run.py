@@ -6,12 +6,10 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
-from tqdm import tqdm
 from transformers import TrainingArguments, set_seed
 
 from theworld import settings
 from theworld.config import TrainingConfig
-from theworld.datasets.batching import batches
 from theworld.datasets.collator import Collator
 from theworld.datasets.lengths import WithinLength, estimated_lengths, refuse_overlong
 from theworld.datasets.sample import Samples
@@ -22,7 +20,8 @@ from theworld.modeling import TheWorld
 from theworld.modeling.opening import open_model
 from theworld.sources import open_stream, open_training
 from theworld.training.curves import check_curves, open_curves
-from theworld.training.feeding import MapFeed, good_samples
+from theworld.training.feeding import MapFeed
+from theworld.training.filling import stored_features
 from theworld.training.left_out import BAD_RECORDS_NAME, BadRecords
 from theworld.training.progress import Metrics, read_metrics
 from theworld.training.pushing import Pushing, check_token
@@ -33,8 +32,6 @@ from theworld.training.trainer import TheWorldTrainer
 from theworld.training.validating import Validation, open_questions
 from theworld.training.watching import LossWatch
 from theworld.training.work import WorkCounter, measured_peak
-from theworld.world.reading import StoredTap, open_stored
-from theworld.world.taps import open_tap
 
 logger = logging.getLogger(__name__)
 
@@ -92,7 +89,7 @@ def _train(config: TrainingConfig, stopping: Stopping) -> dict[str, Any]:
         settings.save(config, run / CONFIG_NAME)
         write_whole(run / "environment.json", describe_environment())
     logger.info("parameters\n%s", model.parameter_table())
-    read_features = _stored(config, model, [samples, *questions.values()], device)
+    read_features = stored_features(config, model, [samples, *questions.values()], device)
     collator = Collator(
         model.processor,
         supervise=True,
@@ -166,38 +163,6 @@ def _metrics(config: TrainingConfig, model: TheWorld, device: torch.device) -> M
     else:
         peak = config.peak_tflops * 1e12
     return Metrics(config.output_dir / METRICS_NAME, WorkCounter(model), peak)
-
-
-def _stored(config: TrainingConfig, model: TheWorld, parts: list[Any], device: torch.device) -> Any:
-    """Fill the feature store with what is missing, and serve from it; None without a store."""
-    if config.store_dir is None or not model.config.enable_world:
-        return None
-    tap = open_tap(model.config.world_settings(), device)
-    model.attach_world(tap)  # checks that this is the world the model was trained on
-    store = open_stored(tap, config.store_dir)
-    for samples in parts:
-        fill_store(store, model.processor, samples)
-    model.detach_world()
-    return StoredTap(None, store.store).read
-
-
-def fill_store(stored: StoredTap, processor: Any, samples: Samples, batch_size: int = 16) -> StoredTap:
-    """Compute the features that a store lacks; what comes back serves them and computes nothing more.
-
-    Under a launcher the main process does it, and the others wait.
-    """
-    process = PartialState()
-    if process.is_main_process:
-        collator = Collator(processor, supervise=False)
-        with tqdm(total=len(samples), desc="world features", unit="sample") as progress:
-            for batch in batches(good_samples(samples), batch_size):
-                frames, num_world_steps = collator.frames(batch)
-                if frames is not None:
-                    stored.read(frames, num_world_steps)
-                progress.update(len(batch))
-        logger.info("world features: %d computed, %d found", stored.computed, stored.served)
-    process.wait_for_everyone()
-    return StoredTap(None, stored.store)
 
 
 def _arguments(config: TrainingConfig) -> TrainingArguments:

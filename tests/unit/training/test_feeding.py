@@ -20,6 +20,7 @@ from theworld.modeling.processor import TheWorldProcessor
 from theworld.training import feeding, left_out
 from theworld.training import run as training_run
 from theworld.training.feeding import FeedBatch, LeftOut, MapFeed
+from theworld.training.filling import fill_store
 from theworld.training.left_out import BadRecords, read_bad_records
 from theworld.training.progress import read_metrics
 from theworld.training.run import train
@@ -253,6 +254,6 @@ def test_smaller_batches_weigh_every_answer_alike(make_config: MakeConfig) -> No
 def test_a_store_is_filled_from_the_good_records(tmp_path: Path) -> None:
     stored = open_stored(open_tap(WorldSettings(cosmos_model_name="tiny", image_size_px=64)), tmp_path)
 
-    training_run.fill_store(stored, TheWorldProcessor.from_pretrained("tiny"), WithBad(12, BAD))
+    fill_store(stored, TheWorldProcessor.from_pretrained("tiny"), WithBad(12, BAD))
 
     assert stored.computed == 10

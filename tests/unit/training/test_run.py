@@ -22,6 +22,7 @@ from theworld.datasets.sample import question
 from theworld.modeling import TheWorld
 from theworld.modeling.processor import TheWorldProcessor
 from theworld.training import run as training_run
+from theworld.training.filling import fill_store
 from theworld.training.progress import read_metrics
 from theworld.training.run import train
 from theworld.training.trainer import TheWorldTrainer
@@ -298,7 +299,7 @@ def test_the_world_is_opened_on_the_device_of_the_process(
 
     monkeypatch.setattr(training_run, "PartialState", OnMeta)
     monkeypatch.setattr("theworld.world.taps.open_tap", opened)
-    monkeypatch.setattr(training_run, "open_tap", opened)
+    monkeypatch.setattr("theworld.training.filling.open_tap", opened)
 
     with pytest.raises(OpenedError):
         train(make_config(store_dir=tmp_path / "store" if with_store else None))
@@ -375,7 +376,7 @@ def filled(
     shapes: list[tuple[int, ...]] = []
     waited: list[str] = []
     process = SimpleNamespace(is_main_process=is_main_process, wait_for_everyone=lambda: waited.append("waited"))
-    monkeypatch.setattr(training_run, "PartialState", lambda: process)
+    monkeypatch.setattr("theworld.training.filling.PartialState", lambda: process)
 
     def encode(self: Collator, samples: Sequence[Any]) -> None:
         raise AssertionError("text and pictures were prepared for Gemma")
@@ -385,7 +386,7 @@ def filled(
     monkeypatch.setattr(stored, "read", lambda frames, num_world_steps: shapes.append(tuple(frames.shape)))
     picture = np.zeros((64, 64, 3), np.uint8)
     samples = [question(str(index), [picture], "What falls?", "the ball") for index in range(3)]
-    training_run.fill_store(stored, TheWorldProcessor.from_pretrained("tiny"), samples, batch_size=2)
+    fill_store(stored, TheWorldProcessor.from_pretrained("tiny"), samples, batch_size=2)
     return shapes, waited
 
 

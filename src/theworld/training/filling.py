@@ -1,0 +1,126 @@
+"""Filling a feature store: what a run would read is computed beforehand, once, by one process or by many machines."""
+
+import logging
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from torch.utils.data import Subset
+from tqdm import tqdm
+
+from theworld.config import TrainingConfig
+from theworld.config.filling import FillConfig
+from theworld.constants import TEMPORAL_STRIDE
+from theworld.datasets.batching import batches
+from theworld.datasets.collator import Collator
+from theworld.datasets.sample import Samples
+from theworld.modeling import TheWorld
+from theworld.modeling.opening import open_model
+from theworld.sources import open_samples
+from theworld.training.feeding import good_samples
+from theworld.training.validating import open_questions
+from theworld.world.reading import StoredTap, open_stored
+from theworld.world.tap import WorldTap
+from theworld.world.taps import open_tap
+
+logger = logging.getLogger(__name__)
+
+
+def stored_features(config: TrainingConfig, model: TheWorld, parts: list[Any], device: torch.device) -> Any:
+    """Fill a run's feature store with what is missing, and serve from it; None without a store."""
+    if config.store_dir is None or not model.config.enable_world:
+        return None
+    tap = open_tap(model.config.world_settings(), device)
+    model.attach_world(tap)  # checks that this is the world the model was trained on
+    store = open_stored(tap, config.store_dir)
+    for samples in parts:
+        fill_store(store, model.processor, samples)
+    model.detach_world()
+    return StoredTap(None, store.store).read
+
+
+def fill_store(stored: StoredTap, processor: Any, samples: Samples, batch_size: int = 16) -> StoredTap:
+    """Compute the features that a store lacks; what comes back serves them and computes nothing more.
+
+    Under a launcher the main process does it, and the others wait.
+    """
+    process = PartialState()
+    if process.is_main_process:
+        collator = Collator(processor, supervise=False)
+        size = stored.store.bytes
+        with tqdm(total=len(samples), desc="world features", unit="sample") as progress:
+            for batch in batches(good_samples(samples), batch_size):
+                frames, num_world_steps = collator.frames(batch)
+                if frames is not None:
+                    stored.read(frames, num_world_steps)
+                progress.update(len(batch))
+                progress.set_postfix_str(f"{stored.computed:,} computed, {(stored.store.bytes - size) / 1e9:.3g} GB")
+        logger.info("world features: %d computed, %d found", stored.computed, stored.served)
+    process.wait_for_everyone()
+    return StoredTap(None, stored.store)
+
+
+def fill(config: FillConfig) -> dict[str, Any]:
+    """Compute one share of the features that a run would read: what it trains on, and what it is asked.
+
+    Any number of processes and machines may fill one store at once, and one that was killed is simply started again:
+    what is there is not computed anew.
+
+    Returns:
+        Samples of this share, clips computed and found, seconds, clips per second, and the size of the store in GB.
+
+    Raises:
+        ValueError: for settings without a world or a store, or data that cannot be had.
+        StoreError: for a store of another tap, or a full disk.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = open_model(config.model, load_world=False, world_device=device)
+    settings = model.config.world_settings()
+    tap = open_tap(settings, device)
+    model.attach_world(tap)
+    assert config.store_dir is not None  # the settings are refused without it
+    stored = open_stored(tap, config.store_dir)
+    parts = [
+        Subset(samples, range(config.shard_index, len(samples), config.num_shards))
+        for samples in _parts(config, settings.sees_future or config.objective == "imitation")
+    ]
+    num_samples = sum(map(len, parts))
+    _foretell(config, tap, model.config.num_world_steps, num_samples)
+    began = time.perf_counter()
+    for part in parts:
+        fill_store(stored, model.processor, part, config.fill_batch_size)
+    seconds = time.perf_counter() - began
+    return {
+        "store": str(config.store_dir),
+        "samples": num_samples,
+        "computed": stored.computed,
+        "found": stored.served,
+        "seconds": round(seconds, 1),
+        "clips_per_second": round((stored.computed + stored.served) / seconds, 2) if seconds else None,
+        "store_gb": stored.store.bytes / 1e9,
+    }
+
+
+def _foretell(config: FillConfig, tap: WorldTap, num_world_steps: int, num_samples: int) -> None:
+    """Say how much there is to do; a picture that is asked about twice is computed and kept once."""
+    settings = tap.settings
+    frames = 1 + TEMPORAL_STRIDE * num_world_steps * settings.sees_future
+    grid = settings.image_size_px // tap.stride_px
+    num_bytes = 4 * tap.num_channels * settings.num_slots(frames, num_world_steps) * grid**2
+    logger.info(
+        "share %d of %d: %s samples; %.3g MB for a picture, %.3g GB at most",
+        config.shard_index,
+        config.num_shards,
+        f"{num_samples:,}",
+        num_bytes / 1e6,
+        num_samples * num_bytes / 1e9,
+    )
+
+
+def _parts(config: FillConfig, with_future: bool) -> Iterator[Any]:
+    """Every data set of a run, whole."""
+    for data in [part.data for part in config.mixture] or [config.data]:
+        yield open_samples(data, data.train_split, data.num_train, with_future)
+    yield from open_questions(config, with_future).values()

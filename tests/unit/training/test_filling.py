@@ -1,0 +1,91 @@
+"""A feature store is filled beforehand, share by share, and the run that reads it computes nothing."""
+
+import json
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from theworld.config import DataSettings, ModelSettings
+from theworld.config.data import MixturePart
+from theworld.config.filling import FillConfig
+from theworld.config.validation import ValidationSettings
+from theworld.config.world import WorldSettings
+from theworld.training.filling import fill
+from theworld.world.store import FeatureStore, stored_fingerprint
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> FillConfig:
+    return FillConfig(
+        output_dir=tmp_path / "run",
+        store_dir=tmp_path / "features",
+        model=ModelSettings(
+            gemma_model_name="tiny",
+            dtype="float32",
+            world_grid=4,
+            world=WorldSettings(cosmos_model_name="tiny", image_size_px=64),
+        ),
+        data=DataSettings(tasks=("drop",), questions="dynamic", image_size_px=64, num_train=10, num_validation=3),
+        fill_batch_size=4,
+    )
+
+
+def test_shares_add_up_to_the_whole_and_a_second_time_costs_nothing(config: FillConfig):
+    shares = [fill(replace(config, num_shards=3, shard_index=index)) for index in range(3)]
+
+    assert [one["samples"] for one in shares] == [4, 3, 3]
+    assert [one["computed"] for one in shares] == [4, 3, 3]
+    again = fill(config)
+    assert (again["samples"], again["computed"], again["found"]) == (10, 0, 10)
+    assert again["store_gb"] == pytest.approx(10 * 16 * 8 * 8 * 4 / 1e9)
+
+
+def test_what_a_run_is_asked_and_every_part_of_its_mixture_are_filled(config: FillConfig):
+    parts = tuple(MixturePart(weight=1.0, data=replace(config.data, num_train=number)) for number in (2, 3))
+    found = fill(replace(config, mixture=parts, validation=ValidationSettings(eval_steps=10)))
+
+    assert found["samples"] == 2 + 3 + 3
+    assert found["computed"] == 3 + 3  # two of three are the same scenes
+
+
+def test_a_share_that_is_killed_is_started_again_and_the_store_is_whole(tmp_path: Path):
+    store = tmp_path / "features"
+    flags = "--model.gemma-model-name tiny --model.dtype float32 --model.world-grid 4 --fill-batch-size 1"
+    flags += " --model.world.cosmos-model-name tiny --model.world.image-size-px 64"
+    flags += " --data.tasks drop --data.questions dynamic --data.image-size-px 64 --data.num-train"
+    places = ["--output-dir", str(tmp_path / "run"), "--store-dir", str(store)]
+    command = [sys.executable, "-m", "theworld", "cache", "fill", *places, *flags.split()]
+    killed = subprocess.Popen([*command, "2000"])
+    deadline = time.monotonic() + 120
+    while len(list(store.glob("commits/*.json"))) < 5:
+        assert time.monotonic() < deadline
+        assert killed.poll() is None
+        time.sleep(0.01)
+    killed.kill()
+    killed.wait()
+
+    again = subprocess.run([*command, "10"], check=True, stdout=subprocess.PIPE, text=True)
+
+    found = json.loads(again.stdout.splitlines()[-1])
+    assert found["computed"] <= 5
+    assert found["computed"] + found["found"] == 10
+    report = FeatureStore(store, stored_fingerprint(store)).verify()
+    report.raise_if_damaged()
+    assert report.num_features >= 10
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"store_dir": None}, "store_dir is missing"),
+        ({"num_shards": 2, "shard_index": 2}, "shard_index=2 of num_shards=2: expected 0 to 1"),
+        ({"model": ModelSettings(enable_world=False, freeze_gemma_language=False)}, "there are no world features"),
+    ],
+)
+def test_a_share_that_cannot_be_done_is_refused(config: FillConfig, changes: dict, message: str):
+    with pytest.raises(ValueError, match=message):
+        replace(config, **changes)
