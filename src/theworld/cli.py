@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from theworld.config import AskSettings
     from theworld.config.benchmarks import Scoring
     from theworld.config.judge import SpatialRGPTJudging
-    from theworld.config.planning import PlanSettings
+    from theworld.config.planning import DoctorSettings, PlanSettings
     from theworld.config.serving import ServeSettings
     from theworld.config.slurm import SlurmSettings
     from theworld.config.verbs import CacheArguments, CompareArguments, ForesightArguments, ReportArguments
     from theworld.report.tables import Table
 
-OK, REFUSED, INTERRUPTED = 0, 2, 130
-"""Exit codes: done; the input was refused, with one message; interrupted from the keyboard (128 + SIGINT)."""
+OK, FAULT, REFUSED, INTERRUPTED = 0, 1, 2, 130
+"""Exit codes: done; `doctor` found a fault; the input was refused, with one message; interrupted (128 + SIGINT)."""
 
 
 _FUTURE_SIDE_PX = 512
@@ -97,6 +97,25 @@ def plan(settings: "PlanSettings") -> dict[str, Any]:
     from theworld.report.planned import planned
 
     return _show(*planned(settings))
+
+
+def doctor(settings: "DoctorSettings") -> dict[str, Any]:
+    """Print what was looked at before a run, a line each, and return the same.
+
+    Raises:
+        SystemExit: with code 1 if there is a fault, when all has been said.
+    """
+    from theworld.planning.doctor import examine
+
+    findings = []
+    for finding in examine(settings):
+        print(f"{finding.state:<8} {finding.what}: {finding.found}", flush=True)
+        findings.append(finding._asdict())
+    found = {"num_faults": sum(one["state"] == "fault" for one in findings), "findings": findings}
+    if found["num_faults"]:
+        emit(found)
+        raise SystemExit(FAULT)
+    return found
 
 
 def judge(settings: "SpatialRGPTJudging") -> dict[str, Any]:

@@ -70,6 +70,13 @@ VERBS: Final = (
         reads_file=True,
     ),
     Verb(
+        "doctor",
+        "Look for what would stop a run: libraries, token, licences, memory, disk, folders; exit code 1 on a fault.",
+        "theworld.cli:doctor",
+        "theworld.config.planning:DoctorSettings",
+        reads_file=True,
+    ),
+    Verb(
         "evaluate",
         "Let a model answer a data set, arm by arm, and score the answers.",
         "theworld.evaluation.run:evaluate",

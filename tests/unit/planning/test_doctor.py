@@ -1,0 +1,66 @@
+"""The doctor says what would stop a run, with the remedy, before anything of it loads."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from theworld import cli
+from theworld.planning import doctor
+
+pytestmark = pytest.mark.usefixtures("embedded")
+
+RUN = Path(__file__).parents[3] / "configs" / "foresight-tiny.json"
+
+
+def examined(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, dict[str, Any], str]:
+    """Exit code, findings by what was looked at, and all that was said."""
+    try:
+        code = cli.main(["doctor", *arguments])
+    except SystemExit as end:
+        code = int(end.code or 0)
+    text = capsys.readouterr().out
+    found = json.loads(text.splitlines()[-1])
+    return code, {one["what"]: one for one in found["findings"]}, text
+
+
+def test_a_sound_installation_has_no_fault_and_its_token_is_not_told(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "get_token", lambda: "hf_secret")
+    code, found, text = examined(capsys)
+    assert (code, found["libraries"]["state"], found["a forward pass"]["state"]) == (cli.OK, "ok", "ok")
+    assert found["token"]["state"] == "ok"
+    assert "hf_secret" not in text
+    assert "memory" not in found  # there is no run
+
+
+def test_a_library_out_of_bounds_is_a_fault(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "version", lambda name: "0.0.1")
+    code, found, _ = examined(capsys)
+    assert (code, found["libraries"]["state"]) == (cli.FAULT, "fault")
+    assert "torch 0.0.1, needed >=2.8" in found["libraries"]["found"]
+
+
+def test_a_run_that_fits_is_found_to_fit(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    stated = ("--length", "120", "--peak-tflops", "1", "--store-dir", str(tmp_path / "store"))
+    code, found, _ = examined(capsys, str(RUN), "--output-dir", str(tmp_path / "run"), *stated)
+    assert code == cli.OK
+    assert {found[what]["state"] for what in ("memory", "disk", "output_dir", "store_dir")} == {"ok"}
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_model_that_is_not_there_is_a_fault_with_a_remedy(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    gone = ("--model.gemma-model-name", str(tmp_path / "gone"))
+    code, found, _ = examined(capsys, str(RUN), "--output-dir", str(tmp_path / "run"), *gone)
+    assert (code, found["models and data"]["state"]) == (cli.FAULT, "fault")
+    assert "gone: no such folder" in found["models and data"]["found"]
+
+
+def test_a_folder_below_a_file_cannot_be_written_to(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    code, found, _ = examined(capsys, str(RUN), "--output-dir", str(tmp_path / "file" / "run"), "--length", "120")
+    assert (code, found["output_dir"]["state"]) == (cli.FAULT, "fault")
