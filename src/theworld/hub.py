@@ -1,13 +1,23 @@
 """The Hugging Face hub: what a name stands for, fetched into a folder of this machine; and folders pushed to it."""
 
+import errno
 import os
 import re
 from collections.abc import Sequence
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from huggingface_hub import HfApi, snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from huggingface_hub import HfApi, constants, snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 
 from theworld.constants import TOKEN
 
@@ -46,11 +56,51 @@ def fetch(
     try:
         given: Any = {"revision": revision, "allow_patterns": list(patterns), "repo_type": kind, **options}
         return Path(snapshot_download(name, endpoint=os.environ.get("HF_ENDPOINT"), **given))
-    except (HFValidationError, LocalEntryNotFoundError, HfHubHTTPError) as error:
+    except (HFValidationError, LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         raise ValueError(
-            f"{name!r} is no folder and could not be fetched from the hub: {error}. Check the name and the network;"
-            " for a gated repository accept its licence there and log in (`hf auth login`)"
+            f"{name!r} is no folder and could not be fetched from the hub: {remedy(name, error)}"
         ) from error
+
+
+def remedy(name: str, error: BaseException) -> str:
+    """What kept a repository from being fetched, and what to do: one sentence.
+
+    Args:
+        name: of the repository.
+        error: as huggingface_hub raised it, or what another library made of that.
+    """
+    causes = [error]
+    while (inner := causes[-1].__cause__ or causes[-1].__context__) is not None and inner not in causes:
+        causes.append(inner)
+    for cause in causes:
+        if isinstance(cause, OSError) and cause.errno == errno.ENOSPC:
+            return (
+                f"the disk is full under {constants.HF_HUB_CACHE}; free space there, or point HF_HOME to another disk"
+            )
+        if isinstance(cause, GatedRepoError):
+            return (
+                f"it is gated; accept its licence at {constants.ENDPOINT}/{name} and log in to that account"
+                " (`hf auth login`)"
+            )
+    for cause in causes:
+        if isinstance(cause, RevisionNotFoundError):
+            return "it has no such revision; look at its commits there"
+        if isinstance(cause, RepositoryNotFoundError):
+            return "no such repository, or a private one; check the name, and log in (`hf auth login`) if it is private"
+        if isinstance(cause, OfflineModeIsEnabled):
+            return "HF_HUB_OFFLINE is set and it was not fetched before; unset it once, or name a folder"
+        if isinstance(cause, HfHubHTTPError):
+            return _refused(cause.response.status_code)
+    return f"{without_tokens(' '.join(str(error).split()))}; check the name and the network, or name a folder"
+
+
+def _refused(status: int) -> str:
+    """What an answer of the hub means."""
+    if status == HTTPStatus.UNAUTHORIZED:
+        return "the hub answers 401: the token is missing or not valid; log in (`hf auth login`)"
+    if status == HTTPStatus.FORBIDDEN:
+        return "the hub answers 403: the token may not read it; use one that may read gated repositories"
+    return f"the hub answers {status}; try again later"
 
 
 def without_tokens(text: str) -> str:

@@ -19,6 +19,7 @@ from theworld import tiny
 from theworld.config import LoraSettings
 from theworld.constants import DEFAULT_COSMOS_MODEL, TINY_FUSED_MODEL, TINY_MODEL, WORLD_TOKENS
 from theworld.files import fingerprint_weights
+from theworld.hub import remedy
 from theworld.modeling.configuration import TheWorldConfig, as_world_settings
 
 logger = logging.getLogger(__name__)
@@ -138,10 +139,7 @@ def is_checkpoint(name: str, **hub: Any) -> bool:
     except json.JSONDecodeError as error:
         raise ValueError(f"{name}: config.json is not JSON ({error})") from error
     except OSError as error:  # transformers' message names its own cache first, and the model on the third line
-        raise OSError(
-            f"{name}: no such folder, and not to be had from the hub; check the name and the network, and for a gated"
-            f" model accept its licence and log in with `hf auth login` ({' '.join(str(error).split())})"
-        ) from error
+        raise OSError(f"{name}: no such folder, and not to be had from the hub: {remedy(name, error)}") from error
     kind = raw.get("model_type")
     if kind not in ("gemma3", TheWorldConfig.model_type):
         raise ValueError(

@@ -14,7 +14,7 @@ def planned(settings: PlanSettings) -> tuple[list[Table], dict[str, Any]]:
         ValueError: for configuration files or samples that cannot be had.
     """
     plan = plan_run(settings)
-    return [_parts(plan), _moments(plan)], _values(plan)
+    return [_parts(plan), _moments(plan), _time(plan)], _values(plan)
 
 
 def _parts(plan: Plan) -> Table:
@@ -46,6 +46,25 @@ def _moments(plan: Plan) -> Table:
     )
 
 
+def _time(plan: Plan) -> Table:
+    seconds, steps = plan.seconds, plan.settings.num_steps
+    return Table(
+        "Time of a step, at the least",
+        ("operations, 10^12", "device's peak, 10^12 a second", "seconds a step", "hours of the run"),
+        (
+            (
+                f"{plan.flops / 1e12:.4g}",
+                f"{plan.peak_flops / 1e12:.4g}",
+                f"{seconds:.3g}",
+                f"{seconds * steps / 3600:.3g}",
+            ),
+        ),
+        "At the device's peak, which no training reaches: divide by the share that yours does."
+        " Operations that checkpointing repeats, waiting for data and talk between devices are not in it.",
+        num_text_columns=0,
+    )
+
+
 def _values(plan: Plan) -> dict[str, Any]:
     memory, rows = plan.memory, plan.rows
     return {
@@ -62,6 +81,9 @@ def _values(plan: Plan) -> dict[str, Any]:
         "logits": memory.logits,
         "cache": memory.cache,
         "moments": memory.moments,
+        "flops_per_step": plan.flops,
+        "peak_flops": plan.peak_flops,
+        "seconds_per_step": plan.seconds,
         "rows": {name: getattr(rows, name) for name in ("num_rows", "length", "num_supervised", "num_pictures")},
     }
 

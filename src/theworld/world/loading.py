@@ -13,6 +13,7 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.models.transformers.transformer_cosmos import CosmosTransformer3DModel
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
+from safetensors import SafetensorError
 from torch import nn
 
 from theworld import tiny
@@ -190,8 +191,14 @@ def _load(
 ) -> Any:
     """A part in eval mode, with every tensor accounted for; those that match `left_out` may stay on disk."""
     load: Any = model_class.from_pretrained
-    with _quiet_about_left_out():
-        model, loading = load(folder, subfolder=part, torch_dtype=dtype, output_loading_info=True, **kwargs)
+    try:
+        with _quiet_about_left_out():
+            model, loading = load(folder, subfolder=part, torch_dtype=dtype, output_loading_info=True, **kwargs)
+    except (SafetensorError, OSError) as error:  # diffusers makes either of a file that is cut off, or of a missing one
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"{folder / part}: missing, damaged or half-downloaded weights; fetch them again ({reason})"
+        ) from error
     foreign = [key for key in loading["unexpected_keys"] if not re.match(left_out, key)]
     missing = list(loading["missing_keys"])
     if missing or foreign or loading["mismatched_keys"]:

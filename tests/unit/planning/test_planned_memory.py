@@ -25,7 +25,8 @@ def run(**changes: Any) -> PlanSettings:
     model = ModelSettings(
         gemma_model_name="tiny", dtype="float32", world_grid=4, world=TINY, **changes.pop("model", {})
     )
-    given: dict[str, Any] = {"batch_size": 2, "precision": "fp32", "length": 120, "num_supervised": 8, **changes}
+    given: dict[str, Any] = {"batch_size": 2, "precision": "fp32", "length": 120, "num_supervised": 8}
+    given |= {"peak_tflops": 0.05, **changes}
     return PlanSettings(output_dir=Path("runs/planned"), model=model, **given)
 
 
@@ -157,3 +158,23 @@ def test_rows_are_those_of_the_runs_own_samples(tmp_path: Path, capsys: pytest.C
 def test_idle_settings_of_rows_are_refused() -> None:
     with pytest.raises(ValueError, match="give length"):
         PlanSettings(output_dir=Path("x"), num_supervised=3)
+
+
+def test_a_step_takes_as_long_as_its_operations_at_the_stated_peak() -> None:
+    model = TheWorld.from_pretrained("tiny", world_grid=4, dtype=torch.float32).train()
+    plan = planned(run())
+    stated, faster = plan.seconds, planned(run(peak_tflops=0.1)).seconds
+    assert stated == pytest.approx(2 * faster) == pytest.approx(plan.flops / 0.05e12)
+    more = planned(run(gradient_accumulation_steps=3)).flops
+    assert more == pytest.approx(3 * plan.flops)
+    vision, language = (
+        sum(one.numel() for one in part.parameters()) for part in (model.model.vision_tower, model.model.language_model)
+    )
+    table = model.lm_head.weight.numel()
+    # Every token passes each frozen weight of the layers forwards and, its gradient, backwards: 4 operations.
+    assert plan.flops > 4 * 2 * 120 * (language - table) + 2 * 2 * 64 * vision * 0.9
+    assert plan.flops < 3 * (4 * 2 * 120 * language + 2 * 2 * 64 * vision)
+
+
+def test_stored_features_cost_no_reading(tmp_path: Path) -> None:
+    assert planned(run(store_dir=tmp_path)).flops < planned(run()).flops
