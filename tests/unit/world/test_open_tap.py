@@ -80,6 +80,7 @@ def test_a_hub_id_fetches_only_the_parts_needed_and_gives_the_commit(cosmos, tmp
     assert resolve_cosmos("nvidia/some-cosmos", "main", ("vae",)) == (snapshot, "0123abcd")
     assert asked == {
         "name": "nvidia/some-cosmos",
+        "endpoint": None,
         "revision": "main",
         "allow_patterns": ["vae/*.json", "vae/*.safetensors"],
         "repo_type": "model",
