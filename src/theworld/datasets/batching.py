@@ -1,5 +1,6 @@
 """Batches of samples that fit together: clips of one length, which look equally far ahead."""
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from random import Random
 from typing import TypeVar
@@ -28,30 +29,28 @@ def grouped(things: Iterable[_T], size: int, key: Callable[[_T], Hashable]) -> I
     yield from (group for group in waiting.values() if group)
 
 
-class ShapeSampler(Sampler[int]):
-    """Indices in random order, in runs of `run_length` of one shape: what a loader cuts into batches fits together.
+class RunSampler(Sampler[int]):
+    """Indices in random order, in runs of `run_length` that fit together: what a loader cuts into batches is one run.
 
     What is left of a shape after its last whole run is left out until the next epoch shuffles anew.
 
     Args:
-        shapes: shape of each sample.
-        run_length: samples per batch.
+        counts: samples of each shape.
+        run_length: samples that go through the model at once, on all devices together.
         seed: of the order; each epoch has another.
 
     Raises:
-        ValueError: if no shape has enough samples for a batch.
+        ValueError: if no shape has enough samples for a run.
     """
 
-    def __init__(self, shapes: Sequence[Hashable], run_length: int, seed: int) -> None:
-        self.shapes = shapes
+    def __init__(self, counts: Sequence[int], run_length: int, seed: int) -> None:
         self.run_length = run_length
         self.seed = seed
         self.epoch = 0
-        counts = [list(shapes).count(shape) for shape in dict.fromkeys(shapes)]
         self._length = sum(count // run_length * run_length for count in counts)
         if not self._length:
             raise ValueError(
-                f"{len(shapes)} samples of {len(counts)} shapes (clip length, steps ahead): none fills a batch of"
+                f"{sum(counts)} samples of {len(counts)} shapes (clip length, steps ahead): none fills a batch of"
                 f" {run_length}; give more samples or a smaller batch_size"
             )
 
@@ -61,6 +60,19 @@ class ShapeSampler(Sampler[int]):
 
     def __len__(self) -> int:
         return self._length
+
+
+class ShapeSampler(RunSampler):
+    """Runs of one shape.
+
+    Args:
+        shapes: shape of each sample.
+        run_length, seed: as for RunSampler.
+    """
+
+    def __init__(self, shapes: Sequence[Hashable], run_length: int, seed: int) -> None:
+        super().__init__(list(Counter(shapes).values()), run_length, seed)
+        self.shapes = shapes
 
     def __iter__(self) -> Iterator[int]:
         rng = Random(f"{self.seed}/{self.epoch}")

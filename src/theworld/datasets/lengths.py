@@ -5,8 +5,8 @@ from typing import Any, Final
 
 import numpy as np
 from jaxtyping import Float, Int, Real
-from torch.utils.data import Sampler
 
+from theworld.datasets.batching import RunSampler
 from theworld.datasets.collator import Collator
 from theworld.datasets.records import RecordError
 from theworld.datasets.sample import Sample, Samples
@@ -79,50 +79,28 @@ def estimated_lengths(samples: Samples, collator: Collator) -> Float[np.ndarray,
     return characters / CHARACTERS_PER_TOKEN + images * collator.tokens_per_picture
 
 
-class LengthSampler(Sampler[int]):
-    """Indices in random order, in runs of `run_length` of one shape and of similar length.
+class LengthSampler(RunSampler):
+    """Runs of one shape and of similar length.
 
         shuffled    5 2 9 1 | 8 3 1 7       windows of `WINDOW_RUNS` runs (here 2 runs of 2), shown by their lengths
         sorted      1 2 5 9 | 1 3 7 8       within each window
         runs        7 8 | 1 2 | 1 3 | 5 9   shuffled
 
-    What is left of a shape after its last whole run is left out until the next epoch shuffles anew.
-
     Args:
         lengths: of each sample, in any unit.
         shapes: shape of each sample; None: all have one.
-        run_length: samples that go through the model at once, on all devices together.
-        seed: of the order; each epoch has another.
-
-    Raises:
-        ValueError: if no shape has enough samples for a run.
+        run_length, seed: as for RunSampler.
     """
 
     def __init__(
         self, lengths: Real[np.ndarray, " N"], shapes: Sequence[Hashable] | None, run_length: int, seed: int
     ) -> None:
         self.lengths = lengths
-        self.run_length = run_length
-        self.seed = seed
-        self.epoch = 0
         kinds: dict[Hashable, int] = {}
         self._shapes = np.zeros(len(lengths), np.int64)
         if shapes is not None:
             self._shapes = np.fromiter((kinds.setdefault(one, len(kinds)) for one in shapes), np.int64, len(lengths))
-        counts = np.bincount(self._shapes)
-        self._length = int((counts // run_length).sum()) * run_length
-        if not self._length:
-            raise ValueError(
-                f"{len(lengths)} samples of {len(counts)} shapes (clip length, steps ahead): none fills a batch of"
-                f" {run_length}; give more samples or a smaller batch_size"
-            )
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the order of an epoch, counted from 0."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self._length
+        super().__init__(np.bincount(self._shapes).tolist(), run_length, seed)
 
     def __iter__(self) -> Iterator[int]:
         rng = np.random.default_rng((self.seed, self.epoch))

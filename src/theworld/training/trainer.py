@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from theworld.datasets.batching import ShapeSampler
+from theworld.datasets.batching import RunSampler, ShapeSampler
 from theworld.datasets.collator import Collator
 from theworld.datasets.lengths import LengthSampler
 from theworld.files import replace_folder, write_whole
@@ -188,7 +188,7 @@ class TheWorldTrainer(Trainer):
 class _EpochOf(TrainerCallback):
     """Tells a sampler the epoch: accelerate does so only where nothing wraps it, as resuming amid an epoch does."""
 
-    def __init__(self, sampler: ShapeSampler | LengthSampler) -> None:
+    def __init__(self, sampler: RunSampler) -> None:
         self.sampler = sampler
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
