@@ -17,6 +17,7 @@ MODULES = (
     "dit_blocks",
     "logits",
     "planning",
+    "processes",
     "full_size",
 )
 

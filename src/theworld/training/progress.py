@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
+from accelerate.utils import gather_object
 from tqdm import tqdm
 from transformers import TrainerCallback
 
@@ -125,34 +127,42 @@ class Metrics(TrainerCallback):
             step, loss (the mean over the steps since the last row, unrounded), learning_rate, grad_norm,
             tokens_per_second (padding not counted), samples_per_second, padding_share (of all positions),
             data_wait_share (of the time), peak_memory_gb, eta_seconds, left_out/CAUSE; tflops_per_second, mfu (their
-            share of what the device can reach), frozen_share (of the operations, in frozen towers). All but the loss
-            are of this process.
+            share of what the devices can reach), frozen_share (of the operations, in frozen towers). Of all processes,
+            which call this together; waiting, memory and ETA are this one's.
         """
-        tally, seconds = self._tally, self._seconds()
-        steps = len(tally.step_losses)
+        tallies, seconds = _of_all_processes(self._tally), self._seconds()
+        tally = tallies[PartialState().process_index]
+        num_processes, steps = len(tallies), len(tally.step_losses)
+        tokens, positions = sum(one.tokens for one in tallies), sum(one.positions for one in tallies)
+        flops = sum(one.flops for one in tallies)
         row = {
             "step": state.global_step,
             "loss": sum(tally.step_losses) / steps,
             "learning_rate": logs.get("learning_rate"),
             "grad_norm": logs.get("grad_norm"),
-            "tokens_per_second": tally.tokens / seconds,
-            "samples_per_second": tally.samples / seconds,
-            "padding_share": 1 - tally.tokens / tally.positions,
+            "tokens_per_second": tokens / seconds,
+            "samples_per_second": sum(one.samples for one in tallies) / seconds,
+            "padding_share": 1 - tokens / positions,
             "data_wait_share": tally.waited_seconds / seconds,
             "peak_memory_gb": peak_memory_gb(),
             "eta_seconds": (state.max_steps - state.global_step) * seconds / steps,
             **{f"left_out/{cause}": count for cause, count in left_out.items()},
         }
         if self.work is not None:
-            row["tflops_per_second"] = tally.flops / seconds / 1e12
-            row["mfu"] = tally.flops / seconds / self.peak_flops
-            row["frozen_share"] = tally.frozen_flops / tally.flops if tally.flops else 0.0
+            row["tflops_per_second"] = flops / seconds / 1e12
+            row["mfu"] = flops / seconds / (self.peak_flops * num_processes)
+            row["frozen_share"] = sum(one.frozen_flops for one in tallies) / flops if flops else 0.0
         if state.is_world_process_zero:
             append_row(self.path, row)
         self._bar.set_postfix_str(_postfix(row))
         self._tally = Tally()
         self._started = time.perf_counter()
         return row
+
+
+def _of_all_processes(tally: Tally) -> list[Tally]:
+    """What each process has collected, in their order."""
+    return gather_object([tally]) if PartialState().num_processes > 1 else [tally]
 
 
 def _postfix(row: dict[str, Any]) -> str:
