@@ -23,8 +23,9 @@ setup: $(READY) ## make the virtual environment in .venv with the tested version
 demo: $(READY) ## simulate, train, evaluate and report at tiny size, into demo/
 	$(BIN)/theworld demo
 
+# Two processes, each with whole files of tests: what a file sets up is set up once.
 test: $(READY) ## run the tests
-	OMP_NUM_THREADS=1 $(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile
 
 smoke-test: $(READY) ## two samples through load, train, checkpoint, resume and reload, at tiny size
 	$(BIN)/python examples/smoke_test.py

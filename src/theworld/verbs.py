@@ -60,7 +60,6 @@ VERBS: Final = (
         "Submit a training run to Slurm: resumed, told before its time is up, and queued again.",
         "theworld.cli:slurm",
         "theworld.config.slurm:SlurmSettings",
-        reads_file=True,
     ),
     Verb(
         "plan",

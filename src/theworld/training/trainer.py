@@ -141,6 +141,7 @@ class TheWorldTrainer(Trainer):
         aside = self._aside = run / _ASIDE
         if self.args.should_save:
             shutil.rmtree(aside, ignore_errors=True)
+            (aside / name).mkdir(parents=True)  # here: whoever came first would else be written over by the model's files
         self.accelerator.wait_for_everyone()
         try:
             with _writing(run / name):

@@ -95,7 +95,7 @@ def test_a_picture_that_cannot_be_read_is_an_error_row_and_its_neighbours_are_an
     assert [row.error is None for row in rows] == [True, False, True]
     assert rows[1].prediction is None
     assert rows[1].error is not None
-    assert rows[1].error.startswith("ImageError: ")
+    assert rows[1].error.startswith("MissingImageError: ")
 
 
 def test_an_open_question_cannot_be_weighed_and_says_so(model: TheWorld) -> None:

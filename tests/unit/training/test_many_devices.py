@@ -27,7 +27,7 @@ from theworld import settings
 from theworld.config import DataSettings, TrainingConfig
 from theworld.datasets.collator import Collator
 from theworld.datasets.sample import question
-from theworld.modeling import TheWorld
+from theworld.modeling import TheWorld, checkpoints
 from theworld.modeling.loading import WEIGHTS_NAME
 from theworld.training import run
 from theworld.training.feeding import MapFeed
@@ -74,6 +74,25 @@ def test_two_processes_of_four_samples_train_as_one_of_eight(make_config: MakeCo
     ]
     weights_of_one, weights_of_two = (load_file(config.output_dir / "model" / WEIGHTS_NAME) for config in (one, two))
     torch.testing.assert_close(weights_of_two, weights_of_one, atol=1e-5, rtol=0)
+
+
+def test_what_another_process_saves_while_the_model_is_written_stays(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = make_config("run", num_steps=2, save_steps=2)
+    write = checkpoints.write_model
+
+    def beside_another(model: Any, folder: Path, *args: Any) -> None:
+        theirs = config.output_dir / ".saving" / "checkpoint-2"
+        if (config.output_dir / ".saving").exists():  # not so when the finished model is saved
+            theirs.mkdir(parents=True, exist_ok=True)
+            (theirs / "rng_state_1.pth").touch()
+        write(model, folder, *args)
+
+    monkeypatch.setattr(checkpoints, "write_model", beside_another)
+    run.train(config)
+
+    assert (config.output_dir / "checkpoint-2" / "rng_state_1.pth").exists()
 
 
 class InOrder(TheWorldTrainer):

@@ -150,7 +150,7 @@ def test_a_request_that_cannot_be_answered_ends_the_run_and_is_no_empty_reply(mo
     content = [{"type": "image", "url": str(tmp_path / "none.png")}, {"type": "text", "text": "What?"}]
     broken.args = ("What?", lambda doc: [{"role": "user", "content": content}], {}, 1, "colours", "test")
 
-    with pytest.raises(ValueError, match=r"colours/test/1 could not be answered: ImageError: .*no such file"):
+    with pytest.raises(ValueError, match=r"colours/test/1 could not be answered: MissingImageError: .*no such file"):
         model.generate_until([Request(0, "Which?", PICTURES[0], max_new_tokens=1), broken])
 
 
