@@ -223,7 +223,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _set_up_logging(verbosity)
     try:
         result = _run(verb, rest)
-        if result is not None:
+        if result is not None and os.environ.get("RANK", "0") == "0":  # several processes found it: one says so
             emit(result)
     except KeyboardInterrupt:
         print(f"theworld {name}: interrupted", file=sys.stderr)

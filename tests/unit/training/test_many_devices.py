@@ -53,10 +53,12 @@ def test_two_processes_of_four_samples_train_as_one_of_eight(make_config: MakeCo
         file = config.output_dir.with_suffix(".json")
         settings.save(config, file)
         command = [sys.executable, *launch, "-m", "theworld", "train", str(file)]
-        commands.append(subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment))
+        pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        commands.append(subprocess.Popen(command, text=True, env=environment, **pipes))
     for command in commands:
-        _, errors = command.communicate()
+        found, errors = command.communicate()
         assert command.returncode == 0, errors[-2000:]
+        assert found.count('{"model"') == 1  # one of the processes says it
 
     assert len(losses(two)) == 4
     assert losses(two) == pytest.approx(losses(one), abs=1e-6)
