@@ -141,7 +141,7 @@ class TheWorldTrainer(Trainer):
         aside = self._aside = run / _ASIDE
         if self.args.should_save:
             shutil.rmtree(aside, ignore_errors=True)
-            (aside / name).mkdir(parents=True)  # here: whoever came first would else be written over by the model's files
+            (aside / name).mkdir(parents=True)  # now: else the model's files would replace what came before
         self.accelerator.wait_for_everyone()
         try:
             with _writing(run / name):
