@@ -77,6 +77,11 @@ def test_settings_that_the_page_about_data_shows_are_complete(block: str, tmp_pa
     assert settings.load(TrainingConfig, path, []).num_steps >= 1
 
 
+def test_every_page_is_linked_from_the_readme() -> None:
+    readme = (ROOT / "README.md").read_text()
+    assert [page.name for page in PAGES[1:] if f"(docs/{page.name})" not in readme] == []
+
+
 def test_the_tree_in_the_readme_names_every_part_of_the_package() -> None:
     tree = (ROOT / "README.md").read_text().split("src/theworld/\n")[1].split("tests/ ")[0]
     parts = {

@@ -111,6 +111,7 @@ class Metrics(TrainerCallback):
         self._tally.step_losses.append(sum(self._micro_losses))
         self._micro_losses = []
         self._bar.update(1)
+        control.should_log |= state.global_step == state.max_steps  # what the last steps came to is a row, too
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._bar.close()

@@ -3,7 +3,6 @@
 import logging
 import os
 import shutil
-import tempfile
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -24,9 +23,10 @@ logger = logging.getLogger(__name__)
 
 RUN_NAME: Final = "run"
 """Folder of the repository for what is told about the run."""
+_ASIDE: Final = ".pushing."
 _TOLD: Final = ("config.json", "environment.json", "metrics.jsonl", "validation.jsonl", "results.json")
-_FAILURES: Final = (HfHubHTTPError, HTTPError, OSError, ValueError)
-"""What may go wrong on the way to the hub; training goes on."""
+_FAILURES: Final = (HfHubHTTPError, HTTPError, OSError, ValueError, RuntimeError)
+"""What may go wrong on the way to the hub (RuntimeError: of hub storage of the kind Xet); training goes on."""
 
 
 def check_token(config: TrainingConfig) -> None:
@@ -59,6 +59,8 @@ class Pushing(TrainerCallback):
         self.failures: list[str] = []
         """What could not be pushed, and why."""
         disable_progress_bars()  # which would stand across that of the training
+        for remains in self.run.glob(f"{_ASIDE}*"):  # of a run that was killed: they keep the room of old checkpoints
+            shutil.rmtree(remains)
         self._queue = ThreadPoolExecutor(max_workers=1, thread_name_prefix="hub")
         self._pending: list[Future[None]] = []
 
@@ -72,10 +74,23 @@ class Pushing(TrainerCallback):
         best = self.run / "best"
         self._push("the model", {".": model, **({"best": best} if best.is_dir() else {})}, None)
         self._queue.shutdown(wait=True)
+        for push in self._pending:
+            push.result()  # raises what was no failure of the hub
 
     def _push(self, what: str, folders: dict[str, Path], replaces: str | None) -> None:
         """Take what is to be pushed aside, where nothing changes it, and queue it."""
-        aside = Path(tempfile.mkdtemp(prefix=".pushing.", dir=self.run))
+        aside = self.run / f"{_ASIDE}{len(self._pending)}"
+        try:
+            self._take(aside, folders)
+        except _FAILURES as error:
+            self._report(what, error)
+            shutil.rmtree(aside, ignore_errors=True)
+            return
+        self._pending.append(self._queue.submit(self._send, what, aside, replaces))
+
+    def _take(self, aside: Path, folders: dict[str, Path]) -> None:
+        """Fill a folder with what is to be pushed, what is told about the run, and the card."""
+        aside.mkdir()
         for place, folder in folders.items():
             shutil.copytree(folder, aside / place, copy_function=_linked, dirs_exist_ok=True)
         for path in (self.run / name for name in _TOLD):
@@ -83,7 +98,6 @@ class Pushing(TrainerCallback):
                 (aside / RUN_NAME).mkdir(exist_ok=True)
                 shutil.copy(path, aside / RUN_NAME / path.name)
         write_whole(aside / "README.md", model_card(self.config, self.run))
-        self._pending.append(self._queue.submit(self._send, what, aside, replaces))
 
     def _send(self, what: str, aside: Path, replaces: str | None) -> None:
         hub = self.config.hub
@@ -98,16 +112,22 @@ class Pushing(TrainerCallback):
             )
             logger.info("pushed %s to %s", what, hub.repo_id)
         except _FAILURES as error:
-            reason = without_tokens(f"{what}: {type(error).__name__}: {' '.join(str(error).split())}")
-            self.failures.append(reason)
-            logger.warning("not pushed to %s: %s; training goes on", hub.repo_id, reason)
+            self._report(what, error)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
+
+    def _report(self, what: str, error: BaseException) -> None:
+        reason = without_tokens(f"{what}: {type(error).__name__}: {' '.join(str(error).split())}")
+        self.failures.append(reason)
+        logger.warning("not pushed to %s: %s; training goes on", self.config.hub.repo_id, reason)
 
 
 def _linked(source: str, target: str) -> None:
     """A second name for a file: a checkpoint may be deleted while it is under way."""
-    os.link(source, target)
+    try:
+        os.link(source, target)
+    except OSError:  # not every file system knows second names
+        shutil.copy2(source, target)
 
 
 def fetch_checkpoint(repo_id: str, run: Path, *, is_same: Callable[[Path], None]) -> Path | None:

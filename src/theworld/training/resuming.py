@@ -75,6 +75,22 @@ def where_to_resume(config: TrainingConfig) -> Path | None:
     return checkpoint
 
 
+def refuse_other_processes(checkpoint: Path, num_processes: int) -> None:
+    """Refuse to go on with more or fewer processes than a checkpoint was made by: their batches would be others.
+
+    Raises:
+        ValueError: then.
+    """
+    found = len(list(checkpoint.glob("rng_state*.pth")))  # each process leaves one
+    if found != num_processes:
+        raise ValueError(
+            f"{checkpoint} was made by {found} process{'es' * (found != 1)}, and here there"
+            f" {'is' if num_processes == 1 else 'are'} {num_processes}, whose batches would be others: continue with"
+            f" {found}, or start a new run in another"
+            " output_dir (model.checkpoint takes trained weights along)"
+        )
+
+
 def forget_old_checkpoints(run: Path, num_kept: int | None, best: str | None) -> None:
     """Delete all but the newest checkpoints and the best one, and what a kill left of earlier deletions."""
     checkpoints = sort_checkpoints(str(run))

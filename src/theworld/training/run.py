@@ -25,7 +25,7 @@ from theworld.training.filling import stored_features
 from theworld.training.left_out import BAD_RECORDS_NAME, BadRecords
 from theworld.training.progress import Metrics, read_metrics
 from theworld.training.pushing import Pushing, check_token
-from theworld.training.resuming import CONFIG_NAME, where_to_resume
+from theworld.training.resuming import CONFIG_NAME, refuse_other_processes, where_to_resume
 from theworld.training.stopping import Stopping
 from theworld.training.streaming import StreamFeed
 from theworld.training.trainer import TheWorldTrainer
@@ -76,6 +76,8 @@ def _train(config: TrainingConfig, stopping: Stopping) -> dict[str, Any]:
     # As the arguments below: without CUDA all is on the CPU; under a launcher each process has its own device.
     process = PartialState(cpu=not torch.cuda.is_available())
     device = process.device or torch.device("cpu")
+    if checkpoint is not None:
+        refuse_other_processes(checkpoint, process.num_processes)
     process.wait_for_everyone()  # nobody writes into the folder before everybody has looked at it
     set_seed(config.seed)
     model = open_model(config.model, load_world=config.store_dir is None, world_device=device)

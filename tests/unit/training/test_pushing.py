@@ -1,6 +1,8 @@
 """A run goes to the hub and comes back; what fails on the way is reported, and the token is nowhere."""
 
+import errno
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +14,10 @@ from theworld import settings
 from theworld.config import HubSettings, TrainingConfig, ValidationSettings
 from theworld.modeling import TheWorld
 from theworld.settings import SettingsError
+from theworld.training import pushing
 from theworld.training.card import model_card
 from theworld.training.progress import read_metrics
+from theworld.training.pushing import Pushing
 from theworld.training.run import train
 
 MakeConfig = Callable[..., TrainingConfig]
@@ -89,6 +93,49 @@ def test_an_upload_that_fails_is_reported_and_training_goes_on(
     assert failure.startswith("the model: ")
     assert ("401" if refuses is None else "refused") in failure
     assert token not in failure
+
+
+def test_files_without_second_names_are_copied_and_what_cannot_be_taken_aside_is_reported(
+    make_config: MakeConfig,
+    hub: HubStandIn,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(source: str, target: str) -> None:
+        raise OSError(errno.EPERM, "no hard links here", source)
+
+    monkeypatch.setattr(os, "link", refuse)
+    config = make_config(num_steps=2, hub=HubSettings(repo_id=REPOSITORY, push="save"))
+    killed = config.output_dir / ".pushing.killed"
+    killed.mkdir(parents=True)
+
+    assert train(config)["not_pushed"] == []
+    assert "model.safetensors" in hub.repositories[REPOSITORY]
+    assert not killed.exists()
+
+    (config.output_dir / "results.json").write_text("{")
+    again = Pushing(config)
+    again.finish(config.output_dir / "model")
+    [failure] = again.failures
+    assert failure.startswith("the model: JSONDecodeError")
+    assert not list(config.output_dir.glob(".pushing.*"))
+
+
+def test_what_hub_storage_raises_is_a_failure_and_what_nobody_expected_passes(
+    make_config: MakeConfig,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    config = make_config(hub=HubSettings(repo_id=REPOSITORY))
+    model = config.output_dir / "model"
+    model.mkdir(parents=True)
+    raised: list[Exception] = [RuntimeError("Data processing error"), KeyError("a mistake of ours")]
+    monkeypatch.setattr(pushing, "client", lambda token: (_ for _ in ()).throw(raised.pop(0)))
+
+    first = Pushing(config)
+    first.finish(model)
+    assert first.failures == ["the model: RuntimeError: Data processing error"]
+    with pytest.raises(KeyError, match="a mistake of ours"):
+        Pushing(config).finish(model)
 
 
 def test_pushing_without_a_token_is_refused_before_anything_is_written(

@@ -177,6 +177,25 @@ def test_a_folder_that_holds_a_run_is_neither_overwritten_nor_silently_continued
         train(config)
 
 
+def test_a_run_is_not_continued_by_another_number_of_processes(make_config: MakeConfig) -> None:
+    config = make_config(num_steps=2)
+    train(config)
+    (config.output_dir / "checkpoint-2" / "rng_state.pth").rename(
+        config.output_dir / "checkpoint-2" / "rng_state_0.pth"
+    )
+    (config.output_dir / "checkpoint-2" / "rng_state_1.pth").write_bytes(b"")
+
+    with pytest.raises(ValueError, match=r"checkpoint-2 was made by 2 processes, and here there is 1, .* with 2, or"):
+        train(dataclasses.replace(config, resume=True))
+
+
+def test_the_last_steps_have_a_row_whatever_the_pace_of_logging(make_config: MakeConfig) -> None:
+    config = make_config(num_steps=3, logging_steps=2)
+
+    assert train(config)["step"] == 3
+    assert [row["step"] for row in read_metrics(config.output_dir / "metrics.jsonl")] == [2, 3]
+
+
 def test_resuming_from_a_folder_that_is_no_checkpoint_is_refused(make_config: MakeConfig, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"not a checkpoint of a run \(trainer_state.json is missing\)"):
         train(make_config(resume=tmp_path))

@@ -98,6 +98,11 @@ class RowIndex(Sequence[Any]):
             return json.loads(stream.read(int(entry["length"])))
 
 
+def _told(error: Exception) -> str:
+    """The first line of what the parser says: below it come the bytes themselves, and an arrow."""
+    return str(error).strip().partition("\n")[0]
+
+
 def _place(source: Path, index_dir: Path | None) -> Path:
     if index_dir is None:
         return source.parent / f"{source.name}.rows"
@@ -133,6 +138,6 @@ def _stream(source: Path, measure: Callable[[Any, int], Measures], folder: Path,
                     progress.update(stream.tell() - progress.n)
             except ijson.JSONError as error:
                 raise ValueError(
-                    f"{source}: not a whole JSON array, near byte {stream.tell():,} ({error}); fetch it again"
+                    f"{source}: not a whole JSON array, near byte {stream.tell():,} ({_told(error)}); fetch it again"
                 ) from error
         write_whole(aside / _IDENTITY, json.dumps(identity))
