@@ -1,6 +1,7 @@
 """Loading of training data over bare decoding and resizing of the same pictures, on one core."""
 
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,7 +33,13 @@ def photographs(folder: Path) -> list[Path]:
 
 
 def figures() -> Iterator[Figure]:
-    """Everything between the files and the batch, against the least that must be done: pixels as numbers."""
+    """Everything between the files and the batch, against the least that must be done with Pillow, in processor time.
+
+    Both sides read and decode the same files, convert to RGB, and resize to Gemma's side by a bilinear and to the
+    world's by a bicubic filter, both with antialiasing. There the bare side ends, with 8 bits a colour. Loading also
+    makes normalised floats of Gemma's pixels, writes and tokenises the conversations, labels the answers and stacks
+    the batch. It resizes Gemma's pictures with torchvision, as transformers does, which is faster than Pillow.
+    """
     processor = TheWorldProcessor.from_pretrained("tiny", world_image_size=WORLD_PX)
     processor.image_processor.size = {"height": GEMMA_PX, "width": GEMMA_PX}
     collator = Collator(processor, supervise=True)
@@ -49,7 +56,8 @@ def figures() -> Iterator[Figure]:
             for path in paths:
                 with Image.open(path) as file:
                     picture = file.convert("RGB")
-                np.asarray(picture.resize((GEMMA_PX, GEMMA_PX), Image.Resampling.BILINEAR), np.float32)
+                np.asarray(picture.resize((GEMMA_PX, GEMMA_PX), Image.Resampling.BILINEAR))
                 np.asarray(picture.resize((WORLD_PX, WORLD_PX), Image.Resampling.BICUBIC))
 
-        yield Figure("loading_over_bare_decoding", paired_ratio(bare, loaded, num_pairs=7), 0.8, at_least=True)
+        ratio = paired_ratio(bare, loaded, num_pairs=7, clock=time.process_time)
+        yield Figure("loading_over_bare_decoding", ratio, 0.8, at_least=True)

@@ -179,8 +179,8 @@ class Collator:
             for frames in self._true_clips(sample, clips):
                 first = len(frames) - 1 - TEMPORAL_STRIDE * (num_slots - 1)
                 pictures += frames[first::TEMPORAL_STRIDE]
-        pixels = self.processor.image_processor(pictures, return_tensors="pt")["pixel_values"]
-        return pixels.unflatten(0, (-1, num_slots))
+        shown, _ = self.processor._process_images(pictures, return_tensors="pt")
+        return shown["pixel_values"].unflatten(0, (-1, num_slots))
 
 
 def _frames(clip: Any) -> list[Any]:

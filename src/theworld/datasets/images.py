@@ -23,7 +23,7 @@ class MissingImageError(ImageError):
 
 
 def to_image(source: Any) -> Image.Image:
-    """An RGB picture.
+    """An RGB picture; the given one itself if it is one.
 
     Args:
         source: PIL image, path, bytes of a picture file, uint8 array (H, W, 3) or (H, W), or tensor (3, H, W), also
@@ -50,7 +50,8 @@ def to_image(source: Any) -> Image.Image:
     width, height = image.size
     if min(width, height) < 2 or max(width, height) > MAX_ASPECT * min(width, height):
         raise ImageError(f"a picture of {width} x {height} px: expected 2 x 2 or more, sides at most 1:{MAX_ASPECT}")
-    return image.convert("RGB")
+    image.load()  # of a file that may be closed, or found to be cut short, later
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _existing(path: Path) -> Path:

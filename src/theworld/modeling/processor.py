@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 from transformers import BatchFeature, Gemma3Processor
+from transformers.image_utils import make_flat_list_of_images
 from transformers.processing_utils import _MARKED_RE, ProcessingKwargs
 
 from theworld.config import ReadTap, TapName, WorldSettings
@@ -17,6 +18,7 @@ from theworld.constants import CUSTOM_TOKEN_EOW, CUSTOM_TOKEN_SOW, WORLD_SOFT_TO
 from theworld.datasets.images import to_frames, to_pictures
 from theworld.modeling import loading
 from theworld.modeling.configuration import TheWorldConfig
+from theworld.modeling.pixels import is_plain, plain_pixels
 
 
 class TheWorldProcessorKwargs(ProcessingKwargs, total=False):
@@ -178,6 +180,14 @@ class TheWorldProcessor(Gemma3Processor):
             inputs["world_pixels"] = frames
             inputs["num_world_steps"] = steps
         return inputs
+
+    def _process_images(self, images: Any, **options: Any) -> tuple[Any, list[str]]:
+        """Pixels of all rows, and the text that stands for each picture: the library's, in a third of its time."""
+        pictures: Any = make_flat_list_of_images(images)
+        if not is_plain(self.image_processor, pictures, options):
+            return super()._process_images(images, **options)
+        pixels = plain_pixels(self.image_processor, pictures)
+        return {"pixel_values": pixels}, [self.full_image_sequence] * len(pictures)
 
     def _frames(self, clips: list[Any], num_world_steps: int | None) -> tuple[Tensor | None, int]:
         steps = self.num_world_steps if num_world_steps is None else num_world_steps

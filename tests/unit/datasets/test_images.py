@@ -125,3 +125,18 @@ def test_the_bytes_of_a_picture_file_are_a_picture(tmp_path):
 def test_an_error_in_the_place_of_a_picture_is_raised_when_it_is_looked_at():
     with pytest.raises(ImageError, match="no box"):
         to_image(ImageError("no box"))
+
+
+def test_a_picture_that_is_rgb_stays_itself():
+    given = picture(0)
+    assert to_image(given) is given
+    grey = Image.new("L", (4, 3))
+    assert to_image(grey).mode == "RGB"
+    assert grey.mode == "L"
+
+
+def test_a_picture_of_an_open_file_outlives_it(tmp_path):
+    Image.fromarray(PIXELS).save(tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as file:
+        image = to_image(file)
+    assert (np.array(image) == PIXELS).all()
