@@ -11,11 +11,10 @@ from typing import Any, Final
 from theworld import settings
 from theworld.config import TrainingConfig
 from theworld.config.slurm import SlurmSettings
+from theworld.config.training import STOPPED_NAME
 from theworld.files import write_whole
 
 SCRIPT_NAME = "job.sbatch"
-_STOPPED_NAME = "stopped.json"  # as training/stopping.py has it, whose import takes seconds
-
 SECONDS_TO_SAVE: Final = 120
 """How long before its end a job is told."""
 
@@ -62,7 +61,7 @@ def job_script(job: SlurmSettings) -> str:
     elif job.nodes * job.gpu_count > 1:
         launch = ["--multi_gpu", *launch]
     body = _BODY.format(
-        stopped=shlex.quote(str(folder / _STOPPED_NAME)),
+        stopped=shlex.quote(str(folder / STOPPED_NAME)),
         bin=shlex.quote(str(Path(sys.executable).parent)),
         launch=shlex.join(launch),
         run=shlex.join([str(job.config), *job.overrides, "--resume", "True"]),

@@ -14,6 +14,9 @@ from theworld.config.model import ModelSettings
 from theworld.config.validation import ValidationSettings
 from theworld.config.world import STRICT
 
+STOPPED_NAME: Final = "stopped.json"
+"""What a run that was told to stop leaves in its folder: launchers hand no exit code on."""
+
 MIN_RECORDS: Final = 200
 """Records that a run draws before it judges how many of them gave no sample."""
 

@@ -50,14 +50,16 @@ def _seen(settings: PlanSettings, config: TheWorldConfig) -> Rows:
     """The shape of a batch of the first samples, as training collates it."""
     from theworld.datasets.collator import Collator
     from theworld.modeling.processor import TheWorldProcessor
-    from theworld.sources import open_samples
+    from theworld.sources import open_training
 
+    if settings.data.dataset == "datacomp" and not settings.mixture:
+        raise ValueError(
+            "dataset='datacomp' is a stream, of which no samples are read for a plan: state its rows, --length"
+        )
     imitates = settings.objective == "imitation"
     sees_future = config.enable_world and config.world_settings().sees_future
-    data = settings.data
-    samples = open_samples(data, data.train_split, data.num_train, imitates or sees_future)
-    if not len(samples):
-        raise ValueError(f"data: no samples in split {data.train_split!r}")
+    num_drawn = settings.num_steps * settings.batch_size * settings.gradient_accumulation_steps
+    samples = open_training(settings, num_drawn, imitates or sees_future)
     looked_at = _readable(samples, min(settings.batch_size, MOST_SAMPLES))
     collator = Collator(TheWorldProcessor.from_config(config), supervise=True, packing=settings.packing)
     batch = collator(looked_at)

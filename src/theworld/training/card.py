@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
-from theworld.config import TrainingConfig
+from theworld.config import DataSettings, TrainingConfig
 from theworld.training.progress import read_metrics
 
 _LICENCES: Final = {
@@ -82,10 +82,16 @@ def _trained(config: TrainingConfig) -> str:
 
 
 def _data(config: TrainingConfig) -> str:
-    data = config.data
+    if not config.mixture:
+        return f"{_named(config.data)}."
+    whole = sum(part.weight for part in config.mixture)
+    return "\n".join(f"- {part.weight / whole:.1%}: {_named(part.data)}" for part in config.mixture)
+
+
+def _named(data: DataSettings) -> str:
     source = f" from `{_shown(data.source)}`" if data.source else ""
     asked = f", questions `{data.questions}`" if data.dataset == "foresight" else ""
-    return f"`{data.dataset}`{source}{asked}, split `{data.train_split}`."
+    return f"`{data.dataset}`{source}{asked}, split `{data.train_split}`"
 
 
 def _results(run: Path) -> str:

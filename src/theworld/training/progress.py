@@ -131,9 +131,8 @@ class Metrics(TrainerCallback):
             share of what the devices can reach), frozen_share (of the operations, in frozen towers). Of all processes,
             which call this together; waiting, memory and ETA are this one's.
         """
-        tallies, seconds = _of_all_processes(self._tally), self._seconds()
-        tally = tallies[PartialState().process_index]
-        num_processes, steps = len(tallies), len(tally.step_losses)
+        tally, tallies, seconds = self._tally, _of_all_processes(self._tally), self._seconds()
+        steps = len(tally.step_losses)
         tokens, positions = sum(one.tokens for one in tallies), sum(one.positions for one in tallies)
         flops = sum(one.flops for one in tallies)
         row = {
@@ -151,7 +150,7 @@ class Metrics(TrainerCallback):
         }
         if self.work is not None:
             row["tflops_per_second"] = flops / seconds / 1e12
-            row["mfu"] = flops / seconds / (self.peak_flops * num_processes)
+            row["mfu"] = flops / seconds / (self.peak_flops * len(tallies))
             row["frozen_share"] = sum(one.frozen_flops for one in tallies) / flops if flops else 0.0
         if state.is_world_process_zero:
             append_row(self.path, row)

@@ -14,13 +14,11 @@ import torch
 from accelerate.utils import reduce
 from transformers import TrainerCallback
 
+from theworld.config.training import STOPPED_NAME
 from theworld.files import write_whole
 
 STOPPED: Final = 75
 """Exit code of a run that was told to stop and can be continued: EX_TEMPFAIL of sysexits.h, "try again later"."""
-
-STOPPED_NAME: Final = "stopped.json"
-"""What such a run leaves in its folder: launchers hand no exit code on."""
 
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGUSR1)
 

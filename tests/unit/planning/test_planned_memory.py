@@ -11,11 +11,13 @@ import torch
 from torch import nn
 
 from theworld import cli
-from theworld.config import LoraSettings, ModelSettings, WorldSettings
+from theworld.config import DataSettings, LoraSettings, ModelSettings, WorldSettings
+from theworld.config.data import MixturePart
 from theworld.config.planning import PlanSettings
 from theworld.modeling import TheWorld
 from theworld.modeling.opening import open_model
 from theworld.planning.plan import Plan, configuration, plan_run, skeleton
+from theworld.planning.rows import rows_of
 from theworld.planning.tracing import trace
 
 TINY = WorldSettings(cosmos_model_name="tiny", image_size_px=64)
@@ -153,6 +155,22 @@ def test_rows_are_those_of_the_runs_own_samples(tmp_path: Path, capsys: pytest.C
     assert found["peak_bytes"] == max(found["moments"].values())
     assert "| Gemma language |" in text
     assert not (tmp_path / "run").exists()
+
+
+def test_rows_of_a_mixture_are_those_of_its_parts() -> None:
+    one = DataSettings(questions="dynamic", form="choice", image_size_px=64, num_train=1)
+    alone = run(length=None, num_supervised=32, batch_size=1, data=one)
+    mixed = replace(alone, data=replace(one, form="open"), mixture=(MixturePart(data=one),))
+
+    assert rows_of(mixed, configuration(mixed)) == rows_of(alone, configuration(alone))
+    assert rows_of(replace(mixed, mixture=()), configuration(mixed)) != rows_of(alone, configuration(alone))
+
+
+def test_a_stream_is_planned_by_stated_rows_alone(tmp_path: Path) -> None:
+    stream = DataSettings(dataset="datacomp", source=str(tmp_path))
+    settings = run(length=None, num_supervised=32, data=stream)
+    with pytest.raises(ValueError, match="state its rows, --length"):
+        rows_of(settings, configuration(settings))
 
 
 def test_idle_settings_of_rows_are_refused() -> None:

@@ -11,7 +11,8 @@ import pytest
 
 from fixtures_hub import TOKEN, HubStandIn, hub  # noqa: F401
 from theworld import settings
-from theworld.config import HubSettings, TrainingConfig, ValidationSettings
+from theworld.config import DataSettings, HubSettings, TrainingConfig, ValidationSettings
+from theworld.config.data import MixturePart
 from theworld.modeling import TheWorld
 from theworld.settings import SettingsError
 from theworld.training import pushing
@@ -181,3 +182,11 @@ def test_a_card_names_base_models_licences_and_results_with_intervals(make_confi
     assert "NVIDIA Open Model License" in card
     assert "base_model:\n- google/gemma-3-4b-it\n- nvidia/Cosmos-Predict2-2B-Video2World" in card
     assert "Nothing was measured" in model_card(config, config.output_dir / "nowhere")
+
+    parts = (
+        MixturePart(data=DataSettings(dataset="llava", source="/somewhere/chat.json"), weight=3.0),
+        MixturePart(data=DataSettings(questions="static")),
+    )
+    mixed = model_card(replace(config, mixture=parts), config.output_dir)
+    assert "- 75.0%: `llava` from `chat.json`, split `train`" in mixed
+    assert "- 25.0%: `foresight`, questions `static`, split `train`" in mixed

@@ -104,14 +104,12 @@ class EndpointJudge:
     """Asks an endpoint over one pool of connections; to be used as an asynchronous context.
 
     Raises:
-        JudgeUnusableError: if httpx2 is not installed, or for a key that no header can carry.
+        JudgeUnusableError: for a key that no header can carry.
     """
 
     def __init__(self, settings: JudgeSettings) -> None:
-        try:
-            import httpx2
-        except ImportError as error:
-            raise JudgeUnusableError("asking an endpoint needs httpx2: pip install 'theworld[judge]'") from error
+        import httpx2
+
         self._settings = settings
         self._url = f"{settings.endpoint}/chat/completions"
         self._key = key_for(settings.endpoint or "")
