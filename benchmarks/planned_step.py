@@ -22,7 +22,7 @@ TINY_WORLD = WorldSettings(cosmos_model_name="tiny", image_size_px=64)
 
 def batch_of(model: TheWorld, rows: Rows) -> dict[str, Any]:
     """Rows of a picture and its world, text, and an answer at the end; one picture a row."""
-    config = model.config
+    config: Any = model.config
     ids = torch.full((rows.num_rows, rows.length), 10)
     block: list[int] = []
     if config.enable_world and config.tokens_per_slot:

@@ -160,8 +160,8 @@ def fetch_checkpoint(repo_id: str, run: Path, *, is_same: Callable[[Path], None]
 
 
 def is_repository(name: Path) -> bool:
-    """Whether a path that is not there can be the name of a repository."""
-    return not name.exists() and HUB_NAME.fullmatch(name.as_posix()) is not None
+    """Whether a path can be the name of a repository: not beside anything that lies here, where it is mistyped."""
+    return not name.parent.is_dir() and HUB_NAME.fullmatch(name.as_posix()) is not None
 
 
 def _step(checkpoint: str) -> int:

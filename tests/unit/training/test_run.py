@@ -201,6 +201,15 @@ def test_resuming_from_a_folder_that_is_no_checkpoint_is_refused(make_config: Ma
         train(make_config(resume=tmp_path))
 
 
+def test_a_mistyped_folder_is_no_name_of_a_repository(
+    make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("runs").mkdir()
+    with pytest.raises(ValueError, match=r"resume=runs/nope: not a checkpoint of a run"):
+        train(make_config(resume=Path("runs/nope")))
+
+
 def test_one_batch_of_eight_and_eight_batches_of_one_give_one_trajectory(make_config: MakeConfig) -> None:
     whole = make_config("whole", batch_size=8, gradient_accumulation_steps=1, num_steps=3)
     parts = make_config("parts", batch_size=1, gradient_accumulation_steps=8, num_steps=3)
