@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 LMMS_EVAL := .venv-lmms-eval
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test smoke-test train-simple train-hf check format typecheck eval-blink eval-gemma compare-results bench lmms-eval-test clean
+.PHONY: help setup demo test smoke-test train-simple train-hf check format typecheck eval-blink eval-gemma compare-results bench docs lmms-eval-test clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -15,7 +15,7 @@ help: ## list the targets
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,docs]'
 	touch $(READY)
 
 setup: $(READY) ## make the virtual environment in .venv with the tested versions
@@ -64,6 +64,9 @@ compare-results: $(READY) ## hold FILES="a.jsonl b.jsonl" of predictions against
 bench: $(READY) ## one JSON line per figure, with its goal
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks
 
+docs: $(READY) ## build the documentation site into site/; a broken link fails
+	$(BIN)/zensical build --strict
+
 # wandb 0.25.0, which lmms-eval pins, wants protobuf below 7; all else is as in constraints.txt.
 $(LMMS_EVAL)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(LMMS_EVAL)
@@ -76,5 +79,5 @@ lmms-eval-test: $(LMMS_EVAL)/.ready ## run lmms-eval itself on the tiny model, i
 	OMP_NUM_THREADS=1 $(LMMS_EVAL)/bin/pytest tests/end_to_end/test_lmms_eval_run.py tests/unit/evaluation/lmms_eval_plugin
 
 clean: ## remove the environments, caches and runs
-	rm -rf $(VENV) $(LMMS_EVAL) demo runs build dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(LMMS_EVAL) demo runs site .cache build dist .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

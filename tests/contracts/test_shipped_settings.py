@@ -77,9 +77,11 @@ def test_settings_that_the_page_about_data_shows_are_complete(block: str, tmp_pa
     assert settings.load(TrainingConfig, path, []).num_steps >= 1
 
 
-def test_every_page_is_linked_from_the_readme() -> None:
-    readme = (ROOT / "README.md").read_text()
-    assert [page.name for page in PAGES[1:] if f"(docs/{page.name})" not in readme] == []
+@pytest.mark.parametrize(
+    "page", ["index", "data", "training", "evaluation", "foresight", "world-taps", "serving", "tiny"]
+)
+def test_the_readme_links_where_to_start_and_the_main_pages(page: str) -> None:
+    assert f"(docs/{page}.md)" in (ROOT / "README.md").read_text()
 
 
 def test_the_tree_in_the_readme_names_every_part_of_the_package() -> None:

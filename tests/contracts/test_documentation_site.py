@@ -1,0 +1,80 @@
+"""The documentation site: it builds without a broken link, its navigation has every page, and it fetches nothing."""
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+pytest.importorskip("zensical", reason="the extra docs is not installed")
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted(path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md"))
+
+
+def copied(folder: Path) -> Path:
+    """What the site is made of, in a folder of its own."""
+    shutil.copytree(ROOT / "docs", folder / "docs")
+    shutil.copy(ROOT / "mkdocs.yml", folder)
+    (folder / "src").symlink_to(ROOT / "src")
+    return folder
+
+
+def build(folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "zensical", "build", "--strict"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = copied(tmp_path_factory.mktemp("site"))
+    done = build(folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder / "site"
+
+
+def in_navigation(entries: Any) -> Iterator[str]:
+    for entry in entries:
+        for target in entry.values():
+            yield from in_navigation(target) if isinstance(target, list) else [target]
+
+
+def test_every_page_has_its_place_in_the_navigation() -> None:
+    navigation = yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]
+
+    assert sorted(in_navigation(navigation)) == PAGES
+
+
+def test_every_page_is_built(site: Path) -> None:
+    assert [page for page in PAGES if not (site / page).with_suffix(".html").is_file()] == []
+
+
+def test_a_page_fetches_nothing_from_elsewhere(site: Path) -> None:
+    foreign = r"<(?:script|link|img|iframe)\b[^>]*?(?:src|href)=[\"']?((?:https?:)?//[^\"'> ]+)"
+    for page in site.rglob("*.html"):
+        fetched = re.findall(foreign, page.read_text())
+        assert fetched == [], page.name
+
+
+def test_pictures_and_files_that_a_page_names_are_there(site: Path) -> None:
+    for page in [page for page in site.rglob("*.html") if page.name != "404.html"]:  # that one may be shown anywhere
+        for target in re.findall(r"(?:src|href)=\"([^\"#?:]+)", page.read_text()):
+            if target not in ("https", "http", "javascript"):
+                assert (page.parent / target).exists(), f"{page.name} names {target}"
+
+
+def test_a_link_to_a_page_that_is_not_there_ends_the_build(tmp_path: Path) -> None:
+    folder = copied(tmp_path)
+    for page in (folder / "docs").glob("*.md"):
+        page.write_text("# Nothing\n")
+    (folder / "docs" / "index.md").write_text("# Start\n\n[gone](gone.md)\n")
+
+    done = build(folder)
+
+    assert done.returncode == 1
+    assert "page does not exist" in done.stdout + done.stderr
