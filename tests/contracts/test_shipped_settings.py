@@ -69,8 +69,16 @@ def test_a_page_names_only_what_exists(page: Path) -> None:
         assert verb in known, f"{page.name} names the verb {verb}"
 
 
-@pytest.mark.parametrize("block", re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "data.md").read_text(), re.DOTALL))
-def test_settings_that_the_page_about_data_shows_are_complete(block: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "block",
+    [
+        block
+        for page in PAGES
+        for block in re.findall(r"```yaml\n((?:#.*?\n)?output_dir:.*?)```", page.read_text(), re.DOTALL)
+    ],
+    ids=lambda block: block.partition("output_dir: ")[2].split()[0],
+)
+def test_runs_that_a_page_shows_are_complete(block: str, tmp_path: Path) -> None:
     path = tmp_path / "shown.yaml"
     path.write_text(block)
 
