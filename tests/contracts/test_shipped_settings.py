@@ -18,6 +18,7 @@ CONFIGS = sorted(
     for path in (ROOT / "configs").rglob("*")
     if path.suffix in (".json", ".yaml") and path not in ARMS and path.parent.name != "accelerate"
 )
+SHOWN_RUN = r"```yaml\n((?:#.*?\n)?output_dir:.*?)```"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
