@@ -129,7 +129,7 @@ def test_every_problem_has_its_own_line(write):
         ({"gradient_checkpointing": 1}, "gradient_checkpointing: given 1; should be a valid boolean"),
         ({"resume": 3}, "resume: given 3; should be a valid boolean or a valid string"),
         ({"store_dir": 3}, "store_dir: given 3; should be a valid string"),
-        ({"model": {"world": {"tap": "vea"}}}, "model.world.tap: given \"vea\"; should be 'vae', 'dit', "),
+        ({"model": {"world": {"tap": "vea"}}}, "model.world.tap: no tap 'vea'; did you mean vae? "),
         ({"optim": {"learning_rate": -1}}, "optim.learning_rate: given -1; should be greater than 0"),
         ({"optim": [1]}, "optim: given [1]; should be settings by name"),
         ({"num_steps": "x" * 99}, f'num_steps: given "{"x" * 56}...; should be a valid integer'),

@@ -1,14 +1,43 @@
 """WorldSettings: what is read from which world model, and how."""
 
-from typing import Annotated, Literal
+from difflib import get_close_matches
+from importlib.metadata import entry_points
+from typing import Annotated, Final, Literal, get_args
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from theworld.constants import DEFAULT_COSMOS_MODEL, DEFAULT_GEMMA_MODEL, TEMPORAL_STRIDE
 
-TapName = Literal["vae", "dit", "rollout", "siglip", "true-future", "noise", "zero", "random"]
-"""What is read from the world model; `siglip` reads no world but Gemma's eyes, the last three are controls."""
+_BuiltIn = Literal["vae", "dit", "rollout", "siglip", "true-future", "noise", "zero", "random"]
+BUILT_IN_TAPS: Final[tuple[str, ...]] = get_args(_BuiltIn)
+
+OWN_TAPS: Final[dict[str, bool]] = {}
+"""Taps that a program has registered (theworld.world.own), and whether each can serve slots after the current one."""
+
+TAPS_GROUP: Final = "theworld.taps"
+"""Entry points of installed packages that register a tap: its name, and the module that does."""
+
+
+def _known(tap: str) -> str:
+    """The name of a tap, unless there is none of that name, in this program or in an installed package."""
+    if tap not in BUILT_IN_TAPS and tap not in OWN_TAPS:
+        for entry in entry_points(group=TAPS_GROUP, name=tap):
+            entry.load()
+    if tap in BUILT_IN_TAPS or tap in OWN_TAPS:
+        return tap
+    names = [*BUILT_IN_TAPS, *OWN_TAPS]
+    close = get_close_matches(tap, names, n=1)
+    raise ValueError(
+        f"no tap {tap!r}; "
+        + (f"did you mean {close[0]}? " if close else "")
+        + f"Known are {', '.join(names)}. One's own is registered before it is named: import its module first"
+    )
+
+
+TapName = Annotated[_BuiltIn | str, AfterValidator(_known)]
+"""What is read from the world model; `siglip` reads no world but Gemma's eyes, `noise`, `zero` and `random` are
+controls; any other name is a tap of one's own."""
 
 ReadTap = Literal["vae", "dit", "rollout", "siglip", "true-future"]
 """A tap that a control can stand for."""
@@ -23,7 +52,8 @@ class WorldSettings:
     """What is read from which world model, and how: everything that a world feature depends on."""
 
     tap: TapName = "vae"
-    """Where features are read: the VAE latent, a denoiser block, the imagined future, SigLIP; or a control."""
+    """Where features are read: the VAE latent, a denoiser block, the imagined future, SigLIP; a control; or the name of
+    a registered tap of one's own."""
 
     control_of: ReadTap = "vae"
     """The tap whose shape (noise, zero) or architecture (random) a control copies, or with which `true-future` reads.
@@ -71,15 +101,16 @@ class WorldSettings:
     """Number format of the world model."""
 
     @property
-    def shape_of(self) -> ReadTap:
+    def shape_of(self) -> str:
         """The tap whose feature shape this one has."""
-        return self.control_of if self.tap in CONTROL_TAPS else self.tap  # type: ignore[return-value]
+        return self.control_of if self.tap in CONTROL_TAPS else self.tap
 
     @property
-    def reads(self) -> Literal["vae", "dit", "siglip"]:
-        """The network whose states the features are; what decides their channels and grid."""
+    def reads(self) -> str:
+        """The network whose states the features are, `vae`, `dit`, `siglip` or one's own: it decides their channels and
+        grid."""
         tap = self.control_of if self.tap == "true-future" else self.shape_of
-        return tap if tap in ("dit", "siglip") else "vae"  # type: ignore[return-value]
+        return tap if tap in ("dit", "siglip") or tap in OWN_TAPS else "vae"
 
     @property
     def sees_future(self) -> bool:
@@ -89,7 +120,7 @@ class WorldSettings:
     @property
     def imagines(self) -> bool:
         """Whether the tap can serve slots after the current one."""
-        return self.repeat_current or self.shape_of not in ("vae", "siglip")
+        return self.repeat_current or OWN_TAPS.get(self.shape_of, self.shape_of not in ("vae", "siglip"))
 
     @model_validator(mode="after")
     def _check(self) -> "WorldSettings":

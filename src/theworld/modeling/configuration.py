@@ -85,7 +85,7 @@ class TheWorldConfig(Gemma3Config):
     cosmos_revision: str | None = None
     siglip_model_name: str = DEFAULT_GEMMA_MODEL
 
-    world_tap: Literal["vae", "dit", "rollout", "siglip", "true-future", "noise", "zero", "random"] = "vae"
+    world_tap: str = "vae"
     world_control_of: Literal["vae", "dit", "rollout", "siglip", "true-future"] = "vae"
     world_repeat_current: bool = False
     world_fusion: Literal["tokens", "residual"] = "tokens"

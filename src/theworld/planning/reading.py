@@ -16,6 +16,7 @@ from theworld.planning.rows import Rows
 from theworld.planning.tracing import Traced, trace
 from theworld.world.dit import DitTap
 from theworld.world.loading import denoises, parts_read, read_config, resolve_cosmos
+from theworld.world.own import own_tap
 from theworld.world.siglip import SiglipTap, vision_config
 from theworld.world.vae import encode_mean
 
@@ -40,11 +41,15 @@ def reading_of(config: TheWorldConfig, rows: Rows) -> Reading:
     """The networks of the configured tap, on `meta`, reading the clips of a batch; constants read nothing.
 
     Raises:
-        ValueError: if the configuration files of the world cannot be found.
+        ValueError: if the configuration files of the world cannot be found, or the tap is one's own.
     """
     settings = config.world_settings()
     if not config.enable_world or settings.tap in ("zero", "noise"):
         return NONE
+    if own_tap(settings) is not None:
+        raise ValueError(
+            f"{settings.tap!r} is a tap of one's own, whose network no plan knows: plan with another of as many tokens"
+        )
     nets = _networks(settings)
     nets.to(getattr(torch, settings.dtype))
     nets.requires_grad_(False)

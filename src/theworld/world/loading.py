@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
@@ -21,6 +21,7 @@ from theworld.config import CONTROL_TAPS, WorldSettings
 from theworld.constants import TINY_MODEL
 from theworld.hub import fetch
 from theworld.tiny.random_weights import draw_weights, measure_latents
+from theworld.world.own import FeatureShape, own_tap
 from theworld.world.siglip import vision_config
 
 Part = Literal["vae", "transformer", "scheduler"]
@@ -32,16 +33,9 @@ CONFIG_FILES: dict[Part, str] = {
 WEIGHTED_PARTS: tuple[Part, ...] = ("vae", "transformer")
 
 
-class FeatureShape(NamedTuple):
-    """Channels of a feature and pixels of the frame per cell of its grid."""
-
-    num_channels: int
-    stride_px: int
-
-
 def parts_read(settings: WorldSettings) -> tuple[Part, ...]:
     """The parts of a Cosmos checkpoint that this tap needs; the text encoder is never among them."""
-    if settings.reads == "siglip":
+    if settings.reads == "siglip" or own_tap(settings) is not None:
         return ()
     if settings.reads == "vae":
         return ("vae", "transformer", "scheduler") if settings.shape_of == "rollout" else ("vae",)
@@ -104,6 +98,8 @@ def feature_shape(settings: WorldSettings) -> FeatureShape:
     Raises:
         ValueError: if the checkpoint cannot be found, or has no block `dit_block`.
     """
+    if (own := own_tap(settings)) is not None:
+        return own.shape(settings)
     if settings.reads == "siglip":
         vision = vision_config(settings.siglip_model_name)
         return FeatureShape(vision.hidden_size, vision.patch_size)

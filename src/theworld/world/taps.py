@@ -1,6 +1,6 @@
 """Opening a tap: which parts of the world model are loaded for it, and the fingerprint of what it reads."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any, Final
 
 import torch
@@ -19,6 +19,7 @@ from theworld.world.loading import (
     read_config,
     resolve_cosmos,
 )
+from theworld.world.own import own_tap
 from theworld.world.rollout import RolloutPipeline, RolloutTap
 from theworld.world.siglip import SiglipTap, gemma_folder, load_tower, vision_config
 from theworld.world.tap import WorldTap
@@ -26,6 +27,9 @@ from theworld.world.vae import VaeTap
 
 FORMAT: Final = 1
 """Raised whenever the same settings and weights come to give other features, a change in diffusers included."""
+
+_PLACES: Final = ("cosmos_model_name", "cosmos_revision", "siglip_model_name")
+"""Settings that say where a world lies and not what it is."""
 
 
 def open_tap(settings: WorldSettings, device: str | torch.device = "cpu") -> WorldTap:
@@ -46,7 +50,9 @@ def open_tap(settings: WorldSettings, device: str | torch.device = "cpu") -> Wor
 
 
 def _on_disk(settings: WorldSettings) -> WorldSettings:
-    """The settings with folders for names: one look at the hub, one commit."""
+    """The settings with folders for names: one look at the hub, one commit. A tap of one's own looks by itself."""
+    if own_tap(settings) is not None:
+        return settings
     if settings.reads == "siglip":
         return replace(settings, siglip_model_name=str(gemma_folder(settings.siglip_model_name)))
     weights = settings.tap not in CONTROL_TAPS
@@ -55,6 +61,8 @@ def _on_disk(settings: WorldSettings) -> WorldSettings:
 
 
 def _loaded(settings: WorldSettings, device: str | torch.device) -> WorldTap:
+    if (own := own_tap(settings)) is not None:
+        return own(settings, device)
     if settings.tap == "zero":
         return ZeroTap(settings, device)
     if settings.tap == "noise":
@@ -78,6 +86,9 @@ def tap_fingerprint(settings: WorldSettings) -> str:
     facts: dict[str, Any] = {"format": FORMAT, "tap": settings.tap, "image_size_px": settings.image_size_px}
     if settings.repeat_current:
         facts["repeat_current"] = True
+    if (own := own_tap(settings)) is not None:
+        given = {name: value for name, value in asdict(settings).items() if name not in _PLACES}
+        return fingerprint({**facts, "settings": given, "identity": own.identity(settings)})
     if settings.tap in ("zero", "noise"):
         facts["shape"] = feature_shape(settings)
         facts["shape_of"] = settings.shape_of  # decides which futures can be asked for

@@ -1,0 +1,43 @@
+"""Three scenes asked with the world and without it, and what the world imagined of each."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from theworld import TheWorld
+from theworld.foresight import FRAME_RATE_HZ, ForesightDataset
+from theworld.modeling.imagining import imagine
+from theworld.report.animation import write_gif
+from theworld.report.sheet import AskedScene, draw_sheet
+
+
+def main(folder: Path = Path("runs/inference"), num_scenes: int = 3) -> list[AskedScene]:
+    """Ask what will happen in scenes of the test split; a sheet of them and an animation of each imagined future."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model = TheWorld.from_pretrained("tiny-foresight")
+    plain = TheWorld.from_pretrained("tiny-foresight", enable_world=False)
+    samples = ForesightDataset("test", num_scenes, model.config.world_image_size, "dynamic", with_future=True)
+    scenes = []
+    for number in range(num_scenes):
+        sample: Any = samples[number]
+        picture, question, steps = sample.images[0], sample.prompt[-1].text, sample.num_world_steps
+        frames = imagine(model, picture, steps).numpy()
+        write_gif(frames, folder / f"imagined-{number}.gif", FRAME_RATE_HZ, scale=4)
+        scene = AskedScene(
+            given=np.asarray(picture),
+            imagined=frames[1:],
+            happened=sample.future[0],
+            question=question,
+            answer=sample.answer,
+            with_world=model.generate(picture, question, num_world_steps=steps),
+            without_world=plain.generate(picture, question),
+        )
+        print(f"{question} {scene.without_world!r}, with the world {scene.with_world!r}, true {scene.answer!r}")
+        scenes.append(scene)
+    draw_sheet(scenes, folder / "scenes.png", FRAME_RATE_HZ)
+    return scenes
+
+
+if __name__ == "__main__":
+    main()
