@@ -7,7 +7,7 @@ from theworld import TheWorld
 
 QUESTIONS = (
     "In which bin does the ball come to rest: blue, red or yellow? Answer with one word.",
-    "How many bins are there? Answer with one word.",
+    "What colour is the ball? Answer with one word.",
 )
 
 

@@ -8,9 +8,12 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from PIL import Image
 
+from fixtures_hub import HubStandIn, hub  # noqa: F401  # a fixture
 from theworld import TheWorld, settings
 from theworld.config import TrainingConfig
+from theworld.foresight import ForesightDataset
 
 ROOT = Path(__file__).parents[2]
 
@@ -42,6 +45,54 @@ def test_the_smoke_test_passes_and_can_be_run_again(tmp_path: Path, capsys: pyte
     example("smoke_test").main(tmp_path / "run")
 
     assert re.findall(r"^passed in \d+ s: losses", capsys.readouterr().out, re.MULTILINE)
+
+
+def test_the_inference_leaves_a_sheet_and_an_animation_of_what_was_imagined(tmp_path: Path, embedded: Path) -> None:
+    (scene,) = example("inference").main(tmp_path, num_scenes=1)
+
+    assert scene.question.startswith("In which bin")
+    assert (scene.without_world, scene.with_world, scene.answer) == ("none", "red", "red")
+    with Image.open(tmp_path / "imagined-0.gif") as animation:
+        assert (animation.size, getattr(animation, "n_frames", 1)) == ((256, 256), 17)
+    with Image.open(tmp_path / "scenes.png") as sheet:
+        assert sheet.width > 2 * sheet.height
+
+
+def test_a_model_of_the_hub_is_asked_about_a_picture_and_its_checkpoints_too(
+    hub: HubStandIn,  # noqa: F811
+    tmp_path: Path,
+    embedded: Path,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    TheWorld.from_pretrained("tiny-foresight", load_world=False).save_pretrained(tmp_path / "model")
+    files = {path.name: path.read_bytes() for path in (tmp_path / "model").iterdir()}
+    hub.repositories["someone/foresight"] = files | {f"best/{name}": content for name, content in files.items()}
+    hub.private["someone/foresight"] = True
+    ForesightDataset("test", 1, 64, "dynamic")[0].images[0].save(tmp_path / "scene.png")
+
+    answers = example("load_from_hub").main("someone/foresight", tmp_path / "scene.png")
+
+    assert answers == ["red", "green"]
+    assert example("load_from_hub").main("someone/foresight", tmp_path / "scene.png", "best") == answers
+    assert "tap rollout, K = 4" in capsys.readouterr().out
+
+
+def test_pictures_of_ones_own_are_trained_on_and_asked_about(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    arms = example("your_own_data").main(tmp_path, num_train=8, num_steps=2)
+
+    assert {name: found["num_items"] for name, found in arms.items()} == {"world": 60, "gemma": 60, "majority": 60}
+    assert (arms["world"]["world_read"], arms["gemma"]["world_read"]) == (60, 0)
+    assert re.search(r"^majority: 55% right \[42%, 67%\]$", capsys.readouterr().out, re.MULTILINE)
+
+
+def test_a_world_of_ones_own_is_fused_saved_and_loaded_again(tmp_path: Path) -> None:
+    model = example("your_own_world").main(tmp_path)
+
+    assert type(model.tap).__name__ == "VJepaTap"
+    assert model.tap.clips_read == 1
+    assert model.config.world_fingerprint == model.tap.fingerprint
+    source = (ROOT / "examples" / "your_own_world.py").read_text()
+    assert len(source[source.index("@register_tap") : source.index("def main")].splitlines()) < 60
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="no make on the PATH")
