@@ -8,30 +8,34 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypedDict, TypeVar, get_args, get_origin, get_type_hints
+from types import NoneType
+from typing import Annotated, Any, Literal, NamedTuple, TypedDict, TypeVar, get_args, get_origin, get_type_hints
 
 import tyro
-import yaml
 from pydantic import TypeAdapter, ValidationError
-from yaml.composer import ComposerError
-from yaml.constructor import ConstructorError
 
 from theworld.constants import TOKEN
 from theworld.files import write_whole
+from theworld.mappings import MAX_FILE_BYTES, SettingsError, read_mapping, shown
+
+__all__ = [
+    "MAX_FILE_BYTES",
+    "Argument",
+    "SettingsError",
+    "arguments",
+    "flags",
+    "load",
+    "read_mapping",
+    "save",
+    "show_help",
+]
 
 Settings = TypeVar("Settings")
-
-MAX_FILE_BYTES = 1_000_000
-"""A settings file is written by a person: a larger one is a mistaken path."""
 
 _SECRET = re.compile(r"(^|_)(token|password|passwd|secret|credentials?|(api|access|private)_?key)($|_)")
 
 
 _NO_SECRETS = "secrets never go into settings; they come from the environment (HF_TOKEN)"
-
-
-class SettingsError(ValueError):
-    """Settings that cannot be used; one line per problem: where, what was given, what was expected."""
 
 
 def load(
@@ -78,120 +82,68 @@ def show_help(cls: type, program: str, description: str, *, positional: bool = F
         return
 
 
-def flags(cls: type, positional: bool = False) -> list[str]:
-    """Every flag of `cls`, in the order of its fields."""
-    names = []
+class Argument(NamedTuple):
+    """One setting as the command line takes it."""
+
+    name: str
+    """Its dotted path."""
+    flags: tuple[str, ...]
+    """None: it is given by position."""
+    choices: tuple[str, ...] = ()
+    """Words that it is chosen from; none: any value of its type."""
+    is_path: bool = False
+    is_switch: bool = False
+    """Whether the flag stands without a value."""
+    takes_many: bool = False
+
+
+def arguments(cls: type, positional: bool = False) -> list[Argument]:
+    """Every setting of `cls` that the command line takes, in the order of its fields."""
+    found = []
     for path, kind in _leaves(cls).items():
-        if positional and (path in _required(cls) or _is_rest(kind)):
-            continue
-        names.append(_flag(path))
+        by_position = positional and (path in _required(cls) or _is_rest(kind))
+        names = [] if by_position else [_flag(path)]
         if kind is bool:
             group, _, name = path.rpartition(".")
             names.append(_flag(f"{group}.no_{name}" if group else f"no_{name}"))
-    return names
+        forms = list(_forms(kind))
+        found.append(
+            Argument(
+                path,
+                tuple(names),
+                choices=tuple(dict.fromkeys(choice for form in forms for choice in _choices(form))),
+                is_path=Path in forms,
+                is_switch=kind is bool,
+                takes_many=any(get_origin(form) is tuple for form in forms),
+            )
+        )
+    return found
 
 
-def read_mapping(path: Path) -> dict[str, Any]:
-    """The mapping in a JSON or YAML file, read strictly; its values are not checked yet.
-
-    Raises:
-        SettingsError: no such file, not a file, too large, not UTF-8, another suffix, broken syntax, a key given
-            twice, or anything but a mapping at the top.
-    """
-    readers = {".json": _read_json, ".yaml": _read_yaml, ".yml": _read_yaml}
-    if path.suffix not in readers:
-        raise SettingsError(f"{path}: suffix {path.suffix!r}; a settings file ends in {', '.join(readers)}")
-    if not path.exists():
-        raise SettingsError(f"{path}: no such file")
-    if not path.is_file():
-        raise SettingsError(f"{path}: not a file; expected a settings file")
-    size = path.stat().st_size
-    if size > MAX_FILE_BYTES:
-        raise SettingsError(f"{path}: {size} bytes; a settings file has at most {MAX_FILE_BYTES}")
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise SettingsError(f"{path}: not UTF-8 text, from byte {error.start} on") from None
-    if not text.strip():
-        raise SettingsError(f"{path}: the file is empty")
-    try:
-        content = readers[path.suffix](text)
-    except RecursionError:
-        raise SettingsError(f"{path}: nested too deeply") from None
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise SettingsError(f"{path}: {where}{error.problem or error.context}") from None
-    except (yaml.YAMLError, ValueError) as error:
-        raise SettingsError(f"{path}: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict):
-        raise SettingsError(f"{path}: the top level is {_shown(content)}; expected settings by name")
-    return content
+def flags(cls: type, positional: bool = False) -> list[str]:
+    """Every flag of `cls`, in the order of its fields."""
+    return [flag for one in arguments(cls, positional) for flag in one.flags]
 
 
-def _read_json(text: str) -> Any:
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for name, value in pairs:
-            if name in found:
-                raise ValueError(f"{name!r} is given twice; keep one")
-            found[name] = value
-        return found
-
-    def refuse(name: str) -> NoReturn:
-        raise ValueError(f"{name} is not JSON; expected a finite number")
-
-    return json.loads(text, object_pairs_hook=once, parse_constant=refuse)
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """YAML as its version 1.2 reads plain values, where `1e-4` is a number and `no` a string; nothing twice."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            problem = "an alias; write the value out"
-            raise ComposerError(None, None, problem, self.peek_event().start_mark)
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                raise ConstructorError(None, None, "a name must be plain text", key.start_mark)
-            if key.value in seen:
-                problem = f"{key.value!r} is given twice; keep one"
-                raise ConstructorError(None, None, problem, key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
+def _forms(kind: Any) -> Iterator[Any]:
+    """The types that a value may have, those of a tuple's elements among them."""
+    origin = get_origin(kind)
+    if origin is Annotated:
+        yield from _forms(get_args(kind)[0])
+    elif origin is None or origin is Literal:
+        yield kind
+    else:
+        if origin is tuple:
+            yield kind
+        for inner in get_args(kind):
+            if inner is not Ellipsis:
+                yield from _forms(inner)
 
 
-def _refuse_word(_loader: _StrictLoader, node: yaml.ScalarNode) -> NoReturn:
-    raise ConstructorError(None, None, f"{node.value!r}: write true or false, or quote the text", node.start_mark)
-
-
-# Plain values after https://yaml.org/spec/1.2.2/#103-core-schema, less octal and hexadecimal integers. Words that
-# version 1.1 took for booleans are refused: whoever writes them means one.
-_StrictLoader.yaml_implicit_resolvers = {}
-for _tag, _pattern, _first in (
-    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
-    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
-    ("int", r"[-+]?(0|[1-9][0-9]*)", list("-+0123456789")),
-    ("float", r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?", list("-+.0123456789")),
-    ("float", r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", list("-+.")),
-    ("word", r"(?i:yes|no|on|off)", list("yYnNoO")),
-):
-    _StrictLoader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), _first)
-_CORE = ("null", "bool", "int", "float", "str", "seq", "map")
-_StrictLoader.yaml_constructors = {
-    tag: construct
-    for tag, construct in yaml.SafeLoader.yaml_constructors.items()
-    if tag is None or tag.rpartition(":")[2] in _CORE
-}
-_StrictLoader.add_constructor("tag:yaml.org,2002:word", _refuse_word)
-
-
-def _read_yaml(text: str) -> Any:
-    return yaml.load(text, Loader=_StrictLoader)
+def _choices(form: Any) -> tuple[str, ...]:
+    if get_origin(form) is Literal:
+        return tuple(map(str, get_args(form)))
+    return {bool: ("True", "False"), NoneType: ("None",)}.get(form, ())
 
 
 def _read_flags(cls: type, arguments: Sequence[str], positional: bool) -> dict[str, Any]:
@@ -239,7 +191,16 @@ def _unboxed(message: str) -> str:
     """The message itself, out of what tyro says: a title, a rule, the message, a rule, advice."""
     parts = re.split(r"^\s*-{3,}\s*$", message, flags=re.MULTILINE)
     text = " ".join(parts[min(1, len(parts) - 1)].split()).removeprefix("Error parsing ")
-    return text.partition(". Got errors:")[0]  # what each form of a union had to say
+    text = text.partition(". Got errors:")[0]  # what each form of a union had to say
+    choice = re.match(r"invalid choice '(.*?)' for .* Expected one of \((.*)\)\.$", text)
+    return text if choice is None else text + _meant(choice[1], choice[2], " Did")
+
+
+def _meant(given: Any, choices: str, lead: str) -> str:
+    """Which of the quoted choices was probably meant, as the end of a message; nothing, if none is close."""
+    known = [choice for choice in re.findall(r"'([^']*)'", choices) if choice != "None"]
+    close = difflib.get_close_matches(given, known, n=1) if isinstance(given, str) else []
+    return f"{lead} you mean {close[0]}?" if close else ""
 
 
 def _stranger(name: str, known: Sequence[str], where: str = "") -> str:
@@ -305,21 +266,13 @@ def _problems(
         else:
             form = re.sub("^(Input|Tuple|List|String) | after validation", "", problem["msg"])
             form = form.replace("an object", "settings by name")
-            forms.setdefault((where, _shown(problem["input"])), []).append(form)
-    for (where, shown), (first, *others) in forms.items():
+            if problem["type"] == "literal_error":
+                form += _meant(problem["input"], problem["ctx"]["expected"], "; did")
+            forms.setdefault((where, shown(problem["input"])), []).append(form)
+    for (where, value), (first, *others) in forms.items():
         alternatives = "".join(f" or {form.removeprefix('should be ')}" for form in others)
-        lines.append(f"{where}given {shown}; {first}{alternatives}")
+        lines.append(f"{where}given {value}; {first}{alternatives}")
     return lines
-
-
-def _shown(value: Any) -> str:
-    """A value in a message: short, and never the inside of a mapping, where a secret may stand."""
-    if isinstance(value, dict):
-        return "a mapping"
-    if isinstance(value, list) and any(isinstance(one, dict | list) for one in value):
-        return "a list"
-    text = json.dumps(value, default=str)
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _kinds(cls: Any) -> dict[str, Any]:

@@ -1,174 +1,246 @@
-"""The table of verbs: each with its line of help, what it calls, and its settings."""
+"""The table of verbs: each with its line of help, an example, what it calls, and its settings."""
 
 from typing import Final, NamedTuple
+
+START, TRAIN, MEASURE, DATA = "to begin with", "to train", "to measure", "data and the embedded model"
+"""What verbs are for, in the order in which they are listed."""
 
 
 class Verb(NamedTuple):
     """One verb of the command line.
 
-    `target` is called with the settings and returns what it found as a JSON-like dict, or None. Both it and its
-    settings are named, not imported: the table costs nothing until a verb runs.
+    `target` is called with the settings and returns what it found: a JSON-like dict, or `Told`, which adds what a
+    reader is shown. Both it and its settings are named, not imported: the table costs nothing until a verb runs.
     """
 
+    group: str
+    """What it is for."""
     name: str
     """One word; or two, of which the first is shared: `score blink`."""
     summary: str
     """One line of help."""
+    example: str
+    """A whole command that shows its use."""
     target: str
     """module:function."""
     settings: str
     """module:class, a dataclass with a docstring under each field."""
     reads_file: bool = False
     """Whether a settings file may stand before the flags; otherwise required settings are given by position."""
+    goes_on: str = ""
+    """How it is taken up again after an interruption; empty: from its beginning."""
 
+
+_SAME = "the same command goes on where it stopped"
 
 VERBS: Final = (
     Verb(
+        START,
         "demo",
         "Simulate, train, evaluate and report at tiny size, on a laptop and without a network.",
-        "theworld.report.demo:run_demo",
+        "theworld demo --output-dir demo",
+        "theworld.calls:demo",
         "theworld.config:DemoSettings",
     ),
     Verb(
+        START,
         "ask",
         "Ask a question about a picture; the answers with and without the world.",
-        "theworld.cli:ask",
+        'theworld ask tiny-foresight picture.png "In which bin does the ball come to rest?"',
+        "theworld.calls:ask",
         "theworld.config:AskSettings",
     ),
     Verb(
+        START,
         "serve",
         "Answer OpenAI's clients over HTTP: several pictures, streaming, requests in batches.",
-        "theworld.cli:serve",
+        "theworld serve tiny-foresight --port 8000",
+        "theworld.calls:serve",
         "theworld.config.serving:ServeSettings",
     ),
     Verb(
-        "train",
-        "Train a model as a settings file says; any setting can be overridden by its flag.",
-        "theworld.training.run:train",
-        "theworld.config:TrainingConfig",
-        reads_file=True,
+        START,
+        "completion",
+        "Write what lets a shell complete verbs, flags and their values.",
+        "theworld completion bash",
+        "theworld.completion:complete",
+        "theworld.config.verbs:CompletionArguments",
     ),
     Verb(
+        TRAIN,
         "data preview",
         "Look at what a training run would learn from: a page of samples, their lengths, and records that give none.",
+        "theworld data preview configs/foresight-tiny.json --num-shown 12",
         "theworld.report.preview:preview",
         "theworld.config.preview:PreviewConfig",
         reads_file=True,
     ),
     Verb(
-        "slurm",
-        "Submit a training run to Slurm: resumed, told before its time is up, and queued again.",
-        "theworld.cli:slurm",
-        "theworld.config.slurm:SlurmSettings",
-    ),
-    Verb(
+        TRAIN,
         "plan",
         "Say what a training run will need on each device, memory by part and moment, before anything loads.",
-        "theworld.cli:plan",
+        "theworld plan configs/foresight-tiny.json --length 300",
+        "theworld.calls:plan",
         "theworld.config.planning:PlanSettings",
         reads_file=True,
     ),
     Verb(
+        TRAIN,
         "doctor",
         "Look for what would stop a run: libraries, token, licences, memory, disk, folders; exit code 1 on a fault.",
-        "theworld.cli:doctor",
+        "theworld doctor configs/foresight-tiny.json",
+        "theworld.calls:doctor",
         "theworld.config.planning:DoctorSettings",
         reads_file=True,
     ),
     Verb(
+        TRAIN,
+        "train",
+        "Train a model as a settings file says; any setting can be overridden by its flag.",
+        "theworld train configs/foresight-tiny.json --num-steps 50",
+        "theworld.training.run:train",
+        "theworld.config:TrainingConfig",
+        reads_file=True,
+        goes_on="`--resume True` goes on from its newest checkpoint",
+    ),
+    Verb(
+        TRAIN,
+        "slurm",
+        "Submit a training run to Slurm: resumed, told before its time is up, and queued again.",
+        "theworld slurm configs/foresight-4b.yaml --gpu-type H100 --gpu-count 2 --time 4:00:00 --dry-run",
+        "theworld.calls:slurm",
+        "theworld.config.slurm:SlurmSettings",
+    ),
+    Verb(
+        TRAIN,
+        "cache fill",
+        "Compute the world features that a training run would read, or one share of them, into its feature store.",
+        "theworld cache fill configs/foresight-tiny.json --num-shards 4 --shard-index 0",
+        "theworld.training.filling:fill",
+        "theworld.config.filling:FillConfig",
+        reads_file=True,
+        goes_on=_SAME,
+    ),
+    Verb(
+        TRAIN,
+        "cache verify",
+        "Say what a feature store holds, and check every feature in it.",
+        "theworld cache verify runs/features/foresight-tiny",
+        "theworld.calls:verify_cache",
+        "theworld.config.verbs:CacheArguments",
+    ),
+    Verb(
+        MEASURE,
         "evaluate",
         "Let a model answer a data set, arm by arm, and score the answers.",
-        "theworld.evaluation.run:evaluate",
+        "theworld evaluate --checkpoint tiny-foresight --output-dir runs/eval --data.image-size-px 64",
+        "theworld.calls:evaluate",
         "theworld.config:EvaluationConfig",
         reads_file=True,
+        goes_on=_SAME,
     ),
     Verb(
+        MEASURE,
         "audit",
         "Judge whether a trained model uses its world: the same questions with other world features.",
-        "theworld.evaluation.auditing:audit",
+        "theworld audit tiny-foresight --answers weighed --data.questions dynamic --data.image-size-px 64",
+        "theworld.calls:audit",
         "theworld.config:AuditSettings",
+        goes_on=_SAME,
     ),
     Verb(
+        MEASURE,
         "arms",
         "Compare ways to read the world at equal budget, by outcome labels: run what is missing, draw the table.",
-        "theworld.report.arms:compare_arms",
+        "theworld arms configs/foresight/arms.yaml --seeds 0",
+        "theworld.calls:arms",
         "theworld.config.arms:ArmsSettings",
         reads_file=True,
+        goes_on=_SAME,
     ),
     Verb(
+        MEASURE,
         "probe",
         "Say what is linearly readable from each tap, block, noise level and slot.",
-        "theworld.report.probes:run_probes",
+        "theworld probe --output-dir runs/probe --world.cosmos-model-name tiny --world.image-size-px 64",
+        "theworld.calls:probe",
         "theworld.config.probe:ProbeSettings",
         reads_file=True,
     ),
     Verb(
+        MEASURE,
         "compare",
         "Hold files of predictions against each other: intervals, paired tests, identical files called out.",
-        "theworld.cli:compare",
+        "theworld compare runs/eval/predictions/world.jsonl runs/eval/predictions/blind.jsonl --group-by task",
+        "theworld.calls:compare",
         "theworld.config.verbs:CompareArguments",
     ),
     Verb(
+        MEASURE,
         "score spatial-rgpt",
         "Score saved replies to SpatialRGPT-Bench without a model or a judge.",
-        "theworld.cli:score",
+        "theworld score spatial-rgpt replies.jsonl --judged correct",
+        "theworld.calls:score",
         "theworld.config.benchmarks:SpatialRGPTScoring",
     ),
     Verb(
+        MEASURE,
         "score blink",
         "Score saved replies to BLINK, in the formats of its repository.",
-        "theworld.cli:score",
+        "theworld score blink --answers val_answers.json --predictions replies",
+        "theworld.calls:score",
         "theworld.config.benchmarks:BlinkScoring",
         reads_file=True,
     ),
     Verb(
+        MEASURE,
         "score vsr",
         "Score saved replies to Visual Spatial Reasoning.",
-        "theworld.cli:score",
+        "theworld score vsr --annotations test.jsonl --predictions replies.jsonl",
+        "theworld.calls:score",
         "theworld.config.benchmarks:VsrScoring",
         reads_file=True,
     ),
     Verb(
+        MEASURE,
         "judge spatial-rgpt",
         "Have saved replies to SpatialRGPT-Bench judged by a language model, here or at an endpoint.",
-        "theworld.cli:judge",
+        "theworld judge spatial-rgpt replies.jsonl --judge.checkpoint google/gemma-3-4b-it",
+        "theworld.calls:judge",
         "theworld.config.judge:SpatialRGPTJudging",
+        goes_on=_SAME,
     ),
     Verb(
+        MEASURE,
         "report",
         "Write the report of a run's folder: one page with verdicts, tables and plots, and the same as Markdown.",
-        "theworld.cli:report",
+        "theworld report runs/eval",
+        "theworld.calls:report",
         "theworld.config.verbs:ReportArguments",
     ),
     Verb(
-        "cache fill",
-        "Compute the world features that a training run would read, or one share of them, into its feature store.",
-        "theworld.training.filling:fill",
-        "theworld.config.filling:FillConfig",
-        reads_file=True,
-    ),
-    Verb(
-        "cache verify",
-        "Say what a feature store holds, and check every feature in it.",
-        "theworld.cli:verify_cache",
-        "theworld.config.verbs:CacheArguments",
-    ),
-    Verb(
-        "openimages",
-        "Fetch pictures of OpenImages by their ids: with retries, only what is not there yet, whole files only.",
-        "theworld.datasets.public.openimages:download",
-        "theworld.config.openimages:OpenImagesSettings",
-        reads_file=True,
-    ),
-    Verb(
+        DATA,
         "foresight",
         "Draw scenes of the simulated physical world with their questions and answers.",
-        "theworld.cli:foresight",
+        "theworld foresight --preview foresight.png --task drop",
+        "theworld.calls:foresight",
         "theworld.config.verbs:ForesightArguments",
     ),
     Verb(
+        DATA,
+        "openimages",
+        "Fetch pictures of OpenImages by their ids: with retries, only what is not there yet, whole files only.",
+        "theworld openimages --ids ids.txt --out pictures",
+        "theworld.datasets.public.openimages:download",
+        "theworld.config.openimages:OpenImagesSettings",
+        reads_file=True,
+        goes_on=_SAME,
+    ),
+    Verb(
+        DATA,
         "tiny",
         "Train the embedded default model stage by stage (build), measure it (verify), or ship it (pack).",
+        "theworld tiny verify --stage fusion",
         "theworld.recipes.building:run",
         "theworld.config.tiny:TinySettings",
     ),

@@ -6,6 +6,8 @@ import json
 import logging
 import os
 import re
+import shlex
+import signal
 import statistics
 import subprocess
 import sys
@@ -14,12 +16,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from tqdm import tqdm
 
+import theworld
 from theworld import cli, settings
 from theworld.config import TrainingConfig
+from theworld.environment import commit
+from theworld.training.stopping import STOPPED
+from theworld.verbs import DATA, MEASURE, START, TRAIN
 from theworld.world.store import FeatureStore
 
-SOURCE = Path(cli.__file__).parents[1]
+ROOT = Path(__file__).parents[2]
+SOURCE = ROOT / "src"
 GOLDEN = Path(__file__).parents[1] / "golden" / "flags.txt"
 
 REGENERATE = "THEWORLD_REGENERATE=1 python -m pytest tests/contracts/test_command_line.py -k golden"
@@ -55,22 +63,36 @@ def raise_as_asked(config: TrainingConfig) -> None:
     }[config.output_dir.name]
 
 
+def verb(name: str, target: str, **more: str) -> cli.Verb:
+    config = "theworld.config:TrainingConfig"
+    return cli.Verb("to train", name, "Do it.", f"theworld {name}", target, config, reads_file=True, **more)
+
+
+bars: list[tqdm] = []
+
+
+def count(config: TrainingConfig) -> None:
+    """Be interrupted while a bar is open, and something holds it."""
+    bars.append(tqdm(total=3, file=sys.stderr, mininterval=0))
+    bars[0].update()
+    raise KeyboardInterrupt
+
+
 @pytest.fixture
 def verbs(monkeypatch):
     """Two verbs that read a settings file: one that records it, one that fails as its output_dir says."""
     ran.clear()
-    config = "theworld.config:TrainingConfig"
     table = (
-        cli.Verb("train", "Train.", f"{__name__}:train", config, reads_file=True),
-        cli.Verb("fail", "Fail.", f"{__name__}:raise_as_asked", config, reads_file=True),
+        verb("train", f"{__name__}:train", goes_on="`--resume True` goes on"),
+        verb("fail", f"{__name__}:raise_as_asked"),
     )
     monkeypatch.setattr(cli, "VERBS", table)
 
 
-def shown_flags(verb: cli.Verb, capsys, monkeypatch) -> list[str]:
+def shown_flags(one: cli.Verb, capsys, monkeypatch) -> list[str]:
     """The flags in the help of a verb."""
     monkeypatch.setenv("COLUMNS", "100")  # one column of flags, none of them broken
-    assert cli.main([*verb.name.split(), "--help"]) == cli.OK
+    assert cli.main([*one.name.split(), "--help"]) == cli.OK
     rows = (row.strip("│| ") for row in capsys.readouterr().out.splitlines())
     return [
         flag
@@ -81,19 +103,32 @@ def shown_flags(verb: cli.Verb, capsys, monkeypatch) -> list[str]:
 
 
 def test_every_verb_can_be_reached():
-    for verb in cli.VERBS:
-        module, _, function = verb.target.partition(":")
+    for one in cli.VERBS:
+        module, _, function = one.target.partition(":")
         source = (SOURCE / module.replace(".", "/")).with_suffix(".py").read_text()
         assert function in [node.name for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)]
-        assert dataclasses.is_dataclass(cli._named(verb.settings))
-        assert verb.summary.endswith(".")
+        assert dataclasses.is_dataclass(cli._named(one.settings))
+        assert one.summary.endswith(".")
+
+
+@pytest.mark.parametrize("one", cli.VERBS, ids=lambda one: one.name)
+def test_the_example_of_a_verb_is_shown_and_can_be_parsed(one, capsys, monkeypatch):
+    program, *words = shlex.split(one.example)
+    found, rest = cli._named_verb(words)
+    assert (program, found) == ("theworld", one)
+    file = ROOT / rest.pop(0) if one.reads_file and not rest[0].startswith("-") else None
+    settings.load(cli._named(one.settings), file, rest, positional=not one.reads_file)
+
+    monkeypatch.setenv("COLUMNS", "300")
+    assert cli.main([*one.name.split(), "--help"]) == cli.OK
+    assert f"example:\n  {one.example}\n" in capsys.readouterr().out
 
 
 def test_the_flags_are_those_of_the_golden_file(capsys, monkeypatch):
     lines = []
-    for verb in cli.VERBS:
-        lines.append(verb.name)
-        lines += [f"{verb.name} {flag}" for flag in shown_flags(verb, capsys, monkeypatch)]
+    for one in cli.VERBS:
+        lines.append(one.name)
+        lines += [f"{one.name} {flag}" for flag in shown_flags(one, capsys, monkeypatch)]
     found = "\n".join(lines) + "\n"
     if os.environ.get("THEWORLD_REGENERATE") == "1":
         GOLDEN.write_text(found)
@@ -101,9 +136,9 @@ def test_the_flags_are_those_of_the_golden_file(capsys, monkeypatch):
 
 
 def test_the_flags_that_are_suggested_are_those_that_are_shown(capsys, monkeypatch, verbs):
-    for verb in cli.VERBS:
-        known = settings.flags(cli._named(verb.settings), positional=not verb.reads_file)
-        assert shown_flags(verb, capsys, monkeypatch) == known
+    for one in cli.VERBS:
+        known = settings.flags(cli._named(one.settings), positional=not one.reads_file)
+        assert shown_flags(one, capsys, monkeypatch) == known
 
 
 def test_help_is_quick_and_imports_nothing_heavy(record_property):
@@ -112,7 +147,7 @@ def test_help_is_quick_and_imports_nothing_heavy(record_property):
         start = time.perf_counter()
         done = subprocess.run([sys.executable, "-m", "theworld", "--help"], capture_output=True, text=True, check=True)
         seconds.append(time.perf_counter() - start)
-    assert all(verb.name in done.stdout for verb in cli.VERBS)
+    assert all(f"\n  {one.name} " in done.stdout for one in cli.VERBS)
     record_property("help_seconds", statistics.median(seconds))
     assert statistics.median(seconds) < HELP_BUDGET_SECONDS, f"theworld --help took {sorted(seconds)} s"
     look = "import sys; from theworld.cli import main; main(['--help']); print(*sys.modules, file=sys.stderr)"
@@ -122,7 +157,9 @@ def test_help_is_quick_and_imports_nothing_heavy(record_property):
 
 def test_version_and_help_and_nothing_at_all(capsys):
     assert cli.main(["--version"]) == cli.OK
-    assert re.fullmatch(r"theworld \d+\.\d+\.\d+\n", capsys.readouterr().out)
+    assert re.fullmatch(r"theworld \d+\.\d+\.\d+( \([0-9a-f]{40}\+?\))?\n", capsys.readouterr().out)
+    assert cli.main(["--version", "--json"]) == cli.OK
+    assert json.loads(capsys.readouterr().out) == {"theworld": theworld.__version__, "commit": commit()}
     assert cli.main(["--help"]) == cli.OK
     overview = capsys.readouterr()
     assert overview.out.startswith("usage: theworld VERB")
@@ -130,16 +167,56 @@ def test_version_and_help_and_nothing_at_all(capsys):
     assert capsys.readouterr() == ("", overview.out)
 
 
-def test_the_result_is_one_json_line_and_the_last_one(tmp_path, capsys, verbs):
+def test_the_overview_fits_a_narrow_terminal_and_lists_verbs_by_what_they_are_for(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "72")
+    cli.main(["--help"])
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 72
+    groups = [line[:-1] for line in lines if line.endswith(":") and not line.startswith(" ")]
+    assert groups == [START, TRAIN, MEASURE, DATA, "options, anywhere on the line", "exit codes"]
+    assert lines.index(f"{TRAIN}:") < [line.split()[:1] for line in lines].index(["train"]) < lines.index(f"{MEASURE}:")
+
+
+def test_every_exit_code_is_in_the_help_and_on_the_page(capsys):
+    cli.main(["--help"])
+    said = capsys.readouterr().out.partition("exit codes:\n")[2]
+    page = (ROOT / "docs" / "command-line.md").read_text()
+    codes = [cli.OK, cli.FAULT, cli.REFUSED, cli.STOPPED, cli.INTERRUPTED, cli.UNREAD]
+    assert codes == [0, 1, 2, STOPPED, 128 + signal.SIGINT, 128 + signal.SIGPIPE]
+    assert list(map(int, re.findall(r"^  (\d+) ", said, re.MULTILINE))) == codes
+    assert list(map(int, re.findall(r"^\| (\d+) \|", page, re.MULTILINE))) == codes
+
+
+def test_what_was_found_is_told_name_by_name_and_as_json_when_a_program_asks(tmp_path, capsys, verbs):
     (tmp_path / "run.json").write_text('{"output_dir": "run", "num_steps": 3}')
     assert cli.main(["train", str(tmp_path / "run.json"), "--seed", "5"]) == cli.OK
-    assert json.loads(capsys.readouterr().out.splitlines()[-1]) == {"num_steps": 3}
-    assert [config.seed for config in ran] == [5]
+    assert capsys.readouterr().out == "num_steps  3\n"
+    assert cli.main(["train", "--json", str(tmp_path / "run.json"), "--seed", "6"]) == cli.OK
+    assert capsys.readouterr().out == '{"num_steps": 3}\n'
+    assert [config.seed for config in ran] == [5, 6]
 
 
-def test_a_result_that_is_not_json_is_not_emitted():
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        cli.emit({"accuracy": float("nan")})
+def test_what_stands_behind_two_dashes_is_for_another_program(capsys, tmp_path):
+    file = tmp_path / "run.json"
+    file.write_text(json.dumps({"output_dir": str(tmp_path / "run")}))
+    line = ["slurm", str(file), "--dry-run", "--", "--json", "-v"]
+    assert cli.main(line) == cli.REFUSED  # `theworld train` has no such flags
+    assert "--json: unknown setting" in capsys.readouterr().err
+
+
+def test_of_several_processes_one_tells_what_was_found(capsys, monkeypatch, verbs):
+    monkeypatch.setenv("RANK", "1")
+    assert cli.main(["train", "--output-dir", "run"]) == cli.OK
+    assert capsys.readouterr().out == ""
+
+
+def test_nobody_reading_the_output_is_no_error():
+    command = f"{sys.executable} -m theworld train --help"
+    done = subprocess.run(
+        ["bash", "-c", f"{command} | head -1; exit ${{PIPESTATUS[0]}}"], capture_output=True, text=True
+    )
+    assert done.returncode == cli.UNREAD
+    assert done.stderr == ""
 
 
 # What is written to run.json or run.yaml, the arguments, and words of the message.
@@ -243,9 +320,14 @@ def test_a_store_is_counted_and_verified(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     FeatureStore(Path("features"), "abc", create=True).put(["a", "b"], torch.ones(2, 2, 1, 3, 3))
     assert cli.main(["cache", "verify", "features"]) == cli.OK
-    said, result = capsys.readouterr().out.splitlines()
-    assert said == "features: 2 features, 144 bytes, all as they were written"
-    assert json.loads(result) == {"store": "features", "fingerprint": "abc", "num_features": 2, "num_bytes": 144}
+    assert capsys.readouterr().out == "features: 2 features, 144 bytes, all as they were written\n"
+    assert cli.main(["cache", "verify", "features", "--json"]) == cli.OK
+    assert json.loads(capsys.readouterr().out) == {
+        "store": "features",
+        "fingerprint": "abc",
+        "num_features": 2,
+        "num_bytes": 144,
+    }
 
 
 def test_a_store_with_a_changed_bit_is_refused_by_its_file(tmp_path, capsys, monkeypatch):
@@ -262,21 +344,34 @@ def test_a_store_with_a_changed_bit_is_refused_by_its_file(tmp_path, capsys, mon
 def test_a_report_is_written_into_the_folder_of_a_run(tmp_path, capsys):
     (tmp_path / "config.json").write_text('{"seed": 1}')
     assert cli.main(["report", str(tmp_path), "--title", "My run"]) == cli.OK
-    page = Path(json.loads(capsys.readouterr().out.splitlines()[-1])["report"])
-    assert page == tmp_path / "report.html"
+    page = tmp_path / "report.html"
+    assert capsys.readouterr().out == f"report  {page}\n"
     assert "<h1>My run</h1>" in page.read_text()
 
 
 def test_bad_settings_are_refused_before_the_verb_is_imported(capsys, monkeypatch):
-    verb = cli.Verb("train", "Train.", "theworld.nowhere:train", "theworld.config:TrainingConfig", reads_file=True)
-    monkeypatch.setattr(cli, "VERBS", (verb,))
+    monkeypatch.setattr(cli, "VERBS", (verb("train", "theworld.nowhere:train"),))
     assert cli.main(["train"]) == cli.REFUSED
     assert_one_message(capsys, "train", "output_dir: missing")
 
 
-def test_an_unknown_verb_is_refused_with_the_closest_known_one(capsys, verbs):
-    assert cli.main(["trian", "run.json"]) == cli.REFUSED
-    assert capsys.readouterr().err == "theworld: unknown verb 'trian'; did you mean train?\n"
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["trian", "run.json"], "unknown verb 'trian'; did you mean train?"),
+        (["sccore", "blink"], "unknown verb 'sccore'; did you mean score blink?"),
+        (["cache", "verfy"], "unknown verb 'cache verfy'; did you mean cache verify?"),
+        (["cach"], "unknown verb 'cach'; did you mean cache?"),
+        (["cache"], "'cache' wants a second word: cache fill, cache verify"),
+        (["cache", "zzz"], "unknown verb 'cache zzz'; expected one of cache fill, cache verify"),
+    ],
+)
+def test_an_unknown_verb_is_refused_with_the_closest_known_one(words, message, capsys):
+    assert cli.main(words) == cli.REFUSED
+    assert capsys.readouterr() == ("", f"theworld: {message}\n")
+
+
+def test_a_verb_like_no_other_is_refused_with_all_that_there_are(capsys, verbs):
     assert cli.main(["zzz"]) == cli.REFUSED
     assert capsys.readouterr().err == "theworld: unknown verb 'zzz'; expected one of train, fail\n"
 
@@ -292,6 +387,14 @@ def test_a_traceback_is_shown_only_when_asked_for(capsys, monkeypatch, verbs):
 def test_an_interruption_from_the_keyboard_is_one_line(capsys, verbs):
     assert cli.main(["fail", "--output-dir", "keyboard"]) == cli.INTERRUPTED
     assert capsys.readouterr() == ("", "theworld fail: interrupted\n")
+
+
+def test_an_interruption_closes_progress_bars_and_says_how_to_go_on(capsys, monkeypatch):
+    monkeypatch.setattr(cli, "VERBS", (verb("train", f"{__name__}:count", goes_on="`--resume True` goes on"),))
+    assert cli.main(["train", "--output-dir", "keyboard"]) == cli.INTERRUPTED
+    said = capsys.readouterr().err
+    assert "1/3" in said
+    assert said.endswith("\ntheworld train: interrupted; `--resume True` goes on\n")
 
 
 def test_a_fault_of_our_own_passes(verbs):

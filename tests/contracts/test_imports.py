@@ -16,7 +16,7 @@ PACKAGE = Path(theworld.__file__).parent
 
 # Each group imports itself and the groups before it.
 ORDER = (
-    ("constants", "config", "settings", "files", "hub", "environment"),
+    ("constants", "config", "mappings", "settings", "files", "hub", "environment"),
     ("datasets",),
     ("foresight",),
     ("sources",),
@@ -29,7 +29,7 @@ ORDER = (
     ("planning", "slurm"),
     ("recipes",),
     ("report",),
-    ("verbs", "app", "cli", "__main__"),
+    ("console", "verbs", "calls", "completion", "app", "cli", "__main__"),
 )
 RANK = {name: rank for rank, group in enumerate(ORDER) for name in group}
 

@@ -31,10 +31,16 @@ def arguments(endpoint: StubEndpoint) -> list[str]:
     return ["judge", "spatial-rgpt", "replies.jsonl", "--output-dir", "judged", *judge]
 
 
-def run(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[str, dict]:
+def run(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> dict:
+    """What a program is told."""
+    assert cli.main([*arguments, "--json"]) == cli.OK
+    return json.loads(capsys.readouterr().out)
+
+
+def read(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """What a reader is told."""
     assert cli.main(arguments) == cli.OK
-    said = capsys.readouterr().out
-    return said, json.loads(said.splitlines()[-1])
+    return capsys.readouterr().out
 
 
 def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
@@ -47,8 +53,8 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     return message
 
 
-def test_tables_come_first_and_the_last_line_is_json(arguments, capsys):
-    said, found = run(arguments, capsys)
+def test_a_reader_gets_tables_and_a_program_json(arguments, capsys):
+    said, found = read(arguments, capsys), run(arguments, capsys)
     assert "| below/above | 1 | 100.0 |" in said
     assert "| height | 1 | 0.0 |" in said
     assert "## Agreement with the readings of theworld score" in said
@@ -61,26 +67,27 @@ def test_tables_come_first_and_the_last_line_is_json(arguments, capsys):
 
 
 def test_what_is_judged_is_not_asked_about_again(arguments, capsys, endpoint):
-    _, first = run(arguments, capsys)
-    _, again = run(arguments, capsys)
+    first = run(arguments, capsys)
+    again = run(arguments, capsys)
     assert len(endpoint.requests) == 5
     assert again["cost"] == first["cost"]
 
 
 def test_failures_are_missing_and_made_good_by_the_next_run(arguments, capsys, endpoint):
     endpoint.default = says("I am not sure.")
-    said, found = run([*arguments, "--judge.max-attempts", "2"], capsys)
+    said = read([*arguments, "--judge.max-attempts", "2"], capsys)
+    found = json.loads(Path("judged/results.json").read_text())
     assert (found["num_without_verdict"], found["overall"]["num_missing"], found["overall"]["value"]) == (5, 5, None)
     assert "the same command asks about them again" in said
     endpoint.default = None
-    _, found = run(arguments, capsys)
+    found = run(arguments, capsys)
     assert (found["num_without_verdict"], found["overall"]["num_right"]) == (0, 3)
     assert (found["cost"]["num_calls"], found["cost"]["num_retries"]) == (15, 10)
 
 
 def test_an_endpoint_that_stumbles_gives_the_same_verdicts(arguments, capsys, endpoint):
     endpoint.script.extend([answers(429, Retry_After="0"), answers(500), answers(200, "<html>"), says("{}")])
-    _, found = run(arguments, capsys)
+    found = run(arguments, capsys)
     assert (found["overall"]["num_right"], found["cost"]["num_retries"]) == (3, 4)
 
 
@@ -164,7 +171,7 @@ def test_a_killed_run_goes_on_where_it_stopped(arguments, capsys, endpoint):
     kept = Path("judged/verdicts.jsonl").read_bytes()
     with Path("judged/verdicts.jsonl").open("ab") as stream:
         stream.write(b'{"sample_id": "torn')
-    _, found = run(arguments, capsys)
+    found = run(arguments, capsys)
     assert Path("judged/verdicts.jsonl").read_bytes().startswith(kept)
     assert kept.count(b"\n") == 12
     assert (len(endpoint.requests), found["num_without_verdict"], found["overall"]["num_right"]) == (22, 0, 12)
@@ -173,7 +180,7 @@ def test_a_killed_run_goes_on_where_it_stopped(arguments, capsys, endpoint):
 def test_the_embedded_gemma_is_a_judge_if_not_a_good_one(capsys):
     save_replies(Path("replies.jsonl"), "above_predicate", "width_data")
     judge = ["--judge.checkpoint", "tiny", "--judge.max-new-tokens", "4", "--judge.max-attempts", "2"]
-    _, found = run(["judge", "spatial-rgpt", "replies.jsonl", *judge], capsys)
+    found = run(["judge", "spatial-rgpt", "replies.jsonl", *judge], capsys)
     assert found["judge"] == "tiny"
     assert (found["num_without_verdict"], found["cost"]["num_calls"]) == (2, 4)
     assert found["cost"]["num_completion_tokens"] >= 4

@@ -198,7 +198,9 @@ def test_spatial_rgpt_has_the_numbers_of_our_scorer(
             zip(REGIONS, replies(samples["spatial_rgpt_local"]), strict=True)
         )
     ]
-    own = last_line(command("theworld", "score", "spatial-rgpt", write_lines(tmp_path / "replies.jsonl", rows)))
+    own = last_line(
+        command("theworld", "--json", "score", "spatial-rgpt", write_lines(tmp_path / "replies.jsonl", rows))
+    )
 
     found = metrics(results, "spatial_rgpt_local")
     for kind in ("overall", "qualitative", "quantitative"):

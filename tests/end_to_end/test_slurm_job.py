@@ -159,7 +159,7 @@ def test_a_job_that_is_signalled_queues_again_and_ends_as_an_unbroken_run(
     whole = subprocess.Popen([*launcher, *train], stderr=subprocess.PIPE, text=True)
 
     request = ["--gpu-type", "H100", "--gpu-count", "2", "--time", "10:00", "--mem", "2G", "--accelerate", "cpu.yaml"]
-    command = ["slurm", str(settings_file(folder, broken)), *request, "--", "--num-workers", "1"]
+    command = ["slurm", "--json", str(settings_file(folder, broken)), *request, "--", "--num-workers", "1"]
     said = subprocess.run([sys.executable, "-m", "theworld", *command], capture_output=True, text=True)
     assert said.returncode == 0, said.stderr
     job = json.loads(said.stdout)["job"]

@@ -1,4 +1,4 @@
-"""Settings of the small verbs: compare, foresight, cache, report."""
+"""Settings of the small verbs: compare, foresight, cache, report, completion."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,3 +62,11 @@ class ReportArguments:
 
     title: str = "TheWorld: report"
     """Heading of the page."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompletionArguments:
+    """Which shell completes."""
+
+    shell: Literal["bash", "zsh"]
+    """The shell; the script goes where it looks for such scripts."""

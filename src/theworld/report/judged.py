@@ -1,4 +1,4 @@
-"""Verdicts of a judge as tables: what `theworld judge` prints above its line of JSON."""
+"""Verdicts of a judge as tables: what `theworld judge` shows."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Scores of public benchmarks as tables: what `theworld score` prints above its line of JSON, and reports show."""
+"""Scores of public benchmarks as tables: what `theworld score` and reports show."""
 
 from dataclasses import replace
 from typing import Any

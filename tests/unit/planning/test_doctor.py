@@ -16,12 +16,9 @@ RUN = Path(__file__).parents[3] / "configs" / "foresight-tiny.json"
 
 def examined(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, dict[str, Any], str]:
     """Exit code, findings by what was looked at, and all that was said."""
-    try:
-        code = cli.main(["doctor", *arguments])
-    except SystemExit as end:
-        code = int(end.code or 0)
+    code = cli.main(["doctor", "--json", *arguments])
     text = capsys.readouterr().out
-    found = json.loads(text.splitlines()[-1])
+    found = json.loads(text)
     return code, {one["what"]: one for one in found["findings"]}, text
 
 
@@ -34,6 +31,8 @@ def test_a_sound_installation_has_no_fault_and_its_token_is_not_told(
     assert found["token"]["state"] == "ok"
     assert "hf_secret" not in text
     assert "memory" not in found  # there is no run
+    assert cli.main(["doctor"]) == cli.OK
+    assert "| ok | token | there is one |" in capsys.readouterr().out
 
 
 def test_a_library_out_of_bounds_is_a_fault(

@@ -142,14 +142,11 @@ def test_the_cache_of_a_sliding_layer_is_no_longer_than_its_window() -> None:
 
 def test_rows_are_those_of_the_runs_own_samples(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shipped = Path(__file__).parents[3] / "configs" / "foresight-tiny.json"
-    assert (
-        cli.main(
-            ["plan", str(shipped), "--batch-size", "4", "--data.num-train", "8", "--output-dir", str(tmp_path / "run")]
-        )
-        == cli.OK
-    )
+    line = ["plan", str(shipped), "--batch-size", "4", "--data.num-train", "8", "--output-dir", str(tmp_path / "run")]
+    assert cli.main([*line, "--json"]) == cli.OK
+    found = json.loads(capsys.readouterr().out)
+    assert cli.main(line) == cli.OK
     text = capsys.readouterr().out
-    found = json.loads(text.splitlines()[-1])
     assert (found["rows"]["num_rows"], found["rows"]["num_pictures"]) == (4, 4)
     assert found["rows"]["length"] > 100
     assert found["peak_bytes"] == max(found["moments"].values())

@@ -40,8 +40,8 @@ def test_a_question_gets_both_answers_and_the_imagined_future(embedded: Path, tm
     picture = tmp_path / "picture.png"
     sample.images[0].save(picture)
     future = tmp_path / "future.gif"
-    assert cli.main(["ask", "tiny", str(picture), sample.prompt[-1].text, "--show-future", str(future)]) == 0
-    said = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert cli.main(["ask", "tiny", str(picture), sample.prompt[-1].text, "--show-future", str(future), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
     assert said["future"] == str(future)
     assert said["with the world"] in sample.fields["choices"]
     assert said["without the world"]

@@ -68,9 +68,9 @@ def test_a_share_that_is_killed_is_started_again_and_the_store_is_whole(tmp_path
     killed.kill()
     killed.wait()
 
-    again = subprocess.run([*command, "10"], check=True, stdout=subprocess.PIPE, text=True)
+    again = subprocess.run([*command, "10", "--json"], check=True, stdout=subprocess.PIPE, text=True)
 
-    found = json.loads(again.stdout.splitlines()[-1])
+    found = json.loads(again.stdout)
     assert found["computed"] <= 5
     assert found["computed"] + found["found"] == 10
     report = FeatureStore(store, stored_fingerprint(store)).verify()

@@ -1,0 +1,226 @@
+"""What the verbs call: each does its work and says what a reader is told of it; heavy imports wait until then."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from theworld.console import FAULT, OK, Told, announce
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from theworld.config import AskSettings, AuditSettings, DemoSettings, EvaluationConfig
+    from theworld.config.arms import ArmsSettings
+    from theworld.config.benchmarks import Scoring
+    from theworld.config.judge import SpatialRGPTJudging
+    from theworld.config.planning import DoctorSettings, PlanSettings
+    from theworld.config.probe import ProbeSettings
+    from theworld.config.serving import ServeSettings
+    from theworld.config.slurm import SlurmSettings
+    from theworld.config.verbs import CacheArguments, CompareArguments, ForesightArguments, ReportArguments
+    from theworld.report.tables import Table
+
+_FUTURE_SIDE_PX = 512
+"""Side of animations of the future, about."""
+
+
+def demo(settings: "DemoSettings") -> Told:
+    """The demo: its table of arms, one question, the audit's line, and where the report lies."""
+    from theworld.report.demo import run_demo
+
+    found = run_demo(settings)
+    asked = found["asked"]
+    said = [
+        f"Asked: {asked['question']} (true: {asked['answer']})",
+        f"- without the world: {asked['without the world']}\n- with the world: {asked['with the world']}",
+        f"Audit: {found['audit']}",
+        f"The report: {found['report']}",
+    ]
+    return Told(found, "\n\n".join([_tables_of(settings.output_dir), *said]))
+
+
+def ask(settings: "AskSettings") -> dict[str, Any]:
+    """Answer a question about a picture twice: with the world, and by the same model without it.
+
+    Raises:
+        ValueError: for a picture that cannot be read, a K that the tap cannot serve, or a future that it does not show.
+    """
+    from theworld.datasets.images import to_image
+    from theworld.modeling import TheWorld
+    from theworld.modeling.imagining import imagine
+    from theworld.modeling.opening import on_this_machine, to_be_asked
+    from theworld.report.animation import write_gif
+
+    picture = to_image(settings.picture)  # first: it is cheap, and may be refused
+    name = to_be_asked(settings.model)
+    options = {"max_new_tokens": settings.max_new_tokens}
+    model = TheWorld.from_pretrained(name, **on_this_machine())
+    found = {}
+    if settings.show_future is not None:
+        steps = model.config.num_world_steps if settings.num_world_steps is None else settings.num_world_steps
+        frames = imagine(model, picture, steps).numpy()
+        write_gif(frames, settings.show_future, model.config.frame_rate_hz, _FUTURE_SIDE_PX // frames.shape[1] or 1)
+        found["future"] = str(settings.show_future)
+    seen = model.generate(picture, settings.question, num_world_steps=settings.num_world_steps, **options)
+    plain = TheWorld.from_pretrained(name, enable_world=False, **on_this_machine())
+    guessed = plain.generate(picture, settings.question, **options)
+    return {"question": settings.question, "without the world": guessed, "with the world": seen, **found}
+
+
+def serve(settings: "ServeSettings") -> dict[str, Any]:
+    """Serve a model over HTTP until SIGTERM or SIGINT; how much was answered."""
+    from theworld.serving import require_extra
+
+    require_extra()
+    from theworld.serving import server
+
+    return server.serve(settings, lambda address: announce(f"serving {settings.model} at {address}"))
+
+
+def evaluate(settings: "EvaluationConfig") -> Told:
+    """An evaluation: its tables; where answers are withheld, the files to submit."""
+    from theworld.evaluation.run import evaluate
+
+    found = evaluate(settings)
+    if "submissions" in found:
+        return Told(found, "\n".join(f"- {arm}: {path}" for arm, path in found["submissions"].items()))
+    return Told(found, f"{_tables_of(settings.output_dir)}\n\nAll of it: {settings.output_dir / 'results.json'}")
+
+
+def audit(settings: "AuditSettings") -> Told:
+    """An audit: its verdict and its table."""
+    from theworld.evaluation.auditing import audit
+    from theworld.report.folder import read_run
+    from theworld.report.tables import audit_table
+
+    found = audit(settings)
+    table = audit_table(read_run(settings.output_dir))
+    return Told(found, f"{found['line']}\n\n{_markdown([table] if table else [])}")
+
+
+def arms(settings: "ArmsSettings") -> Told:
+    """A comparison of arms: its tables."""
+    from theworld.report.arms import compare_arms
+
+    return Told(compare_arms(settings), (settings.output_dir / "arms.md").read_text())
+
+
+def probe(settings: "ProbeSettings") -> Told:
+    """Probes: their tables."""
+    from theworld.report.probes import run_probes
+
+    return Told(run_probes(settings), (settings.output_dir / "probe.md").read_text())
+
+
+def compare(arguments: "CompareArguments") -> Told:
+    """A comparison of files of predictions: its tables."""
+    from theworld.evaluation import comparison, predictions, rules
+
+    found = comparison.compare(
+        {str(path): predictions.read_predictions(path) for path in arguments.files},
+        baseline=None if arguments.baseline is None else str(arguments.baseline),
+        group_by=arguments.group_by,
+        cluster_by=arguments.cluster_by,
+        scorer=rules.score,
+    )
+    return Told(found.to_dict(), comparison.to_markdown(found))
+
+
+def score(settings: "Scoring") -> Told:
+    """The scores of saved replies to a public benchmark: its tables."""
+    from theworld.report.scores import scored
+
+    tables, found = scored(settings)
+    return Told(found, _markdown(tables))
+
+
+def judge(settings: "SpatialRGPTJudging") -> Told:
+    """What a language model makes of saved replies: tables of its verdicts."""
+    from theworld.report.judged import judged
+
+    tables, found = judged(settings)
+    return Told(found, _markdown(tables))
+
+
+def plan(settings: "PlanSettings") -> Told:
+    """The plan of a run: its tables."""
+    from theworld.report.planned import planned
+
+    tables, found = planned(settings)
+    return Told(found, _markdown(tables))
+
+
+def doctor(settings: "DoctorSettings") -> Told:
+    """What was looked at before a run, a row each; exit code 1 if there is a fault."""
+    from theworld.planning.doctor import examine
+    from theworld.report.tables import Table
+
+    findings = list(examine(settings))
+    num_faults = sum(one.state == "fault" for one in findings)
+    table = Table("Before the run", ("state", "what", "found"), tuple(map(tuple, findings)), num_text_columns=3)
+    found = {"num_faults": num_faults, "findings": [one._asdict() for one in findings]}
+    return Told(found, _markdown([table]), FAULT if num_faults else OK)
+
+
+def foresight(arguments: "ForesightArguments") -> dict[str, Any]:
+    """Draw a grid of scenes, or write the items that are shipped; where they were written."""
+    if arguments.write_scenes is not None:
+        from theworld.foresight.shipping import write_scenes
+
+        return {"scenes": [str(path) for path in write_scenes(arguments.write_scenes)]}
+    from theworld.foresight.preview import preview
+
+    preview(arguments.preview, arguments.split, arguments.rows, arguments.image_size_px, arguments.task)
+    return {"preview": str(arguments.preview)}
+
+
+def verify_cache(arguments: "CacheArguments") -> Told:
+    """Say what a feature store holds, and read all of it against its checksums.
+
+    Raises:
+        StoreDamagedError: names every damaged file, and the remedy.
+    """
+    from theworld.world.store import FeatureStore, stored_fingerprint
+
+    store = FeatureStore(arguments.store, stored_fingerprint(arguments.store))
+    verified = store.verify()
+    verified.raise_if_damaged()
+    found = {
+        "store": str(arguments.store),
+        "fingerprint": store.fingerprint,
+        "num_features": verified.num_features,
+        "num_bytes": verified.num_bytes,
+    }
+    counts = f"{verified.num_features:,} features, {verified.num_bytes:,} bytes"
+    return Told(found, f"{arguments.store}: {counts}, all as they were written")
+
+
+def report(arguments: "ReportArguments") -> dict[str, Any]:
+    """Write the report of a folder; where it was written."""
+    from theworld.report.page import write_report
+
+    return {"report": str(write_report(arguments.run, arguments.title))}
+
+
+def slurm(settings: "SlurmSettings") -> dict[str, Any]:
+    """Submit a training run to Slurm, or show the script that would be submitted."""
+    from theworld.slurm import job_script, submit
+
+    return {"script": job_script(settings)} if settings.dry_run else submit(settings)
+
+
+def _tables_of(folder: Path) -> str:
+    """The tables of a folder that arms were asked in: each arm, the differences, a benchmark's own numbers, by kind."""
+    from theworld.report.folder import read_run
+    from theworld.report.scores import benchmark_tables
+    from theworld.report.tables import arms_table, differences_table, group_tables
+
+    run = read_run(folder)
+    tables = [arms_table(run), differences_table(run), *benchmark_tables(run), *group_tables(run)]
+    return _markdown([table for table in tables if table is not None])
+
+
+def _markdown(tables: "Sequence[Table]") -> str:
+    from theworld.report.tables import to_markdown
+
+    parts = [part for table in tables for part in (f"## {table.heading}", to_markdown(table), table.note)]
+    return "\n\n".join(part for part in parts if part)

@@ -1,0 +1,63 @@
+"""Shell completion: verbs, flags, choices and files, as a script that asks no process while one types."""
+
+import argparse
+import importlib
+from typing import Any
+
+import shtab
+
+from theworld import settings
+from theworld.config.verbs import CompletionArguments
+from theworld.verbs import VERBS, Verb
+
+_EVERYWHERE = ("--help", "--json", "--verbose", "--debug")
+
+
+def complete(arguments: CompletionArguments) -> dict[str, Any]:
+    """The script that teaches a shell every verb, flag and choice.
+
+    It is made from the table of verbs and their settings, and knows no more than they: a new version of this package
+    wants a new script.
+    """
+    return {"script": shtab.complete(_parser(), shell=arguments.shell)}
+
+
+def _parser() -> argparse.ArgumentParser:
+    """The command line as argparse sees it, for shtab alone: nothing is parsed by it."""
+    top = argparse.ArgumentParser(prog="theworld", add_help=False)
+    for name in ("--help", "--version"):
+        top.add_argument(name, action="store_true")
+    first = top.add_subparsers(dest="verb")
+    groups: dict[str, Any] = {}
+    for verb in VERBS:
+        word, _, second = verb.name.partition(" ")
+        if not second:
+            _describe(first.add_parser(word, help=verb.summary, add_help=False), verb)
+            continue
+        if word not in groups:
+            names = " or ".join(one.name for one in VERBS if one.name.startswith(f"{word} "))
+            groups[word] = first.add_parser(word, help=f"{names}.", add_help=False).add_subparsers(dest="second")
+        _describe(groups[word].add_parser(second, help=verb.summary, add_help=False), verb)
+    return top
+
+
+def _describe(parser: argparse.ArgumentParser, verb: Verb) -> None:
+    module, _, name = verb.settings.partition(":")
+    cls = getattr(importlib.import_module(module), name)
+    for one in settings.arguments(cls, positional=not verb.reads_file):
+        _add(parser, one)
+    if verb.reads_file:
+        _add(parser, settings.Argument("file", (), is_path=True))
+    for flag in _EVERYWHERE:
+        parser.add_argument(flag, action="store_true")
+
+
+def _add(parser: argparse.ArgumentParser, one: settings.Argument) -> None:
+    if one.is_switch:
+        for flag in one.flags:
+            parser.add_argument(flag, action="store_true")
+        return
+    options: dict[str, Any] = {"choices": one.choices or None, "nargs": "*" if one.takes_many else None}
+    action = parser.add_argument(*(one.flags or (one.name,)), **options)
+    if not one.choices:
+        action.complete = shtab.FILE  # pyright: ignore[reportAttributeAccessIssue]

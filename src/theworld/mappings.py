@@ -1,0 +1,130 @@
+"""The mapping in a JSON or YAML file, read strictly: nothing twice, nothing guessed, and a message that says where."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+from yaml.composer import ComposerError
+from yaml.constructor import ConstructorError
+
+MAX_FILE_BYTES = 1_000_000
+"""A settings file is written by a person: a larger one is a mistaken path."""
+
+
+class SettingsError(ValueError):
+    """Settings that cannot be used; one line per problem: where, what was given, what was expected."""
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """The mapping in a JSON or YAML file, read strictly; its values are not checked yet.
+
+    Raises:
+        SettingsError: no such file, not a file, too large, not UTF-8, another suffix, broken syntax, a key given
+            twice, or anything but a mapping at the top.
+    """
+    readers = {".json": _read_json, ".yaml": _read_yaml, ".yml": _read_yaml}
+    if path.suffix not in readers:
+        raise SettingsError(f"{path}: suffix {path.suffix!r}; a settings file ends in {', '.join(readers)}")
+    if not path.exists():
+        raise SettingsError(f"{path}: no such file")
+    if not path.is_file():
+        raise SettingsError(f"{path}: not a file; expected a settings file")
+    size = path.stat().st_size
+    if size > MAX_FILE_BYTES:
+        raise SettingsError(f"{path}: {size} bytes; a settings file has at most {MAX_FILE_BYTES}")
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{path}: not UTF-8 text, from byte {error.start} on") from None
+    if not text.strip():
+        raise SettingsError(f"{path}: the file is empty")
+    try:
+        content = readers[path.suffix](text)
+    except RecursionError:
+        raise SettingsError(f"{path}: nested too deeply") from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise SettingsError(f"{path}: {where}{error.problem or error.context}") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise SettingsError(f"{path}: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise SettingsError(f"{path}: the top level is {shown(content)}; expected settings by name")
+    return content
+
+
+def _read_json(text: str) -> Any:
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for name, value in pairs:
+            if name in found:
+                raise ValueError(f"{name!r} is given twice; keep one")
+            found[name] = value
+        return found
+
+    def refuse(name: str) -> NoReturn:
+        raise ValueError(f"{name} is not JSON; expected a finite number")
+
+    return json.loads(text, object_pairs_hook=once, parse_constant=refuse)
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML as its version 1.2 reads plain values, where `1e-4` is a number and `no` a string; nothing twice."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            problem = "an alias; write the value out"
+            raise ComposerError(None, None, problem, self.peek_event().start_mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise ConstructorError(None, None, "a name must be plain text", key.start_mark)
+            if key.value in seen:
+                problem = f"{key.value!r} is given twice; keep one"
+                raise ConstructorError(None, None, problem, key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def _refuse_word(_loader: _StrictLoader, node: yaml.ScalarNode) -> NoReturn:
+    raise ConstructorError(None, None, f"{node.value!r}: write true or false, or quote the text", node.start_mark)
+
+
+# Plain values after https://yaml.org/spec/1.2.2/#103-core-schema, less octal and hexadecimal integers. Words that
+# version 1.1 took for booleans are refused: whoever writes them means one.
+_StrictLoader.yaml_implicit_resolvers = {}
+for _tag, _pattern, _first in (
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    ("int", r"[-+]?(0|[1-9][0-9]*)", list("-+0123456789")),
+    ("float", r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?", list("-+.0123456789")),
+    ("float", r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", list("-+.")),
+    ("word", r"(?i:yes|no|on|off)", list("yYnNoO")),
+):
+    _StrictLoader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), _first)
+_CORE = ("null", "bool", "int", "float", "str", "seq", "map")
+_StrictLoader.yaml_constructors = {
+    tag: construct
+    for tag, construct in yaml.SafeLoader.yaml_constructors.items()
+    if tag is None or tag.rpartition(":")[2] in _CORE
+}
+_StrictLoader.add_constructor("tag:yaml.org,2002:word", _refuse_word)
+
+
+def _read_yaml(text: str) -> Any:
+    return yaml.load(text, Loader=_StrictLoader)
+
+
+def shown(value: Any) -> str:
+    """A value in a message: short, and never the inside of a mapping, where a secret may stand."""
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list) and any(isinstance(one, dict | list) for one in value):
+        return "a list"
+    text = json.dumps(value, default=str)
+    return text if len(text) <= 60 else f"{text[:57]}..."
