@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 LMMS_EVAL := .venv-lmms-eval
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test smoke-test train-simple train-hf check format typecheck eval-blink eval-gemma compare-results bench docs lmms-eval-test clean
+.PHONY: help setup demo test smoke-test train-simple train-hf check format typecheck eval-blink eval-gemma compare-results bench docs lmms-eval-test build release-check clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -77,6 +77,16 @@ $(LMMS_EVAL)/.ready: pyproject.toml constraints.txt
 
 lmms-eval-test: $(LMMS_EVAL)/.ready ## run lmms-eval itself on the tiny model, in an environment of its own (7 GB)
 	OMP_NUM_THREADS=1 $(LMMS_EVAL)/bin/pytest tests/end_to_end/test_lmms_eval_run.py tests/unit/evaluation/lmms_eval_plugin
+
+build: $(READY) ## a wheel and a source archive, in dist/
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist
+
+release-check: build ## run the wheel's demo in an empty environment, outside of the repository (6 GB)
+	set -e; folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
+	$(PYTHON) -m venv "$$folder/venv"; \
+	"$$folder/venv/bin/pip" install --quiet --constraint constraints.txt dist/*.whl; \
+	cd "$$folder"; venv/bin/theworld --version; venv/bin/theworld demo
 
 clean: ## remove the environments, caches and runs
 	rm -rf $(VENV) $(LMMS_EVAL) demo runs site .cache build dist .pytest_cache .ruff_cache .hypothesis

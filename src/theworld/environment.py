@@ -8,6 +8,9 @@ from pathlib import Path
 
 LIBRARIES = ("torch", "transformers", "diffusers", "accelerate", "peft", "datasets", "pymunk", "numpy")
 
+COMMIT_NAME = "COMMIT"
+"""File of the package in a wheel or a source archive: the commit that it was made from."""
+
 
 def describe_environment() -> str:
     """JSON text with the versions of the libraries, the commit of this code and the machine."""
@@ -24,18 +27,28 @@ def describe_environment() -> str:
 
 
 def commit() -> str | None:
-    """The commit of the checkout that this code runs from, `+` behind it if files were changed; None outside one."""
-    folder = Path(__file__).parents[2]
-    if not (folder / "src" / "theworld").is_dir():  # installed: a repository around it is not ours
-        return None
+    """The commit of this code, `+` behind it if files were changed since; None where nobody can tell.
+
+    In a checkout git says it; in an installed package the file that was written when the package was built.
+    """
+    package = Path(__file__).parent
+    checkout = package.parents[1]
+    is_ours = package == checkout / "src" / "theworld"  # a repository around an installed package is not
+    if is_ours and (checkout / ".git").exists():
+        return _said_by_git(checkout)
+    recorded = package / COMMIT_NAME
+    return recorded.read_text().strip() if recorded.is_file() else None
+
+
+def _said_by_git(checkout: Path) -> str | None:
     try:
         head = subprocess.run(
-            ["git", "-C", str(folder), "describe", "--always", "--abbrev=40", "--dirty=+"],
+            ["git", "-C", str(checkout), "describe", "--always", "--abbrev=40", "--dirty=+", "--match="],
             capture_output=True,
             text=True,
             check=True,
             timeout=5,
         )
-    except (OSError, subprocess.SubprocessError):  # no git, or an installed package
+    except (OSError, subprocess.SubprocessError):  # no git, or a checkout that is broken
         return None
     return head.stdout.strip()

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from string import Template
 from typing import Any, Final
 
 from theworld.config import DataSettings, TrainingConfig
@@ -14,11 +15,8 @@ _LICENCES: Final = {
         "https://www.nvidia.com/en-us/agreements/enterprise-software/nvidia-open-model-license/",
     ),
 }
-_LIMITATIONS: Final = """\
-- Answers are guesses of a model; what its world imagines is no measurement, and may be wrong in ways that look right.
-- It was measured on the questions named above alone. Whether it uses its world, `theworld audit` says.
-- It has no safety training beyond that of its base models: no decision about people or moving machines may rest on it.
-"""
+TEMPLATE: Final = Path(__file__).with_name("model_card.md")
+"""The card with its blanks: what is said of every model stands there, what is said of one here."""
 
 
 def model_card(config: TrainingConfig, run: Path) -> str:
@@ -29,20 +27,17 @@ def model_card(config: TrainingConfig, run: Path) -> str:
         run: its folder: metrics.jsonl, validation.jsonl and results.json are told as far as they are there.
     """
     bases = _bases(config)
-    parts = {
-        "What was trained": _trained(config),
-        "Data": _data(config),
-        "Results": _results(run),
-        "How to load it": _loading(config),
-        "Base models and their licences": "\n".join(f"- `{name}`: {_licence(name)}" for name in bases),
-        "Limitations": _LIMITATIONS,
-    }
-    front = ["---", "library_name: theworld", "license: other", "pipeline_tag: image-text-to-text"]
     public = [name for name in bases if name.startswith(tuple(_LICENCES))]
-    front += ["base_model:", *(f"- {name}" for name in public)] if public else []
-    front += ["tags:", "- theworld", "- world-model", "---"]
-    title = f"# {config.output_dir.name}\n\nA Gemma 3 fused with a Cosmos world model, trained with TheWorld."
-    return "\n".join([*front, "", title, *(f"\n## {name}\n\n{text}" for name, text in parts.items())]).rstrip() + "\n"
+    blanks = {
+        "base_models": "".join(["base_model:\n", *(f"- {name}\n" for name in public)]) if public else "",
+        "name": config.output_dir.name,
+        "trained": _trained(config),
+        "data": _data(config),
+        "results": _results(run),
+        "repository": config.hub.repo_id,
+        "licences": "\n".join(f"- `{name}`: {_licence(name)}" for name in bases),
+    }
+    return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(blanks)
 
 
 def _bases(config: TrainingConfig) -> list[str]:
@@ -134,14 +129,3 @@ def _compared(run: Path) -> list[str]:
 
 def _line(name: str, value: float, low: float, high: float, num_items: int) -> str:
     return f"| {name} | {100 * value:.1f} [{100 * low:.1f}, {100 * high:.1f}] | {num_items} |"
-
-
-def _loading(config: TrainingConfig) -> str:
-    repo = config.hub.repo_id
-    return (
-        "```python\nfrom theworld import TheWorld\n\n"
-        f'model = TheWorld.from_checkpoint_hub("{repo}")\n'
-        'print(model.generate("picture.png", "What will happen next?"))\n```\n\n'
-        "It holds what was trained; the base models are fetched from where they are published. `checkpoint_name=`"
-        ' takes a folder of this repository, such as `"best"`.'
-    )

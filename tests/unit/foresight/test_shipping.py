@@ -3,12 +3,14 @@
 import gzip
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from theworld.foresight import shipping
+from theworld.foresight.card import TEMPLATE, data_card
 from theworld.foresight.items import DESIGNS, NUM_SHIPPED, SCENES, Item, find_item, make_item, shipped_path
 from theworld.foresight.physics import simulate
 from theworld.foresight.scene import TASKS
@@ -18,7 +20,7 @@ GOLDEN = Path(__file__).parents[2] / "golden" / "scenes.sha256"
 
 def test_the_shipped_files_are_those_of_the_golden_list():
     expected = {name: digest for digest, name in (line.split() for line in GOLDEN.read_text().splitlines())}
-    found = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in SCENES.iterdir()}
+    found = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in SCENES.glob("*.jsonl.gz")}
     assert found == expected, "run `theworld foresight --write-scenes` only if items are meant to change"
     assert len(found) == len(NUM_SHIPPED) * len(TASKS)
     assert sum(path.stat().st_size for path in SCENES.iterdir()) < 3e6
@@ -58,7 +60,20 @@ def test_writing_gives_the_same_bytes_again(tmp_path, monkeypatch, items_of):
     monkeypatch.setattr(shipping, "NUM_SHIPPED", {"test": 3})
     monkeypatch.setattr(shipping, "find_item", lambda split, index, task: items_of[task][index])
     first, again = (shipping.write_scenes(tmp_path / name) for name in ("one", "two"))
-    assert [path.name for path in first] == [f"test-{task}.jsonl.gz" for task in TASKS]
+    assert [path.name for path in first] == [*(f"test-{task}.jsonl.gz" for task in TASKS), "README.md"]
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in again]
     lines = gzip.decompress(first[0].read_bytes()).decode().splitlines()
     assert [json.loads(line) for line in lines] == json.loads(json.dumps([i.to_dict() for i in items_of["drop"][:3]]))
+
+
+def test_the_card_counts_what_lies_beside_it_and_is_its_template_otherwise(items_of):
+    items = [*items_of["drop"][:6], *items_of["collide"][:4]]
+    card = data_card(items)
+    counts = [sum(item.outcome == outcome for item in items_of["collide"][:4]) for outcome in (0, 1)]
+    assert "| test | drop | 6 | " in card
+    assert f"| test | collide | 4 | {counts[0]}, {counts[1]} |" in card
+    assert "license: apache-2.0" in card.split("---")[1]
+    assert "${" not in card
+    fixed = re.split(r"\$\{\w+\}", TEMPLATE.read_text())
+    assert len(fixed) == 5
+    assert all(part in card for part in fixed)
