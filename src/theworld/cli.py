@@ -56,7 +56,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     line = _read_line(list(sys.argv[1:] if argv is None else argv))
     try:
-        return _answer(line)
+        code = _answer(line)
+        sys.stdout.flush()
+        return code
     except BrokenPipeError:
         _give_up_output()
         return UNREAD
@@ -133,7 +135,7 @@ def _run(verb: Verb, arguments: list[str]) -> dict[str, Any] | Told | None:
     cls = _named(verb.settings)
     if _asks_for_help(arguments):
         program = f"theworld {verb.name}" + (" [FILE]" if verb.reads_file else "")
-        about = f"{verb.summary}\n\nexample:\n  {verb.example}"
+        about = f"{verb.summary}\n\nexample:\n  {verb.example}\n\nBesides, as everywhere: --json, --verbose, --debug."
         settings.show_help(cls, program, about, positional=not verb.reads_file)
         return None
     path = None
@@ -185,6 +187,11 @@ def _unknown_verb(arguments: Sequence[str]) -> str:
 
     names = [verb.name for verb in VERBS]
     beginning = [name for name in names if name.startswith(f"{arguments[0]} ")]
+    if arguments[0].startswith("-"):
+        known = [word for option, _ in _OPTIONS for word in option.split(", ")]
+        close = difflib.get_close_matches(arguments[0], known, n=1)
+        remedy = f"did you mean {close[0]}?" if close else "a verb comes first, then its flags"
+        return f"unknown option {arguments[0]!r}; {remedy}"
     if beginning and not arguments[1:]:
         return f"{arguments[0]!r} wants a second word: {', '.join(beginning)}"
     two = " ".join(arguments[:2])

@@ -10,8 +10,6 @@ from theworld import settings
 from theworld.config.verbs import CompletionArguments
 from theworld.verbs import VERBS, Verb
 
-_EVERYWHERE = ("--help", "--json", "--verbose", "--debug")
-
 
 def complete(arguments: CompletionArguments) -> dict[str, Any]:
     """The script that teaches a shell every verb, flag and choice.
@@ -48,7 +46,7 @@ def _describe(parser: argparse.ArgumentParser, verb: Verb) -> None:
         _add(parser, one)
     if verb.reads_file:
         _add(parser, settings.Argument("file", (), is_path=True))
-    for flag in _EVERYWHERE:
+    for flag in settings.EVERYWHERE:
         parser.add_argument(flag, action="store_true")
 
 

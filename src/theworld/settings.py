@@ -19,6 +19,7 @@ from theworld.files import write_whole
 from theworld.mappings import MAX_FILE_BYTES, SettingsError, read_mapping, shown
 
 __all__ = [
+    "EVERYWHERE",
     "MAX_FILE_BYTES",
     "Argument",
     "SettingsError",
@@ -31,6 +32,9 @@ __all__ = [
 ]
 
 Settings = TypeVar("Settings")
+
+EVERYWHERE = ("--help", "--json", "--verbose", "--debug")
+"""Options of the command line that every verb has, and no setting is."""
 
 _SECRET = re.compile(r"(^|_)(token|password|passwd|secret|credentials?|(api|access|private)_?key)($|_)")
 
@@ -166,7 +170,8 @@ def _read_flags(cls: type, arguments: Sequence[str], positional: bool) -> dict[s
         return given
     strangers = [argument.partition("=")[0] for argument in unknown if argument.startswith("--")]
     if strangers:
-        raise SettingsError("\n".join(_stranger(name, flags(cls, positional)) for name in strangers))
+        known = [*flags(cls, positional), *EVERYWHERE]
+        raise SettingsError("\n".join(_stranger(name, known) for name in strangers))
     rest = "" if positional else "; a settings file comes before the flags"
     raise SettingsError(f"{' '.join(unknown)!r} belongs to no flag{rest}")
 
