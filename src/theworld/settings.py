@@ -271,8 +271,7 @@ def _problems(
         else:
             form = re.sub("^(Input|Tuple|List|String) | after validation", "", problem["msg"])
             form = form.replace("an object", "settings by name")
-            if problem["type"] == "literal_error":
-                form += _meant(problem["input"], problem["ctx"]["expected"], "; did")
+            form += _meant(problem["input"], problem.get("ctx", {}).get("expected", ""), "; did")
             forms.setdefault((where, shown(problem["input"])), []).append(form)
     for (where, value), (first, *others) in forms.items():
         alternatives = "".join(f" or {form.removeprefix('should be ')}" for form in others)
