@@ -65,6 +65,11 @@ def test_the_source_archive_holds_the_same_package_and_no_tests(built: Path) -> 
     assert not any(name.startswith(("tests", "docs", "configs", ".")) for name in names)
 
 
+def elsewhere() -> dict[str, str]:
+    """The environment variables, without what would lead to the sources."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The program of an environment that has theworld from the wheel, and all else from this environment."""
@@ -72,7 +77,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     venv.create(folder, with_pip=False, symlinks=True)
     python = folder / "bin" / "python"
     install = ["install", "--quiet", "--no-deps", "--no-index", str(wheel)]
-    subprocess.run([sys.executable, "-m", "pip", "--python", str(python), *install], check=True)
+    subprocess.run([sys.executable, "-m", "pip", "--python", str(python), *install], check=True, env=elsewhere())
     (packages,) = folder.glob("lib/python*/site-packages")
     # Added to the path by its name alone: the editable installation in it is not followed.
     (packages / "borrowed.pth").write_text("\n".join(site.getsitepackages()) + "\n")
@@ -80,8 +85,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(program: Path, *words: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    done = subprocess.run([program, *words], cwd=folder, capture_output=True, text=True, env=environment)
+    done = subprocess.run([program, *words], cwd=folder, capture_output=True, text=True, env=elsewhere())
     assert done.returncode == 0, done.stderr
     return done
 
@@ -102,7 +106,5 @@ def test_an_installed_wheel_answers_with_its_embedded_model_where_there_is_no_re
 
     assert set(found) == {"question", "without the world", "with the world"}
     python = installed.with_name("python")
-    where = subprocess.run(
-        [python, "-c", "import theworld; print(theworld.__file__)"], cwd=tmp_path, capture_output=True, text=True
-    )
-    assert Path(where.stdout.strip()).is_relative_to(installed.parents[1]), "theworld did not come from the wheel"
+    where = run(python, "-c", "import theworld; print(theworld.__file__)", folder=tmp_path).stdout.strip()
+    assert Path(where).is_relative_to(installed.parents[1]), "theworld did not come from the wheel"
