@@ -14,7 +14,10 @@ from theworld.constants import IGNORE_INDEX
 from theworld.modeling.configuration import TheWorldConfig
 from theworld.modeling.imitation import unexplained
 from theworld.modeling.packing import packed_masks
+from theworld.modeling.placing import execution_device
 from theworld.modeling.projector import WorldBlock, WorldResidual
+
+_ROW_STRIDE = 64  # a 64th of the vocabulary has its root mean square
 
 
 class FusedGemma(Gemma3ForConditionalGeneration):
@@ -35,6 +38,11 @@ class FusedGemma(Gemma3ForConditionalGeneration):
             self.world = WorldBlock(config) if config.world_fusion == "tokens" else WorldResidual(config)
         self.post_init()
 
+    @property
+    def device(self) -> torch.device:
+        """Where inputs belong: the device that embeddings are looked up on."""
+        return execution_device(self.get_input_embeddings())
+
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
@@ -42,12 +50,26 @@ class FusedGemma(Gemma3ForConditionalGeneration):
             module.initialise(self._embedding_rms())
 
     def _embedding_rms(self) -> float:
-        """Root mean square of Gemma's (scaled) token embeddings, over every 64th row."""
+        """Root mean square of Gemma's (scaled) token embeddings, over some of its rows."""
         embed: Any = self.get_input_embeddings()
-        if embed.weight.is_meta:  # structure without weights: what a fresh Gemma would have
-            return self.config.initializer_range * self.config.text.hidden_size**0.5
-        rows = torch.arange(0, embed.weight.shape[0], 64, device=embed.weight.device)
+        if self.device.type == "meta":  # structure without weights: what a fresh Gemma would have
+            return self._unread_rms()
+        rows = torch.arange(0, embed.weight.shape[0], _ROW_STRIDE, device=self.device)
         return embed(rows).float().pow(2).mean().sqrt().item()
+
+    def _unread_rms(self) -> float:
+        return self.config.initializer_range * self.config.text.hidden_size**0.5
+
+    def match_embeddings(self) -> None:
+        """Bring a new world module to the size of embeddings that lay on the disk, unread, when it was drawn."""
+        embed: Any = self.get_input_embeddings()
+        if not self.config.enable_world or not embed.weight.is_meta or self.device.type == "meta":
+            return
+        larger = self._embedding_rms() / self._unread_rms()
+        with torch.no_grad():
+            for name in ("scale", "markers"):
+                if hasattr(self.world, name):
+                    getattr(self.world, name).mul_(larger)
 
     def redraw_projector(self, seed: int) -> None:
         """Draw the projector anew, and keep all else that was trained: the baseline of a random projection.

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from theworld.constants import DEFAULT_GEMMA_MODEL
 from theworld.files import whole_files
-from theworld.modeling import adapters, checkpoints, freezing, loading
+from theworld.modeling import adapters, checkpoints, freezing, loading, placing
 from theworld.modeling.asking import ask
 from theworld.modeling.configuration import TheWorldConfig
 from theworld.modeling.fusion import FusedGemma
@@ -76,6 +76,8 @@ class TheWorld(FusedGemma):
         else:
             config = loading.configure(name, settings, revision=revision, **hub)
         saved_parts = list(config.trained_parts or ())
+        if isinstance(kwargs.get("device_map"), dict):
+            kwargs["device_map"] = dict(kwargs["device_map"])  # the caller's stays as it is
         load: Any = super().from_pretrained
         with loading.loading_base(config.base_model_name):
             model, info = load(
@@ -86,17 +88,27 @@ class TheWorld(FusedGemma):
                 **kwargs,
             )
         model._check_loading(info)
+        if checkpoint is None:
+            model.match_embeddings()
         if config.enable_world and (load_world or config.owns_vae):
             model.load_world(world_device)
         if config.lora is not None:
             adapters.add_adapters(model, config.lora_settings())
         freezing.freeze(model, model.config)  # first: what trains is read in full precision
+        placing.refuse_offloaded(model, {*freezing.trainable_parts(config), *(saved_parts if checkpoint else ())})
         if checkpoint is not None:
             checkpoints.read_model(model, checkpoint, saved_parts)
             model.config.name_or_path = model.name_or_path = str(checkpoint)
         if config.tokens_per_slot and config.enable_world:  # they stand for the world; no answer contains them
             model.generation_config.suppress_tokens = [config.sow_token_id, config.eow_token_id, config.world_token_id]
         return (model, info) if output_loading_info else model
+
+    @staticmethod
+    def _load_pretrained_model(model: Any, state_dict: Any, checkpoint_files: Any, load_config: Any, **more: Any) -> Any:
+        # transformers has planned by now which module goes to which device, and has placed none.
+        if load_config.device_map is not None and model.config.enable_world:
+            placing.keep_world_in_memory(load_config.device_map, [name for name, _ in model.named_children()])
+        return FusedGemma._load_pretrained_model(model, state_dict, checkpoint_files, load_config, **more)
 
     def _check_loading(self, info: dict[str, Any]) -> None:
         ours = {name for name in self.state_dict() if name.startswith("world.")}
@@ -170,8 +182,7 @@ class TheWorld(FusedGemma):
         from theworld.world.loading import load_vae
         from theworld.world.taps import open_tap
 
-        embed: Any = self.get_input_embeddings()
-        place = embed.weight.device if device is None else device
+        place = self.device if device is None else device
         settings = self.config.world_settings()
         if not self.config.owns_vae:
             self.attach_world(open_tap(settings, place))
