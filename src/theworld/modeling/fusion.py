@@ -198,7 +198,7 @@ class FusedGemma(Gemma3ForConditionalGeneration):
         """Forward and loss with logits at the supervised positions only, never (B, L, V)."""
         shifted = F.pad(labels, (0, 1), value=IGNORE_INDEX)[:, 1:]
         keep: Bool[Tensor, "B L"] = shifted != IGNORE_INDEX
-        arguments.update(logits_to_keep=keep)
+        arguments.update(logits_to_keep=keep.to(execution_device(self.model.language_model.norm)))
         output: Any
         if keep.any():
             output = super().forward(labels=labels, **arguments, shift_labels=shifted[keep])  # pyright: ignore[reportCallIssue]

@@ -13,9 +13,11 @@ def unexplained(block: Float[Tensor, "N L D"], seen: Float[Tensor, "M P D"]) -> 
         seen: Gemma's image tokens of the M = N T pictures of these slots, oldest first; resampled to g x g.
     """
     tokens = block[:, 1:-1].unflatten(1, (len(seen) // len(block), -1)).flatten(0, 1)  # (M, g^2, D)
-    target = _resampled(seen.float(), round(tokens.shape[1] ** 0.5))
+    target = _resampled(seen.to(block.device).float(), round(tokens.shape[1] ** 0.5))
     error = (tokens.float() - target).square().mean() / (target - target.mean((0, 1))).square().mean()
-    return error + 0 * block[:, [0, -1]].float().sum()  # markers imitate nothing, and yet every process waits for them
+    return (
+        error + 0 * (block[:, 0] + block[:, -1]).float().sum()
+    )  # markers imitate nothing, and yet every process waits for them
 
 
 def _resampled(tokens: Float[Tensor, "M P D"], grid: int) -> Float[Tensor, "M W D"]:

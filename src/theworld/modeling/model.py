@@ -104,7 +104,9 @@ class TheWorld(FusedGemma):
         return (model, info) if output_loading_info else model
 
     @staticmethod
-    def _load_pretrained_model(model: Any, state_dict: Any, checkpoint_files: Any, load_config: Any, **more: Any) -> Any:
+    def _load_pretrained_model(
+        model: Any, state_dict: Any, checkpoint_files: Any, load_config: Any, **more: Any
+    ) -> Any:
         # transformers has planned by now which module goes to which device, and has placed none.
         if load_config.device_map is not None and model.config.enable_world:
             placing.keep_world_in_memory(load_config.device_map, [name for name, _ in model.named_children()])
