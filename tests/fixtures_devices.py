@@ -1,8 +1,8 @@
 """Two accelerators that a CPU stands in for: tensors say where they lie, and operations refuse to mix the places.
 
 A tensor of a stand-in device holds an ordinary tensor and the name of its device. Every operation runs on the ordinary
-tensors, once its arguments were found to lie on one device; so numbers are those of the CPU, and a forgotten `.to` fails
-as it would on real accelerators. Hooks of accelerate and transformers' placing run unchanged.
+tensors, once its arguments were found to lie on one device; so numbers are those of the CPU, and a forgotten `.to`
+fails as it would on real accelerators. transformers' placing and accelerate's hooks run unchanged.
 """
 
 from collections.abc import Callable, Iterator

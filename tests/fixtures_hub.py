@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+COMMIT = re.compile(r"[0-9a-f]{40}")
 TOKEN = "hf_thissecretmustnotshow"
 
 
@@ -28,6 +30,10 @@ class HubStandIn(ThreadingHTTPServer):
         """What was uploaded through LFS, by sha256."""
         self.refuses: str | None = None
         """A part of the path of requests that are answered with 400."""
+        self.answers: dict[str, tuple[int, str]] = {}
+        """A part of the path of requests to the status and the error code that they are answered with."""
+        self.cuts: str | None = None
+        """A part of the path of files of which only the first half arrives."""
         self.asked: list[str] = []
         """Method and path of every request."""
 
@@ -50,7 +56,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(body)
+            is_cut = self.server.cuts is not None and self.server.cuts in self.path
+            self.wfile.write(body[: len(body) // 2] if is_cut else body)
+            self.close_connection = self.close_connection or is_cut
 
     def _json(self, value: Any, status: int = 200) -> None:
         self._respond(status, json.dumps(value).encode(), {"Content-Type": "application/json"})
@@ -66,6 +74,9 @@ class _Handler(BaseHTTPRequestHandler):
             return self._json({"error": "Invalid username or password."}, 401)
         if hub.refuses is not None and hub.refuses in path:
             return self._json({"error": "refused"}, 400)
+        for part, (status, code) in hub.answers.items():
+            if part in path:
+                return self._respond(status, b"{}", {"X-Error-Code": code} if code else {})
         if self.command == "POST":
             return self._post(path, body)
         return self._get(path)
@@ -132,18 +143,19 @@ class _Handler(BaseHTTPRequestHandler):
         files = hub.repositories.get(name)
         if files is None:
             return self._respond(404, b"{}", {"X-Error-Code": "RepoNotFound"})
+        commit = next((part for part in parts if COMMIT.fullmatch(part)), hub.commit)
         if not is_api:
-            return self._file(files, "/".join(parts[4:]))
+            return self._file(files, "/".join(parts[4:]), commit)
         if "tree" in parts[4:5]:
             return self._json([_entry(place, content) for place, content in files.items()])
         siblings = [{"rfilename": place} for place in files]
-        self._json({"id": name, "sha": hub.commit, "private": hub.private[name], "siblings": siblings})
+        self._json({"id": name, "sha": commit, "private": hub.private[name], "siblings": siblings})
 
-    def _file(self, files: dict[str, bytes], place: str) -> None:
+    def _file(self, files: dict[str, bytes], place: str, commit: str) -> None:
         if place not in files:
             return self._respond(404, b"", {"X-Error-Code": "EntryNotFound"})
         etag = f'"{hashlib.sha256(files[place]).hexdigest()}"'
-        self._respond(200, files[place], {"ETag": etag, "X-Repo-Commit": self.server.commit})
+        self._respond(200, files[place], {"ETag": etag, "X-Repo-Commit": commit})
 
 
 def _entry(place: str, content: bytes) -> dict[str, Any]:
@@ -160,6 +172,10 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactor
     thread.start()
     monkeypatch.setenv("HF_ENDPOINT", server.url)
     monkeypatch.setenv("HF_TOKEN", server.token)
+    monkeypatch.setattr(constants, "ENDPOINT", server.url)
+    monkeypatch.setattr(
+        constants, "HUGGINGFACE_CO_URL_TEMPLATE", f"{server.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    )
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)  # whose service is no part of the stand-in
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path_factory.mktemp("hub")))

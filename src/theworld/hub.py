@@ -1,6 +1,7 @@
 """The Hugging Face hub: what a name stands for, fetched into a folder of this machine; and folders pushed to it."""
 
 import errno
+import json
 import os
 import re
 from collections.abc import Sequence
@@ -8,6 +9,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from httpx2 import HTTPError
 from huggingface_hub import HfApi, constants, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
@@ -18,11 +20,20 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from safetensors import SafetensorError
 
 from theworld.constants import TOKEN
 
 HUB_NAME: Final = re.compile(r"[\w.-]+/[\w.-]+")
 """OWNER/NAME of a repository."""
+
+REFUSALS: Final = (HfHubHTTPError, HTTPError, OSError)
+"""What is raised where the hub, the network or the disk fails; `remedy` knows what to do."""
+
+_SNAPSHOT: Final = re.compile(r"/(models|datasets)--(?P<owner>[\w.-]+?)--(?P<name>[\w.-]+)/snapshots/")
+"""A folder of the hub's cache, which is named after its repository."""
+
+_FETCH_AGAIN: Final = "fetch it again (`hf download {} --force-download`)"
 
 
 def client(token: str | None = None) -> HfApi:
@@ -56,7 +67,7 @@ def fetch(
     try:
         given: Any = {"revision": revision, "allow_patterns": list(patterns), "repo_type": kind, **options}
         return Path(snapshot_download(name, endpoint=os.environ.get("HF_ENDPOINT"), **given))
-    except (HFValidationError, LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+    except (HFValidationError, LocalEntryNotFoundError, *REFUSALS) as error:
         raise ValueError(
             f"{name!r} is no folder and could not be fetched from the hub: {remedy(name, error)}"
         ) from error
@@ -83,6 +94,8 @@ def remedy(name: str, error: BaseException) -> str:
                 " (`hf auth login`)"
             )
     for cause in causes:
+        if isinstance(cause, json.JSONDecodeError | SafetensorError):
+            return f"a file of it is damaged or half-downloaded; {_FETCH_AGAIN.format(name)}"
         if isinstance(cause, RevisionNotFoundError):
             return "it has no such revision; look at its commits there"
         if isinstance(cause, RepositoryNotFoundError):
@@ -91,7 +104,16 @@ def remedy(name: str, error: BaseException) -> str:
             return "HF_HUB_OFFLINE is set and it was not fetched before; unset it once, or name a folder"
         if isinstance(cause, HfHubHTTPError):
             return _refused(cause.response.status_code)
+        if isinstance(cause, HTTPError):
+            return f"the connection broke off ({cause}); start again, what has arrived is kept"
     return f"{without_tokens(' '.join(str(error).split()))}; check the name and the network, or name a folder"
+
+
+def again(folder: Path) -> str:
+    """What to do about a folder whose files are damaged or not all there: a clause."""
+    if found := _SNAPSHOT.search(folder.absolute().as_posix()):
+        return _FETCH_AGAIN.format(f"{found['owner']}/{found['name']}")
+    return "fetch or copy it again"
 
 
 def _refused(status: int) -> str:

@@ -100,5 +100,5 @@ def test_a_truncated_part_of_the_world_is_named(stack: Path, tmp_path: Path) -> 
     shutil.copytree(stack / "cosmos", tmp_path / "cosmos")
     weights = tmp_path / "cosmos" / "vae" / "diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1000])
-    with pytest.raises(ValueError, match=r"cosmos/vae: missing, damaged or half-downloaded.*fetch them again"):
+    with pytest.raises(ValueError, match=r"cosmos/vae: missing, damaged or half-downloaded.*fetch or copy it again"):
         load_vae(WorldSettings(cosmos_model_name=str(tmp_path / "cosmos"), image_size_px=64))

@@ -15,9 +15,8 @@ def unexplained(block: Float[Tensor, "N L D"], seen: Float[Tensor, "M P D"]) -> 
     tokens = block[:, 1:-1].unflatten(1, (len(seen) // len(block), -1)).flatten(0, 1)  # (M, g^2, D)
     target = _resampled(seen.to(block.device).float(), round(tokens.shape[1] ** 0.5))
     error = (tokens.float() - target).square().mean() / (target - target.mean((0, 1))).square().mean()
-    return (
-        error + 0 * (block[:, 0] + block[:, -1]).float().sum()
-    )  # markers imitate nothing, and yet every process waits for them
+    markers = (block[:, 0] + block[:, -1]).float().sum()  # imitate nothing, and yet every process waits for them
+    return error + 0 * markers
 
 
 def _resampled(tokens: Float[Tensor, "M P D"], grid: int) -> Float[Tensor, "M W D"]:

@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from tokenizers import Tokenizer
 from transformers import Gemma3Config, PreTrainedConfig
 from transformers.utils.hub import cached_file, resolve_revision
 
 from theworld import tiny
 from theworld.config import LoraSettings
-from theworld.constants import DEFAULT_COSMOS_MODEL, TINY_FUSED_MODEL, TINY_MODEL, WORLD_TOKENS
+from theworld.constants import DEFAULT_COSMOS_MODEL, DEFAULT_GEMMA_MODEL, TINY_FUSED_MODEL, TINY_MODEL, WORLD_TOKENS
 from theworld.files import fingerprint_weights
-from theworld.hub import remedy
+from theworld.hub import REFUSALS, again, fetch, remedy
 from theworld.modeling.configuration import TheWorldConfig, as_world_settings
 
 logger = logging.getLogger(__name__)
@@ -43,6 +43,7 @@ MAY_CHANGE = frozenset(
         "enable_world",
         "base_model_name",
         "cosmos_model_name",
+        "cosmos_revision",
         "siglip_model_name",
         "num_world_steps",
         "world_dtype",
@@ -136,9 +137,9 @@ def is_checkpoint(name: str, **hub: Any) -> bool:
         raise FileNotFoundError(f"{name}: no such folder, and no id on the hub; did you mean {close[0]}?")
     try:
         raw, _ = PreTrainedConfig.get_config_dict(base_folder(name), **hub)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{name}: config.json is not JSON ({error})") from error
-    except OSError as error:  # transformers' message names its own cache first, and the model on the third line
+    except REFUSALS as error:  # transformers' message names its own cache first, and the model on the third line
+        if is_folder:
+            raise ValueError(f"{name}: config.json cannot be read ({' '.join(str(error).split())})") from error
         raise OSError(f"{name}: no such folder, and not to be had from the hub: {remedy(name, error)}") from error
     kind = raw.get("model_type")
     if kind not in ("gemma3", TheWorldConfig.model_type):
@@ -164,7 +165,11 @@ def configure(name: str, settings: dict[str, Any], **hub: Any) -> TheWorldConfig
             f"base_model_name={settings['base_model_name']!r}: for a new fusion the base is {name!r} itself"
         )
     folder = base_folder(name)
-    gemma = Gemma3Config.from_pretrained(folder, **hub).to_dict()
+    with told_in_one_line(name):
+        gemma = Gemma3Config.from_pretrained(folder, **hub).to_dict()
+        known: dict[str, Any] = _identity(folder, **hub)
+        if settings.get("enable_world", True):
+            known |= _token_ids(folder, **hub)
     for key in ("model_type", "architectures", "transformers_version"):
         gemma.pop(key, None)
     ours: dict[str, Any] = {
@@ -172,12 +177,11 @@ def configure(name: str, settings: dict[str, Any], **hub: Any) -> TheWorldConfig
         "cosmos_model_name": TINY_MODEL if name == TINY_MODEL else DEFAULT_COSMOS_MODEL,
         "siglip_model_name": str(name),
         **(TINY_SETTINGS if name == TINY_MODEL else {}),
-        **_identity(folder, **hub),
+        **known,
         **settings,
     }
     if ours.get("enable_world", True):
-        ours.update({key: value for key, value in _token_ids(folder, **hub).items() if key not in settings})
-        ours.update(_feature_shape(ours))
+        ours.update(_found_of_world(ours))
     return _build({**gemma, **ours})
 
 
@@ -209,12 +213,45 @@ def _token_ids(folder: str, **hub: Any) -> dict[str, int]:
     return dict(zip(("sow_token_id", "eow_token_id", "world_token_id"), ids.values(), strict=True))
 
 
-def _feature_shape(fields: dict[str, Any]) -> dict[str, int]:
-    """Channels and stride of the tap's features, from the Cosmos checkpoint's configuration files."""
-    from theworld.world.loading import feature_shape
+def _found_of_world(fields: dict[str, Any]) -> dict[str, Any]:
+    """Channels and stride of the tap's features, and the commit of the repository that its configuration is from."""
+    from theworld.world.loading import feature_shape, locate
 
-    channels, stride_px = feature_shape(as_world_settings(fields))
-    return {"world_channels": channels, "world_stride_px": stride_px}
+    located, commit = locate(as_world_settings(fields), weights=False)
+    channels, stride_px = feature_shape(located)
+    pinned = {} if commit is None else {"cosmos_revision": commit}
+    return {"world_channels": channels, "world_stride_px": stride_px, **pinned}
+
+
+@contextmanager
+def told_in_one_line(name: str) -> Iterator[None]:
+    """Say of what goes wrong with a model's files which model it is, and what to do.
+
+    Raises:
+        CheckpointError: for files that are cut off, damaged, not all there, or not to be had from the hub.
+    """
+    try:
+        yield
+    except (SafetensorError, StrictDataclassError, json.JSONDecodeError, *REFUSALS) as error:
+        folder = Path(base_folder(name))
+        if folder.is_dir():
+            reason = ", ".join([*_unreadable(folder), " ".join(str(error).split())])
+            why = f"files that are damaged, half-downloaded or not all there ({reason}); {again(folder)}"
+        else:
+            why = f"cannot be loaded from the hub: {remedy(name, error)}"
+        raise CheckpointError(f"{name}: {why}") from error
+
+
+def _unreadable(folder: Path) -> list[str]:
+    """Names of weights files that are not whole."""
+    found = []
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(path, "pt"):
+                pass
+        except (SafetensorError, OSError):
+            found.append(path.name)
+    return found
 
 
 @contextmanager
@@ -222,7 +259,7 @@ def loading_base(name: str) -> Iterator[None]:
     """Keep transformers from reporting our own new parameters as missing: every key is checked by the caller.
 
     Raises:
-        CheckpointError: for weights that are cut off or damaged.
+        CheckpointError: as `told_in_one_line`.
     """
 
     def is_no_report(record: logging.LogRecord) -> bool:
@@ -231,9 +268,8 @@ def loading_base(name: str) -> Iterator[None]:
     logger = logging.getLogger("transformers.modeling_utils")
     logger.addFilter(is_no_report)
     try:
-        yield
-    except SafetensorError as error:
-        raise CheckpointError(f"{name}: damaged or half-downloaded weights ({error}); fetch them again") from error
+        with told_in_one_line(name):
+            yield
     finally:
         logger.removeFilter(is_no_report)
 
@@ -257,6 +293,8 @@ def load_settings(folder: Path, settings: dict[str, Any], transfer_tap: bool = F
         raise CheckpointError(f"{folder}: {given}: its weights were trained otherwise; train anew, or drop the setting")
     for key in ("model_type", "architectures", "transformers_version"):
         raw.pop(key, None)
+    if "cosmos_model_name" in changed:  # elsewhere there is no such commit; the fingerprint says whether it is the same
+        changed.setdefault("cosmos_revision", None)
     if OF_THE_FUTURE & changed.keys():
         _check_transfer(folder, raw, {**raw, **changed})
     if {"world_dtype", *OF_THE_FUTURE} & changed.keys():  # the same states in other numbers, or of another future
@@ -305,12 +343,28 @@ def _weights(tap: str) -> str:
     return tap if tap in ("random", "zero", "noise") else "loaded"
 
 
+def fetch_base(config: TheWorldConfig, **hub: Any) -> None:
+    """Fetch the weights of a base on the hub, so that what keeps them from coming is told by its cause.
+
+    transformers says of a file that the hub refuses that the repository does not have it.
+
+    Raises:
+        ValueError: if they cannot be fetched, or there are none.
+    """
+    name = base_folder(config.base_model_name)
+    if not Path(name).is_dir():
+        folder = fetch(name, ["*.safetensors", "*.safetensors.index.json"], config.base_revision, **hub)
+        if not any(folder.glob("*.safetensors")):
+            raise CheckpointError(f"{name}: no *.safetensors in it; expected the files of {DEFAULT_GEMMA_MODEL}")
+
+
 def fetch_checkpoint(name: str, **hub: Any) -> Path:
     """The local folder of a saved TheWorld, downloaded if need be."""
     if Path(name).is_dir():
         return Path(name)
-    path = cached_file(name, "config.json", **hub)
-    cached_file(name, WEIGHTS_NAME, **hub)
+    with told_in_one_line(name):
+        path = cached_file(name, "config.json", **hub)
+        cached_file(name, WEIGHTS_NAME, **hub)
     if path is None:
         raise CheckpointError(f"{name}: no config.json")
     return Path(path).parent

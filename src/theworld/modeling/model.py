@@ -76,20 +76,8 @@ class TheWorld(FusedGemma):
         else:
             config = loading.configure(name, settings, revision=revision, **hub)
         saved_parts = list(config.trained_parts or ())
-        if isinstance(kwargs.get("device_map"), dict):
-            kwargs["device_map"] = dict(kwargs["device_map"])  # the caller's stays as it is
-        load: Any = super().from_pretrained
-        with loading.loading_base(config.base_model_name):
-            model, info = load(
-                loading.base_folder(config.base_model_name),
-                config=config,
-                revision=config.base_revision or "main",
-                output_loading_info=True,
-                **kwargs,
-            )
-        model._check_loading(info)
-        if checkpoint is None:
-            model.match_embeddings()
+        loading.fetch_base(config, **hub)
+        model, info = cls._load_base(config, **kwargs)
         if config.enable_world and (load_world or config.owns_vae):
             model.load_world(world_device)
         if config.lora is not None:
@@ -103,14 +91,31 @@ class TheWorld(FusedGemma):
             model.generation_config.suppress_tokens = [config.sow_token_id, config.eow_token_id, config.world_token_id]
         return (model, info) if output_loading_info else model
 
+    @classmethod
+    def _load_base(cls, config: TheWorldConfig, device_map: Any = None, **kwargs: Any) -> tuple["TheWorld", Any]:
+        """Gemma with its weights and our layers freshly drawn, and transformers' report."""
+        if isinstance(device_map, dict):
+            device_map = dict(device_map)  # the caller's stays as it is
+        load: Any = super().from_pretrained
+        with loading.loading_base(config.base_model_name):
+            model, info = load(
+                loading.base_folder(config.base_model_name),
+                config=config,
+                revision=config.base_revision or "main",
+                device_map=device_map,
+                output_loading_info=True,
+                **kwargs,
+            )
+        model._check_loading(info)
+        model.match_embeddings()
+        return model, info
+
     @staticmethod
-    def _load_pretrained_model(
-        model: Any, state_dict: Any, checkpoint_files: Any, load_config: Any, **more: Any
-    ) -> Any:
+    def _load_pretrained_model(model: Any, state_dict: Any, files: Any, load_config: Any, **more: Any) -> Any:
         # transformers has planned by now which module goes to which device, and has placed none.
         if load_config.device_map is not None and model.config.enable_world:
             placing.keep_world_in_memory(load_config.device_map, [name for name, _ in model.named_children()])
-        return FusedGemma._load_pretrained_model(model, state_dict, checkpoint_files, load_config, **more)
+        return FusedGemma._load_pretrained_model(model, state_dict, files, load_config, **more)
 
     def _check_loading(self, info: dict[str, Any]) -> None:
         ours = {name for name in self.state_dict() if name.startswith("world.")}

@@ -75,7 +75,8 @@ class TheWorldProcessor(Gemma3Processor):
     def from_config(cls, config: TheWorldConfig, **hub: Any) -> "TheWorldProcessor":
         """The processor that belongs to a model's configuration."""
         folder = loading.base_folder(config.base_model_name)
-        base = Gemma3Processor.from_pretrained(folder, revision=config.base_revision or "main", **hub)
+        with loading.told_in_one_line(config.base_model_name):
+            base = Gemma3Processor.from_pretrained(folder, revision=config.base_revision or "main", **hub)
         processor = cls(
             base.image_processor,
             base.tokenizer,

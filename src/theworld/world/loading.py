@@ -5,6 +5,7 @@ import logging
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,10 +20,10 @@ from torch import nn
 from theworld import tiny
 from theworld.config import CONTROL_TAPS, WorldSettings
 from theworld.constants import TINY_MODEL
-from theworld.hub import fetch
+from theworld.hub import again, fetch
 from theworld.tiny.random_weights import draw_weights, measure_latents
 from theworld.world.own import FeatureShape, own_tap
-from theworld.world.siglip import vision_config
+from theworld.world.siglip import gemma_folder, vision_config
 
 Part = Literal["vae", "transformer", "scheduler"]
 CONFIG_FILES: dict[Part, str] = {
@@ -86,9 +87,36 @@ def resolve_cosmos(
     return folder, commit
 
 
+def locate(settings: WorldSettings, weights: bool = True) -> tuple[WorldSettings, str | None]:
+    """The settings with folders for names, and the commit of the Cosmos repository: one look at the hub.
+
+    Args:
+        weights: fetch what the tap reads, not only its configuration files; controls have none to fetch.
+
+    Raises:
+        ValueError: as `resolve_cosmos`.
+    """
+    if own_tap(settings) is not None:  # a tap of one's own looks by itself
+        return settings, None
+    if settings.reads == "siglip":
+        return replace(settings, siglip_model_name=str(gemma_folder(settings.siglip_model_name, weights))), None
+    weights = weights and settings.tap not in CONTROL_TAPS
+    parts = parts_read(settings)
+    folder, commit = resolve_cosmos(settings.cosmos_model_name, settings.cosmos_revision, parts, weights)
+    return replace(settings, cosmos_model_name=str(folder), cosmos_revision=None), commit
+
+
 def read_config(folder: Path, part: Part) -> dict[str, Any]:
-    """The settings of one part as they lie on disk, without the names and versions of who wrote them."""
-    values = json.loads((folder / part / CONFIG_FILES[part]).read_text())
+    """The settings of one part as they lie on disk, without the names and versions of who wrote them.
+
+    Raises:
+        ValueError: if the file is no JSON.
+    """
+    file = folder / part / CONFIG_FILES[part]
+    try:
+        values = json.loads(file.read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{file} is damaged ({error}); {again(folder)}") from error
     return {key: value for key, value in values.items() if not key.startswith("_")}
 
 
@@ -161,6 +189,7 @@ def load_scheduler(settings: WorldSettings) -> FlowMatchEulerDiscreteScheduler:
         ValueError: without Karras sigmas: the schedule would run upwards and the features be NaN, without an error.
     """
     folder = _folder(settings, "scheduler")
+    read_config(folder, "scheduler")  # says what is wrong with a damaged file
     scheduler: Any = FlowMatchEulerDiscreteScheduler.from_pretrained(folder, subfolder="scheduler")
     if not scheduler.config.use_karras_sigmas:
         raise ValueError(
@@ -189,11 +218,12 @@ def _load(
     load: Any = model_class.from_pretrained
     try:
         with _quiet_about_left_out():
-            model, loading = load(folder, subfolder=part, torch_dtype=dtype, output_loading_info=True, **kwargs)
+            options = {"torch_dtype": dtype, "use_safetensors": True, "output_loading_info": True, **kwargs}
+            model, loading = load(folder, subfolder=part, **options)
     except (SafetensorError, OSError) as error:  # diffusers makes either of a file that is cut off, or of a missing one
         reason = " ".join(str(error).split())
         raise ValueError(
-            f"{folder / part}: missing, damaged or half-downloaded weights; fetch them again ({reason})"
+            f"{folder / part}: missing, damaged or half-downloaded weights ({reason}); {again(folder)}"
         ) from error
     foreign = [key for key in loading["unexpected_keys"] if not re.match(left_out, key)]
     missing = list(loading["missing_keys"])

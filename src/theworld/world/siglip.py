@@ -6,14 +6,14 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from transformers import Gemma3Config, SiglipVisionModel
 
 from theworld import tiny
 from theworld.config import WorldSettings
 from theworld.constants import TEMPORAL_STRIDE, TINY_MODEL
-from theworld.hub import fetch
+from theworld.hub import again, fetch
 from theworld.world.tap import WorldTap
 from theworld.world.vae import repeat_last
 
@@ -53,11 +53,10 @@ def load_tower(settings: WorldSettings, device: str | torch.device = "cpu") -> S
     tower = SiglipVisionModel(vision)
     tensors: dict[str, Tensor] = {}
     for path in sorted(folder.glob("*.safetensors")):
-        with safe_open(path, "pt") as file:
-            for name in file.keys():  # noqa: SIM118  # not a mapping
-                before, found, rest = name.partition(_PREFIX)
-                if found and before in ("", "model."):
-                    tensors[rest] = file.get_tensor(name)
+        try:
+            tensors |= _tower_tensors(path)
+        except SafetensorError as error:
+            raise ValueError(f"{path}: damaged or half-downloaded weights ({error}); {again(folder)}") from error
     own = tower.state_dict().keys()
     if not tensors.keys() & own:  # newer layouts drop the level `vision_model.`, older ones have it
         tensors = {name.removeprefix("vision_model."): tensor for name, tensor in tensors.items()}
@@ -67,6 +66,17 @@ def load_tower(settings: WorldSettings, device: str | torch.device = "cpu") -> S
     tower.load_state_dict(tensors)
     nn.Module.to(tower, device, getattr(torch, settings.dtype))  # in place
     return tower.eval().requires_grad_(False)
+
+
+def _tower_tensors(path: Path) -> dict[str, Tensor]:
+    """The vision tower's tensors of one file, by their names below the tower."""
+    tensors = {}
+    with safe_open(path, "pt") as file:
+        for name in file.keys():  # noqa: SIM118  # not a mapping
+            before, found, rest = name.partition(_PREFIX)
+            if found and before in ("", "model."):
+                tensors[rest] = file.get_tensor(name)
+    return tensors
 
 
 def gemma_folder(name: str, weights: bool = True) -> Path:

@@ -1,6 +1,6 @@
 """Opening a tap: which parts of the world model are loaded for it, and the fingerprint of what it reads."""
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any, Final
 
 import torch
@@ -15,6 +15,7 @@ from theworld.world.loading import (
     load_scheduler,
     load_transformer,
     load_vae,
+    locate,
     parts_read,
     read_config,
     resolve_cosmos,
@@ -41,23 +42,12 @@ def open_tap(settings: WorldSettings, device: str | torch.device = "cpu") -> Wor
         ValueError: if the checkpoint cannot be found, lacks a part or a tensor, has no block `dit_block`, or its
             scheduler has no Karras sigmas.
     """
-    on_disk = _on_disk(settings)
+    on_disk, _ = locate(settings)
     tap = _loaded(on_disk, device)
     tap.num_channels, tap.stride_px = feature_shape(on_disk)
     tap.fingerprint = tap_fingerprint(on_disk)
     tap.settings = settings
     return tap
-
-
-def _on_disk(settings: WorldSettings) -> WorldSettings:
-    """The settings with folders for names: one look at the hub, one commit. A tap of one's own looks by itself."""
-    if own_tap(settings) is not None:
-        return settings
-    if settings.reads == "siglip":
-        return replace(settings, siglip_model_name=str(gemma_folder(settings.siglip_model_name)))
-    weights = settings.tap not in CONTROL_TAPS
-    folder, _ = resolve_cosmos(settings.cosmos_model_name, settings.cosmos_revision, parts_read(settings), weights)
-    return replace(settings, cosmos_model_name=str(folder), cosmos_revision=None)
 
 
 def _loaded(settings: WorldSettings, device: str | torch.device) -> WorldTap:

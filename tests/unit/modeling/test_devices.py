@@ -1,6 +1,5 @@
 """A model is the same wherever its parts lie: on one device, on several, on the disk, its world on another."""
 
-import tempfile
 from typing import Any
 
 import pytest
@@ -8,7 +7,7 @@ import torch
 from torch import Tensor
 
 from fixtures_devices import Placed
-from fixtures_model import picture, user
+from fixtures_model import picture
 from theworld import TheWorld
 from theworld.modeling.asking import conversation
 from theworld.modeling.placing import keep_world_in_memory
