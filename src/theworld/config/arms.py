@@ -114,6 +114,9 @@ class ArmsSettings:
     num_workers: Annotated[int, Field(ge=0)] = 1
     """Processes that prepare samples."""
 
+    compile: bool = False
+    """Fuse what Gemma's layers compute while arms are trained (torch.compile)."""
+
     optim: OptimSettings = field(default_factory=OptimSettings)
     """The optimiser; its learning rate is the arm's."""
 

@@ -142,6 +142,7 @@ def _training(own: ArmsSettings, seed: int, learning_rate: float, **rest: Any) -
     return TrainingConfig(
         batch_size=own.batch_size,
         precision="bf16",
+        compile=own.compile,
         seed=seed,
         save_steps=100,
         save_total_limit=1,

@@ -17,6 +17,7 @@ from theworld.datasets.streams import SampleStream
 from theworld.environment import describe_environment
 from theworld.files import write_whole
 from theworld.modeling import TheWorld
+from theworld.modeling.compiling import compile_layers
 from theworld.modeling.opening import open_model
 from theworld.sources import open_stream, open_training
 from theworld.training.curves import check_curves, open_curves
@@ -81,6 +82,8 @@ def _train(config: TrainingConfig, stopping: Stopping) -> dict[str, Any]:
     process.wait_for_everyone()  # nobody writes into the folder before everybody has looked at it
     set_seed(config.seed)
     model = open_model(config.model, load_world=config.store_dir is None, world_device=device)
+    if config.compile:
+        compile_layers(model)
     imitates = config.objective == "imitation"
     sees_future = model.config.enable_world and model.config.world_settings().sees_future  # a checkpoint brings its own
     per_step = config.batch_size * config.gradient_accumulation_steps * process.num_processes

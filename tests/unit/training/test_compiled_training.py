@@ -1,0 +1,32 @@
+"""Compiled layers train as the others do, and their checkpoints are everybody's."""
+
+from collections.abc import Callable
+
+import pytest
+
+from theworld.config import ModelSettings, TrainingConfig, WorldSettings
+from theworld.modeling import TheWorld
+from theworld.training.progress import read_metrics
+from theworld.training.run import train
+
+MakeConfig = Callable[..., TrainingConfig]
+
+
+@pytest.mark.slow
+def test_a_compiled_run_has_the_losses_and_the_names_of_weights_of_an_uncompiled_one(make_config: MakeConfig) -> None:
+    model = ModelSettings(
+        gemma_model_name="tiny",
+        dtype="float32",
+        world_grid=2,
+        world=WorldSettings(tap="vae", cosmos_model_name="tiny", image_size_px=64),
+    )
+    plain, compiled = (
+        make_config(name, num_steps=3, precision="fp32", compile=name == "compiled", settings_of_model=model)
+        for name in ("plain", "compiled")
+    )
+
+    models = [TheWorld.from_pretrained(train(config)["model"]) for config in (plain, compiled)]
+
+    losses = [[row["loss"] for row in read_metrics(run.output_dir / "metrics.jsonl")] for run in (plain, compiled)]
+    assert losses[1] == pytest.approx(losses[0], abs=1e-5)
+    assert models[1].state_dict().keys() == models[0].state_dict().keys()
