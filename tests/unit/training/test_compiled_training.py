@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import pytest
+import torch
 
 from theworld.config import ModelSettings, TrainingConfig, WorldSettings
 from theworld.modeling import TheWorld
@@ -12,8 +13,16 @@ from theworld.training.run import train
 MakeConfig = Callable[..., TrainingConfig]
 
 
-@pytest.mark.slow
-def test_a_compiled_run_has_the_losses_and_the_names_of_weights_of_an_uncompiled_one(make_config: MakeConfig) -> None:
+def test_a_compiled_run_has_the_losses_and_the_names_of_weights_of_an_uncompiled_one(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled_layers = []
+
+    def compile_without_kernels(layer: torch.nn.Module, dynamic: bool) -> None:  # C++ would take a minute
+        compiled_layers.append(type(layer).__name__)
+        layer._compiled_call_impl = torch.compile(layer._call_impl, dynamic=dynamic, backend="aot_eager")
+
+    monkeypatch.setattr(torch.nn.Module, "compile", compile_without_kernels)
     model = ModelSettings(
         gemma_model_name="tiny",
         dtype="float32",
@@ -28,5 +37,6 @@ def test_a_compiled_run_has_the_losses_and_the_names_of_weights_of_an_uncompiled
     models = [TheWorld.from_pretrained(train(config)["model"]) for config in (plain, compiled)]
 
     losses = [[row["loss"] for row in read_metrics(run.output_dir / "metrics.jsonl")] for run in (plain, compiled)]
+    assert compiled_layers == ["Gemma3DecoderLayer"] * 6
     assert losses[1] == pytest.approx(losses[0], abs=1e-5)
     assert models[1].state_dict().keys() == models[0].state_dict().keys()
