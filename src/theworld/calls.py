@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from theworld.config import AskSettings, AuditSettings, DemoSettings, EvaluationConfig
     from theworld.config.arms import ArmsSettings
+    from theworld.config.app import AppSettings
     from theworld.config.benchmarks import Scoring
     from theworld.config.judge import SpatialRGPTJudging
     from theworld.config.planning import DoctorSettings, PlanSettings
@@ -74,6 +75,16 @@ def serve(settings: "ServeSettings") -> dict[str, Any]:
     from theworld.serving import server
 
     return server.serve(settings, lambda address: announce(f"serving {settings.model} at {address}"))
+
+
+def app(settings: "AppSettings") -> dict[str, Any]:
+    """Show a page in the browser until SIGTERM or SIGINT; how many questions were answered."""
+    from theworld.app import require_extra
+
+    require_extra()
+    from theworld.app import server
+
+    return server.show(settings, lambda address: announce(f"showing {settings.model} at {address}"))
 
 
 def evaluate(settings: "EvaluationConfig") -> Told:

@@ -60,6 +60,14 @@ VERBS: Final = (
     ),
     Verb(
         START,
+        "app",
+        "Show a page in the browser: ask about a picture with and without the world, see what was imagined.",
+        "theworld app --model tiny-foresight --port 7860",
+        "theworld.calls:app",
+        "theworld.config.app:AppSettings",
+    ),
+    Verb(
+        START,
         "completion",
         "Write what lets a shell complete verbs, flags and their values.",
         "theworld completion bash",

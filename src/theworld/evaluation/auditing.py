@@ -22,7 +22,7 @@ from theworld.evaluation.rules import score, true_answer
 from theworld.evaluation.run import identify, predict, saved_config
 from theworld.files import write_whole
 from theworld.modeling import TheWorld
-from theworld.modeling.opening import on_this_machine
+from theworld.modeling.opening import describe_weights, on_this_machine
 from theworld.sources import open_samples
 from theworld.world.reading import open_stored
 from theworld.world.tap import clip_noise, clip_seeds
@@ -104,7 +104,8 @@ def audit_model(
         )
         scores[condition] = [score(row) for row in read_predictions(path)]
     result = audit_verdict(**scores)
-    write_whole(folder / "audit.json", json.dumps(result.to_dict(), indent=2))
+    told = {"checkpoint": describe_weights(model), **result.to_dict()}  # a verdict is of these weights and no others
+    write_whole(folder / "audit.json", json.dumps(told, indent=2))
     return result
 
 

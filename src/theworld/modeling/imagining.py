@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from theworld.constants import TINY_MODEL
@@ -26,8 +26,19 @@ def imagine(model: "TheWorld", clip: Any, num_world_steps: int) -> UInt8[Tensor,
         GuardrailRequiredError: for any weights but the embedded ones: decoded video of NVIDIA's weights must pass
             its guardrail.
     """
+    check_shown(model)
+    frames = to_frames(clip, model.config.world_image_size)[None]
+    return decoded(model, model.read_world(frames, num_world_steps))
+
+
+def check_shown(model: "TheWorld") -> None:
+    """Refuse a model whose imagined future cannot be shown.
+
+    Raises:
+        ValueError: if the tap imagines nothing.
+        GuardrailRequiredError: for any weights but the embedded ones.
+    """
     from theworld.world.rollout import GuardrailRequiredError, RolloutTap
-    from theworld.world.vae import decode
 
     if not isinstance(model.tap, RolloutTap):
         raise ValueError(f"tap {model.config.world_tap!r} imagines no video: load the model with world_tap='rollout'")
@@ -35,7 +46,17 @@ def imagine(model: "TheWorld", clip: Any, num_world_steps: int) -> UInt8[Tensor,
         raise GuardrailRequiredError(
             "decoded video of NVIDIA's weights must pass its guardrail: pip install 'theworld[guardrail]'"
         )
-    frames = to_frames(clip, model.config.world_image_size)[None]
-    with torch.no_grad():
-        latents = model.read_world(frames, num_world_steps)
-        return decode(model.tap.pipeline.vae, latents)[0]
+
+
+@torch.no_grad()
+def decoded(model: "TheWorld", features: Float[Tensor, "1 C T h w"]) -> UInt8[Tensor, "F H W 3"]:
+    """The frames of what the tap `rollout` read of one clip.
+
+    Raises:
+        ValueError: as `check_shown`.
+    """
+    from theworld.world.vae import decode
+
+    check_shown(model)
+    tap: Any = model.tap
+    return decode(tap.pipeline.vae, features)[0]

@@ -1,5 +1,8 @@
 """TheWorld: the fused model as a user meets it: load, ask, freeze, save."""
 
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -257,9 +260,28 @@ class TheWorld(FusedGemma):
             raise ValueError("prefill_chunk_size cannot split world tokens: drop it")
         return super().generate(inputs, **kwargs)  # pyright: ignore[reportAttributeAccessIssue]
 
-    def look(self, image: Any, num_world_steps: int | None = None, world: list[Any] | None = None) -> Seen:
+    def look(
+        self,
+        image: Any,
+        num_world_steps: int | None = None,
+        world: list[Any] | None = None,
+        features: Float[Tensor, "N C T h w"] | None = None,
+    ) -> Seen:
         """Look at pictures once, for several questions: `model.look(image).ask("Which bin?")`; see `Seen`."""
-        return Seen(self, image, num_world_steps, world)
+        return Seen(self, image, num_world_steps, world, features)
+
+    @contextmanager
+    def without_world(self) -> Iterator[None]:
+        """The same model without its world, for as long as this lasts; what was trained of its Gemma stays."""
+        enabled, processor = self.config.enable_world, self.processor
+        plain = copy.copy(processor)  # the same tokenizer and pictures, no world tokens
+        plain.enable_world = self.config.enable_world = False
+        self.__dict__["_processor"] = plain
+        try:
+            yield
+        finally:
+            self.config.enable_world = enabled
+            self.__dict__["_processor"] = processor
 
     @property
     def processor(self) -> TheWorldProcessor:

@@ -4,7 +4,7 @@ import copy
 from typing import TYPE_CHECKING, Any
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import DynamicCache
 
@@ -29,6 +29,7 @@ class Seen:
         image: whatever `datasets.images.to_pictures` takes; one picture at least.
         num_world_steps: K, future latent slots; default: the model's configuration.
         world: clips for the world model in place of the pictures.
+        features: of these clips, as `read_world` gives them, where they were read before.
 
     Raises:
         ValueError: for no picture, one that cannot be read, or a K that the tap cannot serve.
@@ -36,13 +37,21 @@ class Seen:
 
     @torch.no_grad()
     def __init__(
-        self, model: "TheWorld", image: Any, num_world_steps: int | None = None, world: list[Any] | None = None
+        self,
+        model: "TheWorld",
+        image: Any,
+        num_world_steps: int | None = None,
+        world: list[Any] | None = None,
+        features: Float[Tensor, "N C T h w"] | None = None,
     ) -> None:
         pictures = to_pictures(image)
         if not pictures:
             raise ValueError("no pictures: there is nothing that questions could share; use generate")
         self.model = model
         inputs = conversation(model, pictures, "", num_world_steps=num_world_steps, world=world)
+        if features is not None:
+            inputs.pop("world_pixels")
+            inputs["world_features"] = features
         last = model.processor.tokenizer.convert_tokens_to_ids("<end_of_image>")
         end = int((inputs["input_ids"][0] == last).nonzero()[-1]) + 1
         for name in ("input_ids", "attention_mask", "token_type_ids"):

@@ -5,8 +5,8 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -133,7 +133,7 @@ class Engine:
         options.max_new_tokens = max(row.options.max_new_tokens for row in rows)
         draws = [RowDraws(rows)] if any(row.options.temperature for row in rows) else []
         try:
-            with _world(self.model, rows[0].world):
+            with nullcontext() if rows[0].world else self.model.without_world():
                 self.model.generate(
                     **place(self.model, batch),
                     generation_config=options,
@@ -147,14 +147,3 @@ class Engine:
 def _key(row: Row) -> tuple[bool, int | None]:
     """What rows of one batch must share; a row without pictures reads no world."""
     return row.world, row.num_world_steps
-
-
-@contextmanager
-def _world(model: Any, enabled: bool) -> Iterator[None]:
-    """The model as it is, or, for as long as it lasts, the same model without its world."""
-    before = model.config.enable_world
-    model.config.enable_world = enabled
-    try:
-        yield
-    finally:
-        model.config.enable_world = before

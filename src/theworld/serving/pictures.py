@@ -41,10 +41,15 @@ def read_picture(url: str, limits: ServeSettings) -> Image.Image:
         content = base64.b64decode(url[head.end() :], validate=True)
     except (binascii.Error, ValueError) as error:
         raise RequestError(f"image_url {_shown(url)}: not base64 ({error})", code="invalid_image") from None
-    return _decode(content, limits.max_image_pixels)
+    return decode_picture(content, limits.max_image_pixels)
 
 
-def _decode(content: bytes, max_pixels: int) -> Image.Image:
+def decode_picture(content: bytes, max_pixels: int) -> Image.Image:
+    """The picture in the bytes of a file, upright, RGB; of an animation the first frame.
+
+    Raises:
+        RequestError: for what is no picture, and for one beyond the limit.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is the stricter one

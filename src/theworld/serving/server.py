@@ -2,21 +2,15 @@
 
 import asyncio
 import logging
-import math
 import os
-import signal
 import socket
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from types import FrameType
 from typing import Any
-
-import uvicorn
 
 from theworld.config.serving import ServeSettings
 from theworld.serving.engine import Engine
+from theworld.serving.listening import LOOPBACK, OrderlyServer, address, bound
 from theworld.serving.metrics import Metrics
 from theworld.serving.preparing import Preparer
 from theworld.serving.service import Service
@@ -26,33 +20,16 @@ logger = logging.getLogger(__name__)
 KEY = "THEWORLD_API_KEY"
 """Environment variable with the key that clients must show."""
 
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
-
-class Server(uvicorn.Server):
-    """One service on one socket, with its model's thread.
-
-    SIGTERM and SIGINT end it in good order: new requests are refused, those that were taken are answered, and
-    `serve_forever` returns. A second SIGINT drops the connections.
-    """
+class Server(OrderlyServer):
+    """One service on one socket, with its model's thread."""
 
     def __init__(self, model: Any, settings: ServeSettings, key: str | None = None) -> None:
         self.metrics = Metrics()
         self.engine = Engine(model, settings.max_batch_size, settings.batch_wait_ms / 1000, self.metrics)
         preparer = Preparer(model, settings, settings.served_name or settings.model)
         self.service = Service(self.engine, preparer, settings, self.metrics, key)
-        super().__init__(
-            uvicorn.Config(
-                self.service.app,
-                http="h11",
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                timeout_graceful_shutdown=math.ceil(settings.max_seconds),  # also for clients that no longer read
-            )
-        )
+        super().__init__(self.service.app, settings.max_seconds)
 
     def serve_forever(self, listening: socket.socket) -> None:
         """Answer requests until a signal, or `stop`.
@@ -72,26 +49,7 @@ class Server(uvicorn.Server):
     def stop(self) -> None:
         """Refuse new requests, answer those that were taken, end."""
         self.service.draining = True
-        self.should_exit = True
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """What a signal does."""
-        if self.should_exit and sig == signal.SIGINT:
-            self.force_exit = True
-        self.stop()
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Signals end the server and nothing else: uvicorn's own way would raise them again afterwards."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {sig: signal.signal(sig, self.handle_exit) for sig in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for sig, handler in before.items():
-                signal.signal(sig, handler)
+        super().stop()
 
     def _on_model_end(self, working: "Future[None]") -> None:
         if working.exception() is not None:
@@ -115,13 +73,12 @@ def serve(settings: ServeSettings, on_ready: Callable[[str], None]) -> dict[str,
     key = os.environ.get(KEY)
     if key is not None and not (key.isascii() and key.strip() == key != ""):
         raise ValueError(f"{KEY} is empty, has white space around it, or is not ASCII: unset it, or give a key")
-    with _bound(settings) as listening:
-        if key is None and settings.host not in _LOOPBACK:
+    with bound(settings.host, settings.port) as listening:
+        if key is None and settings.host not in LOOPBACK:
             logger.warning("%s is open to the network and asks for no key: set %s", settings.host, KEY)
         server = Server(open_served(settings), settings, key)
         listening.listen(128)
-        host, port = listening.getsockname()[:2]
-        on_ready(f"http://{f'[{host}]' if ':' in host else host}:{port}/v1")
+        on_ready(f"{address(listening)}/v1")
         server.serve_forever(listening)
     value = server.metrics.value
     return {
@@ -150,25 +107,3 @@ def open_served(settings: ServeSettings) -> Any:
             " (model.transfer_tap), or serve it with --no-enable-world"
         )
     return model
-
-
-def _bound(settings: ServeSettings) -> socket.socket:
-    """A socket at the address, not yet listening: an address that is taken is refused before a model is loaded."""
-    try:
-        (family, kind, protocol, _, address), *_ = socket.getaddrinfo(
-            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-        listening = socket.socket(family, kind, protocol)
-    except OSError as error:
-        raise OSError(
-            f"{settings.host}:{settings.port}: {error.strerror or error}; choose another with --host"
-        ) from error
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-    except OSError as error:
-        listening.close()
-        raise OSError(
-            f"{settings.host}:{settings.port}: {error.strerror or error}; choose another with --host or --port"
-        ) from error
-    return listening

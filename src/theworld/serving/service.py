@@ -5,7 +5,7 @@ import hmac
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -23,6 +23,7 @@ from theworld.serving.engine import Engine
 from theworld.serving.errors import ClientGoneError, RequestError, ShuttingDownError
 from theworld.serving.metrics import Metrics
 from theworld.serving.preparing import Prepared, Preparer
+from theworld.serving.streams import EventStream
 
 _T = TypeVar("_T")
 
@@ -255,20 +256,6 @@ class Service:
 
     def _head(self, reply: Reply, kind: str) -> dict[str, Any]:
         return {"id": reply.id, "object": kind, "created": reply.created, "model": self.preparer.name}
-
-
-class EventStream(StreamingResponse):
-    """Server-sent events; `on_end` is called at their end, also when the client leaves before it."""
-
-    def __init__(self, events: AsyncIterator[str], on_end: Callable[[], None]) -> None:
-        super().__init__(events, media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
-        self._on_end = on_end
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            self._on_end()
 
 
 class RequireKey:

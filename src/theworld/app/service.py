@@ -1,0 +1,278 @@
+"""Service: the page and the routes behind it, and the way of a question from its bytes to its last event."""
+
+import asyncio
+import base64
+import binascii
+import json
+import secrets
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+from pydantic import Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from theworld.app.about import Steps, about
+from theworld.app.answering import Asked, TwoAnswers, as_url
+from theworld.app.line import Event, Line, Turn
+from theworld.app.pictures import Given, read_files, read_scene, strip
+from theworld.app.verdict import AuditVerdict
+from theworld.config.app import AppSettings
+from theworld.config.world import STRICT
+from theworld.foresight import Task
+from theworld.foresight.items import NUM_SHIPPED
+from theworld.report.style import style_sheet
+from theworld.serving.errors import RequestError
+from theworld.serving.streams import EventStream
+
+PAGE: Final = Path(__file__).parent / "page"
+NUM_SCENES: Final = NUM_SHIPPED["test"]
+
+_SHOWN_SIDE_PX: Final = 448
+"""Side of the picture of a scene on the page; the model sees the same scene at its own size."""
+
+_HEADERS: Final = {
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self';"
+        " base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+    ),
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+}
+
+
+@dataclass(config=STRICT)
+class SceneRequest:
+    """Which scene."""
+
+    task: Task
+    number: Annotated[int, Field(ge=1, le=NUM_SCENES)]
+
+
+@dataclass(config=STRICT)
+class PictureRequest:
+    """Files, base64."""
+
+    files: list[str]
+
+
+@dataclass(config=STRICT)
+class Question:
+    """A question about a picture."""
+
+    picture_id: str
+    question: str
+    num_world_steps: Annotated[int, Field(ge=0)] = 0
+
+
+class Service:
+    """The page, as an ASGI application (`app`).
+
+    Args:
+        model: a TheWorld.
+        settings: limits.
+        verdict: of its audit.
+    """
+
+    def __init__(self, model: Any, settings: AppSettings, verdict: AuditVerdict) -> None:
+        self.settings = settings
+        self.line = Line(settings.max_queue)
+        self.num_answered = 0
+        self._answers = TwoAnswers(model, settings)
+        self._steps = Steps.of(model.config, settings)
+        self._about = about(model, settings, verdict, self._steps)
+        self._rate_hz: float = model.config.frame_rate_hz
+        self._most_frames = self._steps.most_frames
+        self._scene_px: int = max(model.config.vision_config.image_size, model.config.world_image_size)
+        self._pictures: OrderedDict[str, Given] = OrderedDict()
+        self._reading = ThreadPoolExecutor(1, "reading")
+        self._num_reading = 0
+        files = ("index.html", "app.js", "app.css")
+        self.app = Starlette(
+            routes=[
+                Route("/", _file("index.html")),
+                *(Route(f"/{name}", _file(name)) for name in files[1:]),
+                Route("/house.css", _house_style),
+                Route("/about", self.tell_about),
+                Route("/scene", self.scene, methods=["POST"]),
+                Route("/picture", self.picture, methods=["POST"]),
+                Route("/ask", self.ask, methods=["POST"]),
+            ],
+            exception_handlers={RequestError: _refuse, HTTPException: _refuse_route, Exception: _break_down},
+            middleware=[Middleware(Headers)],
+        )
+
+    async def tell_about(self, request: Request) -> Response:
+        """What the page says of the model, and what may be chosen."""
+        return JSONResponse(self._about)
+
+    async def scene(self, request: Request) -> Response:
+        """A scene of Foresight, ready to be asked about."""
+        wanted = _validated(_SCENE, await self._body(request))
+        given = await self._in_thread(read_scene, wanted.task, wanted.number - 1, self._scene_px)
+        shown = await self._in_thread(read_scene, wanted.task, wanted.number - 1, _SHOWN_SIDE_PX)
+        key = f"{wanted.task} {wanted.number}"
+        return JSONResponse(self._keep(key, given, shown.frames))
+
+    async def picture(self, request: Request) -> Response:
+        """A picture or a clip that was sent, ready to be asked about."""
+        sent = _validated(_PICTURE, await self._body(request))
+        try:
+            files = [base64.b64decode(content, validate=True) for content in sent.files]
+        except (binascii.Error, ValueError):
+            raise RequestError("a file that is not base64: send it from the page") from None
+        given = await self._in_thread(read_files, files, self.settings, self._rate_hz, self._most_frames)
+        return JSONResponse(self._keep(secrets.token_urlsafe(16), given, given.frames))
+
+    def _keep(self, key: str, given: Given, shown: tuple[Any, ...]) -> Event:
+        self._pictures.pop(key, None)
+        self._pictures[key] = given
+        while len(self._pictures) > self.settings.num_remembered:
+            self._pictures.popitem(last=False)
+        size = shown[-1].size
+        return {
+            "picture_id": key,
+            "strip": as_url(strip(shown)),
+            "num_frames": len(shown),
+            "size": size,
+            "note": given.note,
+            "questions": [{"text": one.text, "answer": one.answer} for one in given.questions],
+            "num_world_steps": given.num_world_steps,
+        }
+
+    async def _in_thread(self, call: Any, *arguments: Any) -> Any:
+        """Reading pictures takes time and is done in a thread of its own, one after the other."""
+        if self._num_reading >= self.settings.max_queue:
+            raise RequestError("many pictures are being read; send it again in a moment", 429, "queue_full")
+        self._num_reading += 1
+        try:
+            async with asyncio.timeout(self.settings.max_seconds):
+                return await asyncio.get_running_loop().run_in_executor(self._reading, call, *arguments)
+        except TimeoutError:
+            raise RequestError("reading it took too long; send a smaller one", 504, "timeout") from None
+        finally:
+            self._num_reading -= 1
+
+    async def ask(self, request: Request) -> Response:
+        """Both answers, as a stream of events."""
+        asked = self._asked(_validated(_QUESTION, await self._body(request)))
+        loop, events = asyncio.get_running_loop(), asyncio.Queue[Event]()
+
+        def emit(event: Event) -> None:
+            if not loop.is_closed():  # after a forced end nobody listens
+                loop.call_soon_threadsafe(events.put_nowait, event)
+
+        turn = Turn(lambda turn: self._answers.answer(turn, asked), emit)
+        self.line.submit(turn)
+        return EventStream(self._told(events), lambda: self.line.cancel(turn))
+
+    def _asked(self, wanted: Question) -> Asked:
+        question, most = wanted.question.strip(), self.settings.max_question_characters
+        if not question:
+            raise RequestError("no question: write one")
+        if len(question) > most:
+            raise RequestError(f"a question of {len(question):,} characters: expected at most {most:,}")
+        given = self._pictures.get(wanted.picture_id)
+        if given is None:
+            raise RequestError("this picture is forgotten, since others came after it: choose it again", 410, "gone")
+        self._pictures.move_to_end(wanted.picture_id)
+        self._steps.check(wanted.num_world_steps)
+        return Asked(wanted.picture_id, given, question, wanted.num_world_steps)
+
+    async def _told(self, events: asyncio.Queue[Event]) -> AsyncIterator[str]:
+        """Events as they come, until the last one or the end of the time."""
+        try:
+            async with asyncio.timeout(self.settings.max_seconds):
+                while True:
+                    event = await events.get()
+                    self.num_answered += event["is"] == "done"
+                    yield f"data: {json.dumps(event, ensure_ascii=False)}\n\n"
+                    if event["is"] in ("done", "error"):
+                        return
+        except TimeoutError:
+            sentence = f"No whole answer within {self.settings.max_seconds:g} s; look less far ahead, or ask later."
+            yield f"data: {json.dumps({'is': 'error', 'sentence': sentence})}\n\n"
+
+    async def _body(self, request: Request) -> bytes:
+        """The bytes of a request, as long as they are few enough."""
+        if request.headers.get("content-type") != "application/json":  # what other sites' pages cannot send
+            raise RequestError("expected application/json", 415, "unsupported_media_type")
+        most = self.settings.max_request_bytes * 4 // 3 + 1000
+        body = bytearray()
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > most:
+                raise RequestError(
+                    f"larger than {self.settings.max_request_bytes / 1e6:g} MB: send a smaller picture or a shorter"
+                    " clip",
+                    413,
+                    "request_too_large",
+                )
+        return bytes(body)
+
+
+class Headers:
+    """Lets the page load from nowhere else, and nothing be kept of it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                ours = [(name.encode(), value.encode()) for name, value in _HEADERS.items()]
+                message["headers"] = [*message["headers"], *ours]
+            await send(message)
+
+        await self.app(scope, receive, with_headers)
+
+
+_SCENE, _PICTURE, _QUESTION = TypeAdapter(SceneRequest), TypeAdapter(PictureRequest), TypeAdapter(Question)
+
+
+def _validated(adapter: TypeAdapter[Any], body: bytes) -> Any:
+    try:
+        return adapter.validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise RequestError(f"{where}: {first['msg']}" if where else first["msg"]) from None
+
+
+def _file(name: str) -> Any:
+    async def give(request: Request) -> Response:
+        return FileResponse(PAGE / name, headers={"cache-control": "no-cache"})
+
+    return give
+
+
+async def _house_style(request: Request) -> Response:
+    return Response(style_sheet(), media_type="text/css", headers={"cache-control": "no-cache"})
+
+
+async def _refuse(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestError)
+    return JSONResponse({"sentence": _as_sentence(str(error))}, error.status)
+
+
+async def _refuse_route(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return JSONResponse({"sentence": f"{request.method} {request.url.path}: {error.detail}."}, error.status_code)
+
+
+async def _break_down(request: Request, error: Exception) -> Response:
+    """A fault of this program; Starlette raises it again, so that the log has its traceback."""
+    return JSONResponse({"sentence": "The server broke down on this; its log says why."}, 500)
+
+
+def _as_sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith('.') else '.'}"

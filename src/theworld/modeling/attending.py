@@ -1,0 +1,69 @@
+"""What the model attends to when it chooses the first word of an answer: image tokens, and world tokens by slot."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from theworld.modeling.seen import Seen
+
+
+@dataclass(frozen=True)
+class Attention:
+    """Shares of one position's attention, mean over layers and heads; with the rest (text, markers) they sum to 1."""
+
+    image: Float[Tensor, " I"]
+    """On Gemma's image tokens, row by row of each picture's grid."""
+    world: Float[Tensor, "T W"]
+    """On the world tokens of each slot, row by row of the grid; no slots where the fusion has no tokens."""
+
+
+@torch.no_grad()
+def first_attention(seen: "Seen", question: str) -> Attention:
+    """Where the last position of a prompt looks: the one whose output is the first token of the answer.
+
+    The question is read once more, with plain attention: faster kernels keep no weights. A layer with a sliding window
+    gives nothing to what has left it.
+
+    Args:
+        seen: a look at pictures, with at most one clip.
+        question: plain text.
+    """
+    model, inputs = seen.model, seen.inputs(question)
+    ids, length = inputs["input_ids"], seen.input_ids.shape[1]
+    with _plain_attention(model):
+        output = model(
+            input_ids=ids[:, length:],
+            attention_mask=inputs["attention_mask"],
+            token_type_ids=inputs["token_type_ids"][:, length:],
+            past_key_values=inputs["past_key_values"],
+            use_cache=True,
+            logits_to_keep=1,
+            output_attentions=True,
+        )
+    total = ids.shape[1]
+    layers = [layer[0, :, -1].float().mean(0) for layer in output.attentions]
+    shares = torch.stack([F.pad(layer, (total - len(layer), 0)) for layer in layers]).mean(0).cpu()
+    config = model.config
+    on_world = shares[(ids[0] == config.world_token_id).cpu()] if config.tokens_per_slot else shares[:0]
+    return Attention(
+        image=shares[(ids[0] == config.image_token_id).cpu()],
+        world=on_world.view(-1, config.tokens_per_slot or 1),
+    )
+
+
+@contextmanager
+def _plain_attention(model: Any) -> Iterator[None]:
+    language = model.model.language_model
+    before = language.config._attn_implementation
+    language.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        language.set_attn_implementation(before)

@@ -1,0 +1,237 @@
+"""The page of `theworld app` in a real browser, as a visitor uses it; its screenshots lie in build/app/."""
+
+import io
+import re
+import shutil
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+pytest.importorskip("av", reason="the extra `app` is not installed")
+
+from PIL import Image  # noqa: E402  # what is missing skips first
+
+from theworld import tiny  # noqa: E402
+from theworld.foresight import draw, make_item  # noqa: E402
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+SHOTS = Path(__file__).parents[2] / "build" / "app"
+expect = sync_api.expect
+WAIT_MS = 60_000
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.slow,
+    pytest.mark.skipif(BROWSER is None, reason="no chromium on the PATH"),
+]
+
+QUESTION = "In which bin does the ball come to rest: blue, red or yellow? Answer with one word."
+PRESENT = "What colour is the ball? Answer with one word."
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """The page with the model that users have."""
+    from theworld.app.server import Server, open_shown
+    from theworld.app.verdict import verdict_of
+    from theworld.config.app import AppSettings
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tiny, "stack", lambda: tiny.WEIGHTS)
+        settings = AppSettings(port=0, max_seconds=600.0)
+        model = open_shown(settings)
+        server = Server(model, settings, verdict_of(model, settings.model))
+    listening = socket.create_server(("127.0.0.1", 0))
+    running = threading.Thread(target=server.serve_forever, args=(listening,))
+    running.start()
+    yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    server.stop()
+    running.join(60)
+    listening.close()
+    assert not running.is_alive()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with sync_api.sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        yield found
+        found.close()
+
+
+class Visit:
+    """A page that is open, what it asked for, and what it complained of."""
+
+    def __init__(self, page: Any, address: str) -> None:
+        self.page = page
+        self.requested: list[str] = []
+        self.complaints: list[str] = []
+        page.set_default_timeout(WAIT_MS)
+        page.on("request", lambda request: self.requested.append(request.url))
+        page.on("console", lambda said: self.complaints.append(said.text) if said.type != "log" else None)
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.goto(address)
+        expect(page.get_by_label("Question", exact=True)).to_have_value(re.compile("^In which bin"), timeout=WAIT_MS)
+
+    def answered(self) -> None:
+        expect(self.page.get_by_role("status")).to_contain_text("Done in", timeout=WAIT_MS)
+
+    def said(self, side: str) -> str:
+        return self.page.locator(f"#side-{side} .said").inner_text()
+
+    def shot(self, name: str) -> None:
+        SHOTS.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=SHOTS / f"{name}.png", full_page=True)
+
+
+@pytest.fixture
+def visit(browser: Any, address: str) -> Iterator[Callable[..., Visit]]:
+    """Opens the page; at the end nothing was fetched from elsewhere, and nothing was complained of."""
+    visits = []
+
+    def open_page(**options: Any) -> Visit:
+        visits.append(Visit(browser.new_page(**options), address))
+        return visits[-1]
+
+    yield open_page
+    for one in visits:
+        one.page.close()
+        assert [url for url in one.requested if not url.startswith((address, "data:", "blob:"))] == []
+        assert one.complaints == []
+
+
+def scene_file() -> dict[str, Any]:
+    """A picture as a file that is sent: a scene in which the ball comes to rest in the red bin."""
+    item, file = make_item("test", 0), io.BytesIO()
+    draw(item.scene, item.poses[0], 64).save(file, "PNG")
+    return {"name": "ball.png", "mimeType": "image/png", "buffer": file.getvalue()}
+
+
+def pixels(page: Any, film: str) -> str:
+    return page.locator(f"#film-{film} canvas").evaluate("canvas => canvas.toDataURL()")
+
+
+def test_a_picture_is_sent_and_asked_about_and_what_was_seen_of_it_is_remembered(visit: Callable[..., Visit]):
+    visitor = visit(viewport={"width": 1180, "height": 900})
+    page = visitor.page
+    page.get_by_label("Your own").check()
+    page.get_by_label("A picture, a short video").set_input_files([scene_file()])
+    expect(page.locator("#caption")).to_have_text("ball.png.", timeout=WAIT_MS)
+    question = page.get_by_label("Question", exact=True)
+    question.fill(QUESTION)
+    page.get_by_role("button", name="Ask", exact=True).click()
+    visitor.answered()
+    assert visitor.said("with") == "red"
+    assert visitor.said("without") not in ("", "red")
+    assert "remembered" not in page.locator("#stages").inner_text()
+    expect(page.locator("#film-true")).to_be_hidden()  # nobody knows it
+    assert page.locator("#maps figure").count() == 6  # the picture, now, and four steps ahead
+    first = re.findall(r"[\d.]+", page.locator("#stages .total").inner_text())[-1]
+
+    question.fill(PRESENT)
+    page.get_by_role("button", name="Ask", exact=True).click()
+    expect(page.locator("#remembered")).to_contain_text("remembered from the question before", timeout=WAIT_MS)
+    visitor.answered()
+    assert visitor.said("with") == "green"
+    again = re.findall(r"[\d.]+", page.locator("#stages .total").inner_text())[-1]
+    assert float(again) < float(first) / 2
+
+
+def test_a_scene_shows_its_imagined_future_moving_beside_the_true_one(visit: Callable[..., Visit]):
+    visitor = visit(viewport={"width": 1180, "height": 900})
+    page = visitor.page
+    page.get_by_role("button", name="Ask", exact=True).click()
+    visitor.answered()
+    expect(page.locator("#side-with .mark")).to_have_text("✓ right")
+    expect(page.locator("#truth")).to_have_text("The truth: red")
+    time = page.get_by_label("Time", exact=True)
+    page.get_by_role("button", name="Pause").click()
+    time.fill("0")
+    at_first = {film: pixels(page, film) for film in ("imagined", "true")}
+    page.get_by_role("button", name="Play").click()
+    expect(time).not_to_have_value("0", timeout=WAIT_MS)
+    page.get_by_role("button", name="Pause").click()
+    time.fill("16")
+    expect(page.locator("#time-said")).to_have_text("2.67 s later")
+    assert all(pixels(page, film) != at_first[film] for film in at_first)
+    expect(page.locator("#verdict-said")).not_to_be_empty()
+    visitor.shot("desktop")
+    page.emulate_media(color_scheme="dark")
+    visitor.shot("desktop-dark")
+
+
+def test_a_phone_has_all_of_it_in_one_column(visit: Callable[..., Visit]):
+    visitor = visit(viewport={"width": 390, "height": 844}, reduced_motion="reduce")
+    page = visitor.page
+    page.get_by_label("What happens in it").select_option("hide")
+    expect(page.locator("#caption")).to_contain_text("all 5 frames", timeout=WAIT_MS)
+    page.get_by_role("button", name="Ask", exact=True).click()
+    visitor.answered()
+    expect(page.get_by_role("button", name="Play")).to_be_visible()  # nothing moves by itself
+    assert page.evaluate("() => document.documentElement.scrollWidth") == 390
+    visitor.shot("phone")
+
+
+def test_the_keyboard_is_enough(visit: Callable[..., Visit]):
+    visitor = visit(viewport={"width": 1180, "height": 900})
+    page, keys = visitor.page, visitor.page.keyboard
+
+    def tab_to(name: str) -> None:
+        for _ in range(30):
+            keys.press("Tab")
+            if page.evaluate("() => document.activeElement.id || document.activeElement.name") == name:
+                return
+        pytest.fail(f"no way to {name}")
+
+    tab_to("task")
+    keys.press("ArrowDown")  # the next kind of scene
+    expect(page.locator("#caption")).to_contain_text("tower", timeout=WAIT_MS)
+    tab_to("number")
+    keys.press("ArrowRight")
+    expect(page.locator("#caption")).to_contain_text("Scene 2", timeout=WAIT_MS)
+    tab_to("steps")
+    keys.press("Home")
+    expect(page.locator("#steps-said")).to_have_text("the present only")
+    keys.press("ArrowRight")
+    expect(page.locator("#steps-said")).to_have_text("1 step, 0.7 s")
+    keys.press("Shift+Tab")
+    keys.press("Enter")  # in the question
+    visitor.answered()
+    tab_to("play")
+    keys.press("Space")
+    expect(page.get_by_role("button", name="Play")).to_be_focused()
+    tab_to("time")
+    keys.press("End")
+    expect(page.locator("#time-said")).to_have_text("0.67 s later")
+
+
+def test_a_bad_file_is_answered_with_a_sentence(visit: Callable[..., Visit]):
+    visitor = visit(viewport={"width": 1180, "height": 900})
+    page = visitor.page
+    page.get_by_label("Your own").check()
+    files, error = page.get_by_label("A picture, a short video"), page.locator("#picture-error")
+    for buffer, sentence in (
+        (b"no picture at all", "Not a readable picture or video: expected PNG"),
+        (scene_file()["buffer"][:200], "Not a readable picture"),
+        (b"", "Not a readable picture or video"),
+        (large_picture(), "A picture of 6000 x 6000 px: expected at most 25,000,000 pixels; send it smaller."),
+        (b"0" * 28_000_001, "28.0 MB: send at most 28 MB"),
+    ):
+        files.set_input_files([{"name": "file.png", "mimeType": "image/png", "buffer": buffer}])
+        expect(error).to_contain_text(sentence, timeout=WAIT_MS)
+        assert "Traceback" not in page.content()
+    visitor.shot("bad-file")
+    refused = [said for said in visitor.complaints if "Failed to load resource" in said and "400" in said]
+    assert refused == visitor.complaints  # the browser's own line for an answer of 400, and nothing else
+    visitor.complaints.clear()
+
+
+def large_picture() -> bytes:
+    file = io.BytesIO()
+    Image.new("1", (6000, 6000)).save(file, "PNG")
+    return file.getvalue()

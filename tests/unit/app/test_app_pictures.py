@@ -1,0 +1,132 @@
+"""What visitors send becomes frames that the world model takes, or a sentence."""
+
+import io
+import re
+
+import numpy as np
+import pytest
+
+av = pytest.importorskip("av", reason="the extra `app` is not installed")
+
+from PIL import Image
+
+from fixtures_model import picture
+from theworld.app.pictures import LONGEST_SIDE_PX, read_files, read_scene, strip
+from theworld.config.app import AppSettings
+from theworld.serving.errors import RequestError
+
+LIMITS = AppSettings()
+
+
+def png(image: Image.Image) -> bytes:
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()
+
+
+def grey(level: int, side: int = 32) -> Image.Image:
+    return Image.new("RGB", (side, side), (level,) * 3)
+
+
+def levels(given) -> list[int]:
+    """Which frames these are: each is of one brightness, lossy codecs aside."""
+    return [round(float(np.asarray(frame).mean()), -1) for frame in given.frames]
+
+
+def gif(num_frames: int, duration_ms: int) -> bytes:
+    file = io.BytesIO()
+    first, *rest = [grey(10 * number) for number in range(num_frames)]
+    first.save(file, "GIF", save_all=True, append_images=rest, duration=duration_ms)
+    return file.getvalue()
+
+
+def video(num_frames: int, rate_hz: int, format: str = "mp4", side: int = 32) -> bytes:
+    file = io.BytesIO()
+    with av.open(file, "w", format=format) as container:
+        stream = container.add_stream("mpeg4" if format != "webm" else "libvpx", rate=rate_hz)
+        stream.width = stream.height = side
+        stream.pix_fmt = "yuv420p"
+        for number in range(num_frames):
+            for packet in stream.encode(av.VideoFrame.from_image(grey(10 * number, side))):
+                container.mux(packet)
+        for packet in stream.encode():
+            container.mux(packet)
+    return file.getvalue()
+
+
+def test_one_picture_is_a_clip_of_one_frame():
+    given = read_files([png(picture(1))], LIMITS, 6.0, 5)
+    assert len(given.frames) == 1
+    assert np.array_equal(np.asarray(given.current), np.asarray(picture(1)))
+    assert given.note == ""
+
+
+def test_of_seven_pictures_the_last_five_are_looked_at():
+    given = read_files([png(grey(10 * number)) for number in range(7)], LIMITS, 6.0, 5)
+    assert levels(given) == [20, 30, 40, 50, 60]
+    assert given.note == "The last 5 of 7 pictures are looked at."
+
+
+def test_of_three_pictures_the_last_is_looked_at_since_no_clip_has_three_frames():
+    given = read_files([png(grey(10 * number)) for number in range(3)], LIMITS, 6.0, 5)
+    assert levels(given) == [20]
+    assert given.note == "The last of 3 pictures are looked at."
+
+
+@pytest.mark.parametrize("content", [gif(21, 50), video(21, 20), video(21, 20, "webm"), video(21, 20, "matroska")])
+def test_a_clip_is_taken_at_the_rate_of_the_world_model(content):
+    given = read_files([content], LIMITS, 5.0, 5)  # 20 frames a second: every fourth, 0, 4, 8, 12, 16, 20
+    assert levels(given) == [40, 80, 120, 160, 200]
+    assert given.note == "The last 5 of 6 frames at 5 a second are looked at."
+
+
+def test_a_slow_clip_keeps_all_its_frames():
+    assert levels(read_files([gif(5, 500)], LIMITS, 6.0, 5)) == [0, 10, 20, 30, 40]
+
+
+def test_a_large_picture_is_kept_smaller():
+    given = read_files([png(Image.new("RGB", (4000, 1000)))], LIMITS, 6.0, 5)
+    assert given.current.size == (LONGEST_SIDE_PX, LONGEST_SIDE_PX // 4)
+
+
+PLAYLIST = b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile:///etc/passwd\n#EXT-X-ENDLIST\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "sentence"),
+    [
+        ([], "no file"),
+        ([png(grey(0))] * 33, "33 files: expected at most 32"),
+        ([b"no picture"], "not a readable picture or video: expected PNG, JPEG, WEBP, GIF, BMP, MP4"),
+        ([PLAYLIST], "not a readable picture or video"),  # FFmpeg would open what it names
+        ([b"ffconcat version 1.0\nfile '/etc/passwd'\n"], "not a readable picture or video"),
+        ([png(picture(1))[:-40]], "not a readable picture"),
+        ([gif(4, 50)[:-30]], "not a readable"),
+        ([video(9, 20)[:400]], "not a readable picture or video"),
+        ([png(Image.new("1", (6000, 5000)))], "a picture of 6000 x 5000 px: expected at most 25,000,000 pixels"),
+        ([png(grey(0)), b"no picture"], "not a readable picture"),
+        ([gif(20, 2000)], "a video of more than 30 s: cut it"),
+        ([video(40, 1)], "a video of more than 30 s: cut it"),
+    ],
+)
+def test_what_cannot_be_asked_about_is_refused_in_a_sentence(files, sentence):
+    with pytest.raises(RequestError, match=f"^{re.escape(sentence)}"):
+        read_files(files, LIMITS, 6.0, 5)
+
+
+def test_a_video_of_too_large_frames_is_refused_before_one_is_decoded():
+    with pytest.raises(RequestError, match=r"^frames of 64 x 64 px: expected at most 4,000 pixels"):
+        read_files([video(2, 20, side=64)], AppSettings(max_image_pixels=4000), 6.0, 5)
+
+
+def test_a_scene_comes_with_its_questions_and_what_happens():
+    given = read_scene("hide", 3, 64)
+    assert (len(given.frames), len(given.future), given.num_world_steps) == (5, 12, 3)
+    assert given.questions[0].text.startswith("On which side of the screen does the ball come out")
+    assert given.current.size == (64, 64)
+
+
+def test_frames_lie_side_by_side_in_a_strip():
+    with Image.open(io.BytesIO(strip([grey(10), grey(20)], 16))) as image:
+        assert image.size == (32, 16)
+        assert [image.getpixel((x, 8)) for x in (4, 20)] == [(10, 10, 10), (20, 20, 20)]

@@ -1,0 +1,194 @@
+"""The routes behind the page: what they give, what they refuse, and that one visitor waits for another."""
+
+import base64
+import io
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import httpx2
+import pytest
+
+pytest.importorskip("av", reason="the extra `app` is not installed")
+
+from fixtures_model import picture
+from theworld import TheWorld
+from theworld.app.server import Server
+from theworld.app.verdict import verdict_of
+from theworld.config.app import AppSettings
+
+
+class Page:
+    """A page that is served in a thread of the test, and what a browser sends to it."""
+
+    def __init__(self, model: TheWorld, **limits: Any) -> None:
+        settings = AppSettings(model="test", port=0, max_new_tokens=4, **{"max_seconds": 600.0, **limits})
+        self.server = Server(model, settings, verdict_of(model, "test"))
+        self.listening = socket.create_server(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{self.listening.getsockname()[1]}"
+        self.client = httpx2.Client(base_url=address, timeout=600)
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(self.listening,))
+        self.thread.start()
+
+    def send(self, path: str, **body: Any) -> tuple[int, dict[str, Any]]:
+        reply = self.client.post(path, json=body)
+        return reply.status_code, reply.json()
+
+    def show(self, seed: int = 1) -> str:
+        """Send a picture; its name."""
+        file = io.BytesIO()
+        picture(seed).save(file, "PNG")
+        status, found = self.send("/picture", files=[base64.b64encode(file.getvalue()).decode()])
+        assert status == 200
+        return found["picture_id"]
+
+    def ask(self, picture_id: str, question: str = "Which bin?", steps: int = 0) -> list[dict[str, Any]]:
+        """All events of a question."""
+        body = {"picture_id": picture_id, "question": question, "num_world_steps": steps}
+        reply = self.client.post("/ask", json=body)
+        assert reply.status_code == 200, reply.text
+        return [json.loads(part.removeprefix("data: ")) for part in reply.text.split("\n\n") if part]
+
+    def end(self) -> None:
+        self.client.close()
+        self.server.stop()
+        self.thread.join(60)
+        self.listening.close()
+        assert not self.thread.is_alive()
+
+
+@pytest.fixture
+def opened(fused: TheWorld) -> Iterator[Any]:
+    """Opens pages, and ends them."""
+    pages: list[Page] = []
+
+    def open_page(**limits: Any) -> Page:
+        pages.append(Page(fused, **limits))
+        return pages[-1]
+
+    yield open_page
+    for page in pages:
+        page.end()
+
+
+@pytest.fixture(scope="module")
+def page(fused: TheWorld) -> Iterator[Page]:
+    """A page for tests that leave it as it is."""
+    running = Page(fused)
+    yield running
+    running.end()
+
+
+def test_a_picture_is_sent_and_asked_about(page: Page):
+    events = page.ask(page.show())
+    assert [event["side"] for event in events if event["is"] == "answer"] == ["without", "with"]
+    assert events[-1]["is"] == "done"
+
+
+def test_a_scene_comes_with_its_question(page: Page):
+    status, found = page.send("/scene", task="drop", number=1)
+    assert status == 200
+    assert found["questions"][0]["text"].startswith("In which bin does the ball come to rest")
+    assert page.ask(found["picture_id"])[-1]["is"] == "done"
+
+
+def test_the_page_may_load_from_its_own_server_alone(page: Page):
+    for path in ("/", "/app.js", "/app.css", "/house.css", "/about", "/nothing"):
+        policy = page.client.get(path).headers["content-security-policy"]
+        assert "default-src 'none'; script-src 'self'; style-src 'self'" in policy
+        assert "http" not in policy
+
+
+def test_the_page_says_what_was_loaded(page: Page):
+    about = page.client.get("/about").json()
+    assert (about["model"], about["tap"], about["fusion"], about["gate"]) == ("test", "vae", "tokens", None)
+    assert about["steps"] == {"least": 0, "most": 0, "usual": 0, "most_frames": 5}
+    assert about["verdict"]["finding"] == "not audited"
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "sentence"),
+    [
+        ("/scene", {"task": "fly", "number": 1}, 400, "Task: Input should be 'drop', 'topple'"),
+        ("/scene", {"task": "drop", "number": 601}, 400, "Number: Input should be less than or equal to 600."),
+        ("/picture", {"files": []}, 400, "No file: choose a picture, a video, or several pictures."),
+        ("/picture", {"files": ["%"]}, 400, "A file that is not base64"),
+        ("/picture", {"files": [base64.b64encode(b"x").decode()]}, 400, "Not a readable picture or video"),
+        ("/picture", {"folder": "/etc"}, 400, "Files: Field required."),
+        ("/ask", {"picture_id": "gone", "question": "Why?"}, 410, "This picture is forgotten"),
+        ("/ask", {"picture_id": "gone", "question": " "}, 400, "No question: write one."),
+        ("/ask", {"picture_id": "gone", "question": "a" * 1001}, 400, "A question of 1,001 characters: expected at"),
+        ("/nothing", {}, 404, "POST /nothing: Not Found."),
+    ],
+)
+def test_what_is_wrong_is_refused_in_a_sentence(page: Page, path: str, body: Any, status: int, sentence: str):
+    found, told = page.send(path, **body)
+    assert found == status
+    assert told["sentence"].startswith(sentence)
+
+
+def test_further_ahead_than_the_model_can_is_refused(page: Page):
+    found = page.send("/ask", picture_id=page.show(), question="Why?", num_world_steps=1)
+    assert found == (400, {"sentence": "1 steps ahead: expected 0 to 0."})
+
+
+def test_what_other_sites_can_send_is_refused(page: Page):
+    reply = page.client.post("/ask", content=b"{}", headers={"content-type": "text/plain"})
+    assert (reply.status_code, reply.json()) == (415, {"sentence": "Expected application/json."})
+
+
+def test_more_bytes_than_allowed_are_not_read_to_their_end(opened: Any):
+    status, told = opened(max_request_bytes=1000).send("/picture", files=["A" * 5000])
+    assert (status, told["sentence"]) == (413, "Larger than 0.001 MB: send a smaller picture or a shorter clip.")
+
+
+def test_the_oldest_picture_is_forgotten(opened: Any):
+    page = opened(num_remembered=2)
+    first, *others = [page.show(seed) for seed in (1, 2, 3)]
+    assert page.send("/ask", picture_id=first, question="Why?")[0] == 410
+    assert all(page.ask(one)[-1]["is"] == "done" for one in others)
+
+
+def test_visitors_wait_for_each_other_and_a_full_line_is_told(opened: Any, monkeypatch: pytest.MonkeyPatch):
+    page = opened(max_queue=1)
+    begun, may_go_on = threading.Event(), threading.Event()
+    answer = page.server.service._answers.answer
+
+    def wait_and_answer(turn: Any, asked: Any) -> None:
+        begun.set()
+        assert may_go_on.wait(60)
+        answer(turn, asked)
+
+    monkeypatch.setattr(page.server.service._answers, "answer", wait_and_answer)
+    shown = page.show()
+    told: dict[str, list[dict[str, Any]]] = {}
+    visitors = [threading.Thread(target=lambda name=name: told.update({name: page.ask(shown)})) for name in "ab"]
+    visitors[0].start()
+    assert begun.wait(60)
+    visitors[1].start()
+    for _ in range(600):
+        status, refused = page.send("/ask", picture_id=shown, question="Why?")
+        if status == 429:
+            break
+    may_go_on.set()
+    for visitor in visitors:
+        visitor.join(60)
+    assert refused["sentence"] == "1 others are waiting already; ask again in a moment."
+    assert [events[-1]["is"] for events in told.values()] == ["done", "done"]
+
+
+def test_an_answer_that_takes_too_long_is_given_up(opened: Any, monkeypatch: pytest.MonkeyPatch):
+    page, given_up = opened(max_seconds=0.2), threading.Event()
+
+    def wait(turn: Any, asked: Any) -> None:
+        for _ in range(600):
+            if turn.cancelled:
+                given_up.set()
+                return
+            threading.Event().wait(0.05)
+
+    monkeypatch.setattr(page.server.service._answers, "answer", wait)
+    assert page.ask(page.show())[-1]["sentence"].startswith("No whole answer within 0.2 s")
+    assert given_up.wait(60)

@@ -1,0 +1,71 @@
+"""What the page says about the use of the world is of the loaded weights, or that nobody knows."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("av", reason="the extra `app` is not installed")
+
+from theworld import TheWorld
+from theworld.app.verdict import verdict_of
+from theworld.evaluation.audit import audit_verdict
+from theworld.evaluation.scoring import Score
+from theworld.modeling.opening import describe_weights
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> TheWorld:
+    folder = tmp_path_factory.mktemp("run") / "model"
+    TheWorld.from_pretrained("tiny", world_grid=4).save_pretrained(folder)
+    return TheWorld.from_pretrained(folder, load_world=False)
+
+
+def audit_file(path: Path, checkpoint: str) -> Path:
+    """An audit that finds the world used."""
+
+    def scores(share: float) -> list[Score]:
+        return [Score(str(n), "right" if n < share * 100 else "wrong", None, "red") for n in range(100)]
+
+    found = audit_verdict(real=scores(0.9), shuffle=scores(0.2), mean=scores(0.3), zero=scores(0.1), noise=scores(0.1))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"checkpoint": checkpoint, **found.to_dict()}))
+    return path
+
+
+def test_a_model_that_nobody_audited_says_so_with_the_command(saved: TheWorld):
+    found = verdict_of(saved, "runs/one/model")
+    assert found.finding == "not audited"
+    assert found.command == "theworld audit runs/one/model"
+
+
+@pytest.mark.parametrize("place", ["audit.json", "audit/audit.json", "../audit.json", "../audit/audit.json"])
+def test_an_audit_in_the_folder_of_a_model_or_beside_it_is_told(saved: TheWorld, place: str):
+    path = audit_file(Path(saved.name_or_path) / place, describe_weights(saved))
+    try:
+        found = verdict_of(saved, "model")
+        assert found.finding == "world used"
+        assert found.sentence.startswith("World used: shuffle costs 70.0 points")
+    finally:
+        path.unlink()
+
+
+def test_an_audit_of_other_weights_says_nothing_about_these(saved: TheWorld, tmp_path: Path):
+    path = audit_file(Path(saved.name_or_path) / "audit.json", "tiny 0123456789abcdef")
+    try:
+        assert verdict_of(saved, "model").finding == "not audited"
+        with pytest.raises(ValueError, match="an audit of tiny 0123456789abcdef, the loaded one is tiny"):
+            verdict_of(saved, "model", path)
+    finally:
+        path.unlink()
+
+
+def test_a_file_that_is_no_audit_is_refused_where_it_was_named(saved: TheWorld, tmp_path: Path):
+    path = tmp_path / "audit.json"
+    path.write_text('{"verdict": "used"}')
+    with pytest.raises(ValueError, match="not an audit; expected the audit"):
+        verdict_of(saved, "model", path)
+
+
+def test_plain_gemma_has_no_world_to_use(world_off: TheWorld):
+    assert verdict_of(world_off, "tiny").finding == "no world"
