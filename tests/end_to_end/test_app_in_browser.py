@@ -43,7 +43,7 @@ def address() -> Iterator[str]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tiny, "stack", lambda: tiny.WEIGHTS)
-        settings = AppSettings(port=0, max_seconds=600.0)
+        settings = AppSettings(port=0, max_seconds=600.0, max_request_bytes=1_000_000)
         model = open_shown(settings)
         server = Server(model, settings, verdict_of(model, settings.model))
     listening = socket.create_server(("127.0.0.1", 0))
@@ -168,7 +168,7 @@ def test_a_scene_shows_its_imagined_future_moving_beside_the_true_one(visit: Cal
 def test_a_phone_has_all_of_it_in_one_column(visit: Callable[..., Visit]):
     visitor = visit(viewport={"width": 390, "height": 844}, reduced_motion="reduce")
     page = visitor.page
-    page.get_by_label("What happens in it").select_option("hide")
+    page.get_by_label("Kind").select_option("hide")
     expect(page.locator("#caption")).to_contain_text("all 5 frames", timeout=WAIT_MS)
     page.get_by_role("button", name="Ask", exact=True).click()
     visitor.answered()
@@ -220,7 +220,7 @@ def test_a_bad_file_is_answered_with_a_sentence(visit: Callable[..., Visit]):
         (scene_file()["buffer"][:200], "Not a readable picture"),
         (b"", "Not a readable picture or video"),
         (large_picture(), "A picture of 6000 x 6000 px: expected at most 25,000,000 pixels; send it smaller."),
-        (b"0" * 28_000_001, "28.0 MB: send at most 28 MB"),
+        (b"0" * 1_500_000, "1.5 MB: send at most 1 MB, a smaller picture or a shorter clip."),
     ):
         files.set_input_files([{"name": "file.png", "mimeType": "image/png", "buffer": buffer}])
         expect(error).to_contain_text(sentence, timeout=WAIT_MS)

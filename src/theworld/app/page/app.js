@@ -10,8 +10,8 @@ const seconds = (value) => `${value.toFixed(value < 0.995 ? 2 : 1)} s`;
 const isCalm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 const percent = (share) => `${(100 * share).toFixed(share < 0.0995 ? 1 : 0)} %`;
 const TASKS = {
-  drop: "A ball drops over bins", topple: "A tower may topple", roll: "Two balls roll down",
-  collide: "Two balls move", hide: "A ball goes behind a screen",
+  drop: "A ball over bins", topple: "A tower of blocks", roll: "Two balls on planks", collide: "Two moving balls",
+  hide: "A ball and a screen",
 };
 const STAGES = [
   ["imagining", "Imagining the future"], ["reading", "Reading the picture"], ["writing", "Writing the answer"],
