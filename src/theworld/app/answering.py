@@ -26,7 +26,7 @@ from theworld.evaluation.rules import score
 from theworld.modeling.attending import first_attention
 from theworld.modeling.imagining import check_shown, decoded
 from theworld.modeling.seen import Seen
-from theworld.serving.answers import AnswerText, Finished, Options, Row, RowEnds
+from theworld.serving.answers import AnswerText, Finished, Options, Piece, Row, RowEnds
 from theworld.serving.answers import Event as RowEvent
 
 logger = logging.getLogger(__name__)
@@ -118,7 +118,7 @@ class TwoAnswers:
         remembered = key in self._looks
         look = self._looks.pop(key) if remembered else self._look(turn, asked, side)
         self._looks[key] = look
-        while len(self._looks) > 2 * self.settings.num_remembered:
+        while len(self._looks) > self.settings.num_looks:
             self._looks.popitem(last=False)
         stages = [{"name": name, "seconds": s, "remembered": remembered} for name, s in look.seconds.items()]
         _begin(turn, side, "writing")
@@ -162,8 +162,8 @@ class TwoAnswers:
         def take(event: RowEvent) -> None:
             if isinstance(event, Finished):
                 ends.append(event)
-                event = event.rest
-            turn.emit({"is": "piece", "side": side, "text": event if isinstance(event, str) else event.text})
+            elif isinstance(event, Piece):
+                turn.emit({"is": "piece", "side": side, "text": event.text})
 
         row = Row(
             seen.inputs(question),

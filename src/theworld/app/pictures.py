@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import av
 import numpy as np
+from av.error import FFmpegError
 from PIL import Image, ImageSequence
 
 from theworld.config.app import AppSettings
@@ -136,7 +137,7 @@ def _animation(content: bytes, limits: AppSettings) -> _Timed:
 def _video(content: bytes, limits: AppSettings) -> _Timed:
     """Frames of a video with their times, seconds."""
     try:
-        with av.open(io.BytesIO(content), options=_ALONE) as container:
+        with av.open(io.BytesIO(content), "r", options=_ALONE) as container:
             if not container.streams.video:
                 raise RequestError(f"a file without pictures: expected {', '.join(FORMATS)}, {_VIDEOS}")
             stream = container.streams.video[0]
@@ -149,7 +150,7 @@ def _video(content: bytes, limits: AppSettings) -> _Timed:
                 )
             for frame in container.decode(stream):
                 yield frame.time or 0.0, frame.to_image()
-    except (av.FFmpegError, ValueError) as error:
+    except (FFmpegError, ValueError) as error:
         if isinstance(error, RequestError):
             raise
         raise RequestError(

@@ -136,7 +136,7 @@ class Service:
     def _keep(self, key: str, given: Given, shown: tuple[Any, ...]) -> Event:
         self._pictures.pop(key, None)
         self._pictures[key] = given
-        while len(self._pictures) > self.settings.num_remembered:
+        while len(self._pictures) > self.settings.num_pictures:
             self._pictures.popitem(last=False)
         size = shown[-1].size
         return {
@@ -190,17 +190,19 @@ class Service:
 
     async def _told(self, events: asyncio.Queue[Event]) -> AsyncIterator[str]:
         """Events as they come, until the last one or the end of the time."""
-        try:
-            async with asyncio.timeout(self.settings.max_seconds):
-                while True:
+        until = asyncio.get_running_loop().time() + self.settings.max_seconds
+        event: Event = {}
+        while event.get("is") not in ("done", "error"):
+            try:
+                async with asyncio.timeout_at(until):
                     event = await events.get()
-                    self.num_answered += event["is"] == "done"
-                    yield f"data: {json.dumps(event, ensure_ascii=False)}\n\n"
-                    if event["is"] in ("done", "error"):
-                        return
-        except TimeoutError:
-            sentence = f"No whole answer within {self.settings.max_seconds:g} s; look less far ahead, or ask later."
-            yield f"data: {json.dumps({'is': 'error', 'sentence': sentence})}\n\n"
+            except TimeoutError:
+                told = f"no whole answer within {self.settings.max_seconds:g} s; look less far ahead, or ask later"
+                event = {"is": "error", "sentence": told}
+            self.num_answered += event["is"] == "done"
+            if event["is"] == "error":
+                event["sentence"] = _as_sentence(event["sentence"])
+            yield f"data: {json.dumps(event, ensure_ascii=False)}\n\n"
 
     async def _body(self, request: Request) -> bytes:
         """The bytes of a request, as long as they are few enough."""

@@ -56,8 +56,11 @@ class AppSettings:
     max_seconds: Annotated[float, Field(gt=0)] = 120.0
     """Longest time from a question to its last answer, seconds."""
 
-    num_remembered: Annotated[int, Field(ge=1)] = 16
-    """Pictures that are kept, and looks at pictures: the oldest is forgotten."""
+    num_pictures: Annotated[int, Field(ge=1)] = 64
+    """Pictures and clips that are kept; the one that was longest not asked about is forgotten."""
+
+    num_looks: Annotated[int, Field(ge=2)] = 16
+    """Looks at pictures whose keys and values are kept, on the model's device: with and without the world one each."""
 
     @field_validator("max_clip_frames")
     @classmethod

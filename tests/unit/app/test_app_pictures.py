@@ -102,7 +102,8 @@ PLAYLIST = b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile:///etc/passwd\n#
         ([b"ffconcat version 1.0\nfile '/etc/passwd'\n"], "not a readable picture or video"),
         ([png(picture(1))[:-40]], "not a readable picture"),
         ([gif(4, 50)[:-30]], "not a readable"),
-        ([video(9, 20)[:400]], "not a readable picture or video"),
+        ([video(9, 20, "mpegts")], "not a readable picture or video"),  # FFmpeg knows it; formats are named one by one
+        ([video(9, 20)[:400]], "a file without pictures"),
         ([png(Image.new("1", (6000, 5000)))], "a picture of 6000 x 5000 px: expected at most 25,000,000 pixels"),
         ([png(grey(0)), b"no picture"], "not a readable picture"),
         ([gif(20, 2000)], "a video of more than 30 s: cut it"),

@@ -69,3 +69,9 @@ def test_a_file_that_is_no_audit_is_refused_where_it_was_named(saved: TheWorld, 
 
 def test_plain_gemma_has_no_world_to_use(world_off: TheWorld):
     assert verdict_of(world_off, "tiny").finding == "no world"
+
+
+def test_the_shipped_model_brings_the_audit_of_its_own_weights(embedded: Path):
+    found = verdict_of(TheWorld.from_pretrained("tiny-foresight", load_world=False), "tiny-foresight")
+    assert found.finding == "world used"
+    assert "n = 2,000" in found.sentence
