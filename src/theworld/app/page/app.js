@@ -410,6 +410,7 @@ function showAbout() {
   $("verdict-said").textContent = sentence;
   $("verdict-command").textContent = command ?? "";
   $("verdict-command").hidden = !command;
+  $("verdict-how").hidden = Boolean(command) || !about.has_world;
   $("verdict-tag").hidden = $("verdict").hidden = false;
   sayNumber();
   setSteps(null);
