@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from theworld.config import AskSettings, AuditSettings, DemoSettings, EvaluationConfig
-    from theworld.config.arms import ArmsSettings
     from theworld.config.app import AppSettings
+    from theworld.config.arms import ArmsSettings
     from theworld.config.benchmarks import Scoring
     from theworld.config.judge import SpatialRGPTJudging
     from theworld.config.planning import DoctorSettings, PlanSettings
