@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from theworld.config.data import MixturePart
 from theworld.modeling import TheWorld
 from theworld.settings import SettingsError
 from theworld.training import pushing
-from theworld.training.card import model_card
+from theworld.training.card import TEMPLATE, model_card
 from theworld.training.progress import read_metrics
 from theworld.training.pushing import Pushing
 from theworld.training.run import train
@@ -182,6 +183,8 @@ def test_a_card_names_base_models_licences_and_results_with_intervals(make_confi
     assert "NVIDIA Open Model License" in card
     assert "base_model:\n- google/gemma-3-4b-it\n- nvidia/Cosmos-Predict2-2B-Video2World" in card
     assert "Nothing was measured" in model_card(config, config.output_dir / "nowhere")
+    assert all(part in card for part in re.split(r"\$\{\w+\}", TEMPLATE.read_text()))
+    assert "${" not in card
 
     parts = (
         MixturePart(data=DataSettings(dataset="llava", source="/somewhere/chat.json"), weight=3.0),
