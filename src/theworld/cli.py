@@ -32,6 +32,9 @@ _CODES = (
     (str(UNREAD), "nobody reads the output any more, as in `theworld ... | head -1`"),
 )
 
+_STANDARD_OUTPUT = 1
+"""Its file descriptor."""
+
 
 class Line(NamedTuple):
     """A command line without the options that every verb has."""
@@ -98,9 +101,9 @@ def _perform(verb: Verb, rest: list[str], line: Line) -> int:
         return told.code
     except KeyboardInterrupt:
         pass  # said below, when the progress bars that the traceback holds are gone
-    except BrokenPipeError:
-        raise
     except (ValueError, OSError) as error:
+        if isinstance(error, BrokenPipeError) and _nobody_reads():
+            raise
         if line.debug:
             _show_traceback()
         return _refuse(f"theworld {verb.name}", _sentence(error))
@@ -222,9 +225,18 @@ def _show_traceback() -> None:
     traceback.print_exc()
 
 
+def _nobody_reads() -> bool:
+    """Whether the other end of standard output is closed, and not that of a connection of the verb's own."""
+    import select
+
+    poll = select.poll()
+    poll.register(_STANDARD_OUTPUT, 0)  # what is wrong with it is told unasked
+    return bool(poll.poll(0))
+
+
 def _give_up_output() -> None:
     """Let nothing more be written to a pipe that is closed, at the end of the process neither."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    os.dup2(os.open(os.devnull, os.O_WRONLY), _STANDARD_OUTPUT)
 
 
 def _set_up_logging(verbosity: int) -> None:

@@ -58,6 +58,7 @@ def raise_as_asked(config: TrainingConfig) -> None:
         "disk": OSError(28, "No space left on device"),
         "value": ValueError("weights of another base; give the base this checkpoint was made from"),
         "wordless": ValueError(),
+        "pipe": BrokenPipeError(32, "Broken pipe"),
         "keyboard": KeyboardInterrupt(),
         "bug": RuntimeError("ours"),
     }[config.output_dir.name]
@@ -270,6 +271,7 @@ BAD_SETTINGS = {
     "two files": ("{}", ["train", "run.json", "more.json"], "'more.json' belongs to no flag"),
     "a file that is gone": (None, ["fail", "--output-dir", "file"], "model.safetensors: No such file or directory"),
     "a full disk": (None, ["fail", "--output-dir", "disk"], "No space left on device"),
+    "a connection that is cut": (None, ["fail", "--output-dir", "pipe"], "Broken pipe"),
     "a value that is refused later": (None, ["fail", "--output-dir", "value"], "weights of another base"),
     "an error without words": (None, ["fail", "--output-dir", "wordless"], "ValueError"),
 }
