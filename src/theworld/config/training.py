@@ -82,8 +82,8 @@ class TrainingConfig:
     """Recompute activations in the backward pass: less memory, about a third more time."""
 
     compile: bool = False
-    """Fuse what Gemma's layers compute (torch.compile): faster steps after the first, which takes a minute or so; needs a
-    C++ compiler on a CPU, Triton on a GPU."""
+    """Fuse what Gemma's layers compute (torch.compile): faster steps after the first, which takes a minute or so; needs
+    a C++ compiler on a CPU, Triton on a GPU."""
 
     precision: Literal["fp32", "bf16", "fp16"] = "bf16"
     """Number format of the forward pass. On a CPU fp16 is many times slower than either other.
