@@ -1,0 +1,211 @@
+"""Every command of the README and the pages: it parses as it stands, and runs unless it says what it needs."""
+
+import ast
+import importlib
+import json
+import re
+import shlex
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from PIL import Image
+
+from theworld import cli, settings, tiny
+from theworld.cli import _named, _named_verb
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+MARKS = (
+    "needs a GPU",
+    "needs the hub",
+    "needs the network",
+    "needs Slurm",
+    "needs your files",
+    "takes minutes",
+    "takes hours",
+    "runs until stopped",
+)
+"""What a comment says of a command that no test runs: behind it, or above it in its block."""
+
+OTHER_PROGRAMS = ("export", "grep", "hf", "lmms-eval", "pip", "python")
+"""What stands on the pages beside `make` and `theworld`; of these only the names are checked."""
+
+SMALL = {
+    "train": "--num-steps 2 --optim.warmup-steps 0 --data.num-train 12 --data.num-validation 3 --num-workers 0"
+    " --model.world.num-inference-steps 2 --batch-size 4",
+    "data preview": "--num-read 4 --num-shown 2",
+    "plan": "--peak-tflops 1 --data.num-train 4",
+    "evaluate": "--data.num-validation 3",
+    "audit": "--data.num-validation 10",
+    "probe": "--tasks drop --num-train 20 --num-test 20 --blocks 0 --noise-levels 0.3 --world.num-inference-steps 2",
+    "foresight": "--rows 1",
+}
+"""Flags that follow those of the page where a test runs a command: the same, with less work."""
+
+
+class Command(NamedTuple):
+    """A command as a page shows it."""
+
+    page: str
+    line: str
+    comment: str
+
+    @property
+    def words(self) -> list[str]:
+        """Its words, without variables that are set for it."""
+        words = shlex.split(self.line)
+        while re.match(r"[A-Z_]+=", words[0]):
+            words.pop(0)
+        return words
+
+    @property
+    def is_marked(self) -> bool:
+        return any(mark in self.comment for mark in MARKS)
+
+
+def commands(text: str, page: str) -> Iterator[Command]:
+    """The commands in the blocks of a page; what a comment line says holds until the next empty line."""
+    for block in re.findall(r"^```sh\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
+        above = ""
+        for line in block.replace("\\\n", " ").splitlines():
+            command, _, comment = line.partition(" # ") if not line.startswith("# ") else ("", "", line)
+            if command.strip():
+                yield Command(page, " ".join(command.split()), f"{above} {comment}")
+            else:
+                above = comment
+
+
+COMMANDS = [command for page in PAGES for command in commands(page.read_text(), page.name)]
+TO_RUN = list({command.line: command for command in COMMANDS if not command.is_marked}.values())
+
+
+def ours(words: list[str]) -> list[str] | None:
+    """The arguments of `theworld` in a command, which a launcher may begin; None: another program."""
+    for place, word in enumerate(words):
+        if word == "theworld" and (place == 0 or words[place - 1] in ("-m", "--module")):
+            return words[place + 1 :]
+    return None
+
+
+def check(command: Command) -> None:
+    """Raise if the command cannot be meant: an unknown verb, flag, value, settings file, target or extra."""
+    words = command.words
+    arguments = ours(words)
+    if arguments is not None:
+        verb, rest = _named_verb(arguments)
+        assert verb is not None, f"{command.page}: no verb in {command.line}"
+        path = Path(rest.pop(0)) if verb.reads_file and rest and not rest[0].startswith("-") else None
+        settings.load(_named(verb.settings), path, rest, positional=not verb.reads_file)
+    elif words[0] == "make":
+        targets = re.findall(r"^([\w-]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        assert [word for word in words[1:] if "=" not in word and word not in targets] == [], command.line
+    else:
+        assert Path(words[0]).name in OTHER_PROGRAMS, f"{command.page}: {command.line}"
+    known = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for extra in re.findall(r"(?:theworld|\.)\[([\w,-]+)\]", command.line):
+        assert set(extra.split(",")) <= set(known), command.line
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: f"{command.page}: {command.line}")
+def test_a_command_means_something(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+
+    check(command)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "theworld trian configs/foresight-tiny.json",
+        "theworld train configs/foresight-tiny.json --num-step 5",
+        "theworld train configs/none.json",
+        "accelerate launch --module theworld train configs/foresight-tiny.json --precision fp8",
+        "make everything",
+        "pip install 'theworld[sreve]'",
+        "rm -rf /",
+    ],
+)
+def test_a_command_that_means_nothing_is_noticed(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+
+    with pytest.raises((AssertionError, settings.SettingsError)):
+        check(Command("page.md", line, ""))
+
+
+def test_a_comment_behind_a_command_or_above_it_marks_it() -> None:
+    text = "```sh\na --b 1 \\\n  --c   # all; needs a GPU\nd\n# takes hours\ne\n\nf\n```"
+
+    assert [(one.line, one.is_marked) for one in commands(text, "page.md")] == [
+        ("a --b 1 --c", True),
+        ("d", False),
+        ("e", True),
+        ("f", False),
+    ]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_flags_of_commands_within_a_text_exist(page: Path) -> None:
+    prose = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    for code in re.findall(r"`theworld ([a-z][^`]*)`", prose):
+        verb, rest = _named_verb(code.split())
+        if verb is None:  # `theworld score`, the first of two words, or nothing that exists
+            assert any(one.name.startswith(code.split()[0]) for one in cli.VERBS), f"{page.name}: theworld {code}"
+            continue
+        known = settings.flags(_named(verb.settings), positional=not verb.reads_file)
+        given = [word for word in rest if word.startswith("--") and word not in ("--", "--help", "--data.*")]
+        assert [flag for flag in given if flag not in known] == [], f"{page.name}: theworld {code}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_programs_on_a_page_compile_and_import_what_exists(page: Path) -> None:
+    for block in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE):
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.ImportFrom) and str(node.module).partition(".")[0] == "theworld":
+                module = importlib.import_module(str(node.module))
+                assert [name.name for name in node.names if not hasattr(module, name.name)] == [], page.name
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A working folder with what the commands name: settings, a picture, saved replies, a run and its evaluation."""
+    folder = tmp_path_factory.mktemp("workspace")
+    (folder / "configs").symlink_to(ROOT / "configs")
+    spatial = {"id": "1", "question": "Is Region [0] above Region [1]?", "ground_truth": "No.", "prediction": "No."}
+    spatial |= {"qa_type": "qualitative", "qa_category": "above_predicate", "correct": True}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(tiny, "stack", lambda: tiny.WEIGHTS)
+        Image.new("RGB", (64, 64), "white").save("picture.png")
+        Path("replies.jsonl").write_text(json.dumps(spatial) + "\n")
+        for verb in ("train", "evaluate"):  # what others read
+            run(next(one for one in TO_RUN if (ours(one.words) or [""])[0] == verb))
+        yield folder
+
+
+RAN: set[str] = set()
+
+
+def run(command: Command) -> None:
+    """Run a command, once: a second training would find the first one's folder."""
+    if command.line in RAN:
+        return
+    arguments = ours(command.words)
+    assert arguments is not None, (
+        f"{command.page}: no test runs {command.line}; say in a comment what it needs: {MARKS}"
+    )
+    verb, _ = _named_verb(arguments)
+    assert verb is not None
+    assert cli.main([*arguments, *SMALL.get(verb.name, "").split()]) == cli.OK
+    RAN.add(command.line)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", TO_RUN, ids=lambda command: f"{command.page}: {command.line}")
+def test_a_command_runs_unless_it_says_what_it_needs(command: Command, workspace: Path) -> None:
+    assert Path.cwd() == workspace
+
+    run(command)
