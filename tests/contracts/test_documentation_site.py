@@ -78,3 +78,13 @@ def test_a_link_to_a_page_that_is_not_there_ends_the_build(tmp_path: Path) -> No
 
     assert done.returncode == 1
     assert "page does not exist" in done.stdout + done.stderr
+
+
+def test_columns_that_the_page_about_tables_explains_are_those_of_the_tables() -> None:
+    page = (ROOT / "docs" / "reading-tables.md").read_text()
+    tables = (ROOT / "src" / "theworld" / "report" / "tables.py").read_text()
+    first_cells = [line.split(" | ")[0] for line in page.splitlines() if line.startswith("| `")]
+    columns = [column for cell in first_cells for column in re.findall("`(.+?)`", cell)]
+
+    assert len(columns) == 20
+    assert [column for column in columns if f'"{column}"' not in tables] == []
