@@ -2,9 +2,11 @@
 
 import ast
 import importlib
+import itertools
 import json
 import re
 import shlex
+import shutil
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,7 +33,7 @@ MARKS = (
 )
 """What a comment says of a command that no test runs: behind it, or above it in its block."""
 
-OTHER_PROGRAMS = ("export", "grep", "hf", "lmms-eval", "pip", "python")
+OTHER_PROGRAMS = ("export", "grep", "hf", "lmms-eval", "mkdir", "pip", "python")
 """What stands on the pages beside `make` and `theworld`; of these only the names are checked."""
 
 SMALL = {
@@ -80,31 +82,44 @@ def commands(text: str, page: str) -> Iterator[Command]:
 
 
 COMMANDS = [command for page in PAGES for command in commands(page.read_text(), page.name)]
-TO_RUN = list({command.line: command for command in COMMANDS if not command.is_marked}.values())
 
 
-def ours(words: list[str]) -> list[str] | None:
-    """The arguments of `theworld` in a command, which a launcher may begin; None: another program."""
+def ours(command: Command) -> list[str] | None:
+    """The arguments of `theworld` in a command, which a launcher may begin; None: another program.
+
+    What is done with the output, and what may stand anywhere on the line, is left out.
+    """
+    words = list(itertools.takewhile(lambda word: word not in ("|", ">"), command.words))
     for place, word in enumerate(words):
         if word == "theworld" and (place == 0 or words[place - 1] in ("-m", "--module")):
-            return words[place + 1 :]
+            return cli._read_line(words[place + 1 :]).words
     return None
+
+
+TO_RUN = list({one.line: one for one in COMMANDS if not one.is_marked and ours(one) is not None}.values())
 
 
 def check(command: Command) -> None:
     """Raise if the command cannot be meant: an unknown verb, flag, value, settings file, target or extra."""
     words = command.words
-    arguments = ours(words)
+    arguments = ours(command)
+    if arguments in (["--help"], ["--version"]):
+        return
     if arguments is not None:
         verb, rest = _named_verb(arguments)
         assert verb is not None, f"{command.page}: no verb in {command.line}"
         path = Path(rest.pop(0)) if verb.reads_file and rest and not rest[0].startswith("-") else None
-        settings.load(_named(verb.settings), path, rest, positional=not verb.reads_file)
+        if rest != ["--help"]:
+            settings.load(_named(verb.settings), path, rest, positional=not verb.reads_file)
     elif words[0] == "make":
         targets = re.findall(r"^([\w-]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE)
         assert [word for word in words[1:] if "=" not in word and word not in targets] == [], command.line
     else:
         assert Path(words[0]).name in OTHER_PROGRAMS, f"{command.page}: {command.line}"
+    if arguments is None and words[0] not in ("export", "mkdir"):
+        assert command.is_marked, (
+            f"{command.page}: no test runs {command.line}; say in a comment what it needs: {MARKS}"
+        )
     known = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     for extra in re.findall(r"(?:theworld|\.)\[([\w,-]+)\]", command.line):
         assert set(extra.split(",")) <= set(known), command.line
@@ -133,7 +148,7 @@ def test_a_command_that_means_nothing_is_noticed(line: str, monkeypatch: pytest.
     monkeypatch.chdir(ROOT)
 
     with pytest.raises((AssertionError, settings.SettingsError)):
-        check(Command("page.md", line, ""))
+        check(Command("page.md", line, "takes minutes"))
 
 
 def test_a_comment_behind_a_command_or_above_it_marks_it() -> None:
@@ -182,7 +197,9 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         Image.new("RGB", (64, 64), "white").save("picture.png")
         Path("replies.jsonl").write_text(json.dumps(spatial) + "\n")
         for verb in ("train", "evaluate"):  # what others read
-            run(next(one for one in TO_RUN if (ours(one.words) or [""])[0] == verb))
+            run(next(one for one in TO_RUN if (ours(one) or [""])[0] == verb))
+        for name in ("a", "b"):
+            shutil.copy(next(Path("runs/eval/predictions").glob("*.jsonl")), f"{name}.jsonl")
         yield folder
 
 
@@ -193,13 +210,11 @@ def run(command: Command) -> None:
     """Run a command, once: a second training would find the first one's folder."""
     if command.line in RAN:
         return
-    arguments = ours(command.words)
-    assert arguments is not None, (
-        f"{command.page}: no test runs {command.line}; say in a comment what it needs: {MARKS}"
-    )
-    verb, _ = _named_verb(arguments)
-    assert verb is not None
-    assert cli.main([*arguments, *SMALL.get(verb.name, "").split()]) == cli.OK
+    arguments = ours(command)
+    assert arguments is not None
+    verb, rest = _named_verb(arguments)
+    small = SMALL[verb.name].split() if verb is not None and verb.name in SMALL and rest != ["--help"] else []
+    assert cli.main([*arguments, *small]) == cli.OK
     RAN.add(command.line)
 
 
