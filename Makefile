@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 LMMS_EVAL := .venv-lmms-eval
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test smoke-test train-simple train-hf check format typecheck eval-blink eval-gemma compare-results bench docs lmms-eval-test build release-check clean
+.PHONY: help setup demo run test smoke-test train-simple train-hf check format typecheck eval-blink eval-gemma compare-results bench docs lmms-eval-test build release-check clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -22,6 +22,9 @@ setup: $(READY) ## make the virtual environment in .venv with the tested version
 
 demo: $(READY) ## simulate, train, evaluate and report at tiny size, into demo/
 	$(BIN)/theworld demo
+
+run: $(READY) ## ask about three scenes with the embedded model, into runs/inference/
+	$(BIN)/python examples/inference.py
 
 # Two processes, each with whole files of tests: what a file sets up is set up once.
 test: $(READY) ## run the tests
