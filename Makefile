@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 LMMS_EVAL := .venv-lmms-eval
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test smoke-test train-simple train-hf check format typecheck eval-blink eval-gemma compare-results bench docs lmms-eval-test build release-check clean
+.PHONY: help setup demo run test smoke-test train-simple train-hf check format typecheck eval-blink eval-gemma compare-results bench pages docs lmms-eval-test build release-check clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -66,6 +66,9 @@ compare-results: $(READY) ## hold FILES="a.jsonl b.jsonl" of predictions against
 
 bench: $(READY) ## one JSON line per figure, with its goal
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks
+
+pages: $(READY) ## write what README and docs show of runs: the scene, the tables of arms
+	$(BIN)/python -m pages
 
 docs: $(READY) ## build the documentation site into site/; a broken link fails
 	$(BIN)/zensical build --strict

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from theworld import TheWorld
+from theworld.datasets.sample import Sample
 from theworld.foresight import FRAME_RATE_HZ, ForesightDataset
 from theworld.modeling.imagining import imagine
 from theworld.report.animation import write_gif
@@ -20,23 +21,29 @@ def main(folder: Path = Path("runs/inference"), num_scenes: int = 3) -> list[Ask
     samples = ForesightDataset("test", num_scenes, model.config.world_image_size, "dynamic", with_future=True)
     scenes = []
     for number in range(num_scenes):
-        sample: Any = samples[number]
-        picture, question, steps = sample.images[0], sample.prompt[-1].text, sample.num_world_steps
-        frames = imagine(model, picture, steps).numpy()
-        write_gif(frames, folder / f"imagined-{number}.gif", FRAME_RATE_HZ, scale=4)
-        scene = AskedScene(
-            given=np.asarray(picture),
-            imagined=frames[1:],
-            happened=sample.future[0],
-            question=question,
-            answer=sample.answer,
-            with_world=model.generate(picture, question, num_world_steps=steps),
-            without_world=plain.generate(picture, question),
-        )
-        print(f"{question} {scene.without_world!r}, with the world {scene.with_world!r}, true {scene.answer!r}")
+        scene = ask_about(samples[number], model, plain)
+        print(f"{scene.question} {scene.without_world!r}, with the world {scene.with_world!r}, true {scene.answer!r}")
+        write_gif(scene.imagined, folder / f"imagined-{number}.gif", FRAME_RATE_HZ, scale=4)
         scenes.append(scene)
     draw_sheet(scenes, folder / "scenes.png", FRAME_RATE_HZ)
     return scenes
+
+
+def ask_about(sample: Sample, model: TheWorld, plain: TheWorld) -> AskedScene:
+    """One scene of one picture: its question put to the model with its world, and to the same without."""
+    picture: Any = sample.images[0]
+    question, steps = sample.prompt[-1].text, sample.num_world_steps or 0
+    assert sample.future is not None
+    assert sample.answer is not None
+    return AskedScene(
+        given=np.asarray(picture),
+        imagined=imagine(model, picture, steps).numpy()[1:],  # the first frame is the given one
+        happened=np.asarray(sample.future[0]),
+        question=question,
+        answer=sample.answer,
+        with_world=model.generate(picture, question, num_world_steps=steps),
+        without_world=plain.generate(picture, question),
+    )
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ def test_the_inference_leaves_a_sheet_and_an_animation_of_what_was_imagined(tmp_
     assert scene.question.startswith("In which bin")
     assert (scene.without_world, scene.with_world, scene.answer) == ("none", "red", "red")
     with Image.open(tmp_path / "imagined-0.gif") as animation:
-        assert (animation.size, getattr(animation, "n_frames", 1)) == ((256, 256), 17)
+        assert (animation.size, getattr(animation, "n_frames", 1)) == ((256, 256), 16)
     with Image.open(tmp_path / "scenes.png") as sheet:
         assert sheet.width > 2 * sheet.height
 

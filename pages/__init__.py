@@ -1,0 +1,1 @@
+"""What the README and docs/ show of runs, made from the files that the runs wrote: `python -m pages`."""

@@ -1,0 +1,128 @@
+"""Tables of the comparison of arms, as the README and docs/tiny.md show them, from the results that are committed."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from theworld.report.arms import draw_curves
+from theworld.report.numbers import percent, percent_range
+from theworld.report.results import Cell, Contrast, Results, cells_of, contrasts_of, read_results
+
+ROOT: Final = Path(__file__).parents[1]
+RESULTS: Final = ROOT / "docs" / "results" / "foresight-arms.json"
+PAGES: Final = ("README.md", "docs/tiny.md")
+
+WORDS: Final = {
+    "gemma": "tokens that carry nothing (`gemma`)",
+    "gemma-frames": "the same, and Gemma sees every frame that is given (`gemma-frames`)",
+    "siglip-world": "SigLIP's patches through the same projector (`siglip-world`)",
+    "vae": "the VAE latent of what is given (`vae`)",
+    "random-world": "the same world model, untrained (`random-world`)",
+    "rollout": "one imagined future (`rollout`)",
+    "rollout-mean": "the mean of four imagined futures (`rollout-mean`)",
+    "dit": "states of the denoiser while it imagines (`dit`)",
+    "true-future": "what really happened: an upper bound (`true-future`)",
+}
+"""The arms of configs/foresight/arms.yaml, in the order of the tables."""
+_BOUND: Final = "true-future"
+
+
+def blocks(results: Results) -> dict[str, str]:
+    """By page, what stands between its marks."""
+    cells, contrasts = cells_of(results), contrasts_of(results)
+    short = _rows(cells, _budgets(cells)[:2])
+    long = [row + more for row, more in zip(_rows(cells, _budgets(cells)), _more(results, cells), strict=True)]
+    return {
+        page: "\n".join([*rows, "", _named_beforehand(results, contrasts, (ROOT / page).parent)])
+        for page, rows in zip(PAGES, (short, long), strict=True)
+    }
+
+
+def with_block(text: str, block: str) -> str:
+    """A page with what stands between its marks replaced.
+
+    Raises:
+        ValueError: if the marks are not there, each once.
+    """
+    start, end = "<!-- arms: written by `make pages` -->", "<!-- end of arms -->"
+    if text.count(start) != 1 or text.count(end) != 1:
+        raise ValueError(f"expected {start!r} and {end!r} in the page, each once")
+    before, _, rest = text.partition(start)
+    return f"{before}{start}\n{block}\n{end}{rest.partition(end)[2]}"
+
+
+def write_tables() -> None:
+    """Write the tables into the pages, and draw the curves.
+
+    Raises:
+        FileNotFoundError: if there are no results.
+    """
+    results = read_results(RESULTS)
+    for page, block in blocks(results).items():
+        path = ROOT / page
+        path.write_text(with_block(path.read_text(), block))
+    draw_curves(cells_of(results), ROOT / "docs" / "images" / "arms.png")
+
+
+def _budgets(cells: Sequence[Cell]) -> list[int]:
+    return sorted({cell.num_labels for cell in cells})
+
+
+def _names(cells: Sequence[Cell]) -> list[str]:
+    """The arms that were compared, in the order of the tables."""
+    return [name for name in WORDS if any(cell.arm == name for cell in cells)]
+
+
+def _rows(cells: Sequence[Cell], budgets: Sequence[int]) -> list[str]:
+    """Accuracy by arm and number of labels; the best of a column is bold, the upper bound aside."""
+    num_seeds = max(len(cell.seeds) for cell in cells)
+    labels = ["no outcome label" if budget == 0 else f"{budget:,} labels" for budget in budgets]
+    rows = [f"| arms at equal budget, {num_seeds} seeds, % right [95 %] | {' | '.join(labels)} |"]
+    rows.append("|---" * (len(budgets) + 1) + "|")
+    shown = {}
+    for budget in budgets:
+        column = [cell for cell in cells if cell.num_labels == budget]
+        rivals = [cell.accuracy for cell in column if cell.arm != _BOUND]
+        best = max(rivals) if len(rivals) > 1 else None
+        for cell in column:
+            value = percent(cell.accuracy)
+            value = f"**{value}**" if cell.arm != _BOUND and cell.accuracy == best else value
+            fewer = f" ({len(cell.seeds)})" if len(cell.seeds) < num_seeds else ""
+            shown[cell.arm, budget] = f"{value} {percent_range(cell.interval)}{fewer}"
+    for name in _names(cells):
+        rows.append(f"| {WORDS[name]} | {' | '.join(shown.get((name, budget), '') for budget in budgets)} |")
+    return rows
+
+
+def _more(results: Results, cells: Sequence[Cell]) -> list[str]:
+    """Further columns: a partner's world and the controls, with the fewest labels; what an answer costs."""
+    fewest = {cell.arm: cell for cell in cells if cell.num_labels == _budgets(cells)[0]}
+    more = [" a partner's world | controls | ms, GFLOP an answer |", "---|---|---|"]
+    for name in _names(cells):
+        cell, cost = fewest.get(name), results.costs[name]
+        told = " |" if cell is None else f"{percent(cell.shuffled)} | {percent(cell.static)}"
+        more.append(f" {told} | {1000 * cost.seconds:.0f}, {cost.gflops:.1f} |")
+    return more
+
+
+def _named_beforehand(results: Results, contrasts: Sequence[Contrast], folder: Path) -> str:
+    """The comparison named beforehand, and where the numbers come from."""
+    commits = ", ".join(one[:7] for one in results.origin.get("commits", ()))
+    source = f"[{RESULTS.name}]({RESULTS.relative_to(folder)}), commit {commits}"
+    num_items = f"{len(results.items['dynamic']):,} test questions"
+    primary = next((one for one in contrasts if one.is_primary), None)
+    if primary is None:
+        return f"{num_items} ({source})."
+    low, high = 100 * primary.interval.low, 100 * primary.interval.high
+    labels = "without labels" if primary.num_labels == 0 else f"after {primary.num_labels:,} labels"
+    return (
+        f"`{primary.first}` against `{primary.second}` {labels} was named beforehand: {primary.points:+.1f} points"
+        f" [{low:.1f}, {high:.1f}], {_below(max(primary.p_by_seed))} in each seed; {num_items} ({source})."
+    )
+
+
+def _below(p_value: float) -> str:
+    """The power of ten that a p-value lies below."""
+    power = math.floor(math.log10(p_value)) + 1 if p_value > 0 else -300
+    return f"p below 1e{power}" if power < -3 else f"p = {p_value:.2g} at most"

@@ -1,0 +1,259 @@
+"""Results of a comparison of arms as one small file: which questions each run answered rightly, and what follows."""
+
+import base64
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool
+from pydantic import TypeAdapter
+
+from theworld.config.arms import ArmsSettings
+from theworld.environment import commit
+from theworld.evaluation.costs import Cost
+from theworld.evaluation.predictions import read_predictions
+from theworld.evaluation.rules import score
+from theworld.evaluation.statistics import Interval, bootstrap_difference, bootstrap_mean, holm, mcnemar
+from theworld.files import fingerprint, write_whole
+from theworld.training.arms import ASKED, COST_NAME, folder_of
+
+ENVIRONMENT_NAME = "environment.json"
+"""What each training of a comparison left about where it ran."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """An arm, trained from one seed on so many outcome labels, and what it answered rightly."""
+
+    arm: str
+    num_labels: int
+    seed: int
+    right: dict[str, Bool[np.ndarray, " items"]]
+    """By file of predictions (`dynamic`, `shuffled`, `static`), in the order of `Results.items`."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a comparison found; intervals and tests are functions of it."""
+
+    primary: tuple[str, str]
+    """The comparison named beforehand."""
+    primary_labels: int
+    items: dict[str, tuple[str, ...]]
+    """Ids of the questions of each file of predictions, sorted."""
+    runs: tuple[Run, ...]
+    costs: dict[str, Cost]
+    origin: dict[str, Any] = field(default_factory=dict)
+    """Settings and their hash, commits of the trainings and of this summary, versions of the libraries."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """An arm after so many outcome labels, over all seeds that are done."""
+
+    arm: str
+    num_labels: int
+    seeds: tuple[int, ...]
+    num_items: int
+    """Test questions about the future, the same for every seed."""
+    num_right: tuple[int, ...]
+    """Of each seed."""
+    accuracy: float
+    interval: Interval
+    """Bootstrap over items; an item's value is its mean over seeds."""
+    by_task: dict[str, float]
+    static: float
+    """Accuracy on the controls."""
+    shuffled: float
+    """Accuracy with the world of a partner scene that has another answer."""
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Two arms on the same items after the same number of labels."""
+
+    first: str
+    second: str
+    num_labels: int
+    points: float
+    """Accuracy of the first minus that of the second, percentage points, the mean over seeds."""
+    interval: Interval
+    p_by_seed: tuple[float, ...]
+    """Exact McNemar test of each seed."""
+    is_primary: bool = False
+    """Whether it was named beforehand."""
+    adjusted_p: float | None = None
+    """The largest of them, Holm-corrected over all contrasts but the one named beforehand; None for that one."""
+
+
+def collect(own: ArmsSettings) -> Results:
+    """Read what is done of a comparison from its folder.
+
+    Raises:
+        ValueError: if nothing is done yet, a row is an error, or two runs answered different questions.
+    """
+    items: dict[str, tuple[str, ...]] = {}
+    runs = []
+    for arm in own.arms:
+        for budget in own.budgets:
+            for seed in own.seeds:
+                folder = folder_of(own, arm, seed, budget) / "predictions"
+                if all((folder / f"{name}.done").exists() for name in ASKED):
+                    right = {name: _right(folder / f"{name}.jsonl", items) for name in ASKED}
+                    runs.append(Run(arm.name, budget, seed, right))
+    if not runs:
+        raise ValueError(f"{own.output_dir}: no arm is done; run the comparison without report first")
+    costs = {run.arm: _cost(own, run.arm) for run in runs}
+    return Results(own.primary, own.primary_labels, items, tuple(runs), costs, _origin(own))
+
+
+def _right(path: Path, items: dict[str, tuple[str, ...]]) -> Bool[np.ndarray, " items"]:
+    """Which items of a file are right, in the order of their ids, which all files of its name share."""
+    rows = read_predictions(path)
+    if errors := [row for row in rows if row.error is not None]:
+        raise ValueError(
+            f"{path}: {len(errors)} of {len(rows)} rows are errors, which are no answers (the first:"
+            f" {errors[0].error}); delete {path.with_suffix('.done').name} beside it and run the comparison again"
+        )
+    found = {row.sample_id: score(row).state == "right" for row in rows}
+    ids = tuple(sorted(found))
+    if ids != items.setdefault(path.stem, ids):
+        raise ValueError(f"{path}: it answers other questions than the arms before; delete it and run again")
+    return np.array([found[one] for one in ids])
+
+
+def _cost(own: ArmsSettings, name: str) -> Cost:
+    return Cost(**json.loads((own.output_dir / "arms" / name / COST_NAME).read_text()))
+
+
+def _origin(own: ArmsSettings) -> dict[str, Any]:
+    settings = TypeAdapter(ArmsSettings).dump_python(own, mode="json", exclude={"output_dir", "report"})
+    places = sorted(own.output_dir.rglob(ENVIRONMENT_NAME))
+    environments = [json.loads(path.read_text()) for path in places]
+    libraries = {json.dumps(one["libraries"], sort_keys=True) for one in environments}
+    return {
+        "settings_hash": fingerprint(settings),
+        "commits": sorted({str(one["commit"]) for one in environments}),
+        "summarised_by": commit(),
+        "libraries": [json.loads(one) for one in sorted(libraries)],
+        "settings": settings,
+    }
+
+
+def write_results(results: Results, cells: Sequence[Cell], contrasts: Sequence[Contrast], path: Path) -> None:
+    """Write results as JSON: right answers as packed bits in base64, ids as one text; and what follows from them."""
+    found = {
+        "origin": results.origin,
+        "primary": list(results.primary),
+        "primary_labels": results.primary_labels,
+        "items": {name: " ".join(ids) for name, ids in results.items.items()},
+        "runs": [
+            {
+                "arm": run.arm,
+                "num_labels": run.num_labels,
+                "seed": run.seed,
+                "num_right": {name: int(right.sum()) for name, right in run.right.items()},
+                "right": {
+                    name: base64.b64encode(np.packbits(right).tobytes()).decode() for name, right in run.right.items()
+                },
+            }
+            for run in results.runs
+        ],
+        "costs": {name: asdict(cost) for name, cost in results.costs.items()},
+        "cells": [asdict(cell) for cell in cells],
+        "contrasts": [asdict(one) for one in contrasts],
+    }
+    write_whole(path, json.dumps(found, indent=1) + "\n")
+
+
+def read_results(path: Path) -> Results:
+    """Results as `write_results` wrote them; what follows from them is not read but can be made again.
+
+    Raises:
+        ValueError: if a run's number of right answers is not that of its bits.
+    """
+    found = json.loads(path.read_text())
+    items = {name: tuple(ids.split()) for name, ids in found["items"].items()}
+    runs = []
+    for one in found["runs"]:
+        packed = {name: np.frombuffer(base64.b64decode(text), np.uint8) for name, text in one["right"].items()}
+        right = {name: np.unpackbits(bits, count=len(items[name])).astype(bool) for name, bits in packed.items()}
+        counted = {name: int(bits.sum()) for name, bits in right.items()}
+        run = Run(one["arm"], one["num_labels"], one["seed"], right)
+        if counted != one["num_right"]:
+            raise ValueError(f"{path}: {run.arm}, seed {run.seed}: {counted} right by item, {one['num_right']} in all")
+        runs.append(run)
+    costs = {name: Cost(**cost) for name, cost in found["costs"].items()}
+    primary: Any = tuple(found["primary"])
+    return Results(primary, found["primary_labels"], items, tuple(runs), costs, found["origin"])
+
+
+_Done = Mapping[tuple[str, int], Sequence[Run]]
+"""Runs by arm and number of labels: one per seed."""
+
+
+def _done(results: Results) -> _Done:
+    done: dict[tuple[str, int], list[Run]] = {}
+    for run in results.runs:
+        done.setdefault((run.arm, run.num_labels), []).append(run)
+    return done
+
+
+def cells_of(results: Results) -> list[Cell]:
+    """A cell for each arm and number of labels."""
+    tasks = np.array([one.partition("-")[0] for one in results.items["dynamic"]])
+    cells = []
+    for (arm, num_labels), runs in _done(results).items():
+        values = np.array([run.right["dynamic"] for run in runs], dtype=float)
+        cells.append(
+            Cell(
+                arm=arm,
+                num_labels=num_labels,
+                seeds=tuple(run.seed for run in runs),
+                num_items=values.shape[1],
+                num_right=tuple(int(row.sum()) for row in values),
+                accuracy=float(values.mean()),
+                interval=bootstrap_mean(values.mean(0)),
+                by_task={task: float(values[:, tasks == task].mean()) for task in dict.fromkeys(tasks.tolist())},
+                static=float(np.mean([run.right["static"] for run in runs])),
+                shuffled=float(np.mean([run.right["shuffled"] for run in runs])),
+            )
+        )
+    return cells
+
+
+def contrasts_of(results: Results) -> list[Contrast]:
+    """Every arm against the partner without a world, and the world arm against every other arm."""
+    done = _done(results)
+    world, partner = results.primary
+    found: list[Contrast] = []
+    for name, budget in done:
+        pairs = [(name, partner)] if name != partner else []
+        pairs += [(world, name)] if name not in results.primary else []
+        for first, second in pairs:
+            if (first, budget) in done and (second, budget) in done:
+                found += _contrast(results, budget, done[first, budget], done[second, budget])
+    others = [one for one in found if not one.is_primary]
+    adjusted = iter(holm([max(one.p_by_seed) for one in others]))
+    return [one if one.is_primary else replace(one, adjusted_p=next(adjusted)) for one in found]
+
+
+def _contrast(results: Results, budget: int, firsts: Sequence[Run], seconds: Sequence[Run]) -> Iterator[Contrast]:
+    """The one contrast of two arms over the seeds that both have; none without such a seed."""
+    pairs = [(one, other) for one in firsts for other in seconds if one.seed == other.seed]
+    if not pairs:
+        return
+    ours, theirs = (np.array([pair[which].right["dynamic"] for pair in pairs], dtype=float) for which in (0, 1))
+    first, second = pairs[0][0].arm, pairs[0][1].arm
+    yield Contrast(
+        first=first,
+        second=second,
+        num_labels=budget,
+        points=100 * float(ours.mean() - theirs.mean()),
+        interval=bootstrap_difference(theirs.mean(0), ours.mean(0)),
+        p_by_seed=tuple(mcnemar(a.tolist(), b.tolist()).p_value for a, b in zip(ours, theirs, strict=True)),
+        is_primary=(first, second) == results.primary and budget == results.primary_labels,
+    )

@@ -1,0 +1,87 @@
+"""What the README and docs/tiny.md show of the comparison of arms is what the committed results say."""
+
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from theworld.evaluation.costs import Cost
+from theworld.report.results import Results, Run, cells_of, contrasts_of, read_results, write_results
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT))
+
+from pages.arms import PAGES, RESULTS, WORDS, blocks, with_block  # noqa: E402  # no part of the package
+
+
+def small() -> Results:
+    """Two arms and the upper bound on twenty questions; the second budget has one seed, and not every arm."""
+    items = {
+        "dynamic": tuple(f"drop-test-{number:02}-end" for number in range(20)),
+        "shuffled": ("drop-test-00-end",),
+        "static": ("drop-test-00-ball", "drop-test-01-ball"),
+    }
+    rest = {"shuffled": np.array([False]), "static": np.array([True, False])}
+
+    def run(arm: str, num_labels: int, seed: int, num_right: int) -> Run:
+        return Run(arm, num_labels, seed, {"dynamic": np.arange(20) < num_right, **rest})
+
+    runs = (
+        *(run("gemma", 0, seed, 8) for seed in (0, 1)),
+        run("gemma", 100, 0, 9),
+        *(run("rollout", 0, seed, 16) for seed in (0, 1)),
+        *(run("true-future", 0, seed, 20) for seed in (0, 1)),
+    )
+    costs = {name: Cost(0.0124, 0.36) for name in ("gemma", "rollout", "true-future")}
+    return Results(("rollout", "gemma"), 0, items, runs, costs, {"commits": ["0123456789" * 4]})
+
+
+def test_a_table_has_a_row_for_each_arm_that_was_compared_and_marks_the_best_and_what_is_missing():
+    readme = blocks(small())["README.md"].splitlines()
+
+    assert readme[0] == "| arms at equal budget, 2 seeds, % right [95 %] | no outcome label | 100 labels |"
+    assert readme[2] == f"| {WORDS['gemma']} | 40.0 [20.0, 60.0] | 45.0 [20.0, 65.0] (1) |"
+    assert readme[3] == f"| {WORDS['rollout']} | **80.0** [60.0, 95.0] |  |"
+    assert readme[4] == f"| {WORDS['true-future']} | 100.0 [100.0, 100.0] |  |"
+    assert readme[6] == (
+        "`rollout` against `gemma` without labels was named beforehand: +40.0 points [20.0, 60.0], p = 0.0078 at most"
+        " in each seed; 20 test questions ([foresight-arms.json](docs/results/foresight-arms.json), commit 0123456)."
+    )
+
+
+def test_the_long_table_also_tells_the_controls_and_the_cost():
+    tiny = blocks(small())["docs/tiny.md"].splitlines()
+
+    assert tiny[0].endswith("| a partner's world | controls | ms, GFLOP an answer |")
+    assert tiny[2].endswith("| 0.0 | 50.0 | 12, 0.4 |")
+    assert len({row.count("|") for row in tiny[:5]}) == 1
+    assert "](results/foresight-arms.json)" in tiny[-1]
+
+
+def test_a_block_takes_the_place_of_the_one_before_and_of_nothing_else():
+    page = "above\n<!-- arms: written by `make pages` -->\nold\n<!-- end of arms -->\nbelow\n"
+
+    assert with_block(page, "new") == page.replace("old", "new")
+    with pytest.raises(ValueError, match="each once"):
+        with_block("no marks", "new")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_pages_have_marks_and_between_them_what_the_committed_results_say(page: str) -> None:
+    text = (ROOT / page).read_text()
+    assert with_block(text, "") != text
+    if RESULTS.exists():
+        assert with_block(text, blocks(read_results(RESULTS))[page]) == text, "run `make pages`"
+
+
+@pytest.mark.skipif(not RESULTS.exists(), reason="no results are committed")
+def test_the_committed_results_are_small_and_say_where_they_come_from(tmp_path: Path) -> None:
+    found = read_results(RESULTS)
+
+    assert RESULTS.stat().st_size < 400_000
+    assert all(re.fullmatch(r"[0-9a-f]{40}\+?", commit) for commit in found.origin["commits"])
+    assert found.origin["commits"]
+    write_results(found, cells_of(found), contrasts_of(found), tmp_path / "again.json")
+    assert (tmp_path / "again.json").read_text() == RESULTS.read_text()

@@ -1,0 +1,92 @@
+"""Results of a comparison of arms: written small, read back whole, and all that a table says follows from them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from theworld.evaluation.costs import Cost
+from theworld.report.results import Results, Run, cells_of, contrasts_of, read_results, write_results
+
+ITEMS = {
+    "dynamic": ("drop-test-0-end", "drop-test-1-end", "hide-test-0-end", "hide-test-1-end"),
+    "shuffled": ("drop-test-0-end",),
+    "static": ("drop-test-0-ball", "drop-test-1-ball"),
+}
+
+
+def run(arm: str, num_labels: int, seed: int, dynamic: str) -> Run:
+    """An arm that answered as the digits say, 1 for a right answer; all controls rightly, no partner's world."""
+    right = {"dynamic": dynamic, "shuffled": "0", "static": "11"}
+    return Run(arm, num_labels, seed, {name: np.array([one == "1" for one in bits]) for name, bits in right.items()})
+
+
+def results(*more: Run) -> Results:
+    runs = (run("gemma", 0, 0, "1000"), run("rollout", 0, 0, "1110"), run("rollout", 0, 1, "1010"), *more)
+    costs = {name: Cost(0.1, 2.0) for name in ("gemma", "rollout", "vae")}
+    return Results(("rollout", "gemma"), 0, ITEMS, runs, costs, {"commits": ["a" * 40]})
+
+
+def write(found: Results, path: Path) -> None:
+    write_results(found, cells_of(found), contrasts_of(found), path)
+
+
+def test_what_is_written_is_read_back_bit_for_bit(tmp_path):
+    found = results()
+    write(found, tmp_path / "arms.json")
+
+    again = read_results(tmp_path / "arms.json")
+
+    assert (again.primary, again.primary_labels, again.items, again.costs) == (
+        found.primary,
+        found.primary_labels,
+        found.items,
+        found.costs,
+    )
+    assert [(one.arm, one.num_labels, one.seed) for one in again.runs] == [
+        ("gemma", 0, 0),
+        ("rollout", 0, 0),
+        ("rollout", 0, 1),
+    ]
+    for one, other in zip(again.runs, found.runs, strict=True):
+        assert all((one.right[name] == other.right[name]).all() for name in ITEMS)
+    assert (cells_of(again), contrasts_of(again)) == (cells_of(found), contrasts_of(found))
+
+
+def test_a_cell_is_the_mean_over_seeds_and_knows_its_tasks_and_counts():
+    cell = cells_of(results())[1]
+
+    assert (cell.arm, cell.seeds, cell.num_items, cell.num_right) == ("rollout", (0, 1), 4, (3, 2))
+    assert cell.accuracy == 0.625
+    assert cell.by_task == {"drop": 0.75, "hide": 0.5}
+    assert (cell.static, cell.shuffled) == (1.0, 0.0)
+
+
+def test_arms_are_held_against_each_other_on_the_seeds_that_both_have():
+    (primary,) = contrasts_of(results())
+
+    assert (primary.first, primary.second, primary.is_primary, primary.adjusted_p) == ("rollout", "gemma", True, None)
+    assert primary.points == 50.0  # of seed 0 alone
+    assert primary.p_by_seed == (0.5,)  # two items differ, both in favour of one
+
+
+def test_another_arm_is_held_against_both_and_its_p_values_are_adjusted():
+    found = contrasts_of(results(run("vae", 0, 0, "1100")))
+
+    assert [(one.first, one.second, one.adjusted_p) for one in found] == [
+        ("rollout", "gemma", None),
+        ("vae", "gemma", 1.0),
+        ("rollout", "vae", 1.0),
+    ]
+
+
+def test_counts_that_are_not_those_of_the_bits_are_refused(tmp_path):
+    path = tmp_path / "arms.json"
+    write(results(), path)
+    told = json.loads(path.read_text())
+    told["runs"][0]["num_right"]["dynamic"] = 2
+    path.write_text(json.dumps(told))
+
+    with pytest.raises(ValueError, match="gemma, seed 0"):
+        read_results(path)
