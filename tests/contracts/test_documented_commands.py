@@ -189,6 +189,8 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A working folder with what the commands name: settings, a picture, saved replies, a run and its evaluation."""
     folder = tmp_path_factory.mktemp("workspace")
     (folder / "configs").symlink_to(ROOT / "configs")
+    (folder / "docs").mkdir()
+    (folder / "docs" / "images").symlink_to(ROOT / "docs" / "images")
     spatial = {"id": "1", "question": "Is Region [0] above Region [1]?", "ground_truth": "No.", "prediction": "No."}
     spatial |= {"qa_type": "qualitative", "qa_category": "above_predicate", "correct": True}
     with pytest.MonkeyPatch.context() as patch:

@@ -1,5 +1,6 @@
 """What the README and docs/tiny.md show of the comparison of arms is what the committed results say."""
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from theworld import tiny
 from theworld.evaluation.costs import Cost
 from theworld.report.results import Results, Run, cells_of, contrasts_of, read_results, write_results
 
@@ -74,6 +76,18 @@ def test_the_pages_have_marks_and_between_them_what_the_committed_results_say(pa
     assert with_block(text, "") != text
     if RESULTS.exists():
         assert with_block(text, blocks(read_results(RESULTS))[page]) == text, "run `make pages`"
+
+
+def test_the_readme_tells_of_the_audit_what_the_file_beside_the_model_says() -> None:
+    found = json.loads((tiny.WEIGHTS / "fused" / "audit.json").read_text())
+    readme = " ".join((ROOT / "README.md").read_text().split())
+
+    assert found["verdict"] == "used"
+    for one, told in zip(
+        found["deciding"], ("ends otherwise costs {} points [{}, {}]", "mean world {} [{}, {}]"), strict=True
+    ):
+        figures = (100 * one["drop"], 100 * one["interval"]["low"], 100 * one["interval"]["high"])
+        assert told.format(*(f"{figure:.1f}" for figure in figures)) in readme
 
 
 @pytest.mark.skipif(not RESULTS.exists(), reason="no results are committed")

@@ -7,7 +7,9 @@ import subprocess
 from pathlib import Path
 from types import ModuleType
 
+import nbformat
 import pytest
+from nbclient import NotebookClient
 from PIL import Image
 
 from fixtures_hub import HubStandIn, hub  # noqa: F401  # a fixture
@@ -106,3 +108,20 @@ def test_the_targets_of_the_makefile_run_programs_and_settings_that_exist() -> N
     assert all((ROOT / program).is_file() for program in programs)
     path, *flags = given.split()
     assert settings.load(TrainingConfig, ROOT / path, flags).num_steps == 50
+
+
+@pytest.mark.slow
+def test_the_notebook_goes_from_scenes_to_a_table_of_arms(tmp_path: Path) -> None:
+    book = nbformat.read(ROOT / "examples" / "foresight.ipynb", as_version=4)
+    assert not any(cell.get("outputs") for cell in book.cells), "it is stored without outputs: each run makes its own"
+
+    NotebookClient(book, timeout=900, resources={"metadata": {"path": str(ROOT / "examples")}}).execute()
+
+    outputs = [output for cell in book.cells for output in cell.get("outputs", [])]
+    said = "".join(output["text"] for output in outputs if output.output_type == "stream" and output.name == "stdout")
+    shown = [kind for output in outputs for kind in output.get("data", {})]
+    (table,) = [text for output in outputs if "| gemma |" in (text := output.get("data", {}).get("text/markdown", ""))]
+    assert re.search(r"with the world: +red\ntrue: +red", said)
+    assert (shown.count("image/png"), shown.count("image/gif")) == (1, 2)
+    assert re.search(r"^\| rollout \| \d+\.\d \[\d+\.\d, \d+\.\d\] \|", table, re.MULTILINE)
+    assert re.search(r"^rollout +\d+ of 100 right$", said, re.MULTILINE)
