@@ -139,6 +139,18 @@ def test_the_plan_says_that_it_does_not_know_the_network_of_such_a_tap():
         reading_of(model.config, None)  # pyright: ignore[reportArgumentType]
 
 
+def test_the_tap_that_the_page_shows_can_be_fused():
+    page = (Path(__file__).parents[3] / "docs" / "world-taps.md").read_text()
+    (shown,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    exec(shown, {"torch": torch, "__name__": "shown"})
+
+    model = TheWorld.from_pretrained("tiny", world_tap="brightness", num_world_steps=2)
+
+    features = model.read_world(torch.full((1, 5, 3, 64, 64), 9, dtype=torch.uint8))
+    assert features.shape == (1, 1, 4, 4, 4)
+    assert features.unique().tolist() == [9.0]
+
+
 def test_an_installed_package_registers_its_tap_by_an_entry_point(tmp_path, monkeypatch):
     (tmp_path / "package_of_taps.py").write_text(
         "from theworld.world.own import OwnTap, register_tap\n@register_tap('packaged')\nclass Tap(OwnTap): ...\n"
