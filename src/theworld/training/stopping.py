@@ -90,8 +90,7 @@ class Stopping(TrainerCallback):
 
 def shield_workers(loader: Any) -> Any:
     """Let the processes of a loader ignore the signals: they reach the whole group of processes, and a step whose
-    workers are gone cannot be brought to its end. So does Ctrl-C, at which each worker would show a traceback. The
-    workers end with the process that reads from them."""
+    workers are gone cannot be brought to its end. The workers end with the process that reads from them."""
     prepare = partial(_ignore_signals, loader.worker_init_fn)
     loader.worker_init_fn = prepare  # what is left of an epoch is read by a copy of the loader
     getattr(loader, "base_dataloader", loader).worker_init_fn = prepare
@@ -99,7 +98,7 @@ def shield_workers(loader: Any) -> Any:
 
 
 def _ignore_signals(prepare: Any, worker: int) -> None:
-    for number in (*_SIGNALS, signal.SIGINT):
+    for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     if prepare is not None:
         prepare(worker)
