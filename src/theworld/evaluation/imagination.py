@@ -12,10 +12,11 @@ from theworld.foresight.drawing import draw_clip
 from theworld.foresight.items import Item, make_item
 from theworld.foresight.scene import num_future_slots
 from theworld.foresight.watching import watched_outcome
+from theworld.world.guardrail import prepare, show
 from theworld.world.loading import load_vae
 from theworld.world.tap import WorldTap, clip_seeds
 from theworld.world.taps import open_tap
-from theworld.world.vae import decode, encode_mean
+from theworld.world.vae import encode_mean
 
 CHANCE = {"drop": 1 / 3, "topple": 1 / 3, "roll": 1 / 2, "collide": 1 / 2, "hide": 1 / 3}
 """Share of right answers by guessing: outcomes are balanced."""
@@ -36,8 +37,12 @@ def watch_futures(
     Returns:
         By task: imagined, the share for the imagined future; decoded, for the true one through the same VAE, which no
         imagination can exceed; chance; n.
+
+    Raises:
+        GuardrailRequiredError: if the world is NVIDIA's and its guardrail is not there.
     """
     tap, vae = open_tap(world), load_vae(world)
+    prepare(vae, world.cosmos_model_name)
     found = {}
     for task in tasks:
         items = [make_item(split, index, task) for index in range(num_items)]
@@ -57,7 +62,8 @@ def _watch(tap: WorldTap, vae: Any, items: Sequence[Item]) -> list[tuple[bool, b
     imagined = tap.read(shown, steps, clip_seeds(shown, tap.settings.seed))
     with torch.no_grad():
         true = encode_mean(vae, clips)
-        pictures = [decode(vae, latents)[:, -1].numpy() for latents in (imagined, true)]
+        name = tap.settings.cosmos_model_name
+        pictures = [show(vae, latents, name)[:, -1].numpy() for latents in (imagined, true)]
     return [
         (
             watched_outcome(item.scene, pictures[0][index]) == item.outcome,

@@ -6,7 +6,6 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from theworld.constants import TINY_MODEL
 from theworld.datasets.images import to_frames
 
 if TYPE_CHECKING:
@@ -17,14 +16,14 @@ def imagine(model: "TheWorld", clip: Any, num_world_steps: int) -> UInt8[Tensor,
     """Decode the given frames and the imagined future: 1 + 4j + 4K frames.
 
     Args:
-        model: with tap `rollout`; its world is the embedded one.
+        model: with tap `rollout`.
         clip: one picture, or a clip whose last frame is the current one.
         num_world_steps: K, latent slots to imagine.
 
     Raises:
         ValueError: if the tap imagines nothing.
-        GuardrailRequiredError: for any weights but the embedded ones: decoded video of NVIDIA's weights must pass
-            its guardrail.
+        GuardrailRequiredError: if the world is NVIDIA's and its guardrail is not there.
+        UnsafeVideoError: if the guardrail lets the video not pass.
     """
     check_shown(model)
     frames = to_frames(clip, model.config.world_image_size)[None]
@@ -32,31 +31,30 @@ def imagine(model: "TheWorld", clip: Any, num_world_steps: int) -> UInt8[Tensor,
 
 
 def check_shown(model: "TheWorld") -> None:
-    """Refuse a model whose imagined future cannot be shown.
+    """Refuse a model whose imagined future cannot be shown, before it is computed.
 
     Raises:
         ValueError: if the tap imagines nothing.
-        GuardrailRequiredError: for any weights but the embedded ones.
+        GuardrailRequiredError: if the world is NVIDIA's and its guardrail is not there.
     """
-    from theworld.world.rollout import GuardrailRequiredError, RolloutTap
+    from theworld.world.guardrail import prepare
+    from theworld.world.rollout import RolloutTap
 
     if not isinstance(model.tap, RolloutTap):
         raise ValueError(f"tap {model.config.world_tap!r} imagines no video: load the model with world_tap='rollout'")
-    if model.config.cosmos_model_name != TINY_MODEL:
-        raise GuardrailRequiredError(
-            "decoded video of NVIDIA's weights must pass its guardrail: pip install 'theworld[guardrail]'"
-        )
+    prepare(model.tap.pipeline.vae, model.config.cosmos_model_name)
 
 
 @torch.no_grad()
 def decoded(model: "TheWorld", features: Float[Tensor, "1 C T h w"]) -> UInt8[Tensor, "F H W 3"]:
-    """The frames of what the tap `rollout` read of one clip.
+    """The frames of what the tap `rollout` read of one clip; of NVIDIA's weights after its guardrail.
 
     Raises:
         ValueError: as `check_shown`.
+        UnsafeVideoError: if the guardrail lets the video not pass.
     """
-    from theworld.world.vae import decode
+    from theworld.world.guardrail import show
 
     check_shown(model)
     tap: Any = model.tap
-    return decode(tap.pipeline.vae, features)[0]
+    return show(tap.pipeline.vae, features, model.config.cosmos_model_name)[0]

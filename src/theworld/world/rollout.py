@@ -14,6 +14,7 @@ from torch import Tensor
 
 from theworld.config import WorldSettings
 from theworld.constants import TEMPORAL_STRIDE
+from theworld.world.guardrail import guardrail
 from theworld.world.tap import WorldTap, clip_noise
 from theworld.world.vae import encode_mean, normalised_mean
 
@@ -33,26 +34,6 @@ with _without_guardrail():
     from diffusers.pipelines.cosmos.pipeline_cosmos2_video2world import Cosmos2VideoToWorldPipeline
 
 
-class GuardrailRequiredError(ValueError):
-    """Prompts and decoded videos of NVIDIA's weights must pass its guardrail, which is not loaded here."""
-
-
-class GuardrailRequired:
-    """Stands where the pipeline keeps its guardrail: latents need none, and what needs one is refused."""
-
-    def to(self, device: Any) -> "GuardrailRequired":
-        """The pipeline moves its guardrail around; there is nothing to move."""
-        return self
-
-    def check_text_safety(self, prompt: str) -> bool:
-        """Refused: no prompt is ever given to the world model."""
-        raise GuardrailRequiredError("a text prompt needs NVIDIA's guardrail: pip install 'theworld[guardrail]'")
-
-    def check_video_safety(self, frames: Any) -> Any:
-        """Refused: features are latents, never decoded here."""
-        raise GuardrailRequiredError("decoded frames need NVIDIA's guardrail: pip install 'theworld[guardrail]'")
-
-
 class RolloutPipeline(Cosmos2VideoToWorldPipeline):
     """Cosmos2VideoToWorldPipeline without text encoder, conditioned on the posterior mean of the given frames only.
 
@@ -68,8 +49,8 @@ class RolloutPipeline(Cosmos2VideoToWorldPipeline):
     ) -> "RolloutPipeline":
         """The pipeline of these parts."""
         absent: Any = None
-        guardrail: Any = GuardrailRequired()
-        pipeline = cls(absent, absent, transformer, vae, scheduler, guardrail)
+        checker: Any = guardrail()
+        pipeline = cls(absent, absent, transformer, vae, scheduler, checker)
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
 

@@ -50,7 +50,10 @@ def repeat_last(slots: Float[Tensor, "N C T h w"], num_more: int) -> Float[Tenso
 
 
 def decode(vae: AutoencoderKLWan, latents: Float[Tensor, "N C T h w"]) -> UInt8[Tensor, "N F H W 3"]:
-    """Normalised latents back to pixels in 0..255, F = 1 + 4 (T - 1) frames: for a person to look at."""
+    """Normalised latents back to pixels in 0..255, F = 1 + 4 (T - 1) frames.
+
+    What is to be looked at goes through `guardrail.show`.
+    """
     center = torch.tensor(vae.config["latents_mean"], device=latents.device).view(-1, 1, 1, 1)
     scale = torch.tensor(vae.config["latents_std"], device=latents.device).view(-1, 1, 1, 1)
     video = vae.decode((latents * scale + center).to(vae.device, vae.dtype), return_dict=False)[0]

@@ -10,7 +10,7 @@ from diffusers.utils import import_utils
 
 import theworld.world
 import theworld.world.rollout
-from theworld.world.rollout import GuardrailRequired, GuardrailRequiredError
+from theworld.world.guardrail import Guardrail, GuardrailRequiredError
 from theworld.world.tap import clip_noise
 from theworld.world.taps import open_tap
 
@@ -58,7 +58,7 @@ def test_without_a_future_the_denoiser_does_not_run(tap, world, clips, monkeypat
 def test_imagined_slots_equal_those_of_diffusers_pipeline(tap, clips, monkeypatch):
     own = tap.pipeline
     original = Cosmos2VideoToWorldPipeline(
-        None, None, own.transformer, own.vae, own.scheduler, safety_checker=GuardrailRequired()
+        None, None, own.transformer, own.vae, own.scheduler, safety_checker=Guardrail()
     )
     original.set_progress_bar_config(disable=True)
     module = "diffusers.pipelines.cosmos.pipeline_cosmos2_video2world.retrieve_latents"
@@ -125,12 +125,14 @@ def test_the_guardrail_is_never_asked_for_latents(tap, clips, monkeypatch):
     def fail(*given):
         raise AssertionError("asked")
 
-    monkeypatch.setattr(GuardrailRequired, "check_text_safety", fail)
-    monkeypatch.setattr(GuardrailRequired, "check_video_safety", fail)
+    monkeypatch.setattr(Guardrail, "check_text_safety", fail)
+    monkeypatch.setattr(Guardrail, "check_video_safety", fail)
     tap.read(clips[:1, :1], 1, [1])
 
 
-def test_prompts_and_decoded_videos_are_refused_and_the_guardrail_named(tap, clips):
+def test_prompts_and_decoded_videos_are_refused_and_the_guardrail_named(tap, clips, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cosmos_guardrail", None)  # as if it were not installed
+    monkeypatch.setattr(tap.pipeline, "safety_checker", Guardrail())
     call = {
         "video": clips[:1, :1].float() / 255,
         "height": 64,

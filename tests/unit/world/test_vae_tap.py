@@ -4,8 +4,8 @@ import pytest
 import torch
 from diffusers.pipelines.cosmos.pipeline_cosmos2_video2world import Cosmos2VideoToWorldPipeline
 
+from theworld.world.guardrail import Guardrail
 from theworld.world.loading import load_scheduler, load_transformer, load_vae
-from theworld.world.rollout import GuardrailRequired
 from theworld.world.taps import open_tap
 from theworld.world.vae import encode_mean
 
@@ -33,7 +33,7 @@ def test_latents_equal_the_conditioning_of_diffusers_pipeline(world, clips, monk
     settings = world("rollout")
     vae, scheduler = load_vae(settings), load_scheduler(settings)
     pipeline = Cosmos2VideoToWorldPipeline(
-        None, None, load_transformer(settings), vae, scheduler, safety_checker=GuardrailRequired()
+        None, None, load_transformer(settings), vae, scheduler, safety_checker=Guardrail()
     )
     frames = clips[:, :5]
     # Where the pipeline draws a sample of the posterior, take its mean: the rest is the pipeline's own arithmetic.
