@@ -5,6 +5,7 @@ import platform
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 LIBRARIES = ("torch", "transformers", "diffusers", "accelerate", "peft", "datasets", "pymunk", "numpy")
 
@@ -12,8 +13,8 @@ COMMIT_NAME = "COMMIT"
 """File of the package in a wheel or a source archive: the commit that it was made from."""
 
 
-def describe_environment() -> str:
-    """JSON text with the versions of the libraries, the commit of this code and the machine."""
+def describe_environment(**more: Any) -> str:
+    """JSON text with the versions of the libraries, the commit of this code and the machine; and what else is given."""
     return json.dumps(
         {
             "theworld": version("theworld"),
@@ -21,6 +22,7 @@ def describe_environment() -> str:
             "python": platform.python_version(),
             "platform": platform.platform(),
             "libraries": {name: version(name) for name in LIBRARIES},
+            **more,
         },
         indent=2,
     )

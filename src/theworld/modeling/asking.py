@@ -8,6 +8,9 @@ if TYPE_CHECKING:
     from theworld.modeling.model import TheWorld
 
 
+_MAX_NEW_TOKENS = 64
+
+
 def ask(model: "TheWorld", image: Any, question: str, num_world_steps: int | None = None, **options: Any) -> str:
     """Answer one question about one or several pictures.
 
@@ -45,7 +48,7 @@ def conversation(model: "TheWorld", pictures: list[Any], question: str, **world:
 def answer_of(model: "TheWorld", inputs: dict[str, Any], options: dict[str, Any]) -> str:
     """The text that the model writes after these inputs."""
     if "generation_config" not in options:
-        options = {"max_new_tokens": 64, **options}
+        options = {"max_new_tokens": _MAX_NEW_TOKENS, **options}
     output = model.generate(**inputs, **options)
     sequences = output if not hasattr(output, "sequences") else output.sequences
     return model.processor.decode(sequences[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True).strip()

@@ -191,6 +191,23 @@ class TheWorldConfig(Gemma3Config):
         """Which adapters the model has."""
         return LoraSettings(**(self.lora or {}))
 
+    def pins(self) -> dict[str, dict[str, str | None]]:
+        """What the model stands on: names, commits of repositories, fingerprints as far as they are known."""
+        found = {
+            "gemma": {
+                "name": self.base_model_name,
+                "revision": self.base_revision,
+                "fingerprint": self.base_fingerprint,
+            }
+        }
+        if self.enable_world:
+            found["world"] = {
+                "name": self.cosmos_model_name,
+                "revision": self.cosmos_revision,
+                "fingerprint": self.world_fingerprint,
+            }
+        return found
+
     @property
     def text(self) -> Gemma3TextConfig:
         """The language model's configuration, under its own type."""

@@ -92,7 +92,7 @@ def _train(config: TrainingConfig, stopping: Stopping) -> dict[str, Any]:
     if process.is_main_process:
         run.mkdir(parents=True, exist_ok=True)
         settings.save(config, run / CONFIG_NAME)
-        write_whole(run / "environment.json", describe_environment())
+        write_whole(run / "environment.json", describe_environment(models=model.config.pins()))
     logger.info("parameters\n%s", model.parameter_table())
     read_features = stored_features(config, model, [samples, *questions.values()], device)
     collator = Collator(

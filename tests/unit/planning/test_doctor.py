@@ -1,11 +1,14 @@
 """The doctor says what would stop a run, with the remedy, before anything of it loads."""
 
 import json
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from fixtures_hub import HubStandIn, hub  # noqa: F401
 from theworld import cli
 from theworld.planning import doctor
 
@@ -63,3 +66,64 @@ def test_a_folder_below_a_file_cannot_be_written_to(capsys: pytest.CaptureFixtur
     (tmp_path / "file").write_text("")
     code, found, _ = examined(capsys, str(RUN), "--output-dir", str(tmp_path / "file" / "run"), "--length", "120")
     assert (code, found["output_dir"]["state"]) == (cli.FAULT, "fault")
+
+
+FITS = ("--length", "120", "--peak-tflops", "1")
+
+
+def looked_at_run(capsys: pytest.CaptureFixture[str], folder: Path, *more: str) -> tuple[int, dict[str, Any]]:
+    code, found, _ = examined(capsys, str(RUN), "--output-dir", str(folder / "run"), *FITS, *more)
+    return code, found
+
+
+def test_a_run_that_does_not_fit_into_memory_is_a_fault(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr(doctor.os, "sysconf", lambda name: 1000)  # pages, of as many bytes: 1 MB
+    code, found = looked_at_run(capsys, tmp_path)
+    assert (code, found["memory"]["state"]) == (cli.FAULT, "fault")
+    assert "GB of 0.0 GB a device: a smaller batch_size, gradient_checkpointing" in found["memory"]["found"]
+
+
+@pytest.mark.parametrize(("share", "state"), [(0.8, "ok"), (0.95, "warning"), (1.05, "fault")])
+def test_memory_that_is_nearly_all_needed_is_a_warning(
+    share: float, state: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr(doctor.os, "sysconf", lambda name: 100_000)  # 10 GB
+    plan: Any = SimpleNamespace(memory=SimpleNamespace(peak=share * 1e10))
+    assert doctor._memory(plan).state == state
+
+
+def test_checkpoints_that_do_not_fit_onto_the_disk_are_a_fault(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    full = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda folder: full)
+    code, found = looked_at_run(capsys, tmp_path)
+    assert (code, found["disk"]["state"]) == (cli.FAULT, "fault")
+    assert "0.0 GB are free: free space, or lower save_total_limit" in found["disk"]["found"]
+
+
+def test_a_licence_that_was_not_accepted_is_a_fault_with_its_page(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    hub: HubStandIn,  # noqa: F811
+) -> None:
+    hub.answers["someone/gated"] = (403, "GatedRepo")
+    code, found = looked_at_run(capsys, tmp_path, "--model.gemma-model-name", "someone/gated")
+    assert (code, found["models and data"]["state"]) == (cli.FAULT, "fault")
+    assert f"gated; accept its licence at {hub.url}/someone/gated" in found["models and data"]["found"]
+    assert hub.token not in found["models and data"]["found"]
+
+
+def test_an_embedded_model_that_does_not_run_is_a_fault(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def damaged(*args: Any, **kwargs: Any) -> None:
+        raise ValueError("damaged")
+
+    monkeypatch.setattr("theworld.modeling.TheWorld.from_pretrained", damaged)
+    code, found, _ = examined(capsys)
+    assert (code, found["a forward pass"]["found"]) == (cli.FAULT, "damaged: install the package anew")

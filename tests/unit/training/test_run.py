@@ -44,7 +44,12 @@ def test_a_run_writes_its_settings_environment_metrics_checkpoints_and_model(mak
     result = train(config)
 
     assert settings.load(TrainingConfig, config.output_dir / "config.json", []) == config
-    assert json.loads((config.output_dir / "environment.json").read_text())["libraries"]["torch"] == version("torch")
+    environment = json.loads((config.output_dir / "environment.json").read_text())
+    assert environment["libraries"]["torch"] == version("torch")
+    saved = json.loads((config.output_dir / "model" / "config.json").read_text())
+    gemma, world = environment["models"]["gemma"], environment["models"]["world"]
+    assert (gemma["name"], gemma["fingerprint"]) == ("tiny", saved["base_fingerprint"])
+    assert (world["name"], world["fingerprint"]) == ("tiny", saved["world_fingerprint"])
     assert [row["step"] for row in read_metrics(config.output_dir / "metrics.jsonl")] == [1, 2, 3, 4]
     assert {path.name for path in config.output_dir.glob("checkpoint-*")} == {"checkpoint-2", "checkpoint-4"}
     assert result["step"] == 4
