@@ -191,12 +191,11 @@ class TwoAnswers:
         sentence = ""
         try:
             check_shown(self.model)
-        except ValueError as error:
-            sentence = str(error)
-        else:
             if look.features is not None:  # the answer did not need it: it is drawn when that is written
                 _begin(turn, "with", "drawing")
                 look.imagined, look.features = strip(decoded(self.model, look.features).numpy()), None
+        except ValueError as error:  # no future, or one that NVIDIA's guardrail keeps back
+            sentence = str(error)
         true = strip([*given.frames, *given.future], side_px) if given.future else None
         return {
             "num_given": len(given.frames),
