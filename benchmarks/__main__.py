@@ -1,4 +1,7 @@
-"""Print one JSON line per figure: {"name", "value", "goal", "met", "unit"}; `python -m benchmarks [MODULE ...]`."""
+"""Print one JSON line per figure: {"name", "value", "goal", "met", "unit"}; `python -m benchmarks [MODULE ...]`.
+
+What is measured in pairs has "quartiles", too: half of the pairs lie between them.
+"""
 
 import importlib
 import sys

@@ -3,9 +3,22 @@
 import json
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+
+class Ratio(float):
+    """A median of ratios, and the quartiles between which half of them lie."""
+
+    quartiles: tuple[float, float]
+
+    def __new__(cls, ratios: Sequence[float]) -> "Ratio":
+        """Of two ratios or more."""
+        lower, median, upper = statistics.quantiles(ratios, n=4, method="inclusive")
+        self = super().__new__(cls, median)
+        self.quartiles = lower, upper
+        return self
 
 
 @dataclass(frozen=True)
@@ -26,8 +39,10 @@ class Figure:
 
     def line(self) -> str:
         """The JSON line."""
-        values: dict[str, Any] = {"name": self.name, "value": round(self.value, 4), "goal": self.goal}
-        return json.dumps({**values, "met": self.met, "unit": self.unit})
+        values: dict[str, Any] = {"name": self.name, "value": round(self.value, 4)}
+        if isinstance(self.value, Ratio):
+            values["quartiles"] = [round(quartile, 4) for quartile in self.value.quartiles]
+        return json.dumps({**values, "goal": self.goal, "met": self.met, "unit": self.unit})
 
 
 def seconds(work: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
@@ -42,8 +57,8 @@ def paired_ratio(
     reference: Callable[[], object],
     num_pairs: int = 15,
     clock: Callable[[], float] = time.perf_counter,
-) -> float:
-    """Median of time(work) / time(reference) over pairs that run one after the other, in changing order.
+) -> Ratio:
+    """Median and quartiles of time(work) / time(reference) over pairs that run one after the other, in changing order.
 
     One pair before the counted ones warms caches up. `time.process_time` as the clock counts the work of this process
     alone, for what runs on one core beside others.
@@ -54,4 +69,4 @@ def paired_ratio(
         timed = {each: seconds(each, clock) for each in order}
         if pair:
             ratios.append(timed[work] / timed[reference])
-    return statistics.median(ratios)
+    return Ratio(ratios)

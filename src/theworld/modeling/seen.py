@@ -58,18 +58,17 @@ class Seen:
             inputs[name] = inputs[name][:, :end]
         self.input_ids: Int[Tensor, "1 P"] = inputs["input_ids"]
         """Of what is shared."""
-        self._types: Int[Tensor, "1 P"] = inputs["token_type_ids"]
         self._cache = DynamicCache(config=model.config.get_text_config())
-        model(**inputs, past_key_values=self._cache, use_cache=True, logits_to_keep=1)
+        nowhere = torch.zeros(0, dtype=torch.long, device=model.device)  # nothing is written after a picture alone
+        model(**inputs, past_key_values=self._cache, use_cache=True, logits_to_keep=nowhere)
 
     def inputs(self, question: str) -> dict[str, Any]:
         """What `generate` takes for a question: all ids, and a fork of the shared keys and values."""
         own = self.input_ids.new_tensor([question_ids(self.model.processor, question)])
         input_ids = torch.cat([self.input_ids, own], 1)
-        return {
+        return {  # without token_type_ids: a question is text, whose mask is causal
             "input_ids": input_ids,
             "attention_mask": torch.ones_like(input_ids),
-            "token_type_ids": torch.cat([self._types, torch.zeros_like(own)], 1),
             "past_key_values": copy.deepcopy(self._cache),
         }
 
