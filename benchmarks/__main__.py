@@ -20,6 +20,7 @@ MODULES = (
     "dit_blocks",
     "logits",
     "planning",
+    "growth",
     "processes",
     "full_size",
 )

@@ -1,21 +1,25 @@
-"""Training on the tiny stack: stored over live features for each tap, and the loop's own share of the time."""
+"""Training on the tiny stack: stored features and live ones, for each tap and as arms do; the loop's own share."""
 
 import contextlib
 import io
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import TrainerCallback, TrainingArguments
 
-from benchmarks.figures import Figure, paired_ratio
+from benchmarks.figures import Figure, Ratio, paired_ratio
+from theworld import settings as settings_file
 from theworld.config import TapName
+from theworld.config.arms import ArmsSettings
 from theworld.datasets.collator import Collator
 from theworld.foresight import ForesightDataset
 from theworld.modeling import TheWorld
+from theworld.modeling.opening import open_model
 from theworld.training.feeding import MapFeed
 from theworld.training.left_out import BadRecords
 from theworld.training.progress import Metrics
@@ -27,21 +31,42 @@ BATCH = 8
 FUTURES: dict[TapName, int] = {"vae": 0, "dit": 2, "rollout": 2}
 
 
-def stored_over_live(tap: TapName, num_world_steps: int, folder: Path) -> float:
-    """Time of a training step with stored features over one that runs the world model."""
-    model = TheWorld.from_pretrained("tiny", world_tap=tap, world_grid=4, num_world_steps=num_world_steps)
-    samples = [ForesightDataset("train", BATCH, tasks=("drop",))[index] for index in range(BATCH)]
+ARMS = Path(__file__).parents[1] / "configs/foresight/arms.yaml"
+
+
+def steps_of(model: TheWorld, batch_size: int, folder: Path) -> dict[str, Callable[[], None]]:
+    """A training step from pictures to gradients: `live`, which runs the world model, and `stored`."""
+    dataset = ForesightDataset("train", batch_size, tasks=("drop",))
+    samples = [dataset[index] for index in range(batch_size)]
     stored = StoredTap(model.tap, FeatureStore(folder, model.tap.fingerprint, create=True))
-    collators = {
-        "live": Collator(model.processor, supervise=True),
-        "stored": Collator(model.processor, supervise=True, read_features=stored.read),
+
+    def step_of(batches: Collator) -> Callable[[], None]:
+        def step() -> None:
+            model(**batches(samples)).loss.backward()
+            model.zero_grad()
+
+        return step
+
+    return {
+        "live": step_of(Collator(model.processor, supervise=True)),
+        "stored": step_of(Collator(model.processor, supervise=True, read_features=stored.read)),
     }
 
-    def step(kind: str) -> None:
-        model(**collators[kind](samples)).loss.backward()
-        model.zero_grad()
 
-    return paired_ratio(lambda: step("stored"), lambda: step("live"), num_pairs=7)
+def stored_over_live(tap: TapName, num_world_steps: int, folder: Path) -> Ratio:
+    """Time of a training step with stored features over one that runs the world model."""
+    model = TheWorld.from_pretrained("tiny", world_tap=tap, world_grid=4, num_world_steps=num_world_steps)
+    steps = steps_of(model, BATCH, folder)
+    return paired_ratio(steps["stored"], steps["live"], num_pairs=7, clock=time.process_time)
+
+
+def live_over_stored_as_arms(folder: Path) -> Ratio:
+    """The other way round, of the arm `dit` of the shipped comparison: its model, its batch, its future slots."""
+    own = settings_file.load(ArmsSettings, ARMS)
+    (reads,) = (arm.reads for arm in own.arms if arm.name == "dit")
+    model = open_model(replace(own.model, world=replace(own.model.world, **asdict(reads)))).train()
+    steps = steps_of(model, own.batch_size, folder)
+    return paired_ratio(steps["live"], steps["stored"], num_pairs=7, clock=time.process_time)
 
 
 def share_outside(folder: Path) -> float:
@@ -99,10 +124,13 @@ class Clock(TrainerCallback):
 
 
 def figures() -> Iterator[Figure]:
-    """Stored over live for each tap; the loop's own time."""
+    """Stored over live for each tap, live over stored as arms do; the loop's own time."""
     for tap, steps in FUTURES.items():
         with tempfile.TemporaryDirectory() as folder:
             ratio = stored_over_live(tap, steps, Path(folder) / "store")
         yield Figure(f"stored_over_live_step_{tap}", ratio, 1.0)
+    with tempfile.TemporaryDirectory() as folder:
+        ratio = live_over_stored_as_arms(Path(folder) / "store")
+    yield Figure("live_dit_step_over_stored_as_arms", ratio, 10.0, at_least=True)
     with tempfile.TemporaryDirectory() as folder:
         yield Figure("loop_time_outside_forward_backward", share_outside(Path(folder)), 0.05, unit="share")

@@ -29,6 +29,7 @@ def pair() -> tuple[Any, Any]:
         fields.pop(key, None)
     model = TheWorld(TheWorldConfig(**fields, enable_world=False))
     model.load_state_dict(gemma.state_dict(), assign=True)
+    model.tie_weights()
     return gemma, model
 
 

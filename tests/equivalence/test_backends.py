@@ -2,8 +2,10 @@
 
 import copy
 import shutil
+from collections.abc import Iterator
 from typing import Any
 
+import jaxtyping
 import pytest
 import torch
 
@@ -12,11 +14,6 @@ from theworld import TheWorld
 
 CLOSE = {"atol": 1e-5, "rtol": 0}
 FUSIONS = ["tokens", "residual"]
-COMPILERS = [
-    "eager",  # the graphs alone
-    "aot_eager",  # and their derivatives
-    pytest.param("inductor", marks=pytest.mark.skipif(shutil.which("gcc") is None, reason="no C compiler")),
-]
 
 
 @pytest.fixture(params=FUSIONS)
@@ -62,15 +59,40 @@ def test_attention_by_sdpa_and_plain_attention_give_equal_logits_and_gradients(w
     assert not torch.equal(found["sdpa"][0], found["eager"][0])  # not one kernel under two names
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("backend", COMPILERS)
-def test_a_compiled_model_gives_equal_logits_and_gradients(world_on, batch, backend):
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """Without the checks of shapes that tests have and users do not: they would be compiled, too."""
+    jaxtyping.config.update("jaxtyping_disable", True)
     torch.compiler.reset()
-    compiled = torch.compile(world_on, backend=backend)
-    torch.testing.assert_close(logits_of(compiled, batch), logits_of(world_on, batch), **CLOSE)
-    expected = loss_and_gradients(world_on, world_on, batch)
-    for own, plain in zip(loss_and_gradients(compiled, world_on, batch), expected, strict=True):
+    yield
+    torch.compiler.reset()
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture
+def stored(world_on: TheWorld) -> dict[str, Any]:
+    """A row with features: the frozen world is compiled by nobody."""
+    one = encode(world_on.processor, [[user("Which bin?", picture(1))]])
+    one["world_features"] = world_on.read_world(one.pop("world_pixels"))
+    return one
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("unchecked")
+def test_a_compiled_model_gives_equal_logits_and_gradients(world_on, stored):
+    compiled = torch.compile(world_on, backend="aot_eager")  # graphs and their derivatives, run by torch's own kernels
+    expected = loss_and_gradients(world_on, world_on, stored)
+    for own, plain in zip(loss_and_gradients(compiled, world_on, stored), expected, strict=True):
         torch.testing.assert_close(own, plain, **CLOSE)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="no C compiler")
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("world_on", ["tokens"], indirect=True)
+def test_kernels_of_a_compiled_model_give_equal_logits(world_on, stored):
+    compiled = torch.compile(world_on)
+    torch.testing.assert_close(logits_of(compiled, stored), logits_of(world_on, stored), **CLOSE)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=["bfloat16", "float16"])
