@@ -38,7 +38,8 @@ def steps_of(model: TheWorld, batch_size: int, folder: Path) -> dict[str, Callab
     """A training step from pictures to gradients: `live`, which runs the world model, and `stored`."""
     dataset = ForesightDataset("train", batch_size, tasks=("drop",))
     samples = [dataset[index] for index in range(batch_size)]
-    stored = StoredTap(model.tap, FeatureStore(folder, model.tap.fingerprint, create=True))
+    tap: Any = model.tap
+    stored = StoredTap(tap, FeatureStore(folder, tap.fingerprint, create=True))
 
     def step_of(batches: Collator) -> Callable[[], None]:
         def step() -> None:
