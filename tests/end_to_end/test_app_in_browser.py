@@ -169,7 +169,7 @@ def test_a_phone_has_all_of_it_in_one_column(visit: Callable[..., Visit]):
     visitor = visit(viewport={"width": 390, "height": 844}, reduced_motion="reduce")
     page = visitor.page
     page.get_by_label("Kind").select_option("hide")
-    expect(page.locator("#caption")).to_contain_text("all 5 frames", timeout=WAIT_MS)
+    expect(page.locator("#caption")).to_contain_text("sees 5 frames", timeout=WAIT_MS)
     page.get_by_role("button", name="Ask", exact=True).click()
     visitor.answered()
     expect(page.get_by_role("button", name="Play")).to_be_visible()  # nothing moves by itself

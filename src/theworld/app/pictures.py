@@ -4,7 +4,7 @@ import io
 import warnings
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import av
 import numpy as np
@@ -47,8 +47,14 @@ class Given:
         return self.frames[-1]
 
 
-def read_scene(task: Task, index: int, side_px: int) -> Given:
-    """A scene of Foresight's test split, drawn at the size that the models see.
+def read_scene(task: Task, index: int, side_px: int, most_frames: int) -> Given:
+    """A scene of Foresight's test split.
+
+    Args:
+        task: the kind of scene.
+        index: which of them.
+        side_px: side of its pictures.
+        most_frames: of a clip, 1 + 4j; the last ones count.
 
     Raises:
         ValueError: for an unknown task or a negative index.
@@ -57,8 +63,8 @@ def read_scene(task: Task, index: int, side_px: int) -> Given:
     frames = [Image.fromarray(frame) for frame in draw_clip(item.scene, item.poses, side_px)]
     given = item.scene.num_given_frames
     assert len(frames) == NUM_FRAMES
-    return Given(
-        frames=tuple(frames[:given]),
+    return replace(
+        _clip(frames[:given], given, "frames", most_frames),
         questions=(dynamic_question(item), *static_questions(item)),
         future=tuple(frames[given:]),
         num_world_steps=num_future_slots(task),
@@ -101,8 +107,8 @@ def _clip(frames: list[Image.Image], num_sent: int, what: str, most_frames: int)
     """The last 1 + 4j frames, at most so many."""
     length = min(len(frames), most_frames)
     length -= (length - 1) % TEMPORAL_STRIDE
-    note = f"The last {length} of {num_sent} {what} are looked at." if length < num_sent else ""
-    return Given(tuple(frames[-length:]), note.replace("The last 1 of", "The last of"))
+    last = "last is" if length == 1 else f"last {length} are"
+    return Given(tuple(frames[-length:]), f"Of {num_sent} {what} the {last} looked at." if length < num_sent else "")
 
 
 def _kind_of(content: bytes) -> str:

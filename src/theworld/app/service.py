@@ -96,11 +96,10 @@ class Service:
         self._pictures: OrderedDict[str, Given] = OrderedDict()
         self._reading = ThreadPoolExecutor(1, "reading")
         self._num_reading = 0
-        files = ("index.html", "app.js", "app.css")
         self.app = Starlette(
             routes=[
                 Route("/", _file("index.html")),
-                *(Route(f"/{name}", _file(name)) for name in files[1:]),
+                *(Route(f"/{path.name}", _file(path.name)) for path in sorted(PAGE.iterdir())),
                 Route("/house.css", _house_style),
                 Route("/about", self.tell_about),
                 Route("/scene", self.scene, methods=["POST"]),
@@ -118,8 +117,10 @@ class Service:
     async def scene(self, request: Request) -> Response:
         """A scene of Foresight, ready to be asked about."""
         wanted = _validated(_SCENE, await self._body(request))
-        given = await self._in_thread(read_scene, wanted.task, wanted.number - 1, self._scene_px)
-        shown = await self._in_thread(read_scene, wanted.task, wanted.number - 1, _SHOWN_SIDE_PX)
+        given, shown = [
+            await self._in_thread(read_scene, wanted.task, wanted.number - 1, side_px, self._most_frames)
+            for side_px in (self._scene_px, _SHOWN_SIDE_PX)
+        ]
         key = f"{wanted.task} {wanted.number}"
         return JSONResponse(self._keep(key, given, shown.frames))
 

@@ -66,5 +66,5 @@ class AppSettings:
     @classmethod
     def _check_frames(cls, frames: int) -> int:
         if (frames - 1) % TEMPORAL_STRIDE:
-            raise ValueError(f"max_clip_frames={frames}: expected 1 + {TEMPORAL_STRIDE}j (1, 5, 9, ...)")
+            raise ValueError(f"given {frames}; expected 1 + {TEMPORAL_STRIDE}j (1, 5, 9, ...)")
         return frames

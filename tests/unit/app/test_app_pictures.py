@@ -64,20 +64,20 @@ def test_one_picture_is_a_clip_of_one_frame():
 def test_of_seven_pictures_the_last_five_are_looked_at():
     given = read_files([png(grey(10 * number)) for number in range(7)], LIMITS, 6.0, 5)
     assert levels(given) == [20, 30, 40, 50, 60]
-    assert given.note == "The last 5 of 7 pictures are looked at."
+    assert given.note == "Of 7 pictures the last 5 are looked at."
 
 
 def test_of_three_pictures_the_last_is_looked_at_since_no_clip_has_three_frames():
     given = read_files([png(grey(10 * number)) for number in range(3)], LIMITS, 6.0, 5)
     assert levels(given) == [20]
-    assert given.note == "The last of 3 pictures are looked at."
+    assert given.note == "Of 3 pictures the last is looked at."
 
 
 @pytest.mark.parametrize("content", [gif(21, 50), video(21, 20), video(21, 20, "webm"), video(21, 20, "matroska")])
 def test_a_clip_is_taken_at_the_rate_of_the_world_model(content):
     given = read_files([content], LIMITS, 5.0, 5)  # 20 frames a second: every fourth, 0, 4, 8, 12, 16, 20
     assert levels(given) == [40, 80, 120, 160, 200]
-    assert given.note == "The last 5 of 6 frames at 5 a second are looked at."
+    assert given.note == "Of 6 frames at 5 a second the last 5 are looked at."
 
 
 def test_a_slow_clip_keeps_all_its_frames():
@@ -121,10 +121,16 @@ def test_a_video_of_too_large_frames_is_refused_before_one_is_decoded():
 
 
 def test_a_scene_comes_with_its_questions_and_what_happens():
-    given = read_scene("hide", 3, 64)
+    given = read_scene("hide", 3, 64, 5)
     assert (len(given.frames), len(given.future), given.num_world_steps) == (5, 12, 3)
     assert given.questions[0].text.startswith("On which side of the screen does the ball come out")
     assert given.current.size == (64, 64)
+
+
+def test_of_a_scene_a_model_gets_as_many_frames_as_it_takes():
+    given = read_scene("hide", 3, 64, 1)
+    assert (len(given.frames), len(given.future)) == (1, 12)
+    assert given.note == "Of 5 frames the last is looked at."
 
 
 def test_frames_lie_side_by_side_in_a_strip():

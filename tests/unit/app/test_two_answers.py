@@ -96,7 +96,7 @@ def test_why_an_imagined_future_is_not_shown_is_told(answers: TwoAnswers):
 
 
 def test_a_question_about_a_scene_is_scored_whatever_its_white_space(answers: TwoAnswers):
-    scene = read_scene("drop", 0, 64)
+    scene = read_scene("drop", 0, 64, 5)
     known = answer_of(told(answers, scene, f" {scene.questions[0].text}\n"), "with")
     assert known["right"] in (True, False)
     assert answer_of(told(answers, scene, "Why?"), "with")["right"] is None

@@ -1,0 +1,36 @@
+// What all parts of the page share: elements, numbers in words, and frames.
+
+export const $ = (id) => document.getElementById(id);
+export const create = (name, fields = {}, ...children) => {
+  const made = Object.assign(document.createElement(name), fields);
+  made.append(...children);
+  return made;
+};
+export const seconds = (value) => `${value.toFixed(value < 0.995 ? 2 : 1)} s`;
+export const isCalm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
+export const percent = (share) => `${(100 * share).toFixed(share < 0.0995 ? 1 : 0)} %`;
+
+// Frames that lie side by side in one picture, each on a canvas of its own.
+export async function framesOf(url, count) {
+  if (!url) return [];
+  const image = new Image();
+  image.src = url;
+  await image.decode();
+  const width = image.naturalWidth / count;
+  return Array.from({ length: count }, (_, number) => {
+    const frame = create("canvas", { width, height: image.naturalHeight });
+    frame.getContext("2d").drawImage(image, -number * width, 0);
+    return frame;
+  });
+}
+
+export function paint(canvas, frame) {
+  Object.assign(canvas, { width: frame.width, height: frame.height });
+  canvas.getContext("2d").drawImage(frame, 0, 0);
+}
+
+// The value of a slider in words, for eyes and for ears; a live region would speak without end.
+export function say(slider, words) {
+  $(`${slider}-said`).textContent = words;
+  $(slider).setAttribute("aria-valuetext", words);
+}

@@ -1,0 +1,55 @@
+// The imagined future and the true one, shown by one clock.
+
+import { $, framesOf, isCalm, paint, say } from "./drawing.js";
+
+export const film = {
+  frames: { imagined: [], true: [] }, count: 0, given: 1, rate: 1, timer: 0,
+
+  load(event, imagined, real) {
+    Object.assign(this, { frames: { imagined, true: real }, count: event.num_frames, given: event.num_given,
+      rate: event.frame_rate_hz });
+    $("time").max = this.count - 1;
+    this.go(0);
+    if (isCalm()) this.stop(); else this.play();
+  },
+  go(number) {
+    $("time").value = number;
+    const after = (number - this.given + 1) / this.rate;
+    say("time", after < 0 ? `${(-after).toFixed(2)} s before` : after === 0 ? "now" : `${after.toFixed(2)} s later`);
+    for (const [name, frames] of Object.entries(this.frames)) {
+      const frame = frames[Math.min(number, frames.length - 1)]; // what is known of the truth may end before
+      if (frame) paint(document.querySelector(`#film-${name} canvas`), frame);
+    }
+  },
+  play() {
+    this.stop();
+    $("play").textContent = "Pause";
+    const step = () => {
+      const next = (Number($("time").value) + 1) % this.count;
+      this.go(next);
+      this.timer = setTimeout(step, next === this.count - 1 ? 1200 : 1000 / this.rate);
+    };
+    this.timer = setTimeout(step, 1000 / this.rate);
+  },
+  stop() {
+    clearTimeout(this.timer);
+    this.timer = 0;
+    $("play").textContent = "Play";
+  },
+};
+
+export async function showFuture(event) {
+  const imagined = await framesOf(event.imagined, event.num_frames);
+  const real = await framesOf(event.true, event.num_true);
+  const given = await framesOf(event.given, event.num_given);
+  $("future").hidden = event.num_frames === event.num_given;
+  $("film-imagined").hidden = !imagined.length;
+  $("film-true").hidden = !real.length;
+  $("unseen").hidden = !event.sentence;
+  $("unseen").textContent = event.sentence ? `What it imagined is not shown: ${event.sentence}.` : "";
+  document.querySelector("#film-imagined canvas").setAttribute("aria-label", "The imagined future, as an animation");
+  document.querySelector("#film-true canvas").setAttribute("aria-label", "The true future, as an animation");
+  document.querySelector(".player").hidden = !imagined.length && !real.length;
+  film.load(event, imagined, real);
+  return imagined.length ? imagined : given;
+}
