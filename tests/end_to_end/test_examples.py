@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 import nbformat
+import numpy as np
 import pytest
 from nbclient import NotebookClient
 from PIL import Image
@@ -15,9 +16,11 @@ from PIL import Image
 from fixtures_hub import HubStandIn, hub  # noqa: F401  # a fixture
 from theworld import TheWorld, settings
 from theworld.config import TrainingConfig
-from theworld.foresight import ForesightDataset
+from theworld.foresight import FRAME_RATE_HZ, ForesightDataset
+from theworld.report.sheet import draw_sheet
 
 ROOT = Path(__file__).parents[2]
+IMAGES = ROOT / "docs" / "images"
 
 
 def example(name: str) -> ModuleType:
@@ -56,8 +59,12 @@ def test_the_inference_leaves_a_sheet_and_an_animation_of_what_was_imagined(tmp_
     assert (scene.without_world, scene.with_world, scene.answer) == ("none", "red", "red")
     with Image.open(tmp_path / "imagined-0.gif") as animation:
         assert (animation.size, getattr(animation, "n_frames", 1)) == ((256, 256), 16)
-    with Image.open(tmp_path / "scenes.png") as sheet:
-        assert sheet.width > 2 * sheet.height
+    draw_sheet([scene], tmp_path / "readme.png", FRAME_RATE_HZ, side_px=192)  # as `make pages` does
+    drawn, shown = (np.asarray(Image.open(path), float) for path in (tmp_path / "readme.png", IMAGES / "scene.png"))
+    assert np.abs(drawn - shown).mean() < 1
+    given = np.asarray(Image.open(IMAGES / "given.png"))
+    assert (given == scene.given).all()
+    assert 'says "none", with it "red"; true is red](docs/images/scene.png)' in (ROOT / "README.md").read_text()
 
 
 def test_a_model_of_the_hub_is_asked_about_a_picture_and_its_checkpoints_too(
@@ -124,4 +131,4 @@ def test_the_notebook_goes_from_scenes_to_a_table_of_arms(tmp_path: Path) -> Non
     assert re.search(r"with the world: +red\ntrue: +red", said)
     assert (shown.count("image/png"), shown.count("image/gif")) == (1, 2)
     assert re.search(r"^\| rollout \| \d+\.\d \[\d+\.\d, \d+\.\d\] \|", table, re.MULTILINE)
-    assert re.search(r"^rollout +\d+ of 100 right$", said, re.MULTILINE)
+    assert re.search(r"^rollout +\d+ of 60 right$", said, re.MULTILINE)
