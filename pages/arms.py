@@ -33,6 +33,7 @@ def blocks(results: Results) -> dict[str, str]:
     cells, contrasts = cells_of(results), contrasts_of(results)
     short = _rows(cells, _budgets(cells)[:2])
     long = [row + more for row, more in zip(_rows(cells, _budgets(cells)), _more(results, cells), strict=True)]
+    long += ["", *_differences(contrasts, _budgets(cells))]
     return {
         page: "\n".join([*rows, "", _named_beforehand(results, contrasts, (ROOT / page).parent)])
         for page, rows in zip(PAGES, (short, long), strict=True)
@@ -77,8 +78,7 @@ def _names(cells: Sequence[Cell]) -> list[str]:
 def _rows(cells: Sequence[Cell], budgets: Sequence[int]) -> list[str]:
     """Accuracy by arm and number of labels; the best of a column is bold, the upper bound aside."""
     num_seeds = max(len(cell.seeds) for cell in cells)
-    labels = ["no outcome label" if budget == 0 else f"{budget:,} labels" for budget in budgets]
-    rows = [f"| arms at equal budget, {num_seeds} seeds, % right [95 %] | {' | '.join(labels)} |"]
+    rows = [f"| arms at equal budget, {num_seeds} seeds, % right [95 %] | {' | '.join(map(_labels, budgets))} |"]
     rows.append("|---" * (len(budgets) + 1) + "|")
     shown = {}
     for budget in budgets:
@@ -104,6 +104,25 @@ def _more(results: Results, cells: Sequence[Cell]) -> list[str]:
         told = " |" if cell is None else f"{percent(cell.shuffled)} | {percent(cell.static)}"
         more.append(f" {told} | {1000 * cost.seconds:.0f}, {cost.gflops:.1f} |")
     return more
+
+
+def _differences(contrasts: Sequence[Contrast], budgets: Sequence[int]) -> list[str]:
+    """Differences in points with intervals, and the p-value of the worst seed, after Holm but for the one named."""
+    rows = [f"| difference in points [95 %] | {' | '.join(map(_labels, budgets))} |", "|---" * (len(budgets) + 1) + "|"]
+    shown = {}
+    for one in contrasts:
+        low, high = 100 * one.interval.low, 100 * one.interval.high
+        p_value = max(one.p_by_seed) if one.adjusted_p is None else one.adjusted_p
+        told = f"{one.points:+.1f} [{low:+.1f}, {high:+.1f}], p = {p_value:.1g}"
+        shown[one.first, one.second, one.num_labels] = f"**{told}**" if one.is_primary else told
+    for first, second in dict.fromkeys(key[:2] for key in shown):
+        row = [shown.get((first, second, budget), "") for budget in budgets]
+        rows.append(f"| `{first}` over `{second}` | {' | '.join(row)} |")
+    return rows
+
+
+def _labels(number: int) -> str:
+    return "no outcome label" if number == 0 else f"{number:,} labels"
 
 
 def _named_beforehand(results: Results, contrasts: Sequence[Contrast], folder: Path) -> str:

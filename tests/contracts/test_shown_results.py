@@ -59,6 +59,9 @@ def test_the_long_table_also_tells_the_controls_and_the_cost():
     assert tiny[0].endswith("| a partner's world | controls | ms, GFLOP an answer |")
     assert tiny[2].endswith("| 0.0 | 50.0 | 12, 0.4 |")
     assert len({row.count("|") for row in tiny[:5]}) == 1
+    assert tiny[6] == "| difference in points [95 %] | no outcome label | 100 labels |"
+    assert tiny[8] == "| `rollout` over `gemma` | **+40.0 [+20.0, +60.0], p = 0.008** |  |"
+    assert tiny[9].startswith("| `true-future` over `gemma` | +60.0 [+40.0, +80.0], p = ")
     assert "](results/foresight-arms.json)" in tiny[-1]
 
 
