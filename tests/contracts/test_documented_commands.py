@@ -176,6 +176,19 @@ def test_flags_of_commands_within_a_text_exist(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_flags_that_a_text_names_by_themselves_are_those_of_a_verb(page: Path) -> None:
+    if page.name in ("decisions.md", "lmms-eval.md"):  # they speak of other programs
+        return
+    known = {
+        flag for verb in cli.VERBS for flag in settings.flags(_named(verb.settings), positional=not verb.reads_file)
+    } | {"--json", "--debug", "--verbose", "--version", "--help"}
+    prose = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    named = [word.partition("=")[0] for code in re.findall(r"`(--[a-z][^`]*)`", prose) for word in code.split()]
+
+    assert [flag for flag in named if flag.startswith("--") and flag not in known] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_programs_on_a_page_compile_and_import_what_exists(page: Path) -> None:
     for block in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE):
         for node in ast.walk(ast.parse(block)):
