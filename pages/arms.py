@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from theworld.report.arms import draw_curves
-from theworld.report.numbers import percent, percent_range
+from theworld.report.numbers import percent, percent_range, points, points_range
 from theworld.report.results import Cell, Contrast, Results, cells_of, contrasts_of, read_results
 
 ROOT: Final = Path(__file__).parents[1]
@@ -78,7 +78,8 @@ def _names(cells: Sequence[Cell]) -> list[str]:
 def _rows(cells: Sequence[Cell], budgets: Sequence[int]) -> list[str]:
     """Accuracy by arm and number of labels; the best of a column is bold, the upper bound aside."""
     num_seeds = max(len(cell.seeds) for cell in cells)
-    rows = [f"| arms at equal budget, {num_seeds} seeds, % right [95 %] | {' | '.join(map(_labels, budgets))} |"]
+    seeds = "1 seed" if num_seeds == 1 else f"{num_seeds} seeds"
+    rows = [f"| arms at equal budget, {seeds}, % right [95 %] | {' | '.join(map(_labels, budgets))} |"]
     rows.append("|---" * (len(budgets) + 1) + "|")
     shown = {}
     for budget in budgets:
@@ -111,9 +112,8 @@ def _differences(contrasts: Sequence[Contrast], budgets: Sequence[int]) -> list[
     rows = [f"| difference in points [95 %] | {' | '.join(map(_labels, budgets))} |", "|---" * (len(budgets) + 1) + "|"]
     shown = {}
     for one in contrasts:
-        low, high = 100 * one.interval.low, 100 * one.interval.high
         p_value = max(one.p_by_seed) if one.adjusted_p is None else one.adjusted_p
-        told = f"{one.points:+.1f} [{low:+.1f}, {high:+.1f}], p = {p_value:.1g}"
+        told = f"{points(one.points / 100)} {points_range(one.interval)}, p = {p_value:.1g}"
         shown[one.first, one.second, one.num_labels] = f"**{told}**" if one.is_primary else told
     for first, second in dict.fromkeys(key[:2] for key in shown):
         row = [shown.get((first, second, budget), "") for budget in budgets]
@@ -133,12 +133,9 @@ def _named_beforehand(results: Results, contrasts: Sequence[Contrast], folder: P
     primary = next((one for one in contrasts if one.is_primary), None)
     if primary is None:
         return f"{num_items} ({source})."
-    low, high = 100 * primary.interval.low, 100 * primary.interval.high
     labels = "without labels" if primary.num_labels == 0 else f"after {primary.num_labels:,} labels"
-    return (
-        f"`{primary.first}` against `{primary.second}` {labels} was named beforehand: {primary.points:+.1f} points"
-        f" [{low:.1f}, {high:.1f}], {_below(max(primary.p_by_seed))} in each seed; {num_items} ({source})."
-    )
+    told = f"{points(primary.points / 100)} points {points_range(primary.interval)}"
+    return f"`{primary.first}` against `{primary.second}` {labels} was named beforehand: {told}, {_below(max(primary.p_by_seed))} in each seed; {num_items} ({source})."
 
 
 def _below(p_value: float) -> str:

@@ -48,7 +48,7 @@ def test_a_table_has_a_row_for_each_arm_that_was_compared_and_marks_the_best_and
     assert readme[3] == f"| {WORDS['rollout']} | **80.0** [60.0, 95.0] |  |"
     assert readme[4] == f"| {WORDS['true-future']} | 100.0 [100.0, 100.0] |  |"
     assert readme[6] == (
-        "`rollout` against `gemma` without labels was named beforehand: +40.0 points [20.0, 60.0], p = 0.0078 at most"
+        "`rollout` against `gemma` without labels was named beforehand: +40.0 points [+20.0, +60.0], p = 0.0078 at most"
         " in each seed; 20 test questions ([foresight-arms.json](docs/results/foresight-arms.json), commit 0123456)."
     )
 
