@@ -134,8 +134,9 @@ def _named_beforehand(results: Results, contrasts: Sequence[Contrast], folder: P
     if primary is None:
         return f"{num_items} ({source})."
     labels = "without labels" if primary.num_labels == 0 else f"after {primary.num_labels:,} labels"
-    told = f"{points(primary.points / 100)} points {points_range(primary.interval)}"
-    return f"`{primary.first}` against `{primary.second}` {labels} was named beforehand: {told}, {_below(max(primary.p_by_seed))} in each seed; {num_items} ({source})."
+    told = f"{points(primary.points / 100)} points {points_range(primary.interval)}, {_below(max(primary.p_by_seed))}"
+    named = f"`{primary.first}` against `{primary.second}` {labels} was named beforehand"
+    return f"{named}: {told} in each seed; {num_items} ({source})."
 
 
 def _below(p_value: float) -> str:
