@@ -1,5 +1,6 @@
 """The page of `theworld app` in a real browser, as a visitor uses it; its screenshots lie in build/app/."""
 
+import base64
 import io
 import re
 import shutil
@@ -32,6 +33,13 @@ pytestmark = [
 
 QUESTION = "In which bin does the ball come to rest: blue, red or yellow? Answer with one word."
 PRESENT = "What colour is the ball? Answer with one word."
+
+PASTE = """picture => {
+  const bytes = Uint8Array.from(atob(picture), one => one.charCodeAt(0));
+  const clipboardData = new DataTransfer();
+  clipboardData.items.add(new File([bytes], "image.png", { type: "image/png" }));
+  document.dispatchEvent(new ClipboardEvent("paste", { clipboardData, bubbles: true }));
+}"""
 
 
 @pytest.fixture(scope="module")
@@ -208,6 +216,20 @@ def test_the_keyboard_is_enough(visit: Callable[..., Visit]):
     tab_to("time")
     keys.press("End")
     expect(page.locator("#time-said")).to_have_text("0.67 s later")
+
+
+def test_a_picture_is_pasted_and_a_question_stopped(visit: Callable[..., Visit]):
+    visitor = visit(viewport={"width": 1180, "height": 900})
+    page = visitor.page
+    page.get_by_label("Question", exact=True).fill("Why?")
+    page.evaluate(PASTE, base64.b64encode(scene_file()["buffer"]).decode())
+    expect(page.locator("#caption")).to_have_text("image.png.", timeout=WAIT_MS)
+    expect(page.get_by_label("Your own")).to_be_checked()
+    expect(page.get_by_label("Question", exact=True)).to_have_value("Why?")  # what a visitor wrote stays
+    page.get_by_role("button", name="Ask", exact=True).click()
+    page.get_by_role("button", name="Stop").click()
+    expect(page.get_by_role("status")).to_have_text("Stopped.")
+    expect(page.get_by_role("button", name="Ask", exact=True)).to_be_enabled()
 
 
 def test_a_bad_file_is_answered_with_a_sentence(visit: Callable[..., Visit]):

@@ -6,9 +6,9 @@ export const create = (name, fields = {}, ...children) => {
   made.append(...children);
   return made;
 };
-export const seconds = (value) => `${value.toFixed(value < 0.995 ? 2 : 1)} s`;
+export const seconds = (value) => `${value.toFixed(value < 0.995 ? 2 : 1)}\u00a0s`;
 export const isCalm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
-export const percent = (share) => `${(100 * share).toFixed(share < 0.0995 ? 1 : 0)} %`;
+export const percent = (share) => `${(100 * share).toFixed(share < 0.0995 ? 1 : 0)}\u00a0%`;
 
 // Frames that lie side by side in one picture, each on a canvas of its own.
 export async function framesOf(url, count) {
