@@ -15,7 +15,7 @@ SHAPED = [
         f"theworld.{name}"
         for name in ("datasets", "foresight", "tiny", "world", "evaluation", "training", "recipes", "report")
     ),
-    *(f"theworld.modeling.{name}" for name in ("projector", "fusion", "model", "imagining")),
+    *(f"theworld.modeling.{name}" for name in ("projector", "fusion", "model", "imagining", "attending")),
 ]
 jaxtyping.install_import_hook(SHAPED, "beartype.beartype")
 

@@ -96,10 +96,8 @@ class TwoAnswers:
             logger.error("a question failed: %s: %s", type(error).__name__, error)
             if is_of_the_machine(error):
                 raise
-            told = isinstance(error, ValueError)
-            turn.emit(
-                {"is": "error", "sentence": str(error) if told else "The model failed on this; its log says why."}
-            )
+            own = isinstance(error, ValueError)  # says what was given and what was expected
+            turn.emit({"is": "error", "sentence": str(error) if own else "the model failed; the server's log says why"})
         else:
             turn.emit({"is": "done", "seconds": time.perf_counter() - started})
 
@@ -122,9 +120,10 @@ class TwoAnswers:
             self._looks.popitem(last=False)
         stages = [{"name": name, "seconds": s, "remembered": remembered} for name, s in look.seconds.items()]
         _begin(turn, side, "writing")
-        with _timed({}) as seconds:
+        own: dict[str, float] = {}
+        with _timed(own, "writing"):
             row, end = self._write(turn, look.seen, asked.question, side)
-        stages.append({"name": "writing", "seconds": seconds["it"], "remembered": False})
+        stages.append({"name": "writing", "seconds": own["writing"], "remembered": False})
         turn.emit(
             {
                 "is": "answer",
@@ -248,12 +247,12 @@ def _begin(turn: Turn, side: Side, name: str) -> None:
 
 
 @contextmanager
-def _timed(seconds: dict[str, float], name: str = "it") -> Iterator[dict[str, float]]:
+def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
     """Note how long a stage takes."""
     wait: Callable[[], None] = torch.cuda.synchronize if torch.cuda.is_available() else lambda: None
     wait()
     started = time.perf_counter()
-    yield seconds
+    yield
     wait()
     seconds[name] = time.perf_counter() - started
 

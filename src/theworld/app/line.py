@@ -82,7 +82,7 @@ class Line:
         finally:  # after a fault of this program nobody shall wait for an answer that never comes
             self.close()
             for turn in self._waiting:
-                turn.emit({"is": "error", "sentence": "The server broke down; its log says why."})
+                turn.emit({"is": "error", "sentence": "the server broke down; its log says why"})
 
     def _tell_places(self) -> None:
         for place, turn in enumerate(self._waiting, start=1):

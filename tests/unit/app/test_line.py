@@ -69,7 +69,7 @@ def test_a_fault_ends_the_line_and_is_told_to_those_who_wait():
     line.submit(waiting.turn)
     with pytest.raises(AssertionError, match="a fault of this program"):
         line.run()
-    assert waiting.told[-1] == {"is": "error", "sentence": "The server broke down; its log says why."}
+    assert waiting.told[-1] == {"is": "error", "sentence": "the server broke down; its log says why"}
     with pytest.raises(ShuttingDownError):
         line.submit(waiting.turn)
 
