@@ -70,18 +70,20 @@ class Line:
 
     def run(self) -> None:
         """Give each its turn until `close`; the model's thread."""
+        turns: list[Turn] = []
         try:
             while True:
                 with self._changed:
                     self._changed.wait_for(lambda: self._waiting or self._closed)
                     if not self._waiting:
                         return
-                    turn = self._waiting.popleft()
+                    turns = [self._waiting.popleft()]
                     self._tell_places()
-                turn.work(turn)
+                turns[0].work(turns[0])
+                turns = []
         finally:  # after a fault of this program nobody shall wait for an answer that never comes
             self.close()
-            for turn in self._waiting:
+            for turn in (*turns, *self._waiting):
                 turn.emit({"is": "error", "sentence": "the server broke down; its log says why"})
 
     def _tell_places(self) -> None:

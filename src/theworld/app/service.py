@@ -6,8 +6,9 @@ import binascii
 import json
 import secrets
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -16,7 +17,7 @@ from pydantic.dataclasses import dataclass
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -39,6 +40,9 @@ NUM_SCENES: Final = NUM_SHIPPED["test"]
 
 _SHOWN_SIDE_PX: Final = 448
 """Side of the picture of a scene on the page; the model sees the same scene at its own size."""
+
+_SMALL_BYTES: Final = 100_000
+"""Of a request without a picture."""
 
 _HEADERS: Final = {
     "content-security-policy": (
@@ -95,7 +99,7 @@ class Service:
         self._scene_px: int = max(model.config.vision_config.image_size, model.config.world_image_size)
         self._pictures: OrderedDict[str, Given] = OrderedDict()
         self._reading = ThreadPoolExecutor(1, "reading")
-        self._num_reading = 0
+        self._num_pictures = 0
         self.app = Starlette(
             routes=[
                 Route("/", _file("index.html")),
@@ -106,7 +110,12 @@ class Service:
                 Route("/picture", self.picture, methods=["POST"]),
                 Route("/ask", self.ask, methods=["POST"]),
             ],
-            exception_handlers={RequestError: _refuse, HTTPException: _refuse_route, Exception: _break_down},
+            exception_handlers={
+                RequestError: _refuse,
+                HTTPException: _refuse_route,
+                ClientDisconnect: _let_go,
+                Exception: _break_down,
+            },
             middleware=[Middleware(Headers)],
         )
 
@@ -116,22 +125,20 @@ class Service:
 
     async def scene(self, request: Request) -> Response:
         """A scene of Foresight, ready to be asked about."""
-        wanted = _validated(_SCENE, await self._body(request))
-        given, shown = [
-            await self._in_thread(read_scene, wanted.task, wanted.number - 1, side_px, self._most_frames)
-            for side_px in (self._scene_px, _SHOWN_SIDE_PX)
-        ]
-        key = f"{wanted.task} {wanted.number}"
-        return JSONResponse(self._keep(key, given, shown.frames))
+        wanted = _validated(_SCENE, await self._body(request, _SMALL_BYTES))
+        async with self._room():
+            given, shown = [
+                await self._read(read_scene, wanted.task, wanted.number - 1, side_px, self._most_frames)
+                for side_px in (self._scene_px, _SHOWN_SIDE_PX)
+            ]
+        return JSONResponse(self._keep(f"{wanted.task} {wanted.number}", given, shown.frames))
 
     async def picture(self, request: Request) -> Response:
         """A picture or a clip that was sent, ready to be asked about."""
-        sent = _validated(_PICTURE, await self._body(request))
-        try:
-            files = [base64.b64decode(content, validate=True) for content in sent.files]
-        except (binascii.Error, ValueError):
-            raise RequestError("a file that is not base64: send it from the page") from None
-        given = await self._in_thread(read_files, files, self.settings, self._rate_hz, self._most_frames)
+        async with self._room():
+            body = await self._body(request, self.settings.max_request_bytes * 4 // 3 + _SMALL_BYTES)  # base64
+            files = _decoded(_validated(_PICTURE, body).files)
+            given = await self._read(read_files, files, self.settings, self._rate_hz, self._most_frames)
         return JSONResponse(self._keep(secrets.token_urlsafe(16), given, given.frames))
 
     def _keep(self, key: str, given: Given, shown: tuple[Any, ...]) -> Event:
@@ -150,22 +157,31 @@ class Service:
             "num_world_steps": given.num_world_steps,
         }
 
-    async def _in_thread(self, call: Any, *arguments: Any) -> Any:
-        """Reading pictures takes time and is done in a thread of its own, one after the other."""
-        if self._num_reading >= self.settings.max_queue:
+    @asynccontextmanager
+    async def _room(self) -> AsyncIterator[None]:
+        """Room for one more picture that is received and read, and the time for it.
+
+        Raises:
+            RequestError: if there is none, or the time is over.
+        """
+        if self._num_pictures >= self.settings.max_queue:
             raise RequestError("many pictures are being read; send it again in a moment", 429, "queue_full")
-        self._num_reading += 1
+        self._num_pictures += 1
         try:
             async with asyncio.timeout(self.settings.max_seconds):
-                return await asyncio.get_running_loop().run_in_executor(self._reading, call, *arguments)
+                yield
         except TimeoutError:
-            raise RequestError("reading it took too long; send a smaller one", 504, "timeout") from None
+            raise RequestError("this picture took too long; send a smaller one", 504, "timeout") from None
         finally:
-            self._num_reading -= 1
+            self._num_pictures -= 1
+
+    async def _read(self, call: Callable[..., Given], *arguments: Any) -> Given:
+        """Pictures are read in a thread of their own, one after the other."""
+        return await asyncio.get_running_loop().run_in_executor(self._reading, call, *arguments)
 
     async def ask(self, request: Request) -> Response:
         """Both answers, as a stream of events."""
-        asked = self._asked(_validated(_QUESTION, await self._body(request)))
+        asked = self._asked(_validated(_QUESTION, await self._body(request, _SMALL_BYTES)))
         loop, events = asyncio.get_running_loop(), asyncio.Queue[Event]()
 
         def emit(event: Event) -> None:
@@ -205,21 +221,16 @@ class Service:
                 event["sentence"] = _as_sentence(event["sentence"])
             yield f"data: {json.dumps(event, ensure_ascii=False)}\n\n"
 
-    async def _body(self, request: Request) -> bytes:
+    async def _body(self, request: Request, most: int) -> bytes:
         """The bytes of a request, as long as they are few enough."""
         if request.headers.get("content-type") != "application/json":  # what other sites' pages cannot send
             raise RequestError("expected application/json", 415, "unsupported_media_type")
-        most = self.settings.max_request_bytes * 4 // 3 + 1000
         body = bytearray()
         async for chunk in request.stream():
             body += chunk
             if len(body) > most:
-                raise RequestError(
-                    f"larger than {self.settings.max_request_bytes / 1e6:g} MB: send a smaller picture or a shorter"
-                    " clip",
-                    413,
-                    "request_too_large",
-                )
+                limit = f"{self.settings.max_request_bytes / 1e6:g} MB"
+                raise RequestError(f"larger than {limit}: send a smaller picture or a shorter clip", 413, "too_large")
         return bytes(body)
 
 
@@ -251,6 +262,13 @@ def _validated(adapter: TypeAdapter[Any], body: bytes) -> Any:
         raise RequestError(f"{where}: {first['msg']}" if where else first["msg"]) from None
 
 
+def _decoded(files: list[str]) -> list[bytes]:
+    try:
+        return [base64.b64decode(content, validate=True) for content in files]
+    except (binascii.Error, ValueError):
+        raise RequestError("a file that is not base64: send it from the page") from None
+
+
 def _file(name: str) -> Any:
     async def give(request: Request) -> Response:
         return FileResponse(PAGE / name, headers={"cache-control": "no-cache"})
@@ -270,6 +288,11 @@ async def _refuse(request: Request, error: Exception) -> Response:
 async def _refuse_route(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     return JSONResponse({"sentence": f"{request.method} {request.url.path}: {error.detail}."}, error.status_code)
+
+
+async def _let_go(request: Request, error: Exception) -> Response:
+    """Who leaves while sending hears nothing any more; 499 is what web servers log for it."""
+    return Response(status_code=499)
 
 
 async def _break_down(request: Request, error: Exception) -> Response:

@@ -41,7 +41,6 @@ def first_attention(seen: "Seen", question: str) -> Attention:
         output = model(
             input_ids=ids[:, length:],
             attention_mask=inputs["attention_mask"],
-            token_type_ids=inputs["token_type_ids"][:, length:],
             past_key_values=inputs["past_key_values"],
             use_cache=True,
             logits_to_keep=1,

@@ -18,6 +18,7 @@ from theworld import TheWorld
 from theworld.app.server import Server
 from theworld.app.verdict import verdict_of
 from theworld.config.app import AppSettings
+from theworld.serving.errors import RequestError
 
 
 class Page:
@@ -140,8 +141,28 @@ def test_what_other_sites_can_send_is_refused(page: Page):
 
 
 def test_more_bytes_than_allowed_are_not_read_to_their_end(opened: Any):
-    status, told = opened(max_request_bytes=1000).send("/picture", files=["A" * 5000])
+    status, told = opened(max_request_bytes=1000).send("/picture", files=["A" * 200_000])
     assert (status, told["sentence"]) == (413, "Larger than 0.001 MB: send a smaller picture or a shorter clip.")
+
+
+def test_only_so_many_pictures_are_read_at_once(opened: Any, monkeypatch: pytest.MonkeyPatch):
+    page = opened(max_queue=1)
+    begun, may_go_on = threading.Event(), threading.Event()
+
+    def wait(*arguments: Any) -> None:
+        begun.set()
+        assert may_go_on.wait(60)
+        raise RequestError("no picture")
+
+    monkeypatch.setattr("theworld.app.service.read_files", wait)
+    first = threading.Thread(target=page.send, args=("/picture",), kwargs={"files": ["AAAA"]})
+    first.start()
+    assert begun.wait(60)
+    refused = page.send("/picture", files=["AAAA"])
+    may_go_on.set()
+    first.join(60)
+    assert refused == (429, {"sentence": "Many pictures are being read; send it again in a moment."})
+    assert page.send("/picture", files=["AAAA"]) == (400, {"sentence": "No picture."})
 
 
 def test_the_oldest_picture_is_forgotten(opened: Any):

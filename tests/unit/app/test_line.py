@@ -59,19 +59,21 @@ def test_after_its_end_a_line_takes_nobody():
         line.submit(Visitor("a", []).turn)
 
 
-def test_a_fault_ends_the_line_and_is_told_to_those_who_wait():
-    line, waiting = Line(most=2), Visitor("b", [])
+def test_a_fault_ends_the_line_and_is_told_to_all_who_wait_for_an_answer():
+    line, (first, second) = Line(most=2), (Visitor("a", []), Visitor("b", []))
 
     def fail(turn: Turn) -> None:
         raise AssertionError("a fault of this program")
 
-    line.submit(Turn(fail, lambda event: None))
-    line.submit(waiting.turn)
+    first.turn.work = fail
+    line.submit(first.turn)
+    line.submit(second.turn)
     with pytest.raises(AssertionError, match="a fault of this program"):
         line.run()
-    assert waiting.told[-1] == {"is": "error", "sentence": "the server broke down; its log says why"}
+    for visitor in (first, second):
+        assert visitor.told[-1] == {"is": "error", "sentence": "the server broke down; its log says why"}
     with pytest.raises(ShuttingDownError):
-        line.submit(waiting.turn)
+        line.submit(second.turn)
 
 
 def test_one_thread_serves_while_others_come():
