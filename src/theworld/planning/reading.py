@@ -18,7 +18,7 @@ from theworld.world.dit import DitTap
 from theworld.world.loading import denoises, parts_read, read_config, resolve_cosmos
 from theworld.world.own import own_tap
 from theworld.world.siglip import SiglipTap, vision_config
-from theworld.world.vae import encode_mean
+from theworld.world.vae import encode_mean, skip_empty_frames
 
 
 class Reading(NamedTuple):
@@ -96,7 +96,7 @@ def _networks(settings: WorldSettings) -> nn.ModuleDict:
     found: dict[str, nn.Module] = {}
     with torch.device("meta"):
         vae: Any = AutoencoderKLWan.from_config(read_config(folder, "vae"))
-        found["vae"] = vae
+        found["vae"] = skip_empty_frames(vae)
         if "transformer" in parts:
             values = read_config(folder, "transformer")
             if settings.reads == "dit" and not denoises(settings):

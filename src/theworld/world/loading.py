@@ -24,6 +24,7 @@ from theworld.hub import again, fetch
 from theworld.tiny.random_weights import draw_weights, measure_latents
 from theworld.world.own import FeatureShape, own_tap
 from theworld.world.siglip import gemma_folder, vision_config
+from theworld.world.vae import skip_empty_frames
 
 Part = Literal["vae", "transformer", "scheduler"]
 CONFIG_FILES: dict[Part, str] = {
@@ -148,12 +149,12 @@ def load_vae(settings: WorldSettings, device: str | torch.device = "cpu") -> Aut
     folder = _folder(settings, "vae")
     dtype = getattr(torch, settings.dtype)
     if settings.tap != "random":
-        return _load(AutoencoderKLWan, folder, "vae", dtype).to(device)
+        return skip_empty_frames(_load(AutoencoderKLWan, folder, "vae", dtype).to(device))
     generator = torch.Generator().manual_seed(settings.seed)
     vae = _draw(AutoencoderKLWan, folder, "vae", generator)
     measure_latents(vae, generator)  # the statistics on disk are those of the trained weights
     nn.Module.to(vae, device, dtype)  # in place; the class's own `to` warns about layers that are not there
-    return vae
+    return skip_empty_frames(vae)
 
 
 def load_transformer(settings: WorldSettings, device: str | torch.device = "cpu") -> CosmosTransformer3DModel:

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 import torch
-from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
+import torch.nn.functional as F
+from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan, WanCausalConv3d
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
@@ -27,6 +28,24 @@ def normalised_mean(vae: AutoencoderKLWan, video: Float[Tensor, "N 3 F H W"]) ->
     center = torch.tensor(vae.config["latents_mean"], device=mean.device).view(-1, 1, 1, 1)
     scale = torch.tensor(vae.config["latents_std"], device=mean.device).view(-1, 1, 1, 1)
     return (mean - center) / scale
+
+
+class FirstFrameConv3d(WanCausalConv3d):
+    """The causal convolution, which sees zeros before a first frame: there its last slice is all that counts."""
+
+    def forward(self, x: Tensor, cache_x: Tensor | None = None) -> Tensor:
+        if cache_x is not None or x.shape[2] > 1:
+            return super().forward(x, cache_x)
+        spatially: tuple[int, ...] = self._padding[:4]
+        return F.conv3d(F.pad(x, spatially), self.weight[:, :, -1:], self.bias, self.stride)
+
+
+def skip_empty_frames(vae: AutoencoderKLWan) -> AutoencoderKLWan:
+    """Let a VAE compute first frames without the zeros before them, in place: a third of the operations, equal bits."""
+    for layer in vae.modules():
+        if type(layer) is WanCausalConv3d:
+            layer.__class__ = FirstFrameConv3d
+    return vae
 
 
 class VaeTap(WorldTap):

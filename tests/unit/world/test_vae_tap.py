@@ -2,12 +2,14 @@
 
 import pytest
 import torch
+from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d
 from diffusers.pipelines.cosmos.pipeline_cosmos2_video2world import Cosmos2VideoToWorldPipeline
+from torch.utils.flop_counter import FlopCounterMode
 
 from theworld.world.guardrail import Guardrail
 from theworld.world.loading import load_scheduler, load_transformer, load_vae
 from theworld.world.taps import open_tap
-from theworld.world.vae import encode_mean
+from theworld.world.vae import decode, encode_mean
 
 SEEDS = [1, 2, 3]
 
@@ -43,6 +45,22 @@ def test_latents_equal_the_conditioning_of_diffusers_pipeline(world, clips, monk
     with torch.no_grad():
         conditioning = pipeline.prepare_latents(video, 3, 16, 64, 64, 5, False, torch.float32, torch.device("cpu"))[1]
     assert torch.allclose(open_tap(world("vae")).read(frames, 0, SEEDS), conditioning, atol=1e-5)
+
+
+@pytest.mark.parametrize("num_frames", [1, 5])
+def test_first_frames_cost_less_and_have_the_bits_of_diffusers_own_vae(world, clips, num_frames):
+    theirs, ours = (load_vae(world("vae")) for _ in range(2))
+    for layer in theirs.modules():
+        if isinstance(layer, WanCausalConv3d):
+            layer.__class__ = WanCausalConv3d
+    counted = []
+    for vae in (theirs, ours):
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            latents = encode_mean(vae, clips[:, :num_frames])
+        counted.append((counter.get_total_flops(), latents, decode(vae, latents)))
+    assert torch.equal(counted[1][1], counted[0][1])
+    assert torch.equal(counted[1][2], counted[0][2])
+    assert counted[1][0] < {1: 0.4, 5: 0.9}[num_frames] * counted[0][0]
 
 
 def test_features_are_normalised_to_about_unit_spread(tap, clips):
