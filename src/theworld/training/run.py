@@ -90,9 +90,7 @@ def _train(config: TrainingConfig, stopping: Stopping) -> dict[str, Any]:
     samples = _open(config, model.processor, config.num_steps * per_step, imitates or sees_future)
     questions = open_questions(config, sees_future)
     if process.is_main_process:
-        run.mkdir(parents=True, exist_ok=True)
-        settings.save(config, run / CONFIG_NAME)
-        write_whole(run / "environment.json", describe_environment(models=model.config.pins()))
+        _describe(config, model)
     logger.info("parameters\n%s", model.parameter_table())
     read_features = stored_features(config, model, [samples, *questions.values()], device)
     collator = Collator(
@@ -130,6 +128,13 @@ def _train(config: TrainingConfig, stopping: Stopping) -> dict[str, Any]:
         pushing.finish(run / MODEL_NAME)
         found["not_pushed"] = pushing.failures
     return found
+
+
+def _describe(config: TrainingConfig, model: TheWorld) -> None:
+    """Write what the run is and where it runs."""
+    config.output_dir.mkdir(parents=True, exist_ok=True)
+    settings.save(config, config.output_dir / CONFIG_NAME)
+    write_whole(config.output_dir / "environment.json", describe_environment(models=model.config.pins()))
 
 
 def _open(config: TrainingConfig, processor: Any, num_samples: int, with_future: bool) -> Samples | SampleStream:
