@@ -114,11 +114,13 @@ class TheWorld(FusedGemma):
         return model, info
 
     @staticmethod
-    def _load_pretrained_model(model: Any, state_dict: Any, checkpoint_files: Any, load_config: Any, *more: Any) -> Any:
+    def _load_pretrained_model(
+        model: Any, state_dict: Any, checkpoint_files: Any, load_config: Any, expected_keys: Any = None
+    ) -> Any:
         # transformers has planned by now which module goes to which device, and has placed none.
         if load_config.device_map is not None and model.config.enable_world:
             placing.keep_world_in_memory(load_config.device_map, [name for name, _ in model.named_children()])
-        return FusedGemma._load_pretrained_model(model, state_dict, checkpoint_files, load_config, *more)
+        return FusedGemma._load_pretrained_model(model, state_dict, checkpoint_files, load_config, expected_keys)
 
     def _check_loading(self, info: dict[str, Any]) -> None:
         ours = {name for name in self.state_dict() if name.startswith("world.")}
