@@ -75,6 +75,17 @@ def test_what_lies_on_the_disk_changes_nothing(
     assert all(torch.equal(one, other) for one, other in zip(said(model), whole[fusion], strict=True))
 
 
+def test_plain_gemma_is_spread_as_it_is(tmp_path: Any, accelerators: Any) -> None:
+    ids = torch.tensor([[2, 5, 6, 7]])
+    with torch.no_grad():
+        expected = load(enable_world=False)(input_ids=ids).logits
+        offloaded = load(enable_world=False, device_map=everything("cpu", disk=LAYERS), offload_folder=tmp_path)
+        assert torch.equal(offloaded(input_ids=ids).logits, expected)
+    with accelerators():
+        spread = plain(load(enable_world=False, device_map=TWO)(input_ids=ids).logits)
+    assert farthest([spread], [expected]) < 1e-5
+
+
 def test_a_projector_is_drawn_to_the_size_of_embeddings_on_the_disk(
     whole: dict[str, list[Tensor]], tmp_path: Any
 ) -> None:

@@ -62,6 +62,7 @@ def test_a_model_is_fetched_once_and_pinned_to_commits(
     both.asked.clear()
     offline = TheWorld.from_pretrained(tmp_path / "saved")
     assert torch.equal(offline.world.markers, model.world.markers)
+    assert load().config.base_revision == first  # the newest that was fetched
     assert not both.asked
 
 
