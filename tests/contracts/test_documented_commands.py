@@ -239,3 +239,11 @@ def test_a_command_runs_unless_it_says_what_it_needs(command: Command, workspace
     assert Path.cwd() == workspace
 
     run(command)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", ["README.md", "docs/index.md", "docs/tokenization.md", "docs/foresight.md"])
+def test_the_first_program_of_a_page_runs_where_it_needs_nothing(page: str, workspace: Path) -> None:
+    block = re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(), re.DOTALL | re.MULTILINE)[0]
+
+    exec(compile(block, page, "exec"), {})

@@ -97,7 +97,7 @@ class TheWorldProcessor(Gemma3Processor):
     def from_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
         cls, pretrained_model_name_or_path: str | Path, **kwargs: Any
     ) -> "TheWorldProcessor":
-        """Load the processor of a hub id, a folder, a saved TheWorld or "tiny".
+        """Load the processor of a hub id, a folder, a saved TheWorld, "tiny" or "tiny-foresight".
 
         Args:
             pretrained_model_name_or_path: as for `TheWorld.from_pretrained`, or a folder that this class saved.
@@ -107,7 +107,7 @@ class TheWorldProcessor(Gemma3Processor):
         Raises:
             ValueError: for settings that contradict each other, or that a saved processor has fixed.
         """
-        name = str(pretrained_model_name_or_path)
+        name = loading.embedded(str(pretrained_model_name_or_path))
         settings = loading.take_settings(kwargs)
         if (Path(name) / "processor_config.json").is_file() and not (Path(name) / "config.json").is_file():
             if fixed := sorted(settings.keys() - {"num_world_steps"}):

@@ -293,3 +293,10 @@ def test_a_tokenizer_whose_ids_the_model_does_not_expect_is_refused(fused):
     config.sow_token_id, config.eow_token_id = config.eow_token_id, config.sow_token_id
     with pytest.raises(ValueError, match="the tokenizer gives the world tokens the ids"):
         TheWorldProcessor.from_config(config)
+
+
+def test_the_embedded_fused_model_has_its_processor_under_its_name(embedded):
+    processor = TheWorldProcessor.from_pretrained("tiny-foresight")
+    batch = encode(processor, [[user("Which bin?", picture())]])
+    assert batch["num_world_steps"] == 4
+    assert (batch["input_ids"] == processor.tokenizer.convert_tokens_to_ids(WORLD)).sum() == 5 * 4 * 4
