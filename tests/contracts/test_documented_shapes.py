@@ -12,6 +12,7 @@ import pytest
 import torch
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from diffusers.models.transformers.transformer_cosmos import CosmosTransformer3DModel
+from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -59,6 +60,7 @@ def full_size(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with torch.device("meta"):
         for name, part in (("vae", AutoencoderKLWan()), ("transformer", made.cosmos_transformer())):
             part.save_config(folder / "cosmos" / name)
+    FlowMatchEulerDiscreteScheduler(use_karras_sigmas=True).save_pretrained(folder / "cosmos" / "scheduler")
     return folder
 
 
