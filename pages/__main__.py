@@ -1,10 +1,15 @@
-"""Write what the README and docs/ show of runs: the picture of one scene, and the tables of the comparison of arms."""
+"""Write what the README and docs/ show of runs: the picture of one scene, and tables from docs/results/."""
 
-from pages.arms import RESULTS, write_tables
+from pages.arms import ARMS, write_tables
+from pages.blocks import write_block
 from pages.scene import write_pictures
+from pages.shipped import SHIPPED, read_table
 
 write_pictures()
-if RESULTS.is_file():
+if SHIPPED.is_file():
+    write_block("README.md", "shipped", read_table())
+if ARMS.is_file():
     write_tables()
-else:
-    print(f"{RESULTS}: no such file; the tables of arms stay as they are")
+for path in (SHIPPED, ARMS):
+    if not path.is_file():
+        print(f"{path}: no such file; its table stays as it is")

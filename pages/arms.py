@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from pages.blocks import RESULTS, ROOT, write_block
 from theworld.report.arms import draw_curves
 from theworld.report.numbers import percent, percent_range, points, points_range
 from theworld.report.results import Cell, Contrast, Results, cells_of, contrasts_of, read_results
 
-ROOT: Final = Path(__file__).parents[1]
-RESULTS: Final = ROOT / "docs" / "results" / "foresight-arms.json"
+ARMS: Final = RESULTS / "foresight-arms.json"
+"""arms.json of `theworld arms configs/foresight/arms.yaml`."""
 PAGES: Final = ("README.md", "docs/tiny.md")
 
 WORDS: Final = {
@@ -40,29 +41,15 @@ def blocks(results: Results) -> dict[str, str]:
     }
 
 
-def with_block(text: str, block: str) -> str:
-    """A page with what stands between its marks replaced.
-
-    Raises:
-        ValueError: if the marks are not there, each once.
-    """
-    start, end = "<!-- arms: written by `make pages` -->", "<!-- end of arms -->"
-    if text.count(start) != 1 or text.count(end) != 1:
-        raise ValueError(f"expected {start!r} and {end!r} in the page, each once")
-    before, _, rest = text.partition(start)
-    return f"{before}{start}\n{block}\n{end}{rest.partition(end)[2]}"
-
-
 def write_tables() -> None:
     """Write the tables into the pages, and draw the curves.
 
     Raises:
         FileNotFoundError: if there are no results.
     """
-    results = read_results(RESULTS)
+    results = read_results(ARMS)
     for page, block in blocks(results).items():
-        path = ROOT / page
-        path.write_text(with_block(path.read_text(), block))
+        write_block(page, "arms", block)
     draw_curves(cells_of(results), ROOT / "docs" / "images" / "arms.png")
 
 
@@ -128,7 +115,7 @@ def _labels(number: int) -> str:
 def _named_beforehand(results: Results, contrasts: Sequence[Contrast], folder: Path) -> str:
     """The comparison named beforehand, and where the numbers come from."""
     commits = ", ".join(one[:7] for one in results.origin.get("commits", ()))
-    source = f"[{RESULTS.name}]({RESULTS.relative_to(folder)}), commit {commits}"
+    source = f"[{ARMS.name}]({ARMS.relative_to(folder)}), commit {commits}"
     num_items = f"{len(results.items['dynamic']):,} test questions"
     primary = next((one for one in contrasts if one.is_primary), None)
     if primary is None:

@@ -15,7 +15,9 @@ from theworld.report.results import Results, Run, cells_of, contrasts_of, read_r
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
-from pages.arms import PAGES, RESULTS, WORDS, blocks, with_block  # noqa: E402  # no part of the package
+from pages.arms import ARMS, PAGES, WORDS, blocks  # noqa: E402  # no part of the package
+from pages.blocks import with_block  # noqa: E402
+from pages.shipped import SHIPPED, read_table  # noqa: E402
 
 
 def small() -> Results:
@@ -68,17 +70,27 @@ def test_the_long_table_also_tells_the_controls_and_the_cost():
 def test_a_block_takes_the_place_of_the_one_before_and_of_nothing_else():
     page = "above\n<!-- arms: written by `make pages` -->\nold\n<!-- end of arms -->\nbelow\n"
 
-    assert with_block(page, "new") == page.replace("old", "new")
+    assert with_block(page, "arms", "new") == page.replace("old", "new")
     with pytest.raises(ValueError, match="each once"):
-        with_block("no marks", "new")
+        with_block(page, "others", "new")
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_the_pages_have_marks_and_between_them_what_the_committed_results_say(page: str) -> None:
     text = (ROOT / page).read_text()
-    assert with_block(text, "") != text
-    if RESULTS.exists():
-        assert with_block(text, blocks(read_results(RESULTS))[page]) == text, "run `make pages`"
+    assert with_block(text, "arms", "") != text
+    if ARMS.exists():
+        assert with_block(text, "arms", blocks(read_results(ARMS))[page]) == text, "run `make pages`"
+
+
+def test_the_readme_shows_of_the_shipped_model_what_its_results_say() -> None:
+    readme = (ROOT / "README.md").read_text()
+
+    assert with_block(readme, "shipped", read_table()) == readme, "run `make pages`"
+    found = json.loads(SHIPPED.read_text())
+    assert [found["arms"][name]["num_items"] for name in ("world", "no-world-tokens", "blind")] == [2_000] * 3
+    assert [found["arms"][name]["world_read"] for name in ("world", "no-world-tokens", "blind")] == [2_000, 0, 0]
+    assert {run["checkpoint"] for run in found["origin"]["runs"].values()} == {"tiny c1446394d7c11691"}
 
 
 def test_the_readme_tells_of_the_audit_what_the_file_beside_the_model_says() -> None:
@@ -93,12 +105,12 @@ def test_the_readme_tells_of_the_audit_what_the_file_beside_the_model_says() -> 
         assert told.format(*(f"{figure:.1f}" for figure in figures)) in readme
 
 
-@pytest.mark.skipif(not RESULTS.exists(), reason="no results are committed")
+@pytest.mark.skipif(not ARMS.exists(), reason="no results are committed")
 def test_the_committed_results_are_small_and_say_where_they_come_from(tmp_path: Path) -> None:
-    found = read_results(RESULTS)
+    found = read_results(ARMS)
 
-    assert RESULTS.stat().st_size < 400_000
+    assert ARMS.stat().st_size < 400_000
     assert all(re.fullmatch(r"[0-9a-f]{40}\+?", commit) for commit in found.origin["commits"])
     assert found.origin["commits"]
     write_results(found, cells_of(found), contrasts_of(found), tmp_path / "again.json")
-    assert (tmp_path / "again.json").read_text() == RESULTS.read_text()
+    assert (tmp_path / "again.json").read_text() == ARMS.read_text()

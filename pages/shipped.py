@@ -1,0 +1,63 @@
+"""What the shipped model answers with its world and without it, as the README shows it, from the committed results.
+
+`python -m pages.shipped FOLDER` takes them from an evaluation: its predictions, summed up by kind of scene.
+"""
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+from pages.blocks import RESULTS
+from theworld.environment import commit
+from theworld.evaluation.predictions import read_identity, read_predictions
+from theworld.evaluation.rules import score
+from theworld.evaluation.statistics import Interval
+from theworld.evaluation.summary import summarise
+from theworld.files import write_whole
+from theworld.foresight import TASKS
+from theworld.report.numbers import percent, percent_range
+
+SHIPPED: Final = RESULTS / "foresight-shipped.json"
+
+WORDS: Final = {
+    "world": "with its world, which imagines",
+    "no-world-tokens": "the same model without its world",
+    "blind": "without the picture, too",
+}
+
+
+def collect(folder: Path) -> dict[str, Any]:
+    """Counts, accuracies and intervals of each arm of an evaluation, and of which runs they are."""
+    files = {name: folder / "predictions" / f"{name}.jsonl" for name in WORDS}
+    arms = {
+        name: summarise(read_predictions(file), group_by=("task",), scorer=score).to_dict()
+        for name, file in files.items()
+    }
+    runs = {name: asdict(read_identity(file)) for name, file in files.items()}
+    return {"arms": arms, "origin": {"summarised_by": commit(), "runs": runs}}
+
+
+def table(found: dict[str, Any]) -> str:
+    """Accuracy over all questions with its interval, and by kind of scene; at the foot what guessing gives."""
+    world = found["arms"]["world"]
+    tasks = [task for task in TASKS if task in world["groups"]["task"]]
+    rows = [f"| | right, % [95 % interval] | {' | '.join(tasks)} |", "|---" * (len(tasks) + 2) + "|"]
+    for name, words in WORDS.items():
+        arm = found["arms"][name]
+        told = f"{percent(arm['accuracy']['value'])} {percent_range(Interval(**arm['accuracy']['wilson']))}"
+        by_task = [percent(arm["groups"]["task"][task]["accuracy"]["value"]) for task in tasks]
+        rows.append(f"| {words} | {told} | {' | '.join(by_task)} |")
+    guessed = [one["accuracy"]["guessing"] for one in (world, *(world["groups"]["task"][task] for task in tasks))]
+    rows.append(f"| guessing among the choices | {' | '.join(map(percent, guessed))} |")
+    return "\n".join(rows)
+
+
+def read_table() -> str:
+    """The table of the committed results."""
+    return table(json.loads(SHIPPED.read_text()))
+
+
+if __name__ == "__main__":
+    write_whole(SHIPPED, json.dumps(collect(Path(sys.argv[1])), indent=1) + "\n")
