@@ -88,11 +88,16 @@ def resolve_cosmos(
     return folder, commit
 
 
+def _parts_of_shape(settings: WorldSettings) -> tuple[Part, ...]:
+    """The parts whose configuration files say how large a feature is."""
+    return ("vae", "transformer") if settings.reads == "dit" else ("vae",)
+
+
 def locate(settings: WorldSettings, weights: bool = True) -> tuple[WorldSettings, str | None]:
     """The settings with folders for names, and the commit of the Cosmos repository: one look at the hub.
 
     Args:
-        weights: fetch what the tap reads, not only its configuration files; controls have none to fetch.
+        weights: fetch what the tap reads; controls have none to fetch. False: what `feature_shape` reads.
 
     Raises:
         ValueError: as `resolve_cosmos`.
@@ -101,8 +106,8 @@ def locate(settings: WorldSettings, weights: bool = True) -> tuple[WorldSettings
         return settings, None
     if settings.reads == "siglip":
         return replace(settings, siglip_model_name=str(gemma_folder(settings.siglip_model_name, weights))), None
+    parts = parts_read(settings) if weights else _parts_of_shape(settings)
     weights = weights and settings.tap not in CONTROL_TAPS
-    parts = parts_read(settings)
     folder, commit = resolve_cosmos(settings.cosmos_model_name, settings.cosmos_revision, parts, weights)
     return replace(settings, cosmos_model_name=str(folder), cosmos_revision=None), commit
 
@@ -132,7 +137,7 @@ def feature_shape(settings: WorldSettings) -> FeatureShape:
     if settings.reads == "siglip":
         vision = vision_config(settings.siglip_model_name)
         return FeatureShape(vision.hidden_size, vision.patch_size)
-    parts: tuple[Part, ...] = ("vae", "transformer") if settings.reads == "dit" else ("vae",)
+    parts = _parts_of_shape(settings)
     folder, _ = resolve_cosmos(settings.cosmos_model_name, settings.cosmos_revision, parts, weights=False)
     vae = read_config(folder, "vae")
     stride_px = 2 ** len(vae["temperal_downsample"])  # as the pipeline of diffusers has it
