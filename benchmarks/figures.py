@@ -45,28 +45,26 @@ class Figure:
         return json.dumps({**values, "goal": self.goal, "met": self.met, "unit": self.unit})
 
 
-def seconds(work: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
-    """Time of one call, by default of the wall clock."""
-    began = clock()
+def seconds(work: Callable[[], object]) -> float:
+    """Processor time of one call: what others do on the machine is no part of it."""
+    began = time.process_time()
     work()
-    return clock() - began
+    return time.process_time() - began
 
 
 def paired_ratio(
     work: Callable[[], object],
     reference: Callable[[], object],
     num_pairs: int = 15,
-    clock: Callable[[], float] = time.perf_counter,
 ) -> Ratio:
     """Median and quartiles of time(work) / time(reference) over pairs that run one after the other, in changing order.
 
-    One pair before the counted ones warms caches up. `time.process_time` as the clock counts the work of this process
-    alone, for what runs on one core beside others.
+    Both sides must do their work in this process, on one thread. One pair before the counted ones warms caches up.
     """
     ratios = []
     for pair in range(num_pairs + 1):
         order = (work, reference) if pair % 2 else (reference, work)
-        timed = {each: seconds(each, clock) for each in order}
+        timed = {each: seconds(each) for each in order}
         if pair:
             ratios.append(timed[work] / timed[reference])
     return Ratio(ratios)

@@ -1,7 +1,6 @@
 """Loading of training data over bare decoding and resizing of the same pictures, on one core."""
 
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,5 +58,5 @@ def figures() -> Iterator[Figure]:
                 np.asarray(picture.resize((GEMMA_PX, GEMMA_PX), Image.Resampling.BILINEAR))
                 np.asarray(picture.resize((WORLD_PX, WORLD_PX), Image.Resampling.BICUBIC))
 
-        ratio = paired_ratio(bare, loaded, num_pairs=7, clock=time.process_time)
+        ratio = paired_ratio(bare, loaded, num_pairs=7)
         yield Figure("loading_over_bare_decoding", ratio, 0.8, at_least=True)

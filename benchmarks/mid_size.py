@@ -1,11 +1,7 @@
-"""A Gemma 3 between tiny and real, with the real vocabulary: what the world costs in steps, answers and memory.
-
-Times are processor times of one thread: what others do on the machine is not in them.
-"""
+"""A Gemma 3 between tiny and real, with the real vocabulary: what the world costs in steps, answers and memory."""
 
 import copy
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -108,7 +104,7 @@ def training_figures(folder: Path) -> Iterator[Figure]:
         def without(alone: Any = alone) -> None:
             step(plain, alone)
 
-        ratio = paired_ratio(with_world, without, NUM_PAIRS, clock=time.process_time)
+        ratio = paired_ratio(with_world, without, NUM_PAIRS)
         yield Figure(f"{fusion}_stored_step_over_gemma", ratio, goal)
 
 
@@ -125,7 +121,7 @@ def answering_figures(folder: Path) -> Iterator[Figure]:
     longer = bare.inputs(f"Which bin?{' bin' * missing}")
     assert longer["input_ids"].shape == prompt["input_ids"].shape
     with_world, without = decoder(model, prompt), decoder(plain, longer)
-    ratio = paired_ratio(without, with_world, NUM_PAIRS, clock=time.process_time)
+    ratio = paired_ratio(without, with_world, NUM_PAIRS)
     yield Figure("decode_with_world_over_gemma", ratio, 0.97, at_least=True)
 
     model.generation_config.eos_token_id = None  # every answer has all its tokens
@@ -137,7 +133,7 @@ def answering_figures(folder: Path) -> Iterator[Figure]:
     def second() -> None:
         seen.ask("Left or right?", **options)
 
-    ratio = paired_ratio(second, first, NUM_PAIRS, clock=time.process_time)
+    ratio = paired_ratio(second, first, NUM_PAIRS)
     yield Figure("second_question_over_first", ratio, 0.35)
 
 

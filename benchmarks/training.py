@@ -58,7 +58,7 @@ def stored_over_live(tap: TapName, num_world_steps: int, folder: Path) -> Ratio:
     """Time of a training step with stored features over one that runs the world model."""
     model = TheWorld.from_pretrained("tiny", world_tap=tap, world_grid=4, num_world_steps=num_world_steps)
     steps = steps_of(model, BATCH, folder)
-    return paired_ratio(steps["stored"], steps["live"], num_pairs=7, clock=time.process_time)
+    return paired_ratio(steps["stored"], steps["live"], num_pairs=7)
 
 
 def live_over_stored_as_arms(folder: Path) -> Ratio:
@@ -67,7 +67,7 @@ def live_over_stored_as_arms(folder: Path) -> Ratio:
     (reads,) = (arm.reads for arm in own.arms if arm.name == "dit")
     model = open_model(replace(own.model, world=replace(own.model.world, **asdict(reads)))).train()
     steps = steps_of(model, own.batch_size, folder)
-    return paired_ratio(steps["live"], steps["stored"], num_pairs=7, clock=time.process_time)
+    return paired_ratio(steps["live"], steps["stored"], num_pairs=7)
 
 
 def share_outside(folder: Path) -> float:

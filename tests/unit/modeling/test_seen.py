@@ -67,6 +67,14 @@ def test_the_picture_and_its_world_are_read_once(fused: TheWorld, monkeypatch):
     ]
 
 
+def test_a_look_makes_no_logits(model: TheWorld):
+    positions = []
+    hook = model.lm_head.register_forward_pre_hook(lambda module, args: positions.append(args[0].shape[-2]))
+    model.look(picture(1))
+    hook.remove()
+    assert positions == [0]
+
+
 def test_a_window_that_is_exceeded_is_no_obstacle():
     model = TheWorld.from_pretrained("tiny", enable_world=False).eval()
     text = model.config.get_text_config()
