@@ -52,7 +52,7 @@ def test_two_processes_of_four_samples_train_as_one_of_eight(make_config: MakeCo
     for config, launch in ((one, []), (two, launcher)):
         file = config.output_dir.with_suffix(".json")
         settings.save(config, file)
-        command = [sys.executable, *launch, "-m", "theworld", "train", str(file)]
+        command = [sys.executable, *launch, "-m", "theworld", "train", "--json", str(file)]
         pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         commands.append(subprocess.Popen(command, text=True, env=environment, **pipes))
     for command in commands:
