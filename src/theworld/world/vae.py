@@ -1,6 +1,7 @@
 """The VAE latent of given frames, and the taps that read it: `vae` and `true-future`."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -36,7 +37,7 @@ class FirstFrameConv3d(WanCausalConv3d):
     def forward(self, x: Tensor, cache_x: Tensor | None = None) -> Tensor:
         if cache_x is not None or x.shape[2] > 1:
             return super().forward(x, cache_x)
-        spatially: tuple[int, ...] = self._padding[:4]
+        spatially: Any = self._padding[:4]  # of a class without annotations
         return F.conv3d(F.pad(x, spatially), self.weight[:, :, -1:], self.bias, self.stride)
 
 
