@@ -251,5 +251,6 @@ VERBS: Final = (
         "theworld tiny verify --stage fusion",
         "theworld.recipes.building:run",
         "theworld.config.tiny:TinySettings",
+        goes_on=_SAME,
     ),
 )
