@@ -89,6 +89,8 @@ def training_figures(folder: Path) -> Iterator[Figure]:
         model = TheWorld.from_pretrained(
             folder, cosmos_model_name="tiny", world_image_size=64, world_grid=4, world_fusion=fusion, **frozen
         ).train()
+        model.load_state_dict(plain.state_dict(), strict=False, assign=True)  # the same tensors in the same memory
+        model.tie_weights()
         sample = asked(WORDS)
         batch = Collator(model.processor, supervise=True)([sample])
         batch["world_features"] = model.read_world(batch.pop("world_pixels"), 0)
