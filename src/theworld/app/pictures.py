@@ -5,6 +5,7 @@ import warnings
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from time import monotonic
 
 import av
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image, ImageSequence
 
 from theworld.config.app import AppSettings
 from theworld.constants import TEMPORAL_STRIDE
+from theworld.datasets.images import BROKEN
 from theworld.foresight import NUM_FRAMES, Question, Task, draw_clip, dynamic_question, make_item, static_questions
 from theworld.foresight.scene import num_future_slots
 from theworld.serving.errors import RequestError
@@ -20,6 +22,9 @@ from theworld.serving.pictures import FORMATS, decode_picture
 
 LONGEST_SIDE_PX = 1792
 """Larger pictures are kept smaller: twice what Gemma 3 sees of them, in memory that a visitor cannot choose."""
+
+SHOWN_SIDE_PX = 896
+"""Longest side of what a page shows of a picture: twice the room that it has there, for screens of double density."""
 
 _VIDEOS = "MP4, WebM, MOV, MKV or AVI"
 _ALONE = {"format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi", "protocol_whitelist": "none"}
@@ -95,7 +100,7 @@ def read_files(files: Sequence[bytes], limits: AppSettings, frame_rate_hz: float
         return Given((_smaller(decode_picture(files[0], limits.max_image_pixels)),))
     timed = _animation(files[0], limits) if kind == "animation" else _video(files[0], limits)
     kept, num_sampled = deque[Image.Image](maxlen=most_frames), 0
-    for frame in _sampled(timed, frame_rate_hz, limits.max_video_seconds):
+    for frame in _sampled(timed, frame_rate_hz, limits):
         kept.append(_smaller(frame))
         num_sampled += 1
     if not kept:
@@ -120,7 +125,7 @@ def _kind_of(content: bytes) -> str:
                 return "animation" if getattr(image, "is_animated", False) else "picture"
     except Image.DecompressionBombError:
         return "picture"  # is refused as one
-    except (OSError, SyntaxError, ValueError):
+    except BROKEN:
         return "video"
 
 
@@ -129,15 +134,18 @@ _Timed = Iterable[tuple[float, Image.Image]]
 
 def _animation(content: bytes, limits: AppSettings) -> _Timed:
     """Frames of a GIF, WebP or PNG with their times, seconds."""
-    decode_picture(content, limits.max_image_pixels)  # refuses what is too large
+    decode_picture(content, limits.max_image_pixels)  # refuses what no picture may be
     time_ms = 0.0
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             for frame in ImageSequence.Iterator(image):
+                _check_size(frame.width, frame.height, limits)  # a later frame may be larger than the first
                 yield time_ms / 1000, frame.convert("RGB")
                 time_ms += float(frame.info.get("duration", 0)) or 100.0  # what browsers do with 0
-    except (OSError, SyntaxError, ValueError) as error:
-        raise RequestError(f"not a readable animation ({type(error).__name__})", code="invalid_image") from None
+    except (*BROKEN, Image.DecompressionBombError) as error:
+        if isinstance(error, RequestError):
+            raise
+        raise RequestError("not a readable animation: it may be cut short", code="invalid_image") from None
 
 
 def _video(content: bytes, limits: AppSettings) -> _Timed:
@@ -147,14 +155,11 @@ def _video(content: bytes, limits: AppSettings) -> _Timed:
             if not container.streams.video:
                 raise RequestError(f"a file without pictures: expected {', '.join(FORMATS)}, {_VIDEOS}")
             stream = container.streams.video[0]
-            width, height = stream.codec_context.width, stream.codec_context.height
-            if width * height > limits.max_image_pixels:
-                raise RequestError(
-                    f"frames of {width} x {height} px: expected at most {limits.max_image_pixels:,} pixels; send it"
-                    " smaller",
-                    code="image_too_large",
-                )
+            if stream.codec_context is None:
+                raise RequestError("a video of a codec that is not known here: send it as H.264", code="invalid_image")
+            _check_size(stream.codec_context.width, stream.codec_context.height, limits)
             for frame in container.decode(stream):
+                _check_size(frame.width, frame.height, limits)  # it may change on the way
                 yield frame.time or 0.0, frame.to_image()
     except (FFmpegError, ValueError) as error:
         if isinstance(error, RequestError):
@@ -164,17 +169,28 @@ def _video(content: bytes, limits: AppSettings) -> _Timed:
         ) from None
 
 
-def _sampled(timed: _Timed, frame_rate_hz: float, max_seconds: float) -> Iterable[Image.Image]:
+def _check_size(width: int, height: int, limits: AppSettings) -> None:
+    if width * height > limits.max_image_pixels:
+        raise RequestError(
+            f"frames of {width} x {height} px: expected at most {limits.max_image_pixels:,} pixels; send it smaller",
+            code="image_too_large",
+        )
+
+
+def _sampled(timed: _Timed, frame_rate_hz: float, limits: AppSettings) -> Iterable[Image.Image]:
     """Frames that are a world model's frame apart, the first included; a slower video's frames all count.
 
     Raises:
-        RequestError: once it lasts too long.
+        RequestError: once it lasts too long, or takes too long to decode: its times may all be the same.
     """
     start = due = None
+    until = monotonic() + limits.max_seconds
     for time, frame in timed:
         start = time if start is None else start
-        if time - start > max_seconds:
-            raise RequestError(f"a video of more than {max_seconds:g} s: cut it", code="video_too_long")
+        if time - start > limits.max_video_seconds:
+            raise RequestError(f"a video of more than {limits.max_video_seconds:g} s: cut it", code="video_too_long")
+        if monotonic() > until:
+            raise RequestError("a video that takes too long to decode: send a smaller one", 504, "timeout")
         if due is None or time >= due - 1e-6:
             yield frame
             due = max(time if due is None else due, time - 1 / frame_rate_hz) + 1 / frame_rate_hz
@@ -185,6 +201,13 @@ def _smaller(picture: Image.Image) -> Image.Image:
         picture = picture.copy()
         picture.thumbnail((LONGEST_SIDE_PX, LONGEST_SIDE_PX), Image.Resampling.BICUBIC)
     return picture
+
+
+def shown(frames: Sequence[Image.Image]) -> bytes:
+    """Frames as a page shows them: a strip of them, each at the size of the current one."""
+    current = frames[-1].copy()
+    current.thumbnail((SHOWN_SIDE_PX, SHOWN_SIDE_PX), Image.Resampling.BICUBIC)
+    return strip([frame.resize(current.size, Image.Resampling.BICUBIC) for frame in frames])
 
 
 def strip(frames: Sequence[Image.Image] | np.ndarray, side_px: int | None = None) -> bytes:

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeVar
 
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
@@ -25,7 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from theworld.app.about import Steps, about
 from theworld.app.answering import Asked, TwoAnswers, as_url
 from theworld.app.line import Event, Line, Turn
-from theworld.app.pictures import Given, read_files, read_scene, strip
+from theworld.app.pictures import Given, read_files, read_scene, shown
 from theworld.app.verdict import AuditVerdict
 from theworld.config.app import AppSettings
 from theworld.config.world import STRICT
@@ -38,11 +38,16 @@ from theworld.serving.streams import EventStream
 PAGE: Final = Path(__file__).parent / "page"
 NUM_SCENES: Final = NUM_SHIPPED["test"]
 
-_SHOWN_SIDE_PX: Final = 448
+_SCENE_SHOWN_PX: Final = 448
 """Side of the picture of a scene on the page; the model sees the same scene at its own size."""
 
 _SMALL_BYTES: Final = 100_000
-"""Of a request without a picture."""
+"""Of a request, besides a picture or a question."""
+
+_ESCAPED_BYTES: Final = 12
+"""Most bytes of a character in JSON: two escapes of six, for one outside of the basic plane."""
+
+_T = TypeVar("_T")
 
 _HEADERS: Final = {
     "content-security-policy": (
@@ -125,33 +130,35 @@ class Service:
 
     async def scene(self, request: Request) -> Response:
         """A scene of Foresight, ready to be asked about."""
-        wanted = _validated(_SCENE, await self._body(request, _SMALL_BYTES))
+        wanted = _validated(_SCENE, await self._words(request))
         async with self._room():
-            given, shown = [
+            given, larger = [
                 await self._read(read_scene, wanted.task, wanted.number - 1, side_px, self._most_frames)
-                for side_px in (self._scene_px, _SHOWN_SIDE_PX)
+                for side_px in (self._scene_px, _SCENE_SHOWN_PX)
             ]
-        return JSONResponse(self._keep(f"{wanted.task} {wanted.number}", given, shown.frames))
+            strip = await self._read(shown, larger.frames)
+        return JSONResponse(self._keep(f"{wanted.task} {wanted.number}", given, strip))
 
     async def picture(self, request: Request) -> Response:
         """A picture or a clip that was sent, ready to be asked about."""
         async with self._room():
-            body = await self._body(request, self.settings.max_request_bytes * 4 // 3 + _SMALL_BYTES)  # base64
-            files = _decoded(_validated(_PICTURE, body).files)
+            most = self.settings.max_request_bytes * 4 // 3 + _SMALL_BYTES  # base64
+            limit = f"{self.settings.max_request_bytes / 1e6:g} MB"
+            body = await self._body(request, most, f"larger than {limit}: send a smaller picture or a shorter clip")
+            files = await self._read(_decoded, body)
             given = await self._read(read_files, files, self.settings, self._rate_hz, self._most_frames)
-        return JSONResponse(self._keep(secrets.token_urlsafe(16), given, given.frames))
+            strip = await self._read(shown, given.frames)
+        return JSONResponse(self._keep(secrets.token_urlsafe(16), given, strip))
 
-    def _keep(self, key: str, given: Given, shown: tuple[Any, ...]) -> Event:
+    def _keep(self, key: str, given: Given, strip: bytes) -> Event:
         self._pictures.pop(key, None)
         self._pictures[key] = given
         while len(self._pictures) > self.settings.num_pictures:
             self._pictures.popitem(last=False)
-        size = shown[-1].size
         return {
             "picture_id": key,
-            "strip": as_url(strip(shown)),
-            "num_frames": len(shown),
-            "size": size,
+            "strip": as_url(strip),
+            "num_frames": len(given.frames),
             "note": given.note,
             "questions": [{"text": one.text, "answer": one.answer} for one in given.questions],
             "num_world_steps": given.num_world_steps,
@@ -175,13 +182,13 @@ class Service:
         finally:
             self._num_pictures -= 1
 
-    async def _read(self, call: Callable[..., Given], *arguments: Any) -> Given:
-        """Pictures are read in a thread of their own, one after the other."""
+    async def _read(self, call: Callable[..., _T], *arguments: Any) -> _T:
+        """Pictures are read and shown in a thread of their own, one after the other: no other visitor waits for it."""
         return await asyncio.get_running_loop().run_in_executor(self._reading, call, *arguments)
 
     async def ask(self, request: Request) -> Response:
         """Both answers, as a stream of events."""
-        asked = self._asked(_validated(_QUESTION, await self._body(request, _SMALL_BYTES)))
+        asked = self._asked(_validated(_QUESTION, await self._words(request)))
         loop, events = asyncio.get_running_loop(), asyncio.Queue[Event]()
 
         def emit(event: Event) -> None:
@@ -221,16 +228,20 @@ class Service:
                 event["sentence"] = _as_sentence(event["sentence"])
             yield f"data: {json.dumps(event, ensure_ascii=False)}\n\n"
 
-    async def _body(self, request: Request, most: int) -> bytes:
-        """The bytes of a request, as long as they are few enough."""
+    async def _words(self, request: Request) -> bytes:
+        """The bytes of a request without a picture."""
+        most = _SMALL_BYTES + _ESCAPED_BYTES * self.settings.max_question_characters
+        return await self._body(request, most, "a request of too many bytes: write less")
+
+    async def _body(self, request: Request, most: int, told: str) -> bytes:
+        """The bytes of a request; beyond so many, nothing more is read, and what is `told` is the answer."""
         if request.headers.get("content-type") != "application/json":  # what other sites' pages cannot send
             raise RequestError("expected application/json", 415, "unsupported_media_type")
         body = bytearray()
         async for chunk in request.stream():
             body += chunk
             if len(body) > most:
-                limit = f"{self.settings.max_request_bytes / 1e6:g} MB"
-                raise RequestError(f"larger than {limit}: send a smaller picture or a shorter clip", 413, "too_large")
+                raise RequestError(told, 413, "too_large")
         return bytes(body)
 
 
@@ -262,7 +273,9 @@ def _validated(adapter: TypeAdapter[Any], body: bytes) -> Any:
         raise RequestError(f"{where}: {first['msg']}" if where else first["msg"]) from None
 
 
-def _decoded(files: list[str]) -> list[bytes]:
+def _decoded(body: bytes) -> list[bytes]:
+    """The contents of the files of a PictureRequest."""
+    files = _validated(_PICTURE, body).files
     try:
         return [base64.b64decode(content, validate=True) for content in files]
     except (binascii.Error, ValueError):

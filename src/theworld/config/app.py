@@ -54,7 +54,7 @@ class AppSettings:
     """Questions that may wait for their turn; further ones are refused."""
 
     max_seconds: Annotated[float, Field(gt=0)] = 120.0
-    """Longest time from a question to its last answer, seconds."""
+    """Longest time from a question to its last answer, and for a picture or clip to be received and read, seconds."""
 
     num_pictures: Annotated[int, Field(ge=1)] = 64
     """Pictures and clips that are kept; the one that was longest not asked about is forgotten."""

@@ -1,6 +1,7 @@
 """One way from every accepted form of a picture or clip to RGB pixels."""
 
 import io
+import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,11 @@ from torch import Tensor
 
 MAX_ASPECT = 100
 """Longest side over shortest: beyond it a picture is a line, and every resize of it is noise."""
+
+
+BROKEN = (OSError, SyntaxError, ValueError, IndexError, TypeError, KeyError, EOFError, struct.error)
+"""What Pillow raises on broken bytes. The last five it turns into SyntaxError as it opens a file, but not later, as it
+decodes or goes to the next frame."""
 
 
 class ImageError(ValueError):
@@ -66,7 +72,7 @@ def _open(file: Path | io.BytesIO, name: str) -> Image.Image:
     try:
         with Image.open(file) as image:
             return ImageOps.exif_transpose(image).convert("RGB")  # upright, as the camera held it
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except (*BROKEN, Image.DecompressionBombError) as error:
         reason = "of no known format" if isinstance(error, UnidentifiedImageError) else error
         raise ImageError(f"{name}: not a readable picture ({reason})") from error
 

@@ -6,10 +6,10 @@ import io
 import re
 import warnings
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from theworld.config.serving import ServeSettings
-from theworld.datasets.images import ImageError, to_image
+from theworld.datasets.images import BROKEN, ImageError, to_image
 from theworld.serving.errors import RequestError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
@@ -65,7 +65,7 @@ def decode_picture(content: bytes, max_pixels: int) -> Image.Image:
         raise error if isinstance(error, RequestError) else RequestError(str(error), code="invalid_image") from None
     except Image.DecompressionBombError as error:
         raise RequestError(f"a picture of too many pixels ({error})", code="image_too_large") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except BROKEN as error:
         raise RequestError(
             f"not a readable picture ({type(error).__name__}): expected {', '.join(FORMATS)}", code="invalid_image"
         ) from None

@@ -11,7 +11,7 @@ av = pytest.importorskip("av", reason="the extra `app` is not installed")
 from PIL import Image
 
 from fixtures_model import picture
-from theworld.app.pictures import LONGEST_SIDE_PX, read_files, read_scene, strip
+from theworld.app.pictures import LONGEST_SIDE_PX, SHOWN_SIDE_PX, read_files, read_scene, shown, strip
 from theworld.config.app import AppSettings
 from theworld.serving.errors import RequestError
 
@@ -89,6 +89,24 @@ def test_a_large_picture_is_kept_smaller():
     assert given.current.size == (LONGEST_SIDE_PX, LONGEST_SIDE_PX // 4)
 
 
+def grown(side: int) -> bytes:
+    """A GIF whose second frame is larger than the first."""
+
+    def parts(side: int) -> tuple[bytes, bytes]:
+        file = io.BytesIO()
+        Image.new("P", (side, side), 200).save(file, "GIF", optimize=False)
+        content = file.getvalue()
+        end = 13 + 3 * (2 << (content[10] & 7))  # of the header and its colours
+        return content[:end], content[end:-1]
+
+    return b"".join(parts(10)) + parts(side)[1] + b";"
+
+
+def unknown_codec() -> bytes:
+    """A whole video, but for the name of its codec."""
+    return video(9, 20, "webm").replace(b"V_VP8", b"V_VPX")
+
+
 PLAYLIST = b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile:///etc/passwd\n#EXT-X-ENDLIST\n"
 
 
@@ -106,6 +124,9 @@ PLAYLIST = b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile:///etc/passwd\n#
         ([video(9, 20)[:400]], "a file without pictures"),
         ([png(Image.new("1", (6000, 5000)))], "a picture of 6000 x 5000 px: expected at most 25,000,000 pixels"),
         ([png(grey(0)), b"no picture"], "not a readable picture"),
+        *[([gif(9, 50)[:length]], "not a readable animation: it may be cut short") for length in (180, 190, 200)],
+        ([grown(5100)], "frames of 5100 x 5100 px: expected at most 25,000,000 pixels; send it smaller"),
+        ([unknown_codec()], "a video of a codec that is not known here: send it as H.264"),
         ([gif(20, 2000)], "a video of more than 30 s: cut it"),
         ([video(40, 1)], "a video of more than 30 s: cut it"),
     ],
@@ -120,6 +141,11 @@ def test_a_video_of_too_large_frames_is_refused_before_one_is_decoded():
         read_files([video(2, 20, side=64)], AppSettings(max_image_pixels=4000), 6.0, 5)
 
 
+def test_a_clip_whose_frames_all_have_one_time_ends_by_the_clock():
+    with pytest.raises(RequestError, match=r"^a video that takes too long to decode: send a smaller one$"):
+        read_files([gif(4, 50)], AppSettings(max_seconds=1e-9), 6.0, 5)
+
+
 def test_a_scene_comes_with_its_questions_and_what_happens():
     given = read_scene("hide", 3, 64, 5)
     assert (len(given.frames), len(given.future), given.num_world_steps) == (5, 12, 3)
@@ -131,6 +157,12 @@ def test_of_a_scene_a_model_gets_as_many_frames_as_it_takes():
     given = read_scene("hide", 3, 64, 1)
     assert (len(given.frames), len(given.future)) == (1, 12)
     assert given.note == "Of 5 frames the last is looked at."
+
+
+def test_a_page_shows_frames_at_the_size_of_the_current_one_and_no_larger_than_it_has_room():
+    with Image.open(io.BytesIO(shown([grey(10, 64), grey(20, 2000).crop((0, 0, 2000, 1000))]))) as image:
+        assert image.size == (2 * SHOWN_SIDE_PX, SHOWN_SIDE_PX // 2)
+        assert [image.getpixel((x, 100)) for x in (4, SHOWN_SIDE_PX + 4)] == [(10, 10, 10), (20, 20, 20)]
 
 
 def test_frames_lie_side_by_side_in_a_strip():

@@ -121,6 +121,7 @@ def test_the_page_says_what_was_loaded(page: Page):
         ("/ask", {"picture_id": "gone", "question": "Why?"}, 410, "This picture is forgotten"),
         ("/ask", {"picture_id": "gone", "question": " "}, 400, "No question: write one."),
         ("/ask", {"picture_id": "gone", "question": "a" * 1001}, 400, "A question of 1,001 characters: expected at"),
+        ("/ask", {"picture_id": "gone", "question": "a" * 200_000}, 413, "A request of too many bytes: write less."),
         ("/nothing", {}, 404, "POST /nothing: Not Found."),
     ],
 )
@@ -163,6 +164,13 @@ def test_only_so_many_pictures_are_read_at_once(opened: Any, monkeypatch: pytest
     first.join(60)
     assert refused == (429, {"sentence": "Many pictures are being read; send it again in a moment."})
     assert page.send("/picture", files=["AAAA"]) == (400, {"sentence": "No picture."})
+
+
+def test_a_question_as_long_as_the_limit_allows_is_taken_however_it_is_written(opened: Any):
+    page = opened(max_question_characters=30_000)
+    body = json.dumps({"picture_id": "gone", "question": "\U0001f3b1" * 30_000})  # twelve bytes each, as escapes
+    reply = page.client.post("/ask", content=body, headers={"content-type": "application/json"})
+    assert (reply.status_code, reply.json()["sentence"][:25]) == (410, "This picture is forgotten")
 
 
 def test_the_oldest_picture_is_forgotten(opened: Any):
