@@ -82,6 +82,10 @@ def _answer(line: Line) -> int:
         tell(Told(found, f"theworld {theworld.__version__}{made_from}"), line.json)
         return OK
     verb, rest = _named_verb(line.words)
+    group = [one for one in VERBS if one.name.startswith(f"{line.words[0]} ")]
+    if verb is None and group and line.words[1:] in (["-h"], ["--help"]):
+        print(_group(line.words[0], group), flush=True)
+        return OK
     if verb is None:
         return _refuse("theworld", _unknown_verb(line.words))
     _set_up_logging(line.verbosity)
@@ -165,6 +169,12 @@ def _overview() -> str:
     return "\n\n".join(parts)
 
 
+def _group(word: str, verbs: Sequence[Verb]) -> str:
+    """Help for the first of two words."""
+    rows = [(verb.name, verb.summary) for verb in verbs]
+    return f"usage: theworld {word} VERB [ARGUMENT ...]\n\n{_columns(rows, max(len(name) for name, _ in rows))}"
+
+
 def _columns(rows: Sequence[tuple[str, str]], width: int) -> str:
     """Names and what they mean, in two columns as wide as the terminal."""
     lines = []
@@ -190,9 +200,9 @@ def _unknown_verb(arguments: Sequence[str]) -> str:
 
     names = [verb.name for verb in VERBS]
     beginning = [name for name in names if name.startswith(f"{arguments[0]} ")]
+    options = [word for option, _ in _OPTIONS for word in option.split(", ")]
     if arguments[0].startswith("-"):
-        known = [word for option, _ in _OPTIONS for word in option.split(", ")]
-        close = difflib.get_close_matches(arguments[0], known, n=1)
+        close = difflib.get_close_matches(arguments[0], options, n=1)
         remedy = f"did you mean {close[0]}?" if close else "a verb comes first, then its flags"
         return f"unknown option {arguments[0]!r}; {remedy}"
     if beginning and not arguments[1:]:
@@ -200,7 +210,8 @@ def _unknown_verb(arguments: Sequence[str]) -> str:
     two = " ".join(arguments[:2])
     given = two if beginning else arguments[0]
     firsts = dict.fromkeys(name.partition(" ")[0] for name in names)
-    for words, known in ((two, beginning), (two, names), (given, names), (given, () if beginning else firsts)):
+    tried = ((two, beginning), (two, names), (given, names), (given, () if beginning else (*firsts, *options)))
+    for words, known in tried:
         if close := difflib.get_close_matches(words, known, n=1, cutoff=0.7):
             return f"unknown verb {given!r}; did you mean {close[0]}?"
     return f"unknown verb {given!r}; expected one of {', '.join(beginning or names)}"

@@ -178,6 +178,15 @@ def test_the_overview_fits_a_narrow_terminal_and_lists_verbs_by_what_they_are_fo
     assert lines.index(f"{TRAIN}:") < [line.split()[:1] for line in lines].index(["train"]) < lines.index(f"{MEASURE}:")
 
 
+@pytest.mark.parametrize("word", ["-h", "--help"])
+def test_the_help_of_a_first_word_is_all_that_may_follow_it(word, capsys):
+    assert cli.main(["cache", word]) == cli.OK
+    said = capsys.readouterr()
+    assert said.out.startswith("usage: theworld cache VERB")
+    assert re.findall(r"^  (cache \w+)", said.out, re.MULTILINE) == ["cache fill", "cache verify"]
+    assert said.err == ""
+
+
 def test_every_exit_code_is_in_the_help_and_on_the_page(capsys):
     cli.main(["--help"])
     said = capsys.readouterr().out.partition("exit codes:\n")[2]
@@ -374,6 +383,7 @@ def test_bad_settings_are_refused_before_the_verb_is_imported(capsys, monkeypatc
         (["cach"], "unknown verb 'cach'; did you mean cache?"),
         (["cache"], "'cache' wants a second word: cache fill, cache verify"),
         (["--jsno"], "unknown option '--jsno'; did you mean --json?"),
+        (["help"], "unknown verb 'help'; did you mean --help?"),
         (["--seed", "3"], "unknown option '--seed'; a verb comes first, then its flags"),
         (["cache", "zzz"], "unknown verb 'cache zzz'; expected one of cache fill, cache verify"),
     ],
