@@ -1,5 +1,6 @@
 """What stands around the package for GitHub and for those who cite: true to the package, to CI and to the README."""
 
+import os
 import re
 import subprocess
 import tomllib
@@ -22,6 +23,9 @@ def test_the_workflow_runs_what_ci_runs_and_nothing_else() -> None:
     assert [step["uses"].partition("@")[0] for step in steps if "uses" in step] == ["actions/checkout"]
     assert workflow["permissions"] == {"contents": "read"}
     (job,) = workflow["jobs"].values()
+    told = {"PATH": os.environ["PATH"], **{name: str(value) for name, value in job["env"].items()}}
+    found = subprocess.run(["git", "config", "--get", "safe.directory"], env=told, capture_output=True, text=True)
+    assert found.stdout == "*\n"  # it reads a checkout of another user's
     python = re.fullmatch(r"python:(3\.\d+)-\w+", job["container"])
     assert python is not None
     assert f"Programming Language :: Python :: {python[1]}" in PROJECT["classifiers"]
