@@ -43,8 +43,8 @@ PASTE = """picture => {
 
 
 @pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    """The page with the model that users have."""
+def server() -> Iterator[Any]:
+    """The page with the model that users have, in a thread of its own; its `address` is where it is."""
     from theworld.app.server import Server, open_shown
     from theworld.app.verdict import verdict_of
     from theworld.config.app import AppSettings
@@ -57,7 +57,8 @@ def address() -> Iterator[str]:
     listening = socket.create_server(("127.0.0.1", 0))
     running = threading.Thread(target=server.serve_forever, args=(listening,))
     running.start()
-    yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    server.address = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    yield server
     server.stop()
     running.join(60)
     listening.close()
@@ -98,9 +99,9 @@ class Visit:
 
 
 @pytest.fixture
-def visit(browser: Any, address: str) -> Iterator[Callable[..., Visit]]:
+def visit(browser: Any, server: Any) -> Iterator[Callable[..., Visit]]:
     """Opens the page; at the end nothing was fetched from elsewhere, and nothing was complained of."""
-    visits = []
+    visits, address = [], server.address
 
     def open_page(**options: Any) -> Visit:
         visits.append(Visit(browser.new_page(**options), address))
@@ -218,7 +219,18 @@ def test_the_keyboard_is_enough(visit: Callable[..., Visit]):
     expect(page.locator("#time-said")).to_have_text("0.67 s later")
 
 
-def test_a_picture_is_pasted_and_a_question_stopped(visit: Callable[..., Visit]):
+def test_a_picture_is_pasted_and_a_question_stopped(
+    visit: Callable[..., Visit], server: Any, monkeypatch: pytest.MonkeyPatch
+):
+    given_up = threading.Event()
+
+    def write_without_end(turn: Any, asked: Any) -> None:
+        while not turn.cancelled:
+            turn.emit({"is": "piece", "side": "without", "text": "and "})
+            threading.Event().wait(0.05)
+        given_up.set()
+
+    monkeypatch.setattr(server.service._answers, "answer", write_without_end)
     visitor = visit(viewport={"width": 1180, "height": 900})
     page = visitor.page
     page.get_by_label("Question", exact=True).fill("Why?")
@@ -227,8 +239,10 @@ def test_a_picture_is_pasted_and_a_question_stopped(visit: Callable[..., Visit])
     expect(page.get_by_label("Your own")).to_be_checked()
     expect(page.get_by_label("Question", exact=True)).to_have_value("Why?")  # what a visitor wrote stays
     page.get_by_role("button", name="Ask", exact=True).click()
+    expect(page.locator("#side-without .said")).to_contain_text("and and")
     page.get_by_role("button", name="Stop").click()
     expect(page.get_by_role("status")).to_have_text("Stopped.")
+    assert given_up.wait(60)
     expect(page.get_by_role("button", name="Ask", exact=True)).to_be_enabled()
 
 

@@ -149,7 +149,10 @@ async function ask() {
   clearResults();
   try {
     const body = { picture_id: chosen.picture_id, question: said.question, num_world_steps: Number($("steps").value) };
-    for await (const event of eventsOf(await send("ask", body, mine.signal))) await show(event, said);
+    for await (const event of eventsOf(await send("ask", body, mine.signal))) {
+      mine.signal.throwIfAborted(); // what had come already, too
+      await show(event, said);
+    }
   } catch (error) {
     if (error.name !== "AbortError") $("ask-error").textContent = error.message;
     $("status").textContent = error.name === "AbortError" ? "Stopped." : "";
