@@ -24,6 +24,7 @@ BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "
 SHOTS = Path(__file__).parents[2] / "build" / "app"
 expect = sync_api.expect
 WAIT_MS = 60_000
+expect.set_options(timeout=WAIT_MS)
 
 pytestmark = [
     pytest.mark.browser,
@@ -85,10 +86,10 @@ class Visit:
         page.on("console", lambda said: self.complaints.append(said.text) if said.type != "log" else None)
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.goto(address)
-        expect(page.get_by_label("Question", exact=True)).to_have_value(re.compile("^In which bin"), timeout=WAIT_MS)
+        expect(page.get_by_label("Question", exact=True)).to_have_value(re.compile("^In which bin"))
 
     def answered(self) -> None:
-        expect(self.page.get_by_role("status")).to_contain_text("Done in", timeout=WAIT_MS)
+        expect(self.page.get_by_role("status")).to_contain_text("Done in")
 
     def said(self, side: str) -> str:
         return self.page.locator(f"#side-{side} .said").inner_text()
@@ -130,7 +131,7 @@ def test_a_picture_is_sent_and_asked_about_and_what_was_seen_of_it_is_remembered
     page = visitor.page
     page.get_by_label("Your own").check()
     page.get_by_label("A picture, a short video").set_input_files([scene_file()])
-    expect(page.locator("#caption")).to_have_text("ball.png.", timeout=WAIT_MS)
+    expect(page.locator("#caption")).to_have_text("ball.png.")
     question = page.get_by_label("Question", exact=True)
     question.fill(QUESTION)
     page.get_by_role("button", name="Ask", exact=True).click()
@@ -144,7 +145,7 @@ def test_a_picture_is_sent_and_asked_about_and_what_was_seen_of_it_is_remembered
 
     question.fill(PRESENT)
     page.get_by_role("button", name="Ask", exact=True).click()
-    expect(page.locator("#remembered")).to_contain_text("remembered from the question before", timeout=WAIT_MS)
+    expect(page.locator("#remembered")).to_contain_text("remembered from the question before")
     visitor.answered()
     assert visitor.said("with") == "green"
     again = re.findall(r"[\d.]+", page.locator("#stages .total").inner_text())[-1]
@@ -163,7 +164,7 @@ def test_a_scene_shows_its_imagined_future_moving_beside_the_true_one(visit: Cal
     time.fill("0")
     at_first = {film: pixels(page, film) for film in ("imagined", "true")}
     page.get_by_role("button", name="Play").click()
-    expect(time).not_to_have_value("0", timeout=WAIT_MS)
+    expect(time).not_to_have_value("0")
     page.get_by_role("button", name="Pause").click()
     time.fill("16")
     expect(page.locator("#time-said")).to_have_text("2.67 s later")
@@ -178,7 +179,7 @@ def test_a_phone_has_all_of_it_in_one_column(visit: Callable[..., Visit]):
     visitor = visit(viewport={"width": 390, "height": 844}, reduced_motion="reduce")
     page = visitor.page
     page.get_by_label("Kind").select_option("hide")
-    expect(page.locator("#caption")).to_contain_text("sees 5 frames", timeout=WAIT_MS)
+    expect(page.locator("#caption")).to_contain_text("sees 5 frames")
     page.get_by_role("button", name="Ask", exact=True).click()
     visitor.answered()
     expect(page.get_by_role("button", name="Play")).to_be_visible()  # nothing moves by itself
@@ -199,10 +200,10 @@ def test_the_keyboard_is_enough(visit: Callable[..., Visit]):
 
     tab_to("task")
     keys.press("ArrowDown")  # the next kind of scene
-    expect(page.locator("#caption")).to_contain_text("tower", timeout=WAIT_MS)
+    expect(page.locator("#caption")).to_contain_text("tower")
     tab_to("number")
     keys.press("ArrowRight")
-    expect(page.locator("#caption")).to_contain_text("Scene 2", timeout=WAIT_MS)
+    expect(page.locator("#caption")).to_contain_text("Scene 2")
     tab_to("steps")
     keys.press("Home")
     expect(page.locator("#steps-said")).to_have_text("the present only")
@@ -235,7 +236,7 @@ def test_a_picture_is_pasted_and_a_question_stopped(
     page = visitor.page
     page.get_by_label("Question", exact=True).fill("Why?")
     page.evaluate(PASTE, base64.b64encode(scene_file()["buffer"]).decode())
-    expect(page.locator("#caption")).to_have_text("image.png.", timeout=WAIT_MS)
+    expect(page.locator("#caption")).to_have_text("image.png.")
     expect(page.get_by_label("Your own")).to_be_checked()
     expect(page.get_by_label("Question", exact=True)).to_have_value("Why?")  # what a visitor wrote stays
     page.get_by_role("button", name="Ask", exact=True).click()
@@ -259,7 +260,7 @@ def test_a_bad_file_is_answered_with_a_sentence(visit: Callable[..., Visit]):
         (b"0" * 1_500_000, "1.5 MB: send at most 1 MB, a smaller picture or a shorter clip."),
     ):
         files.set_input_files([{"name": "file.png", "mimeType": "image/png", "buffer": buffer}])
-        expect(error).to_contain_text(sentence, timeout=WAIT_MS)
+        expect(error).to_contain_text(sentence)
         assert "Traceback" not in page.content()
     visitor.shot("bad-file")
     refused = [said for said in visitor.complaints if "Failed to load resource" in said and "400" in said]
