@@ -72,11 +72,7 @@ def test_a_page_names_only_what_exists(page: Path) -> None:
 
 @pytest.mark.parametrize(
     "block",
-    [
-        block
-        for page in PAGES
-        for block in re.findall(r"```yaml\n((?:#.*?\n)?output_dir:.*?)```", page.read_text(), re.DOTALL)
-    ],
+    [block for page in PAGES for block in re.findall(SHOWN_RUN, page.read_text(), re.DOTALL)],
     ids=lambda block: block.partition("output_dir: ")[2].split()[0],
 )
 def test_runs_that_a_page_shows_are_complete(block: str, tmp_path: Path) -> None:
