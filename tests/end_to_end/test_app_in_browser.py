@@ -43,6 +43,15 @@ PASTE = """picture => {
 }"""
 
 
+DRAG = """what => {
+  const dataTransfer = new DataTransfer();
+  if (what === "words") dataTransfer.setData("text/plain", "Why?");
+  else dataTransfer.items.add(new File(["no picture"], "file.png", { type: "image/png" }));
+  const event = new DragEvent("dragover", { dataTransfer, bubbles: true, cancelable: true });
+  return !document.getElementById("question").dispatchEvent(event);
+}"""
+
+
 @pytest.fixture(scope="module")
 def server() -> Iterator[Any]:
     """The page with the model that users have, in a thread of its own; its `address` is where it is."""
@@ -245,6 +254,11 @@ def test_a_picture_is_pasted_and_a_question_stopped(
     expect(page.get_by_role("status")).to_have_text("Stopped.")
     assert given_up.wait(60)
     expect(page.get_by_role("button", name="Ask", exact=True)).to_be_enabled()
+
+
+def test_files_may_be_dropped_anywhere_and_words_as_ever(visit: Callable[..., Visit]):
+    page = visit(viewport={"width": 1180, "height": 900}).page
+    assert [page.evaluate(DRAG, what) for what in ("file", "words")] == [True, False]  # whether the page takes them
 
 
 def test_a_bad_file_is_answered_with_a_sentence(visit: Callable[..., Visit]):

@@ -285,9 +285,13 @@ function listen() {
   document.addEventListener("paste", (event) => {
     if (event.clipboardData.files.length) { event.preventDefault(); chooseFiles(event.clipboardData.files); }
   });
-  document.addEventListener("dragover", (event) => { event.preventDefault(); $("drop").classList.add("over"); });
+  const hasFiles = (event) => event.dataTransfer.types.includes("Files"); // words may be dragged into the question
+  document.addEventListener("dragover", (event) => {
+    if (hasFiles(event)) { event.preventDefault(); $("drop").classList.add("over"); }
+  });
   document.addEventListener("dragleave", () => $("drop").classList.remove("over"));
   document.addEventListener("drop", (event) => {
+    if (!hasFiles(event)) return;
     event.preventDefault();
     $("drop").classList.remove("over");
     chooseFiles(event.dataTransfer.files);
