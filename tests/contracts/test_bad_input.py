@@ -224,7 +224,7 @@ def test_a_base_whose_weights_are_half_downloaded(run_file: Path, capsys: pytest
 
     message = refused(capsys, "train", str(run_file), "--model.gemma-model-name", "base/gemma")
 
-    assert "base/gemma: damaged or half-downloaded weights" in message
+    assert "base/gemma: files that are damaged, half-downloaded or not all there" in message
 
 
 def test_a_world_whose_weights_are_half_downloaded(run_file: Path, capsys: pytest.CaptureFixture[str]) -> None:

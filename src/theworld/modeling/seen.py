@@ -59,7 +59,7 @@ class Seen:
         self.input_ids: Int[Tensor, "1 P"] = inputs["input_ids"]
         """Of what is shared."""
         self._cache = DynamicCache(config=model.config.get_text_config())
-        nowhere = torch.zeros(0, dtype=torch.long)  # no logits: nobody reads them; a CPU index fits any device
+        nowhere = -end  # the positions from the end on, which are none: logits that nobody reads
         model(**inputs, past_key_values=self._cache, use_cache=True, logits_to_keep=nowhere)
 
     def inputs(self, question: str) -> dict[str, Any]:
