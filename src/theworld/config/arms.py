@@ -11,6 +11,9 @@ from theworld.config.model import ModelSettings
 from theworld.config.training import OptimSettings
 from theworld.config.world import STRICT, ReadTap, TapName
 
+LearningRates = Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)]
+"""Learning rates to choose from."""
+
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class Reading:
@@ -47,9 +50,6 @@ class Arm:
 
     images: Literal["current", "clip"] = "current"
     """What Gemma sees: the current picture, or every frame that is given."""
-
-    learning_rate: Annotated[float, Field(gt=0)] = 3e-3
-    """Peak learning rate, chosen on validation."""
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
@@ -102,8 +102,20 @@ class ArmsSettings:
     align_steps: Annotated[int, Field(ge=1)] = 600
     """Optimiser steps of the alignment: questions about true clips."""
 
+    align_learning_rates: LearningRates = (3e-3,)
+    """Peak learning rates of the alignment; of several, each arm's is chosen on validation scenes."""
+
     label_steps: Annotated[int, Field(ge=1)] = 200
     """Optimiser steps on outcome labels; more where it takes more to see each of them once."""
+
+    label_learning_rates: LearningRates = (3e-3,)
+    """Peak learning rates on outcome labels; of several, each arm's is chosen on validation scenes."""
+
+    num_choosing: Annotated[int, Field(ge=1)] = 100
+    """Outcome labels with which that rate is chosen."""
+
+    num_validation: Annotated[int, Field(ge=1)] = 500
+    """Scenes of the validation split on which rates are chosen."""
 
     batch_size: Annotated[int, Field(ge=1)] = 8
     """Samples per step."""
@@ -118,7 +130,7 @@ class ArmsSettings:
     """Fuse what Gemma's layers compute while arms are trained (torch.compile)."""
 
     optim: OptimSettings = field(default_factory=OptimSettings)
-    """The optimiser; its learning rate is the arm's."""
+    """The optimiser; its learning rates are named above."""
 
     report: bool = False
     """Draw the table and the curves of what is done, and train nothing."""

@@ -9,7 +9,7 @@ from theworld.evaluation.run import evaluate
 from theworld.files import whole_folder
 from theworld.foresight.scene import FRAME_RATE_HZ, TASKS, num_future_slots
 from theworld.modeling.opening import open_model
-from theworld.training.aligning import align
+from theworld.training.aligning import IMITATION_NAME, align
 
 GRID: Final = 4
 """Side of the world grid: 16 world tokens per slot, as many as Gemma has per picture."""
@@ -34,7 +34,7 @@ def build_fusion(settings: TinySettings) -> dict[str, Any]:
     if missing := [part for part in ("gemma", "cosmos/transformer") if not (out / part).is_dir()]:
         raise ValueError(f"{out}: no {', '.join(missing)}; build the stages vae, world and vlm first")
     run = _training(settings)
-    aligned = align(run, recipe.imitate_steps, recipe.imitate_learning_rate)
+    aligned = align(run, run.output_dir / IMITATION_NAME, recipe.imitate_steps, recipe.imitate_learning_rate)
     imagining = replace(run.model, world=replace(run.model.world, tap="rollout"), checkpoint=aligned, transfer_tap=True)
     with whole_folder(out / "fused") as aside:
         open_model(imagining).save_pretrained(aside)

@@ -29,7 +29,9 @@ from theworld.modeling import TheWorld
 from theworld.modeling.imagining import imagine
 from theworld.report.animation import write_gif
 from theworld.report.page import write_report
-from theworld.training.arms import aligned_folder, folder_of, run_arms, store_folder
+from theworld.training.arm import aligned_folder, folder_of, store_folder
+from theworld.training.arms import run_arms
+from theworld.training.rates import rates_of
 from theworld.training.run import METRICS_NAME
 from theworld.world.reading import open_stored
 
@@ -203,7 +205,8 @@ def _gather(demo: Demo) -> None:
             shutil.copyfile(path, demo.root / "predictions" / name)
     for name, arm in CURVES.items():
         (demo.root / "arms" / name).mkdir(parents=True)
-        shutil.copyfile(aligned_folder(own, arm, own.seeds[0]) / METRICS_NAME, demo.root / "arms" / name / METRICS_NAME)
+        training = aligned_folder(own, arm, own.seeds[0], rates_of(own, arm).aligned)
+        shutil.copyfile(training / METRICS_NAME, demo.root / "arms" / name / METRICS_NAME)
 
 
 def _ask(gemma: TheWorld, model: TheWorld, samples: ForesightDataset) -> dict[str, Any]:

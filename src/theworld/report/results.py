@@ -18,7 +18,9 @@ from theworld.evaluation.predictions import read_predictions
 from theworld.evaluation.rules import score
 from theworld.evaluation.statistics import Interval, bootstrap_difference, bootstrap_mean, holm, mcnemar
 from theworld.files import fingerprint, write_whole
-from theworld.training.arms import ASKED, COST_NAME, folder_of
+from theworld.training.arm import folder_of
+from theworld.training.arms import ASKED, COST_NAME
+from theworld.training.rates import RATES_NAME
 
 ENVIRONMENT_NAME = "environment.json"
 """What each training of a comparison left about where it ran."""
@@ -47,7 +49,8 @@ class Results:
     runs: tuple[Run, ...]
     costs: dict[str, Cost]
     origin: dict[str, Any] = field(default_factory=dict)
-    """Settings and their hash, commits of the trainings and of this summary, versions of the libraries."""
+    """Settings and their hash, each arm's learning rates and how they were chosen, commits of the trainings and of this
+    summary, versions of the libraries."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +136,7 @@ def _origin(own: ArmsSettings) -> dict[str, Any]:
     settings = TypeAdapter(ArmsSettings).dump_python(own, mode="json", exclude={"output_dir", "report"})
     places = sorted(own.output_dir.rglob(ENVIRONMENT_NAME))
     environments = [json.loads(path.read_text()) for path in places]
+    rates = sorted(own.output_dir.glob(f"arms/*/{RATES_NAME}"))
     libraries = {json.dumps(one["libraries"], sort_keys=True) for one in environments}
     return {
         "settings_hash": fingerprint(settings),
@@ -140,6 +144,7 @@ def _origin(own: ArmsSettings) -> dict[str, Any]:
         "summarised_by": commit(),
         "libraries": [json.loads(one) for one in sorted(libraries)],
         "settings": settings,
+        "learning_rates": {path.parent.name: json.loads(path.read_text()) for path in rates},
     }
 
 

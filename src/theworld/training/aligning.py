@@ -9,14 +9,12 @@ from theworld.training.run import MODEL_NAME, train
 IMITATION_NAME = "imitation"
 
 
-def align(config: TrainingConfig, imitate_steps: int, imitate_learning_rate: float) -> Path:
+def align(config: TrainingConfig, imitation: Path, imitate_steps: int, imitate_learning_rate: float) -> Path:
     """Do what is missing of two runs on the same true clips: of imitation, and from its model on of answers.
-
-        output_dir/              the run of answers
-        output_dir/imitation/    the run before
 
     Args:
         config: the run of answers; of its model, a new projector.
+        imitation: folder of the run before.
         imitate_steps: steps of the run before; 0: there is none.
         imitate_learning_rate: its peak learning rate.
 
@@ -26,14 +24,14 @@ def align(config: TrainingConfig, imitate_steps: int, imitate_learning_rate: flo
     Raises:
         ValueError: as `train`.
     """
-    aligned, first = config.output_dir / MODEL_NAME, config.output_dir / IMITATION_NAME
+    aligned = config.output_dir / MODEL_NAME
     if aligned.is_dir():
         return aligned
     if imitate_steps == 0:
         train(config)
         return aligned
-    if not (first / MODEL_NAME).is_dir():
+    if not (imitation / MODEL_NAME).is_dir():
         optim = replace(config.optim, learning_rate=imitate_learning_rate)
-        train(replace(config, output_dir=first, objective="imitation", num_steps=imitate_steps, optim=optim))
-    train(replace(config, model=replace(config.model, checkpoint=first / MODEL_NAME)))
+        train(replace(config, output_dir=imitation, objective="imitation", num_steps=imitate_steps, optim=optim))
+    train(replace(config, model=replace(config.model, checkpoint=imitation / MODEL_NAME)))
     return aligned

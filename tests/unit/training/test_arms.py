@@ -8,11 +8,15 @@ import pytest
 
 from theworld.config import ModelSettings, OptimSettings, WorldSettings
 from theworld.config.arms import Arm, ArmsSettings, Reading
+from theworld.evaluation.predictions import read_predictions
 from theworld.modeling import TheWorld
 from theworld.report.arms import compare_arms
-from theworld.training.arms import folder_of, run_arms
+from theworld.training.arm import Rates, aligned_folder, folder_of, trained
+from theworld.training.arms import run_arms
+from theworld.training.rates import rates_of
 
 TRUE = Reading(tap="true-future")
+RATES = Rates(aligned=3e-3, labels=3e-3)
 ARMS = (
     Arm(
         name="gemma",
@@ -57,22 +61,21 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> ArmsSettings:
 
 def test_every_arm_has_as_many_trained_parameters_within_one_per_cent(done):
     for arm in done.arms:
-        model = TheWorld.from_pretrained(folder_of(done, arm, 0, 10) / "model", load_world=False)
+        model = TheWorld.from_pretrained(trained(done, arm, 0, 10, RATES), load_world=False)
         assert abs(model.get_trainable_parameters()[0] - done.num_parameters) < 0.01 * done.num_parameters, arm.name
 
 
 def test_arms_that_read_true_clips_alike_share_their_alignment(done):
     assert sorted(path.name for path in (done.output_dir / "aligned").iterdir()) == [
-        "true-future-vae-repeat-1-0.003",
-        "zero-rollout-repeat-1-0.003",
+        "true-future-vae-repeat-1",
+        "zero-rollout-repeat-1",
     ]
 
 
 def test_without_labels_an_arm_is_the_aligned_model_with_another_future(done):
-    aligned = TheWorld.from_pretrained(
-        done.output_dir / "aligned" / "true-future-vae-repeat-1-0.003" / "seed-0" / "model", load_world=False
-    )
-    given = TheWorld.from_pretrained(folder_of(done, done.arms[2], 0, 0) / "model", load_world=False)
+    rollout = done.arms[2]
+    aligned = TheWorld.from_pretrained(aligned_folder(done, rollout, 0, 3e-3) / "model", load_world=False)
+    given = TheWorld.from_pretrained(trained(done, rollout, 0, 0, RATES), load_world=False)
 
     assert (aligned.config.world_tap, given.config.world_tap) == ("true-future", "rollout")
     assert all((a == b).all() for a, b in zip(aligned.parameters(), given.parameters(), strict=True))
@@ -80,7 +83,7 @@ def test_without_labels_an_arm_is_the_aligned_model_with_another_future(done):
 
 def test_what_is_done_is_not_done_again(done, monkeypatch):
     monkeypatch.setattr("theworld.training.arms._ask", lambda *given: pytest.fail("asked again"))
-    for module in ("arms", "aligning"):
+    for module in ("arm", "aligning"):
         monkeypatch.setattr(f"theworld.training.{module}.train", lambda *given: pytest.fail("trained again"))
 
     run_arms(done)
@@ -110,6 +113,55 @@ def test_a_rollout_costs_what_the_denoiser_and_no_world_least(done):
 
     assert 0 < costs["gemma"]["gflops"] < costs["vae"]["gflops"] < costs["rollout"]["gflops"]
     assert all(cost["seconds"] > 0 for cost in costs.values())
+
+
+@pytest.fixture(scope="module")
+def choosing(tmp_path_factory: pytest.TempPathFactory) -> ArmsSettings:
+    """Two rates of each stage to choose from; of each stage, one is far too small to change anything."""
+    rates = {"align_learning_rates": (1e-9, 3e-2), "label_learning_rates": (3e-3, 1e-9)}
+    own = small(tmp_path_factory.mktemp("rates"), arms=ARMS[1:2], primary=("vae", "vae"), num_validation=20, **rates)
+    return replace(own, num_choosing=10)
+
+
+def test_of_several_learning_rates_the_one_is_kept_that_answers_most_validation_questions(choosing, monkeypatch):
+    shares = {(0, 1e-9): 0.4, (0, 3e-2): 0.6, (10, 3e-3): 0.5, (10, 1e-9): 0.7}
+    asked = []
+
+    def measured(own, arm, budget, rates):
+        asked.append((budget, rates))
+        return shares[budget, rates.labels]
+
+    monkeypatch.setattr("theworld.training.rates._share_right", measured)
+
+    assert rates_of(choosing, ARMS[1]) == Rates(aligned=3e-2, labels=1e-9)
+    assert asked[2:] == [(10, Rates(aligned=3e-2, labels=rate)) for rate in (3e-3, 1e-9)]
+    assert rates_of(choosing, ARMS[1]) == Rates(aligned=3e-2, labels=1e-9), "read from its file"
+    assert len(asked) == 4
+    (choosing.output_dir / "arms" / "vae" / "rates.json").unlink()
+
+
+def test_rates_are_chosen_on_validation_scenes_and_trained_models_are_used_again(choosing):
+    own = replace(choosing, budgets=(0, 10))
+    run_arms(own)
+
+    chosen = rates_of(own, ARMS[1])
+    written = json.loads((own.output_dir / "arms" / "vae" / "rates.json").read_text())
+    assert set(written["aligned"]) == {"1e-09", "0.03"}
+    assert set(written["labels"]) == {"0.003", "1e-09"}
+    models = {path.parent.name for path in folder_of(own, ARMS[1], 0, 10).glob("*/model")}
+    assert models == {f"rate-{chosen.aligned:g}-{rate:g}" for rate in own.label_learning_rates}
+    asked = [row.sample_id for path in own.output_dir.rglob("validation.jsonl") for row in read_predictions(path)]
+    assert len(asked) == 4 * own.num_validation
+    tested = read_predictions(folder_of(own, ARMS[1], 0, 0) / "predictions" / "dynamic.jsonl")
+    assert not {row.sample_id for row in tested} & set(asked)
+    assert compare_arms(replace(own, report=True))["cells"][0]["num_items"] == 20
+    origin = json.loads((own.output_dir / "arms.json").read_text())["origin"]
+    assert origin["learning_rates"]["vae"] == written
+
+
+def test_where_one_rate_is_named_nothing_is_chosen(done):
+    assert rates_of(done, done.arms[0]) == RATES
+    assert not list(done.output_dir.rglob("validation.jsonl"))
 
 
 def test_a_folder_of_another_comparison_is_refused(done):
