@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from theworld.config import TrainingConfig
+from theworld.config.lora import LoraSettings
 from theworld.training.run import MODEL_NAME, train
 
 IMITATION_NAME = "imitation"
@@ -32,6 +33,11 @@ def align(config: TrainingConfig, imitation: Path, imitate_steps: int, imitate_l
         return aligned
     if not (imitation / MODEL_NAME).is_dir():
         optim = replace(config.optim, learning_rate=imitate_learning_rate)
-        train(replace(config, output_dir=imitation, objective="imitation", num_steps=imitate_steps, optim=optim))
+        model = replace(config.model, lora=LoraSettings())  # what is resembled stays as it is: adapters come after it
+        train(
+            replace(
+                config, output_dir=imitation, objective="imitation", num_steps=imitate_steps, optim=optim, model=model
+            )
+        )
     train(replace(config, model=replace(config.model, checkpoint=imitation / MODEL_NAME)))
     return aligned

@@ -8,6 +8,7 @@ import pytest
 
 from theworld.config import ModelSettings, OptimSettings, WorldSettings
 from theworld.config.arms import Arm, ArmsSettings, Reading
+from theworld.config.lora import LoraSettings
 from theworld.evaluation.predictions import read_predictions
 from theworld.modeling import TheWorld
 from theworld.report.arms import compare_arms
@@ -162,6 +163,24 @@ def test_rates_are_chosen_on_validation_scenes_and_trained_models_are_used_again
 def test_where_one_rate_is_named_nothing_is_chosen(done):
     assert rates_of(done, done.arms[0]) == RATES
     assert not list(done.output_dir.rglob("validation.jsonl"))
+
+
+def test_adapters_come_to_the_projector_after_imitation_and_learn_in_both_trainings_of_answers(tmp_path):
+    lora = LoraSettings(targets=("language",), rank=2)
+    own = small(tmp_path, arms=ARMS[1:2], primary=("vae", "vae"), budgets=(10,))
+    own = replace(own, model=replace(own.model, lora=lora))
+
+    labelled = TheWorld.from_pretrained(trained(own, ARMS[1], 0, 10, RATES), load_world=False)
+
+    aligned = aligned_folder(own, ARMS[1], 0, RATES.aligned)
+    plain = TheWorld.from_pretrained(aligned.parent / "imitation" / "model", load_world=False)
+    read = TheWorld.from_pretrained(aligned / "model", load_world=False)
+    assert [model.config.lora is not None for model in (plain, read, labelled)] == [False, True, True]
+    adapters = [
+        {name: weight for name, weight in model.named_parameters() if "lora_B" in name} for model in (read, labelled)
+    ]
+    assert all((weight != 0).any() for weight in adapters[0].values())
+    assert all((weight != adapters[0][name]).any() for name, weight in adapters[1].items())
 
 
 def test_a_folder_of_another_comparison_is_refused(done):
