@@ -31,6 +31,12 @@ class Reading:
     dit_future: Literal["none", "repeat", "denoised"] = "repeat"
     """What fills the future slots of the tap dit."""
 
+    dit_block: Annotated[int, Field(ge=0)] | None = None
+    """Block of the denoiser that the tap dit reads; None: as in the world's settings."""
+
+    dit_noise_level: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Noise level of what the tap dit reads; None: as in the world's settings."""
+
     num_rollouts: Annotated[int, Field(ge=1)] = 1
     """Imagined futures that are averaged."""
 

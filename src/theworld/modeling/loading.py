@@ -55,9 +55,18 @@ MAY_CHANGE = frozenset(
 """Settings that a caller may give anew when a checkpoint is loaded: they leave the meaning of its weights alone."""
 
 OF_THE_FUTURE = frozenset(
-    {"world_tap", "world_control_of", "world_repeat_current", "dit_future", "num_inference_steps", "num_rollouts"}
+    {
+        "world_tap",
+        "world_control_of",
+        "world_repeat_current",
+        "dit_future",
+        "dit_noise_level",
+        "num_inference_steps",
+        "num_rollouts",
+    }
 )
-"""Settings that say where a tap's future slots come from. What a projector learnt of one it can be given of another."""
+"""Settings that say where a tap's future slots come from, and under how much noise a denoiser sees them. What a
+projector learnt of one it can be given of another."""
 
 WEIGHTS_NAME = "model.safetensors"
 CHECKPOINT_FILES = ("config.json", "generation_config.json", WEIGHTS_NAME)

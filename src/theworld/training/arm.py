@@ -1,6 +1,6 @@
 """One arm of a comparison: what it reads, and its model after alignment and so many outcome labels."""
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,15 +37,8 @@ def folder_of(own: ArmsSettings, arm: Arm, seed: int, budget: int) -> Path:
 
 def _model(own: ArmsSettings, arm: Arm, reading: Reading) -> ModelSettings:
     """The shared model with what an arm reads, and a projector of the agreed number of parameters."""
-    world = replace(
-        own.model.world,
-        tap=reading.tap,
-        control_of=reading.control_of,
-        repeat_current=reading.repeat_current,
-        dit_future=reading.dit_future,
-        num_rollouts=reading.num_rollouts,
-    )
-    model = replace(own.model, world=world)
+    given = {name: value for name, value in asdict(reading).items() if value is not None}
+    model = replace(own.model, world=replace(own.model.world, **given))
     return replace(model, world_projection_width=_width(model, own.num_parameters))
 
 
@@ -160,7 +153,12 @@ def store_folder(own: ArmsSettings, reading: Reading) -> Path:
 def _name(reading: Reading) -> str:
     """All that distinguishes a reading, as the name of a folder."""
     parts = [reading.tap, reading.control_of, reading.dit_future, str(reading.num_rollouts)]
-    return "-".join(parts + ["current"] * reading.repeat_current)
+    parts += ["current"] * reading.repeat_current
+    if reading.dit_block is not None:
+        parts.append(f"block{reading.dit_block}")
+    if reading.dit_noise_level is not None:
+        parts.append(f"noise{reading.dit_noise_level:g}")
+    return "-".join(parts)
 
 
 def answer(own: ArmsSettings, arm: Arm, model: TheWorld, data: DataSettings, asked: Samples, path: Path) -> None:

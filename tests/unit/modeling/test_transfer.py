@@ -66,13 +66,11 @@ def test_states_of_the_denoiser_can_come_from_its_own_denoising(tmp_path):
     model = TheWorld.from_pretrained("tiny", world_tap="true-future", world_control_of="dit", **settings)
     model.save_pretrained(tmp_path / "model")
 
-    given = TheWorld.from_pretrained(
-        tmp_path / "model",
-        transfer_tap=True,
-        load_world=False,
-        world_tap="dit",
-        world_control_of="vae",
-        dit_future="denoised",
-    )
+    other = {"world_tap": "dit", "world_control_of": "vae", "load_world": False, "transfer_tap": True}
+    denoised = TheWorld.from_pretrained(tmp_path / "model", dit_future="denoised", **other)
+    noised = TheWorld.from_pretrained(tmp_path / "model", dit_noise_level=0.985, **other)
 
-    assert given.config.world_settings().reads == "dit"
+    assert [one.config.world_settings().reads for one in (denoised, noised)] == ["dit", "dit"]
+    assert (denoised.config.dit_noise_level, noised.config.dit_noise_level) == (0.803, 0.985)
+    with pytest.raises(CheckpointError, match="dit_block=2"):
+        TheWorld.from_pretrained(tmp_path / "model", dit_block=2, **other)
