@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import torch
 from jaxtyping import Float, UInt8
@@ -18,7 +18,8 @@ from theworld.world.dit import DitTap
 from theworld.world.tap import WorldTap, clip_seeds
 from theworld.world.taps import open_tap
 
-_FUTURES: Final[tuple[Literal["repeat", "denoised"], ...]] = ("repeat", "denoised")
+_TOLD: Final = ("true-future", "dit-true")
+"""Readings that are told what really happened."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Probe:
     task: str
     """The kind of clip: a kind of scene of Foresight, vsr or blink."""
     tap: str
-    """vae, rollout, siglip, true-future, dit-repeat or dit-denoised; of pictures vae, siglip or dit."""
+    """vae, rollout, siglip, true-future, dit-repeat, dit-denoised or dit-true; of pictures vae, siglip or dit."""
     block: int | None
     noise_level: float | None
     slot: int
@@ -42,8 +43,8 @@ class Probe:
 
 
 def best_cells(cells: Sequence[Probe]) -> dict[str, Probe]:
-    """For each kind of clip the cell that tells what the probe is about best, the true future left out."""
-    honest = [cell for cell in cells if cell.quantity in DECISIVE and cell.tap != "true-future"]
+    """For each kind of clip the cell that tells what the probe is about best, true futures left out."""
+    honest = [cell for cell in cells if cell.quantity in DECISIVE and cell.tap not in _TOLD]
     return {
         task: max((cell for cell in honest if cell.task == task), key=lambda cell: cell.score)
         for task in dict.fromkeys(cell.task for cell in honest)
@@ -98,10 +99,19 @@ def _readings(
         frames = clips.with_future if name == "true-future" else clips.frames
         assert frames is not None
         yield name, None, None, _read(open_tap(world), frames, steps, own.batch_size)
-    for future in _FUTURES if ahead else ("none",):
+    denoiser = replace(own.world, tap="dit", dit_block=max(own.blocks), dit_future="none")
+    noised = {"dit": (denoiser, clips.frames)}
+    if ahead:
+        noised = {
+            "dit-repeat": (replace(denoiser, dit_future="repeat"), clips.frames),
+            "dit-denoised": (replace(denoiser, dit_future="denoised"), clips.frames),
+        }
+    if clips.with_future is not None:
+        told = replace(denoiser, tap="true-future", control_of="dit", dit_future="repeat")
+        noised["dit-true"] = (told, clips.with_future)
+    for name, (world, frames) in noised.items():
         for level in own.noise_levels:
-            world = replace(own.world, tap="dit", dit_block=max(own.blocks), dit_noise_level=level)
-            yield from _blocks(own, replace(world, dit_future=future), clips.frames, steps)
+            yield from _blocks(own, name, replace(world, dit_noise_level=level), frames, steps)
 
 
 def _read(tap: WorldTap, frames: UInt8[Tensor, "N F 3 H W"], steps: int, batch_size: int) -> Float[Tensor, "N C T h w"]:
@@ -110,7 +120,7 @@ def _read(tap: WorldTap, frames: UInt8[Tensor, "N F 3 H W"], steps: int, batch_s
 
 
 def _blocks(
-    own: ProbeSettings, world: WorldSettings, frames: UInt8[Tensor, "N F 3 H W"], steps: int
+    own: ProbeSettings, name: str, world: WorldSettings, frames: UInt8[Tensor, "N F 3 H W"], steps: int
 ) -> Iterator[tuple[str, int, float, Tensor]]:
     """The states of every block from one run of the denoiser."""
     tap = open_tap(world)
@@ -127,7 +137,6 @@ def _blocks(
                     found = found.unflatten(1, (-1, side, side)).permute(0, 4, 1, 2, 3).float()
                 states[block].append(found)
     for block, found in states.items():
-        name = f"dit-{world.dit_future}" if steps else "dit"
         yield name, block, world.dit_noise_level, torch.cat(found)
 
 
