@@ -84,13 +84,15 @@ def _rows(cells: Sequence[Cell], budgets: Sequence[int]) -> list[str]:
 
 
 def _more(results: Results, cells: Sequence[Cell]) -> list[str]:
-    """Further columns: a partner's world and the controls, with the fewest labels; what an answer costs."""
+    """Further columns: a partner's world and the controls, with the fewest labels; what an answer costs; the rates."""
     fewest = {cell.arm: cell for cell in cells if cell.num_labels == _budgets(cells)[0]}
-    more = [" a partner's world | controls | ms, GFLOP an answer |", "---|---|---|"]
+    rates = {name: one["chosen"] for name, one in results.origin["learning_rates"].items()}
+    more = [" a partner's world | controls | ms, GFLOP an answer | learning rates |", "---|---|---|---|"]
     for name in _names(cells):
         cell, cost = fewest.get(name), results.costs[name]
         told = " |" if cell is None else f"{percent(cell.shuffled)} | {percent(cell.static)}"
-        more.append(f" {told} | {1000 * cost.seconds:.0f}, {cost.gflops:.1f} |")
+        chosen = f"{rates[name]['aligned']:g}, {rates[name]['labels']:g}"
+        more.append(f" {told} | {1000 * cost.seconds:.0f}, {cost.gflops:.1f} | {chosen} |")
     return more
 
 

@@ -39,7 +39,9 @@ def small() -> Results:
         *(run("true-future", 0, seed, 20) for seed in (0, 1)),
     )
     costs = {name: Cost(0.0124, 0.36) for name in ("gemma", "rollout", "true-future")}
-    return Results(("rollout", "gemma"), 0, items, runs, costs, {"commits": ["0123456789" * 4]})
+    rates = {name: {"chosen": {"aligned": 0.003, "labels": 0.0003}} for name in costs}
+    origin = {"commits": ["0123456789" * 4], "learning_rates": rates}
+    return Results(("rollout", "gemma"), 0, items, runs, costs, origin)
 
 
 def test_a_table_has_a_row_for_each_arm_that_was_compared_and_marks_the_best_and_what_is_missing():
@@ -55,11 +57,11 @@ def test_a_table_has_a_row_for_each_arm_that_was_compared_and_marks_the_best_and
     )
 
 
-def test_the_long_table_also_tells_the_controls_and_the_cost():
+def test_the_long_table_also_tells_the_controls_the_cost_and_the_learning_rates():
     tiny = blocks(small())["docs/tiny.md"].splitlines()
 
-    assert tiny[0].endswith("| a partner's world | controls | ms, GFLOP an answer |")
-    assert tiny[2].endswith("| 0.0 | 50.0 | 12, 0.4 |")
+    assert tiny[0].endswith("| a partner's world | controls | ms, GFLOP an answer | learning rates |")
+    assert tiny[2].endswith("| 0.0 | 50.0 | 12, 0.4 | 0.003, 0.0003 |")
     assert len({row.count("|") for row in tiny[:5]}) == 1
     assert tiny[6] == "| difference in points [95 %] | no outcome label | 100 labels |"
     assert tiny[8] == "| `rollout` over `gemma` | **+40.0 [+20.0, +60.0], p = 0.008** |  |"

@@ -64,6 +64,10 @@ def to_markdown(results: Results, cells: Sequence[Cell], contrasts: Sequence[Con
             f"| {cell.arm} | {cell.num_labels:,} | {len(cell.seeds)} | {100 * cell.static:.1f}"
             f" | {100 * cell.shuffled:.1f} | {tasks} |"
         )
+    rates = {name: found["chosen"] for name, found in results.origin.get("learning_rates", {}).items()}
+    if rates:
+        told = [f"{name} {chosen['aligned']:g} and {chosen['labels']:g}" for name, chosen in rates.items()]
+        lines += ["", f"Learning rates chosen on validation, of the alignment and of labels: {', '.join(told)}."]
     named = f"{results.primary[0]} against {results.primary[1]} after {results.primary_labels:,} labels"
     lines += ["", f"Named beforehand: {named}. p: exact McNemar test, per seed.", ""]
     lines += ["| arm | against | labels | points | p | p, Holm |", "|---" * 6 + "|"]

@@ -158,6 +158,7 @@ def test_rates_are_chosen_on_validation_scenes_and_trained_models_are_used_again
     assert compare_arms(replace(own, report=True))["cells"][0]["num_items"] == 20
     origin = json.loads((own.output_dir / "arms.json").read_text())["origin"]
     assert origin["learning_rates"]["vae"] == written
+    assert f"vae {chosen.aligned:g} and {chosen.labels:g}." in (own.output_dir / "arms.md").read_text()
 
 
 def test_where_one_rate_is_named_nothing_is_chosen(done):
