@@ -138,6 +138,10 @@ class ArmsSettings:
     optim: OptimSettings = field(default_factory=OptimSettings)
     """The optimiser; its learning rates are named above."""
 
+    also: tuple[Path, ...] = ()
+    """Results (arms.json) of the same comparison from other folders or machines: their learning rates hold here, and
+    their runs join the table."""
+
     report: bool = False
     """Draw the table and the curves of what is done, and train nothing."""
 

@@ -9,7 +9,17 @@ from matplotlib.figure import Figure
 
 from theworld.config.arms import ArmsSettings
 from theworld.files import write_whole
-from theworld.report.results import Cell, Contrast, Results, cells_of, collect, contrasts_of, write_results
+from theworld.report.results import (
+    Cell,
+    Contrast,
+    Results,
+    cells_of,
+    collect,
+    contrasts_of,
+    merged,
+    read_results,
+    write_results,
+)
 from theworld.training.arms import claim, run_arms
 
 
@@ -24,13 +34,14 @@ def compare_arms(own: ArmsSettings) -> dict[str, Any]:
         Its path, and the cells, contrasts and costs in it.
 
     Raises:
-        ValueError: if nothing is done yet, or the folder holds another comparison.
+        ValueError: if nothing is done yet, the folder holds another comparison, or one of `also` is of another or has a
+            run that is in this folder, too.
     """
     if own.report:
         claim(own)
     else:
         run_arms(own)
-    results = collect(own)
+    results = merged([collect(own), *map(read_results, own.also)])
     cells, contrasts = cells_of(results), contrasts_of(results)
     path = own.output_dir / "arms.json"
     write_results(results, cells, contrasts, path)

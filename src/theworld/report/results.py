@@ -19,7 +19,7 @@ from theworld.evaluation.rules import score
 from theworld.evaluation.statistics import Interval, bootstrap_difference, bootstrap_mean, holm, mcnemar
 from theworld.files import fingerprint, write_whole
 from theworld.training.arm import folder_of
-from theworld.training.arms import ASKED, COST_NAME
+from theworld.training.arms import ASKED, COST_NAME, FREE
 from theworld.training.rates import RATES_NAME
 
 ENVIRONMENT_NAME = "environment.json"
@@ -133,7 +133,7 @@ def _cost(own: ArmsSettings, name: str) -> Cost:
 
 
 def _origin(own: ArmsSettings) -> dict[str, Any]:
-    settings = TypeAdapter(ArmsSettings).dump_python(own, mode="json", exclude={"output_dir", "report"})
+    settings = TypeAdapter(ArmsSettings).dump_python(own, mode="json", exclude={"output_dir", "also", "report"})
     places = sorted(own.output_dir.rglob(ENVIRONMENT_NAME))
     environments = [json.loads(path.read_text()) for path in places]
     rates = sorted(own.output_dir.glob(f"arms/*/{RATES_NAME}"))
@@ -194,6 +194,46 @@ def read_results(path: Path) -> Results:
     costs = {name: Cost(**cost) for name, cost in found["costs"].items()}
     primary: Any = tuple(found["primary"])
     return Results(primary, found["primary_labels"], items, tuple(runs), costs, found["origin"])
+
+
+def merged(parts: Sequence[Results]) -> Results:
+    """One comparison of parts that were done apart; arms, budgets and what was named beforehand are the first one's.
+
+    Raises:
+        ValueError: if parts differ in their settings, an arm, its learning rates or their questions, or have the same
+            run.
+    """
+    first, *others = parts
+    runs, costs, origin = list(first.runs), dict(first.costs), dict(first.origin)
+    for other in others:
+        _check_same(first, other)
+        have = {(run.arm, run.num_labels, run.seed) for run in runs}
+        if twice := [run for run in other.runs if (run.arm, run.num_labels, run.seed) in have]:
+            raise ValueError(
+                f"{len(twice)} runs are in two parts of the comparison, such as {twice[0].arm}, seed {twice[0].seed},"
+                f" {twice[0].num_labels} labels; expected each once"
+            )
+        runs += other.runs
+        costs = {**other.costs, **costs}
+        origin["commits"] = sorted({*origin["commits"], *other.origin["commits"]})
+        libraries = origin["libraries"]
+        origin["libraries"] = [*libraries, *(one for one in other.origin["libraries"] if one not in libraries)]
+        origin["learning_rates"] = {**other.origin["learning_rates"], **origin["learning_rates"]}
+    order = [arm["name"] for arm in origin["settings"]["arms"]]
+    runs.sort(key=lambda run: (order.index(run.arm), run.num_labels, run.seed))
+    return replace(first, runs=tuple(runs), costs=costs, origin=origin)
+
+
+def _check_same(first: Results, other: Results) -> None:
+    ours, theirs = (part.origin["settings"] for part in (first, other))
+    differing = [name for name in ours if name not in FREE and ours[name] != theirs.get(name)]
+    known, given = ({arm["name"]: arm for arm in settings["arms"]} for settings in (ours, theirs))
+    differing += [f"arm {run.arm}" for run in other.runs if known.get(run.arm) != given[run.arm]]
+    rates, other_rates = (part.origin["learning_rates"] for part in (first, other))
+    differing += [f"learning rates of {name}" for name in rates if other_rates.get(name, rates[name]) != rates[name]]
+    differing += ["questions"] * (first.items != other.items)
+    if differing:
+        raise ValueError(f"parts of different comparisons, which differ in: {', '.join(dict.fromkeys(differing))}")
 
 
 _Done = Mapping[tuple[str, int], Sequence[Run]]

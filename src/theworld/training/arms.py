@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 ASKED = ("dynamic", "shuffled", "static")
 """Files of predictions of each arm: the test questions, the same with a partner's world, and the controls."""
 COST_NAME = "cost.json"
-_FREE = ("arms", "primary", "primary_labels", "seeds", "budgets", "report")
+FREE = ("arms", "primary", "primary_labels", "seeds", "budgets", "also", "report")
 """Settings that a comparison may change while it is being done."""
 _NUM_MEASURED = 20
 """Samples of the batch on which the cost is measured."""
@@ -66,7 +66,7 @@ def claim(own: ArmsSettings) -> None:
         ValueError: if the folder holds another comparison, or another arm of the same name.
     """
     path = own.output_dir / "config.json"
-    free = {name: getattr(own, name) for name in _FREE}
+    free = {name: getattr(own, name) for name in FREE}
     if path.exists() and replace(settings_file.load(ArmsSettings, path), **free) != own:
         raise ValueError(f"{path} is of a comparison with other settings: choose another output_dir")
     for arm in own.arms:

@@ -25,11 +25,17 @@ def rates_of(own: ArmsSettings, arm: Arm) -> Rates:
 
         output_dir/arms/ARM/rates.json    the two, and accuracy on validation scenes at each that was tried
 
-    Where one rate is named there is nothing to choose, and no validation scene is asked.
+    Where one rate is named there is nothing to choose, and no validation scene is asked. What was chosen elsewhere, in
+    a comparison that this one adds to, holds here, too.
     """
     path = own.output_dir / "arms" / arm.name / RATES_NAME
     if path.exists():
         return Rates(**json.loads(path.read_text())["chosen"])
+    for elsewhere in own.also:
+        found = json.loads(elsewhere.read_text())["origin"]["learning_rates"]
+        if arm.name in found:
+            write_whole(path, json.dumps(found[arm.name], indent=1) + "\n")
+            return Rates(**found[arm.name]["chosen"])
     aligned, by_alignment = _best(own, arm, 0, [Rates(aligned=rate, labels=rate) for rate in own.align_learning_rates])
     chosen, by_labels = _best(
         own, arm, own.num_choosing, [Rates(aligned=aligned.aligned, labels=rate) for rate in own.label_learning_rates]

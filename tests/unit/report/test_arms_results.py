@@ -1,13 +1,15 @@
 """Results of a comparison of arms: written small, read back whole, and all that a table says follows from them."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from theworld.evaluation.costs import Cost
-from theworld.report.results import Results, Run, cells_of, contrasts_of, read_results, write_results
+from theworld.report.results import Results, Run, cells_of, contrasts_of, merged, read_results, write_results
 
 ITEMS = {
     "dynamic": ("drop-test-0-end", "drop-test-1-end", "hide-test-0-end", "hide-test-1-end"),
@@ -90,3 +92,52 @@ def test_counts_that_are_not_those_of_the_bits_are_refused(tmp_path):
 
     with pytest.raises(ValueError, match="gemma, seed 0"):
         read_results(path)
+
+
+def part(*runs: Run, **changes: Any) -> Results:
+    """What one machine did of a comparison of two arms."""
+    settings = {"arms": [{"name": name} for name in ("gemma", "rollout")], "seeds": [0], "align_steps": 600}
+    rates = {name: {"chosen": {"aligned": 0.003, "labels": 0.003}} for name in {run.arm for run in runs}}
+    origin = {"commits": ["a" * 40], "libraries": [{"torch": "2"}], "settings": settings, "learning_rates": rates}
+    costs = {run.arm: Cost(0.1, 2.0) for run in runs}
+    return Results(("rollout", "gemma"), 0, ITEMS, runs, costs, {**origin, **changes})
+
+
+def test_parts_of_a_comparison_that_were_done_apart_are_one_table():
+    whole = merged(
+        [
+            part(run("rollout", 0, 1, "1010"), run("rollout", 0, 0, "1110")),
+            part(run("gemma", 0, 0, "1000"), run("rollout", 100, 0, "1111"), commits=["b" * 40]),
+        ]
+    )
+
+    assert [(one.arm, one.num_labels, one.seed) for one in whole.runs] == [
+        ("gemma", 0, 0),
+        ("rollout", 0, 0),
+        ("rollout", 0, 1),
+        ("rollout", 100, 0),
+    ]
+    assert contrasts_of(whole)[0].points == 50.0
+    assert whole.origin["commits"] == ["a" * 40, "b" * 40]
+    assert whole.origin["libraries"] == [{"torch": "2"}]
+    assert set(whole.origin["learning_rates"]) == set(whole.costs) == {"gemma", "rollout"}
+
+
+def test_parts_of_different_comparisons_and_runs_that_were_done_twice_are_refused():
+    ours = part(run("rollout", 0, 0, "1110"))
+    settings = ours.origin["settings"]
+
+    with pytest.raises(ValueError, match="1 runs are in two parts of the comparison, such as rollout, seed 0"):
+        merged([ours, part(run("rollout", 0, 0, "1110"))])
+    theirs = run("rollout", 0, 1, "1111")
+    slower = {**settings, "align_steps": 700, "seeds": [1]}
+    with pytest.raises(ValueError, match=r"differ in: align_steps$"):
+        merged([ours, part(theirs, settings=slower)])
+    renamed = {**settings, "arms": [{"name": "rollout", "images": "clip"}]}
+    with pytest.raises(ValueError, match=r"differ in: arm rollout$"):
+        merged([ours, part(theirs, settings=renamed)])
+    rates = {"rollout": {"chosen": {"aligned": 0.01, "labels": 0.003}}}
+    with pytest.raises(ValueError, match=r"differ in: learning rates of rollout$"):
+        merged([ours, part(theirs, learning_rates=rates)])
+    with pytest.raises(ValueError, match=r"differ in: questions$"):
+        merged([ours, replace(part(theirs), items={**ITEMS, "static": ()})])
