@@ -22,7 +22,7 @@ WORDS: Final = {
     "random-world": "the same world model, untrained (`random-world`)",
     "rollout": "one imagined future (`rollout`)",
     "rollout-mean": "the mean of four imagined futures (`rollout-mean`)",
-    "dit": "states of the denoiser while it imagines (`dit`)",
+    "dit": "states of one forward of the denoiser over noise (`dit`)",
     "true-future": "what really happened: an upper bound (`true-future`)",
 }
 """The arms of configs/foresight/arms.yaml, in the order of the tables."""
@@ -116,8 +116,9 @@ def _labels(number: int) -> str:
 
 def _named_beforehand(results: Results, contrasts: Sequence[Contrast], folder: Path) -> str:
     """The comparison named beforehand, and where the numbers come from."""
-    commits = ", ".join(one[:7] for one in results.origin.get("commits", ()))
-    source = f"[{ARMS.name}]({ARMS.relative_to(folder)}), commit {commits}"
+    commits = sorted({one[:7] for one in results.origin.get("commits", ())})
+    told = f"commit {commits[0]}" if len(commits) == 1 else f"trained at {len(commits)} commits, named there"
+    source = f"[{ARMS.name}]({ARMS.relative_to(folder)}), {told}"
     num_items = f"{len(results.items['dynamic']):,} test questions"
     primary = next((one for one in contrasts if one.is_primary), None)
     if primary is None:
