@@ -70,7 +70,9 @@ def test_the_demo_leaves_a_report_pictures_and_models_that_load(
         }
     assert (folder / "audit" / "audit.json").exists()
     assert all((folder / "arms" / name / "metrics.jsonl").exists() for name in ("zero", "true-future"))
-    model = TheWorld.from_pretrained(folder / "comparison" / "arms" / "rollout" / "seed-0" / "labels-0" / "model")
+    model = TheWorld.from_pretrained(
+        folder / "comparison" / "arms" / "rollout" / "seed-0" / "labels-0" / "rate-0.003" / "model"
+    )
     assert (model.config.world_tap, model.config.num_world_steps) == ("rollout", 4)
 
 
