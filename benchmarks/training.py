@@ -5,7 +5,7 @@ import io
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,7 @@ def live_over_stored_as_arms(folder: Path) -> Ratio:
     """The other way round, of the arm `dit` of the shipped comparison: its model, its batch, its future slots."""
     own = settings_file.load(ArmsSettings, ARMS)
     (reads,) = (arm.reads for arm in own.arms if arm.name == "dit")
-    model = open_model(replace(own.model, world=replace(own.model.world, **asdict(reads)))).train()
+    model = open_model(replace(own.model, world=reads.within(own.model.world))).train()
     steps = steps_of(model, own.batch_size, folder)
     return paired_ratio(steps["live"], steps["stored"], num_pairs=7)
 

@@ -1,6 +1,6 @@
 """ArmsSettings: what is compared at equal budget, on which data, with how many outcome labels."""
 
-from dataclasses import field
+from dataclasses import asdict, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,7 +9,7 @@ from pydantic.dataclasses import dataclass
 
 from theworld.config.model import ModelSettings
 from theworld.config.training import OptimSettings
-from theworld.config.world import STRICT, ReadTap, TapName
+from theworld.config.world import STRICT, ReadTap, TapName, WorldSettings
 
 LearningRates = Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)]
 """Learning rates to choose from."""
@@ -39,6 +39,10 @@ class Reading:
 
     num_rollouts: Annotated[int, Field(ge=1)] = 1
     """Imagined futures that are averaged."""
+
+    def within(self, world: WorldSettings) -> WorldSettings:
+        """The world's settings with what this reading says."""
+        return replace(world, **{name: value for name, value in asdict(self).items() if value is not None})
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)

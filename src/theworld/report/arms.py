@@ -14,6 +14,7 @@ from theworld.report.results import (
     Contrast,
     Results,
     cells_of,
+    check_parts,
     collect,
     contrasts_of,
     merged,
@@ -37,11 +38,13 @@ def compare_arms(own: ArmsSettings) -> dict[str, Any]:
         ValueError: if nothing is done yet, the folder holds another comparison, or one of `also` is of another or has a
             run that is in this folder, too.
     """
+    others = [read_results(path) for path in own.also]
+    check_parts(own, others)  # before hours are spent
     if own.report:
         claim(own)
     else:
-        run_arms(own)
-    results = merged([collect(own), *map(read_results, own.also)])
+        run_arms(own, [(run.arm, run.num_labels, run.seed) for other in others for run in other.runs])
+    results = merged([collect(own), *others])
     cells, contrasts = cells_of(results), contrasts_of(results)
     path = own.output_dir / "arms.json"
     write_results(results, cells, contrasts, path)

@@ -133,7 +133,7 @@ def _cost(own: ArmsSettings, name: str) -> Cost:
 
 
 def _origin(own: ArmsSettings) -> dict[str, Any]:
-    settings = TypeAdapter(ArmsSettings).dump_python(own, mode="json", exclude={"output_dir", "also", "report"})
+    settings = _settings(own)
     places = sorted(own.output_dir.rglob(ENVIRONMENT_NAME))
     environments = [json.loads(path.read_text()) for path in places]
     rates = sorted(own.output_dir.glob(f"arms/*/{RATES_NAME}"))
@@ -196,6 +196,20 @@ def read_results(path: Path) -> Results:
     return Results(primary, found["primary_labels"], items, tuple(runs), costs, found["origin"])
 
 
+def _settings(own: ArmsSettings) -> dict[str, Any]:
+    return TypeAdapter(ArmsSettings).dump_python(own, mode="json", exclude={"output_dir", "also", "report"})
+
+
+def check_parts(own: ArmsSettings, others: Sequence[Results]) -> None:
+    """Refuse parts of another comparison.
+
+    Raises:
+        ValueError: if settings or arms differ.
+    """
+    for other in others:
+        _refuse(_differing(_settings(own), other))
+
+
 def merged(parts: Sequence[Results]) -> Results:
     """One comparison of parts that were done apart; arms, budgets and what was named beforehand are the first one's.
 
@@ -225,13 +239,23 @@ def merged(parts: Sequence[Results]) -> Results:
 
 
 def _check_same(first: Results, other: Results) -> None:
-    ours, theirs = (part.origin["settings"] for part in (first, other))
-    differing = [name for name in ours if name not in FREE and ours[name] != theirs.get(name)]
-    known, given = ({arm["name"]: arm for arm in settings["arms"]} for settings in (ours, theirs))
-    differing += [f"arm {run.arm}" for run in other.runs if known.get(run.arm) != given[run.arm]]
+    differing = _differing(first.origin["settings"], other)
     rates, other_rates = (part.origin["learning_rates"] for part in (first, other))
     differing += [f"learning rates of {name}" for name in rates if other_rates.get(name, rates[name]) != rates[name]]
-    differing += ["questions"] * (first.items != other.items)
+    _refuse(differing + ["questions"] * (first.items != other.items))
+
+
+def _differing(ours: dict[str, Any], other: Results) -> list[str]:
+    """Settings and arms in which a part is of another comparison."""
+    theirs = other.origin["settings"]
+    known, given = ({arm["name"]: arm for arm in settings["arms"]} for settings in (ours, theirs))
+    return [
+        *(name for name in ours if name not in FREE and ours[name] != theirs.get(name)),
+        *(f"arm {run.arm}" for run in other.runs if known.get(run.arm) != given[run.arm]),
+    ]
+
+
+def _refuse(differing: Sequence[str]) -> None:
     if differing:
         raise ValueError(f"parts of different comparisons, which differ in: {', '.join(dict.fromkeys(differing))}")
 

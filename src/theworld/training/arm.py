@@ -1,6 +1,6 @@
 """One arm of a comparison: what it reads, and its model after alignment and so many outcome labels."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +37,7 @@ def folder_of(own: ArmsSettings, arm: Arm, seed: int, budget: int) -> Path:
 
 def _model(own: ArmsSettings, arm: Arm, reading: Reading) -> ModelSettings:
     """The shared model with what an arm reads, and a projector of the agreed number of parameters."""
-    given = {name: value for name, value in asdict(reading).items() if value is not None}
-    model = replace(own.model, world=replace(own.model.world, **given))
+    model = replace(own.model, world=reading.within(own.model.world))
     return replace(model, world_projection_width=_width(model, own.num_parameters))
 
 
@@ -65,6 +64,7 @@ def _width(model: ModelSettings, num_parameters: int) -> int:
 
 
 def data_of(own: ArmsSettings, arm: Arm, questions: Any, size: int) -> DataSettings:
+    """So many scenes and such questions about them, as the arm is shown them."""
     return DataSettings(
         questions=questions,
         image_size_px=own.image_size_px,

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Collection
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -28,8 +29,8 @@ _NUM_MEASURED = 20
 """Samples of the batch on which the cost is measured."""
 
 
-def run_arms(own: ArmsSettings) -> Path:
-    """Do what is missing of a comparison.
+def run_arms(own: ArmsSettings, elsewhere: Collection[tuple[str, int, int]] = ()) -> Path:
+    """Do what is missing of a comparison; `elsewhere` are arms, labels and seeds that others have done.
 
         output_dir/
           config.json
@@ -52,7 +53,8 @@ def run_arms(own: ArmsSettings) -> Path:
         for arm in own.arms:
             for budget in own.budgets:
                 folder = folder_of(own, arm, seed, budget)
-                if all((folder / "predictions" / f"{name}.done").exists() for name in ASKED):
+                done = all((folder / "predictions" / f"{name}.done").exists() for name in ASKED)
+                if done or (arm.name, budget, seed) in elsewhere:
                     continue
                 logger.info("%s, seed %d, %d labels", arm.name, seed, budget)
                 _ask(own, arm, trained(own, arm, seed, budget, rates_of(own, arm)), folder)

@@ -161,16 +161,21 @@ def test_rates_are_chosen_on_validation_scenes_and_trained_models_are_used_again
     assert f"vae {chosen.aligned:g} and {chosen.labels:g}." in (own.output_dir / "arms.md").read_text()
 
 
-def test_a_comparison_goes_on_elsewhere_with_the_rates_that_were_chosen(choosing, tmp_path):
+def test_a_comparison_goes_on_elsewhere_with_the_rates_that_were_chosen_and_without_what_is_done(choosing, tmp_path):
     own = replace(choosing, budgets=(0, 10))
     compare_arms(own)
     first = rates_of(own, ARMS[1])
-    elsewhere = replace(own, output_dir=tmp_path, seeds=(1,), budgets=(0,), also=(own.output_dir / "arms.json",))
+    also = (own.output_dir / "arms.json",)
+    elsewhere = replace(own, output_dir=tmp_path, seeds=(0, 1), budgets=(0,), also=also)
+    with pytest.raises(ValueError, match=r"differ in: align_steps$"):
+        compare_arms(replace(elsewhere, align_steps=3))
+    assert not list(tmp_path.iterdir()), "refused before anything was done"
 
     table = compare_arms(elsewhere)
 
     assert rates_of(elsewhere, ARMS[1]) == first
     assert not list(tmp_path.rglob("validation.jsonl"))
+    assert [path.name for path in (tmp_path / "arms" / "vae").glob("seed-*")] == ["seed-1"]
     assert {(cell["num_labels"], tuple(cell["seeds"])) for cell in table["cells"]} == {(0, (0, 1)), (10, (0,))}
 
 
