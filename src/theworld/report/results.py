@@ -178,9 +178,15 @@ def read_results(path: Path) -> Results:
     """Results as `write_results` wrote them; what follows from them is not read but can be made again.
 
     Raises:
-        ValueError: if a run's number of right answers is not that of its bits.
+        ValueError: for another file, or if a run's number of right answers is not that of its bits.
     """
-    found = json.loads(path.read_text())
+    try:
+        found = json.loads(path.read_text())
+    except ValueError:
+        found = None
+    parts = {"origin", "primary", "primary_labels", "items", "runs", "costs"}
+    if not isinstance(found, dict) or not parts <= found.keys():
+        raise ValueError(f"{path}: no results of a comparison; expected an arms.json that `theworld arms` wrote")
     items = {name: tuple(ids.split()) for name, ids in found["items"].items()}
     runs = []
     for one in found["runs"]:

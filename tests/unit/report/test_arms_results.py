@@ -141,3 +141,12 @@ def test_parts_of_different_comparisons_and_runs_that_were_done_twice_are_refuse
         merged([ours, part(theirs, learning_rates=rates)])
     with pytest.raises(ValueError, match=r"differ in: questions$"):
         merged([ours, replace(part(theirs), items={**ITEMS, "static": ()})])
+
+
+@pytest.mark.parametrize("content", ["", "[1]", '{"arms": {}}', "\ufeff{"])
+def test_a_file_that_holds_no_results_is_refused_in_one_sentence(tmp_path, content):
+    path = tmp_path / "arms.json"
+    path.write_text(content)
+
+    with pytest.raises(ValueError, match="arms.json: no results of a comparison; expected an arms.json"):
+        read_results(path)
