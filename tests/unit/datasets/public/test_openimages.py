@@ -209,6 +209,15 @@ def test_a_second_run_fetches_what_is_not_there_or_not_whole(
     assert sorted(server.asked) == [f"/train/{name(i)}.jpg" for i in (2, 3, 4)]
 
 
+@pytest.fixture
+def heeds_interrupts() -> Iterator[None]:
+    """As at a terminal; what a shell starts in the background ignores SIGINT, the tests included."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeds_interrupts")
 def test_a_run_that_is_interrupted_leaves_whole_files_and_its_list(
     fetch: Callable[..., dict[str, Any]], server: Server, tmp_path: Path
 ) -> None:
