@@ -3,10 +3,14 @@
 import json
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from ctypes import c_bool
 from functools import partial
+from multiprocessing.sharedctypes import RawValue
+from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any, Final
 
@@ -90,15 +94,29 @@ class Stopping(TrainerCallback):
 
 def shield_workers(loader: Any) -> Any:
     """Let the processes of a loader ignore the signals: they reach the whole group of processes, and a step whose
-    workers are gone cannot be brought to its end. The workers end with the process that reads from them."""
-    prepare = partial(_ignore_signals, loader.worker_init_fn)
+    workers are gone cannot be brought to its end. The workers end with the process that reads from them, and do not
+    complain if it goes while it takes a batch over: it says itself why."""
+    at_end = RawValue(c_bool, False)
+    Finalize(None, setattr, (at_end, "value", True), exitpriority=0)  # runs before daemons are told to end
+    prepare = partial(_shield, at_end, loader.worker_init_fn)
     loader.worker_init_fn = prepare  # what is left of an epoch is read by a copy of the loader
     getattr(loader, "base_dataloader", loader).worker_init_fn = prepare
     return loader
 
 
-def _ignore_signals(prepare: Any, worker: int) -> None:
-    for number in _SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
+def _shield(at_end: Any, prepare: Any, worker: int) -> None:
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, partial(_end_with_reader, at_end))
+    sys.excepthook = _complain  # by which multiprocessing tells what befell the thread that hands batches over
     if prepare is not None:
         prepare(worker)
+
+
+def _end_with_reader(at_end: Any, number: int, frame: Any) -> None:
+    if at_end.value:  # the reader, at its own end, terminates what it has not closed, and waits for it
+        os._exit(0)
+
+
+def _complain(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    if not issubclass(kind, (EOFError, ConnectionError)):  # which is how a reader that has gone looks from here
+        sys.__excepthook__(kind, error, trace)

@@ -4,7 +4,10 @@ import json
 import multiprocessing
 import os
 import signal
+import sys
 from collections.abc import Callable
+from multiprocessing import resource_sharer
+from multiprocessing.connection import Client, Connection
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ import pytest
 from torch.utils.data import DataLoader
 from transformers import TrainerCallback
 
+from fixtures_processes import start
 from theworld.config import TrainingConfig
 from theworld.training import run
 from theworld.training.progress import read_metrics
@@ -110,3 +114,61 @@ def test_signals_to_the_whole_group_of_processes_leave_the_workers_of_a_loader(t
 
     with Stopping(tmp_path).listening():
         assert [int(batch) for batch in shield_workers(DataLoader(plain, num_workers=1))] == [0, 1]
+
+
+def say_here(connection: Connection, reader: int) -> None:
+    connection.send("here")
+
+
+class HandingOver:
+    """Samples of one tuple: where a worker of a loader hands over what it shares, as it does with every batch."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> tuple[str, int]:
+        return resource_sharer._resource_sharer.register(say_here, lambda: None)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@pytest.mark.parametrize("greeted", [True, False])
+def test_a_worker_does_not_complain_of_a_reader_that_goes_while_it_takes_a_batch_over(
+    greeted: bool, capfd: pytest.CaptureFixture[str]
+) -> None:
+    shared: Any = HandingOver()
+    batches = iter(shield_workers(DataLoader(shared, num_workers=1, batch_size=None)))
+    address, key = next(batches)
+    secret = multiprocessing.current_process().authkey
+
+    Client(address, authkey=secret if greeted else None).close()
+
+    with Client(address, authkey=secret) as reader:  # readers are served one after the other
+        reader.send((key, os.getpid()))
+        assert reader.recv() == "here"
+    assert capfd.readouterr().err == ""
+
+
+class Held:
+    """Samples of which the reader has not yet taken all."""
+
+    def __len__(self) -> int:
+        return 100
+
+    def __getitem__(self, index: int) -> int:
+        return index
+
+
+def hold_batches() -> None:
+    plain: Any = Held()
+    batches = iter(shield_workers(DataLoader(plain, num_workers=1)))
+    next(batches)
+    sys.modules["batches"] = batches  # pyright: ignore[reportArgumentType]: as an error's trace may hold them
+
+
+def test_a_process_that_ends_without_having_closed_its_loader_ends_the_workers() -> None:
+    process = start(hold_batches)
+
+    process.join(60)
+
+    ended = process.exitcode
+    process.kill()
+    assert ended == 0
