@@ -45,6 +45,7 @@ class VaeRecipe:
         VaePhase(num_frames=17, batch_size=4, num_steps=1_500, learning_rate=1.5e-3),
         VaePhase(num_frames=17, batch_size=8, num_steps=1_250, learning_rate=1e-3),
         VaePhase(num_frames=17, batch_size=8, num_steps=500, learning_rate=1e-3, decoder_only=True),
+        VaePhase(num_frames=17, batch_size=8, num_steps=750, learning_rate=1e-3, decoder_only=True),
     )
     """Pictures first, which teach colours and shapes cheaply, then motion, then clips of the length it will serve."""
 
