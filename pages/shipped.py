@@ -1,6 +1,6 @@
 """What the shipped model answers with its world and without it, as the README shows it, from the committed results.
 
-`python -m pages.shipped FOLDER` takes them from an evaluation of these arms: its predictions, summed up by kind of scene.
+`python -m pages.shipped FOLDER` takes them from an evaluation of these arms: predictions, summed up by kind of scene.
 """
 
 import json
