@@ -73,11 +73,11 @@ pages: $(READY) ## write what README and docs show of runs: the scene, the table
 docs: $(READY) ## build the documentation site into site/; a broken link fails
 	$(BIN)/zensical build --strict
 
-# wandb 0.25.0, which lmms-eval pins, wants protobuf below 7; all else is as in constraints.txt.
+# lmms-eval pins wandb 0.25.0, which wants protobuf below 7, and av below 16; all else is as in constraints.txt.
 $(LMMS_EVAL)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(LMMS_EVAL)
 	$(LMMS_EVAL)/bin/pip install --quiet --upgrade pip
-	grep -v '^protobuf==' constraints.txt > $(LMMS_EVAL)/constraints.txt
+	grep -vE '^(av|protobuf|wandb)==' constraints.txt > $(LMMS_EVAL)/constraints.txt
 	$(LMMS_EVAL)/bin/pip install --quiet --constraint $(LMMS_EVAL)/constraints.txt --editable '.[dev,lmms-eval]'
 	touch $(LMMS_EVAL)/.ready
 
