@@ -169,7 +169,7 @@ def test_vsr_has_the_numbers_of_our_scorer(done: tuple[dict[str, Any], dict[str,
     rows = [{**row, "prediction": reply} for row, reply in zip(STATEMENTS, replies(samples["vsr_local"]), strict=True)]
     own = last_line(
         command(
-            *("theworld", "score", "vsr", "--annotations", write_lines(tmp_path / "test.jsonl", STATEMENTS)),
+            *("theworld", "--json", "score", "vsr", "--annotations", write_lines(tmp_path / "test.jsonl", STATEMENTS)),
             *("--predictions", write_lines(tmp_path / "replies.jsonl", rows)),
         )
     )["overall"]
