@@ -1,6 +1,7 @@
 """What the shipped model answers with its world and without it, as the README shows it, from the committed results.
 
-`python -m pages.shipped FOLDER` takes them from an evaluation of these arms: predictions, summed up by kind of scene.
+`python -m pages.shipped EVALUATION AUDIT` takes them from the folders that the README's commands make, summed up by
+kind of scene: the row with the world from the audit, which asks the same questions, the others from the evaluation.
 """
 
 import json
@@ -28,9 +29,10 @@ WORDS: Final = {
 }
 
 
-def collect(folder: Path) -> dict[str, Any]:
-    """Counts, accuracies and intervals of each arm of an evaluation, and of which runs they are."""
-    files = {name: folder / "predictions" / f"{name}.jsonl" for name in WORDS}
+def collect(evaluation: Path, audit: Path) -> dict[str, Any]:
+    """Counts, accuracies and intervals of each arm, and of which runs they are."""
+    files = {name: evaluation / "predictions" / f"{name}.jsonl" for name in WORDS}
+    files["world"] = audit / "predictions" / "real.jsonl"
     arms = {
         name: summarise(read_predictions(file), group_by=("task",), scorer=score).to_dict()
         for name, file in files.items()
@@ -60,4 +62,4 @@ def read_table() -> str:
 
 
 if __name__ == "__main__":
-    write_whole(SHIPPED, json.dumps(collect(Path(sys.argv[1])), indent=1) + "\n")
+    write_whole(SHIPPED, json.dumps(collect(*map(Path, sys.argv[1:3])), indent=1) + "\n")
