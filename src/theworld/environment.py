@@ -7,6 +7,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from theworld.precision import describe_device
+
 LIBRARIES = ("torch", "transformers", "diffusers", "accelerate", "peft", "datasets", "pymunk", "numpy")
 
 COMMIT_NAME = "COMMIT"
@@ -21,6 +23,7 @@ def describe_environment(**more: Any) -> str:
             "commit": commit(),
             "python": platform.python_version(),
             "platform": platform.platform(),
+            "device": describe_device(),
             "libraries": {name: version(name) for name in LIBRARIES},
             **more,
         },

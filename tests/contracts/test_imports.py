@@ -16,7 +16,7 @@ PACKAGE = Path(theworld.__file__).parent
 
 # Each group imports itself and the groups before it.
 ORDER = (
-    ("constants", "config", "mappings", "settings", "files", "hub", "environment"),
+    ("constants", "precision", "config", "mappings", "settings", "files", "hub", "environment"),
     ("datasets",),
     ("foresight",),
     ("sources",),

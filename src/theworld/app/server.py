@@ -77,7 +77,7 @@ def open_shown(settings: AppSettings) -> Any:
     from theworld.modeling import TheWorld
     from theworld.modeling.opening import on_this_machine, to_be_asked
 
-    model = TheWorld.from_pretrained(to_be_asked(settings.model), **on_this_machine())
+    model = TheWorld.from_pretrained(to_be_asked(settings.model), **on_this_machine(settings.dtype))
     if model.config.enable_world and model.config.world_settings().sees_future:
         raise ValueError(
             f"{settings.model} reads true futures, which no visitor can show: align it to another tap"

@@ -8,6 +8,7 @@ from pydantic.dataclasses import dataclass
 
 from theworld.config.world import STRICT
 from theworld.constants import TEMPORAL_STRIDE, TINY_FUSED_MODEL
+from theworld.precision import Dtype
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
@@ -16,6 +17,9 @@ class AppSettings:
 
     model: str = TINY_FUSED_MODEL
     """Folder or hub id of a saved TheWorld; "tiny" or "tiny-foresight": the embedded one."""
+
+    dtype: Dtype = "auto"
+    """Number format of the weights; auto: as saved, or float32 where this machine emulates that."""
 
     audit: Path | None = None
     """The file audit.json of this model; None: one in its folder or beside it, if there is any."""

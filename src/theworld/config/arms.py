@@ -10,6 +10,7 @@ from pydantic.dataclasses import dataclass
 from theworld.config.model import ModelSettings
 from theworld.config.training import OptimSettings
 from theworld.config.world import STRICT, ReadTap, TapName, WorldSettings
+from theworld.precision import Precision
 
 LearningRates = Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)]
 """Learning rates to choose from."""
@@ -135,6 +136,9 @@ class ArmsSettings:
 
     num_workers: Annotated[int, Field(ge=0)] = 1
     """Processes that prepare samples."""
+
+    precision: Precision = "auto"
+    """Number format of the forward passes of training; auto: bf16 on a device that computes it natively, else fp32."""
 
     compile: bool = False
     """Fuse what Gemma's layers compute while arms are trained (torch.compile)."""

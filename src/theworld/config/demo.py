@@ -7,6 +7,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from theworld.config.world import STRICT
+from theworld.precision import Dtype
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
@@ -53,6 +54,9 @@ class AskSettings:
 
     num_world_steps: Annotated[int, Field(ge=0)] | None = None
     """K, how far to look ahead, latent slots; None: as the model was trained."""
+
+    dtype: Dtype = "auto"
+    """Number format of the weights; auto: as saved, or float32 where this machine emulates that."""
 
     max_new_tokens: Annotated[int, Field(ge=1)] = 64
     """Longest answer, tokens."""

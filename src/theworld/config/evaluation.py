@@ -9,6 +9,7 @@ from pydantic.dataclasses import dataclass
 
 from theworld.config.data import DataSettings
 from theworld.config.world import STRICT
+from theworld.precision import Dtype
 
 ArmName = Literal["world", "no-world-tokens", "gemma", "blind", "random-projection", "random-world", "majority"]
 """Who answers:
@@ -48,6 +49,9 @@ class EvaluationConfig:
     max_new_tokens: Annotated[int, Field(ge=1)] = 16
     """Longest written answer, tokens."""
 
+    dtype: Dtype = "auto"
+    """Number format of the weights; auto: as saved, or float32 where this machine emulates that."""
+
     store_dir: Path | None = None
     """Folder of the feature store: world features are computed once and read from there."""
 
@@ -82,6 +86,9 @@ class AuditSettings:
 
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the derangement and of the noise."""
+
+    dtype: Dtype = "auto"
+    """Number format of the weights; auto: as saved, or float32 where this machine emulates that."""
 
     store_dir: Path | None = None
     """Folder of a feature store; None: one in output_dir."""

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
 from theworld.config.world import STRICT
+from theworld.precision import Dtype
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
@@ -17,6 +18,9 @@ class JudgeSettings:
 
     checkpoint: str | None = None
     """Gemma 3 or a saved TheWorld, asked with its world off: hub id, folder, or "tiny"."""
+
+    dtype: Dtype = "auto"
+    """Number format of that checkpoint; auto: as saved, or float32 where this machine emulates that."""
 
     endpoint: str | None = None
     """Base URL of an OpenAI-compatible endpoint, such as https://api.openai.com/v1 or http://127.0.0.1:8000/v1."""

@@ -10,6 +10,7 @@ from pydantic.dataclasses import dataclass
 from theworld.config.lora import LoraSettings
 from theworld.config.world import STRICT, WorldSettings
 from theworld.constants import DEFAULT_GEMMA_MODEL, TEMPORAL_STRIDE
+from theworld.precision import Dtype
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
@@ -28,8 +29,9 @@ class ModelSettings:
     transfer_tap: bool = False
     """Let world.tap be another than the checkpoint's, of the same states: aligned on true futures, given imagined."""
 
-    dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
-    """Number format of the weights."""
+    dtype: Dtype = "auto"
+    """Number format of the weights; auto: as precision has it, or bfloat16 on a device that computes it natively, else
+    float32."""
 
     attn_implementation: Literal["sdpa", "eager", "flash_attention_2"] | None = None
     """How Gemma computes attention; None: transformers' choice. On a CPU `eager` trains short sequences fastest."""

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from theworld.config.world import STRICT
+from theworld.precision import Dtype
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
@@ -14,6 +15,9 @@ class ServeSettings:
 
     model: str
     """Folder or hub id of a saved TheWorld or of a Gemma 3; "tiny" or "tiny-foresight": the embedded TheWorld."""
+
+    dtype: Dtype = "auto"
+    """Number format of the weights; auto: as saved, or float32 where this machine emulates that."""
 
     host: str = "127.0.0.1"
     """Address to listen on; another than this machine's own opens the server to the network."""

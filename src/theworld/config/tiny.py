@@ -52,8 +52,9 @@ class VaeRecipe:
     warmup_steps: Annotated[int, Field(ge=0)] = 100
     """Steps over which the learning rate rises from 0 to its peak, in each phase."""
 
-    precision: Literal["fp32", "bf16"] = "bf16"
-    """Number format of the forward pass; weights are float32."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Number format of the forward pass; auto: bf16 on a processor that computes it natively, else fp32. Weights are
+    float32."""
 
     num_held_out: Annotated[int, Field(ge=1)] = 40
     """Clips never trained on, that the quality is measured on."""
@@ -104,8 +105,9 @@ class WorldRecipe:
     average_decay: Annotated[float, Field(gt=0, lt=1)] = 0.998
     """Of the running average of the weights, per step: what is kept in the end."""
 
-    precision: Literal["fp32", "bf16"] = "bf16"
-    """Number format of the forward pass; weights are float32."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Number format of the forward pass; auto: bf16 on a processor that computes it natively, else fp32. Weights are
+    float32."""
 
     num_held_out: Annotated[int, Field(ge=1)] = 250
     """Clips never trained on, that the loss is measured on."""
@@ -150,8 +152,9 @@ class VlmRecipe:
     warmup_steps: Annotated[int, Field(ge=0)] = 50
     """Steps over which learning rates rise from 0 to their peaks, in each phase."""
 
-    precision: Literal["fp32", "bf16"] = "bf16"
-    """Number format of the forward pass; weights are float32."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Number format of the forward pass; auto: bf16 on a processor that computes it natively, else fp32. Weights are
+    float32."""
 
     num_held_out_scenes: Annotated[int, Field(ge=5)] = 100
     """Scenes of each task never trained on, that the accuracy is measured on."""

@@ -1,8 +1,8 @@
 """TrainingConfig and its parts: a training run, complete."""
 
-from dataclasses import field
+from dataclasses import field, replace
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
@@ -13,6 +13,7 @@ from theworld.config.hub import HubSettings
 from theworld.config.model import ModelSettings
 from theworld.config.validation import ValidationSettings
 from theworld.config.world import STRICT
+from theworld.precision import WEIGHTS_FOR, Precision, concrete_dtype, training_formats
 
 STOPPED_NAME: Final = "stopped.json"
 """What a run that was told to stop leaves in its folder: launchers hand no exit code on."""
@@ -85,10 +86,11 @@ class TrainingConfig:
     """Fuse what Gemma's layers compute (torch.compile): faster steps after the first, which takes a minute or so; needs
     a C++ compiler on a CPU, Triton on a GPU."""
 
-    precision: Literal["fp32", "bf16", "fp16"] = "bf16"
-    """Number format of the forward pass. On a CPU fp16 is many times slower than either other.
+    precision: Precision = "auto"
+    """Number format of the forward pass; auto: bf16 on a device that computes it natively, else fp32.
 
-    fp32 and fp16 need model.dtype float32, bf16 takes float32 or bfloat16.
+    fp32 and fp16 need model.dtype float32, bf16 takes float32 or bfloat16. On most processors fp16 is many times slower
+    than fp32, and bf16 is, too, on those without instructions for it.
     """
 
     seed: Annotated[int, Field(ge=0)] = 0
@@ -111,8 +113,8 @@ class TrainingConfig:
     """Where curves go besides the run's own metrics."""
 
     peak_tflops: Annotated[float, Field(gt=0)] | None = None
-    """What the device can reach at this precision, 10^12 operations per second, which `mfu` is a share of; None: what
-    a large matrix product reaches at the start."""
+    """What the device can reach at this precision, 10^12 operations per second, which `mfu` is a share of; None: on a
+    GPU what a large matrix product reaches at the start, on a processor no `mfu`."""
 
     max_loss_ratio: Annotated[float, Field(gt=1)] | None = 5.0
     """A step whose loss is more than this many times the median of the last 100 (or of 1, if that is more) ends the
@@ -169,6 +171,21 @@ class TrainingConfig:
                 " model.freeze_cosmos_vae=False changes them at every step: leave store_dir out, or freeze the VAE"
             )
         return self
+
+    def in_number_formats(self, like: "TrainingConfig | None" = None) -> Self:
+        """The same run with every number format named: `auto` is replaced by what this machine computes natively.
+
+        Args:
+            like: a run that this one continues; its formats are taken for `auto`, so that it goes on bit for bit.
+        """
+        precision, dtype, world = self.precision, self.model.dtype, self.model.world.dtype
+        if like is not None:
+            precision = like.precision if precision == "auto" else precision
+            dtype = like.model.dtype if dtype == "auto" else dtype
+            world = like.model.world.dtype if world == "auto" else world
+        formats = training_formats(precision, dtype)
+        model = replace(self.model, dtype=formats.dtype, world=replace(self.model.world, dtype=concrete_dtype(world)))
+        return replace(self, precision=formats.precision, model=model)
 
     def _check_stream(self) -> None:
         if any(part.data.dataset == "datacomp" for part in self.mixture):
@@ -229,11 +246,11 @@ class TrainingConfig:
                 raise ValueError(f"{error}, in validation.data") from error
 
     def _check_precision(self) -> None:
-        given = self.model.dtype
-        allowed = {"fp32": ("float32",), "bf16": ("float32", "bfloat16"), "fp16": ("float32",)}[self.precision]
-        if given in allowed:
+        given, allowed = self.model.dtype, WEIGHTS_FOR[self.precision]
+        if given in ("auto", *allowed):
             return
         reason = {
+            "auto": "trains no such weights",
             "fp32": "computes in the weights' own format",
             "bf16": "needs weights of float32's range",
             "fp16": "scales its gradients, which must be float32 for it",

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from theworld.constants import DEFAULT_COSMOS_MODEL, DEFAULT_GEMMA_MODEL, TEMPORAL_STRIDE
+from theworld.precision import Dtype
 
 _BuiltIn = Literal["vae", "dit", "rollout", "siglip", "true-future", "noise", "zero", "random"]
 BUILT_IN_TAPS: Final[tuple[str, ...]] = get_args(_BuiltIn)
@@ -97,8 +98,8 @@ class WorldSettings:
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the noise; mixed with each clip's pixels, so that a feature depends on its clip alone."""
 
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Number format of the world model."""
+    dtype: Dtype = "float32"
+    """Number format of the world model; auto: bfloat16 on a device that computes it natively, else float32."""
 
     @property
     def shape_of(self) -> str:

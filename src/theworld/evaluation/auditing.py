@@ -18,6 +18,7 @@ from theworld.evaluation.audit import Audit, audit_verdict, derangement
 from theworld.evaluation.claims import claim_folder
 from theworld.evaluation.generation import FeatureReader
 from theworld.evaluation.predictions import read_predictions
+from theworld.evaluation.respondents import answering_formats
 from theworld.evaluation.rules import score, true_answer
 from theworld.evaluation.run import identify, predict, saved_config
 from theworld.files import write_whole
@@ -48,12 +49,14 @@ def audit(settings: AuditSettings) -> dict[str, Any]:
     saved = saved_config(settings.checkpoint)
     if not saved.enable_world:
         raise ValueError(f"{settings.checkpoint} was trained with enable_world=False: there is no world to audit")
-    model = TheWorld.from_pretrained(settings.checkpoint, **on_this_machine())  # first: a damaged one shows at once
+    formats = answering_formats(saved, settings.dtype, settings.store_dir)
+    options = on_this_machine(formats["weights"])
+    model = TheWorld.from_pretrained(settings.checkpoint, world_dtype=formats["world"], **options)  # may be damaged
     data = settings.data
     dataset = open_samples(data, data.validation_split, data.num_validation, saved.world_settings().sees_future)
     samples = [dataset[index] for index in range(len(dataset))]
     _check_one_kind(samples)
-    claim_folder(settings)
+    claim_folder(settings, number_formats=formats)
     folder = settings.store_dir or settings.output_dir / "features"
     read = model.read_world if model.tap is None else open_stored(model.tap, folder).read  # None: its VAE was trained
     result = audit_model(

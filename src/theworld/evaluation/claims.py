@@ -1,6 +1,6 @@
 """Folders of evaluations: each says what it is of, and is not taken for anything else."""
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from theworld import settings
 from theworld.config import AuditSettings, EvaluationConfig
@@ -12,8 +12,12 @@ Claim: TypeAlias = EvaluationConfig | AuditSettings | SpatialRGPTJudging
 """Settings with an `output_dir`."""
 
 
-def claim_folder(own: Claim) -> None:
+def claim_folder(own: Claim, **more: Any) -> None:
     """Write config.json and environment.json into `output_dir`, over those of an earlier start.
+
+    Args:
+        own: the settings.
+        more: values that environment.json holds besides.
 
     Raises:
         ValueError: if config.json is there and is of something else: a model, a training run.
@@ -27,4 +31,4 @@ def claim_folder(own: Claim) -> None:
                 f"{path} is of something else than {type(own).__name__}: choose another folder with --output-dir"
             ) from error
     settings.save(own, path)
-    write_whole(own.output_dir / "environment.json", describe_environment())
+    write_whole(own.output_dir / "environment.json", describe_environment(**more))

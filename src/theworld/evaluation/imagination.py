@@ -41,7 +41,8 @@ def watch_futures(
     Raises:
         GuardrailRequiredError: if the world is NVIDIA's and its guardrail is not there.
     """
-    tap, vae = open_tap(world), load_vae(world)
+    tap = open_tap(world)
+    vae = load_vae(tap.settings)
     prepare(vae, world.cosmos_model_name)
     found = {}
     for task in tasks:

@@ -84,6 +84,9 @@ class RunIdentity:
     tap_fingerprint: str | None = None
     """Fingerprint of the world tap; None with the world off."""
 
+    dtype: str | None = None
+    """Number format of the model's weights; None: no model, or not recorded."""
+
     versions: Mapping[str, str] = field(default_factory=dict)
     """Library name to version."""
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import torch
 
@@ -13,6 +13,7 @@ from theworld.evaluation.generation import FeatureReader
 from theworld.modeling import TheWorld
 from theworld.modeling.configuration import TheWorldConfig
 from theworld.modeling.opening import on_this_machine
+from theworld.precision import loading_dtype, name_of
 from theworld.world.reading import open_stored
 from theworld.world.tap import WorldTap, clip_seeds
 from theworld.world.taps import open_tap
@@ -35,30 +36,50 @@ class Respondent:
     """Of the tap that is read; None: the one that the model was trained on, or none."""
 
 
-def open_respondent(checkpoint: Path, arm: ArmName, saved: TheWorldConfig, store_dir: Path | None = None) -> Respondent:
+def answering_formats(saved: TheWorldConfig, dtype: str, store_dir: Path | None) -> dict[str, str]:
+    """The number formats in which a saved TheWorld answers here: of its weights, and of its world.
+
+    Args:
+        saved: its configuration.
+        dtype: that was asked for; auto: as saved, or float32 where that is emulated.
+        store_dir: folder of a feature store, which holds features of the saved format.
+    """
+    weights = loading_dtype(dtype, saved.dtype)
+    if weights == "auto" and saved.dtype is not None:
+        weights = name_of(saved.dtype)
+    if not saved.enable_world:
+        return {"weights": weights}
+    world = "auto" if store_dir is not None else loading_dtype(None, saved.world_dtype, "world_dtype")
+    return {"weights": weights, "world": saved.world_dtype if world == "auto" else world}
+
+
+def open_respondent(
+    checkpoint: Path, arm: ArmName, saved: TheWorldConfig, formats: dict[str, str], store_dir: Path | None = None
+) -> Respondent:
     """Load who answers in an arm that is a model.
 
     Args:
         checkpoint: folder of a saved TheWorld.
         saved: its configuration.
         store_dir: folder of a feature store, for arms that read the checkpoint's own tap.
+        formats: as `answering_formats` gives them; the same for all arms, or they could not be compared.
 
     Raises:
         ValueError: for an arm that needs the world of a checkpoint without one, or random weights of its tap where
             there are none.
     """
+    options = on_this_machine(formats["weights"])
     if arm == "gemma":
-        options: dict[str, Any] = {} if saved.dtype is None else {"dtype": saved.dtype}  # as precise as the others
         base, revision = saved.base_model_name, saved.base_revision
-        model = TheWorld.from_pretrained(base, revision=revision, enable_world=False, **options, **on_this_machine())
-        return Respondent(model)
+        return Respondent(TheWorld.from_pretrained(base, revision=revision, enable_world=False, **options))
     if arm not in READS_WORLD:
-        return Respondent(TheWorld.from_pretrained(checkpoint, enable_world=False, **on_this_machine()))
+        return Respondent(TheWorld.from_pretrained(checkpoint, enable_world=False, **options))
     if not saved.enable_world:
         raise ValueError(f"{checkpoint} was trained without a world: its arm is 'no-world-tokens', not {arm!r}")
-    model = TheWorld.from_pretrained(checkpoint, load_world=arm != "random-world", **on_this_machine())
+    options["world_dtype"] = formats["world"]
+    model = TheWorld.from_pretrained(checkpoint, load_world=arm != "random-world", **options)
     if arm == "random-world":
-        tap = _untrained(saved, model.device)
+        tap = _untrained(model.config, model.device)
         settings = tap.settings
         return Respondent(
             model, lambda frames, steps: tap.read(frames, steps, clip_seeds(frames, settings.seed)), tap.fingerprint

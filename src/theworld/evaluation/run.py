@@ -23,7 +23,13 @@ from theworld.evaluation.predictions import (
     read_identity,
     read_predictions,
 )
-from theworld.evaluation.respondents import READS_WORLD, blind, frequent_answers, open_respondent
+from theworld.evaluation.respondents import (
+    READS_WORLD,
+    answering_formats,
+    blind,
+    frequent_answers,
+    open_respondent,
+)
 from theworld.evaluation.rules import benchmark_scores, kind_field, score, true_answer
 from theworld.evaluation.summary import summarise
 from theworld.files import fingerprint, write_whole
@@ -31,6 +37,7 @@ from theworld.modeling import TheWorld
 from theworld.modeling.configuration import TheWorldConfig
 from theworld.modeling.loading import fetch_checkpoint, is_checkpoint, load_settings, saved_folder
 from theworld.modeling.opening import describe_weights
+from theworld.precision import name_of
 from theworld.sources import open_samples
 
 LIBRARIES = ("torch", "transformers", "diffusers", "theworld")
@@ -57,15 +64,16 @@ def evaluate(config: EvaluationConfig) -> dict[str, Any]:
         StoreError: if the feature store is damaged, belongs to another tap, or cannot be written.
     """
     saved = saved_config(config.checkpoint)
-    claim_folder(config)
+    formats = answering_formats(saved, config.dtype, config.store_dir)
+    claim_folder(config, number_formats=formats)
     files: dict[str, Path] = {}
     for arm in config.arms:
-        files |= _answer(config, arm, saved)
+        files |= _answer(config, arm, saved, formats)
     world = saved.world_settings().seed if saved.enable_world else None
     return report(files, config.output_dir / "results.json", seeds={"world": world})
 
 
-def _answer(config: EvaluationConfig, arm: ArmName, saved: TheWorldConfig) -> dict[str, Path]:
+def _answer(config: EvaluationConfig, arm: ArmName, saved: TheWorldConfig, formats: dict[str, str]) -> dict[str, Path]:
     """Let an arm answer; its files of predictions by name."""
     data = config.data
     folder = config.output_dir / "predictions"
@@ -74,7 +82,7 @@ def _answer(config: EvaluationConfig, arm: ArmName, saved: TheWorldConfig) -> di
     samples = open_samples(data, data.validation_split, data.num_validation, with_future)  # first: it may be refused
     if arm == "majority":
         return {arm: _answer_by_majority(samples, folder / f"{arm}.jsonl", data)}
-    who = open_respondent(config.checkpoint, arm, saved, config.store_dir)
+    who = open_respondent(config.checkpoint, arm, saved, formats, config.store_dir)
     model = who.model
     own = model.config.num_world_steps
     files: dict[str, Path] = {}
@@ -174,6 +182,7 @@ def identify(model: TheWorld, given: Any) -> RunIdentity:
         settings_hash=_settings_hash(given),
         checkpoint=describe_weights(model),
         tap_fingerprint=config.world_fingerprint if config.enable_world else None,
+        dtype=name_of(model.dtype),
         versions=_versions(),
     )
 

@@ -21,6 +21,7 @@ from theworld.constants import DEFAULT_COSMOS_MODEL, DEFAULT_GEMMA_MODEL, TINY_F
 from theworld.files import fingerprint_weights
 from theworld.hub import REFUSALS, again, fetch, remedy
 from theworld.modeling.configuration import TheWorldConfig, as_world_settings
+from theworld.precision import loading_dtype
 
 logger = logging.getLogger(__name__)
 
@@ -325,6 +326,16 @@ def load_settings(folder: Path, settings: dict[str, Any], transfer_tap: bool = F
             " base_model_name="
         )
     return config
+
+
+def native_world(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings for a checkpoint whose world is about to be loaded: one saved in a number format that this machine
+    emulates becomes float32, unless `world_dtype` was given."""
+    saved = json.loads((folder / "config.json").read_text()).get("world_dtype")
+    if "world_dtype" in settings:
+        return settings
+    chosen = loading_dtype(None, saved, "world_dtype")
+    return settings if chosen == "auto" else {**settings, "world_dtype": chosen}
 
 
 def _check_transfer(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> None:

@@ -18,6 +18,7 @@ from theworld.modeling.configuration import TheWorldConfig
 from theworld.modeling.fusion import FusedGemma
 from theworld.modeling.processor import TheWorldProcessor
 from theworld.modeling.seen import Seen
+from theworld.precision import loading_dtype
 from theworld.world.tap import WorldTap, clip_seeds
 
 
@@ -63,7 +64,8 @@ class TheWorld(FusedGemma):
             world_device: device of the frozen world model; default: that of Gemma's embeddings.
             output_loading_info: also return transformers' report.
             kwargs: fields of TheWorldConfig (`num_world_steps`, `world_tap`, `lora`, ...); the rest goes to
-                transformers (`dtype`, `device_map`, `max_memory`, `token`, `cache_dir`, ...).
+                transformers (`dtype`, `device_map`, `max_memory`, `token`, `cache_dir`, ...). Without `dtype` weights
+                keep the number format that they were saved in, but are float32 where this machine emulates it.
 
         Raises:
             ValueError: for settings that contradict each other.
@@ -75,11 +77,14 @@ class TheWorld(FusedGemma):
         checkpoint = None
         if loading.is_checkpoint(name, revision=revision, **hub):
             checkpoint = loading.fetch_checkpoint(name, revision=revision, **hub)
+            if load_world:
+                settings = loading.native_world(checkpoint, settings)
             config = loading.load_settings(checkpoint, settings, transfer_tap)
         else:
             config = loading.configure(name, settings, revision=revision, **hub)
         saved_parts = list(config.trained_parts or ())
         loading.fetch_base(config, **hub)
+        kwargs["dtype"] = loading_dtype(kwargs.pop("torch_dtype", kwargs.get("dtype")), config.dtype)
         model, info = cls._load_base(config, **kwargs)
         if config.enable_world and (load_world or config.owns_vae):
             model.load_world(world_device)

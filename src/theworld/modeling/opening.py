@@ -13,6 +13,7 @@ from theworld.modeling import loading
 from theworld.modeling.configuration import WORLD_FIELDS, TheWorldConfig
 from theworld.modeling.model import TheWorld
 from theworld.modeling.processor import TheWorldProcessor
+from theworld.precision import concrete_dtype
 
 _SAME_NAME = (
     "enable_world",
@@ -51,7 +52,7 @@ def open_model(settings: ModelSettings, *, load_world: bool = True, **options: A
         revision=settings.gemma_revision,
         load_world=load_world,
         transfer_tap=settings.transfer_tap,
-        dtype=getattr(torch, settings.dtype),
+        dtype=getattr(torch, concrete_dtype(settings.dtype)),
         **given,
         **options,
     )
@@ -106,15 +107,20 @@ def describe_weights(model: TheWorld) -> str:
     return f"{config.base_model_name} {fingerprint_weights(folder) if folder.is_dir() else config.base_revision}"
 
 
-def on_this_machine() -> dict[str, Any]:
-    """Options of `TheWorld.from_pretrained` that put a model where it answers fastest: on accelerators if there are."""
-    return {"device_map": "auto"} if torch.cuda.is_available() else {}
+def on_this_machine(dtype: str = "auto") -> dict[str, Any]:
+    """Options of `TheWorld.from_pretrained` that put a model where it answers fastest: on accelerators if there are.
+
+    Args:
+        dtype: number format of the weights; auto: as saved, or float32 where that is emulated.
+    """
+    return {"dtype": dtype, **({"device_map": "auto"} if torch.cuda.is_available() else {})}
 
 
 def fields_of(settings: ModelSettings) -> dict[str, Any]:
     """Settings under the names that the model's configuration gives them."""
     own = {name: getattr(settings, name) for name in _SAME_NAME}
     world = {theirs: getattr(settings.world, ours) for ours, theirs in WORLD_FIELDS.items()}
+    world["world_dtype"] = concrete_dtype(settings.world.dtype)
     return {**own, "lora": loading.as_adapters(settings.lora), **world}
 
 

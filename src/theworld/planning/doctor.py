@@ -14,6 +14,7 @@ from packaging.requirements import Requirement
 from theworld.config.planning import DoctorSettings
 from theworld.constants import TINY_FUSED_MODEL
 from theworld.planning.plan import Plan, plan_run
+from theworld.precision import DTYPE_OF, describe_device, fastest_dtype, is_emulated
 
 
 class Finding(NamedTuple):
@@ -30,6 +31,7 @@ def examine(settings: DoctorSettings) -> Iterator[Finding]:
     yield _libraries()
     yield _token()
     yield _forward()
+    yield _number_formats()
     if settings.output_dir == Path():
         return
     yield _writable("output_dir", settings.output_dir)
@@ -41,6 +43,7 @@ def examine(settings: DoctorSettings) -> Iterator[Finding]:
         yield Finding("fault", "models and data", " ".join(str(error).split()))
         return
     yield Finding("ok", "models and data", "configuration files and samples can be read")
+    yield _asked_formats(plan)
     yield _memory(plan)
     yield _disk(plan)
 
@@ -82,6 +85,21 @@ def _forward() -> Finding:
             "fault", "a forward pass", "the embedded model gives numbers that are not finite: reinstall torch"
         )
     return Finding("ok", "a forward pass", "the embedded model runs")
+
+
+def _number_formats() -> Finding:
+    return Finding("ok", "number formats", f"{describe_device()}: 'auto' computes in {fastest_dtype()}")
+
+
+def _asked_formats(plan: Plan) -> Finding:
+    """The formats of the run; one that this machine emulates was asked for, and a run elsewhere may well compute it."""
+    precision, dtype = plan.settings.precision, plan.settings.model.dtype
+    found = f"precision {precision}, weights in {dtype}"
+    slow = {one for one in (DTYPE_OF[precision], dtype, plan.settings.model.world.dtype) if is_emulated(one)}
+    if slow:
+        remedy = "leave precision, model.dtype and model.world.dtype at 'auto' for a run on this one"
+        return Finding("warning", "formats of the run", f"{found}: this machine emulates {', '.join(slow)}; {remedy}")
+    return Finding("ok", "formats of the run", found)
 
 
 def _writable(name: str, folder: Path) -> Finding:

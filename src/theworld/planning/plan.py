@@ -14,6 +14,7 @@ from theworld.planning.blocks import forward_of, step_of
 from theworld.planning.memory import Memory, memory_of
 from theworld.planning.reading import reading_of
 from theworld.planning.rows import Rows, rows_of
+from theworld.precision import DTYPE_OF, warn_if_emulated
 from theworld.training.work import WorkCounter, measured_peak
 
 
@@ -22,6 +23,7 @@ class Plan:
     """What a run needs on each device."""
 
     settings: PlanSettings
+    """With every number format named: where the settings say `auto`, as this machine would compute."""
     rows: Rows
     memory: Memory
     flops: float
@@ -41,6 +43,8 @@ def plan_run(settings: PlanSettings) -> Plan:
     Raises:
         ValueError: for configuration files or samples that cannot be had.
     """
+    settings = settings.in_number_formats()
+    warn_if_emulated(DTYPE_OF[settings.precision], settings.model.dtype)
     config = configuration(settings)
     model = skeleton(settings, config)
     rows = rows_of(settings, config)

@@ -47,7 +47,6 @@ def _training(settings: TinySettings) -> TrainingConfig:
         output_dir=settings.output_dir / "fusion",
         num_steps=recipe.align_steps,
         batch_size=recipe.batch_size,
-        precision="bf16",
         seed=settings.seed,
         save_steps=100,
         save_total_limit=1,

@@ -15,6 +15,7 @@ from theworld import foresight
 from theworld.constants import TEMPORAL_STRIDE
 from theworld.files import fingerprint_weights, write_whole
 from theworld.foresight.scene import NUM_GIVEN_FRAMES, TASKS
+from theworld.precision import fastest_dtype
 from theworld.recipes.clips import CLIPS_PER_PIECE, FIRST_HELD_OUT
 from theworld.recipes.vae import encode_clips
 from theworld.recipes.whole_clip import channels_last
@@ -26,8 +27,8 @@ class LatentPool(Dataset):
     """The first clips of the split `world` as normalised latents: `{"latents": (16, 5, h, w), "num_given": ()}`.
 
     A file per 250 clips lies in `folder`, whole or absent: a pool that was interrupted is filled up. All latents are
-    held in memory, in float16: 10 kB each at 64 px. They are computed in bfloat16, with an error of 0.007 of their
-    spread, in half of float32's time.
+    held in memory, in float16: 10 kB each at 64 px. A processor with instructions for bfloat16 computes them in it, in
+    half of float32's time and with an error of 0.007 of their spread.
 
     Args:
         folder: where the pieces lie, or will.
@@ -41,7 +42,8 @@ class LatentPool(Dataset):
     """
 
     def __init__(self, folder: Path, vae_folder: Path, num_clips: int, image_size_px: int, first: int = 0) -> None:
-        vae: AutoencoderKLWan = AutoencoderKLWan.from_pretrained(vae_folder, torch_dtype=torch.bfloat16)  # pyright: ignore[reportAssignmentType]
+        dtype = getattr(torch, fastest_dtype(torch.device("cpu")))
+        vae: AutoencoderKLWan = AutoencoderKLWan.from_pretrained(vae_folder, torch_dtype=dtype)  # pyright: ignore[reportAssignmentType]
         channels_last(vae)
         _claim(folder, vae_folder)
         pieces = [folder / f"{start:09d}.npy" for start in range(first, first + num_clips, CLIPS_PER_PIECE)]

@@ -17,6 +17,7 @@ from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCall
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint, rotate_checkpoints
 
 from theworld.files import recover, replace_folder, write_whole
+from theworld.precision import DTYPE_OF, training_formats, warn_if_emulated
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +55,8 @@ def train(
         objective: trained in place.
         dataset: rows that the objective's forward takes, collated.
         folder: of this stage.
-        recipe: everything that the result depends on; kept beside the checkpoint.
+        recipe: everything that the result depends on; kept beside the checkpoint. Its `precision` may be `auto`: the
+            format that the folder was begun in, or what this processor computes natively.
         measure_steps: steps between measurements.
         optimizer: of the objective's parameters; None: AdamW as the arguments have it.
         arguments: further `TrainingArguments`.
@@ -63,6 +65,7 @@ def train(
         ValueError: if the folder holds another recipe's work, or at a loss that is not finite.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    recipe = {**recipe, "precision": _precision(folder / _RECIPE_NAME, recipe["precision"])}
     _refuse_another(folder / _RECIPE_NAME, recipe)
     trainer = _RecipeTrainer(
         model=objective,
@@ -72,6 +75,7 @@ def train(
             remove_unused_columns=False,
             save_strategy="no",  # `_Curves` says when, by the clock
             save_total_limit=1,
+            bf16=recipe["precision"] == "bf16",
             logging_steps=50,
             logging_nan_inf_filter=False,
             report_to="none",
@@ -176,6 +180,15 @@ class _Curves(TrainerCallback):
 
 def _load(objective: nn.Module, checkpoint: Path) -> None:
     objective.load_state_dict(load_file(checkpoint / _WEIGHTS_NAME), strict=True)
+
+
+def _precision(path: Path, given: str) -> str:
+    """The number format of a forward pass: as given, or for `auto` that of the recipe in `path`, if there is one."""
+    if given == "auto" and path.exists():
+        given = json.loads(path.read_text()).get("precision", given)
+    given = training_formats(given, "float32", torch.device("cpu")).precision
+    warn_if_emulated(DTYPE_OF[given], device=torch.device("cpu"))
+    return given
 
 
 def _refuse_another(path: Path, recipe: dict[str, Any]) -> None:

@@ -102,7 +102,6 @@ def build_vae(settings: TinySettings) -> dict[str, Any]:
             adam_beta2=0.95,
             weight_decay=0.0,
             max_grad_norm=1.0,
-            bf16=recipe.precision == "bf16",
             seed=settings.seed,
         )
     _fix_posterior(vae)

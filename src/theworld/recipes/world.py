@@ -154,7 +154,6 @@ def build_world(settings: TinySettings) -> dict[str, Any]:
             lr_scheduler_type="cosine",
             warmup_steps=recipe.warmup_steps,
             max_grad_norm=1.0,
-            bf16=recipe.precision == "bf16",
             seed=settings.seed,
         )
     average: Any = objective.average.module

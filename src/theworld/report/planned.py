@@ -59,7 +59,8 @@ def _time(plan: Plan) -> Table:
                 f"{seconds * steps / 3600:.3g}",
             ),
         ),
-        "At the device's peak, which no training reaches: divide by the share that yours does."
+        f"In {plan.settings.precision}, weights in {plan.settings.model.dtype}."
+        " At the device's peak, which no training reaches: divide by the share that yours does."
         " Operations that checkpointing repeats, waiting for data and talk between devices are not in it.",
         num_text_columns=0,
     )
@@ -84,6 +85,8 @@ def _values(plan: Plan) -> dict[str, Any]:
         "flops_per_step": plan.flops,
         "peak_flops": plan.peak_flops,
         "seconds_per_step": plan.seconds,
+        "precision": plan.settings.precision,
+        "dtype": plan.settings.model.dtype,
         "rows": {name: getattr(rows, name) for name in ("num_rows", "length", "num_supervised", "num_pictures")},
     }
 

@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,7 @@ class Results:
     costs: dict[str, Cost]
     origin: dict[str, Any] = field(default_factory=dict)
     """Settings and their hash, each arm's learning rates and how they were chosen, commits of the trainings and of this
-    summary, versions of the libraries."""
+    summary, versions of the libraries, number formats that the trainings computed in."""
 
 
 @dataclass(frozen=True)
@@ -143,9 +143,15 @@ def _origin(own: ArmsSettings) -> dict[str, Any]:
         "commits": sorted({str(one["commit"]) for one in environments}),
         "summarised_by": commit(),
         "libraries": [json.loads(one) for one in sorted(libraries)],
+        "number_formats": _distinct(one.get("number_formats") for one in environments),
         "settings": settings,
         "learning_rates": {path.parent.name: json.loads(path.read_text()) for path in rates},
     }
+
+
+def _distinct(found: Iterable[Any]) -> list[Any]:
+    """Each value once, in the order of their first places; None is none."""
+    return [json.loads(one) for one in dict.fromkeys(json.dumps(one) for one in found if one is not None)]
 
 
 def write_results(results: Results, cells: Sequence[Cell], contrasts: Sequence[Contrast], path: Path) -> None:
@@ -236,8 +242,8 @@ def merged(parts: Sequence[Results]) -> Results:
         runs += other.runs
         costs = {**other.costs, **costs}
         origin["commits"] = sorted({*origin["commits"], *other.origin["commits"]})
-        libraries = origin["libraries"]
-        origin["libraries"] = [*libraries, *(one for one in other.origin["libraries"] if one not in libraries)]
+        for name in ("libraries", "number_formats"):
+            origin[name] = _distinct([*origin.get(name, ()), *other.origin.get(name, ())])
         origin["learning_rates"] = {**other.origin["learning_rates"], **origin["learning_rates"]}
     order = [arm["name"] for arm in origin["settings"]["arms"]]
     runs.sort(key=lambda run: (order.index(run.arm), run.num_labels, run.seed))
@@ -256,9 +262,17 @@ def _differing(ours: dict[str, Any], other: Results) -> list[str]:
     theirs = other.origin["settings"]
     known, given = ({arm["name"]: arm for arm in settings["arms"]} for settings in (ours, theirs))
     return [
-        *(name for name in ours if name not in FREE and ours[name] != theirs.get(name)),
+        *(name for name in ours if name not in FREE and _comparable(name, ours) != _comparable(name, theirs)),
         *(f"arm {run.arm}" for run in other.runs if known.get(run.arm) != given[run.arm]),
     ]
+
+
+def _comparable(name: str, settings: dict[str, Any]) -> Any:
+    """A setting as parts are held against each other by it: machines differ in the number formats that they compute."""
+    value = settings.get(name)
+    if name != "model" or value is None:
+        return value
+    return {**value, "dtype": None, "world": {**value["world"], "dtype": None}}
 
 
 def _refuse(differing: Sequence[str]) -> None:

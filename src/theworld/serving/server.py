@@ -100,7 +100,7 @@ def open_served(settings: ServeSettings) -> Any:
     options: dict[str, Any] = {} if settings.enable_world else {"enable_world": False}
     if settings.num_world_steps is not None:
         options["num_world_steps"] = settings.num_world_steps
-    model = TheWorld.from_pretrained(to_be_asked(settings.model), **options, **on_this_machine())
+    model = TheWorld.from_pretrained(to_be_asked(settings.model), **options, **on_this_machine(settings.dtype))
     if model.config.enable_world and model.config.world_settings().sees_future:
         raise ValueError(
             f"{settings.model} reads true futures, which no client can show: align it to another tap"

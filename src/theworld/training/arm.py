@@ -79,7 +79,7 @@ def data_of(own: ArmsSettings, arm: Arm, questions: Any, size: int) -> DataSetti
 def _training(own: ArmsSettings, seed: int, learning_rate: float, **rest: Any) -> TrainingConfig:
     return TrainingConfig(
         batch_size=own.batch_size,
-        precision="bf16",
+        precision=own.precision,
         compile=own.compile,
         seed=seed,
         save_steps=100,

@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 ASKED = ("dynamic", "shuffled", "static")
 """Files of predictions of each arm: the test questions, the same with a partner's world, and the controls."""
 COST_NAME = "cost.json"
-FREE = ("arms", "primary", "primary_labels", "seeds", "budgets", "also", "report")
+FREE = ("arms", "primary", "primary_labels", "seeds", "budgets", "precision", "also", "report")
 """Settings that a comparison may change while it is being done."""
 _NUM_MEASURED = 20
 """Samples of the batch on which the cost is measured."""

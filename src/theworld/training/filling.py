@@ -75,6 +75,7 @@ def fill(config: FillConfig) -> dict[str, Any]:
         ValueError: for settings without a world or a store, or data that cannot be had.
         StoreError: for a store of another tap, or a full disk.
     """
+    config = config.in_number_formats()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = open_model(config.model, load_world=False, world_device=device)
     settings = model.config.world_settings()

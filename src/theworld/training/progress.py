@@ -1,6 +1,7 @@
 """What a run tells about itself while it trains: a row of metrics per logged step, and a progress bar."""
 
 import json
+import logging
 import os
 import resource
 import sys
@@ -8,6 +9,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,8 @@ from transformers import TrainerCallback
 
 from theworld.files import write_whole
 from theworld.training.work import WorkCounter
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -46,10 +50,10 @@ class Metrics(TrainerCallback):
     Args:
         path: of the rows.
         work: counts the operations of a batch; None: rows say nothing of operations.
-        peak_flops: operations per second that the device can reach, for their share.
+        peak_flops: operations per second that the device can reach, for their share; None: rows have no share.
     """
 
-    def __init__(self, path: Path, work: WorkCounter | None = None, peak_flops: float = 0.0) -> None:
+    def __init__(self, path: Path, work: WorkCounter | None = None, peak_flops: float | None = None) -> None:
         self.path = path
         self.work = work
         self.peak_flops = peak_flops
@@ -128,8 +132,8 @@ class Metrics(TrainerCallback):
             step, loss (the mean over the steps since the last row, unrounded), learning_rate, grad_norm,
             tokens_per_second (padding not counted), samples_per_second, padding_share (of all positions),
             data_wait_share (of the time), peak_memory_gb, eta_seconds, left_out/CAUSE; tflops_per_second, mfu (their
-            share of what the devices can reach), frozen_share (of the operations, in frozen towers). Of all processes,
-            which call this together; waiting, memory and ETA are this one's.
+            share of what the devices can reach, where that is known), frozen_share (of the operations, in frozen
+            towers). Of all processes, which call this together; waiting, memory and ETA are this one's.
         """
         tally, tallies, seconds = self._tally, _of_all_processes(self._tally), self._seconds()
         steps = len(tally.step_losses)
@@ -150,7 +154,7 @@ class Metrics(TrainerCallback):
         }
         if self.work is not None:
             row["tflops_per_second"] = flops / seconds / 1e12
-            row["mfu"] = flops / seconds / (self.peak_flops * len(tallies))
+            row |= self._share(flops / seconds, len(tallies))
             row["frozen_share"] = sum(one.frozen_flops for one in tallies) / flops if flops else 0.0
         if state.is_world_process_zero:
             append_row(self.path, row)
@@ -158,6 +162,21 @@ class Metrics(TrainerCallback):
         self._tally = Tally()
         self._started = time.perf_counter()
         return row
+
+    def _share(self, flops_per_second: float, num_devices: int) -> dict[str, float]:
+        """The share of what the devices can reach; none of a peak that is exceeded, which is then no peak."""
+        if self.peak_flops is None:
+            return {}
+        share = flops_per_second / (self.peak_flops * num_devices)
+        if share > 1:
+            _warn_of_peak(self.peak_flops)
+            return {}
+        return {"mfu": share}
+
+
+@cache
+def _warn_of_peak(peak_flops: float) -> None:
+    logger.warning("peak_tflops=%.4g is less than this run reaches: no mfu is given", peak_flops / 1e12)
 
 
 def _of_all_processes(tally: Tally) -> list[Tally]:

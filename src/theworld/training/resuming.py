@@ -4,7 +4,7 @@ import dataclasses
 import shutil
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 import torch
 from accelerate import PartialState
@@ -16,6 +16,9 @@ from theworld.files import remove_folder
 from theworld.training.pushing import fetch_checkpoint, is_repository
 
 CONFIG_NAME = "config.json"
+
+_FORMATS: Final = frozenset({"precision", "model.dtype", "model.world.dtype"})
+"""Number formats: `auto` stands for those that the run was begun with."""
 
 # What may differ between a run and its continuation: where it writes and how often, never what it computes.
 _FREE = frozenset(
@@ -40,8 +43,17 @@ _FREE = frozenset(
 )
 
 
-def where_to_resume(config: TrainingConfig) -> Path | None:
-    """The checkpoint to continue from; None: a run from its beginning.
+class Start(NamedTuple):
+    """How a run begins."""
+
+    config: TrainingConfig
+    """Its settings, with every number format named."""
+    checkpoint: Path | None
+    """What it continues from; None: it begins anew."""
+
+
+def where_to_start(config: TrainingConfig) -> Start:
+    """The settings and the checkpoint that a run starts with; number formats left open are those of the run so far.
 
     Raises:
         ValueError: if the folder holds a run that shall not be continued, there is none to continue, or the settings
@@ -52,7 +64,7 @@ def where_to_resume(config: TrainingConfig) -> Path | None:
     if config.resume is False:
         if newest is not None or (run / CONFIG_NAME).exists():
             raise ValueError(f"{run} holds a run already: continue it with resume=true, or choose another output_dir")
-        return None
+        return Start(config.in_number_formats(), None)
     if config.resume is True:
         checkpoint = None if newest is None else Path(newest)
     elif is_repository(config.resume):
@@ -69,10 +81,11 @@ def where_to_resume(config: TrainingConfig) -> Path | None:
             f"{origin / CONFIG_NAME} is missing: whether {checkpoint.name} belongs to these settings cannot be told;"
             " put the run's settings back, or start a new run in another output_dir"
         )
+    before = None
     for folder in {origin, run.resolve()}:  # the folder that is written to may hold a run of its own
         if (folder / CONFIG_NAME).is_file():
-            _refuse_another_run(config, folder / CONFIG_NAME)
-    return checkpoint
+            before = _refuse_another_run(config, folder / CONFIG_NAME)
+    return Start(config.in_number_formats(like=before), checkpoint)
 
 
 def refuse_other_processes(checkpoint: Path, num_processes: int) -> None:
@@ -101,18 +114,21 @@ def forget_old_checkpoints(run: Path, num_kept: int | None, best: str | None) ->
         shutil.rmtree(remains)
 
 
-def _refuse_another_run(config: TrainingConfig, saved: Path) -> None:
-    before, now = (_leaves(one) for one in (settings.load(TrainingConfig, saved), config))
+def _refuse_another_run(config: TrainingConfig, saved: Path) -> TrainingConfig:
+    """The settings in a file, once they are known to be those of the same run."""
+    earlier = settings.load(TrainingConfig, saved)
+    before, now = _leaves(earlier), _leaves(config)
     differing = [
         f"{name}={now[name]!r} instead of {before[name]!r}"
         for name in now
-        if name not in _FREE and now[name] != before[name]
+        if name not in _FREE and now[name] != before[name] and not (name in _FORMATS and now[name] == "auto")
     ]
     if differing:
         raise ValueError(
             f"{saved} has other settings, so this would not be the same run: {', '.join(differing)}; give the run's"
             " own settings, or start a new run in another output_dir (model.checkpoint takes trained weights along)"
         )
+    return earlier
 
 
 def _leaves(part: Any, prefix: str = "") -> dict[str, Any]:

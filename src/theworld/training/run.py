@@ -19,6 +19,7 @@ from theworld.files import write_whole
 from theworld.modeling import TheWorld
 from theworld.modeling.compiling import compile_layers
 from theworld.modeling.opening import open_model
+from theworld.precision import DTYPE_OF, warn_if_emulated
 from theworld.sources import open_stream, open_training
 from theworld.training.curves import check_curves, open_curves
 from theworld.training.feeding import MapFeed
@@ -26,7 +27,7 @@ from theworld.training.filling import stored_features
 from theworld.training.left_out import BAD_RECORDS_NAME, BadRecords
 from theworld.training.progress import Metrics, read_metrics
 from theworld.training.pushing import Pushing, check_token
-from theworld.training.resuming import CONFIG_NAME, refuse_other_processes, where_to_resume
+from theworld.training.resuming import CONFIG_NAME, refuse_other_processes, where_to_start
 from theworld.training.stopping import Stopping
 from theworld.training.streaming import StreamFeed
 from theworld.training.trainer import TheWorldTrainer
@@ -71,7 +72,8 @@ def train(config: TrainingConfig) -> dict[str, Any]:
 
 def _train(config: TrainingConfig, stopping: Stopping) -> dict[str, Any]:
     run = config.output_dir
-    checkpoint = where_to_resume(config)
+    config, checkpoint = where_to_start(config)
+    warn_if_emulated(DTYPE_OF[config.precision], config.model.dtype)
     check_curves(config)
     check_token(config)
     # As the arguments below: without CUDA all is on the CPU; under a launcher each process has its own device.
@@ -134,7 +136,13 @@ def _describe(config: TrainingConfig, model: TheWorld) -> None:
     """Write what the run is and where it runs."""
     config.output_dir.mkdir(parents=True, exist_ok=True)
     settings.save(config, config.output_dir / CONFIG_NAME)
-    write_whole(config.output_dir / "environment.json", describe_environment(models=model.config.pins()))
+    formats = {"precision": config.precision, "weights": config.model.dtype}
+    if model.config.enable_world:
+        formats["world"] = model.config.world_dtype
+    write_whole(
+        config.output_dir / "environment.json",
+        describe_environment(models=model.config.pins(), number_formats=formats),
+    )
 
 
 def _open(config: TrainingConfig, processor: Any, num_samples: int, with_future: bool) -> Samples | SampleStream:
@@ -166,12 +174,14 @@ def _feed(
 
 
 def _metrics(config: TrainingConfig, model: TheWorld, device: torch.device) -> Metrics:
-    """What collects the rows; what the device can reach is measured unless the settings say it."""
-    if config.peak_tflops is None:
+    """What collects the rows. A GPU's peak is measured unless the settings say it; a processor, which other programs
+    use as well, has one only if they do."""
+    peak = None
+    if config.peak_tflops is not None:
+        peak = config.peak_tflops * 1e12
+    elif device.type == "cuda":
         peak = measured_peak(device, config.precision)
         logger.info("mfu is a share of %.3f TFLOP/s, which a large matrix product reaches here", peak / 1e12)
-    else:
-        peak = config.peak_tflops * 1e12
     return Metrics(config.output_dir / METRICS_NAME, WorkCounter(model), peak)
 
 

@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from theworld.constants import IGNORE_INDEX
 from theworld.datasets.packing import NO_SAMPLE
 from theworld.modeling import TheWorld
+from theworld.precision import DTYPE_OF, is_emulated
 
 _MATRIX_SIDE = {"cpu": 1024, "cuda": 8192}
 _NUM_TRIALS = 4
@@ -153,23 +154,31 @@ def _products(weights: Weights, num_positions: int, flows: bool) -> int:
 def measured_peak(device: torch.device, precision: str) -> float:
     """Operations per second of a large matrix product on this device in this number format: what it can reach.
 
+    The best of several. On a processor its own time is counted, so that other programs take nothing away. Where a
+    format is emulated the layers of a model fall back to float32, whose rate counts if it is higher.
+
     Args:
         device: where the model trains.
         precision: fp32, bf16 or fp16, as the forward pass computes.
     """
-    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    dtypes = {DTYPE_OF[precision], "float32"} if is_emulated(DTYPE_OF[precision], device) else {DTYPE_OF[precision]}
+    return max(_rate(device, getattr(torch, dtype)) for dtype in dtypes)
+
+
+def _rate(device: torch.device, dtype: torch.dtype) -> float:
     side = _MATRIX_SIDE.get(device.type, _MATRIX_SIDE["cpu"])
     one = torch.ones(side, side, device=device, dtype=dtype)
     seconds: list[float] = []
     for _ in range(_NUM_TRIALS):  # the first one also wakes the device
-        _wait(device)
-        started = time.perf_counter()
+        started = _clock(device)
         torch.mm(one, one)
-        _wait(device)
-        seconds.append(time.perf_counter() - started)
+        seconds.append(_clock(device) - started)
     return 2 * side**3 / min(seconds)
 
 
-def _wait(device: torch.device) -> None:
+def _clock(device: torch.device) -> float:
+    """Seconds: of a GPU when it has done what it was given, of a processor what each of our threads has computed."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+        return time.perf_counter()
+    return time.process_time() / torch.get_num_threads()

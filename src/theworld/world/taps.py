@@ -1,12 +1,13 @@
 """Opening a tap: which parts of the world model are loaded for it, and the fingerprint of what it reads."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Final
 
 import torch
 
 from theworld.config import CONTROL_TAPS, WorldSettings
 from theworld.files import fingerprint, fingerprint_weights
+from theworld.precision import concrete_dtype, warn_if_emulated
 from theworld.world.controls import NoiseTap, ZeroTap
 from theworld.world.dit import DitTap
 from theworld.world.loading import (
@@ -42,6 +43,8 @@ def open_tap(settings: WorldSettings, device: str | torch.device = "cpu") -> Wor
         ValueError: if the checkpoint cannot be found, lacks a part or a tensor, has no block `dit_block`, or its
             scheduler has no Karras sigmas.
     """
+    settings = replace(settings, dtype=concrete_dtype(settings.dtype, torch.device(device)))
+    warn_if_emulated(settings.dtype, device=torch.device(device))
     on_disk, _ = locate(settings)
     tap = _loaded(on_disk, device)
     tap.num_channels, tap.stride_px = feature_shape(on_disk)

@@ -14,14 +14,15 @@ class LocalJudge:
     Args:
         checkpoint: hub id, folder, or "tiny".
         max_new_tokens: longest reply, tokens.
+        dtype: number format of its weights; auto: as saved, or float32 where that is emulated.
 
     Raises:
         ValueError: for a model that is no Gemma 3.
         OSError: for a model that is not there.
     """
 
-    def __init__(self, checkpoint: str, max_new_tokens: int | None = None) -> None:
-        self.model = TheWorld.from_pretrained(checkpoint, enable_world=False, **on_this_machine()).eval()
+    def __init__(self, checkpoint: str, max_new_tokens: int | None = None, dtype: str = "auto") -> None:
+        self.model = TheWorld.from_pretrained(checkpoint, enable_world=False, **on_this_machine(dtype)).eval()
         self.max_new_tokens = max_new_tokens or _MOST_NEW_TOKENS
 
     @property

@@ -48,7 +48,7 @@ def judge_spatial_rgpt(settings: SpatialRGPTJudging, persistence: Persistence | 
     else:
         from theworld.evaluation.judges.local import LocalJudge  # torch and a model: only where they are asked for
 
-        judge = LocalJudge(own.checkpoint or "", own.max_new_tokens)
+        judge = LocalJudge(own.checkpoint or "", own.max_new_tokens, own.dtype)
         with VerdictWriter(path, _identify(judge.name, own, rows, ("torch", "transformers"))) as writer:
             asyncio.run(judge_all(judge, rows, writer, 1, persistence))
     found = evaluate(rows, read_verdicts(path))
