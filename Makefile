@@ -28,7 +28,7 @@ run: $(READY) ## ask about three scenes with the embedded model, into runs/infer
 
 # Two processes, each with whole files of tests: what a file sets up is set up once.
 test: $(READY) ## run the tests
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile --durations 20
 
 smoke-test: $(READY) ## two samples through load, train, checkpoint, resume and reload, at tiny size
 	$(BIN)/python examples/smoke_test.py

@@ -29,7 +29,7 @@ from theworld import tiny
 
 torch.set_num_threads(1)
 
-pytest_plugins = ["fixtures_devices", "fixtures_model", "fixtures_judge", "fixtures_processors"]
+pytest_plugins = ["fixtures_devices", "fixtures_model", "fixtures_judge", "fixtures_leftovers", "fixtures_processors"]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -18,7 +18,7 @@ NUM_TEST = 15
 
 
 def demo(folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
-    sizes = {"train": 16, "test": NUM_TEST, "static": 5, "audited": 10, "steps": 2, "scenes": 5}
+    sizes = {"train": 16, "test": NUM_TEST, "audited": 10, "steps": 2, "scenes": 5}
     small = [word for name, value in sizes.items() for word in (f"--num-{name}", str(value))]
     command = [sys.executable, "-m", "theworld", "demo", "--json", "--output-dir", str(folder), *small, *flags]
     return subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})

@@ -17,19 +17,16 @@ class DemoSettings:
     output_dir: Path = Path("demo")
     """Folder of the run; the report is report.html in it."""
 
-    num_train: Annotated[int, Field(ge=8)] = 400
+    num_train: Annotated[int, Field(ge=8)] = 320
     """True clips that projectors learn from, six questions each."""
 
     num_test: Annotated[int, Field(ge=8)] = 200
     """Scenes of the test split that are asked about, one question each."""
 
-    num_static: Annotated[int, Field(ge=5)] = 20
-    """Scenes of the test split that are asked every control."""
-
     num_audited: Annotated[int, Field(ge=8)] = 100
     """Scenes of the test split that the audit asks about."""
 
-    num_steps: Annotated[int, Field(ge=1)] = 150
+    num_steps: Annotated[int, Field(ge=1)] = 100
     """Optimiser steps of imitation, and as many of alignment, in each of the two trainings."""
 
     num_scenes: Annotated[int, Field(ge=1)] = 12
