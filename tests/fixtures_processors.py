@@ -9,8 +9,8 @@ from theworld import precision
 
 
 @pytest.fixture
-def processor(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Let this machine have no GPU and a processor with these instruction sets: `processor("avx2", "amx_bf16")`."""
+def cpu_with(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Let this machine have no GPU and a processor with these instruction sets: `cpu_with("avx2", "amx_bf16")`."""
     for name in ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"):
         monkeypatch.delenv(name, raising=False)
     for once in (precision._warn, precision._say_replaced):

@@ -48,7 +48,7 @@ def completed(folder: Path, line: str) -> list[str]:
         ("theworld cache v", ["verify"]),
         ("theworld train --model.world.ta", ["--model.world.tap"]),
         ("theworld train run.json --model.world.tap ro", ["rollout"]),
-        ("theworld train run.json --precision ", ["fp32", "bf16", "fp16"]),
+        ("theworld train run.json --precision ", ["auto", "fp32", "bf16", "fp16"]),
         ("theworld train --packing --see", ["--seed"]),
         ("theworld train run.json --resume ", ["True", "False"]),
         ("theworld train r", ["run.json", "runs"]),

@@ -22,7 +22,7 @@ from theworld.precision import fastest_dtype, is_emulated, loading_dtype, traini
 from theworld.training.run import train
 from theworld.world.taps import open_tap
 
-Processor = Callable[..., None]
+CpuWith = Callable[..., None]
 DATA = DataSettings(questions="dynamic", tasks=("drop",), image_size_px=64, num_train=4, num_validation=4)
 
 
@@ -39,9 +39,9 @@ DATA = DataSettings(questions="dynamic", tasks=("drop",), image_size_px=64, num_
     ],
 )
 def test_a_processor_computes_in_bfloat16_if_it_has_instructions_for_it(
-    processor: Processor, flags: tuple[str, ...], fastest: str
+    cpu_with: CpuWith, flags: tuple[str, ...], fastest: str
 ) -> None:
-    processor(*flags)
+    cpu_with(*flags)
     assert fastest_dtype() == fastest
     assert is_emulated("bfloat16") == (fastest == "float32")
     assert not is_emulated("float32")
@@ -50,9 +50,9 @@ def test_a_processor_computes_in_bfloat16_if_it_has_instructions_for_it(
 @pytest.mark.parametrize("name", ["ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"])
 @pytest.mark.parametrize(("limit", "fastest"), [("AVX2", "float32"), ("avx512_core", "float32"), ("ALL", "bfloat16")])
 def test_instructions_that_onednn_may_not_use_do_not_count(
-    processor: Processor, monkeypatch: pytest.MonkeyPatch, name: str, limit: str, fastest: str
+    cpu_with: CpuWith, monkeypatch: pytest.MonkeyPatch, name: str, limit: str, fastest: str
 ) -> None:
-    processor("avx2", "avx512_bf16", "amx_bf16")
+    cpu_with("avx2", "avx512_bf16", "amx_bf16")
     monkeypatch.setenv(name, limit)
     assert fastest_dtype() == fastest
 
@@ -61,9 +61,9 @@ def test_instructions_that_onednn_may_not_use_do_not_count(
     ("capability", "fastest"), [((7, 5), "float32"), ((8, 0), "bfloat16"), ((9, 0), "bfloat16"), ((12, 0), "bfloat16")]
 )
 def test_a_gpu_computes_in_bfloat16_from_capability_8_on(
-    processor: Processor, monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], fastest: str
+    cpu_with: CpuWith, monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], fastest: str
 ) -> None:
-    processor("avx2")
+    cpu_with("avx2")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: capability)
     assert fastest_dtype() == fastest_dtype(torch.device("cuda", 0)) == fastest
@@ -96,11 +96,11 @@ def test_this_machines_instructions_are_read_where_the_system_lists_them(
     ],
 )
 def test_a_run_trains_in_what_was_asked_for_and_auto_fits_the_rest(
-    processor: Processor, asked: tuple[str, str], emulated: tuple[str, str], native: tuple[str, str]
+    cpu_with: CpuWith, asked: tuple[str, str], emulated: tuple[str, str], native: tuple[str, str]
 ) -> None:
-    processor("avx2")
+    cpu_with("avx2")
     assert training_formats(*asked) == emulated
-    processor("avx2", "amx_bf16")
+    cpu_with("avx2", "amx_bf16")
     assert training_formats(*asked) == native
 
 
@@ -116,11 +116,11 @@ def test_every_format_is_auto_unless_a_setting_says_otherwise() -> None:
 
 
 def test_weights_load_as_saved_but_in_float32_where_that_is_emulated(
-    processor: Processor, caplog: pytest.LogCaptureFixture
+    cpu_with: CpuWith, caplog: pytest.LogCaptureFixture
 ) -> None:
-    processor("avx2", "avx512_bf16")
+    cpu_with("avx2", "avx512_bf16")
     assert loading_dtype(None, torch.bfloat16) == loading_dtype("auto", "bfloat16") == "auto"
-    processor("avx2")
+    cpu_with("avx2")
     assert loading_dtype(None, "float32") == loading_dtype(None, None) == "auto"
     assert not caplog.records
     assert loading_dtype(None, torch.bfloat16) == loading_dtype("auto", "bfloat16") == "float32"
@@ -141,12 +141,12 @@ def saved_in_bfloat16(tmp_path: Path) -> Path:
 
 
 def test_a_checkpoint_saved_in_bfloat16_answers_in_float32_where_that_is_emulated(
-    processor: Processor, saved_in_bfloat16: Path
+    cpu_with: CpuWith, saved_in_bfloat16: Path
 ) -> None:
-    processor("avx2", "amx_bf16")
+    cpu_with("avx2", "amx_bf16")
     model = TheWorld.from_pretrained(saved_in_bfloat16)
     assert (model.dtype, model.tap.vae.dtype) == (torch.bfloat16, torch.bfloat16)
-    processor("avx2")
+    cpu_with("avx2")
     model = TheWorld.from_pretrained(saved_in_bfloat16)
     assert (model.dtype, model.tap.vae.dtype, model.config.world_dtype) == (torch.float32, torch.float32, "float32")
     model = TheWorld.from_pretrained(saved_in_bfloat16, dtype=torch.bfloat16, world_dtype="bfloat16")
@@ -155,9 +155,9 @@ def test_a_checkpoint_saved_in_bfloat16_answers_in_float32_where_that_is_emulate
 
 @pytest.mark.parametrize(("flags", "used"), [(("avx2",), "float32"), (("avx2", "amx_bf16"), "bfloat16")])
 def test_results_of_an_evaluation_say_in_which_formats_every_arm_answered(
-    processor: Processor, saved_in_bfloat16: Path, tmp_path: Path, flags: tuple[str, ...], used: str
+    cpu_with: CpuWith, saved_in_bfloat16: Path, tmp_path: Path, flags: tuple[str, ...], used: str
 ) -> None:
-    processor(*flags)
+    cpu_with(*flags)
     config = EvaluationConfig(
         checkpoint=saved_in_bfloat16,
         output_dir=tmp_path / "out",
@@ -182,7 +182,7 @@ def test_results_of_an_evaluation_say_in_which_formats_every_arm_answered(
 
 
 def test_features_of_a_store_are_read_in_the_format_that_they_were_saved_in(
-    processor: Processor, saved_in_bfloat16: Path, tmp_path: Path
+    cpu_with: CpuWith, saved_in_bfloat16: Path, tmp_path: Path
 ) -> None:
     config = EvaluationConfig(
         checkpoint=saved_in_bfloat16,
@@ -191,9 +191,9 @@ def test_features_of_a_store_are_read_in_the_format_that_they_were_saved_in(
         data=DATA,
         answers="weighed",
     )
-    processor("avx2", "amx_bf16")
+    cpu_with("avx2", "amx_bf16")
     evaluate(config)
-    processor("avx2")
+    cpu_with("avx2")
     elsewhere = replace(config, output_dir=tmp_path / "elsewhere")
     evaluate(elsewhere)
     environment = json.loads((elsewhere.output_dir / "environment.json").read_text())
@@ -223,9 +223,9 @@ def run_of(folder: Path, **changes: object) -> TrainingConfig:
     ],
 )
 def test_a_run_says_in_which_formats_it_trained(
-    processor: Processor, tmp_path: Path, flags: tuple[str, ...], used: dict[str, str]
+    cpu_with: CpuWith, tmp_path: Path, flags: tuple[str, ...], used: dict[str, str]
 ) -> None:
-    processor(*flags)
+    cpu_with(*flags)
     result = train(run_of(tmp_path))
 
     saved = settings.load(TrainingConfig, tmp_path / "config.json")
@@ -235,15 +235,15 @@ def test_a_run_says_in_which_formats_it_trained(
     assert (model["dtype"], model["world_dtype"]) == (used["weights"], used["world"])
 
 
-def test_a_run_goes_on_in_the_formats_that_it_was_begun_in(processor: Processor, tmp_path: Path) -> None:
-    processor("avx2", "amx_bf16")
+def test_a_run_goes_on_in_the_formats_that_it_was_begun_in(cpu_with: CpuWith, tmp_path: Path) -> None:
+    cpu_with("avx2", "amx_bf16")
     train(run_of(tmp_path, num_steps=2))
     (tmp_path / "metrics.jsonl").rename(tmp_path / "unbroken.jsonl")
     for path in (tmp_path / "checkpoint-2").iterdir():
         path.unlink()
     (tmp_path / "checkpoint-2").rmdir()
 
-    processor("avx2")
+    cpu_with("avx2")
     train(run_of(tmp_path, num_steps=2, resume=True))
 
     assert settings.load(TrainingConfig, tmp_path / "config.json").precision == "bf16"
@@ -255,17 +255,17 @@ def test_a_run_goes_on_in_the_formats_that_it_was_begun_in(processor: Processor,
 
 
 def test_a_format_that_is_emulated_is_obeyed_with_one_warning(
-    processor: Processor, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    cpu_with: CpuWith, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    processor("avx2")
+    cpu_with("avx2")
     with caplog.at_level(logging.WARNING, logger="theworld"):
         train(run_of(tmp_path, precision="bf16", num_steps=1))
     assert settings.load(TrainingConfig, tmp_path / "config.json").precision == "bf16"
     assert len([record for record in caplog.records if "emulates" in record.getMessage()]) == 1
 
 
-def test_settings_of_a_model_are_concrete_before_it_loads(processor: Processor) -> None:
-    processor("avx2")
+def test_settings_of_a_model_are_concrete_before_it_loads(cpu_with: CpuWith) -> None:
+    cpu_with("avx2")
     given = ModelSettings(gemma_model_name="tiny", world=replace(run_of(Path("x")).model.world, dtype="auto"))
     assert fields_of(given)["world_dtype"] == "float32"
     assert open_model(given, load_world=False).dtype == torch.float32

@@ -111,7 +111,7 @@ def test_every_problem_has_its_own_line(write):
     path = write({**RUN, "num_stepz": 3, "batch_size": "many", "model": {"dtype": "int8"}, "optim": 3})
     assert sorted(refusal(path).splitlines()) == [
         'run.json: batch_size: given "many"; should be a valid integer',
-        "run.json: model.dtype: given \"int8\"; should be 'float32', 'bfloat16' or 'float16'",
+        "run.json: model.dtype: given \"int8\"; should be 'auto', 'float32', 'bfloat16' or 'float16'",
         "run.json: num_stepz: unknown setting; did you mean num_steps?",
         "run.json: optim: given 3; should be settings by name",
     ]

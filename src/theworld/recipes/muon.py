@@ -4,7 +4,46 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from theworld.precision import fastest_dtype
+
+
+class Muon(torch.optim.Muon):
+    """torch's Muon, which orthogonalises in bfloat16; where that is emulated, the same in float32."""
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> Any:
+        """Move every matrix of one group after the other."""
+        if fastest_dtype(torch.device("cpu")) == "bfloat16":
+            return super().step(closure)
+        assert closure is None, "a Trainer gives no closure"
+        for group in self.param_groups:
+            for matrix in (one for one in group["params"] if one.grad is not None):
+                state = self.state[matrix]
+                momentum = state.setdefault("momentum_buffer", torch.zeros_like(matrix.grad))
+                momentum.lerp_(matrix.grad, 1 - group["momentum"])
+                ahead = matrix.grad.lerp(momentum, group["momentum"])  # Nesterov's
+                length = 0.2 * max(matrix.shape) ** 0.5  # as long as a step of AdamW: `match_rms_adamw`
+                matrix.mul_(1 - group["lr"] * group["weight_decay"])
+                matrix.add_(orthogonal(ahead, group), alpha=-group["lr"] * length)
+        return None
+
+
+def orthogonal(matrix: Tensor, group: dict[str, Any]) -> Tensor:
+    """The nearest matrix with orthogonal rows or columns, about: Newton-Schulz iterations (Jordan et al. 2024).
+
+    Args:
+        matrix: (m, n), float32.
+        group: an optimiser's: ns_coefficients (a, b, c), ns_steps, eps.
+    """
+    a, b, c = group["ns_coefficients"]
+    rows = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
+    rows = rows / rows.norm().clamp(min=group["eps"])
+    for _ in range(group["ns_steps"]):
+        gram = rows @ rows.T
+        rows = a * rows + (b * gram + c * gram @ gram) @ rows
+    return rows.T if matrix.shape[0] > matrix.shape[1] else rows
 
 
 class MuonAdamW(torch.optim.Optimizer):
@@ -28,9 +67,7 @@ class MuonAdamW(torch.optim.Optimizer):
         chosen = {id(one) for one in matrices}
         rest = [one for one in trained if id(one) not in chosen]
         self._parts: list[torch.optim.Optimizer] = [
-            torch.optim.Muon(
-                matrices, lr=matrix_learning_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"
-            ),
+            Muon(matrices, lr=matrix_learning_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"),
             torch.optim.AdamW(rest, lr=learning_rate, weight_decay=weight_decay, betas=(0.9, 0.98)),
         ]
         super().__init__(self._groups(), {})

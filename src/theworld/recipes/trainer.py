@@ -55,8 +55,8 @@ def train(
         objective: trained in place.
         dataset: rows that the objective's forward takes, collated.
         folder: of this stage.
-        recipe: everything that the result depends on; kept beside the checkpoint. Its `precision` may be `auto`: the
-            format that the folder was begun in, or what this processor computes natively.
+        recipe: everything that the result depends on; kept beside the checkpoint. Its `precision` (without
+            one: fp32) may be `auto`: the format that the folder was begun in, or what this processor computes natively.
         measure_steps: steps between measurements.
         optimizer: of the objective's parameters; None: AdamW as the arguments have it.
         arguments: further `TrainingArguments`.
@@ -65,7 +65,8 @@ def train(
         ValueError: if the folder holds another recipe's work, or at a loss that is not finite.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    recipe = {**recipe, "precision": _precision(folder / _RECIPE_NAME, recipe["precision"])}
+    if "precision" in recipe:
+        recipe = {**recipe, "precision": _precision(folder / _RECIPE_NAME, recipe["precision"])}
     _refuse_another(folder / _RECIPE_NAME, recipe)
     trainer = _RecipeTrainer(
         model=objective,
@@ -75,7 +76,7 @@ def train(
             remove_unused_columns=False,
             save_strategy="no",  # `_Curves` says when, by the clock
             save_total_limit=1,
-            bf16=recipe["precision"] == "bf16",
+            bf16=recipe.get("precision") == "bf16",
             logging_steps=50,
             logging_nan_inf_filter=False,
             report_to="none",

@@ -93,9 +93,9 @@ class Stopping(TrainerCallback):
 
 
 def shield_workers(loader: Any) -> Any:
-    """Let the processes of a loader ignore the signals: they reach the whole group of processes, and a step whose
-    workers are gone cannot be brought to its end. The workers end with the process that reads from them, and do not
-    complain if it goes while it takes a batch over: it says itself why."""
+    """Let the processes of a loader ignore the signals, Ctrl-C among them: they reach the whole group of processes, and
+    a step whose workers are gone cannot be brought to its end. The workers end with the process that reads from them,
+    and do not complain if it goes while it takes a batch over: it says itself why."""
     at_end = RawValue(c_bool, False)
     Finalize(None, setattr, (at_end, "value", True), exitpriority=0)  # runs before daemons are told to end
     prepare = partial(_shield, at_end, loader.worker_init_fn)
@@ -105,7 +105,8 @@ def shield_workers(loader: Any) -> Any:
 
 
 def _shield(at_end: Any, prepare: Any, worker: int) -> None:
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    for ignored in (signal.SIGUSR1, signal.SIGINT):
+        signal.signal(ignored, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, partial(_end_with_reader, at_end))
     sys.excepthook = _complain  # by which multiprocessing tells what befell the thread that hands batches over
     if prepare is not None:

@@ -15,7 +15,7 @@ from theworld.config import AuditSettings, DataSettings, EvaluationConfig
 from theworld.datasets.sample import Sample
 from theworld.evaluation.auditing import _readers, audit, audit_model, shuffle_worlds
 from theworld.evaluation.predictions import read_predictions
-from theworld.evaluation.respondents import open_respondent
+from theworld.evaluation.respondents import answering_formats, open_respondent
 from theworld.evaluation.run import evaluate, identify, predict, saved_config
 from theworld.foresight import ForesightDataset
 from theworld.modeling import TheWorld
@@ -281,7 +281,8 @@ def test_the_arm_gemma_is_the_base_and_no_world_tokens_is_what_was_trained_of_it
     trained.save_pretrained(tmp_path)
 
     saved = saved_config(tmp_path)
-    gemma, off = (open_respondent(tmp_path, arm, saved).model for arm in ("gemma", "no-world-tokens"))
+    formats = answering_formats(saved, "auto", None)
+    gemma, off = (open_respondent(tmp_path, arm, saved, formats).model for arm in ("gemma", "no-world-tokens"))
 
     assert torch.equal(gemma.get_parameter(name), base.get_parameter(name))
     assert torch.equal(off.get_parameter(name), trained.get_parameter(name))

@@ -13,7 +13,7 @@ from theworld import TheWorld
 from theworld.config import LoraSettings, ModelSettings
 from theworld.datasets.collator import Collator
 from theworld.datasets.sample import question
-from theworld.evaluation.respondents import open_respondent
+from theworld.evaluation.respondents import answering_formats, open_respondent
 from theworld.evaluation.run import saved_config
 from theworld.modeling import CheckpointError
 from theworld.modeling.freezing import count_parameters, part_of
@@ -206,8 +206,10 @@ def test_settings_of_adapters_that_mean_nothing_are_refused(given: dict[str, Any
 
 def test_the_arm_gemma_is_the_base_without_adapters(adapted: tuple[TheWorld, Path], world_off: TheWorld) -> None:
     folder = adapted[1]
-    gemma = open_respondent(folder, "gemma", saved_config(folder)).model
-    trained = open_respondent(folder, "no-world-tokens", saved_config(folder)).model
+    saved = saved_config(folder)
+    formats = answering_formats(saved, "auto", None)
+    gemma = open_respondent(folder, "gemma", saved, formats).model
+    trained = open_respondent(folder, "no-world-tokens", saved, formats).model
 
     assert torch.equal(logits_of(gemma), logits_of(world_off))
     assert not torch.equal(logits_of(trained), logits_of(world_off))

@@ -1,11 +1,13 @@
 """Muon and AdamW as one optimiser: matrices by the one, the rest by the other, driven and resumed together."""
 
 import copy
+from collections.abc import Callable
 
+import pytest
 import torch
 from torch import Tensor, nn
 
-from theworld.recipes.muon import MuonAdamW
+from theworld.recipes.muon import Muon, MuonAdamW
 
 
 def network() -> nn.Module:
@@ -56,3 +58,24 @@ def test_a_schedule_sets_the_rates_of_both_also_after_resuming():
     assert schedule.get_last_lr() == [0.0, 0.0]
     step(model, optimizer)
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("shape", [(24, 8), (8, 24), (16, 16)])
+def test_where_bfloat16_is_emulated_matrices_are_moved_alike_in_float32(
+    cpu_with: Callable[..., None], shape: tuple[int, int]
+) -> None:
+    torch.manual_seed(0)
+    start, gradients = torch.randn(shape), [torch.randn(shape) for _ in range(3)]
+    moved = []
+    for flags in (("avx2",), ("avx2", "amx_bf16")):
+        cpu_with(*flags)
+        matrix = nn.Parameter(start.clone())
+        optimizer = Muon([matrix], lr=0.1, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
+        for gradient in gradients:
+            matrix.grad = gradient.clone()
+            optimizer.step()
+        moved.append(matrix.detach() - start)
+        assert set(optimizer.state[matrix]) == {"momentum_buffer"}
+    single, brief = moved
+    assert (single - brief).norm() < 0.02 * single.norm()
+    assert not torch.equal(single, brief)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from theworld.config.tiny import TinySettings, VaePhase, VaeRecipe, WorldPhase, WorldRecipe
-from theworld.recipes import latents, world
+from theworld.recipes import clips, latents, world
 from theworld.recipes.building import run
 from theworld.recipes.latents import LatentPool
 from theworld.recipes.trainer import read_curves
@@ -48,7 +48,8 @@ PHASES = (phase(4, 2, 1.0), phase(6, 1, 1.6))
 def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("build")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(latents, "CLIPS_PER_PIECE", 2)
+        for pool in (clips, latents):
+            patch.setattr(pool, "CLIPS_PER_PIECE", 2)
         for stage in ("vae", "world"):
             run(small(folder, stage, *PHASES))
         yield folder

@@ -1,14 +1,12 @@
 """A feature store is filled beforehand, share by share, and the run that reads it computes nothing."""
 
-import json
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from fixtures_processes import start
 from theworld.config import DataSettings, ModelSettings
 from theworld.config.data import MixturePart
 from theworld.config.filling import FillConfig
@@ -52,25 +50,20 @@ def test_what_a_run_is_asked_and_every_part_of_its_mixture_are_filled(config: Fi
     assert found["computed"] == 3 + 3  # two of three are the same scenes
 
 
-def test_a_share_that_is_killed_is_started_again_and_the_store_is_whole(tmp_path: Path):
-    store = tmp_path / "features"
-    flags = "--model.gemma-model-name tiny --model.dtype float32 --model.world-grid 4 --fill-batch-size 1"
-    flags += " --model.world.cosmos-model-name tiny --model.world.image-size-px 64"
-    flags += " --data.tasks drop --data.questions dynamic --data.image-size-px 64 --data.num-train"
-    places = ["--output-dir", str(tmp_path / "run"), "--store-dir", str(store)]
-    command = [sys.executable, "-m", "theworld", "cache", "fill", *places, *flags.split()]
-    killed = subprocess.Popen([*command, "2000"])
+@pytest.mark.usefixtures("embedded")  # as processes have it
+def test_a_share_that_is_killed_is_started_again_and_the_store_is_whole(config: FillConfig, tmp_path: Path):
+    config, store = replace(config, fill_batch_size=1), tmp_path / "features"
+    killed = start(fill, replace(config, data=replace(config.data, num_train=2000)))
     deadline = time.monotonic() + 120
     while len(list(store.glob("commits/*.json"))) < 5:
         assert time.monotonic() < deadline
-        assert killed.poll() is None
+        assert killed.is_alive()
         time.sleep(0.01)
     killed.kill()
-    killed.wait()
+    killed.join()
 
-    again = subprocess.run([*command, "10", "--json"], check=True, stdout=subprocess.PIPE, text=True)
+    found = fill(config)
 
-    found = json.loads(again.stdout)
     assert found["computed"] <= 5
     assert found["computed"] + found["found"] == 10
     report = FeatureStore(store, stored_fingerprint(store)).verify()
