@@ -29,7 +29,7 @@ def test_the_embedded_gemma_says_what_pictures_show(embedded: Path):
 
 def test_the_embedded_world_imagines_what_happens(embedded: Path):
     world = WorldSettings(
-        tap="rollout", cosmos_model_name="tiny", image_size_px=64, frame_rate_hz=FRAME_RATE_HZ, num_inference_steps=4
+        tap="rollout", cosmos_model_name="tiny", image_size_px=64, frame_rate_hz=FRAME_RATE_HZ, num_inference_steps=10
     )
     found = watch_futures(world, ("drop", "hide"), num_items=20)
     assert all(one["imagined"] > one["chance"] + 0.1 for one in found.values())
