@@ -1,10 +1,15 @@
 """No process outlives a failed test: those that its body started are killed, and whatever they started in turn."""
 
 import multiprocessing
+import os
+import time
 from collections.abc import Generator, Iterator
 
 import psutil
 import pytest
+
+_SESSION = "THEWORLD_TEST_SESSION"
+os.environ[_SESSION] = f"{os.getpid()}-{time.time()}"  # a test of this name may run elsewhere on this machine
 
 
 @pytest.hookimpl(wrapper=True)
@@ -23,8 +28,10 @@ def started_in(nodeid: str) -> Iterator[psutil.Process]:
     """Processes that a test's body started, at any remove: pytest leaves its name in their environment."""
     for process in psutil.process_iter():
         try:
-            name = process.environ().get("PYTEST_CURRENT_TEST")
+            environment = process.environ()
         except psutil.Error:  # another user's, or gone by now
             continue
-        if name == f"{nodeid} (call)" and process.pid != psutil.Process().pid:
+        if environment.get(_SESSION) != os.environ[_SESSION]:
+            continue
+        if environment.get("PYTEST_CURRENT_TEST") == f"{nodeid} (call)" and process.pid != psutil.Process().pid:
             yield process

@@ -4,8 +4,8 @@ import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
-# OpenMP reads this when torch starts its threads. Threads that spin while they wait slow each other down as soon as
-# another program is busy. A user's own setting wins.
+# OpenMP reads this when torch is imported. Threads that spin while they wait slow each other down as soon as another
+# program is busy. A user's own setting wins.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 __version__ = "0.1.0"

@@ -129,7 +129,7 @@ def name_of(dtype: Any) -> str:
 
 
 def warn_if_emulated(*dtypes: str, device: "torch.device | None" = None) -> None:
-    """Warn once in a process of a number format that was asked for and that the device emulates."""
+    """Warn once in a process of a number format that the device emulates."""
     for dtype in dtypes:
         if is_emulated(dtype, device):
             _warn(dtype)
@@ -137,9 +137,7 @@ def warn_if_emulated(*dtypes: str, device: "torch.device | None" = None) -> None
 
 @cache
 def _warn(dtype: str) -> None:
-    logger.warning(
-        "%s was asked for, and this machine emulates it: many times slower than float32, which 'auto' chooses", dtype
-    )
+    logger.warning("%s is emulated by this machine: many times slower than float32", dtype)
 
 
 @cache

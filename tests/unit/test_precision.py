@@ -5,6 +5,7 @@ import logging
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,8 @@ from theworld.config.tiny import VaeRecipe, VlmRecipe, WorldRecipe
 from theworld.evaluation.run import evaluate
 from theworld.modeling.opening import fields_of, open_model
 from theworld.precision import fastest_dtype, is_emulated, loading_dtype, training_formats
+from theworld.training import work
+from theworld.training.arms import claim
 from theworld.training.run import train
 from theworld.world.taps import open_tap
 
@@ -129,7 +132,7 @@ def test_weights_load_as_saved_but_in_float32_where_that_is_emulated(
     said = [record.getMessage() for record in caplog.records]
     assert len(said) == 2, "each thing is said once"
     assert "saved in bfloat16, which this machine emulates" in said[0]
-    assert "bfloat16 was asked for, and this machine emulates it" in said[1]
+    assert "bfloat16 is emulated by this machine" in said[1]
 
 
 @pytest.fixture
@@ -261,7 +264,7 @@ def test_a_format_that_is_emulated_is_obeyed_with_one_warning(
     with caplog.at_level(logging.WARNING, logger="theworld"):
         train(run_of(tmp_path, precision="bf16", num_steps=1))
     assert settings.load(TrainingConfig, tmp_path / "config.json").precision == "bf16"
-    assert len([record for record in caplog.records if "emulates" in record.getMessage()]) == 1
+    assert len([record for record in caplog.records if "is emulated by" in record.getMessage()]) == 1
 
 
 def test_settings_of_a_model_are_concrete_before_it_loads(cpu_with: CpuWith) -> None:
@@ -273,11 +276,66 @@ def test_settings_of_a_model_are_concrete_before_it_loads(cpu_with: CpuWith) -> 
     assert tap.settings.dtype == "float32"
 
 
+def test_a_comparison_goes_on_in_the_formats_that_it_was_begun_in(cpu_with: CpuWith, tmp_path: Path) -> None:
+    model = run_of(tmp_path).model
+    arm = Arm(name="one", reads=Reading(tap="vae"), aligned_on=Reading(tap="vae"))
+    given = ArmsSettings(output_dir=tmp_path, primary=("one", "one"), arms=(arm,), model=model)
+    cpu_with("avx2", "amx_bf16")
+    begun = claim(given)
+    assert (begun.precision, begun.model.dtype, begun.model.world.dtype) == ("bf16", "bfloat16", "bfloat16")
+    cpu_with("avx2")
+    assert claim(given) == claim(replace(given, model=begun.model)) == begun
+    with pytest.raises(ValueError, match="other settings"):
+        claim(replace(given, model=replace(model, world=replace(model.world, dtype="float32"))))
+
+
+def test_a_plain_model_says_nothing_of_a_world_that_it_does_not_load(
+    cpu_with: CpuWith, saved_in_bfloat16: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cpu_with("avx2")
+    TheWorld.from_pretrained(saved_in_bfloat16, enable_world=False)
+    assert [record.args for record in caplog.records if "saved in" in record.msg] == [("bfloat16", "dtype", "bfloat16")]
+
+
+def test_a_processor_has_no_mfu_unless_its_peak_is_given_and_none_is_above_1(
+    cpu_with: CpuWith, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cpu_with("avx2")
+    rows = []
+    for name, peak in (("none", None), ("enough", 100.0), ("too-little", 1e-9)):
+        run = tmp_path / name
+        train(run_of(run, num_steps=2, logging_steps=1, peak_tflops=peak))
+        rows.append([json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()])
+    assert [["mfu" in row for row in one] for one in rows] == [[False] * 2, [True] * 2, [False] * 2]
+    assert all(0 < row["mfu"] <= 1 for row in rows[1])
+    assert all(row["tflops_per_second"] > 0 for one in rows for row in one)
+    assert len([record for record in caplog.records if "less than this run reaches" in record.getMessage()]) == 1
+
+
+def test_a_peak_is_that_of_the_format_or_of_float32_where_it_is_emulated(
+    cpu_with: CpuWith, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates = {torch.float32: 90e9, torch.bfloat16: 400e9}
+    monkeypatch.setattr(work, "_rate", lambda device, dtype: rates[dtype])
+    cpu_with("avx2", "amx_bf16")
+    assert work.measured_peak(torch.device("cpu"), "bf16") == 400e9
+    cpu_with("avx2")
+    rates[torch.bfloat16] = 1e9
+    assert work.measured_peak(torch.device("cpu"), "bf16") == work.measured_peak(torch.device("cpu"), "fp32") == 90e9
+
+
+def test_a_peak_counts_the_time_of_the_processor_and_not_of_the_wall(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = iter([0.0, 3.0, 10.0, 11.0, 20.0, 22.0, 30.0, 39.0])
+    monkeypatch.setattr(time, "process_time", lambda: next(seconds))
+    assert work._rate(torch.device("cpu"), torch.float32) == 2 * 1024**3 * torch.get_num_threads()  # the best: 1 s
+
+
 @pytest.mark.parametrize("given", [None, "active"])
 def test_threads_wait_without_spinning_unless_the_user_says_otherwise(given: str | None) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
     if given is not None:
         environment["OMP_WAIT_POLICY"] = given
-    code = "import theworld, os; print(os.environ['OMP_WAIT_POLICY'])"
+    code = "import theworld.training.run"
+    environment["OMP_DISPLAY_ENV"] = "true"  # OpenMP tells what it has read
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == (given or "PASSIVE")
+    assert f"OMP_WAIT_POLICY = '{(given or 'passive').upper()}'" in done.stderr

@@ -2,7 +2,7 @@
 
 from dataclasses import field, replace
 from pathlib import Path
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
@@ -172,21 +172,6 @@ class TrainingConfig:
             )
         return self
 
-    def in_number_formats(self, like: "TrainingConfig | None" = None) -> Self:
-        """The same run with every number format named: `auto` is replaced by what this machine computes natively.
-
-        Args:
-            like: a run that this one continues; its formats are taken for `auto`, so that it goes on bit for bit.
-        """
-        precision, dtype, world = self.precision, self.model.dtype, self.model.world.dtype
-        if like is not None:
-            precision = like.precision if precision == "auto" else precision
-            dtype = like.model.dtype if dtype == "auto" else dtype
-            world = like.model.world.dtype if world == "auto" else world
-        formats = training_formats(precision, dtype)
-        model = replace(self.model, dtype=formats.dtype, world=replace(self.model.world, dtype=concrete_dtype(world)))
-        return replace(self, precision=formats.precision, model=model)
-
     def _check_stream(self) -> None:
         if any(part.data.dataset == "datacomp" for part in self.mixture):
             raise ValueError(
@@ -259,3 +244,24 @@ class TrainingConfig:
         raise ValueError(
             f"precision={self.precision!r} with model.dtype={given!r}: {self.precision} {reason}; {remedy}"
         )
+
+
+Run = TypeVar("Run", bound=Any)
+
+
+def in_number_formats(run: Run, like: Run | None = None) -> Run:
+    """The same settings with every number format named: `auto` is replaced by what this machine computes natively.
+
+    Args:
+        run: settings that have a precision and a model.
+        like: those of a run that this one continues: what was named there stands for `auto`, so that it goes on bit for
+            bit.
+    """
+    precision, dtype, world = run.precision, run.model.dtype, run.model.world.dtype
+    if like is not None:
+        precision = like.precision if precision == "auto" else precision
+        dtype = like.model.dtype if dtype == "auto" else dtype
+        world = like.model.world.dtype if world == "auto" else world
+    formats = training_formats(precision, dtype)
+    model = replace(run.model, dtype=formats.dtype, world=replace(run.model.world, dtype=concrete_dtype(world)))
+    return replace(run, precision=formats.precision, model=model)

@@ -49,7 +49,8 @@ def audit(settings: AuditSettings) -> dict[str, Any]:
     saved = saved_config(settings.checkpoint)
     if not saved.enable_world:
         raise ValueError(f"{settings.checkpoint} was trained with enable_world=False: there is no world to audit")
-    formats = answering_formats(saved, settings.dtype, settings.store_dir)
+    folder = settings.store_dir or settings.output_dir / "features"
+    formats = answering_formats(saved, settings.dtype, folder)
     options = on_this_machine(formats["weights"])
     model = TheWorld.from_pretrained(settings.checkpoint, world_dtype=formats["world"], **options)  # may be damaged
     data = settings.data
@@ -57,7 +58,6 @@ def audit(settings: AuditSettings) -> dict[str, Any]:
     samples = [dataset[index] for index in range(len(dataset))]
     _check_one_kind(samples)
     claim_folder(settings, number_formats=formats)
-    folder = settings.store_dir or settings.output_dir / "features"
     read = model.read_world if model.tap is None else open_stored(model.tap, folder).read  # None: its VAE was trained
     result = audit_model(
         model,

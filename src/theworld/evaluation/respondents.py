@@ -15,6 +15,7 @@ from theworld.modeling.configuration import TheWorldConfig
 from theworld.modeling.opening import on_this_machine
 from theworld.precision import loading_dtype, name_of
 from theworld.world.reading import open_stored
+from theworld.world.store import stored_fingerprint
 from theworld.world.tap import WorldTap, clip_seeds
 from theworld.world.taps import open_tap
 
@@ -42,14 +43,17 @@ def answering_formats(saved: TheWorldConfig, dtype: str, store_dir: Path | None)
     Args:
         saved: its configuration.
         dtype: that was asked for; auto: as saved, or float32 where that is emulated.
-        store_dir: folder of a feature store, which holds features of the saved format.
+        store_dir: folder of a feature store; one that was filled in the world's saved format is read in it.
     """
     weights = loading_dtype(dtype, saved.dtype)
     if weights == "auto" and saved.dtype is not None:
         weights = name_of(saved.dtype)
     if not saved.enable_world:
         return {"weights": weights}
-    world = "auto" if store_dir is not None else loading_dtype(None, saved.world_dtype, "world_dtype")
+    has_store = store_dir is not None and (store_dir / "store.json").exists()
+    if store_dir is not None and has_store and stored_fingerprint(store_dir) == saved.world_fingerprint:
+        return {"weights": weights, "world": saved.world_dtype}
+    world = loading_dtype(None, saved.world_dtype, "world_dtype")
     return {"weights": weights, "world": saved.world_dtype if world == "auto" else world}
 
 

@@ -111,7 +111,9 @@ class RowFormat(Generic[RowType, IdentityType]):
             write_whole(beside, json.dumps(self.identity.dump_python(identity), indent=2, sort_keys=True) + "\n")
             return
         found, own = asdict(self.read_identity(path)), asdict(identity)
-        differing = [name for name in own if found[name] != own[name]]
+        # Files of earlier versions say nothing of the number format.
+        unknown = {"dtype"} if found.get("dtype") is None else set()
+        differing = [name for name in own if found[name] != own[name] and name not in unknown]
         if differing:
             changes = "; ".join(f"{name}: {found[name]!r} there, {own[name]!r} here" for name in differing)
             raise ValueError(f"{path} belongs to another run ({changes}); choose another file, or remove both")

@@ -182,7 +182,7 @@ def identify(model: TheWorld, given: Any) -> RunIdentity:
         settings_hash=_settings_hash(given),
         checkpoint=describe_weights(model),
         tap_fingerprint=config.world_fingerprint if config.enable_world else None,
-        dtype=name_of(model.dtype),
+        dtype=name_of(config.dtype or model.dtype),  # of the base: what was trained of it may be float32
         versions=_versions(),
     )
 

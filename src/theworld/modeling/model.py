@@ -77,7 +77,7 @@ class TheWorld(FusedGemma):
         checkpoint = None
         if loading.is_checkpoint(name, revision=revision, **hub):
             checkpoint = loading.fetch_checkpoint(name, revision=revision, **hub)
-            if load_world:
+            if load_world and settings.get("enable_world", True):
                 settings = loading.native_world(checkpoint, settings)
             config = loading.load_settings(checkpoint, settings, transfer_tap)
         else:

@@ -97,7 +97,7 @@ def _asked_formats(plan: Plan) -> Finding:
     found = f"precision {precision}, weights in {dtype}"
     slow = {one for one in (DTYPE_OF[precision], dtype, plan.settings.model.world.dtype) if is_emulated(one)}
     if slow:
-        remedy = "leave precision, model.dtype and model.world.dtype at 'auto' for a run on this one"
+        remedy = "for a run here set precision, model.dtype and model.world.dtype to 'auto'"
         return Finding("warning", "formats of the run", f"{found}: this machine emulates {', '.join(slow)}; {remedy}")
     return Finding("ok", "formats of the run", found)
 

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from theworld.config.planning import PlanSettings
+from theworld.config.training import in_number_formats
 from theworld.constants import IGNORE_INDEX
 from theworld.modeling import TheWorld, adapters, freezing
 from theworld.modeling.configuration import TheWorldConfig
@@ -14,7 +15,6 @@ from theworld.planning.blocks import forward_of, step_of
 from theworld.planning.memory import Memory, memory_of
 from theworld.planning.reading import reading_of
 from theworld.planning.rows import Rows, rows_of
-from theworld.precision import DTYPE_OF, warn_if_emulated
 from theworld.training.work import WorkCounter, measured_peak
 
 
@@ -43,8 +43,7 @@ def plan_run(settings: PlanSettings) -> Plan:
     Raises:
         ValueError: for configuration files or samples that cannot be had.
     """
-    settings = settings.in_number_formats()
-    warn_if_emulated(DTYPE_OF[settings.precision], settings.model.dtype)
+    settings = in_number_formats(settings)
     config = configuration(settings)
     model = skeleton(settings, config)
     rows = rows_of(settings, config)

@@ -4,7 +4,7 @@ import copy
 import weakref
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,8 @@ from torch.utils._pytree import tree_iter
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 from torch.utils.weak import WeakIdKeyDictionary
 
-Precision = Literal["fp32", "bf16", "fp16"]
+from theworld.precision import Precision
+
 _FUSED: dict[Any, Any] = {  # torch counts the kernels of GPUs alone
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: lambda query, key, value, *_, **__: sdpa_flop_count(
         query, key, value
@@ -80,7 +81,8 @@ def trace(
     Args:
         block: on `meta`; it is left alone.
         inputs: makes positional and named arguments; called where every new tensor is without storage.
-        precision: of the forward pass: with bf16 and fp16 under autocast, whose copies of weights are counted.
+        precision: of the forward pass, `auto` replaced: with bf16 and fp16 under autocast, whose copies of weights are
+            counted.
         flows: whether a gradient flows through to the first positional argument.
         run: takes the block and the arguments; default: calls the block.
     """

@@ -40,9 +40,8 @@ def compare_arms(own: ArmsSettings) -> dict[str, Any]:
     """
     others = [read_results(path) for path in own.also]
     check_parts(own, others)  # before hours are spent
-    if own.report:
-        claim(own)
-    else:
+    own = claim(own)
+    if not own.report:
         run_arms(own, [(run.arm, run.num_labels, run.seed) for other in others for run in other.runs])
     results = merged([collect(own), *others])
     cells, contrasts = cells_of(results), contrasts_of(results)

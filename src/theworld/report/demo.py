@@ -14,6 +14,7 @@ import numpy as np
 from theworld import settings
 from theworld.config import DemoSettings, ModelSettings, OptimSettings, WorldSettings
 from theworld.config.arms import Arm, ArmsSettings, Reading
+from theworld.config.training import in_number_formats
 from theworld.constants import TINY_FUSED_MODEL, TINY_MODEL
 from theworld.datasets.sample import Samples
 from theworld.environment import describe_environment
@@ -27,6 +28,7 @@ from theworld.foresight import ForesightDataset, clip
 from theworld.foresight.scene import FRAME_RATE_HZ
 from theworld.modeling import TheWorld
 from theworld.modeling.imagining import imagine
+from theworld.modeling.opening import on_this_machine
 from theworld.precision import fastest_dtype
 from theworld.report.animation import write_gif
 from theworld.report.page import write_report
@@ -125,16 +127,18 @@ def run_demo(own: DemoSettings) -> dict[str, Any]:
     demo = Demo(own)
     _clear(demo.root)
     settings.save(own, demo.root / "config.json")
-    write_whole(demo.root / "environment.json", describe_environment())
+    formats = in_number_formats(demo.comparison)
+    used = {"precision": formats.precision, "weights": formats.model.dtype, "world": formats.model.world.dtype}
+    write_whole(demo.root / "environment.json", describe_environment(number_formats=used))
     samples = ForesightDataset("test", own.num_test, IMAGE_SIZE_PX, "dynamic")
     with demo.stage("gemma and blind"):
-        gemma = TheWorld.from_pretrained(TINY_MODEL, enable_world=False)
+        gemma = TheWorld.from_pretrained(TINY_MODEL, enable_world=False, **on_this_machine())
         _evaluate(demo, "gemma", gemma, samples)
         _evaluate(demo, "blind", gemma, blind(samples))
     with demo.stage("train and ask the arms"):
         _train_and_ask_arms(demo)
     with demo.stage("ask the shipped model"):
-        shipped = TheWorld.from_pretrained(TINY_FUSED_MODEL)
+        shipped = TheWorld.from_pretrained(TINY_FUSED_MODEL, **on_this_machine())
         stored = open_stored(shipped.tap, store_folder(demo.comparison, _IMAGINED))
         _evaluate(demo, "shipped", shipped, samples, stored.read)
         asked = _ask(gemma, shipped, samples)
@@ -200,7 +204,7 @@ def _train_and_ask_arms(demo: Demo) -> None:
     own = demo.comparison
     seed, rates = own.seeds[0], Rates(own.align_learning_rates[0], own.label_learning_rates[0])
     for arm in own.arms:
-        model = TheWorld.from_pretrained(trained(own, arm, seed, 0, rates))
+        model = TheWorld.from_pretrained(trained(own, arm, seed, 0, rates), **on_this_machine())
         data = data_of(own, arm, "dynamic", own.num_test)
         asked = open_samples(data, "test", own.num_test, model.config.world_settings().sees_future)
         answer(own, arm, model, data, asked, demo.root / "predictions" / f"{arm.name}.jsonl")

@@ -4,6 +4,7 @@ from typing import Any
 
 from theworld.config.planning import PlanSettings
 from theworld.planning.plan import Plan, plan_run
+from theworld.precision import DTYPE_OF, warn_if_emulated
 from theworld.report.tables import Table
 
 
@@ -14,6 +15,7 @@ def planned(settings: PlanSettings) -> tuple[list[Table], dict[str, Any]]:
         ValueError: for configuration files or samples that cannot be had.
     """
     plan = plan_run(settings)
+    warn_if_emulated(DTYPE_OF[plan.settings.precision], plan.settings.model.dtype)
     return [_parts(plan), _moments(plan), _time(plan)], _values(plan)
 
 

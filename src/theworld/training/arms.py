@@ -8,12 +8,14 @@ from pathlib import Path
 
 from theworld import settings as settings_file
 from theworld.config.arms import Arm, ArmsSettings
+from theworld.config.training import in_number_formats
 from theworld.datasets.batching import batches
 from theworld.datasets.sample import Samples
 from theworld.evaluation.auditing import shuffle_worlds
 from theworld.evaluation.costs import measure_cost
 from theworld.files import write_whole
 from theworld.modeling import TheWorld
+from theworld.modeling.opening import on_this_machine
 from theworld.sources import open_samples
 from theworld.training.arm import answer, data_of, folder_of, trained
 from theworld.training.rates import rates_of
@@ -48,7 +50,7 @@ def run_arms(own: ArmsSettings, elsewhere: Collection[tuple[str, int, int]] = ()
     Raises:
         ValueError: if the folder holds another comparison.
     """
-    claim(own)
+    own = claim(own)
     for seed in own.seeds:
         for arm in own.arms:
             for budget in own.budgets:
@@ -61,15 +63,17 @@ def run_arms(own: ArmsSettings, elsewhere: Collection[tuple[str, int, int]] = ()
     return own.output_dir
 
 
-def claim(own: ArmsSettings) -> None:
-    """Write the settings of the comparison and of each arm.
+def claim(own: ArmsSettings) -> ArmsSettings:
+    """Write the settings of the comparison and of each arm; number formats left open are those that it was begun in.
 
     Raises:
         ValueError: if the folder holds another comparison, or another arm of the same name.
     """
     path = own.output_dir / "config.json"
+    before = settings_file.load(ArmsSettings, path) if path.exists() else None
+    own = in_number_formats(own, like=before)
     free = {name: getattr(own, name) for name in FREE}
-    if path.exists() and replace(settings_file.load(ArmsSettings, path), **free) != own:
+    if before is not None and in_number_formats(replace(before, **free)) != own:
         raise ValueError(f"{path} is of a comparison with other settings: choose another output_dir")
     for arm in own.arms:
         named = own.output_dir / "arms" / arm.name / "arm.json"
@@ -77,11 +81,12 @@ def claim(own: ArmsSettings) -> None:
             raise ValueError(f"{named} is of another arm of this name: rename the arm, or delete that folder")
         settings_file.save(arm, named)
     settings_file.save(own, path)
+    return own
 
 
 def _ask(own: ArmsSettings, arm: Arm, checkpoint: Path, folder: Path) -> None:
     """Let a model answer the test questions, the same with its worlds exchanged, and the controls."""
-    model = TheWorld.from_pretrained(checkpoint)
+    model = TheWorld.from_pretrained(checkpoint, **on_this_machine())
     sees_future = model.config.world_settings().sees_future
     _measure(own, arm, model, sees_future)
     for name in ASKED:

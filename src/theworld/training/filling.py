@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from theworld.config import TrainingConfig
 from theworld.config.filling import FillConfig
+from theworld.config.training import in_number_formats
 from theworld.constants import TEMPORAL_STRIDE
 from theworld.datasets.batching import batches
 from theworld.datasets.collator import Collator
@@ -75,7 +76,7 @@ def fill(config: FillConfig) -> dict[str, Any]:
         ValueError: for settings without a world or a store, or data that cannot be had.
         StoreError: for a store of another tap, or a full disk.
     """
-    config = config.in_number_formats()
+    config = in_number_formats(config)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = open_model(config.model, load_world=False, world_device=device)
     settings = model.config.world_settings()

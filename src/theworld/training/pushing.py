@@ -130,7 +130,7 @@ def _linked(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
-def fetch_checkpoint(repo_id: str, run: Path, *, is_same: Callable[[Path], None]) -> Path | None:
+def fetch_checkpoint(repo_id: str, run: Path, *, is_same: Callable[[Path], object]) -> Path | None:
     """The newest checkpoint of a repository, in the folder of the run.
 
     Args:

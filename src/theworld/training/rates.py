@@ -10,6 +10,7 @@ from theworld.evaluation.predictions import read_predictions
 from theworld.evaluation.rules import score
 from theworld.files import write_whole
 from theworld.modeling import TheWorld
+from theworld.modeling.opening import on_this_machine
 from theworld.sources import open_samples
 from theworld.training.arm import Rates, answer, data_of, trained
 
@@ -59,7 +60,7 @@ def _best(own: ArmsSettings, arm: Arm, budget: int, candidates: Sequence[Rates])
 def _share_right(own: ArmsSettings, arm: Arm, budget: int, rates: Rates) -> float:
     """The share of validation questions about the future that a model answers rightly."""
     checkpoint = trained(own, arm, _SEED, budget, rates)
-    model = TheWorld.from_pretrained(checkpoint)
+    model = TheWorld.from_pretrained(checkpoint, **on_this_machine())
     data = data_of(own, arm, "dynamic", own.num_validation)
     asked = open_samples(data, "validation", own.num_validation, model.config.world_settings().sees_future)
     path = checkpoint.parent / "validation.jsonl"

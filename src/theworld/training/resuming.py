@@ -12,6 +12,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoin
 
 from theworld import settings
 from theworld.config import TrainingConfig
+from theworld.config.training import in_number_formats
 from theworld.files import remove_folder
 from theworld.training.pushing import fetch_checkpoint, is_repository
 
@@ -64,7 +65,7 @@ def where_to_start(config: TrainingConfig) -> Start:
     if config.resume is False:
         if newest is not None or (run / CONFIG_NAME).exists():
             raise ValueError(f"{run} holds a run already: continue it with resume=true, or choose another output_dir")
-        return Start(config.in_number_formats(), None)
+        return Start(in_number_formats(config), None)
     if config.resume is True:
         checkpoint = None if newest is None else Path(newest)
     elif is_repository(config.resume):
@@ -81,11 +82,10 @@ def where_to_start(config: TrainingConfig) -> Start:
             f"{origin / CONFIG_NAME} is missing: whether {checkpoint.name} belongs to these settings cannot be told;"
             " put the run's settings back, or start a new run in another output_dir"
         )
-    before = None
-    for folder in {origin, run.resolve()}:  # the folder that is written to may hold a run of its own
+    for folder in (origin, run):  # the folder that is written to may hold a run of its own
         if (folder / CONFIG_NAME).is_file():
-            before = _refuse_another_run(config, folder / CONFIG_NAME)
-    return Start(config.in_number_formats(like=before), checkpoint)
+            config = in_number_formats(config, like=_refuse_another_run(config, folder / CONFIG_NAME))
+    return Start(in_number_formats(config), checkpoint)
 
 
 def refuse_other_processes(checkpoint: Path, num_processes: int) -> None:

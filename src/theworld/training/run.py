@@ -1,11 +1,13 @@
 """A training run: from its settings to its folder."""
 
 import logging
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import torch
 from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
 from transformers import TrainingArguments, set_seed
 
 from theworld import settings
@@ -73,7 +75,6 @@ def train(config: TrainingConfig) -> dict[str, Any]:
 def _train(config: TrainingConfig, stopping: Stopping) -> dict[str, Any]:
     run = config.output_dir
     config, checkpoint = where_to_start(config)
-    warn_if_emulated(DTYPE_OF[config.precision], config.model.dtype)
     check_curves(config)
     check_token(config)
     # As the arguments below: without CUDA all is on the CPU; under a launcher each process has its own device.
@@ -82,6 +83,8 @@ def _train(config: TrainingConfig, stopping: Stopping) -> dict[str, Any]:
     if checkpoint is not None:
         refuse_other_processes(checkpoint, process.num_processes)
     process.wait_for_everyone()  # nobody writes into the folder before everybody has looked at it
+    config = _agreed(config, process)
+    warn_if_emulated(DTYPE_OF[config.precision], config.model.dtype)
     set_seed(config.seed)
     model = open_model(config.model, load_world=config.store_dir is None, world_device=device)
     if config.compile:
@@ -130,6 +133,16 @@ def _train(config: TrainingConfig, stopping: Stopping) -> dict[str, Any]:
         pushing.finish(run / MODEL_NAME)
         found["not_pushed"] = pushing.failures
     return found
+
+
+def _agreed(config: TrainingConfig, process: PartialState) -> TrainingConfig:
+    """The run in the number formats of its main process: machines differ, and the parts of one model must not."""
+    if process.num_processes == 1:
+        return config
+    formats = [config.precision, config.model.dtype, config.model.world.dtype]
+    precision, dtype, world = broadcast_object_list(formats)
+    model = replace(config.model, dtype=dtype, world=replace(config.model.world, dtype=world))
+    return replace(config, precision=precision, model=model)
 
 
 def _describe(config: TrainingConfig, model: TheWorld) -> None:

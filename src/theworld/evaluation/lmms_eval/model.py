@@ -67,7 +67,7 @@ class TheWorldChat(lmms):
             )
         self.batch_size = int(batch_size)
         place: dict[str, Any] = on_this_machine() if device is None else {"device_map": device}
-        self.model = TheWorld.from_pretrained(pretrained, **settings, **place).eval()
+        self.model = TheWorld.from_pretrained(pretrained, **{**place, **settings}).eval()
 
     @classmethod
     def create_from_arg_string(cls, arg_string: str, additional_config: Mapping[str, Any] | None = None) -> Any:
