@@ -122,7 +122,7 @@ def test_the_notebook_goes_from_scenes_to_a_table_of_arms(tmp_path: Path) -> Non
     book = nbformat.read(ROOT / "examples" / "foresight.ipynb", as_version=4)
     assert not any(cell.get("outputs") for cell in book.cells), "it is stored without outputs: each run makes its own"
 
-    NotebookClient(book, timeout=900, resources={"metadata": {"path": str(ROOT / "examples")}}).execute()
+    NotebookClient(book, timeout=600, resources={"metadata": {"path": str(ROOT / "examples")}}).execute()
 
     outputs = [output for cell in book.cells for output in cell.get("outputs", [])]
     said = "".join(output["text"] for output in outputs if output.output_type == "stream" and output.name == "stdout")
