@@ -84,7 +84,6 @@ def _train(config: TrainingConfig, stopping: Stopping) -> dict[str, Any]:
         refuse_other_processes(checkpoint, process.num_processes)
     process.wait_for_everyone()  # nobody writes into the folder before everybody has looked at it
     config = _agreed(config, process)
-    warn_if_emulated(DTYPE_OF[config.precision], config.model.dtype)
     set_seed(config.seed)
     model = open_model(config.model, load_world=config.store_dir is None, world_device=device)
     if config.compile:
@@ -137,12 +136,13 @@ def _train(config: TrainingConfig, stopping: Stopping) -> dict[str, Any]:
 
 def _agreed(config: TrainingConfig, process: PartialState) -> TrainingConfig:
     """The run in the number formats of its main process: machines differ, and the parts of one model must not."""
-    if process.num_processes == 1:
-        return config
-    formats = [config.precision, config.model.dtype, config.model.world.dtype]
-    precision, dtype, world = broadcast_object_list(formats)
-    model = replace(config.model, dtype=dtype, world=replace(config.model.world, dtype=world))
-    return replace(config, precision=precision, model=model)
+    if process.num_processes > 1:
+        formats = [config.precision, config.model.dtype, config.model.world.dtype]
+        precision, dtype, world = broadcast_object_list(formats)
+        model = replace(config.model, dtype=dtype, world=replace(config.model.world, dtype=world))
+        config = replace(config, precision=precision, model=model)
+    warn_if_emulated(DTYPE_OF[config.precision], config.model.dtype)
+    return config
 
 
 def _describe(config: TrainingConfig, model: TheWorld) -> None:
