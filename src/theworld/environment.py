@@ -8,8 +8,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from theworld.precision import describe_device
-
 LIBRARIES = ("torch", "transformers", "diffusers", "accelerate", "peft", "datasets", "pymunk", "numpy")
 
 COMMIT_NAME = "COMMIT"
@@ -18,6 +16,8 @@ COMMIT_NAME = "COMMIT"
 
 def describe_environment(**more: Any) -> str:
     """JSON text with the versions of the libraries, the commit of this code and the machine; and what else is given."""
+    from theworld.precision import describe_device  # not above: setup.py runs this file before there is a package
+
     return json.dumps(
         {
             "theworld": version("theworld"),
