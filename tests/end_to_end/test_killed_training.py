@@ -24,7 +24,7 @@ from theworld.training.trainer import TheWorldTrainer
 
 NUM_KILLS = 20
 STEPS = 60
-DEADLINE_SECONDS = 200
+DEADLINE_SECONDS = 480
 
 
 def settings_file(folder: Path) -> Path:
