@@ -12,6 +12,7 @@ import torch
 from theworld import settings as settings_file
 from theworld.config import ModelSettings, WorldSettings
 from theworld.config.planning import PlanSettings
+from theworld.config.training import in_number_formats
 from theworld.modeling import TheWorld
 from theworld.modeling.opening import open_model
 from theworld.planning.rows import Rows, rows_of
@@ -50,6 +51,7 @@ def batch_of(model: TheWorld, rows: Rows) -> dict[str, Any]:
 
 def most_held(settings: PlanSettings, num_steps: int = 3) -> int:
     """Bytes that the process had in memory at most while it loaded and trained, less those it had before."""
+    settings = in_number_formats(settings)
     gc.collect()
     before = _now()
     model = open_model(settings.model).train()

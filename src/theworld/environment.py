@@ -24,7 +24,9 @@ def describe_environment(**more: Any) -> str:
             "commit": commit(),
             "python": platform.python_version(),
             "platform": platform.platform(),
-            **({"device": describe_device()} if "torch" in sys.modules else {}),  # a judge far away needs none
+            **(
+                {"device": describe_device()} if "torch" in sys.modules else {}
+            ),  # without torch nothing is computed here: an endpoint judges
             "libraries": {name: version(name) for name in LIBRARIES},
             **more,
         },

@@ -13,9 +13,9 @@ TESTS = Path(__file__).parents[1]
 FAILING = """
 import subprocess, sys
 def test_fails(tmp_path):
-    grandchild = "import subprocess, sys; subprocess.Popen(['sleep', '987']); sys.exit()"
+    grandchild = "import subprocess, sys; subprocess.Popen(['sleep', 'SECONDS']); sys.exit()"
     subprocess.run([sys.executable, "-c", grandchild], check=True, start_new_session=True)
-    subprocess.Popen(["sleep", "987"])
+    subprocess.Popen(["sleep", "SECONDS"])
     assert False
 def test_passes():
     process = subprocess.Popen(["sleep", "0"])
@@ -23,14 +23,18 @@ def test_passes():
 """
 
 
+SECONDS = f"987.{os.getpid()}"
+"""By which the processes of this run are known: others may run on this machine."""
+
+
 def sleeping() -> list[psutil.Process]:
     found = psutil.process_iter(["cmdline", "status"])
-    return [one for one in found if one.info["cmdline"] == ["sleep", "987"] and one.info["status"] != "zombie"]
+    return [one for one in found if one.info["cmdline"] == ["sleep", SECONDS] and one.info["status"] != "zombie"]
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="other systems do not tell the environment of a process")
 def test_a_failed_test_leaves_no_process_behind(tmp_path: Path) -> None:
-    (tmp_path / "test_it.py").write_text(FAILING)
+    (tmp_path / "test_it.py").write_text(FAILING.replace("SECONDS", SECONDS))
     command = [
         sys.executable,
         "-m",

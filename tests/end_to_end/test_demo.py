@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,9 +10,11 @@ from typing import Any
 
 import pytest
 
+from theworld import cli
 from theworld.evaluation.predictions import read_predictions
 from theworld.evaluation.scoring import score
 from theworld.modeling import TheWorld
+from theworld.report.demo import clear
 
 ARMS = ("gemma", "blind", "zero", "vae", "rollout", "true-future", "shipped")
 NUM_TEST = 15
@@ -77,13 +80,19 @@ def test_the_demo_leaves_a_report_pictures_and_models_that_load(
 
 
 def test_the_demo_starts_anew_over_an_earlier_one_and_touches_nothing_else(
-    ran: tuple[Path, dict[str, Any]], tmp_path: Path
+    ran: tuple[Path, dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "letter.txt").write_text("dear")
-    (tmp_path / "config.json").write_text('{"model_type": "gemma3"}')
+    earlier, other = tmp_path / "earlier", tmp_path / "other"
+    shutil.copytree(ran[0] / "predictions", earlier / "predictions")
+    shutil.copy(ran[0] / "config.json", earlier)
+    clear(earlier)
+    assert not earlier.exists()
 
-    refused = demo(tmp_path)
+    other.mkdir()
+    (other / "letter.txt").write_text("dear")
+    (other / "config.json").write_text('{"model_type": "gemma3"}')
 
-    assert refused.returncode == 2
-    assert "holds no demo: choose another folder" in refused.stderr
-    assert (tmp_path / "letter.txt").read_text() == "dear"
+    assert cli.main(["demo", "--output-dir", str(other)]) == cli.REFUSED
+
+    assert "holds no demo: choose another folder" in capsys.readouterr().err
+    assert (other / "letter.txt").read_text() == "dear"

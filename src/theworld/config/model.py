@@ -34,7 +34,8 @@ class ModelSettings:
     float32."""
 
     attn_implementation: Literal["sdpa", "eager", "flash_attention_2"] | None = None
-    """How Gemma computes attention; None: transformers' choice. On a CPU `eager` trains short sequences fastest."""
+    """How Gemma computes attention; None: transformers' choice. On a CPU with instructions for
+    bfloat16 `eager` trains short sequences fastest."""
 
     enable_world: bool = True
     """Off: plain Gemma 3; nothing of the world is loaded and the settings below play no part."""

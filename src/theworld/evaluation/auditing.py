@@ -52,7 +52,8 @@ def audit(settings: AuditSettings) -> dict[str, Any]:
     folder = settings.store_dir or settings.output_dir / "features"
     formats = answering_formats(saved, settings.dtype, folder)
     options = on_this_machine(formats["weights"])
-    model = TheWorld.from_pretrained(settings.checkpoint, world_dtype=formats["world"], **options)  # may be damaged
+    # First: a damaged checkpoint shows at once.
+    model = TheWorld.from_pretrained(settings.checkpoint, world_dtype=formats["world"], **options)
     data = settings.data
     dataset = open_samples(data, data.validation_split, data.num_validation, saved.world_settings().sees_future)
     samples = [dataset[index] for index in range(len(dataset))]

@@ -125,7 +125,7 @@ def run_demo(own: DemoSettings) -> dict[str, Any]:
         ValueError: if the folder holds something that is not a demo.
     """
     demo = Demo(own)
-    _clear(demo.root)
+    clear(demo.root)
     settings.save(own, demo.root / "config.json")
     formats = in_number_formats(demo.comparison)
     used = {"precision": formats.precision, "weights": formats.model.dtype, "world": formats.model.world.dtype}
@@ -169,7 +169,7 @@ def run_demo(own: DemoSettings) -> dict[str, Any]:
     }
 
 
-def _clear(root: Path) -> None:
+def clear(root: Path) -> None:
     """Start anew where an earlier demo lies; touch nothing else.
 
     Raises:
