@@ -18,15 +18,15 @@ def describe_environment(**more: Any) -> str:
     """JSON text with the versions of the libraries, the commit of this code and the machine; and what else is given."""
     from theworld.precision import describe_device  # not above: setup.py runs this file before there is a package
 
+    # Without torch nothing is computed here: an endpoint judges.
+    device = {"device": describe_device()} if "torch" in sys.modules else {}
     return json.dumps(
         {
             "theworld": version("theworld"),
             "commit": commit(),
             "python": platform.python_version(),
             "platform": platform.platform(),
-            **(
-                {"device": describe_device()} if "torch" in sys.modules else {}
-            ),  # without torch nothing is computed here: an endpoint judges
+            **device,
             "libraries": {name: version(name) for name in LIBRARIES},
             **more,
         },
