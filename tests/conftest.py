@@ -26,6 +26,8 @@ import pytest
 import torch
 
 from theworld import tiny
+from theworld.config import world as world_settings
+from theworld.world import own
 
 torch.set_num_threads(1)
 
@@ -53,6 +55,17 @@ def embedded(monkeypatch: pytest.MonkeyPatch) -> Path:
     """The trained stack that users have; "tiny" means it in this test."""
     monkeypatch.setattr(tiny, "stack", lambda: tiny.WEIGHTS)
     return tiny.WEIGHTS
+
+
+@pytest.fixture(autouse=True)
+def _no_tap_left_behind() -> Iterator[None]:
+    """A tap that a test registers is known in that test alone."""
+    registries = (world_settings.OWN_TAPS, own._CLASSES)
+    before = [dict(registry) for registry in registries]
+    yield
+    for registry, was in zip(registries, before, strict=True):
+        registry.clear()
+        registry.update(was)
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,7 +16,6 @@ from theworld.config.world import OWN_TAPS
 from theworld.modeling.loading import CheckpointError
 from theworld.planning.reading import reading_of
 from theworld.training.run import train
-from theworld.world import own
 from theworld.world.own import FeatureShape, OwnTap, register_tap
 from theworld.world.taps import open_tap, tap_fingerprint
 
@@ -40,16 +39,6 @@ class MeanTap(OwnTap):
     def _read(self, frames: Tensor, num_world_steps: int, seeds: Sequence[int]) -> Tensor:
         slots = torch.nn.functional.avg_pool2d(frames[:, ::4].flatten(0, 1).float(), 16).unflatten(0, (len(frames), -1))
         return torch.cat([slots, *[slots[:, -1:]] * num_world_steps], 1).transpose(1, 2)
-
-
-@pytest.fixture(autouse=True)
-def _forgotten(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No test leaves a tap behind."""
-    before = dict(OWN_TAPS), dict(own._CLASSES)
-    yield
-    for known, was in zip((OWN_TAPS, own._CLASSES), before, strict=True):
-        known.clear()
-        known.update(was)
 
 
 def test_a_tap_is_refused_until_its_module_registers_it_and_then_read_by_its_name():
