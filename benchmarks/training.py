@@ -24,7 +24,7 @@ from theworld.training.feeding import MapFeed
 from theworld.training.left_out import BadRecords
 from theworld.training.progress import Metrics
 from theworld.training.trainer import TheWorldTrainer
-from theworld.world.reading import StoredTap
+from theworld.world.cached import StoredTap
 from theworld.world.store import FeatureStore
 
 BATCH = 8

@@ -11,7 +11,7 @@ from transformers import VJEPA2Config, VJEPA2Model
 from theworld import TheWorld
 from theworld.config import WorldSettings
 from theworld.foresight import ForesightDataset
-from theworld.world.own import FeatureShape, OwnTap, register_tap
+from theworld.world.custom import FeatureShape, OwnTap, register_tap
 
 # Tiny and random here. In earnest: VJEPA2Model.from_pretrained("facebook/vjepa2-vitl-fpc64-256"), its pixels normalised
 # as its processor does, and in `identity` theworld.files.fingerprint_weights of its folder.

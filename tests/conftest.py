@@ -27,7 +27,7 @@ import torch
 
 from theworld import tiny
 from theworld.config import world as world_settings
-from theworld.world import own
+from theworld.world import custom
 
 torch.set_num_threads(1)
 
@@ -60,7 +60,7 @@ def embedded(monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(autouse=True)
 def _no_tap_left_behind() -> Iterator[None]:
     """A tap that a test registers is known in that test alone."""
-    registries = (world_settings.OWN_TAPS, own._CLASSES)
+    registries = (world_settings.OWN_TAPS, custom._CLASSES)
     before = [dict(registry) for registry in registries]
     yield
     for registry, was in zip(registries, before, strict=True):

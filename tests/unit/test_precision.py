@@ -23,7 +23,7 @@ from theworld.precision import fastest_dtype, is_emulated, loading_dtype, traini
 from theworld.training import work
 from theworld.training.arms import claim
 from theworld.training.run import train
-from theworld.world.taps import open_tap
+from theworld.world.factory import open_tap
 
 CpuWith = Callable[..., None]
 DATA = DataSettings(questions="dynamic", tasks=("drop",), image_size_px=64, num_train=4, num_validation=4)

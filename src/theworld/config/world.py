@@ -14,7 +14,7 @@ _BuiltIn = Literal["vae", "dit", "rollout", "siglip", "true-future", "noise", "z
 BUILT_IN_TAPS: Final[tuple[str, ...]] = get_args(_BuiltIn)
 
 OWN_TAPS: Final[dict[str, bool]] = {}
-"""Taps that a program has registered (theworld.world.own), and whether each can serve slots after the current one."""
+"""Taps that a program has registered (theworld.world.custom), and whether each can serve future slots."""
 
 TAPS_GROUP: Final = "theworld.taps"
 """Entry points of installed packages that register a tap: its name, and the module that does."""

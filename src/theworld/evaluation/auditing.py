@@ -25,7 +25,7 @@ from theworld.files import write_whole
 from theworld.modeling import TheWorld
 from theworld.modeling.opening import describe_weights, on_this_machine
 from theworld.sources import open_samples
-from theworld.world.reading import open_stored
+from theworld.world.cached import open_stored
 from theworld.world.tap import clip_noise, clip_seeds
 
 CONDITIONS = ("real", "shuffle", "mean", "zero", "noise")

@@ -16,7 +16,7 @@ from theworld.datasets.collator import Collator
 from theworld.datasets.sample import Sample, Samples, Turn
 from theworld.evaluation.predictions import Prediction, PredictionWriter
 from theworld.evaluation.rows import error_text
-from theworld.world.shards import StoreError
+from theworld.world.store_files import StoreError
 
 FeatureReader = Callable[[Tensor, int], Tensor]
 """(frames, K) -> features: the model's own world, or a feature store."""

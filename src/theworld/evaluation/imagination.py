@@ -12,10 +12,10 @@ from theworld.foresight.drawing import draw_clip
 from theworld.foresight.items import Item, make_item
 from theworld.foresight.scene import num_future_slots
 from theworld.foresight.watching import watched_outcome
+from theworld.world.factory import open_tap
 from theworld.world.guardrail import prepare, show
 from theworld.world.loading import load_vae
 from theworld.world.tap import WorldTap, clip_seeds
-from theworld.world.taps import open_tap
 from theworld.world.vae import encode_mean
 
 CHANCE = {"drop": 1 / 3, "topple": 1 / 3, "roll": 1 / 2, "collide": 1 / 2, "hide": 1 / 3}

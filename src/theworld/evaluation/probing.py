@@ -15,8 +15,8 @@ from theworld.config.probe import ProbeSettings
 from theworld.evaluation.labelled import DECISIVE, Labelled, Quantity
 from theworld.evaluation.readout import LinearReadout, classify, explained
 from theworld.world.dit import DitTap
+from theworld.world.factory import open_tap
 from theworld.world.tap import WorldTap, clip_seeds
-from theworld.world.taps import open_tap
 
 _TOLD: Final = ("true-future", "dit-true")
 """Readings that are told what really happened."""

@@ -14,10 +14,10 @@ from theworld.modeling import TheWorld
 from theworld.modeling.configuration import TheWorldConfig
 from theworld.modeling.opening import on_this_machine
 from theworld.precision import loading_dtype, name_of
-from theworld.world.reading import open_stored
+from theworld.world.cached import open_stored
+from theworld.world.factory import open_tap
 from theworld.world.store import stored_fingerprint
 from theworld.world.tap import WorldTap, clip_seeds
-from theworld.world.taps import open_tap
 
 READS_WORLD: Final[frozenset[ArmName]] = frozenset({"world", "random-projection", "random-world"})
 """Arms that are given world features."""

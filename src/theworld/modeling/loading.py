@@ -344,7 +344,7 @@ def _check_transfer(folder: Path, before: dict[str, Any], now: dict[str, Any]) -
     Raises:
         CheckpointError: otherwise.
     """
-    from theworld.world.taps import tap_fingerprint
+    from theworld.world.factory import tap_fingerprint
 
     old, new = as_world_settings(before), as_world_settings(now)
     if (old.reads, _weights(old.tap)) != (new.reads, _weights(new.tap)):

@@ -196,8 +196,8 @@ class TheWorld(FusedGemma):
 
     def load_world(self, device: str | torch.device | None = None) -> None:
         """Load what the tap reads; a VAE that trains becomes a module of the model."""
+        from theworld.world.factory import open_tap
         from theworld.world.loading import load_vae
-        from theworld.world.taps import open_tap
 
         place = self.device if device is None else device
         settings = self.config.world_settings()

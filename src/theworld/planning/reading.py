@@ -14,9 +14,9 @@ from theworld.modeling.configuration import TheWorldConfig
 from theworld.modeling.freezing import part_of
 from theworld.planning.rows import Rows
 from theworld.planning.tracing import Traced, trace
+from theworld.world.custom import own_tap
 from theworld.world.dit import DitTap
 from theworld.world.loading import denoises, parts_read, read_config, resolve_cosmos
-from theworld.world.own import own_tap
 from theworld.world.siglip import SiglipTap, vision_config
 from theworld.world.vae import encode_mean, skip_empty_frames
 

@@ -35,7 +35,7 @@ from theworld.report.page import write_report
 from theworld.sources import open_samples
 from theworld.training.arm import Rates, aligned_folder, answer, data_of, store_folder, trained
 from theworld.training.run import METRICS_NAME
-from theworld.world.reading import open_stored
+from theworld.world.cached import open_stored
 
 IMAGE_SIZE_PX: Final = 64
 _TRUE: Final = Reading(tap="true-future")

@@ -17,7 +17,7 @@ from theworld.modeling.projector import WorldBlock
 from theworld.training.aligning import IMITATION_NAME, align
 from theworld.training.filling import fill_store
 from theworld.training.run import MODEL_NAME, train
-from theworld.world.reading import open_stored
+from theworld.world.cached import open_stored
 
 
 @dataclass(frozen=True)

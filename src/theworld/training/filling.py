@@ -22,9 +22,9 @@ from theworld.modeling.opening import open_model
 from theworld.sources import open_samples
 from theworld.training.feeding import good_samples
 from theworld.training.validating import open_questions
-from theworld.world.reading import StoredTap, open_stored
+from theworld.world.cached import StoredTap, open_stored
+from theworld.world.factory import open_tap
 from theworld.world.tap import WorldTap
-from theworld.world.taps import open_tap
 
 logger = logging.getLogger(__name__)
 

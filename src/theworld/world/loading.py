@@ -22,7 +22,7 @@ from theworld.config import CONTROL_TAPS, WorldSettings
 from theworld.constants import TINY_MODEL
 from theworld.hub import again, fetch
 from theworld.tiny.random_weights import draw_weights, measure_latents
-from theworld.world.own import FeatureShape, own_tap
+from theworld.world.custom import FeatureShape, own_tap
 from theworld.world.siglip import gemma_folder, vision_config
 from theworld.world.vae import skip_empty_frames
 

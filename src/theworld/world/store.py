@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from theworld.world.shards import (
+from theworld.world.store_files import (
     Commit,
     Shard,
     ShardWriter,

@@ -11,7 +11,7 @@ from fixtures_model import picture
 from theworld import TheWorld
 from theworld.modeling.asking import conversation
 from theworld.modeling.placing import keep_world_in_memory
-from theworld.world.taps import open_tap
+from theworld.world.factory import open_tap
 
 TEXT = "model.language_model"
 LAYERS = [f"{TEXT}.layers.{number}" for number in range(6)]

@@ -182,7 +182,7 @@ def test_a_model_in_bfloat16_runs_and_trains(fusion):
 
 
 def test_another_world_than_the_one_trained_on_is_refused(model):
-    from theworld.world.taps import open_tap
+    from theworld.world.factory import open_tap
 
     other = TheWorld.from_pretrained("tiny", world_tap="random", load_world=False).config
     with pytest.raises(CheckpointError, match="was trained on the world"):

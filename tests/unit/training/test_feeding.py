@@ -24,8 +24,8 @@ from theworld.training.filling import fill_store
 from theworld.training.left_out import BadRecords, read_bad_records
 from theworld.training.progress import read_metrics
 from theworld.training.run import train
-from theworld.world.reading import open_stored
-from theworld.world.taps import open_tap
+from theworld.world.cached import open_stored
+from theworld.world.factory import open_tap
 
 MakeConfig = Callable[..., TrainingConfig]
 

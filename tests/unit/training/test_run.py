@@ -27,8 +27,8 @@ from theworld.training.progress import read_metrics
 from theworld.training.run import train
 from theworld.training.trainer import TheWorldTrainer
 from theworld.training.watching import NonFiniteLossError
-from theworld.world.reading import open_stored
-from theworld.world.taps import open_tap
+from theworld.world.cached import open_stored
+from theworld.world.factory import open_tap
 from theworld.world.vae import VaeTap
 
 MakeConfig = Callable[..., TrainingConfig]
@@ -331,7 +331,7 @@ def test_the_world_is_opened_on_the_device_of_the_process(
             return torch.device("meta", 1)
 
     monkeypatch.setattr(training_run, "PartialState", OnMeta)
-    monkeypatch.setattr("theworld.world.taps.open_tap", opened)
+    monkeypatch.setattr("theworld.world.factory.open_tap", opened)
     monkeypatch.setattr("theworld.training.filling.open_tap", opened)
 
     with pytest.raises(OpenedError):

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from theworld.world.dit import GIVEN_NOISE_LEVEL, DitTap, states_at
+from theworld.world.factory import open_tap
 from theworld.world.loading import load_transformer
 from theworld.world.tap import clip_noise
-from theworld.world.taps import open_tap
 
 SEEDS = [1, 2, 3]
 BLOCK = 1

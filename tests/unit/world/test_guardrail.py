@@ -15,9 +15,9 @@ from theworld.config import WorldSettings
 from theworld.evaluation import imagination
 from theworld.modeling.imagining import imagine
 from theworld.world import guardrail
+from theworld.world.factory import open_tap
 from theworld.world.guardrail import Guardrail, GuardrailRequiredError, UnsafeVideoError, is_nvidias, show
 from theworld.world.loading import load_vae
-from theworld.world.taps import open_tap
 
 NVIDIA = "nvidia/Cosmos-Predict2-2B-Video2World"
 LATENTS = torch.zeros(2, 16, 2, 8, 8)

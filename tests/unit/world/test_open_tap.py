@@ -9,9 +9,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from theworld.constants import TINY_MODEL
+from theworld.world.factory import open_tap, tap_fingerprint
 from theworld.world.loading import feature_shape, load_transformer, load_vae, resolve_cosmos
 from theworld.world.tap import clip_noise, clip_seeds
-from theworld.world.taps import open_tap, tap_fingerprint
 
 SEEDS = [1, 2, 3]
 

@@ -16,8 +16,8 @@ from theworld.config.world import OWN_TAPS
 from theworld.modeling.loading import CheckpointError
 from theworld.planning.reading import reading_of
 from theworld.training.run import train
-from theworld.world.own import FeatureShape, OwnTap, register_tap
-from theworld.world.taps import open_tap, tap_fingerprint
+from theworld.world.custom import FeatureShape, OwnTap, register_tap
+from theworld.world.factory import open_tap, tap_fingerprint
 
 SIDE = {"image_size_px": 64, "cosmos_model_name": "tiny"}
 
@@ -142,7 +142,7 @@ def test_the_tap_that_the_page_shows_can_be_fused():
 
 def test_an_installed_package_registers_its_tap_by_an_entry_point(tmp_path, monkeypatch):
     (tmp_path / "package_of_taps.py").write_text(
-        "from theworld.world.own import OwnTap, register_tap\n@register_tap('packaged')\nclass Tap(OwnTap): ...\n"
+        "from theworld.world.custom import OwnTap, register_tap\n@register_tap('packaged')\nclass Tap(OwnTap): ...\n"
     )
     about = tmp_path / "package_of_taps-1.dist-info"
     about.mkdir()

@@ -10,9 +10,9 @@ from diffusers.utils import import_utils
 
 import theworld.world
 import theworld.world.rollout
+from theworld.world.factory import open_tap
 from theworld.world.guardrail import Guardrail, GuardrailRequiredError
 from theworld.world.tap import clip_noise
-from theworld.world.taps import open_tap
 
 SEEDS = [1, 2, 3]
 
@@ -163,5 +163,5 @@ def test_an_installed_guardrail_is_not_imported(monkeypatch):
     for name in ("diffusers.pipelines.cosmos.pipeline_cosmos2_video2world", "theworld.world.rollout"):
         monkeypatch.delitem(sys.modules, name)
     fresh = importlib.import_module("theworld.world.rollout")
-    assert fresh.RolloutPipeline is not theworld.world.taps.RolloutPipeline
+    assert fresh.RolloutPipeline is not theworld.world.factory.RolloutPipeline
     assert import_utils._cosmos_guardrail_available is True

@@ -5,8 +5,8 @@ import torch
 from transformers import Gemma3ForConditionalGeneration
 
 from theworld.config import WorldSettings
+from theworld.world.factory import open_tap, tap_fingerprint
 from theworld.world.loading import feature_shape
-from theworld.world.taps import open_tap, tap_fingerprint
 
 SEEDS = [1, 2, 3]
 

@@ -8,8 +8,8 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from theworld.world import shards
 from theworld.world import store as store_module
+from theworld.world import store_files
 from theworld.world.store import (
     FeatureStore,
     MissingFeatureError,
@@ -211,7 +211,7 @@ def test_a_number_of_keys_or_a_number_format_that_does_not_fit_is_refused(store:
 
 
 def test_a_writer_begins_a_new_shard_when_one_is_full(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shards, "SHARD_BYTES", 2 * 18 * 4)
+    monkeypatch.setattr(store_files, "SHARD_BYTES", 2 * 18 * 4)
     for number, key in enumerate("abcde"):
         store.put([key], features_of(number))
     sizes = sorted(file.stat().st_size for file in (store.folder / "shards").iterdir())

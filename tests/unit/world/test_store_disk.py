@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from theworld.world import shards
+from theworld.world import store_files
 from theworld.world.store import FeatureStore, StoreDamagedError, StoreWriteError
 
 FORK = multiprocessing.get_context("fork")
@@ -131,7 +131,7 @@ def test_a_writer_killed_within_a_write_leaves_a_tail_that_nobody_reads(
         stream.write(content.reshape(-1).data[:100])
         os._exit(9)
 
-    monkeypatch.setattr(shards, "_write_all", torn)
+    monkeypatch.setattr(store_files, "_write_all", torn)
     assert in_child(lambda: store.put(["b", "c"], features_of(2, 3))) == 9
     monkeypatch.undo()
     assert sorted(file.stat().st_size for file in shard_files(store)) == [ITEM_BYTES, 100]

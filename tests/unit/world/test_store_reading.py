@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from theworld.config import WorldSettings
-from theworld.world.reading import StoredTap
+from theworld.world.cached import StoredTap
 from theworld.world.store import FeatureStore, MissingFeatureError, StoreMismatchError
 from theworld.world.tap import WorldTap, clip_seeds
 

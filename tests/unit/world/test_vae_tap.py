@@ -6,9 +6,9 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d
 from diffusers.pipelines.cosmos.pipeline_cosmos2_video2world import Cosmos2VideoToWorldPipeline
 from torch.utils.flop_counter import FlopCounterMode
 
+from theworld.world.factory import open_tap
 from theworld.world.guardrail import Guardrail
 from theworld.world.loading import load_scheduler, load_transformer, load_vae
-from theworld.world.taps import open_tap
 from theworld.world.vae import decode, encode_mean
 
 SEEDS = [1, 2, 3]

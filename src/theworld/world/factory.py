@@ -9,6 +9,7 @@ from theworld.config import CONTROL_TAPS, WorldSettings
 from theworld.files import fingerprint, fingerprint_weights
 from theworld.precision import concrete_dtype, warn_if_emulated
 from theworld.world.controls import NoiseTap, ZeroTap
+from theworld.world.custom import own_tap
 from theworld.world.dit import DitTap
 from theworld.world.loading import (
     WEIGHTED_PARTS,
@@ -21,7 +22,6 @@ from theworld.world.loading import (
     read_config,
     resolve_cosmos,
 )
-from theworld.world.own import own_tap
 from theworld.world.rollout import RolloutPipeline, RolloutTap
 from theworld.world.siglip import SiglipTap, gemma_folder, load_tower, vision_config
 from theworld.world.tap import WorldTap
