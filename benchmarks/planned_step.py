@@ -14,7 +14,7 @@ from theworld.config import ModelSettings, WorldSettings
 from theworld.config.planning import PlanSettings
 from theworld.config.training import in_number_formats
 from theworld.modeling import TheWorld
-from theworld.modeling.opening import open_model
+from theworld.modeling.factory import open_model
 from theworld.planning.rows import Rows, rows_of
 from theworld.planning.tracing import AUTOCAST
 

@@ -19,7 +19,7 @@ from theworld.config.arms import ArmsSettings
 from theworld.datasets.collator import Collator
 from theworld.foresight import ForesightDataset
 from theworld.modeling import TheWorld
-from theworld.modeling.opening import open_model
+from theworld.modeling.factory import open_model
 from theworld.training.feeding import MapFeed
 from theworld.training.left_out import BadRecords
 from theworld.training.progress import Metrics

@@ -47,8 +47,8 @@ def ask(settings: "AskSettings") -> dict[str, Any]:
     """
     from theworld.datasets.images import to_image
     from theworld.modeling import TheWorld
-    from theworld.modeling.imagining import imagine
-    from theworld.modeling.opening import on_this_machine, to_be_asked
+    from theworld.modeling.factory import on_this_machine, to_be_asked
+    from theworld.modeling.introspection import imagine
     from theworld.report.animation import write_gif
 
     picture = to_image(settings.picture)  # first: it is cheap, and may be refused

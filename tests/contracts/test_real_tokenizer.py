@@ -23,7 +23,7 @@ from theworld.constants import (
 )
 from theworld.datasets import Sample, Turn
 from theworld.datasets.collator import Collator
-from theworld.modeling.seen import question_ids
+from theworld.modeling.generation import question_ids
 
 FOLDER = os.environ.get("THEWORLD_REAL_TOKENIZER", "")
 

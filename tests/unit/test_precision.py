@@ -18,7 +18,7 @@ from theworld.config import DataSettings, EvaluationConfig, ModelSettings, Train
 from theworld.config.arms import Arm, ArmsSettings, Reading
 from theworld.config.tiny import VaeRecipe, VlmRecipe, WorldRecipe
 from theworld.evaluation.run import evaluate
-from theworld.modeling.opening import fields_of, open_model
+from theworld.modeling.factory import fields_of, open_model
 from theworld.precision import fastest_dtype, is_emulated, loading_dtype, training_formats
 from theworld.training import work
 from theworld.training.arms import claim

@@ -23,9 +23,8 @@ from theworld.datasets.images import to_frames
 from theworld.evaluation.generation import FAILURES, is_of_the_machine
 from theworld.evaluation.predictions import Prediction
 from theworld.evaluation.rules import score
-from theworld.modeling.attending import first_attention
-from theworld.modeling.imagining import check_shown, decoded
-from theworld.modeling.seen import Seen
+from theworld.modeling.generation import Seen
+from theworld.modeling.introspection import check_shown, decoded, first_attention
 from theworld.serving.answers import AnswerText, Finished, Options, Piece, Row, RowEnds
 from theworld.serving.answers import Event as RowEvent
 

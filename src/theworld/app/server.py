@@ -75,7 +75,7 @@ def open_shown(settings: AppSettings) -> Any:
         ValueError: for a model that reads true futures, which no visitor can show.
     """
     from theworld.modeling import TheWorld
-    from theworld.modeling.opening import on_this_machine, to_be_asked
+    from theworld.modeling.factory import on_this_machine, to_be_asked
 
     model = TheWorld.from_pretrained(to_be_asked(settings.model), **on_this_machine(settings.dtype))
     if model.config.enable_world and model.config.world_settings().sees_future:

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from theworld.evaluation.audit import Audit
-from theworld.modeling.opening import describe_weights
+from theworld.modeling.factory import describe_weights
 
 _AUDIT = TypeAdapter(Audit).validate_python
 

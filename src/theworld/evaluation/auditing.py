@@ -23,7 +23,7 @@ from theworld.evaluation.rules import score, true_answer
 from theworld.evaluation.run import identify, predict, saved_config
 from theworld.files import write_whole
 from theworld.modeling import TheWorld
-from theworld.modeling.opening import describe_weights, on_this_machine
+from theworld.modeling.factory import describe_weights, on_this_machine
 from theworld.sources import open_samples
 from theworld.world.cached import open_stored
 from theworld.world.tap import clip_noise, clip_seeds

@@ -12,7 +12,7 @@ from theworld.datasets.sample import Sample, Samples
 from theworld.evaluation.generation import FeatureReader
 from theworld.modeling import TheWorld
 from theworld.modeling.configuration import TheWorldConfig
-from theworld.modeling.opening import on_this_machine
+from theworld.modeling.factory import on_this_machine
 from theworld.precision import loading_dtype, name_of
 from theworld.world.cached import open_stored
 from theworld.world.factory import open_tap

@@ -35,8 +35,8 @@ from theworld.evaluation.summary import summarise
 from theworld.files import fingerprint, write_whole
 from theworld.modeling import TheWorld
 from theworld.modeling.configuration import TheWorldConfig
+from theworld.modeling.factory import describe_weights
 from theworld.modeling.loading import fetch_checkpoint, is_checkpoint, load_settings, saved_folder
-from theworld.modeling.opening import describe_weights
 from theworld.precision import name_of
 from theworld.sources import open_samples
 

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -11,26 +11,24 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from theworld.files import whole_folder
-from theworld.modeling.adapters import saved_name
 from theworld.modeling.freezing import PARTS, part_of
+from theworld.modeling.fusion import FusedGemma
 from theworld.modeling.loading import MAY_CHANGE, WEIGHTS_NAME, CheckpointError
-
-if TYPE_CHECKING:
-    from theworld.modeling.model import TheWorld
+from theworld.modeling.lora import saved_name
 
 _OPTIMIZER_NAME = "optimizer.safetensors"
 _STATE_NAME = "training_state.json"
 _NAMES = {"config.json", "generation_config.json", WEIGHTS_NAME, _OPTIMIZER_NAME, _STATE_NAME}
 
 
-def tensors_of(model: "TheWorld", parts: list[str], state: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
+def tensors_of(model: FusedGemma, parts: list[str], state: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
     """Every tensor of some parts, under the name that it has in checkpoints; tied copies once."""
     tied = set(model.all_tied_weights_keys)
     state = model.state_dict() if state is None else state
     return {saved_name(name): tensor for name, tensor in state.items() if part_of(name) in parts and name not in tied}
 
 
-def write_model(model: "TheWorld", folder: Path, state: dict[str, Tensor] | None = None) -> None:
+def write_model(model: FusedGemma, folder: Path, state: dict[str, Tensor] | None = None) -> None:
     """Write config.json, generation_config.json and the trained tensors into a folder."""
     tensors = tensors_of(model, model.config.trained_parts or [], state)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
@@ -41,7 +39,7 @@ def write_model(model: "TheWorld", folder: Path, state: dict[str, Tensor] | None
         model.generation_config.save_pretrained(folder)
 
 
-def read_model(model: "TheWorld", folder: Path, parts: list[str]) -> None:
+def read_model(model: FusedGemma, folder: Path, parts: list[str]) -> None:
     """Overlay the trained tensors of a checkpoint on a loaded base; the parts join the model's trained parts.
 
     Raises:
@@ -70,7 +68,7 @@ def read_model(model: "TheWorld", folder: Path, parts: list[str]) -> None:
 
 
 def save_checkpoint(
-    model: "TheWorld", folder: Path, optimizer: torch.optim.Optimizer | None = None, epoch: int = 0
+    model: FusedGemma, folder: Path, optimizer: torch.optim.Optimizer | None = None, epoch: int = 0
 ) -> None:
     """Write model, optimiser and epoch; the folder is whole or absent, and an older checkpoint is replaced.
 
@@ -89,7 +87,7 @@ def save_checkpoint(
         (aside / _STATE_NAME).write_text(json.dumps(state))
 
 
-def load_checkpoint(model: "TheWorld", folder: Path, optimizer: torch.optim.Optimizer | None = None) -> dict[str, Any]:
+def load_checkpoint(model: FusedGemma, folder: Path, optimizer: torch.optim.Optimizer | None = None) -> dict[str, Any]:
     """Read a checkpoint into a model that was built in the same way.
 
     Returns:
@@ -127,7 +125,7 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path}: damaged ({error}); take an older checkpoint") from error
 
 
-def _check_same(model: "TheWorld", folder: Path) -> dict[str, Any]:
+def _check_same(model: FusedGemma, folder: Path) -> dict[str, Any]:
     """The configuration of a checkpoint, once it is known to belong to this model."""
     path = folder / "config.json"
     if not path.is_file():

@@ -12,9 +12,10 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling, CausalLMOu
 
 from theworld.constants import IGNORE_INDEX
 from theworld.modeling.configuration import TheWorldConfig
-from theworld.modeling.imitation import unexplained
-from theworld.modeling.packing import packed_masks
-from theworld.modeling.placing import execution_device
+from theworld.modeling.devices import execution_device
+from theworld.modeling.losses import unexplained
+from theworld.modeling.packed_attention import packed_masks
+from theworld.modeling.processor import TheWorldProcessor
 from theworld.modeling.projector import WorldBlock, WorldResidual
 
 _ROW_STRIDE = 64  # a 64th of the vocabulary has its root mean square
@@ -29,14 +30,24 @@ class FusedGemma(Gemma3ForConditionalGeneration):
 
     config_class = TheWorldConfig
     config: TheWorldConfig  # pyright: ignore[reportIncompatibleVariableOverride]
+    _processor: TheWorldProcessor | None
     _no_split_modules: ClassVar = ["Gemma3DecoderLayer", "WorldBlock", "WorldResidual"]
 
     def __init__(self, config: TheWorldConfig) -> None:
         super().__init__(config)
+        self.__dict__["_processor"] = None  # never registered as a module, whatever it is
         self.loss_type = "ForConditionalGeneration"  # transformers guesses it from the name of the class
         if config.enable_world:
             self.world = WorldBlock(config) if config.world_fusion == "tokens" else WorldResidual(config)
         self.post_init()
+
+    @property
+    def processor(self) -> TheWorldProcessor:
+        """The processor that belongs to this model, loaded when first needed."""
+        processor = self._processor
+        if processor is None:
+            processor = self.__dict__["_processor"] = TheWorldProcessor.from_config(self.config)
+        return processor
 
     @property
     def device(self) -> torch.device:

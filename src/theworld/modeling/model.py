@@ -12,12 +12,10 @@ from torch import Tensor
 
 from theworld.constants import DEFAULT_GEMMA_MODEL
 from theworld.files import whole_files
-from theworld.modeling import adapters, checkpoints, freezing, loading, placing
-from theworld.modeling.asking import ask
+from theworld.modeling import checkpoints, devices, freezing, loading, lora
 from theworld.modeling.configuration import TheWorldConfig
 from theworld.modeling.fusion import FusedGemma
-from theworld.modeling.processor import TheWorldProcessor
-from theworld.modeling.seen import Seen
+from theworld.modeling.generation import Seen, ask
 from theworld.precision import loading_dtype
 from theworld.world.tap import WorldTap, clip_seeds
 
@@ -31,12 +29,11 @@ class TheWorld(FusedGemma):
     tap: WorldTap | None
     """The frozen world; None: features must be given, or the VAE is a module that trains."""
     cosmos_vae: Any
-    _processor: TheWorldProcessor | None
 
     def __init__(self, config: TheWorldConfig) -> None:
         super().__init__(config)
         self.cosmos_vae = None
-        self.__dict__.update(tap=None, _processor=None)  # never registered as modules, whatever they are
+        self.__dict__["tap"] = None  # never registered as a module, whatever it is
 
     # --- where it comes from and goes to -----------------------------------------------------------------
 
@@ -89,9 +86,9 @@ class TheWorld(FusedGemma):
         if config.enable_world and (load_world or config.owns_vae):
             model.load_world(world_device)
         if config.lora is not None:
-            adapters.add_adapters(model, config.lora_settings())
+            lora.add_adapters(model, config.lora_settings())
         freezing.freeze(model, model.config)  # first: what trains is read in full precision
-        placing.refuse_offloaded(model, {*freezing.trainable_parts(config), *(saved_parts if checkpoint else ())})
+        devices.refuse_offloaded(model, {*freezing.trainable_parts(config), *(saved_parts if checkpoint else ())})
         if checkpoint is not None:
             checkpoints.read_model(model, checkpoint, saved_parts)
             model.config.name_or_path = model.name_or_path = str(checkpoint)
@@ -124,7 +121,7 @@ class TheWorld(FusedGemma):
     ) -> Any:
         # transformers has planned by now which module goes to which device, and has placed none.
         if load_config.device_map is not None and model.config.enable_world:
-            placing.keep_world_in_memory(load_config.device_map, [name for name, _ in model.named_children()])
+            devices.keep_world_in_memory(load_config.device_map, [name for name, _ in model.named_children()])
         return FusedGemma._load_pretrained_model(model, state_dict, checkpoint_files, load_config, expected_keys)
 
     def _check_loading(self, info: dict[str, Any]) -> None:
@@ -290,14 +287,6 @@ class TheWorld(FusedGemma):
             self.config.enable_world = enabled
             self.__dict__["_processor"] = processor
 
-    @property
-    def processor(self) -> TheWorldProcessor:
-        """The processor that belongs to this model, loaded when first needed."""
-        processor = self._processor
-        if processor is None:
-            processor = self.__dict__["_processor"] = TheWorldProcessor.from_config(self.config)
-        return processor
-
     # --- parameters --------------------------------------------------------------------------------------
 
     def freeze(self, **parts: bool) -> None:
@@ -322,7 +311,7 @@ class TheWorld(FusedGemma):
         """
         if self.config.lora is None:
             raise ValueError("no adapters to merge: the model was loaded without lora")
-        adapters.merge_adapters(self)
+        lora.merge_adapters(self)
         trained = {*(self.config.trained_parts or ()), *self.config.lora_settings().targets} - {"adapters"}
         self.config.lora = None
         self.config.trained_parts = [part for part in freezing.PARTS if part in trained]
@@ -337,3 +326,13 @@ class TheWorld(FusedGemma):
     def parameter_table(self) -> str:
         """Trainable and total parameters by part, ready to print."""
         return freezing.parameter_table(self)
+
+
+def compile_layers(model: TheWorld) -> None:
+    """Compile each layer of Gemma's language model, in place: names of weights stay.
+
+    Layers that are alike and rows of any length share one program. `torch.compile` of the whole model would break at
+    the checks of placeholders, and compile all of its layers one by one.
+    """
+    for layer in model.model.language_model.layers:
+        layer.compile(dynamic=True)

@@ -18,7 +18,7 @@ from theworld.constants import CUSTOM_TOKEN_EOW, CUSTOM_TOKEN_SOW, WORLD_SOFT_TO
 from theworld.datasets.images import to_frames, to_pictures
 from theworld.modeling import loading
 from theworld.modeling.configuration import TheWorldConfig
-from theworld.modeling.pixels import is_plain, plain_pixels
+from theworld.modeling.image_processing import is_plain, plain_pixels
 
 
 class TheWorldProcessorKwargs(ProcessingKwargs, total=False):

@@ -8,9 +8,9 @@ import torch
 from theworld.config.planning import PlanSettings
 from theworld.config.training import in_number_formats
 from theworld.constants import IGNORE_INDEX
-from theworld.modeling import TheWorld, adapters, freezing
+from theworld.modeling import TheWorld, freezing, lora
 from theworld.modeling.configuration import TheWorldConfig
-from theworld.modeling.opening import configuration_of
+from theworld.modeling.factory import configuration_of
 from theworld.planning.blocks import forward_of, step_of
 from theworld.planning.memory import Memory, memory_of
 from theworld.planning.reading import reading_of
@@ -99,6 +99,6 @@ def skeleton(settings: PlanSettings, config: TheWorldConfig) -> TheWorld:
         model = TheWorld(config)
         model.to(getattr(torch, settings.model.dtype))
         if config.lora is not None:
-            adapters.add_adapters(model, config.lora_settings())
+            lora.add_adapters(model, config.lora_settings())
     freezing.freeze(model, config)
     return model.train()

@@ -8,7 +8,7 @@ from theworld.config.tiny import TinySettings
 from theworld.evaluation.run import evaluate
 from theworld.files import whole_folder
 from theworld.foresight.scene import FRAME_RATE_HZ, TASKS, num_future_slots
-from theworld.modeling.opening import open_model
+from theworld.modeling.factory import open_model
 from theworld.training.aligning import IMITATION_NAME, align
 
 GRID: Final = 4

@@ -27,8 +27,8 @@ from theworld.files import write_whole
 from theworld.foresight import ForesightDataset, clip
 from theworld.foresight.scene import FRAME_RATE_HZ
 from theworld.modeling import TheWorld
-from theworld.modeling.imagining import imagine
-from theworld.modeling.opening import on_this_machine
+from theworld.modeling.factory import on_this_machine
+from theworld.modeling.introspection import imagine
 from theworld.precision import fastest_dtype
 from theworld.report.animation import write_gif
 from theworld.report.page import write_report

@@ -17,7 +17,7 @@ from theworld.datasets.lengths import WithinLength
 from theworld.datasets.sample import Sample, Samples
 from theworld.datasets.showing import Span, spans
 from theworld.files import write_whole
-from theworld.modeling.opening import open_processor
+from theworld.modeling.factory import open_processor
 from theworld.sources import open_training
 from theworld.training.feeding import LeftOut, read
 

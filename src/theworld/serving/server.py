@@ -95,7 +95,7 @@ def open_served(settings: ServeSettings) -> Any:
         ValueError: for a model that cannot answer clients, who know no future.
     """
     from theworld.modeling import TheWorld
-    from theworld.modeling.opening import on_this_machine, to_be_asked
+    from theworld.modeling.factory import on_this_machine, to_be_asked
 
     options: dict[str, Any] = {} if settings.enable_world else {"enable_world": False}
     if settings.num_world_steps is not None:

@@ -12,7 +12,7 @@ from theworld.datasets.sample import Samples
 from theworld.evaluation.run import identify, predict
 from theworld.files import whole_folder
 from theworld.modeling import TheWorld, loading
-from theworld.modeling.opening import fields_of, open_model
+from theworld.modeling.factory import fields_of, open_model
 from theworld.modeling.projector import WorldBlock
 from theworld.training.aligning import IMITATION_NAME, align
 from theworld.training.filling import fill_store

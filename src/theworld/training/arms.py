@@ -15,7 +15,7 @@ from theworld.evaluation.auditing import shuffle_worlds
 from theworld.evaluation.costs import measure_cost
 from theworld.files import write_whole
 from theworld.modeling import TheWorld
-from theworld.modeling.opening import on_this_machine
+from theworld.modeling.factory import on_this_machine
 from theworld.sources import open_samples
 from theworld.training.arm import answer, data_of, folder_of, trained
 from theworld.training.rates import rates_of

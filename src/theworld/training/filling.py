@@ -18,7 +18,7 @@ from theworld.datasets.batching import batches
 from theworld.datasets.collator import Collator
 from theworld.datasets.sample import Samples
 from theworld.modeling import TheWorld
-from theworld.modeling.opening import open_model
+from theworld.modeling.factory import open_model
 from theworld.sources import open_samples
 from theworld.training.feeding import good_samples
 from theworld.training.validating import open_questions

@@ -10,7 +10,7 @@ from theworld.evaluation.predictions import read_predictions
 from theworld.evaluation.rules import score
 from theworld.files import write_whole
 from theworld.modeling import TheWorld
-from theworld.modeling.opening import on_this_machine
+from theworld.modeling.factory import on_this_machine
 from theworld.sources import open_samples
 from theworld.training.arm import Rates, answer, data_of, trained
 

@@ -19,8 +19,8 @@ from theworld.datasets.streams import SampleStream
 from theworld.environment import describe_environment
 from theworld.files import write_whole
 from theworld.modeling import TheWorld
-from theworld.modeling.compiling import compile_layers
-from theworld.modeling.opening import open_model
+from theworld.modeling.factory import open_model
+from theworld.modeling.model import compile_layers
 from theworld.precision import DTYPE_OF, warn_if_emulated
 from theworld.sources import open_stream, open_training
 from theworld.training.curves import check_curves, open_curves

@@ -11,7 +11,7 @@ from theworld import TheWorld
 from theworld.app.verdict import verdict_of
 from theworld.evaluation.audit import audit_verdict
 from theworld.evaluation.scoring import Score
-from theworld.modeling.opening import describe_weights
+from theworld.modeling.factory import describe_weights
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ from torch import Tensor
 from fixtures_devices import Placed
 from fixtures_model import picture
 from theworld import TheWorld
-from theworld.modeling.asking import conversation
-from theworld.modeling.placing import keep_world_in_memory
+from theworld.modeling.devices import keep_world_in_memory
+from theworld.modeling.generation import conversation
 from theworld.world.factory import open_tap
 
 TEXT = "model.language_model"

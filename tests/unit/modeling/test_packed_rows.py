@@ -9,7 +9,7 @@ from fixtures_model import IMAGE_TOKENS, WORLD_TOKENS, picture
 from theworld import TheWorld
 from theworld.datasets import Sample, Turn
 from theworld.datasets.collator import Collator
-from theworld.modeling.packing import packed_masks
+from theworld.modeling.packed_attention import packed_masks
 
 
 def sample(name, question, answer, *seeds):

@@ -8,7 +8,7 @@ from transformers import DynamicCache
 
 from fixtures_model import encode, picture, user
 from theworld import TheWorld
-from theworld.modeling.seen import Seen, question_ids
+from theworld.modeling.generation import Seen, question_ids
 
 QUESTIONS = [
     "Which bin?",

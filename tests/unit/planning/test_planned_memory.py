@@ -15,7 +15,7 @@ from theworld.config import DataSettings, LoraSettings, ModelSettings, WorldSett
 from theworld.config.data import MixturePart
 from theworld.config.planning import PlanSettings
 from theworld.modeling import TheWorld
-from theworld.modeling.opening import open_model
+from theworld.modeling.factory import open_model
 from theworld.planning.plan import Plan, configuration, plan_run, skeleton
 from theworld.planning.rows import rows_of
 from theworld.planning.tracing import trace

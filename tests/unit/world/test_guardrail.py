@@ -13,7 +13,7 @@ from fixtures_model import picture
 from theworld import TheWorld
 from theworld.config import WorldSettings
 from theworld.evaluation import imagination
-from theworld.modeling.imagining import imagine
+from theworld.modeling.introspection import imagine
 from theworld.world import guardrail
 from theworld.world.factory import open_tap
 from theworld.world.guardrail import Guardrail, GuardrailRequiredError, UnsafeVideoError, is_nvidias, show

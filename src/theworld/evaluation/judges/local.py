@@ -2,7 +2,7 @@
 
 from theworld.evaluation.judges.judge import CallRefusedError, JudgeReply, Prompt
 from theworld.modeling import TheWorld
-from theworld.modeling.opening import describe_weights, on_this_machine
+from theworld.modeling.factory import describe_weights, on_this_machine
 
 _MOST_NEW_TOKENS = 256
 """Longest reply where the settings name none."""

@@ -17,7 +17,7 @@ from theworld.datasets.sample import Sample
 from theworld.evaluation.generation import Answerer
 from theworld.evaluation.lmms_eval.requests import Decoding, to_decoding, to_sample
 from theworld.modeling import TheWorld
-from theworld.modeling.opening import on_this_machine
+from theworld.modeling.factory import on_this_machine
 
 
 @dataclass(frozen=True)

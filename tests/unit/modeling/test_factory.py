@@ -7,8 +7,8 @@ from fixtures_model import picture
 from theworld import TheWorld
 from theworld.config import ModelSettings, WorldSettings
 from theworld.modeling import CheckpointError
-from theworld.modeling.imagining import imagine
-from theworld.modeling.opening import open_model
+from theworld.modeling.factory import open_model
+from theworld.modeling.introspection import imagine
 
 
 def settings(world=None, **changes):

@@ -3,15 +3,16 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from theworld.modeling.seen import Seen
+from theworld.datasets.images import to_frames
+from theworld.modeling.generation import Seen
+from theworld.modeling.model import TheWorld
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Attention:
 
 
 @torch.no_grad()
-def first_attention(seen: "Seen", question: str) -> Attention:
+def first_attention(seen: Seen, question: str) -> Attention:
     """Where the last position of a prompt looks: the one whose output is the first token of the answer.
 
     The question is read once more, with plain attention: faster kernels keep no weights. A layer with a sliding window
@@ -66,3 +67,51 @@ def _plain_attention(model: Any) -> Iterator[None]:
         yield
     finally:
         language.set_attn_implementation(before)
+
+
+def imagine(model: TheWorld, clip: Any, num_world_steps: int) -> UInt8[Tensor, "F H W 3"]:
+    """Decode the given frames and the imagined future: 1 + 4j + 4K frames.
+
+    Args:
+        model: with tap `rollout`.
+        clip: one picture, or a clip whose last frame is the current one.
+        num_world_steps: K, latent slots to imagine.
+
+    Raises:
+        ValueError: if the tap imagines nothing.
+        GuardrailRequiredError: if the world is NVIDIA's and its guardrail is not there.
+        UnsafeVideoError: if the guardrail lets the video not pass.
+    """
+    check_shown(model)
+    frames = to_frames(clip, model.config.world_image_size)[None]
+    return decoded(model, model.read_world(frames, num_world_steps))
+
+
+def check_shown(model: TheWorld) -> None:
+    """Refuse a model whose imagined future cannot be shown, before it is computed.
+
+    Raises:
+        ValueError: if the tap imagines nothing.
+        GuardrailRequiredError: if the world is NVIDIA's and its guardrail is not there.
+    """
+    from theworld.world.guardrail import prepare
+    from theworld.world.rollout import RolloutTap
+
+    if not isinstance(model.tap, RolloutTap):
+        raise ValueError(f"tap {model.config.world_tap!r} imagines no video: load the model with world_tap='rollout'")
+    prepare(model.tap.pipeline.vae, model.config.cosmos_model_name)
+
+
+@torch.no_grad()
+def decoded(model: TheWorld, features: Float[Tensor, "1 C T h w"]) -> UInt8[Tensor, "F H W 3"]:
+    """The frames of what the tap `rollout` read of one clip; of NVIDIA's weights after its guardrail.
+
+    Raises:
+        ValueError: as `check_shown`.
+        UnsafeVideoError: if the guardrail lets the video not pass.
+    """
+    from theworld.world.guardrail import show
+
+    check_shown(model)
+    tap: Any = model.tap
+    return show(tap.pipeline.vae, features, model.config.cosmos_model_name)[0]

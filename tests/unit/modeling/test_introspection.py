@@ -5,7 +5,7 @@ import torch
 
 from fixtures_model import IMAGE_TOKENS, WORLD_TOKENS, encode, picture, user
 from theworld import TheWorld
-from theworld.modeling.attending import first_attention
+from theworld.modeling.introspection import first_attention
 
 
 def plain(model: TheWorld, inputs: dict) -> torch.Tensor:

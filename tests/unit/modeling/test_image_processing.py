@@ -8,7 +8,7 @@ from transformers import Gemma3ImageProcessor
 from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImageProcessorPil
 
 from fixtures_model import picture
-from theworld.modeling.pixels import is_plain, plain_pixels
+from theworld.modeling.image_processing import is_plain, plain_pixels
 
 PROMPT = "<start_of_image> What is it?"
 SHAPES = ((640, 480), (480, 640), (64, 64), (3, 211), (301, 7), (2, 2), (1, 1), (97, 80))

@@ -1,11 +1,9 @@
 """LoRA: small trained matrices beside the frozen layers of the language model and the vision tower, through peft."""
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from theworld.config.lora import LoraSettings, LoraTarget
-
-if TYPE_CHECKING:
-    from theworld.modeling.model import TheWorld
+from theworld.modeling.fusion import FusedGemma
 
 _LAYERS: Final[dict[LoraTarget, str]] = {
     "language": r"model\.language_model\.layers\.\d+\.(self_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj)",
@@ -17,7 +15,7 @@ _LAYERS: Final[dict[LoraTarget, str]] = {
 _NAME: Final = "default"
 
 
-def add_adapters(model: "TheWorld", settings: LoraSettings) -> None:
+def add_adapters(model: FusedGemma, settings: LoraSettings) -> None:
     """Put adapters beside the target's linear layers; they are drawn so that nothing the model says changes.
 
     W x becomes W x + (alpha / rank) B A x, with B = 0 at first (https://arxiv.org/abs/2106.09685).
@@ -32,7 +30,7 @@ def add_adapters(model: "TheWorld", settings: LoraSettings) -> None:
     model.train(model.training)  # the new layers' dropout is on, whatever the model's mode
 
 
-def merge_adapters(model: "TheWorld") -> None:
+def merge_adapters(model: FusedGemma) -> None:
     """Add what the adapters learnt to the weights beside them, in those weights' own format, and take them away."""
     from peft.tuners.lora import LoraLayer
 

@@ -16,8 +16,8 @@ from theworld.datasets.sample import question
 from theworld.evaluation.respondents import answering_formats, open_respondent
 from theworld.evaluation.run import saved_config
 from theworld.modeling import CheckpointError
+from theworld.modeling.factory import describe_weights, open_model
 from theworld.modeling.freezing import count_parameters, part_of
-from theworld.modeling.opening import describe_weights, open_model
 
 BOTH = LoraSettings(targets=("language", "vision"), rank=4, alpha=8)
 
