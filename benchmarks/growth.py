@@ -18,9 +18,9 @@ from benchmarks.memory import in_a_process, rss
 from theworld.datasets.collator import Collator
 from theworld.foresight import ForesightDataset
 from theworld.modeling import TheWorld
-from theworld.training.feeding import MapFeed
-from theworld.training.left_out import BadRecords
-from theworld.training.progress import Metrics
+from theworld.training.bad_records import BadRecords
+from theworld.training.dataloading import MapFeed
+from theworld.training.metrics import Metrics
 from theworld.training.trainer import TheWorldTrainer
 
 WARM_UP, COUNTED = 50, 200

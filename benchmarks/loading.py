@@ -11,7 +11,7 @@ from benchmarks.figures import Figure, paired_ratio
 from theworld import TheWorldProcessor
 from theworld.datasets.collator import Collator
 from theworld.datasets.sample import question
-from theworld.training.feeding import MapFeed
+from theworld.training.dataloading import MapFeed
 
 NUM_SAMPLES, BATCH = 32, 8
 WIDTH_PX, HEIGHT_PX = 640, 480

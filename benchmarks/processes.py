@@ -11,7 +11,7 @@ from benchmarks.figures import Figure, Ratio
 from theworld import settings
 from theworld.config import DataSettings, ModelSettings, TrainingConfig
 from theworld.config.world import WorldSettings
-from theworld.training.progress import read_metrics
+from theworld.training.metrics import read_metrics
 
 STEPS, PAIRS = 30, 3
 

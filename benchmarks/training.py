@@ -20,9 +20,9 @@ from theworld.datasets.collator import Collator
 from theworld.foresight import ForesightDataset
 from theworld.modeling import TheWorld
 from theworld.modeling.factory import open_model
-from theworld.training.feeding import MapFeed
-from theworld.training.left_out import BadRecords
-from theworld.training.progress import Metrics
+from theworld.training.bad_records import BadRecords
+from theworld.training.dataloading import MapFeed
+from theworld.training.metrics import Metrics
 from theworld.training.trainer import TheWorldTrainer
 from theworld.world.cached import StoredTap
 from theworld.world.store import FeatureStore

@@ -7,7 +7,7 @@ from pathlib import Path
 from theworld import TheWorld, settings
 from theworld.config import TrainingConfig
 from theworld.foresight import ForesightDataset
-from theworld.training.progress import read_metrics
+from theworld.training.metrics import read_metrics
 from theworld.training.run import METRICS_NAME, train
 
 CONFIG = Path(__file__).parents[1] / "configs" / "foresight-tiny.json"

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from theworld.config.benchmarks import Scoring
     from theworld.config.judge import SpatialRGPTJudging
     from theworld.config.planning import DoctorSettings, PlanSettings
+    from theworld.config.preview import PreviewConfig
     from theworld.config.probe import ProbeSettings
     from theworld.config.serving import ServeSettings
     from theworld.config.slurm import SlurmSettings
@@ -85,6 +86,34 @@ def app(settings: "AppSettings") -> dict[str, Any]:
     from theworld.app import server
 
     return server.show(settings, lambda address: announce(f"showing {settings.model} at {address}"))
+
+
+def preview(config: "PreviewConfig") -> dict[str, Any]:
+    """Read some of a run's data as training would, and write a page that shows it; no weights are loaded.
+
+    Returns:
+        The page, how many samples there are, were read and were left out by cause, and the median and largest length.
+
+    Raises:
+        ValueError: for data that cannot be had, or of which no record that was read gives a sample.
+    """
+    from collections import Counter
+    from statistics import median
+
+    from theworld.files import write_whole
+    from theworld.report.preview_page import page
+    from theworld.training.preview import look
+
+    found = look(config)
+    write_whole(config.page, page(found))
+    totals = [lengths.total for lengths in found.lengths]
+    return {
+        "page": str(config.page),
+        "num_samples": found.num_samples,
+        "num_read": found.num_read,
+        "left_out": dict(Counter(record.cause for record in found.left_out)),
+        "tokens": {"median": median(totals), "largest": max(totals)},
+    }
 
 
 def evaluate(settings: "EvaluationConfig") -> Told:
@@ -214,7 +243,7 @@ def report(arguments: "ReportArguments") -> dict[str, Any]:
 
 def slurm(settings: "SlurmSettings") -> dict[str, Any]:
     """Submit a training run to Slurm, or show the script that would be submitted."""
-    from theworld.slurm import job_script, submit
+    from theworld.training.slurm import job_script, submit
 
     return {"script": job_script(settings)} if settings.dry_run else submit(settings)
 

@@ -22,7 +22,7 @@ import theworld
 from theworld import cli, settings
 from theworld.config import TrainingConfig
 from theworld.environment import commit
-from theworld.training.stopping import STOPPED
+from theworld.training.callbacks import STOPPED
 from theworld.verbs import DATA, MEASURE, START, TRAIN
 from theworld.world.store import FeatureStore
 

@@ -10,7 +10,7 @@ from fixtures_public import open_spatial_row, write_llava, write_open_spatial, w
 from fixtures_shards import write_shards
 from theworld import settings
 from theworld.config import TrainingConfig
-from theworld.training.progress import read_metrics
+from theworld.training.metrics import read_metrics
 from theworld.training.run import train
 
 CONFIGS = Path(__file__).parents[2] / "configs"

@@ -14,7 +14,7 @@ import safetensors.torch
 
 from theworld import cli
 from theworld.evaluation.predictions import read_predictions
-from theworld.training.progress import read_metrics
+from theworld.training.metrics import read_metrics
 
 DEADLINE_SECONDS = 240
 STEPS = 8

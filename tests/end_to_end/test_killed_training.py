@@ -19,7 +19,7 @@ from theworld import settings
 from theworld.config import TrainingConfig
 from theworld.modeling import checkpoints
 from theworld.training import run
-from theworld.training.progress import read_metrics
+from theworld.training.metrics import read_metrics
 from theworld.training.trainer import TheWorldTrainer
 
 NUM_KILLS = 20

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from theworld.training.progress import read_metrics
+from theworld.training.metrics import read_metrics
 
 STEPS = 30
 DEADLINE_SECONDS = 150

@@ -20,7 +20,7 @@ from theworld.config.tiny import VaeRecipe, VlmRecipe, WorldRecipe
 from theworld.evaluation.run import evaluate
 from theworld.modeling.factory import fields_of, open_model
 from theworld.precision import fastest_dtype, is_emulated, loading_dtype, training_formats
-from theworld.training import work
+from theworld.training import flops
 from theworld.training.arms import claim
 from theworld.training.run import train
 from theworld.world.factory import open_tap
@@ -316,18 +316,18 @@ def test_a_peak_is_that_of_the_format_or_of_float32_where_it_is_emulated(
     cpu_with: CpuWith, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rates = {torch.float32: 90e9, torch.bfloat16: 400e9}
-    monkeypatch.setattr(work, "_rate", lambda device, dtype: rates[dtype])
+    monkeypatch.setattr(flops, "_rate", lambda device, dtype: rates[dtype])
     cpu_with("avx2", "amx_bf16")
-    assert work.measured_peak(torch.device("cpu"), "bf16") == 400e9
+    assert flops.measured_peak(torch.device("cpu"), "bf16") == 400e9
     cpu_with("avx2")
     rates[torch.bfloat16] = 1e9
-    assert work.measured_peak(torch.device("cpu"), "bf16") == work.measured_peak(torch.device("cpu"), "fp32") == 90e9
+    assert flops.measured_peak(torch.device("cpu"), "bf16") == flops.measured_peak(torch.device("cpu"), "fp32") == 90e9
 
 
 def test_a_peak_counts_the_time_of_the_processor_and_not_of_the_wall(monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = iter([0.0, 3.0, 10.0, 11.0, 20.0, 22.0, 30.0, 39.0])
     monkeypatch.setattr(time, "process_time", lambda: next(seconds))
-    assert work._rate(torch.device("cpu"), torch.float32) == 2 * 1024**3 * torch.get_num_threads()  # the best: 1 s
+    assert flops._rate(torch.device("cpu"), torch.float32) == 2 * 1024**3 * torch.get_num_threads()  # the best: 1 s
 
 
 @pytest.mark.parametrize("given", [None, "active"])

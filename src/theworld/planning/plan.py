@@ -15,7 +15,7 @@ from theworld.planning.blocks import forward_of, step_of
 from theworld.planning.memory import Memory, memory_of
 from theworld.planning.reading import reading_of
 from theworld.planning.rows import Rows, rows_of
-from theworld.training.work import WorkCounter, measured_peak
+from theworld.training.flops import WorkCounter, measured_peak
 
 
 @dataclass(frozen=True)

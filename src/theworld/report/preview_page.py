@@ -16,9 +16,9 @@ from theworld.datasets.sample import Sample
 from theworld.datasets.showing import Span
 from theworld.report.document import document, escaped
 from theworld.report.plots import histogram_plot
-from theworld.report.preview import Lengths, Preview, Shown
 from theworld.report.tables import Table, to_html
 from theworld.sources import part_names
+from theworld.training.preview import Lengths, Preview, Shown
 
 _SIDE_PX: Final = 512
 """Longest side of a picture on the page."""

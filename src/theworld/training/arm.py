@@ -15,7 +15,7 @@ from theworld.modeling import TheWorld, loading
 from theworld.modeling.factory import fields_of, open_model
 from theworld.modeling.projector import WorldBlock
 from theworld.training.aligning import IMITATION_NAME, align
-from theworld.training.filling import fill_store
+from theworld.training.feature_cache import fill_store
 from theworld.training.run import MODEL_NAME, train
 from theworld.world.cached import open_stored
 

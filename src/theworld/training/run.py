@@ -23,19 +23,16 @@ from theworld.modeling.factory import open_model
 from theworld.modeling.model import compile_layers
 from theworld.precision import DTYPE_OF, warn_if_emulated
 from theworld.sources import open_stream, open_training
-from theworld.training.curves import check_curves, open_curves
-from theworld.training.feeding import MapFeed
-from theworld.training.filling import stored_features
-from theworld.training.left_out import BAD_RECORDS_NAME, BadRecords
-from theworld.training.progress import Metrics, read_metrics
-from theworld.training.pushing import Pushing, check_token
-from theworld.training.resuming import CONFIG_NAME, refuse_other_processes, where_to_start
-from theworld.training.stopping import Stopping
-from theworld.training.streaming import StreamFeed
+from theworld.training.bad_records import BAD_RECORDS_NAME, BadRecords
+from theworld.training.callbacks import LossWatch, Stopping, check_curves, open_curves
+from theworld.training.dataloading import MapFeed, StreamFeed
+from theworld.training.feature_cache import stored_features
+from theworld.training.flops import WorkCounter, measured_peak
+from theworld.training.hub_upload import Pushing, check_token
+from theworld.training.metrics import Metrics, read_metrics
+from theworld.training.resume import CONFIG_NAME, refuse_other_processes, where_to_start
 from theworld.training.trainer import TheWorldTrainer
-from theworld.training.validating import Validation, open_questions
-from theworld.training.watching import LossWatch
-from theworld.training.work import WorkCounter, measured_peak
+from theworld.training.validation import Validation, open_questions
 
 logger = logging.getLogger(__name__)
 

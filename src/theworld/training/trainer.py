@@ -17,13 +17,11 @@ from theworld.datasets.batching import RunSampler, ShapeSampler
 from theworld.datasets.collator import Collator
 from theworld.datasets.lengths import LengthSampler
 from theworld.files import replace_folder, write_whole
-from theworld.training.feeding import FeedBatch
-from theworld.training.left_out import BadRecords
-from theworld.training.progress import Metrics
-from theworld.training.resuming import forget_old_checkpoints
-from theworld.training.stopping import shield_workers
-from theworld.training.streaming import StreamFeed
-from theworld.training.watching import LossWatch, log_sample
+from theworld.training.bad_records import BadRecords
+from theworld.training.callbacks import LossWatch, log_sample, shield_workers
+from theworld.training.dataloading import FeedBatch, StreamFeed
+from theworld.training.metrics import Metrics
+from theworld.training.resume import forget_old_checkpoints
 
 _ASIDE = ".saving"
 _PENDING_NAME = "pending_metrics.json"

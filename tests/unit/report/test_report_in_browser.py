@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from theworld import settings
+from theworld.calls import preview
 from theworld.config.preview import PreviewConfig
 from theworld.report.page import write_report
-from theworld.report.preview import preview
 
 CONFIG = Path(__file__).parents[3] / "configs" / "foresight-tiny.json"
 

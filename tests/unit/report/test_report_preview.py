@@ -10,11 +10,11 @@ import pytest
 
 from fixtures_model import picture
 from theworld import TheWorld, settings
+from theworld.calls import preview
 from theworld.config.preview import PreviewConfig
 from theworld.datasets.records import RecordError
 from theworld.datasets.sample import Sample, Turn, question
-from theworld.report import preview as previewing
-from theworld.report.preview import preview
+from theworld.training import preview as previewing
 
 CONFIG = Path(__file__).parents[3] / "configs" / "foresight-tiny.json"
 

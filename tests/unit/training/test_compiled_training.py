@@ -7,7 +7,7 @@ import torch
 
 from theworld.config import ModelSettings, TrainingConfig, WorldSettings
 from theworld.modeling import TheWorld
-from theworld.training.progress import read_metrics
+from theworld.training.metrics import read_metrics
 from theworld.training.run import train
 
 MakeConfig = Callable[..., TrainingConfig]

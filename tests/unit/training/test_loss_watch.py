@@ -10,9 +10,9 @@ import torch
 
 from theworld.config import TrainingConfig
 from theworld.modeling import TheWorld
-from theworld.training.progress import read_metrics
+from theworld.training.callbacks import ExplodingLossError, LossWatch
+from theworld.training.metrics import read_metrics
 from theworld.training.run import train
-from theworld.training.watching import ExplodingLossError, LossWatch
 
 MakeConfig = Callable[..., TrainingConfig]
 

@@ -30,10 +30,10 @@ from theworld.datasets.sample import question
 from theworld.modeling import TheWorld, checkpoints
 from theworld.modeling.loading import WEIGHTS_NAME
 from theworld.training import run
-from theworld.training.feeding import MapFeed
-from theworld.training.left_out import BadRecords
-from theworld.training.progress import Metrics, read_metrics
-from theworld.training.stopping import STOPPED
+from theworld.training.bad_records import BadRecords
+from theworld.training.callbacks import STOPPED
+from theworld.training.dataloading import MapFeed
+from theworld.training.metrics import Metrics, read_metrics
 from theworld.training.trainer import TheWorldTrainer
 
 MakeConfig = Callable[..., TrainingConfig]

@@ -11,7 +11,7 @@ from fixtures_model import picture
 from theworld.config import TrainingConfig
 from theworld.datasets.sample import question
 from theworld.training import run as training_run
-from theworld.training.progress import read_metrics
+from theworld.training.metrics import read_metrics
 from theworld.training.run import train
 
 MakeConfig = Callable[..., TrainingConfig]

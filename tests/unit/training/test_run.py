@@ -22,11 +22,11 @@ from theworld.datasets.sample import question
 from theworld.modeling import TheWorld
 from theworld.modeling.processor import TheWorldProcessor
 from theworld.training import run as training_run
-from theworld.training.filling import fill_store
-from theworld.training.progress import read_metrics
+from theworld.training.callbacks import NonFiniteLossError
+from theworld.training.feature_cache import fill_store
+from theworld.training.metrics import read_metrics
 from theworld.training.run import train
 from theworld.training.trainer import TheWorldTrainer
-from theworld.training.watching import NonFiniteLossError
 from theworld.world.cached import open_stored
 from theworld.world.factory import open_tap
 from theworld.world.vae import VaeTap
@@ -332,7 +332,7 @@ def test_the_world_is_opened_on_the_device_of_the_process(
 
     monkeypatch.setattr(training_run, "PartialState", OnMeta)
     monkeypatch.setattr("theworld.world.factory.open_tap", opened)
-    monkeypatch.setattr("theworld.training.filling.open_tap", opened)
+    monkeypatch.setattr("theworld.training.feature_cache.open_tap", opened)
 
     with pytest.raises(OpenedError):
         train(make_config(store_dir=tmp_path / "store" if with_store else None))
@@ -409,7 +409,7 @@ def filled(
     shapes: list[tuple[int, ...]] = []
     waited: list[str] = []
     process = SimpleNamespace(is_main_process=is_main_process, wait_for_everyone=lambda: waited.append("waited"))
-    monkeypatch.setattr("theworld.training.filling.PartialState", lambda: process)
+    monkeypatch.setattr("theworld.training.feature_cache.PartialState", lambda: process)
 
     def encode(self: Collator, samples: Sequence[Any]) -> None:
         raise AssertionError("text and pictures were prepared for Gemma")

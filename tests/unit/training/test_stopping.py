@@ -18,8 +18,8 @@ from transformers import TrainerCallback
 from fixtures_processes import start
 from theworld.config import TrainingConfig
 from theworld.training import run
-from theworld.training.progress import read_metrics
-from theworld.training.stopping import STOPPED, Stopped, Stopping, shield_workers
+from theworld.training.callbacks import STOPPED, Stopped, Stopping, shield_workers
+from theworld.training.metrics import read_metrics
 from theworld.training.trainer import TheWorldTrainer
 
 MakeConfig = Callable[..., TrainingConfig]

@@ -14,11 +14,10 @@ from theworld.config.data import MixturePart
 from theworld.datasets import DataCompDataset
 from theworld.datasets.records import RecordError
 from theworld.datasets.sample import Sample
-from theworld.training.feeding import LeftOut
-from theworld.training.left_out import read_bad_records
-from theworld.training.progress import read_metrics
+from theworld.training.bad_records import read_bad_records
+from theworld.training.dataloading import LeftOut, StreamFeed
+from theworld.training.metrics import read_metrics
 from theworld.training.run import train
-from theworld.training.streaming import StreamFeed
 from theworld.training.trainer import TheWorldTrainer
 
 MakeConfig = Callable[..., TrainingConfig]

@@ -8,9 +8,9 @@ from transformers import TrainingArguments
 from theworld.datasets.collator import Collator
 from theworld.datasets.sample import question
 from theworld.modeling import TheWorld
-from theworld.training.feeding import MapFeed
-from theworld.training.left_out import BadRecords
-from theworld.training.progress import Metrics, read_metrics
+from theworld.training.bad_records import BadRecords
+from theworld.training.dataloading import MapFeed
+from theworld.training.metrics import Metrics, read_metrics
 from theworld.training.trainer import TheWorldTrainer
 
 

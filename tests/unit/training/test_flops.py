@@ -11,7 +11,7 @@ from theworld import TheWorld
 from theworld.datasets.collator import Collator
 from theworld.datasets.packing import packed
 from theworld.datasets.sample import Sample, Turn
-from theworld.training.work import WorkCounter, measured_peak
+from theworld.training.flops import WorkCounter, measured_peak
 
 
 def opened(**settings: Any) -> TheWorld:

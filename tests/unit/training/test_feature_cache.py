@@ -12,7 +12,7 @@ from theworld.config.data import MixturePart
 from theworld.config.filling import FillConfig
 from theworld.config.validation import ValidationSettings
 from theworld.config.world import WorldSettings
-from theworld.training.filling import fill
+from theworld.training.feature_cache import fill
 from theworld.world.store import FeatureStore, stored_fingerprint
 
 

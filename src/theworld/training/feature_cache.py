@@ -20,8 +20,8 @@ from theworld.datasets.sample import Samples
 from theworld.modeling import TheWorld
 from theworld.modeling.factory import open_model
 from theworld.sources import open_samples
-from theworld.training.feeding import good_samples
-from theworld.training.validating import open_questions
+from theworld.training.dataloading import good_samples
+from theworld.training.validation import open_questions
 from theworld.world.cached import StoredTap, open_stored
 from theworld.world.factory import open_tap
 from theworld.world.tap import WorldTap

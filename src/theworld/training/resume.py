@@ -14,7 +14,7 @@ from theworld import settings
 from theworld.config import TrainingConfig
 from theworld.config.training import in_number_formats
 from theworld.files import remove_folder
-from theworld.training.pushing import fetch_checkpoint, is_repository
+from theworld.training.hub_upload import fetch_checkpoint, is_repository
 
 CONFIG_NAME = "config.json"
 

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from transformers import TrainerCallback
 
 from theworld.files import write_whole
-from theworld.training.work import WorkCounter
+from theworld.training.flops import WorkCounter
 
 logger = logging.getLogger(__name__)
 

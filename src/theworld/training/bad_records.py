@@ -14,7 +14,7 @@ from accelerate.utils import gather_object
 
 from theworld.config.training import MIN_RECORDS
 from theworld.files import write_whole
-from theworld.training.feeding import LeftOut
+from theworld.training.dataloading import LeftOut
 
 logger = logging.getLogger(__name__)
 

@@ -13,10 +13,10 @@ from theworld.config import DataSettings, TrainingConfig, ValidationSettings
 from theworld.evaluation.generation import Answerer
 from theworld.evaluation.predictions import Prediction
 from theworld.modeling import TheWorld
-from theworld.training import validating
-from theworld.training.progress import read_metrics
+from theworld.training import validation
+from theworld.training.metrics import read_metrics
 from theworld.training.run import train
-from theworld.training.validating import result_of
+from theworld.training.validation import result_of
 
 MakeConfig = Callable[..., TrainingConfig]
 
@@ -63,10 +63,10 @@ def scripted(monkeypatch: pytest.MonkeyPatch, shares: list[float]) -> None:
     """Let each measurement find the next of these shares of right answers."""
     left = iter(shares)
 
-    def ask(self: validating.Validation, model: TheWorld, name: str) -> validating.Result:
-        return validating.Result(next(left), 0.0, 1.0, 8, 0)
+    def ask(self: validation.Validation, model: TheWorld, name: str) -> validation.Result:
+        return validation.Result(next(left), 0.0, 1.0, 8, 0)
 
-    monkeypatch.setattr(validating.Validation, "_ask", ask)
+    monkeypatch.setattr(validation.Validation, "_ask", ask)
 
 
 def test_the_best_model_is_kept_whatever_becomes_of_its_checkpoint_and_across_a_continuation(
@@ -97,7 +97,7 @@ def test_the_accuracy_is_that_of_an_evaluation_of_the_same_model(make_config: Ma
     result = train(config)
 
     model = TheWorld.from_pretrained(result["model"]).eval()
-    questions = validating.open_questions(config, with_future=False)["foresight-dynamic"]
+    questions = validation.open_questions(config, with_future=False)["foresight-dynamic"]
     rows = Answerer(model, max_new_tokens=2)([questions[index] for index in range(len(questions))])
 
     assert result_of(rows, "again").accuracy == rows_of(config.output_dir)[-1]["accuracy"]

@@ -16,10 +16,9 @@ from theworld.config import DataSettings, HubSettings, TrainingConfig, Validatio
 from theworld.config.data import MixturePart
 from theworld.modeling import TheWorld
 from theworld.settings import SettingsError
-from theworld.training import pushing
-from theworld.training.card import TEMPLATE, model_card
-from theworld.training.progress import read_metrics
-from theworld.training.pushing import Pushing
+from theworld.training import hub_upload
+from theworld.training.hub_upload import TEMPLATE, Pushing, model_card
+from theworld.training.metrics import read_metrics
 from theworld.training.run import train
 
 MakeConfig = Callable[..., TrainingConfig]
@@ -131,7 +130,7 @@ def test_what_hub_storage_raises_is_a_failure_and_what_nobody_expected_passes(
     model = config.output_dir / "model"
     model.mkdir(parents=True)
     raised: list[Exception] = [RuntimeError("Data processing error"), KeyError("a mistake of ours")]
-    monkeypatch.setattr(pushing, "client", lambda token: (_ for _ in ()).throw(raised.pop(0)))
+    monkeypatch.setattr(hub_upload, "client", lambda token: (_ for _ in ()).throw(raised.pop(0)))
 
     first = Pushing(config)
     first.finish(model)

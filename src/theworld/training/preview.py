@@ -2,10 +2,8 @@
 
 import logging
 import random
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from statistics import median
 from typing import Any
 
 from tqdm import tqdm
@@ -16,10 +14,9 @@ from theworld.datasets.collator import Collator
 from theworld.datasets.lengths import WithinLength
 from theworld.datasets.sample import Sample, Samples
 from theworld.datasets.showing import Span, spans
-from theworld.files import write_whole
 from theworld.modeling.factory import open_processor
 from theworld.sources import open_training
-from theworld.training.feeding import LeftOut, read
+from theworld.training.dataloading import LeftOut, read
 
 logger = logging.getLogger(__name__)
 
@@ -63,29 +60,6 @@ class Preview:
     """Which part of a mixture each of them is of; empty without a mixture."""
     shown: list[Shown]
     left_out: list[LeftOut]
-
-
-def preview(config: PreviewConfig) -> dict[str, Any]:
-    """Read some of a run's data as training would, and write a page that shows it; no weights are loaded.
-
-    Returns:
-        The page, how many samples there are, were read and were left out by cause, and the median and largest length.
-
-    Raises:
-        ValueError: for data that cannot be had, or of which no record that was read gives a sample.
-    """
-    from theworld.report.preview_page import page
-
-    found = look(config)
-    write_whole(config.page, page(found))
-    totals = [lengths.total for lengths in found.lengths]
-    return {
-        "page": str(config.page),
-        "num_samples": found.num_samples,
-        "num_read": found.num_read,
-        "left_out": dict(Counter(record.cause for record in found.left_out)),
-        "tokens": {"median": median(totals), "largest": max(totals)},
-    }
 
 
 def look(config: PreviewConfig) -> Preview:

@@ -22,8 +22,8 @@ from theworld.evaluation.statistics import wilson_interval
 from theworld.files import whole_folder, write_whole
 from theworld.modeling import TheWorld
 from theworld.sources import open_samples
-from theworld.training.feeding import read
-from theworld.training.progress import append_row, keep_rows
+from theworld.training.dataloading import read
+from theworld.training.metrics import append_row, keep_rows
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ import pytest
 
 from theworld import cli, settings
 from theworld.config.slurm import SlurmSettings
-from theworld.slurm import job_script, submit
+from theworld.training.slurm import job_script, submit
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "job.sbatch"
 RUN = '{"output_dir": "runs/align", "num_workers": 3}'

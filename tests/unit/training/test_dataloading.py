@@ -17,12 +17,12 @@ from theworld.datasets.images import ImageError
 from theworld.datasets.records import RecordError
 from theworld.datasets.sample import Sample, question
 from theworld.modeling.processor import TheWorldProcessor
-from theworld.training import feeding, left_out
+from theworld.training import bad_records, dataloading
 from theworld.training import run as training_run
-from theworld.training.feeding import FeedBatch, LeftOut, MapFeed
-from theworld.training.filling import fill_store
-from theworld.training.left_out import BadRecords, read_bad_records
-from theworld.training.progress import read_metrics
+from theworld.training.bad_records import BadRecords, read_bad_records
+from theworld.training.dataloading import FeedBatch, LeftOut, MapFeed
+from theworld.training.feature_cache import fill_store
+from theworld.training.metrics import read_metrics
 from theworld.training.run import train
 from theworld.world.cached import open_stored
 from theworld.world.factory import open_tap
@@ -99,7 +99,7 @@ def test_a_batch_stays_empty_where_no_record_is_good(monkeypatch: pytest.MonkeyP
     feed = MapFeed(WithBad(8, bad))
 
     assert len(feed.__getitems__([3]).left_out) == 8
-    monkeypatch.setattr(feeding, "MAX_TRIED", 5)
+    monkeypatch.setattr(dataloading, "MAX_TRIED", 5)
     assert feed.__getitems__([3]) == FeedBatch([], [LeftOut(i, "malformed", f"record {i}") for i in (3, 4, 5, 6, 7)])
 
 
@@ -155,7 +155,7 @@ def test_a_list_that_a_kill_cut_off_is_continued_on_a_line_of_its_own(tmp_path: 
 
 
 def test_too_many_bad_records_stop_the_run_and_name_the_causes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(left_out, "MIN_RECORDS", 8)
+    monkeypatch.setattr(bad_records, "MIN_RECORDS", 8)
     books = BadRecords(tmp_path / "bad.jsonl", 0.25)
     list(books.noting([batch(0, 1, bad=(2,)), batch(3, bad=(4, 5, 6))]))
     books.settle()  # 4 of 7, too few to judge
@@ -169,7 +169,7 @@ def test_too_many_bad_records_stop_the_run_and_name_the_causes(tmp_path: Path, m
 
 
 def test_as_many_as_are_allowed_stop_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(left_out, "MIN_RECORDS", 4)
+    monkeypatch.setattr(bad_records, "MIN_RECORDS", 4)
     books = BadRecords(tmp_path / "bad.jsonl", 0.25)
 
     list(books.noting([batch(0, 1, 2, bad=(3,))]))
@@ -191,8 +191,8 @@ def test_every_process_judges_by_the_records_of_all_and_the_main_one_writes(
     noted: list[Any] = []
     for rank in (1, 0):  # what the other noted is known to the one that comes last
         process = SimpleNamespace(num_processes=2, is_main_process=rank == 0)
-        monkeypatch.setattr(left_out, "PartialState", lambda process=process: process)
-        monkeypatch.setattr(left_out, "gather_object", lambda mine: noted.append(mine[0]) or list(noted))
+        monkeypatch.setattr(bad_records, "PartialState", lambda process=process: process)
+        monkeypatch.setattr(bad_records, "gather_object", lambda mine: noted.append(mine[0]) or list(noted))
         books = BadRecords(tmp_path / "bad.jsonl", 1.0)
         list(books.noting([batch(0, 1, bad=(10 + rank,))]))
         books.settle()
