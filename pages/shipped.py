@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from pages.blocks import RESULTS
 from theworld.environment import commit
+from theworld.evaluation.benchmarks.dispatch import score
 from theworld.evaluation.predictions import read_identity, read_predictions
-from theworld.evaluation.rules import score
 from theworld.evaluation.statistics import Interval
 from theworld.evaluation.summary import summarise
 from theworld.files import write_whole

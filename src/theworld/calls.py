@@ -128,7 +128,7 @@ def evaluate(settings: "EvaluationConfig") -> Told:
 
 def audit(settings: "AuditSettings") -> Told:
     """An audit: its verdict and its table."""
-    from theworld.evaluation.auditing import audit
+    from theworld.evaluation.run_audit import audit
     from theworld.report.folder import read_run
     from theworld.report.tables import audit_table
 
@@ -153,14 +153,15 @@ def probe(settings: "ProbeSettings") -> Told:
 
 def compare(arguments: "CompareArguments") -> Told:
     """A comparison of files of predictions: its tables."""
-    from theworld.evaluation import comparison, predictions, rules
+    from theworld.evaluation import comparison, predictions
+    from theworld.evaluation.benchmarks import dispatch
 
     found = comparison.compare(
         {str(path): predictions.read_predictions(path) for path in arguments.files},
         baseline=None if arguments.baseline is None else str(arguments.baseline),
         group_by=arguments.group_by,
         cluster_by=arguments.cluster_by,
-        scorer=rules.score,
+        scorer=dispatch.score,
     )
     return Told(found.to_dict(), comparison.to_markdown(found))
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from theworld import tiny
-from theworld.evaluation.costs import Cost
+from theworld.evaluation.generation import Cost
 from theworld.report.results import Results, Run, cells_of, contrasts_of, read_results, write_results
 
 ROOT = Path(__file__).parents[2]

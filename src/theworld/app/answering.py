@@ -20,9 +20,9 @@ from theworld.app.pictures import Given, strip
 from theworld.config.app import AppSettings
 from theworld.constants import TEMPORAL_STRIDE
 from theworld.datasets.images import to_frames
+from theworld.evaluation.benchmarks.dispatch import score
 from theworld.evaluation.generation import FAILURES, is_of_the_machine
 from theworld.evaluation.predictions import Prediction
-from theworld.evaluation.rules import score
 from theworld.modeling.generation import Seen
 from theworld.modeling.introspection import check_shown, decoded, first_attention
 from theworld.serving.answers import AnswerText, Finished, Options, Piece, Row, RowEnds

@@ -2,20 +2,23 @@
 
 import errno
 import hashlib
+import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from theworld.datasets.batching import batches
 from theworld.datasets.collator import Collator
 from theworld.datasets.sample import Sample, Samples, Turn
+from theworld.evaluation.jsonl import error_text
 from theworld.evaluation.predictions import Prediction, PredictionWriter
-from theworld.evaluation.rows import error_text
+from theworld.modeling import TheWorld
 from theworld.world.store_files import StoreError
 
 FeatureReader = Callable[[Tensor, int], Tensor]
@@ -212,3 +215,35 @@ def _first_of_each(num_choices: Sequence[int], num_clips: Sequence[int]) -> tupl
         copies.extend(list(range(start, start + clips)) * choices)
         position += choices * clips
     return first, copies
+
+
+_NUM_TIMED = 3
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one sample, in a batch."""
+
+    seconds: float
+    """Wall time, the median of three, on this machine."""
+    gflops: float
+    """Billions of floating-point operations in matrix products, convolutions and attention."""
+
+
+def measure_cost(model: TheWorld, samples: Sequence[Sample], max_new_tokens: int) -> Cost:
+    """Answer a batch a few times, the world read anew each time and nothing stored.
+
+    Args:
+        model: with its world loaded.
+        samples: a batch, of one shape.
+        max_new_tokens: longest reply.
+    """
+    answerer = Answerer(model, max_new_tokens=max_new_tokens)
+    with FlopCounterMode(display=False) as counter:
+        answerer(samples)
+    seconds: list[float] = []
+    for _ in range(_NUM_TIMED):
+        started = time.perf_counter()
+        answerer(samples)
+        seconds.append(time.perf_counter() - started)
+    return Cost(statistics.median(seconds) / len(samples), counter.get_total_flops() / len(samples) / 1e9)

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import ConfigDict, model_validator
 from pydantic.dataclasses import dataclass
 
-from theworld.evaluation.rows import RowFormat, RowWriter
+from theworld.evaluation.jsonl import RowFormat, RowWriter
 
 _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 

@@ -13,8 +13,16 @@ from theworld.config import ArmName, EvaluationConfig
 from theworld.datasets.sample import Samples
 from theworld.environment import commit
 from theworld.evaluation.benchmarks import blink
+from theworld.evaluation.benchmarks.dispatch import benchmark_scores, kind_field, score, true_answer
 from theworld.evaluation.claims import claim_folder
 from theworld.evaluation.comparison import compare
+from theworld.evaluation.conditions import (
+    READS_WORLD,
+    answering_formats,
+    blind,
+    frequent_answers,
+    open_respondent,
+)
 from theworld.evaluation.generation import Answerer, FeatureReader, answer_all, row_of
 from theworld.evaluation.predictions import (
     Prediction,
@@ -23,14 +31,6 @@ from theworld.evaluation.predictions import (
     read_identity,
     read_predictions,
 )
-from theworld.evaluation.respondents import (
-    READS_WORLD,
-    answering_formats,
-    blind,
-    frequent_answers,
-    open_respondent,
-)
-from theworld.evaluation.rules import benchmark_scores, kind_field, score, true_answer
 from theworld.evaluation.summary import summarise
 from theworld.files import fingerprint, write_whole
 from theworld.modeling import TheWorld

@@ -18,11 +18,11 @@ from theworld.config.training import in_number_formats
 from theworld.constants import TINY_FUSED_MODEL, TINY_MODEL
 from theworld.datasets.sample import Samples
 from theworld.environment import describe_environment
-from theworld.evaluation.auditing import audit_model
+from theworld.evaluation.conditions import blind
 from theworld.evaluation.generation import FeatureReader
 from theworld.evaluation.predictions import read_predictions
-from theworld.evaluation.respondents import blind
 from theworld.evaluation.run import identify, predict, report
+from theworld.evaluation.run_audit import audit_model
 from theworld.files import write_whole
 from theworld.foresight import ForesightDataset, clip
 from theworld.foresight.scene import FRAME_RATE_HZ

@@ -12,9 +12,9 @@ from PIL import Image, UnidentifiedImageError
 from pydantic import TypeAdapter, ValidationError
 
 from theworld.evaluation.audit import Audit
+from theworld.evaluation.benchmarks.dispatch import score
 from theworld.evaluation.comparison import Comparison
 from theworld.evaluation.predictions import Prediction, identity_path, read_identity, read_predictions
-from theworld.evaluation.rules import score
 from theworld.evaluation.scoring import Score
 from theworld.evaluation.summary import Summary
 

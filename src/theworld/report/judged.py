@@ -4,7 +4,7 @@ from typing import Any
 
 from theworld.config.judge import SpatialRGPTJudging
 from theworld.evaluation.judges.run import judge_spatial_rgpt
-from theworld.evaluation.judges.scoring import Judged
+from theworld.evaluation.judges.verdicts import Judged
 from theworld.report.scores import spatial_rgpt_tables
 from theworld.report.tables import Table
 

@@ -13,9 +13,9 @@ from pydantic import TypeAdapter
 
 from theworld.config.arms import ArmsSettings
 from theworld.environment import commit
-from theworld.evaluation.costs import Cost
+from theworld.evaluation.benchmarks.dispatch import score
+from theworld.evaluation.generation import Cost
 from theworld.evaluation.predictions import read_predictions
-from theworld.evaluation.rules import score
 from theworld.evaluation.statistics import Interval, bootstrap_difference, bootstrap_mean, holm, mcnemar
 from theworld.files import fingerprint, write_whole
 from theworld.training.arm import folder_of

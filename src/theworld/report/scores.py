@@ -5,9 +5,9 @@ from typing import Any
 
 from theworld.config.benchmarks import BlinkScoring, Scoring, VsrScoring
 from theworld.evaluation.benchmarks import blink, spatial_rgpt, vsr
-from theworld.evaluation.benchmarks.rates import Rate
+from theworld.evaluation.benchmarks.dispatch import benchmark_scores
+from theworld.evaluation.benchmarks.saved_replies import Rate
 from theworld.evaluation.benchmarks.spatial_rgpt import Agreement, SpatialRGPTScores
-from theworld.evaluation.rules import benchmark_scores
 from theworld.evaluation.summary import Summary
 from theworld.report.folder import RunFolder, in_order
 from theworld.report.numbers import ABSENT, percent, percent_range

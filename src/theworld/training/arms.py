@@ -11,8 +11,8 @@ from theworld.config.arms import Arm, ArmsSettings
 from theworld.config.training import in_number_formats
 from theworld.datasets.batching import batches
 from theworld.datasets.sample import Samples
-from theworld.evaluation.auditing import shuffle_worlds
-from theworld.evaluation.costs import measure_cost
+from theworld.evaluation.generation import measure_cost
+from theworld.evaluation.run_audit import shuffle_worlds
 from theworld.files import write_whole
 from theworld.modeling import TheWorld
 from theworld.modeling.factory import on_this_machine

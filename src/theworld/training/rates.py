@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from theworld.config.arms import Arm, ArmsSettings
+from theworld.evaluation.benchmarks.dispatch import score
 from theworld.evaluation.predictions import read_predictions
-from theworld.evaluation.rules import score
 from theworld.files import write_whole
 from theworld.modeling import TheWorld
 from theworld.modeling.factory import on_this_machine

@@ -15,9 +15,9 @@ from transformers import TrainerCallback
 from theworld.config import DataSettings, TrainingConfig
 from theworld.datasets.batching import batches
 from theworld.datasets.sample import Sample, Samples
+from theworld.evaluation.benchmarks.dispatch import score
 from theworld.evaluation.generation import Answerer, FeatureReader
 from theworld.evaluation.predictions import Prediction
-from theworld.evaluation.rules import score
 from theworld.evaluation.statistics import wilson_interval
 from theworld.files import whole_folder, write_whole
 from theworld.modeling import TheWorld

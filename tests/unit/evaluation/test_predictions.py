@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from theworld.evaluation.jsonl import error_text
 from theworld.evaluation.predictions import (
     Prediction,
     PredictionWriter,
@@ -19,7 +20,6 @@ from theworld.evaluation.predictions import (
     read_identity,
     read_predictions,
 )
-from theworld.evaluation.rows import error_text
 
 RUN = RunIdentity(settings_hash="5e77", checkpoint="tiny", tap_fingerprint="7a9", versions={"torch": "2.14.1"})
 

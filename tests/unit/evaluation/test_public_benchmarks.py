@@ -8,9 +8,9 @@ import pytest
 from fixtures_public import SPATIAL_ROWS, write_blink, write_spatial_parquet, write_vsr
 from theworld.config import AuditSettings, DataSettings, EvaluationConfig
 from theworld.environment import commit
-from theworld.evaluation.auditing import audit
 from theworld.evaluation.predictions import read_identity, read_predictions
 from theworld.evaluation.run import evaluate
+from theworld.evaluation.run_audit import audit
 from theworld.report.page import write_report
 
 

@@ -13,10 +13,10 @@ from theworld import settings as settings_file
 from theworld import tiny
 from theworld.config import AuditSettings, DataSettings, EvaluationConfig
 from theworld.datasets.sample import Sample
-from theworld.evaluation.auditing import _readers, audit, audit_model, shuffle_worlds
+from theworld.evaluation.conditions import answering_formats, open_respondent
 from theworld.evaluation.predictions import read_predictions
-from theworld.evaluation.respondents import answering_formats, open_respondent
 from theworld.evaluation.run import evaluate, identify, predict, saved_config
+from theworld.evaluation.run_audit import _readers, audit, audit_model, shuffle_worlds
 from theworld.foresight import ForesightDataset
 from theworld.modeling import TheWorld
 
@@ -227,7 +227,7 @@ def test_the_arm_true_future_is_evaluated_and_audited_on_true_futures(
     assert results["arms"]["world"]["world_read"] == 2
     audited: list[Sample] = []
     monkeypatch.setattr(
-        "theworld.evaluation.auditing.audit_model", lambda _, samples, *__, **___: audited.extend(samples)
+        "theworld.evaluation.run_audit.audit_model", lambda _, samples, *__, **___: audited.extend(samples)
     )
     with pytest.raises(AttributeError):  # no verdict comes back
         audit(AuditSettings(checkpoint=tmp_path / "model", output_dir=tmp_path / "audit", data=data))

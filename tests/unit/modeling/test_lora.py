@@ -13,7 +13,7 @@ from theworld import TheWorld
 from theworld.config import LoraSettings, ModelSettings
 from theworld.datasets.collator import Collator
 from theworld.datasets.sample import question
-from theworld.evaluation.respondents import answering_formats, open_respondent
+from theworld.evaluation.conditions import answering_formats, open_respondent
 from theworld.evaluation.run import saved_config
 from theworld.modeling import CheckpointError
 from theworld.modeling.factory import describe_weights, open_model

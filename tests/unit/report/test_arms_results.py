@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from theworld.evaluation.costs import Cost
+from theworld.evaluation.generation import Cost
 from theworld.report.results import Results, Run, cells_of, contrasts_of, merged, read_results, write_results
 
 ITEMS = {

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from theworld.evaluation import scoring
-from theworld.evaluation.benchmarks.rates import Rate, rate
-from theworld.evaluation.benchmarks.records import Record, prediction, read_object
+from theworld.evaluation.benchmarks.saved_replies import Rate, Record, prediction, rate, read_object
+from theworld.evaluation.parsing.text import chosen_letter
 from theworld.evaluation.predictions import Prediction
-from theworld.evaluation.readings.letters import chosen_letter
 from theworld.evaluation.scoring import Score
 from theworld.evaluation.statistics import Interval, balanced_accuracy, bootstrap_balanced_accuracy
 

@@ -7,14 +7,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from theworld.evaluation.benchmarks.rates import Rate, rate
-from theworld.evaluation.benchmarks.records import Record, prediction, read_rows, require_distinct
+from theworld.evaluation.benchmarks.saved_replies import Rate, Record, prediction, rate, read_rows, require_distinct
+from theworld.evaluation.parsing.quantities import DEGREES_PER_HOUR, clock_error, clock_hour, named_length
+from theworld.evaluation.parsing.regions import RELATIONS, chosen_region
+from theworld.evaluation.parsing.yes_no import says_yes
 from theworld.evaluation.predictions import Prediction
-from theworld.evaluation.readings.choices import chosen_region
-from theworld.evaluation.readings.directions import DEGREES_PER_HOUR, clock_error, clock_hour
-from theworld.evaluation.readings.polarity import says_yes
-from theworld.evaluation.readings.quantities import named_length
-from theworld.evaluation.readings.relations import RELATIONS
 from theworld.evaluation.scoring import Score, State
 from theworld.evaluation.summary import Summary, summarise
 

@@ -8,11 +8,10 @@ from typing import Any
 
 from theworld.datasets.public.relations import meta_category
 from theworld.evaluation import scoring
-from theworld.evaluation.benchmarks.rates import Rate, rate
-from theworld.evaluation.benchmarks.records import Record, prediction, read_rows, require_distinct
+from theworld.evaluation.benchmarks.saved_replies import Rate, Record, prediction, rate, read_rows, require_distinct
+from theworld.evaluation.parsing.text import plain
+from theworld.evaluation.parsing.yes_no import says_yes
 from theworld.evaluation.predictions import Prediction
-from theworld.evaluation.readings.plain import plain
-from theworld.evaluation.readings.polarity import says_yes
 from theworld.evaluation.scoring import Score, normalise
 from theworld.evaluation.summary import Summary, summarise
 

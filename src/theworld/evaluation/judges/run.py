@@ -2,20 +2,160 @@
 
 import asyncio
 import json
+import random
 import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
+
+from tqdm import tqdm
 
 from theworld.config.judge import JudgeSettings, SpatialRGPTJudging
 from theworld.evaluation.benchmarks.spatial_rgpt import read
 from theworld.evaluation.claims import claim_folder
-from theworld.evaluation.judges.asking import Persistence, judge_all
-from theworld.evaluation.judges.judge import Judge
-from theworld.evaluation.judges.questions import PROMPT_VERSION
-from theworld.evaluation.judges.scoring import Judged, evaluate
-from theworld.evaluation.judges.verdicts import JudgingIdentity, VerdictWriter, read_verdicts
+from theworld.evaluation.jsonl import error_text
+from theworld.evaluation.judges.client import CallFailedError, CallRefusedError, Judge, JudgeReply, JudgeUnusableError
+from theworld.evaluation.judges.prompts import PROMPT_VERSION, REMINDER, kind_of, prompt_for
+from theworld.evaluation.judges.verdicts import (
+    Judged,
+    JudgingIdentity,
+    Verdict,
+    VerdictWriter,
+    evaluate,
+    read_reply,
+    read_verdicts,
+)
 from theworld.evaluation.predictions import Prediction
 from theworld.files import fingerprint, write_whole
+
+_FIRST_WAIT_SECONDS = 1.0
+
+MOST_FAILURES_IN_A_ROW = 20
+"""So many items one after another without any reply end the run: the judge is out of reach."""
+
+
+@dataclass(frozen=True)
+class Persistence:
+    """How often a judge is asked, and how long the pauses between are."""
+
+    max_attempts: int = 6
+    """Calls per item."""
+    max_wait_seconds: float = 120.0
+    """Longest pause; a judge that asks for a longer one has its item left to the next run."""
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
+    draw: Callable[[], float] = random.random
+    """Chance in [0, 1): what keeps callers that failed together from coming back together."""
+
+    def wait_seconds(self, num_failures: int, asked_for: float | None) -> float | None:
+        """The pause after so many failures: 1, 2, 4, ... seconds, of which chance takes away up to half.
+
+        Args:
+            asked_for: seconds that the judge asks for, to which as much is added; None: it does not say.
+
+        Returns:
+            Seconds; None if the judge asks for more than the longest pause.
+        """
+        doubled = _FIRST_WAIT_SECONDS * 2 ** min(num_failures - 1, 30)
+        own = min(doubled, self.max_wait_seconds) * (1 - self.draw() / 2)
+        if asked_for is None:
+            return own
+        return asked_for + own if asked_for <= self.max_wait_seconds else None
+
+
+class UnusableReplyError(ValueError):
+    """A judge's reply that is not what was asked for."""
+
+
+async def judge_one(judge: Judge, row: Prediction, persistence: Persistence) -> Verdict:
+    """Ask about one reply until the judge's own can be used; an error row if it never can.
+
+    Raises:
+        JudgeUnusableError: for a failure that every item would meet.
+    """
+    category = str(row.fields["category"])
+    prompt = prompt_for(row)
+    replies: list[JudgeReply] = []
+    failure: Exception | None = None
+    num_calls, num_failures, seconds = 0, 0, 0.0
+    while num_calls < persistence.max_attempts:
+        num_calls += 1
+        started = time.perf_counter()
+        try:
+            replies.append(await judge.ask(prompt))
+        except CallRefusedError as error:
+            failure = error
+            break
+        except CallFailedError as error:
+            failure = error
+            num_failures += 1
+            wait = persistence.wait_seconds(num_failures, error.wait_seconds)
+            if wait is None:
+                break
+        else:
+            try:
+                read_reply(replies[-1].text, kind_of(category))
+            except ValueError as error:
+                failure, wait = UnusableReplyError(str(error)), 0.0
+                prompt = replace(prompt, user=prompt_for(row).user + REMINDER)
+            else:
+                failure = None
+                break
+        finally:
+            seconds += time.perf_counter() - started
+        if wait and num_calls < persistence.max_attempts:
+            await persistence.sleep(wait)
+    return Verdict(
+        sample_id=row.sample_id,
+        category=category,
+        reply=replies[-1].text if replies else None,
+        error=None if failure is None else error_text(failure),
+        num_calls=num_calls,
+        num_prompt_tokens=sum(one.num_prompt_tokens or 0 for one in replies),
+        num_completion_tokens=sum(one.num_completion_tokens or 0 for one in replies),
+        num_uncounted=sum(one.num_prompt_tokens is None for one in replies),
+        seconds=seconds,
+    )
+
+
+async def judge_all(
+    judge: Judge, rows: Sequence[Prediction], writer: VerdictWriter, num_concurrent: int, persistence: Persistence
+) -> None:
+    """Ask about every reply that the writer's file holds no verdict on, and append what comes.
+
+    Raises:
+        JudgeUnusableError: for a failure that every item would meet, or if many items one after another get no reply.
+            What was judged until then is in the file.
+    """
+    done = writer.done()
+    waiting = [row for row in rows if row.prediction is not None and row.sample_id not in done]
+    num_open = len(waiting)
+    queue = iter(waiting)
+    failed_in_a_row: list[str] = []
+    with tqdm(total=num_open + len(done), initial=len(done), desc="judge", unit="item") as progress:
+
+        async def work(queue: Iterator[Prediction]) -> None:
+            for row in queue:  # one iterator for all: each takes the next
+                verdict = await judge_one(judge, row, persistence)
+                writer.append([verdict])
+                progress.update(1)
+                if verdict.reply is not None:
+                    failed_in_a_row.clear()
+                    continue
+                failed_in_a_row.append(str(verdict.error))
+                if len(failed_in_a_row) >= MOST_FAILURES_IN_A_ROW:
+                    raise JudgeUnusableError(
+                        f"{len(failed_in_a_row)} items one after another got no reply (the last:"
+                        f" {failed_in_a_row[-1]}); start again when the judge can be reached: the run goes on where it"
+                        " stopped"
+                    )
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(num_concurrent, num_open)):
+                    group.create_task(work(queue))
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from None
 
 
 def judge_spatial_rgpt(settings: SpatialRGPTJudging, persistence: Persistence | None = None) -> tuple[Judged, float]:
@@ -46,7 +186,7 @@ def judge_spatial_rgpt(settings: SpatialRGPTJudging, persistence: Persistence | 
     if own.endpoint is not None:
         asyncio.run(_ask_endpoint(own, rows, path, persistence))
     else:
-        from theworld.evaluation.judges.local import LocalJudge  # torch and a model: only where they are asked for
+        from theworld.evaluation.judges.client import LocalJudge  # torch and a model: only where they are asked for
 
         judge = LocalJudge(own.checkpoint or "", own.max_new_tokens, own.dtype)
         with VerdictWriter(path, _identify(judge.name, own, rows, ("torch", "transformers"))) as writer:
@@ -58,7 +198,7 @@ def judge_spatial_rgpt(settings: SpatialRGPTJudging, persistence: Persistence | 
 
 
 async def _ask_endpoint(settings: JudgeSettings, rows: list[Prediction], path: Any, persistence: Persistence) -> None:
-    from theworld.evaluation.judges.endpoint import EndpointJudge
+    from theworld.evaluation.judges.client import EndpointJudge
 
     async with EndpointJudge(settings) as judge:
         assert isinstance(judge, Judge)

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fixtures_judge import verdict_on
-from theworld.evaluation.benchmarks.records import prediction
-from theworld.evaluation.judges.asking import MOST_FAILURES_IN_A_ROW, Persistence, judge_all, judge_one
-from theworld.evaluation.judges.judge import CallFailedError, CallRefusedError, JudgeReply, JudgeUnusableError, Prompt
-from theworld.evaluation.judges.questions import REMINDER
+from theworld.evaluation.benchmarks.saved_replies import prediction
+from theworld.evaluation.judges.client import CallFailedError, CallRefusedError, JudgeReply, JudgeUnusableError, Prompt
+from theworld.evaluation.judges.prompts import REMINDER
+from theworld.evaluation.judges.run import MOST_FAILURES_IN_A_ROW, Persistence, judge_all, judge_one
 from theworld.evaluation.judges.verdicts import JudgingIdentity, VerdictWriter, cost, read_verdicts
 
 RUN = JudgingIdentity(judge="stub", settings_hash="0", prompts="1", replies="2")

@@ -10,8 +10,16 @@ from hypothesis import strategies as st
 
 from fixtures_judge import StubEndpoint, answers, cuts, says
 from theworld.config.judge import JudgeSettings
-from theworld.evaluation.judges.endpoint import EndpointJudge, key_for, retry_after_seconds
-from theworld.evaluation.judges.judge import CallFailedError, CallRefusedError, JudgeReply, JudgeUnusableError, Prompt
+from theworld.evaluation.judges.client import (
+    CallFailedError,
+    CallRefusedError,
+    EndpointJudge,
+    JudgeReply,
+    JudgeUnusableError,
+    Prompt,
+    key_for,
+    retry_after_seconds,
+)
 
 PROMPT = Prompt("Be brief.", "How are you?")
 KEY = "sk-0123456789"

@@ -4,8 +4,7 @@ import asyncio
 
 import pytest
 
-from theworld.evaluation.judges.judge import CallRefusedError, Prompt
-from theworld.evaluation.judges.local import LocalJudge
+from theworld.evaluation.judges.client import CallRefusedError, LocalJudge, Prompt
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,10 @@ import re
 import pytest
 
 from fixtures_judge import asked
-from theworld.evaluation.benchmarks.records import prediction
+from theworld.evaluation.benchmarks.saved_replies import prediction
 from theworld.evaluation.benchmarks.spatial_rgpt import QUALITATIVE, QUANTITATIVE
-from theworld.evaluation.judges.questions import kind_of, prompt_for
-from theworld.evaluation.judges.readings import read_reply
+from theworld.evaluation.judges.prompts import kind_of, prompt_for
+from theworld.evaluation.judges.verdicts import read_reply
 
 CATEGORIES = [name for groups in (QUALITATIVE, QUANTITATIVE) for names in groups.values() for name in names]
 

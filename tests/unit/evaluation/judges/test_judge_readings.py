@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from theworld.evaluation.judges.readings import Directions, Lengths, Mark, read_reply
+from theworld.evaluation.judges.verdicts import Directions, Lengths, Mark, read_reply
 
 
 @pytest.mark.parametrize(

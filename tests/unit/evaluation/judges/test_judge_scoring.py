@@ -4,9 +4,8 @@ import json
 
 import pytest
 
-from theworld.evaluation.benchmarks.records import prediction
-from theworld.evaluation.judges.scoring import evaluate
-from theworld.evaluation.judges.verdicts import Cost, Verdict, cost
+from theworld.evaluation.benchmarks.saved_replies import prediction
+from theworld.evaluation.judges.verdicts import Cost, Verdict, cost, evaluate
 
 
 def row(category: str, answer: str, reply: str | None, sample_id: str = "a"):

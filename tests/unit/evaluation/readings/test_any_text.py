@@ -6,13 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from theworld.evaluation.benchmarks.vsr import says_true
-from theworld.evaluation.readings.choices import chosen_region
-from theworld.evaluation.readings.directions import clock_hour
-from theworld.evaluation.readings.letters import chosen_letter
-from theworld.evaluation.readings.plain import plain
-from theworld.evaluation.readings.polarity import says_yes
-from theworld.evaluation.readings.quantities import lengths, named_length
-from theworld.evaluation.readings.relations import RELATIONS
+from theworld.evaluation.parsing.quantities import clock_hour, lengths, named_length
+from theworld.evaluation.parsing.regions import RELATIONS, chosen_region
+from theworld.evaluation.parsing.text import chosen_letter, plain
+from theworld.evaluation.parsing.yes_no import says_yes
 
 PIECES = st.one_of(
     st.sampled_from(["Region [0]", "region 1", "<region0>", "[1]", "o'clock", "feet", "m", "cm", "in", "a", "half"]),

@@ -2,8 +2,7 @@
 
 import pytest
 
-from theworld.evaluation.readings.choices import chosen_region
-from theworld.evaluation.readings.relations import RELATIONS
+from theworld.evaluation.parsing.regions import RELATIONS, chosen_region
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from theworld.evaluation.readings.directions import clock_error, clock_hour
+from theworld.evaluation.parsing.quantities import clock_error, clock_hour
 
 
 @pytest.mark.parametrize(

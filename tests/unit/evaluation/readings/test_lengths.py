@@ -2,8 +2,8 @@
 
 import pytest
 
-from theworld.evaluation.readings.plain import plain
-from theworld.evaluation.readings.quantities import lengths, named_length
+from theworld.evaluation.parsing.quantities import lengths, named_length
+from theworld.evaluation.parsing.text import plain
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@
 
 import pytest
 
-from theworld.evaluation.readings.polarity import says_yes
-from theworld.evaluation.readings.relations import RELATIONS
+from theworld.evaluation.parsing.regions import RELATIONS
+from theworld.evaluation.parsing.yes_no import says_yes
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@
 
 import re
 
-from theworld.evaluation.readings.plain import after_answer, after_therefore, plain
-from theworld.evaluation.readings.relations import Relation, claims
+from theworld.evaluation.parsing.regions import Relation, claims
+from theworld.evaluation.parsing.text import after_answer, after_therefore, plain
 
 _OPTION_LINE = re.compile(r"^[ \t]*[-•]?[ \t]*(yes|no|true|false)[ \t]*\.?[ \t]*$", re.MULTILINE)
 _WORD = re.compile(

@@ -15,11 +15,11 @@ from theworld.config import AuditSettings
 from theworld.datasets.batching import batches
 from theworld.datasets.sample import Sample
 from theworld.evaluation.audit import Audit, audit_verdict, derangement
+from theworld.evaluation.benchmarks.dispatch import score, true_answer
 from theworld.evaluation.claims import claim_folder
+from theworld.evaluation.conditions import answering_formats
 from theworld.evaluation.generation import FeatureReader
 from theworld.evaluation.predictions import read_predictions
-from theworld.evaluation.respondents import answering_formats
-from theworld.evaluation.rules import score, true_answer
 from theworld.evaluation.run import identify, predict, saved_config
 from theworld.files import write_whole
 from theworld.modeling import TheWorld

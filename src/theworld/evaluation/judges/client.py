@@ -5,18 +5,70 @@ import math
 import os
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from theworld.config.judge import JudgeSettings
-from theworld.evaluation.judges.judge import CallFailedError, CallRefusedError, JudgeReply, JudgeUnusableError, Prompt
+from theworld.modeling import TheWorld
+from theworld.modeling.factory import describe_weights, on_this_machine
 
 if TYPE_CHECKING:
     import httpx2
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What a judge is asked."""
+
+    system: str
+    user: str
+
+
+@dataclass(frozen=True)
+class JudgeReply:
+    """What a judge said, and how many tokens that took; None where it does not tell."""
+
+    text: str
+    num_prompt_tokens: int | None = None
+    num_completion_tokens: int | None = None
+
+
+@runtime_checkable
+class Judge(Protocol):
+    """A language model behind one question: what do you say to this prompt?"""
+
+    async def ask(self, prompt: Prompt) -> JudgeReply:
+        """The reply to one prompt.
+
+        Raises:
+            CallFailedError: for a failure that may pass.
+            CallRefusedError: for a prompt that will be refused again.
+            JudgeUnusableError: for a failure that every prompt would meet.
+        """
+        ...
+
+
+class CallFailedError(RuntimeError):
+    """A call that may succeed when it is made again: too many requests, a server's error, no answer in time."""
+
+    def __init__(self, message: str, wait_seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.wait_seconds = wait_seconds
+        """How long the judge asks to be left alone; None: it does not say."""
+
+
+class CallRefusedError(RuntimeError):
+    """A call that would be refused again: this prompt is too long, or against the judge's rules."""
+
+
+class JudgeUnusableError(ValueError):
+    """No call will succeed: a key that is not accepted, a model that is not there, an endpoint that never answers."""
+
 
 KEY_VARIABLE, OPENAI_KEY_VARIABLE = "THEWORLD_JUDGE_API_KEY", "OPENAI_API_KEY"
 """Where the key is looked for; it is kept nowhere else."""
@@ -197,3 +249,54 @@ def _reply(text: str) -> JudgeReply:
     except ValidationError:  # many servers leave it out
         return JudgeReply(found.choices[0].message.content or "")
     return JudgeReply(found.choices[0].message.content or "", usage.prompt_tokens, usage.completion_tokens)
+
+
+_MOST_NEW_TOKENS = 256
+"""Longest reply where the settings name none."""
+
+
+class LocalJudge:
+    """Asks a checkpoint, one prompt at a time, decoding greedily.
+
+    Args:
+        checkpoint: hub id, folder, or "tiny".
+        max_new_tokens: longest reply, tokens.
+        dtype: number format of its weights; auto: as saved, or float32 where that is emulated.
+
+    Raises:
+        ValueError: for a model that is no Gemma 3.
+        OSError: for a model that is not there.
+    """
+
+    def __init__(self, checkpoint: str, max_new_tokens: int | None = None, dtype: str = "auto") -> None:
+        self.model = TheWorld.from_pretrained(checkpoint, enable_world=False, **on_this_machine(dtype)).eval()
+        self.max_new_tokens = max_new_tokens or _MOST_NEW_TOKENS
+
+    @property
+    def name(self) -> str:
+        """The model and the fingerprint of its weights, or its revision."""
+        return describe_weights(self.model)
+
+    async def ask(self, prompt: Prompt) -> JudgeReply:
+        """The reply to one prompt.
+
+        Raises:
+            CallRefusedError: for a prompt longer than the model's context.
+        """
+        processor = self.model.processor
+        messages = [
+            {"role": role, "content": [{"type": "text", "text": text}]}
+            for role, text in (("system", prompt.system), ("user", prompt.user))
+        ]
+        inputs = processor.apply_chat_template(
+            messages, tokenize=True, return_dict=True, return_tensors="pt", add_generation_prompt=True
+        ).to(self.model.device)
+        num_prompt_tokens = inputs["input_ids"].shape[1]
+        longest = self.model.config.get_text_config().max_position_embeddings
+        if num_prompt_tokens + self.max_new_tokens > longest:
+            raise CallRefusedError(
+                f"a prompt of {num_prompt_tokens} tokens; the model takes {longest}, its reply included"
+            )
+        output = self.model.generate(**inputs, max_new_tokens=self.max_new_tokens, do_sample=False)
+        reply = output[0, num_prompt_tokens:]
+        return JudgeReply(processor.decode(reply, skip_special_tokens=True).strip(), num_prompt_tokens, len(reply))

@@ -3,7 +3,7 @@
 import json
 from typing import Literal, TypeAlias
 
-from theworld.evaluation.judges.judge import Prompt
+from theworld.evaluation.judges.client import Prompt
 from theworld.evaluation.predictions import Prediction
 from theworld.files import fingerprint
 

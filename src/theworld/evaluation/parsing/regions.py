@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
+from theworld.evaluation.parsing.text import after_answer, after_therefore, plain
+
 _FAR = r"more distant|(?:further|farther|deeper)(?!\s+(?:to the (?:left|right)|up|down|left|right|forward|ahead))"
 _LARGE = r"big|bigger|biggest|large|larger|largest|greater|more (?:space|room|area)"
 _SMALL = r"small|smaller|smallest|tinier|less (?:space|room|area)|lesser"
@@ -115,3 +117,49 @@ def _subject(clause: str, word: re.Match[str]) -> int | None:
         return int(before[-1][1])
     inverted = _INVERTED.search(clause, word.end())
     return None if inverted is None else int(inverted[1])
+
+
+_NAMED = re.compile(r"\bregion_(\d+)\b")
+_ALONE = re.compile(r"\W*region_(\d+)\b[^\w\n]*(?:\n|$)")
+"""A region and nothing else on its line."""
+_LISTED = re.compile(r"^[ \t]*[-•]?[ \t]*region_\d+ *(?:\([^()\n]*\))?[.,]?[ \t]*$", re.MULTILINE)
+_DESCRIBED = re.compile(r"^[ \t]*[-•]?[ \t]*region_\d+ *:.*$", re.MULTILINE)
+
+
+def chosen_region(text: str, relation: Relation) -> int | None:
+    """The region that a reply says to be the one asked for; None if it names none, or both alike.
+
+    What follows `answer:` counts first, then what follows `therefore`, then the whole reply. In each the first claim
+    about the relation decides ("Region [1] is taller than Region [0]", asked for the shorter one, chooses 0); without
+    a claim, the only region that is named. Lists of both regions and descriptions of each choose nothing.
+
+    Args:
+        text: the reply as the model wrote it.
+        relation: what the region asked for is, compared with the other.
+    """
+    text = plain(text).casefold()
+    answer = after_answer(text)
+    alone = None if answer is None else _ALONE.match(answer)
+    if alone is not None:
+        return _known(int(alone[1]))
+    for part in (answer, after_therefore(text), _without_lists(text)):
+        if part is None:
+            continue
+        claim = next((one for one in claims(part, relation) if one.region in (0, 1)), None)
+        if claim is not None:
+            return claim.region if claim.same else 1 - claim.region
+        named = {int(found[1]) for found in _NAMED.finditer(part)}
+        if len(named) == 1:
+            return _known(named.pop())
+    return None
+
+
+def _known(region: int) -> int | None:
+    return region if region in (0, 1) else None
+
+
+def _without_lists(text: str) -> str:
+    for listing in (_LISTED, _DESCRIBED):
+        if len({named[1] for found in listing.finditer(text) for named in _NAMED.finditer(found[0])}) == 2:
+            text = listing.sub("", text)
+    return text
