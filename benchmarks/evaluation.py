@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from benchmarks.figures import Figure, paired_ratio
+from theworld.datasets.foresight import ForesightDataset
 from theworld.evaluation.generation import Answerer
-from theworld.foresight import ForesightDataset
 from theworld.modeling import TheWorld
 
 ITEMS, BATCH = 48, 24

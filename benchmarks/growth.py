@@ -16,7 +16,7 @@ from transformers import TrainerCallback, TrainingArguments
 from benchmarks.figures import Figure
 from benchmarks.memory import in_a_process, rss
 from theworld.datasets.collator import Collator
-from theworld.foresight import ForesightDataset
+from theworld.datasets.foresight import ForesightDataset
 from theworld.modeling import TheWorld
 from theworld.training.bad_records import BadRecords
 from theworld.training.dataloading import MapFeed

@@ -17,7 +17,7 @@ from theworld import settings as settings_file
 from theworld.config import TapName
 from theworld.config.arms import ArmsSettings
 from theworld.datasets.collator import Collator
-from theworld.foresight import ForesightDataset
+from theworld.datasets.foresight import ForesightDataset
 from theworld.modeling import TheWorld
 from theworld.modeling.factory import open_model
 from theworld.training.bad_records import BadRecords

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from theworld import TheWorld
+from theworld.datasets.foresight import FRAME_RATE_HZ, ForesightDataset
 from theworld.datasets.sample import Sample
-from theworld.foresight import FRAME_RATE_HZ, ForesightDataset
 from theworld.modeling.introspection import imagine
 from theworld.report.animation import write_gif
 from theworld.report.sheet import AskedScene, draw_sheet

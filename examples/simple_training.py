@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 
 from theworld import TheWorld
 from theworld.datasets.collator import Collator
-from theworld.foresight import ForesightDataset
+from theworld.datasets.foresight import ForesightDataset
 
 
 def main(folder: Path = Path("runs/simple-training"), num_epochs: int = 8) -> list[float]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from theworld import TheWorld, settings
 from theworld.config import TrainingConfig
-from theworld.foresight import ForesightDataset
+from theworld.datasets.foresight import ForesightDataset
 from theworld.training.metrics import read_metrics
 from theworld.training.run import METRICS_NAME, train
 

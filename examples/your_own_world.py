@@ -10,7 +10,7 @@ from transformers import VJEPA2Config, VJEPA2Model
 
 from theworld import TheWorld
 from theworld.config import WorldSettings
-from theworld.foresight import ForesightDataset
+from theworld.datasets.foresight import ForesightDataset
 from theworld.world.custom import FeatureShape, OwnTap, register_tap
 
 # Tiny and random here. In earnest: VJEPA2Model.from_pretrained("facebook/vjepa2-vitl-fpc64-256"), its pixels normalised

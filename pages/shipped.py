@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from pages.blocks import RESULTS
+from theworld.datasets.foresight import TASKS
 from theworld.environment import commit
 from theworld.evaluation.benchmarks.dispatch import score
 from theworld.evaluation.predictions import read_identity, read_predictions
 from theworld.evaluation.statistics import Interval
 from theworld.evaluation.summary import summarise
 from theworld.files import write_whole
-from theworld.foresight import TASKS
 from theworld.report.numbers import percent, percent_range
 
 SHIPPED: Final = RESULTS / "foresight-shipped.json"

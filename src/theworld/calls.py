@@ -205,10 +205,10 @@ def doctor(settings: "DoctorSettings") -> Told:
 def foresight(arguments: "ForesightArguments") -> dict[str, Any]:
     """Draw a grid of scenes, or write the items that are shipped; where they were written."""
     if arguments.write_scenes is not None:
-        from theworld.foresight.shipping import write_scenes
+        from theworld.datasets.foresight.export import write_scenes
 
         return {"scenes": [str(path) for path in write_scenes(arguments.write_scenes)]}
-    from theworld.foresight.preview import preview
+    from theworld.datasets.foresight.export import preview
 
     preview(arguments.preview, arguments.split, arguments.rows, arguments.image_size_px, arguments.task)
     return {"preview": str(arguments.preview)}

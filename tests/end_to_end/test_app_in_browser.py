@@ -18,7 +18,7 @@ pytest.importorskip("av", reason="the extra `app` is not installed")
 from PIL import Image  # noqa: E402  # what is missing skips first
 
 from theworld import tiny  # noqa: E402
-from theworld.foresight import draw, make_item  # noqa: E402
+from theworld.datasets.foresight import draw, make_item  # noqa: E402
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 SHOTS = Path(__file__).parents[2] / "build" / "app"

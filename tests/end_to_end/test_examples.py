@@ -16,7 +16,7 @@ from PIL import Image
 from fixtures_hub import HubStandIn, hub  # noqa: F401  # a fixture
 from theworld import TheWorld, settings
 from theworld.config import TrainingConfig
-from theworld.foresight import FRAME_RATE_HZ, ForesightDataset
+from theworld.datasets.foresight import FRAME_RATE_HZ, ForesightDataset
 from theworld.report.sheet import draw_sheet
 
 ROOT = Path(__file__).parents[2]

@@ -6,8 +6,8 @@ from typing import Any
 from theworld.app.verdict import AuditVerdict
 from theworld.config.app import AppSettings
 from theworld.constants import TEMPORAL_STRIDE
-from theworld.foresight import TASKS
-from theworld.foresight.items import NUM_SHIPPED
+from theworld.datasets.foresight import TASKS
+from theworld.datasets.foresight.items import NUM_SHIPPED
 from theworld.modeling.configuration import TheWorldConfig
 from theworld.serving.errors import RequestError
 

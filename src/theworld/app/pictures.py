@@ -14,9 +14,17 @@ from PIL import Image, ImageSequence
 
 from theworld.config.app import AppSettings
 from theworld.constants import TEMPORAL_STRIDE
+from theworld.datasets.foresight import (
+    NUM_FRAMES,
+    Question,
+    Task,
+    draw_clip,
+    dynamic_question,
+    make_item,
+    static_questions,
+)
+from theworld.datasets.foresight.scene import num_future_slots
 from theworld.datasets.images import BROKEN
-from theworld.foresight import NUM_FRAMES, Question, Task, draw_clip, dynamic_question, make_item, static_questions
-from theworld.foresight.scene import num_future_slots
 from theworld.serving.errors import RequestError
 from theworld.serving.pictures import FORMATS, decode_picture
 

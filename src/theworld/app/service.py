@@ -29,8 +29,8 @@ from theworld.app.pictures import Given, read_files, read_scene, shown
 from theworld.app.verdict import AuditVerdict
 from theworld.config.app import AppSettings
 from theworld.config.world import STRICT
-from theworld.foresight import Task
-from theworld.foresight.items import NUM_SHIPPED
+from theworld.datasets.foresight import Task
+from theworld.datasets.foresight.items import NUM_SHIPPED
 from theworld.report.style import style_sheet
 from theworld.serving.errors import RequestError
 from theworld.serving.streams import EventStream

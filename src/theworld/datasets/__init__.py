@@ -8,9 +8,9 @@ from theworld.datasets.sample import Sample, Samples, Turn, question
 # Readers open pictures, which takes torch: they are looked up when first needed.
 _HOMES = {
     "DataCompDataset": "theworld.datasets.public.datacomp",
-    "HFDatasetWrapper": "theworld.datasets.tables",
+    "HFDatasetWrapper": "theworld.datasets.wrappers",
     "SpatialRGPTDataset": "theworld.datasets.public.open_spatial",
-    "TheWorldDataset": "theworld.datasets.tables",
+    "TheWorldDataset": "theworld.datasets.wrappers",
 }
 
 __all__ = [
@@ -27,7 +27,7 @@ __all__ = [
 if TYPE_CHECKING:
     from theworld.datasets.public.datacomp import DataCompDataset
     from theworld.datasets.public.open_spatial import SpatialRGPTDataset
-    from theworld.datasets.tables import HFDatasetWrapper, TheWorldDataset
+    from theworld.datasets.wrappers import HFDatasetWrapper, TheWorldDataset
 
 
 def __getattr__(name: str) -> Any:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
-from theworld.datasets.records import RecordError
+from theworld.datasets.errors import RecordError
 from theworld.datasets.sample import Turn
 
 MAX_CHARACTERS: Final = 100_000

@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 from jaxtyping import Int
 
-from theworld.datasets.records import RecordError
+from theworld.datasets.errors import RecordError
 from theworld.datasets.sample import Sample, Samples
 
 _PICTURES: Final = ((1,), None)

@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
-from theworld.datasets.batching import batches
 from theworld.datasets.collator import Collator
 from theworld.datasets.sample import Sample, Samples, Turn
+from theworld.datasets.samplers import batches
 from theworld.evaluation.jsonl import error_text
 from theworld.evaluation.predictions import Prediction, PredictionWriter
 from theworld.modeling import TheWorld

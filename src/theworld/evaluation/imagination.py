@@ -7,11 +7,11 @@ import numpy as np
 import torch
 
 from theworld.config import TaskName, WorldSettings
-from theworld.datasets.batching import grouped
-from theworld.foresight.drawing import draw_clip
-from theworld.foresight.items import Item, make_item
-from theworld.foresight.scene import num_future_slots
-from theworld.foresight.watching import watched_outcome
+from theworld.datasets.foresight.items import Item, make_item
+from theworld.datasets.foresight.outcome_detector import watched_outcome
+from theworld.datasets.foresight.rendering import draw_clip
+from theworld.datasets.foresight.scene import num_future_slots
+from theworld.datasets.samplers import grouped
 from theworld.world.factory import open_tap
 from theworld.world.guardrail import prepare, show
 from theworld.world.loading import load_vae

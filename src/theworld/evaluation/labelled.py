@@ -15,13 +15,13 @@ from torch import Tensor
 from theworld.config import DataSettings, TaskName
 from theworld.config.probe import ProbeSettings
 from theworld.constants import TEMPORAL_STRIDE
+from theworld.datasets.factory import open_samples
+from theworld.datasets.foresight.collide import gap_of
+from theworld.datasets.foresight.items import Item, make_item
+from theworld.datasets.foresight.rendering import draw_clip
+from theworld.datasets.foresight.scene import FRAME_RATE_HZ, NUM_FRAMES, NUM_SLOTS, num_future_slots
 from theworld.datasets.images import ImageError, to_frames
 from theworld.datasets.sample import Sample, Samples
-from theworld.foresight.collide import gap_of
-from theworld.foresight.drawing import draw_clip
-from theworld.foresight.items import Item, make_item
-from theworld.foresight.scene import FRAME_RATE_HZ, NUM_FRAMES, NUM_SLOTS, num_future_slots
-from theworld.sources import open_samples
 
 Quantity = Literal["position", "velocity", "contact", "outcome", "relation", "depth"]
 

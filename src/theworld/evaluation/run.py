@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from theworld.config import ArmName, EvaluationConfig
+from theworld.datasets.factory import open_samples
 from theworld.datasets.sample import Samples
 from theworld.environment import commit
 from theworld.evaluation.benchmarks import blink
@@ -38,7 +39,6 @@ from theworld.modeling.configuration import TheWorldConfig
 from theworld.modeling.factory import describe_weights
 from theworld.modeling.loading import fetch_checkpoint, is_checkpoint, load_settings, saved_folder
 from theworld.precision import name_of
-from theworld.sources import open_samples
 
 LIBRARIES = ("torch", "transformers", "diffusers", "theworld")
 

@@ -12,8 +12,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from theworld.config import AuditSettings
-from theworld.datasets.batching import batches
+from theworld.datasets.factory import open_samples
 from theworld.datasets.sample import Sample
+from theworld.datasets.samplers import batches
 from theworld.evaluation.audit import Audit, audit_verdict, derangement
 from theworld.evaluation.benchmarks.dispatch import score, true_answer
 from theworld.evaluation.claims import claim_folder
@@ -24,7 +25,6 @@ from theworld.evaluation.run import identify, predict, saved_config
 from theworld.files import write_whole
 from theworld.modeling import TheWorld
 from theworld.modeling.factory import describe_weights, on_this_machine
-from theworld.sources import open_samples
 from theworld.world.cached import open_stored
 from theworld.world.tap import clip_noise, clip_seeds
 

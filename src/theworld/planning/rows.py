@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from theworld.config.planning import PlanSettings
 from theworld.constants import IGNORE_INDEX
-from theworld.datasets.records import RecordError
+from theworld.datasets.errors import RecordError
 from theworld.datasets.sample import Sample, Samples
 from theworld.modeling.configuration import TheWorldConfig
 
@@ -49,8 +49,8 @@ def rows_of(settings: PlanSettings, config: TheWorldConfig) -> Rows:
 def _seen(settings: PlanSettings, config: TheWorldConfig) -> Rows:
     """The shape of a batch of the first samples, as training collates it."""
     from theworld.datasets.collator import Collator
+    from theworld.datasets.factory import open_training
     from theworld.modeling.processor import TheWorldProcessor
-    from theworld.sources import open_training
 
     if settings.data.dataset == "datacomp" and not settings.mixture:
         raise ValueError(

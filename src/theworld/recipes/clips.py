@@ -13,7 +13,7 @@ from jaxtyping import UInt8
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from theworld import foresight
+from theworld.datasets import foresight
 from theworld.files import write_whole
 
 CLIPS_PER_PIECE: Final = 250

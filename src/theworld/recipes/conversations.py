@@ -16,11 +16,11 @@ from transformers import Gemma3Processor
 
 from theworld.constants import IGNORE_INDEX
 from theworld.datasets.collator import Collator
+from theworld.datasets.foresight.ground_truth import NUMBER_WORDS, Question
+from theworld.datasets.foresight.questions import multiple_choice
+from theworld.datasets.foresight.scene import TASKS
 from theworld.datasets.sample import Sample, Turn
 from theworld.files import write_whole
-from theworld.foresight.facts import NUMBER_WORDS, Question
-from theworld.foresight.questions import multiple_choice
-from theworld.foresight.scene import TASKS
 from theworld.recipes.pictures import FRAMES_PER_SCENE, PicturePool
 
 MOST_QUESTIONS: Final = 6

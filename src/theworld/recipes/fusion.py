@@ -5,9 +5,9 @@ from typing import Any, Final
 
 from theworld.config import DataSettings, EvaluationConfig, ModelSettings, OptimSettings, TrainingConfig, WorldSettings
 from theworld.config.tiny import TinySettings
+from theworld.datasets.foresight.scene import FRAME_RATE_HZ, TASKS, num_future_slots
 from theworld.evaluation.run import evaluate
 from theworld.files import whole_folder
-from theworld.foresight.scene import FRAME_RATE_HZ, TASKS, num_future_slots
 from theworld.modeling.factory import open_model
 from theworld.training.aligning import IMITATION_NAME, align
 

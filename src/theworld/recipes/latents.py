@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from theworld import foresight
 from theworld.constants import TEMPORAL_STRIDE
+from theworld.datasets import foresight
+from theworld.datasets.foresight.scene import NUM_GIVEN_FRAMES, TASKS
 from theworld.files import fingerprint_weights, write_whole
-from theworld.foresight.scene import NUM_GIVEN_FRAMES, TASKS
 from theworld.precision import fastest_dtype
 from theworld.recipes.clips import CLIPS_PER_PIECE, FIRST_HELD_OUT
 from theworld.recipes.vae import encode_clips

@@ -11,11 +11,11 @@ import numpy as np
 from jaxtyping import UInt8
 from tqdm import tqdm
 
+from theworld.datasets.foresight.ground_truth import Question, facts_of, state_of
+from theworld.datasets.foresight.items import make_item
+from theworld.datasets.foresight.rendering import draw
+from theworld.datasets.foresight.scene import NUM_FRAMES, TASKS, Task
 from theworld.files import write_whole
-from theworld.foresight.drawing import draw
-from theworld.foresight.facts import Question, facts_of, state_of
-from theworld.foresight.items import make_item
-from theworld.foresight.scene import NUM_FRAMES, TASKS, Task
 
 SCENES_PER_PIECE: Final = 50
 """Of each task."""

@@ -10,10 +10,10 @@ from jaxtyping import UInt8
 from tqdm import tqdm
 from transformers import Gemma3ForConditionalGeneration, Gemma3Processor
 
-from theworld.foresight.dataset import ForesightDataset, Form
-from theworld.foresight.facts import Question
-from theworld.foresight.questions import multiple_choice
-from theworld.foresight.scene import TASKS, Task
+from theworld.datasets.foresight.dataset import ForesightDataset, Form
+from theworld.datasets.foresight.ground_truth import Question
+from theworld.datasets.foresight.questions import multiple_choice
+from theworld.datasets.foresight.scene import TASKS, Task
 from theworld.recipes.answering import right_answers
 from theworld.recipes.conversations import MOST_PICTURES, Conversation, about_picture, tokenise
 from theworld.recipes.pictures import FRAMES_PER_SCENE, PicturePool

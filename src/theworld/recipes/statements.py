@@ -14,8 +14,8 @@ from torch.utils.data import Dataset
 from transformers import Gemma3Processor
 
 from theworld.constants import IGNORE_INDEX
-from theworld.foresight.facts import Question
-from theworld.foresight.questions import BY_LETTER, multiple_choice
+from theworld.datasets.foresight.ground_truth import Question
+from theworld.datasets.foresight.questions import BY_LETTER, multiple_choice
 from theworld.recipes.conversations import MOST_PICTURES, SHARE_CHOICE, about_picture
 from theworld.recipes.pictures import PicturePool
 

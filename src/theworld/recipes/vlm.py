@@ -13,8 +13,8 @@ from torch.utils.data import Dataset
 from transformers import Gemma3ForConditionalGeneration, Gemma3Processor
 
 from theworld.config.tiny import TinySettings, VlmPhase
+from theworld.datasets.foresight.scene import TASKS
 from theworld.files import whole_folder
-from theworld.foresight.scene import TASKS
 from theworld.recipes.answering import answered, right_answers, to_pixels
 from theworld.recipes.conversations import ConversationBatches
 from theworld.recipes.halving import halve

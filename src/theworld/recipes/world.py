@@ -13,8 +13,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from theworld.config.tiny import TinySettings
+from theworld.datasets.foresight.scene import FRAME_RATE_HZ
 from theworld.files import whole_folder, write_whole
-from theworld.foresight.scene import FRAME_RATE_HZ
 from theworld.recipes.halving import halve
 from theworld.recipes.latents import LatentPool, held_out_latents
 from theworld.recipes.muon import MuonAdamW

@@ -16,6 +16,9 @@ from theworld.config import DemoSettings, ModelSettings, OptimSettings, WorldSet
 from theworld.config.arms import Arm, ArmsSettings, Reading
 from theworld.config.training import in_number_formats
 from theworld.constants import TINY_FUSED_MODEL, TINY_MODEL
+from theworld.datasets.factory import open_samples
+from theworld.datasets.foresight import ForesightDataset, clip
+from theworld.datasets.foresight.scene import FRAME_RATE_HZ
 from theworld.datasets.sample import Samples
 from theworld.environment import describe_environment
 from theworld.evaluation.conditions import blind
@@ -24,15 +27,12 @@ from theworld.evaluation.predictions import read_predictions
 from theworld.evaluation.run import identify, predict, report
 from theworld.evaluation.run_audit import audit_model
 from theworld.files import write_whole
-from theworld.foresight import ForesightDataset, clip
-from theworld.foresight.scene import FRAME_RATE_HZ
 from theworld.modeling import TheWorld
 from theworld.modeling.factory import on_this_machine
 from theworld.modeling.introspection import imagine
 from theworld.precision import fastest_dtype
 from theworld.report.animation import write_gif
 from theworld.report.page import write_report
-from theworld.sources import open_samples
 from theworld.training.arm import Rates, aligned_folder, answer, data_of, store_folder, trained
 from theworld.training.run import METRICS_NAME
 from theworld.world.cached import open_stored

@@ -11,13 +11,13 @@ from typing import Final
 from PIL import Image
 
 from theworld.config import DataSettings
+from theworld.datasets.factory import part_names
 from theworld.datasets.images import to_pictures
+from theworld.datasets.label_view import Span
 from theworld.datasets.sample import Sample
-from theworld.datasets.showing import Span
 from theworld.report.document import document, escaped
 from theworld.report.plots import histogram_plot
 from theworld.report.tables import Table, to_html
-from theworld.sources import part_names
 from theworld.training.preview import Lengths, Preview, Shown
 
 _SIDE_PX: Final = 512

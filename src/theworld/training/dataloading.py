@@ -15,10 +15,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
 from transformers.trainer_utils import seed_worker
 
+from theworld.datasets.errors import Cause, RecordError
 from theworld.datasets.images import ImageError, MissingImageError, to_image
-from theworld.datasets.records import Cause, RecordError
 from theworld.datasets.sample import Sample, Samples
-from theworld.datasets.streams import Drawn, Position, SampleStream
+from theworld.datasets.streaming import Drawn, Position, SampleStream
 
 logger = logging.getLogger(__name__)
 

@@ -14,12 +14,12 @@ from theworld.config import TrainingConfig
 from theworld.config.filling import FillConfig
 from theworld.config.training import in_number_formats
 from theworld.constants import TEMPORAL_STRIDE
-from theworld.datasets.batching import batches
 from theworld.datasets.collator import Collator
+from theworld.datasets.factory import open_samples
 from theworld.datasets.sample import Samples
+from theworld.datasets.samplers import batches
 from theworld.modeling import TheWorld
 from theworld.modeling.factory import open_model
-from theworld.sources import open_samples
 from theworld.training.dataloading import good_samples
 from theworld.training.validation import open_questions
 from theworld.world.cached import StoredTap, open_stored

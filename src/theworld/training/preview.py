@@ -11,11 +11,11 @@ from tqdm import tqdm
 from theworld.config.preview import PreviewConfig
 from theworld.constants import IGNORE_INDEX, WORLD_TOKENS
 from theworld.datasets.collator import Collator
-from theworld.datasets.lengths import WithinLength
+from theworld.datasets.factory import open_training
+from theworld.datasets.label_view import Span, spans
 from theworld.datasets.sample import Sample, Samples
-from theworld.datasets.showing import Span, spans
+from theworld.datasets.samplers import WithinLength
 from theworld.modeling.factory import open_processor
-from theworld.sources import open_training
 from theworld.training.dataloading import LeftOut, read
 
 logger = logging.getLogger(__name__)

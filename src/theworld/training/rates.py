@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from theworld.config.arms import Arm, ArmsSettings
+from theworld.datasets.factory import open_samples
 from theworld.evaluation.benchmarks.dispatch import score
 from theworld.evaluation.predictions import read_predictions
 from theworld.files import write_whole
 from theworld.modeling import TheWorld
 from theworld.modeling.factory import on_this_machine
-from theworld.sources import open_samples
 from theworld.training.arm import Rates, answer, data_of, trained
 
 logger = logging.getLogger(__name__)

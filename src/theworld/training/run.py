@@ -13,16 +13,16 @@ from transformers import TrainingArguments, set_seed
 from theworld import settings
 from theworld.config import TrainingConfig
 from theworld.datasets.collator import Collator
-from theworld.datasets.lengths import WithinLength, estimated_lengths, refuse_overlong
+from theworld.datasets.factory import open_stream, open_training
 from theworld.datasets.sample import Samples
-from theworld.datasets.streams import SampleStream
+from theworld.datasets.samplers import WithinLength, estimated_lengths, refuse_overlong
+from theworld.datasets.streaming import SampleStream
 from theworld.environment import describe_environment
 from theworld.files import write_whole
 from theworld.modeling import TheWorld
 from theworld.modeling.factory import open_model
 from theworld.modeling.model import compile_layers
 from theworld.precision import DTYPE_OF, warn_if_emulated
-from theworld.sources import open_stream, open_training
 from theworld.training.bad_records import BAD_RECORDS_NAME, BadRecords
 from theworld.training.callbacks import LossWatch, Stopping, check_curves, open_curves
 from theworld.training.dataloading import MapFeed, StreamFeed

@@ -13,9 +13,8 @@ from torch import Tensor
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from theworld.datasets.batching import RunSampler, ShapeSampler
 from theworld.datasets.collator import Collator
-from theworld.datasets.lengths import LengthSampler
+from theworld.datasets.samplers import LengthSampler, RunSampler, ShapeSampler
 from theworld.files import replace_folder, write_whole
 from theworld.training.bad_records import BadRecords
 from theworld.training.callbacks import LossWatch, log_sample, shield_workers

@@ -13,15 +13,15 @@ from accelerate.utils import gather_object
 from transformers import TrainerCallback
 
 from theworld.config import DataSettings, TrainingConfig
-from theworld.datasets.batching import batches
+from theworld.datasets.factory import open_samples
 from theworld.datasets.sample import Sample, Samples
+from theworld.datasets.samplers import batches
 from theworld.evaluation.benchmarks.dispatch import score
 from theworld.evaluation.generation import Answerer, FeatureReader
 from theworld.evaluation.predictions import Prediction
 from theworld.evaluation.statistics import wilson_interval
 from theworld.files import whole_folder, write_whole
 from theworld.modeling import TheWorld
-from theworld.sources import open_samples
 from theworld.training.dataloading import read
 from theworld.training.metrics import append_row, keep_rows
 

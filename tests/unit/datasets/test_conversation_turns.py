@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from theworld.datasets.conversations import MAX_CHARACTERS, turns_of
-from theworld.datasets.records import RecordError
+from theworld.datasets.errors import RecordError
 
 
 def said(*texts: str) -> list[dict[str, str]]:

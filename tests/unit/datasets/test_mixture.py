@@ -6,8 +6,8 @@ from collections.abc import Hashable
 import numpy as np
 import pytest
 
+from theworld.datasets.errors import RecordError
 from theworld.datasets.mixture import Mixture
-from theworld.datasets.records import RecordError
 from theworld.datasets.sample import Sample, question
 
 

@@ -8,9 +8,9 @@ import pytest
 
 from fixtures_model import picture
 from theworld.datasets.collator import Collator
-from theworld.datasets.lengths import LengthSampler, WithinLength, estimated_lengths
-from theworld.datasets.records import RecordError
+from theworld.datasets.errors import RecordError
 from theworld.datasets.sample import question
+from theworld.datasets.samplers import LengthSampler, WithinLength, estimated_lengths
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from theworld.datasets.foresight import ForesightDataset
 from theworld.datasets.sample import Sample, question
 from theworld.evaluation.generation import Answerer, _first_of_each, answer_all
 from theworld.evaluation.predictions import PredictionWriter, RunIdentity, read_predictions
-from theworld.foresight import ForesightDataset
 from theworld.modeling import TheWorld
 from theworld.world.store import MissingFeatureError, StoreWriteError
 
@@ -171,7 +171,7 @@ import os, signal, sys
 from pathlib import Path
 from theworld.evaluation import generation
 from theworld.evaluation.predictions import PredictionWriter, RunIdentity
-from theworld.foresight import ForesightDataset
+from theworld.datasets.foresight import ForesightDataset
 from theworld.modeling import TheWorld
 
 answerer = generation.Answerer(TheWorld.from_pretrained("tiny", enable_world=False), max_new_tokens=2)

@@ -12,12 +12,12 @@ import torch
 from theworld import settings as settings_file
 from theworld import tiny
 from theworld.config import AuditSettings, DataSettings, EvaluationConfig
+from theworld.datasets.foresight import ForesightDataset
 from theworld.datasets.sample import Sample
 from theworld.evaluation.conditions import answering_formats, open_respondent
 from theworld.evaluation.predictions import read_predictions
 from theworld.evaluation.run import evaluate, identify, predict, saved_config
 from theworld.evaluation.run_audit import _readers, audit, audit_model, shuffle_worlds
-from theworld.foresight import ForesightDataset
 from theworld.modeling import TheWorld
 
 DATA = DataSettings(questions="dynamic", tasks=("drop",), image_size_px=64, num_validation=12)

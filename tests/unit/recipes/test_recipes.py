@@ -9,8 +9,8 @@ import pytest
 import torch
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 
-from theworld import foresight
 from theworld.config.tiny import TinySettings, VaePhase, VaeRecipe
+from theworld.datasets import foresight
 from theworld.recipes import clips as pools
 from theworld.recipes import trainer
 from theworld.recipes.building import run

@@ -11,11 +11,11 @@ from transformers import Gemma3ForConditionalGeneration, Gemma3Processor
 from theworld.config.tiny import TinySettings, VlmPhase, VlmRecipe
 from theworld.constants import IGNORE_INDEX
 from theworld.datasets.collator import Collator
+from theworld.datasets.foresight import ForesightDataset, dynamic_question, make_item, split_of
+from theworld.datasets.foresight.ground_truth import facts_of, state_of
+from theworld.datasets.foresight.questions import LETTERS, readings
+from theworld.datasets.foresight.scene import TASKS
 from theworld.datasets.sample import question
-from theworld.foresight import ForesightDataset, dynamic_question, make_item, split_of
-from theworld.foresight.facts import facts_of, state_of
-from theworld.foresight.questions import LETTERS, readings
-from theworld.foresight.scene import TASKS
 from theworld.recipes import answering, conversations, pictures, seeing, trainer, vlm
 from theworld.recipes.answering import right_answers, to_pixels
 from theworld.recipes.building import run

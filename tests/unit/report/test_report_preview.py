@@ -12,7 +12,7 @@ from fixtures_model import picture
 from theworld import TheWorld, settings
 from theworld.calls import preview
 from theworld.config.preview import PreviewConfig
-from theworld.datasets.records import RecordError
+from theworld.datasets.errors import RecordError
 from theworld.datasets.sample import Sample, Turn, question
 from theworld.training import preview as previewing
 

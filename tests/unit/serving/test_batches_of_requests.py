@@ -16,7 +16,7 @@ from served_model import asked, body, data_url, served, shown
 from fixtures_model import encode, picture, user
 from theworld import TheWorld
 from theworld.config.serving import ServeSettings
-from theworld.foresight.dataset import ForesightDataset
+from theworld.datasets.foresight.dataset import ForesightDataset
 from theworld.serving.answers import join
 from theworld.serving.engine import Engine
 from theworld.serving.errors import RequestError

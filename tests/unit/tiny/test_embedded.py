@@ -7,10 +7,11 @@ import numpy as np
 from PIL import Image
 from transformers import Gemma3ForConditionalGeneration, Gemma3Processor
 
-from theworld import cli, foresight
+from theworld import cli
 from theworld.config import WorldSettings
+from theworld.datasets import foresight
+from theworld.datasets.foresight.scene import FRAME_RATE_HZ
 from theworld.evaluation.imagination import watch_futures
-from theworld.foresight.scene import FRAME_RATE_HZ
 from theworld.recipes.packing import MOST_BYTES
 from theworld.recipes.seeing import current_pictures, marks
 

@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 
 from theworld.config import TrainingConfig, WorldSettings
+from theworld.datasets.errors import RecordError
 from theworld.datasets.images import ImageError
-from theworld.datasets.records import RecordError
 from theworld.datasets.sample import Sample, question
 from theworld.modeling.processor import TheWorldProcessor
 from theworld.training import bad_records, dataloading

@@ -10,7 +10,7 @@ import pytest
 from fixtures_public import write_llava, write_vsr
 from theworld import settings
 from theworld.config import DataSettings, MixturePart, TrainingConfig
-from theworld.sources import open_training
+from theworld.datasets.factory import open_training
 from theworld.training.run import train
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final, Literal
 
 from theworld.datasets.images import picture_of
-from theworld.datasets.public.rows import Row, RowSamples, read_rows, require
+from theworld.datasets.public.parquet_json import Row, RowSamples, read_rows, require
 from theworld.datasets.sample import Sample, question
 
 REPOSITORY: Final = "BLINK-Benchmark/BLINK"

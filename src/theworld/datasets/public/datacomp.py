@@ -12,10 +12,10 @@ import torch.distributed
 from PIL import Image, UnidentifiedImageError
 from torch.utils.data import IterableDataset, get_worker_info
 
-from theworld.datasets.public.shards import ShardRecord, find_shards, lost_records, read_shard
-from theworld.datasets.records import RecordError
+from theworld.datasets.errors import RecordError
+from theworld.datasets.public.webdataset import ShardRecord, find_shards, lost_records, read_shard
 from theworld.datasets.sample import Sample, question
-from theworld.datasets.streams import Drawn, Position
+from theworld.datasets.streaming import Drawn, Position
 
 CAPTION_QUESTION: Final = "Write a short caption for this picture."
 """What an alt text answers: it names, and describes nothing in detail."""

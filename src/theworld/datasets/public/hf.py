@@ -4,8 +4,8 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from theworld.datasets.holding_out import id_hashes, places_of
-from theworld.datasets.tables import HFDatasetWrapper
+from theworld.datasets.public.json_index import id_hashes, places_of
+from theworld.datasets.wrappers import HFDatasetWrapper
 
 _CALLED: Final = {"train": ("train",), "validation": ("validation", "val", "dev"), "test": ("test",)}
 """What data sets call our splits."""

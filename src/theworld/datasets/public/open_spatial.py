@@ -11,11 +11,9 @@ from typing import Any, Final
 from PIL import Image
 
 from theworld.datasets.conversations import num_characters, turns_of
-from theworld.datasets.holding_out import Part
-from theworld.datasets.public.indexed import IndexedSamples
-from theworld.datasets.public.row_index import Measures
+from theworld.datasets.errors import RecordError, read_picture
+from theworld.datasets.public.json_index import IndexedSamples, Measures, Part
 from theworld.datasets.public.spatial_rgpt import Marks, marked_picture
-from theworld.datasets.records import RecordError, read_picture
 from theworld.datasets.sample import Sample, Turn
 from theworld.hub import fetch
 

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from theworld.datasets.images import ImageError, picture_of, to_image
-from theworld.datasets.public.rows import Row, RowSamples, read_rows, require
+from theworld.datasets.public.parquet_json import Row, RowSamples, read_rows, require
 from theworld.datasets.regions import Box, decode_mask, draw_regions
 from theworld.datasets.sample import Sample, question
 

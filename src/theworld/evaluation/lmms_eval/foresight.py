@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import TypeAdapter
 
 from theworld.config import DataSettings
+from theworld.datasets.factory import open_samples
 from theworld.datasets.images import to_image, to_pictures
 from theworld.datasets.sample import Sample, Samples
 from theworld.evaluation.benchmarks.saved_replies import prediction
 from theworld.evaluation.lmms_eval.results import only_reply, packed, unpacked
 from theworld.evaluation.summary import Accuracy, Summary, summarise
-from theworld.sources import open_samples
 
 if TYPE_CHECKING:
     import datasets

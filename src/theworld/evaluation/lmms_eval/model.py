@@ -12,8 +12,8 @@ from lmms_eval.utils import simple_parse_args_string  # pyright: ignore[reportMi
 from loguru import logger  # pyright: ignore[reportMissingImports]
 from tqdm import tqdm
 
-from theworld.datasets.batching import grouped
 from theworld.datasets.sample import Sample, Turn
+from theworld.datasets.samplers import grouped
 from theworld.evaluation.generation import Answerer
 from theworld.modeling import TheWorld
 from theworld.modeling.factory import on_this_machine

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from fixtures_public import picture, write_llava
+from theworld.datasets.errors import RecordError
 from theworld.datasets.public.llava import LlavaDataset
-from theworld.datasets.records import RecordError
 
 
 def one_row(folder: Path, **changes: Any) -> LlavaDataset:

@@ -9,9 +9,9 @@ import pytest
 
 from fixtures_public import open_spatial_row, picture, write_open_spatial
 from theworld.datasets import SpatialRGPTDataset
+from theworld.datasets.errors import RecordError
 from theworld.datasets.images import to_image
 from theworld.datasets.public import open_spatial
-from theworld.datasets.records import RecordError
 from theworld.datasets.regions import decode_mask, draw_regions
 
 

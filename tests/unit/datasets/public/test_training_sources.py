@@ -11,9 +11,9 @@ import pytest
 
 from fixtures_public import open_spatial_row, picture, stored, write_llava, write_open_spatial, write_vsr
 from theworld.config import DataSettings
-from theworld.datasets.holding_out import id_hash
-from theworld.datasets.records import RecordError
-from theworld.sources import open_samples
+from theworld.datasets.errors import RecordError
+from theworld.datasets.factory import open_samples
+from theworld.datasets.public.json_index import id_hash
 
 
 def samples_of(split: Any = "train", size: int | None = None, **settings: Any) -> Any:

@@ -11,13 +11,13 @@ import pytest
 import yaml
 from PIL import Image
 
+from theworld.datasets.foresight import TASKS as KINDS
+from theworld.datasets.foresight import ForesightDataset
 from theworld.datasets.regions import draw_regions
 from theworld.evaluation.benchmarks import spatial_rgpt as scorer_of_spatial_rgpt
 from theworld.evaluation.benchmarks import vsr as scorer_of_vsr
 from theworld.evaluation.lmms_eval import TASKS, foresight, spatial_rgpt, vsr
 from theworld.evaluation.lmms_eval.model import to_sample
-from theworld.foresight import TASKS as KINDS
-from theworld.foresight import ForesightDataset
 
 
 class Loader(yaml.SafeLoader):

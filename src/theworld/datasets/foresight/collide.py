@@ -1,0 +1,133 @@
+"""The task `collide`: two balls on a table seen from above, after a clip of their motion; will they touch?"""
+
+import math
+from dataclasses import replace
+from random import Random
+from typing import Final
+
+import numpy as np
+from jaxtyping import Float
+
+from theworld.datasets.foresight.physics import Motion, simulate
+from theworld.datasets.foresight.scene import (
+    BALL_RADIUS,
+    COLOURS,
+    FRAME_RATE_HZ,
+    NUM_FRAMES,
+    NUM_GIVEN_FRAMES,
+    Ball,
+    Scene,
+)
+
+PERIOD: Final = 6
+"""Consecutive indices over which targets are balanced exactly: 2 outcomes x 3 distances in the last given frame."""
+
+YES, NO = range(2)
+
+_NOW = NUM_GIVEN_FRAMES["collide"] - 1
+_SPEED = (0.10, 0.34)  # unit lengths / s
+_MEETING_S = (1.1, 2.2)  # when they are nearest, after the first frame
+_MEETING_PLACE = (0.25, 0.75)
+_HITS = (0.0, 2 * BALL_RADIUS - 0.03)  # distance of the nearest approach of centres that touch, were they to pass
+_MISSES = (2 * BALL_RADIUS + 0.04, 2 * BALL_RADIUS + 0.20)
+_DISTANCES = (0.20, 0.32, 0.44, 0.60)  # edges of the three classes of distance in the last given frame
+_EDGE = BALL_RADIUS + 0.04  # of the picture: balls never reach the rails
+_JITTER = 0.5 / 64
+_DECIMALS = 4
+
+
+def propose(rng: Random, index: int) -> Scene:
+    """Two balls that move straight on; by geometry they do what the index asks for, from the distance it asks for."""
+    touches, distance_class = aim_of(index) == YES, index // 2 % 3
+    colours = rng.sample(COLOURS, 2)
+    while True:
+        velocities = [_polar(rng.uniform(*_SPEED), rng.uniform(0, 2 * math.pi)) for _ in range(2)]
+        relative = velocities[1] - velocities[0]
+        speed = float(np.linalg.norm(relative))
+        if speed < 0.15:
+            continue
+        across = np.array([-relative[1], relative[0]]) / speed * rng.choice((-1, 1))
+        nearest = rng.uniform(*(_HITS if touches else _MISSES))
+        meeting_s = rng.uniform(*_MEETING_S)
+        middle = np.array([rng.uniform(*_MEETING_PLACE), rng.uniform(*_MEETING_PLACE)])
+        starts = [
+            middle + sign * across * nearest / 2 - velocity * meeting_s
+            for sign, velocity in zip((-1, 1), velocities, strict=True)
+        ]
+        now = [start + velocity * _NOW / FRAME_RATE_HZ for start, velocity in zip(starts, velocities, strict=True)]
+        distance = float(np.linalg.norm(now[1] - now[0]))
+        low, high = _DISTANCES[distance_class : distance_class + 2]
+        if low <= distance < high and all(_inside(place) for place in starts):
+            break
+    balls = tuple(
+        Ball(
+            x=round(float(start[0]), _DECIMALS),
+            y=round(float(start[1]), _DECIMALS),
+            vx=round(float(velocity[0]), _DECIMALS),
+            vy=round(float(velocity[1]), _DECIMALS),
+            colour=colour,
+        )
+        for start, velocity, colour in zip(starts, velocities, colours, strict=True)
+    )
+    return Scene(task="collide", balls=balls)
+
+
+def _polar(radius: float, angle_rad: float) -> np.ndarray:
+    return radius * np.array([math.cos(angle_rad), math.sin(angle_rad)])
+
+
+def _inside(place: np.ndarray) -> bool:
+    return bool((place > _EDGE).all() and (place < 1 - _EDGE).all())
+
+
+def aim_of(index: int) -> int:
+    """The outcome that the item of an index shall have."""
+    return index % 2
+
+
+def examine(scene: Scene, index: int) -> Motion | None:
+    """The motion of balls that do what the index asks for, as do their neighbours, far from the rails; else None."""
+    aim = aim_of(index)
+    motion = simulate(scene)
+    if outcome(scene, motion) != aim or not all(_inside(place) for place in motion.poses[:, :, :2].reshape(-1, 2)):
+        return None
+    return motion if all(outcome(one, simulate(one)) == aim for one in neighbours(scene)) else None
+
+
+def outcome(scene: Scene, motion: Motion) -> int | None:
+    """0 if the balls touch, which they then do to the end, 1 if not; None if they do before the question is asked."""
+    gaps = gap_of(motion.poses)
+    if gaps[: _NOW + 1].min() < 0.02:
+        return None
+    return YES if gaps[NUM_FRAMES - 1] < 0.005 else NO
+
+
+def gap_of(poses: Float[np.ndarray, "*frames 2 3"]) -> Float[np.ndarray, "*frames"]:
+    """Between the rims of the balls, unit lengths; 0 where they touch."""
+    return np.asarray(np.linalg.norm(poses[..., 1, :2] - poses[..., 0, :2], axis=-1) - 2 * BALL_RADIUS)
+
+
+def neighbours(scene: Scene) -> tuple[Scene, ...]:
+    """Scenes in which the first ball starts a little elsewhere, by less than can be drawn."""
+    first, second = scene.balls
+    return tuple(
+        replace(scene, balls=(replace(first, x=first.x + dx, y=first.y + dy), second))
+        for dx, dy in ((_JITTER, 0.0), (-_JITTER, 0.0), (0.0, _JITTER), (0.0, -_JITTER))
+    )
+
+
+def near(scene: Scene) -> int:
+    """What a rule says that knows the last given frame alone: balls that are near will touch."""
+    first, second = (
+        np.array([ball.x + ball.vx * _NOW / FRAME_RATE_HZ, ball.y + ball.vy * _NOW / FRAME_RATE_HZ])
+        for ball in scene.balls
+    )
+    return YES if np.linalg.norm(first - second) < _DISTANCES[1] + 0.06 else NO
+
+
+def approaching(scene: Scene) -> int:
+    """What a rule says that knows the clip, but not the geometry: balls that come nearer will touch."""
+    first, second = scene.balls
+    place = (second.x - first.x, second.y - first.y)
+    velocity = (second.vx - first.vx, second.vy - first.vy)
+    return YES if place[0] * velocity[0] + place[1] * velocity[1] < 0 else NO

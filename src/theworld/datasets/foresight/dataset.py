@@ -1,0 +1,188 @@
+"""Foresight as a map-style data set of samples, as clips for the world model, and as a Hugging Face data set."""
+
+import json
+from bisect import bisect_right
+from collections.abc import Hashable, Mapping
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+
+import numpy as np
+from jaxtyping import UInt8
+
+from theworld.datasets.foresight.ground_truth import STATIC_KINDS, Question
+from theworld.datasets.foresight.heuristics import rules_of
+from theworld.datasets.foresight.items import SPLITS, Item, Split, make_film, make_item
+from theworld.datasets.foresight.questions import dynamic_question, item_choice, static_questions
+from theworld.datasets.foresight.rendering import draw, draw_clip
+from theworld.datasets.foresight.scene import NUM_GIVEN_FRAMES, TASKS, Task, num_future_slots
+from theworld.datasets.sample import Sample, question
+
+if TYPE_CHECKING:
+    import datasets
+
+Questions = Literal["dynamic", "static", "both"]
+Form = Literal["open", "choice"]
+
+_ALLOWED: Final[Mapping[Split, tuple[Questions, ...]]] = {
+    "world": (),
+    "language": ("static",),
+    **dict.fromkeys(("train", "validation", "test"), get_args(Questions)),
+}
+
+
+class ForesightDataset:
+    """Samples of one picture, one question and one answer: all questions of scene 0, then of scene 1, ...
+
+    The scenes of several tasks take turns. Of a task with a clip the picture is the last frame; the clip is what the
+    world model sees.
+
+    Args:
+        split: which scenes; `language` serves static questions only, `world` none (see `world_clip`).
+        size: number of scenes.
+        image_size_px: side of the pictures.
+        questions: about the future, about the picture, or both.
+        with_future: whether samples carry the frames that follow, uint8 (16 or 12, H, W, 3).
+        tasks: the kinds of scene.
+        form: whether a question is to be answered by a word or by the letter of a choice.
+
+    Raises:
+        ValueError: a split that may not serve these questions or the future; a negative size; unknown tasks.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        size: int,
+        image_size_px: int = 64,
+        questions: Questions = "dynamic",
+        *,
+        with_future: bool = False,
+        tasks: tuple[Task, ...] = TASKS,
+        form: Form = "open",
+    ) -> None:
+        if split not in SPLITS:
+            raise ValueError(f"split {split!r}: expected one of {SPLITS}")
+        if questions not in get_args(Questions):
+            raise ValueError(f"questions={questions!r}: expected one of {get_args(Questions)}")
+        if questions not in _ALLOWED[split]:
+            raise ValueError(
+                f"split {split!r} serves {' or '.join(_ALLOWED[split]) or 'no'} questions, not {questions!r}: what it"
+                " trains must not see outcomes; use train, validation or test (and world_clip() for video)"
+            )
+        if with_future and split == "language":
+            raise ValueError("split 'language' shows no future: leave with_future off or use another split")
+        if size < 0:
+            raise ValueError(f"size={size}: expected 0 or more")
+        if not tasks or not set(tasks) <= set(TASKS) or len(set(tasks)) < len(tasks):
+            raise ValueError(f"tasks={tasks!r}: expected some of {TASKS}, each once")
+        if form not in get_args(Form):
+            raise ValueError(f"form={form!r}: expected one of {get_args(Form)}")
+        self.split: Split = split
+        self.size = size
+        self.image_size_px = image_size_px
+        self.questions: Questions = questions
+        self.with_future = with_future
+        self.tasks = tasks
+        self.form: Form = form
+        self._ends = list(accumulate(self._num_questions(task) for task in tasks))  # of one scene of each task
+
+    def _num_questions(self, task: Task) -> int:
+        return (self.questions != "static") + (self.questions != "dynamic") * len(STATIC_KINDS[task])
+
+    def __len__(self) -> int:
+        rounds, rest = divmod(self.size, len(self.tasks))
+        return rounds * self._ends[-1] + (self._ends[rest - 1] if rest else 0)
+
+    def __getitem__(self, index: int) -> Sample:
+        if not 0 <= index < len(self):
+            raise IndexError(f"sample {index} of {len(self)}")
+        item_index, place = divmod(index, self._ends[-1])
+        turn = bisect_right(self._ends, place)
+        item = make_item(self.split, item_index, self.tasks[turn])
+        asked = _questions_of(item, self.questions)[place - (self._ends[turn - 1] if turn else 0)]
+        return self._sample(item, asked if self.form == "open" else item_choice(asked, item))
+
+    def shape_of(self, index: int) -> Hashable:
+        """The shape of a sample, without drawing it."""
+        task = self.tasks[bisect_right(self._ends, index % self._ends[-1])]
+        return (NUM_GIVEN_FRAMES[task],), num_future_slots(task)
+
+    def _sample(self, item: Item, asked: Question) -> Sample:
+        scene, size_px, given = item.scene, self.image_size_px, item.scene.num_given_frames
+        more: dict[str, Any] = {"num_world_steps": num_future_slots(scene.task)}
+        if given > 1:
+            more["clips"] = (draw_clip(scene, item.poses[:given], size_px),)
+        if self.with_future:
+            more["future"] = (draw_clip(scene, item.poses[given:], size_px),)
+        picture = draw(scene, item.poses[given - 1], size_px)
+        return question(
+            f"{item.id}-{asked.kind}", [picture], asked.text, asked.answer, fields=_fields(item, asked), **more
+        )
+
+
+def clip(
+    split: Split, index: int, image_size_px: int = 64, task: Task = "drop"
+) -> UInt8[np.ndarray, "17 {image_size_px} {image_size_px} 3"]:
+    """All frames of an item, those given included."""
+    item = make_item(split, index, task)
+    return draw_clip(item.scene, item.poses, image_size_px)
+
+
+def world_clip(index: int, image_size_px: int = 64) -> UInt8[np.ndarray, "17 {image_size_px} {image_size_px} 3"]:
+    """A clip that a world model learns from, of any task in turn; nothing is ever asked about it."""
+    scene, motion = make_film(index)
+    return draw_clip(scene, motion.poses, image_size_px)
+
+
+def to_hf_dataset(samples: ForesightDataset) -> "datasets.Dataset":
+    """The samples as a Hugging Face data set in memory: id, image, question, answer, and a column per field.
+
+    What rules say is a JSON object from names to answers, since each task has its own; null for controls. Clips and
+    futures are left out.
+    """
+    import datasets  # takes a second, and most callers never need it
+
+    text = datasets.Value("string")
+    features = datasets.Features(
+        {
+            "id": text,
+            "image": datasets.Image(),
+            "question": text,
+            "answer": text,
+            "task": text,
+            "kind": text,
+            "choices": datasets.List(text),
+            "answer_place": text,
+            "rules": text,
+            "split": text,
+            "index": datasets.Value("int64"),
+        }
+    )
+    columns: dict[str, list[object]] = {name: [] for name in features}
+    for index in range(len(samples)):
+        sample = samples[index]
+        row = {"id": sample.id, "image": sample.images[0], "question": sample.turns[0].text, "answer": sample.answer}
+        said = sample.fields["rules"]
+        row |= dict(sample.fields) | {"rules": None if said is None else json.dumps(said)}
+        for name, value in row.items():
+            columns[name].append(value)
+    return datasets.Dataset.from_dict(columns, features=features)
+
+
+def _questions_of(item: Item, questions: Questions) -> tuple[Question, ...]:
+    if questions == "static":
+        return static_questions(item)
+    return (dynamic_question(item), *(static_questions(item) if questions == "both" else ()))
+
+
+def _fields(item: Item, asked: Question) -> dict[str, Any]:
+    """What tables group by; what simple rules say, in words, stands with the question about the future only."""
+    return {
+        "task": item.scene.task,
+        "kind": asked.kind,
+        "choices": asked.choices,
+        "answer_place": asked.place,
+        "rules": rules_of(item) if asked.kind == "end" else None,
+        "split": item.split,
+        "index": item.index,
+    }

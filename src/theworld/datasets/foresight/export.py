@@ -1,0 +1,143 @@
+"""Shipping: writes the validation and test items that come with the package, so that all machines share them."""
+
+import gzip
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from string import Template
+from typing import Final
+
+from PIL import Image, ImageDraw, ImageFont
+from tqdm import trange
+
+from theworld.datasets.foresight.items import NUM_SHIPPED, VERSION, Item, Split, find_item, make_item, shipped_path
+from theworld.datasets.foresight.questions import Question, dynamic_question, static_questions
+from theworld.datasets.foresight.rendering import PALETTE, Rgb, draw
+from theworld.datasets.foresight.scene import FRAME_RATE_HZ, NUM_FRAMES, TASKS, Task
+from theworld.files import write_whole
+
+TEMPLATE: Final = Path(__file__).with_name("data_card.md")
+"""The card with its blanks."""
+
+
+def data_card(items: Sequence[Item]) -> str:
+    """README.md of a repository with these items, in Markdown with the hub's metadata."""
+    counts = Counter((item.split, item.scene.task) for item in items)
+    outcomes = {key: Counter(item.outcome for item in items if (item.split, item.scene.task) == key) for key in counts}
+    rows = []
+    for (split, task), num_items in counts.items():
+        by_outcome = ", ".join(str(number) for _, number in sorted(outcomes[split, task].items()))
+        rows.append(f"| {split} | {task} | {num_items:,} | {by_outcome} |")
+    table = ["| split | task | items | of each outcome |", "|---|---|---:|---|", *rows]
+    blanks = {
+        "version": VERSION,
+        "counts": "\n".join(table),
+        "num_frames": NUM_FRAMES,
+        "frame_rate": f"{FRAME_RATE_HZ:g}",
+    }
+    return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(blanks)
+
+
+def write_scenes(folder: Path) -> list[Path]:
+    """Simulate the shipped items anew and write them, a file of JSON lines per split and task, and a card beside them.
+
+    Floating-point physics differs between processors: what this writes elsewhere need not be what is shipped.
+
+    Returns:
+        The files; the last one is the card, README.md.
+    """
+    paths, written = [], []
+    for split, size in NUM_SHIPPED.items():
+        for task in TASKS:
+            items = [find_item(split, index, task) for index in trange(size, desc=f"{task} {split}", unit="item")]
+            lines = "".join(json.dumps(item.to_dict(), separators=(",", ":")) + "\n" for item in items)
+            paths.append(shipped_path(folder, split, task))
+            write_whole(paths[-1], gzip.compress(lines.encode(), mtime=0))  # without a time: same items, same bytes
+            written += items
+    paths.append(folder / "README.md")
+    write_whole(paths[-1], data_card(written))
+    return paths
+
+
+_FRAMES: Final[Mapping[int, Sequence[int]]] = {
+    1: (0, 3, 5, 7, 9, 11, 13, NUM_FRAMES - 1),
+    5: (0, 1, 2, 3, 4, 8, 12, NUM_FRAMES - 1),
+}
+"""Frames that are shown, by the number of those given."""
+_STEP: Final = 7  # neighbouring items share the side they start from; these differ in what comes of them, too
+
+_PAPER: Final = (255, 255, 255)
+_INK: Final = (30, 33, 38)
+_PALE: Final = (118, 124, 134)
+_COLOUR_OF: Final[Mapping[str, Rgb]] = {str(name): rgb for name, rgb in PALETTE.items()}
+
+
+def preview(
+    path: str | PathLike[str],
+    split: Split = "validation",
+    rows: int = 6,
+    image_size_px: int = 128,
+    task: Task | None = None,
+) -> None:
+    """Write a PNG with one scene per row: eight of its frames in time, question and answer, and one control.
+
+    Args:
+        path: where the PNG goes.
+        split: which scenes.
+        rows: number of scenes, every seventh of a task.
+        image_size_px: side of each frame.
+        task: the kind of scene; None: all in turn.
+
+    Raises:
+        ValueError: if there are no rows.
+    """
+    if rows < 1:
+        raise ValueError(f"rows={rows}: expected 1 or more")
+    strips = []
+    tasks = TASKS if task is None else (task,)
+    for row in range(rows):
+        item = make_item(split, row // len(tasks) * _STEP, tasks[row % len(tasks)])
+        controls = static_questions(item)
+        strips.append(_strip(item, controls[row % len(controls)], image_size_px))
+    margin = strips[0].height // 10
+    size = (strips[0].width + 2 * margin, sum(strip.height + margin for strip in strips) + margin)
+    grid = Image.new("RGB", size, _PAPER)
+    for row, strip in enumerate(strips):
+        grid.paste(strip, (margin, margin + row * (strip.height + margin)))
+    grid.save(path, format="PNG", optimize=True)
+
+
+def _strip(item: Item, control: Question, image_size_px: int) -> Image.Image:
+    """One scene: question and answer above its frames, times and a control below."""
+    text_px = max(11, image_size_px // 9)
+    font, small = ImageFont.load_default(text_px), ImageFont.load_default(text_px * 5 // 6)
+    line_px, gap_px = text_px * 8 // 5, max(3, image_size_px // 20)
+    # Never narrower than the longest question with its answer.
+    given = item.scene.num_given_frames
+    frames = _FRAMES[given]
+    width = max(len(frames) * (image_size_px + gap_px) - gap_px, 48 * text_px)
+    strip = Image.new("RGB", (width, image_size_px + 3 * line_px), _PAPER)
+    pen = ImageDraw.Draw(strip)
+
+    asked = dynamic_question(item)
+    middle = line_px // 2
+    pen.text((0, middle), asked.text, _INK, font, anchor="lm")
+    pen.text((width, middle), asked.answer, _INK, font, anchor="rm")
+    if asked.answer in _COLOUR_OF:
+        chip = width - font.getlength(asked.answer) - text_px
+        box = (chip - text_px // 2, middle - text_px // 2, chip + text_px // 2, middle + text_px // 2)
+        pen.rounded_rectangle(box, text_px // 4, _COLOUR_OF[asked.answer])
+
+    for column, frame in enumerate(frames):
+        left = column * (image_size_px + gap_px)
+        strip.paste(draw(item.scene, item.poses[frame], image_size_px), (left, line_px))
+        time = "given" if frame < given else f"+ {(frame - given + 1) / FRAME_RATE_HZ:.2f} s"
+        center = (left + image_size_px // 2, line_px + image_size_px + middle)
+        pen.text(center, time, _INK if frame < given else _PALE, small, anchor="mm")
+
+    bottom = line_px * 2 + image_size_px + middle
+    pen.text((0, bottom), f"Control: {control.text}", _PALE, small, anchor="lm")
+    pen.text((width, bottom), control.answer, _PALE, small, anchor="rm")
+    return strip

@@ -1,0 +1,189 @@
+"""The task `hide`: a ball has rolled behind a screen; on which side does it come out, or does it stay behind it?"""
+
+import math
+from dataclasses import replace
+from random import Random
+from typing import Final
+
+from theworld.datasets.foresight.physics import LAWS, Motion, simulate
+from theworld.datasets.foresight.scene import (
+    BALL_RADIUS,
+    COLOURS,
+    FLOOR_Y,
+    FRAME_RATE_HZ,
+    NUM_FRAMES,
+    NUM_GIVEN_FRAMES,
+    PLANK_RADIUS,
+    WALL_WIDTH,
+    Ball,
+    Plank,
+    Scene,
+    Screen,
+)
+
+PERIOD: Final = 24
+"""Consecutive indices over which targets are balanced exactly.
+
+3 outcomes x 2 sides it comes from x 2 (post or not) x 2 halves of the screen that a post stands in. For "stays" there
+is a post or none; a ball that passes has none in its way, a ball that comes back has one.
+"""
+
+LEFT, RIGHT, NOWHERE = range(3)
+
+_NOW = NUM_GIVEN_FRAMES["hide"] - 1
+_NOW_S = _NOW / FRAME_RATE_HZ
+_DECELERATION = LAWS["hide"].deceleration
+_SPEED = (0.40, 1.10)  # unit lengths / s
+_HALF_WIDTH = (0.15, 0.20)
+_SCREEN_X = (0.44, 0.56)
+_SCREEN_TOP = (0.50, 0.60)
+_POST_TOP = 0.36
+_START = BALL_RADIUS + WALL_WIDTH + 0.01
+_HIDDEN_BY = 0.01  # the ball is at least so far behind the screen's edge when it is hidden
+_OUT_BY = 0.03  # and so far beyond it when it has come out
+_POST_OFF = 0.04  # of a post from the middle of the screen
+_JITTER = 0.5 / 64
+_DECIMALS = 4
+
+
+def propose(rng: Random, index: int) -> Scene:
+    """A ball that rolls behind a screen from the side, with or without a post behind it, that the index asks for."""
+    aim, from_left = aim_of(index), index // 3 % 2 == 0
+    passes = aim == (RIGHT if from_left else LEFT)
+    has_post = not passes and (aim != NOWHERE or index // 6 % 2 == 0)
+    ball_colour, screen_colour = rng.sample(COLOURS, 2)
+    while True:
+        middle, half_width = rng.uniform(*_SCREEN_X), rng.uniform(*_HALF_WIDTH)
+        start, speed = rng.uniform(_START, middle - half_width - BALL_RADIUS - 0.01), rng.uniform(*_SPEED)
+        post = rng.uniform(middle - half_width + 0.12, middle + half_width - 0.04) if has_post else None
+        if _ends(start, speed, middle, half_width, post) == (NOWHERE if aim == NOWHERE else RIGHT if passes else LEFT):
+            break
+    ball = Ball(
+        x=_place(start, from_left),
+        y=round(FLOOR_Y - BALL_RADIUS, _DECIMALS),
+        vx=round(speed if from_left else -speed, _DECIMALS),
+        colour=ball_colour,
+    )
+    edges = sorted((_place(middle - half_width, from_left), _place(middle + half_width, from_left)))
+    screen = Screen(
+        left=edges[0], right=edges[1], top=round(rng.uniform(*_SCREEN_TOP), _DECIMALS), colour=screen_colour
+    )
+    post_x = None if post is None else _place(post, from_left)
+    planks = () if post_x is None else (Plank(x0=post_x, y0=_POST_TOP, x1=post_x, y1=FLOOR_Y),)
+    return Scene(task="hide", balls=(ball,), planks=planks, screen=screen)
+
+
+def _place(x: float, from_left: bool) -> float:
+    """An x as the scene has it: mirrored for a ball that comes from the right."""
+    return round(x if from_left else 1 - x, _DECIMALS)
+
+
+def _ends(start: float, speed: float, middle: float, half_width: float, post: float | None) -> int | None:
+    """By theory, for a ball from the left: where it is at the end; None if it is not hidden now, or not clearly out."""
+    inner, outer = middle - half_width, middle + half_width
+    bounce_x = math.inf if post is None else post - PLANK_RADIUS - BALL_RADIUS
+    now, end = (_position(start, speed, seconds, bounce_x) for seconds in (_NOW_S, (NUM_FRAMES - 1) / FRAME_RATE_HZ))
+    hidden = (inner + BALL_RADIUS + _HIDDEN_BY, outer - BALL_RADIUS - _HIDDEN_BY)
+    if not hidden[0] < now < hidden[1]:
+        return None
+    if hidden[0] < end < hidden[1]:
+        return NOWHERE
+    if outer + BALL_RADIUS + _OUT_BY < end < 1 - WALL_WIDTH - BALL_RADIUS:
+        return RIGHT
+    if WALL_WIDTH + BALL_RADIUS < end < inner - BALL_RADIUS - _OUT_BY:
+        return LEFT
+    return None
+
+
+def _position(start: float, speed: float, seconds: float, bounce_x: float) -> float:
+    """Where a ball is that slows down evenly and comes back from `bounce_x` with 0.9 of its speed."""
+    if start + _travelled(speed, seconds) <= bounce_x:
+        return start + _travelled(speed, seconds)
+    at_post = math.sqrt(speed**2 - 2 * _DECELERATION * (bounce_x - start))
+    until = (speed - at_post) / _DECELERATION
+    return bounce_x - _travelled(LAWS["hide"].restitution * at_post, seconds - until)
+
+
+def _travelled(speed: float, seconds: float) -> float:
+    seconds = min(seconds, speed / _DECELERATION)
+    return speed * seconds - _DECELERATION * seconds**2 / 2
+
+
+def aim_of(index: int) -> int:
+    """The outcome that the item of an index shall have."""
+    return index % 3
+
+
+def examine(scene: Scene, index: int) -> Motion | None:
+    """The motion of a ball that does what the index asks for, as do its neighbours; otherwise None."""
+    aim = aim_of(index)
+    if not (_is_post_fair(scene, index) and _is_seen_twice(scene)):
+        return None
+    motion = simulate(scene)
+    if outcome(scene, motion) != aim:
+        return None
+    return motion if all(outcome(one, simulate(one)) == aim for one in neighbours(scene)) else None
+
+
+def _is_post_fair(scene: Scene, index: int) -> bool:
+    """Whether a post stands in the half of the screen that the index asks for, near the middle.
+
+    Of all proposals 98 % have it on the side that the ball does not come from: where the ball is hidden, that would
+    tell what only the clip shall tell.
+    """
+    if not scene.planks:
+        return True
+    assert scene.screen is not None
+    off = scene.planks[0].x0 - (scene.screen.left + scene.screen.right) / 2
+    return abs(off) < _POST_OFF and (off < 0) == (index // 12 % 2 == 0)
+
+
+def _is_seen_twice(scene: Scene) -> bool:
+    """Whether half of the ball or more is seen in the second frame too, so that the clip shows how fast it is."""
+    assert scene.screen is not None
+    way = math.copysign(_travelled(abs(scene.ball.vx), 1 / FRAME_RATE_HZ), scene.ball.vx)
+    return not scene.screen.left < scene.ball.x + way < scene.screen.right
+
+
+def outcome(scene: Scene, motion: Motion) -> int | None:
+    """0 if the ball is out on the left at the end, 1 on the right, 2 if still hidden; None if it is seen in part."""
+    if place_of(scene, float(motion.poses[_NOW, 0, 0])) != NOWHERE:
+        return None
+    return place_of(scene, float(motion.poses[-1, 0, 0]))
+
+
+def place_of(scene: Scene, x: float) -> int | None:
+    """Where a ball at x is: 0 left of the screen, 1 right of it, 2 behind it; None if it is half hidden."""
+    assert scene.screen is not None
+    if x < scene.screen.left - BALL_RADIUS:
+        return LEFT
+    if x > scene.screen.right + BALL_RADIUS:
+        return RIGHT
+    return NOWHERE if scene.screen.left + BALL_RADIUS <= x <= scene.screen.right - BALL_RADIUS else None
+
+
+def neighbours(scene: Scene) -> tuple[Scene, ...]:
+    """Scenes whose ball starts elsewhere and is a little faster or slower, by less than can be drawn."""
+    ball = scene.ball
+    return tuple(
+        replace(scene, balls=(replace(ball, x=ball.x + dx, vx=ball.vx + dv),))
+        for dx, dv in ((_JITTER, 0.015), (_JITTER, -0.015), (-_JITTER, 0.015), (-_JITTER, -0.015))
+    )
+
+
+def straight_on(scene: Scene) -> int:
+    """What a rule says that knows the direction alone: the ball comes out on the other side."""
+    return RIGHT if scene.ball.vx > 0 else LEFT
+
+
+def post_side(scene: Scene) -> int:
+    """What a rule says that knows the last given frame alone: the ball comes back from the larger side of the post."""
+    assert scene.screen is not None
+    middle = (scene.screen.left + scene.screen.right) / 2
+    return NOWHERE if not scene.planks else LEFT if scene.planks[0].x0 > middle else RIGHT
+
+
+def rebound(scene: Scene) -> int:
+    """What a rule says that looks one step ahead: back from a post, on where there is none, never too slow."""
+    passes = straight_on(scene)
+    return 1 - passes if scene.planks else passes

@@ -1,0 +1,192 @@
+"""Items: the scene of a split and an index, always the same one, and never one of another split."""
+
+import gzip
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cache, lru_cache
+from pathlib import Path
+from random import Random
+from typing import Any, Final, Literal, Protocol, get_args
+
+import numpy as np
+from jaxtyping import Float
+
+from theworld.datasets.foresight import collide, drop, hide, roll, topple
+from theworld.datasets.foresight.ground_truth import STATIC_KINDS, controls_of
+from theworld.datasets.foresight.physics import Motion, simulate
+from theworld.datasets.foresight.scene import TASKS, Scene, Task
+
+Split = Literal["world", "language", "train", "validation", "test"]
+"""`world`: videos for the world model; `language`: static questions for the language side; `train`, `validation`,
+`test`: the fused model."""
+SPLITS: Final[tuple[Split, ...]] = get_args(Split)
+
+NUM_SHIPPED: Final[Mapping[Split, int]] = {"validation": 300, "test": 600}
+"""Items of each task that come with the package, described, with what happened; others are simulated when asked for."""
+SCENES: Final = Path(__file__).parent / "scenes"
+"""Folder of the shipped items: a file per split and task, an item per line."""
+
+VERSION: Final = 2
+"""Of scenes, pictures and questions: change it, and every item changes."""
+
+_MAX_ATTEMPTS = 5_000  # 14 are needed on average, 511 were the most of 1,000 items
+_DECIMALS = 4
+_TICKS = 10**_DECIMALS  # coordinates are multiples of one tick, 1 / 10,000
+
+
+class Design(Protocol):
+    """What the module of a task provides."""
+
+    @property
+    def PERIOD(self) -> int:  # noqa: N802  # a constant of the module
+        """Consecutive indices over which outcomes are balanced jointly with what simple rules look at."""
+        ...
+
+    def propose(self, rng: Random, index: int) -> Scene:
+        """A scene of the kind that the index asks for; how it goes on is not yet known."""
+        ...
+
+    def examine(self, scene: Scene, index: int) -> Motion | None:
+        """The motion of a scene that is fit to ask about and has the index's outcome, otherwise None."""
+        ...
+
+    def outcome(self, scene: Scene, motion: Motion) -> int | None:
+        """What comes of it, as the number of an answer; None: nothing that could be asked about."""
+        ...
+
+
+DESIGNS: Final[Mapping[Task, Design]] = {
+    "drop": drop,
+    "topple": topple,
+    "roll": roll,
+    "collide": collide,
+    "hide": hide,
+}
+
+
+@dataclass(frozen=True)
+class Item:
+    """A scene that is fit to ask about, with what happens in it."""
+
+    split: Split
+    index: int
+    scene: Scene
+    poses: Float[np.ndarray, "17 num_bodies 3"]
+    """Centre (x, y) in unit lengths and angle in rad of balls, then blocks, in each frame, to 4 decimals."""
+    outcome: int
+    """What comes of it, as the number of an answer."""
+
+    @property
+    def id(self) -> str:
+        """Names the item among all tasks and splits."""
+        return f"{self.scene.task}-{self.split}-{self.index}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Scene, outcome and motion as plain values for JSON; `from_dict` gives an equal item back."""
+        return {"scene": self.scene.to_dict(), "outcome": self.outcome, "poses": self.poses.tolist()}
+
+    @classmethod
+    def from_dict(cls, split: Split, index: int, values: Mapping[str, Any]) -> "Item":
+        """The item that `to_dict` described.
+
+        Raises:
+            ValueError: if the scene is none.
+        """
+        poses = np.array(values["poses"])
+        poses.setflags(write=False)  # the item is shared by all who ask for it
+        return cls(split, index, Scene.from_dict(values["scene"]), poses, values["outcome"])
+
+
+def make_item(split: Split, index: int, task: Task = "drop") -> Item:
+    """The item of an index: a pure function of its arguments.
+
+    What is shipped (`NUM_SHIPPED`) is read, the rest found by simulation.
+
+    Raises:
+        ValueError: unknown split or task, negative index.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split {split!r}: expected one of {SPLITS}")
+    if task not in TASKS:
+        raise ValueError(f"task {task!r}: expected one of {TASKS}")
+    if index < 0:
+        raise ValueError(f"index {index}: expected 0 or more")
+    return _make_item(split, index, task)
+
+
+@lru_cache(maxsize=1024)
+def _make_item(split: Split, index: int, task: Task) -> Item:
+    if index < NUM_SHIPPED.get(split, 0):
+        return Item.from_dict(split, index, json.loads(_shipped(split, task)[index]))
+    return find_item(split, index, task)
+
+
+@cache
+def _shipped(split: Split, task: Task) -> list[bytes]:
+    return gzip.decompress(shipped_path(SCENES, split, task).read_bytes()).splitlines()
+
+
+def shipped_path(folder: Path, split: Split, task: Task) -> Path:
+    """The file of the items of a split and task."""
+    return folder / f"{split}-{task}.jsonl.gz"
+
+
+def find_item(split: Split, index: int, task: Task) -> Item:
+    """The item of an index by simulation: scenes are drawn until one fits the index and its picture all controls."""
+    design = DESIGNS[task]
+    for scene in _proposals(split, index, task):
+        motion = design.examine(scene, index)
+        if motion is None:
+            continue
+        poses = motion.poses.round(_DECIMALS) + 0.0  # no -0.0
+        if _is_clear(scene, poses):
+            poses.setflags(write=False)
+            outcome = design.outcome(scene, motion)
+            assert outcome is not None, "an examined scene has an outcome"
+            return Item(split, index, scene, poses, outcome)
+    raise AssertionError(f"{task} {split} {index}: no fit scene in {_MAX_ATTEMPTS} attempts, physics is broken")
+
+
+def _is_clear(scene: Scene, poses: Float[np.ndarray, "17 num_bodies 3"]) -> bool:
+    """Whether the current picture decides every control."""
+    return len(controls_of(scene, poses[scene.num_given_frames - 1])) == len(STATIC_KINDS[scene.task])
+
+
+def make_film(index: int) -> tuple[Scene, Motion]:
+    """Scene and motion of the split `world` that a world model learns from: the first proposal, whatever comes of it.
+
+    Tasks take turns. Nothing is asked about these, so nothing is rejected: a world model must see near misses too.
+    """
+    task = TASKS[index % len(TASKS)]
+    scene = next(_proposals("world", index // len(TASKS), task))
+    return scene, simulate(scene)
+
+
+def _proposals(split: Split, index: int, task: Task) -> Iterator[Scene]:
+    for attempt in range(_MAX_ATTEMPTS):
+        text = f"foresight/{VERSION}/{task}/{split}/{index}/{attempt}"
+        rng = Random(int.from_bytes(hashlib.sha256(text.encode()).digest(), "big"))
+        yield _mark(DESIGNS[task].propose(rng, index), split)
+
+
+def split_of(scene: Scene) -> Split:
+    """The split that a scene belongs to, read from the scene alone.
+
+    The start of the first ball, or the place of the lowest block, counted in ticks of 1/10,000, has the split's number
+    as remainder modulo five. Hence no scene can belong to two splits.
+    """
+    first = (scene.balls or scene.blocks)[0]
+    return SPLITS[round(first.x * _TICKS) % len(SPLITS)]
+
+
+def _mark(scene: Scene, split: Split) -> Scene:
+    if scene.balls:
+        return replace(scene, balls=(replace(scene.balls[0], x=_marked(scene.balls[0].x, split)), *scene.balls[1:]))
+    return replace(scene, blocks=(replace(scene.blocks[0], x=_marked(scene.blocks[0].x, split)), *scene.blocks[1:]))
+
+
+def _marked(x: float, split: Split) -> float:
+    ticks = round(x * _TICKS)
+    return (ticks + SPLITS.index(split) - ticks % len(SPLITS)) / _TICKS  # moves by 4 ticks at most: 1/40 px at 64 px

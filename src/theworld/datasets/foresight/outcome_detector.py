@@ -1,0 +1,103 @@
+"""Watching: what a picture shows, read off its pixels by colour alone, so that an imagined future can be judged."""
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+
+from theworld.datasets.foresight import collide, hide, roll, topple
+from theworld.datasets.foresight.rendering import BACKGROUND, PALETTE, SOLID, TABLE
+from theworld.datasets.foresight.scene import BALL_RADIUS, DIVIDER_TOP_Y, FLOOR_Y, Colour, Scene, Task, third
+
+_FEWEST_SHARE: Final = 0.45
+"""Share of a body's area that must be seen for it to count as there."""
+
+_NEAR: Final = 70.0
+"""Distance in RGB, of 442 from black to white, within which a pixel has a colour."""
+
+_NAMES: Final = tuple(PALETTE)
+_COLOURS: Final = np.array([*PALETTE.values(), BACKGROUND, TABLE, SOLID], dtype=np.float32)
+
+_Picture = UInt8[np.ndarray, "H W 3"]
+
+
+def watched_outcome(scene: Scene, picture: _Picture) -> int | None:
+    """The outcome that the last picture of a scene shows, as the number of an answer; None if it shows none.
+
+    A body is in the middle of the pixels that have its colour.
+
+    Args:
+        scene: its colours, and where its bodies started.
+        picture: the last frame, true or imagined.
+    """
+    return _WATCHED[scene.task](scene, _nearest(picture))
+
+
+def _nearest(picture: _Picture) -> np.ndarray:
+    """Number of the colour of each pixel; -1 where none is near, as on the edges between two."""
+    squares = np.square(picture[:, :, None].astype(np.float32) - _COLOURS).sum(-1)
+    return np.where(squares.min(-1) < _NEAR**2, squares.argmin(-1), -1)
+
+
+def _centre(nearest: np.ndarray, colour: Colour, area: float) -> Float[np.ndarray, "2"] | None:
+    """Middle (x, y) of what has a colour, unit lengths; None if too little of `area` (square units) has it."""
+    seen: Bool[np.ndarray, "H W"] = nearest == _NAMES.index(colour)
+    height, width = seen.shape
+    if seen.sum() < _FEWEST_SHARE * area * height * width:
+        return None
+    rows, columns = np.nonzero(seen)
+    return np.array([np.median(columns) + 0.5, np.median(rows) + 0.5]) / (width, height)
+
+
+def _ball(scene: Scene, nearest: np.ndarray, number: int = 0) -> Float[np.ndarray, "2"] | None:
+    return _centre(nearest, scene.balls[number].colour, np.pi * BALL_RADIUS**2)
+
+
+def _of_drop(scene: Scene, nearest: np.ndarray) -> int | None:
+    centre = _ball(scene, nearest)
+    return None if centre is None or centre[1] < DIVIDER_TOP_Y - BALL_RADIUS else third(float(centre[0]))
+
+
+def _of_topple(scene: Scene, nearest: np.ndarray) -> int | None:
+    shifts = []
+    for block in scene.blocks:
+        centre = _centre(nearest, block.colour, block.width * block.height)
+        if centre is None:
+            return None
+        shifts.append(float(centre[0]) - block.x)
+    largest = max(shifts, key=abs)
+    if abs(largest) < 0.04:
+        return topple.STAYS
+    return topple.RIGHT if largest > 0 else topple.LEFT
+
+
+def _of_roll(scene: Scene, nearest: np.ndarray) -> int | None:
+    left, right = _ball(scene, nearest, 0), _ball(scene, nearest, 1)
+    if left is None or right is None or max(left[1], right[1]) < FLOOR_Y - 2 * BALL_RADIUS:
+        return None
+    return roll.LEFT if left[1] > right[1] else roll.RIGHT
+
+
+def _of_collide(scene: Scene, nearest: np.ndarray) -> int | None:
+    first, second = _ball(scene, nearest, 0), _ball(scene, nearest, 1)
+    if first is None or second is None:
+        return None
+    return collide.YES if np.linalg.norm(first - second) < 2 * BALL_RADIUS + 0.02 else collide.NO
+
+
+def _of_hide(scene: Scene, nearest: np.ndarray) -> int | None:
+    assert scene.screen is not None
+    centre = _ball(scene, nearest)
+    if centre is None:
+        return hide.NOWHERE
+    return hide.LEFT if centre[0] < (scene.screen.left + scene.screen.right) / 2 else hide.RIGHT
+
+
+_WATCHED: Final[Mapping[Task, Callable[[Scene, np.ndarray], int | None]]] = {
+    "drop": _of_drop,
+    "topple": _of_topple,
+    "roll": _of_roll,
+    "collide": _of_collide,
+    "hide": _of_hide,
+}

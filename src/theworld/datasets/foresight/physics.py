@@ -1,0 +1,172 @@
+"""The physics of a scene: a pymunk space in unit lengths, and the motion of its balls and blocks."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pymunk
+import pymunk.constraints
+from jaxtyping import Float
+
+from theworld.datasets.foresight.scene import (
+    BALL_RADIUS,
+    DIVIDER_RADIUS,
+    DIVIDER_TOP_Y,
+    FLOOR_Y,
+    FRAME_RATE_HZ,
+    NUM_FRAMES,
+    PLANK_RADIUS,
+    WALL_WIDTH,
+    Ball,
+    Block,
+    Scene,
+    Task,
+)
+
+GRAVITY: Final = 2.0
+"""Downwards, unit lengths / s^2: a free fall over the whole picture takes one second."""
+STEPS_PER_FRAME: Final = 30
+TIME_STEP_S: Final = 1 / (FRAME_RATE_HZ * STEPS_PER_FRAME)
+REST_SPEED: Final = 0.02
+"""Unit lengths / s below which a body is at rest: a fifth of a pixel per frame at 64 px."""
+
+_CONTACT_DEPTH = 1e-4  # Chipmunk lets contacts sink by 0.1 units otherwise: it counts in pixels
+_BLOCK_RADIUS = 0.5  # floor and walls reach far beyond the picture, so that nothing tunnels through
+_SOLVER_ITERATIONS = 30  # Chipmunk's 10 let a tower of four blocks creep
+
+
+@dataclass(frozen=True)
+class Law:
+    """What holds in a kind of scene."""
+
+    gravity: float = GRAVITY
+    """Downwards, unit lengths / s^2; 0: a table seen from above."""
+    restitution: float = 0.1
+    """Speed after over speed before a head-on impact."""
+    friction: float = 0.25
+    """Coulomb's coefficient between any two bodies."""
+    deceleration: float = 0.0
+    """Rolling resistance of a ball on the floor, unit lengths / s^2."""
+    sticky: bool = False
+    """Whether two balls that touch stay together."""
+
+
+LAWS: Final[Mapping[Task, Law]] = {
+    "drop": Law(),
+    "topple": Law(restitution=0.0, friction=0.6),
+    "roll": Law(),
+    "collide": Law(gravity=0.0, restitution=0.0, friction=0.0, sticky=True),
+    "hide": Law(restitution=0.9, friction=0.0, deceleration=0.35),
+}
+
+
+@dataclass(frozen=True)
+class Motion:
+    """Where the balls and blocks of a scene are in each frame, and how fast they are in the last."""
+
+    poses: Float[np.ndarray, "17 num_bodies 3"]
+    """Centre (x, y) in unit lengths and angle in rad (clockwise as drawn); balls first, then blocks."""
+    final_speeds: Float[np.ndarray, " num_bodies"]
+    """Unit lengths / s."""
+
+    @property
+    def has_come_to_rest(self) -> bool:
+        """Whether every body is at rest: slow in the last frame, and not just at the turn of a bounce."""
+        moved = np.linalg.norm(self.poses[-1, :, :2] - self.poses[-2, :, :2], axis=-1)
+        return bool((self.final_speeds < REST_SPEED).all() and (moved * FRAME_RATE_HZ < REST_SPEED).all())
+
+
+class Simulation:
+    """A scene in a pymunk space, moved on frame by frame.
+
+    Args:
+        scene: what to simulate.
+        law: what holds in it; default: the law of its task.
+    """
+
+    def __init__(self, scene: Scene, law: Law | None = None) -> None:
+        self._law = law or LAWS[scene.task]
+        self._space = pymunk.Space()
+        self._space.gravity = (0.0, self._law.gravity)
+        self._space.collision_slop = _CONTACT_DEPTH
+        self._space.iterations = _SOLVER_ITERATIONS if scene.blocks else 10
+        self._stuck = False
+        for plank in scene.planks:
+            self._fix((plank.x0, plank.y0), (plank.x1, plank.y1), PLANK_RADIUS)
+        near, far = WALL_WIDTH - _BLOCK_RADIUS, 1 - WALL_WIDTH + _BLOCK_RADIUS
+        for x in (near, far):
+            self._fix((x, -2.0), (x, 2.0), _BLOCK_RADIUS)
+        # From the side there is a floor and no lid; a table seen from above has four rails.
+        for y in (FLOOR_Y + _BLOCK_RADIUS,) if self._law.gravity else (near, far):
+            self._fix((-1.0, y), (2.0, y), _BLOCK_RADIUS)
+        for x in (1 / 3, 2 / 3) if scene.bins else ():
+            self._fix((x, DIVIDER_TOP_Y + DIVIDER_RADIUS), (x, FLOOR_Y), DIVIDER_RADIUS)
+        self.bodies: list[pymunk.Body] = []
+        """Balls of mass 1 in their order, then blocks of 100 per unit of area in theirs."""
+        for ball in scene.balls:
+            body = pymunk.Body(1.0, pymunk.moment_for_circle(1.0, 0.0, BALL_RADIUS))
+            body.velocity = (ball.vx, ball.vy)
+            if self._law.deceleration:
+                body.velocity_func = self._roll
+            self._add(body, ball, pymunk.Circle(body, BALL_RADIUS))
+        for block in scene.blocks:
+            sides = (block.width, block.height)
+            mass = 100 * block.width * block.height
+            body = pymunk.Body(mass, pymunk.moment_for_box(mass, sides))
+            self._add(body, block, pymunk.Poly.create_box(body, sides))
+
+    def _add(self, body: pymunk.Body, part: Ball | Block, shape: pymunk.Shape) -> None:
+        body.position = (part.x, part.y)
+        self._coat(shape)
+        self._space.add(body, shape)
+        self.bodies.append(body)
+
+    def _fix(self, start: tuple[float, float], end: tuple[float, float], radius: float) -> None:
+        segment = pymunk.Segment(self._space.static_body, start, end, radius)
+        self._coat(segment)
+        self._space.add(segment)
+
+    def _coat(self, shape: pymunk.Shape) -> None:
+        # Chipmunk multiplies the values of the two shapes that meet.
+        shape.elasticity = math.sqrt(self._law.restitution)
+        shape.friction = math.sqrt(self._law.friction)
+
+    def _roll(self, body: pymunk.Body, gravity: tuple[float, float], damping: float, step_s: float) -> None:
+        pymunk.Body.update_velocity(body, gravity, damping, step_s)
+        speed = abs(body.velocity.x)
+        slower = max(speed - self._law.deceleration * step_s, 0.0)
+        body.velocity = (math.copysign(slower, body.velocity.x), body.velocity.y)
+
+    def advance(self) -> None:
+        """Move on by one frame, 1/6 s."""
+        for _ in range(STEPS_PER_FRAME):
+            self._space.step(TIME_STEP_S)
+            if self._law.sticky and not self._stuck:
+                self._stick()
+
+    def _stick(self) -> None:
+        first, second = self.bodies
+        if first.position.get_distance(second.position) > 2 * BALL_RADIUS + _CONTACT_DEPTH:
+            return
+        pin = pymunk.constraints.PivotJoint(first, second, (first.position + second.position) / 2)
+        pin.collide_bodies = False
+        self._space.add(pin, pymunk.constraints.GearJoint(first, second, second.angle - first.angle, 1.0))
+        self._stuck = True
+
+    @property
+    def poses(self) -> list[tuple[float, float, float]]:
+        """Centre (x, y) and angle of every body now."""
+        return [(body.position.x, body.position.y, body.angle) for body in self.bodies]
+
+
+def simulate(scene: Scene, law: Law | None = None) -> Motion:
+    """The motion of a scene over its 17 frames."""
+    simulation = Simulation(scene, law)
+    poses = [simulation.poses]
+    for _ in range(NUM_FRAMES - 1):
+        simulation.advance()
+        poses.append(simulation.poses)
+    speeds = [body.velocity.length for body in simulation.bodies]
+    return Motion(np.array(poses), np.array(speeds))

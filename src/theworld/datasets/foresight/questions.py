@@ -1,0 +1,118 @@
+"""Questions about an item: what will happen, what its picture shows, and what a true clip of it shows when."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from random import Random
+from typing import Final
+
+from theworld.constants import TEMPORAL_STRIDE
+from theworld.datasets.foresight.ground_truth import (
+    NEITHER,
+    NUMBER_WORDS,
+    Question,
+    asked,
+    ball_choices,
+    bin_choices,
+    controls_of,
+    facts_of,
+    listed,
+    state_of,
+)
+from theworld.datasets.foresight.items import Item
+from theworld.datasets.foresight.scene import NUM_SLOTS, PLACES, Task
+
+LETTERS: Final = "ABCDEF"
+BY_LETTER: Final = "Answer with the letter."
+
+
+def dynamic_question(item: Item) -> Question:
+    """What will happen: the answer is not in the pictures given, only in what follows."""
+    return _DYNAMIC[item.scene.task](item)
+
+
+def static_questions(item: Item) -> tuple[Question, ...]:
+    """The controls: what the current picture shows, by itself and beyond doubt."""
+    return controls_of(item.scene, item.poses[item.scene.num_given_frames - 1])
+
+
+def readings(item: Item) -> tuple[Question, ...]:
+    """What the true clip shows, slot by slot, and how it ends: for learning to read world tokens.
+
+    A slot is asked about by its number: "In picture three: ...". Its facts are those of its last frame.
+    """
+    found = []
+    for slot in range(NUM_SLOTS):
+        poses = item.poses[slot * TEMPORAL_STRIDE]
+        state = state_of(item.scene, poses)
+        for fact in (*facts_of(item.scene, poses), *([state] if state else [])):
+            text = f"In picture {NUMBER_WORDS[slot]}: {fact.text[0].lower()}{fact.text[1:]}"
+            found.append(replace(fact, kind=f"slot_{slot}_{fact.kind}", text=text))
+    return (*found, dynamic_question(item))
+
+
+def multiple_choice(question: Question, key: str, place: int | None = None) -> Question:
+    """The same question with its choices behind letters.
+
+    Args:
+        question: the open question.
+        key: the order of the choices is a function of it, such as the id of the item.
+        place: of the answer among the letters, from 0; None: any, as the key has it.
+    """
+    order = list(question.choices)
+    Random(f"foresight/choices/{key}/{question.kind}").shuffle(order)
+    if place is not None:
+        order.remove(question.answer)
+        order.insert(place, question.answer)
+    letters = LETTERS[: len(order)]
+    words = question.text.partition("?")[0].removesuffix(f": {listed(question.choices)}")
+    lines = " ".join(f"({letter}) {choice}" for letter, choice in zip(letters, order, strict=True))
+    return replace(
+        question,
+        text=f"{words}? {lines} {BY_LETTER}",
+        choices=tuple(letters),
+        answer=letters[order.index(question.answer)],
+    )
+
+
+def item_choice(question: Question, item: Item) -> Question:
+    """A question about an item in multiple choice: of 2n consecutive items each of the n letters is right for two."""
+    size = len(question.choices)
+    block, turn = divmod(item.index, 2 * size)
+    places = [*range(size), *range(size)]
+    Random(f"foresight/letters/{item.scene.task}/{item.split}/{question.kind}/{block}").shuffle(places)
+    return multiple_choice(question, item.id, places[turn])
+
+
+def _end_of_drop(item: Item) -> Question:
+    assert item.scene.bins is not None
+    words, choices = "In which bin does the ball come to rest", bin_choices(item.scene)
+    return asked("end", words, choices, item.scene.bins[item.outcome], PLACES[item.outcome])
+
+
+def _end_of_topple(item: Item) -> Question:
+    choices = ("left", "right", NEITHER)
+    return asked("end", "Which way does the tower fall", choices, choices[item.outcome])
+
+
+def _end_of_roll(item: Item) -> Question:
+    answer = item.scene.balls[item.outcome].colour
+    return asked("end", "Which ball reaches the floor first", ball_choices(item.scene), answer)
+
+
+def _end_of_collide(item: Item) -> Question:
+    return asked("end", "Will the balls touch", ("yes", "no"), ("yes", "no")[item.outcome])
+
+
+def _end_of_hide(item: Item) -> Question:
+    choices = ("left", "right", NEITHER)
+    words = "On which side of the screen does the ball come out"
+    return asked("end", words, choices, choices[item.outcome])
+
+
+_DYNAMIC: Final[Mapping[Task, Callable[[Item], Question]]] = {
+    "drop": _end_of_drop,
+    "topple": _end_of_topple,
+    "roll": _end_of_roll,
+    "collide": _end_of_collide,
+    "hide": _end_of_hide,
+}

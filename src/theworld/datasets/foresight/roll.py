@@ -1,0 +1,149 @@
+"""The task `roll`: two balls on two ramps above one shaft; which of them reaches the floor first?"""
+
+import math
+from dataclasses import replace
+from random import Random
+from typing import Final
+
+from theworld.datasets.foresight.physics import GRAVITY, Motion, simulate
+from theworld.datasets.foresight.scene import BALL_RADIUS, COLOURS, FLOOR_Y, PLANK_RADIUS, Ball, Colour, Plank, Scene
+
+PERIOD: Final = 120
+"""Consecutive indices over which targets are balanced exactly.
+
+2 outcomes x 2 nearer sides x 30 colours of the first and the other ball.
+"""
+
+LEFT, RIGHT = range(2)
+
+_MIDDLE = 0.5
+_HALF_GAP = BALL_RADIUS + PLANK_RADIUS + 0.012  # from the middle of the shaft to the middle line of its walls
+_MOUTH_Y = 0.66  # the shaft holds both balls, one on the other
+_TILT_RAD = (0.10, 0.62)
+_FAR_END = 0.05  # x of a ramp's upper end, from the wall
+_WAY = (0.06, 0.34)  # of a ball along its ramp, unit lengths
+_SLOWEST_S = 1.9
+_LEAST_LEAD_S = 0.3
+_LEAST_DIFFERENCE = 0.05  # of ways and of rises, so that the nearer ball and the steeper ramp are seen at 64 px
+_JITTER = 0.5 / 64
+_DECIMALS = 4
+
+
+def propose(rng: Random, index: int) -> Scene:
+    """Two balls of which one has the shorter way and the other the steeper ramp; by theory the index's is first."""
+    first, nearer = aim_of(index), index // 2 % 2
+    colours = rng.sample(COLOURS, 2)
+    while True:
+        tilts = [rng.uniform(*_TILT_RAD) for _ in range(2)]
+        ways = [rng.uniform(*_WAY) for _ in range(2)]
+        times = [math.sqrt(2 * way / (2 / 3 * GRAVITY * math.sin(tilt))) for way, tilt in zip(ways, tilts, strict=True)]
+        if max(times) > _SLOWEST_S or times[1 - first] - times[first] < _LEAST_LEAD_S:
+            continue
+        across = [way * math.cos(tilt) for way, tilt in zip(ways, tilts, strict=True)]
+        rises = [(_MIDDLE - _HALF_GAP - _FAR_END) * math.tan(tilt) for tilt in tilts]
+        far = 1 - nearer
+        if min(across[far] - across[nearer], rises[far] - rises[nearer]) >= _LEAST_DIFFERENCE:
+            break
+    balls, ramps, walls = [], [], []
+    for side in (LEFT, RIGHT):
+        ball, ramp, wall = _half(side, tilts[side], ways[side])
+        balls.append(Ball(x=ball[0], y=ball[1], colour=colours[side]))
+        ramps.append(ramp)
+        walls.append(wall)
+    return Scene(task="roll", balls=tuple(balls), planks=(*ramps, *walls))
+
+
+def _half(side: int, tilt: float, way: float) -> tuple[tuple[float, float], Plank, Plank]:
+    """Centre of the ball, ramp and wall of the shaft of one side; the right one is the left one mirrored."""
+    edge = _MIDDLE - _HALF_GAP
+    upper_y = _MOUTH_Y - (edge - _FAR_END) * math.tan(tilt)
+    along, off = way, BALL_RADIUS + PLANK_RADIUS  # off the ramp's middle line
+    x = edge - along * math.cos(tilt) + off * math.sin(tilt)
+    y = _MOUTH_Y - along * math.sin(tilt) - off * math.cos(tilt)
+    places = (value if side == LEFT else 1 - value for value in (_FAR_END, edge, x))
+    upper_x, lower_x, ball_x = (round(value, _DECIMALS) for value in places)
+    upper, lower = (upper_x, round(upper_y, _DECIMALS)), (lower_x, _MOUTH_Y)
+    start, end = (upper, lower) if side == LEFT else (lower, upper)
+    ramp = Plank(x0=start[0], y0=start[1], x1=end[0], y1=end[1])
+    return (ball_x, round(y, _DECIMALS)), ramp, Plank(x0=lower_x, y0=_MOUTH_Y, x1=lower_x, y1=FLOOR_Y)
+
+
+def aim_of(index: int) -> int:
+    """The outcome that the item of an index shall have."""
+    return index % 2
+
+
+def colours_of(index: int) -> tuple[Colour, Colour]:
+    """The colours that the ball that is first and the other one shall have.
+
+    Two colours stay together for eight items, of which each is the answer to two in the first four and to two in the
+    last; pairs follow each other as in a tournament of six, so that every 24 items ask for each colour equally often.
+    """
+    match, swapped = index // 8 % 15, (index + index // 2 + index // 4) % 2
+    game_round, game = divmod(match, 3)
+    one = COLOURS[5 if game == 0 else (game_round + game) % 5]
+    other = COLOURS[(game_round - game) % 5]
+    return (other, one) if swapped else (one, other)
+
+
+def examine(scene: Scene, index: int) -> Motion | None:
+    """The motion of balls of which the index's is first, also when one starts a little earlier; otherwise None."""
+    aim = aim_of(index)
+    if (scene.balls[aim].colour, scene.balls[1 - aim].colour) != colours_of(index):
+        return None
+    motion = simulate(scene)
+    if outcome(scene, motion) != aim:
+        return None
+    return motion if all(outcome(one, simulate(one)) == aim for one in neighbours(scene)) else None
+
+
+def outcome(scene: Scene, motion: Motion) -> int | None:
+    """0 if the left ball lies on the floor and the other on it, 1 if the right one; None if they lie otherwise."""
+    (x0, y0, _), (x1, y1, _) = motion.poses[-1]
+    in_shaft = max(abs(x0 - _MIDDLE), abs(x1 - _MIDDLE)) < _HALF_GAP
+    lowest = max(y0, y1)
+    if not in_shaft or FLOOR_Y - BALL_RADIUS - lowest > 0.01 or abs(y0 - y1) < BALL_RADIUS:
+        return None
+    return LEFT if y0 > y1 else RIGHT
+
+
+def neighbours(scene: Scene) -> tuple[Scene, ...]:
+    """The scene with its balls moved along their ramps by less than can be drawn, one up and one down."""
+    return tuple(
+        replace(scene, balls=tuple(_moved(scene, side, sign * _JITTER) for side, sign in enumerate(signs)))
+        for signs in ((1, -1), (-1, 1))
+    )
+
+
+def _moved(scene: Scene, side: int, dx: float) -> Ball:
+    ball, ramp = scene.balls[side], scene.planks[side]
+    slope = (ramp.y1 - ramp.y0) / (ramp.x1 - ramp.x0)
+    return replace(ball, x=ball.x + dx, y=ball.y + dx * slope)
+
+
+def nearer(scene: Scene) -> int:
+    """What a rule says that looks at the way alone: the ball nearer to the shaft is first."""
+    left, right = scene.balls
+    return LEFT if _MIDDLE - left.x < right.x - _MIDDLE else RIGHT
+
+
+def lower(scene: Scene) -> int:
+    """What a rule says that looks at the height alone: the lower ball is first."""
+    left, right = scene.balls
+    return LEFT if left.y > right.y else RIGHT
+
+
+def steeper(scene: Scene) -> int:
+    """What a rule says that looks at the slope alone: the ball on the steeper ramp is first."""
+    left, right, *_ = scene.planks
+    return LEFT if left.y0 < right.y1 else RIGHT
+
+
+def much_nearer(scene: Scene) -> int:
+    """What a rule says that weighs both: the nearer ball is first if it has less than half the way, else the other.
+
+    The other one has the steeper ramp.
+    """
+    ways = _MIDDLE - scene.balls[LEFT].x, scene.balls[RIGHT].x - _MIDDLE
+    first = nearer(scene)
+    return first if ways[first] < ways[1 - first] / 2 else 1 - first

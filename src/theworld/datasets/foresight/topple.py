@@ -1,0 +1,150 @@
+"""The task `topple`: a tower of four or five blocks; to which side does it fall, or does it stay?"""
+
+from dataclasses import replace
+from itertools import pairwise
+from random import Random
+from typing import Final
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from theworld.datasets.foresight.physics import Motion, simulate
+from theworld.datasets.foresight.scene import COLOURS, FLOOR_Y, WALL_WIDTH, Block, Scene
+
+PERIOD: Final = 12
+"""Consecutive indices over which targets are balanced exactly: 3 outcomes x 2 leans x 2 block counts."""
+
+LEFT, RIGHT, STAYS = range(3)
+
+LEAST_BLOCKS: Final = 4
+
+_HEIGHT = 0.10
+_WIDTHS = (0.10, 0.26)
+_BASE_X = (0.40, 0.60)
+_MOST_OFFSET = 0.13  # of a block from the one below it
+_LEAST_LEAN = 0.025  # of the top block from the lowest, so that the side it leans to is seen at 64 px
+_LEAST_OVERLAP = 0.02
+_MARGIN = 0.022  # of a centre of mass to the edge that decides, about one and a half pixels of a 64-px picture
+_MOVED = 0.05  # unit lengths by which a block that fell has moved at least
+_STAYED = 0.01  # and one of a tower that stays at most
+_STAYED_RAD = 0.05
+_JITTER = 0.5 / 64
+_CROWD = 512  # towers drawn at a time
+_DECIMALS = 4
+
+
+def propose(rng: Random, index: int) -> Scene:
+    """A tower that leans to the side, has the number of blocks, and by statics the outcome, that the index asks for."""
+    leans_left, num_blocks = index // 3 % 2 == 0, LEAST_BLOCKS + index // 6 % 2
+    colours = rng.sample(COLOURS, num_blocks)
+    xs, widths = _tower(np.random.default_rng(rng.getrandbits(64)), aim_of(index), leans_left, num_blocks)
+    blocks = tuple(
+        Block(
+            x=float(x),
+            y=round(FLOOR_Y - _HEIGHT * (level + 0.5), _DECIMALS),
+            width=float(width),
+            height=_HEIGHT,
+            colour=colour,
+        )
+        for level, (x, width, colour) in enumerate(zip(xs, widths, colours, strict=True))
+    )
+    return Scene(task="topple", blocks=blocks)
+
+
+def _tower(rng: np.random.Generator, aim: int, leans_left: bool, num_blocks: int) -> tuple[np.ndarray, np.ndarray]:
+    """Middles and widths of blocks from the lowest up, drawn until one tower of a crowd is what is wanted."""
+    while True:
+        widths = rng.uniform(*_WIDTHS, (_CROWD, num_blocks)).round(_DECIMALS)
+        steps = rng.uniform(-_MOST_OFFSET, _MOST_OFFSET, (_CROWD, num_blocks))
+        steps[:, 0] = rng.uniform(*_BASE_X, _CROWD)
+        xs = steps.cumsum(axis=1).round(_DECIMALS)
+        lean = (xs[:, -1] - xs[:, 0]) * (-1 if leans_left else 1)
+        inside = ((xs >= 0) & (xs <= 1)).all(axis=1)  # one tower of 20,000 reaches beyond the picture
+        (fit,) = np.nonzero((lean > _LEAST_LEAN) & (statics(xs, widths) == aim) & inside)
+        if len(fit):
+            return xs[fit[0]], widths[fit[0]]
+
+
+def aim_of(index: int) -> int:
+    """The outcome that the item of an index shall have."""
+    return index % 3
+
+
+def examine(scene: Scene, index: int) -> Motion | None:
+    """The motion of a tower that does what the index asks for, as do its neighbours; otherwise None."""
+    aim = aim_of(index)
+    if any(min(block.x, 1 - block.x) - block.width / 2 < WALL_WIDTH for block in scene.blocks):
+        return None  # a block that starts inside a wall is pushed out by it
+    motion = simulate(scene)
+    if outcome(scene, motion) != aim:
+        return None
+    return motion if all(outcome(one, simulate(one)) == aim for one in neighbours(scene)) else None
+
+
+def outcome(scene: Scene, motion: Motion) -> int | None:
+    """0 fallen to the left, 1 to the right, 2 standing at the end; None if that cannot be told."""
+    return fallen(motion.poses[0], motion.poses[-1])
+
+
+def fallen(start: Float[np.ndarray, "num_blocks 3"], poses: Float[np.ndarray, "num_blocks 3"]) -> int | None:
+    """0 if blocks have fallen to the left, 1 to the right, 2 if the tower stands; None for both, or while it falls."""
+    shifts = poses[:, 0] - start[:, 0]
+    if np.abs(shifts).max() < _STAYED and np.abs(poses[:, 2]).max() < _STAYED_RAD:
+        return STAYS
+    moved = shifts[np.abs(shifts) > _MOVED]
+    if not len(moved) or (moved > 0).any() == (moved < 0).any():
+        return None
+    return RIGHT if moved[0] > 0 else LEFT
+
+
+def neighbours(scene: Scene) -> tuple[Scene, ...]:
+    """Towers whose blocks are moved by less than can be drawn, to alternate sides and to the same side."""
+    patterns = ((1, -1, 1, -1, 1), (-1, 1, -1, 1, -1))
+    return tuple(
+        replace(
+            scene,
+            blocks=tuple(
+                replace(block, x=block.x + sign * _JITTER / 2)
+                for sign, block in zip(pattern, scene.blocks, strict=False)
+            ),
+        )
+        for pattern in patterns
+    )
+
+
+def statics(
+    xs: Float[np.ndarray, "num_towers num_blocks"], widths: Float[np.ndarray, "num_towers num_blocks"]
+) -> Int[np.ndarray, " num_towers"]:
+    """The outcome by statics; -1 within a margin of an edge, or where a block does not rest on the one below.
+
+    The blocks above an interface topple over an edge of the contact there when their common centre of mass (blocks
+    have equal heights, so mass goes as width) lies beyond it.
+    """
+    falls = np.zeros((2, len(xs)), dtype=bool)
+    unclear = np.zeros(len(xs), dtype=bool)
+    for level in range(xs.shape[1] - 1):
+        pair, half = xs[:, level : level + 2], widths[:, level : level + 2] / 2
+        low, high = (pair - half).max(axis=1), (pair + half).min(axis=1)
+        above, masses = xs[:, level + 1 :], widths[:, level + 1 :]
+        centre = (above * masses).sum(axis=1) / masses.sum(axis=1)
+        unclear |= (high - low < _LEAST_OVERLAP) | (np.minimum(abs(centre - low), abs(centre - high)) < _MARGIN)
+        falls[LEFT] |= centre < low
+        falls[RIGHT] |= centre > high
+    outcome = np.where(falls[LEFT], LEFT, np.where(falls[RIGHT], RIGHT, STAYS))
+    return np.where(unclear | falls.all(axis=0), -1, outcome)
+
+
+def lean(scene: Scene) -> int:
+    """What a rule says that looks at the top alone: the tower falls to the side on which its top block is."""
+    return RIGHT if scene.blocks[-1].x > scene.blocks[0].x else LEFT
+
+
+def overhang(scene: Scene) -> int:
+    """What a rule says that looks one step ahead: a block whose middle has nothing below it falls to that side.
+
+    It judges each block by the one below it, and forgets what lies on top.
+    """
+    below, block = max(pairwise(scene.blocks), key=lambda pair: abs(pair[1].x - pair[0].x) - pair[0].width / 2)
+    if abs(block.x - below.x) <= below.width / 2:
+        return STAYS
+    return RIGHT if block.x > below.x else LEFT

@@ -1,0 +1,229 @@
+"""RowIndex: the rows of a JSON array of any size, on disk, each read when it is asked for."""
+
+import hashlib
+import json
+import logging
+import struct
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import ijson
+import numpy as np
+from filelock import FileLock
+from jaxtyping import Int, UInt64
+from tqdm import tqdm
+
+from theworld.datasets.errors import RecordError
+from theworld.datasets.sample import Sample
+from theworld.files import fingerprint, whole_folder, write_whole
+
+ONE_IN: Final = 100
+"""One in so many samples is held out, by the hash of its id."""
+
+Part = Literal["train", "validation"]
+
+
+def id_hash(id: str) -> int:
+    """64 bits of an id, the same on every machine: BLAKE2b."""
+    return int.from_bytes(hashlib.blake2b(id.encode("utf-8", "replace"), digest_size=8).digest(), "little")
+
+
+def id_hashes(ids: Iterable[str]) -> UInt64[np.ndarray, " N"]:
+    """Those of many."""
+    return np.fromiter((id_hash(id) for id in ids), np.uint64)
+
+
+def places_of(hashes: UInt64[np.ndarray, " N"], part: Part | None) -> Int[np.ndarray, " M"]:
+    """Where the samples of a part stand, in order; None: all.
+
+    Samples of one id, such as several conversations about one picture, are on the same side.
+    """
+    if part is None:
+        return np.arange(len(hashes))
+    held_out = np.asarray(hashes) % np.uint64(ONE_IN) == 0
+    return np.flatnonzero(held_out if part == "validation" else ~held_out)
+
+
+logger = logging.getLogger(__name__)
+
+_VERSION: Final = 1
+_LINES, _TABLE, _IDENTITY = "rows.jsonl", "rows.bin", "index.json"
+_ENTRY: Final = struct.Struct("<QIIIQ")
+_COLUMNS: Final = np.dtype(
+    [("start", "<u8"), ("length", "<u4"), ("characters", "<u4"), ("images", "<u4"), ("id_hash", "<u8")]
+)
+
+
+@dataclass(frozen=True)
+class Measures:
+    """What must be known of a row without reading it."""
+
+    id: str
+    """Id of its sample."""
+    characters: int
+    """Characters of its turns."""
+    images: int
+    """Pictures that it shows."""
+
+
+class RowIndex(Sequence[Any]):
+    """Rows of a JSON array, in constant memory.
+
+    The array is streamed once into a folder: a file of one row per line, and a table of where each stands and what
+    was measured of it. Later runs read that. One process makes it, others that come by wait. A source that has changed
+    since (its size or its time) is streamed anew.
+
+        SOURCE.rows/
+          rows.jsonl   a row per line
+          rows.bin     per row: start and length in bytes, characters, pictures, hash of the id
+          index.json   which source, of which size and time
+
+    Args:
+        source: the file.
+        kind: names what `measure` measures; an index of another kind is made anew.
+        measure: called with each row and its position.
+        index_dir: where the folder lies; None: beside the source.
+
+    Raises:
+        ValueError: if there is no such file, it is no JSON array, or the index cannot be written.
+    """
+
+    def __init__(
+        self, source: Path, kind: str, measure: Callable[[Any, int], Measures], index_dir: Path | None = None
+    ) -> None:
+        source = Path(source)
+        if not source.is_file():
+            raise ValueError(f"{source}: no such file; expected a JSON array of records")
+        facts = source.stat()
+        identity = {"version": _VERSION, "kind": kind, "size": facts.st_size, "mtime_ns": facts.st_mtime_ns}
+        folder = _place(source, index_dir)
+        if _read_identity(folder) != identity:
+            try:
+                folder.parent.mkdir(parents=True, exist_ok=True)
+                with FileLock(folder.parent / f".{folder.name}.lock"):
+                    if _read_identity(folder) != identity:  # nobody else has made it meanwhile
+                        _stream(source, measure, folder, identity)
+            except OSError as error:
+                raise ValueError(
+                    f"{folder}: the index of {source.name} cannot be written ({error}); give index_dir, a folder with"
+                    " room for a copy of the file"
+                ) from error
+        self._lines = folder / _LINES
+        num_bytes = (folder / _TABLE).stat().st_size
+        empty = np.zeros(0, _COLUMNS)  # an empty file cannot be mapped
+        self.table: np.ndarray = np.memmap(folder / _TABLE, _COLUMNS, mode="r") if num_bytes else empty
+        """What is known of each row: columns start, length, characters, images, id_hash."""
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            raise TypeError("rows are read one by one")
+        entry = self.table[index]
+        with self._lines.open("rb") as stream:  # opened each time: nothing is shared with other processes
+            stream.seek(int(entry["start"]))
+            return json.loads(stream.read(int(entry["length"])))
+
+
+def _told(error: Exception) -> str:
+    """The first line of what the parser says: below it come the bytes themselves, and an arrow."""
+    return str(error).strip().partition("\n")[0]
+
+
+def _place(source: Path, index_dir: Path | None) -> Path:
+    if index_dir is None:
+        return source.parent / f"{source.name}.rows"
+    return index_dir / f"{source.name}.{fingerprint(source.resolve())}.rows"
+
+
+def _read_identity(folder: Path) -> Any:
+    path = folder / _IDENTITY
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
+def _stream(source: Path, measure: Callable[[Any, int], Measures], folder: Path, identity: dict[str, Any]) -> None:
+    """Write the index of a source; it takes its place when it is whole."""
+    logger.info("%s is streamed once into %s", source, folder)
+    with whole_folder(folder) as aside:
+        with (
+            source.open("rb") as stream,
+            (aside / _LINES).open("wb") as lines,
+            (aside / _TABLE).open("wb") as table,
+            tqdm(total=identity["size"], desc=f"indexing {source.name}", unit="B", unit_scale=True) as progress,
+        ):
+            if stream.read(64).lstrip(b"\xef\xbb\xbf \t\r\n")[:1] != b"[":
+                raise ValueError(f"{source}: expected a JSON array of records")
+            stream.seek(0)
+            start = 0
+            try:
+                for position, row in enumerate(ijson.items(stream, "item", use_float=True)):
+                    line = json.dumps(row, separators=(",", ":")).encode() + b"\n"
+                    found = measure(row, position)
+                    lines.write(line)
+                    table.write(_ENTRY.pack(start, len(line), found.characters, found.images, id_hash(found.id)))
+                    start += len(line)
+                    progress.update(stream.tell() - progress.n)
+            except ijson.JSONError as error:
+                raise ValueError(
+                    f"{source}: not a whole JSON array, near byte {stream.tell():,} ({_told(error)}); fetch it again"
+                ) from error
+        write_whole(aside / _IDENTITY, json.dumps(identity))
+
+
+class IndexedSamples:
+    """A map-style data set of one sample per row of a JSON array, which is never held in memory.
+
+    Args:
+        source: the file.
+        kind: names the format.
+        part: `validation` for the held-out share (one in a hundred, by hash of the id), `train` for the others; None:
+            all.
+        size: so many samples, from the first; None: all.
+        index_dir: where the index of the rows is kept; None: beside the file.
+
+    Raises:
+        ValueError: for a file that cannot be read, or an index that cannot be written.
+    """
+
+    def __init__(
+        self, source: Path, kind: str, part: Part | None = None, size: int | None = None, index_dir: Path | None = None
+    ) -> None:
+        self.rows = RowIndex(source, kind, self._measure, index_dir)
+        self.places = places_of(self.rows.table["id_hash"], part)[:size]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, index: int) -> Sample:
+        """The sample of an index.
+
+        Raises:
+            RecordError: for a row that gives none.
+        """
+        if not 0 <= index < len(self.places):
+            raise IndexError(f"sample {index} of {len(self.places)}")
+        place = int(self.places[index])
+        row = self.rows[place]
+        if not isinstance(row, Mapping):
+            raise RecordError("malformed", f"row {place}: expected an object, got {type(row).__name__}")
+        return self._sample(row, place)
+
+    def text_length_of(self, index: int) -> int:
+        """Characters of all turns of a sample, without reading it; 0 for a row that gives none."""
+        return int(self.rows.table["characters"][self.places[index]])
+
+    def num_images_of(self, index: int) -> int:
+        """Pictures of a sample, without reading it."""
+        return int(self.rows.table["images"][self.places[index]])
+
+    @abstractmethod
+    def _measure(self, row: Any, place: int) -> Measures:
+        """What is kept of a row in the index; of whatever may stand in a file, without an error."""
+
+    @abstractmethod
+    def _sample(self, row: Mapping[str, Any], place: int) -> Sample:
+        """The sample of a row."""

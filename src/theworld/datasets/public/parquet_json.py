@@ -1,0 +1,114 @@
+"""Rows of a public data set: of a hub repository, of a folder in its layout, or of one file."""
+
+import json
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from theworld.datasets.errors import RecordError
+from theworld.datasets.sample import Sample
+from theworld.hub import fetch
+
+Row = Mapping[str, Any]
+
+
+class RowSamples:
+    """A map-style data set of one sample per row.
+
+    Args:
+        rows: what `_sample` makes samples of.
+        size: so many of them, from the first; None: all.
+    """
+
+    def __init__(self, rows: Sequence[Any], size: int | None = None) -> None:
+        self.rows = rows
+        self.size = len(rows) if size is None else min(size, len(rows))
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, index: int) -> Sample:
+        if not 0 <= index < self.size:
+            raise IndexError(f"sample {index} of {self.size}")
+        return self._sample(self.rows[index])
+
+    @abstractmethod
+    def _sample(self, row: Any) -> Sample:
+        """The sample of a row."""
+
+
+class _Table(Sequence[Row]):
+    """Rows of Parquet files, each turned into Python values when it is read."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._table = pa.concat_tables([pq.read_table(path, memory_map=True) for path in paths])
+
+    def __len__(self) -> int:
+        return self._table.num_rows
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            raise TypeError("rows are read one by one")
+        return self._table.slice(index, 1).to_pylist()[0]
+
+
+def read_rows(source: str, patterns: Sequence[str], revision: str | None = None) -> Sequence[Row]:
+    """The rows of the first of `patterns` that a source has files of.
+
+    Args:
+        source: hub id of a data set, a folder in the layout of that repository, or one file (.parquet, .jsonl, .json).
+        patterns: globs of the files that hold the rows, tried in this order.
+        revision: commit of the hub repository.
+
+    Raises:
+        ValueError: if the source cannot be fetched, has none of these files, or holds one that is no table of rows.
+    """
+    path = Path(source)
+    if path.is_file():
+        return _read([path])
+    folder = path if path.is_dir() else fetch(source, patterns, revision, kind="dataset")
+    for pattern in patterns:
+        found = sorted(folder.glob(pattern))
+        if found:
+            return _read(found)
+    raise ValueError(f"{source}: no {' or '.join(patterns)} in {folder}; expected the files of the published data set")
+
+
+def require(row: Row, names: Sequence[str], what: str) -> None:
+    """Refuse a row without these columns.
+
+    Raises:
+        RecordError: malformed, with the columns that there are.
+    """
+    missing = [name for name in names if name not in row]
+    if missing:
+        given = ", ".join(row) or "none"
+        raise RecordError("malformed", f"{what}: no column {', '.join(missing)}; the row has {given}")
+
+
+def _read(paths: Sequence[Path]) -> Sequence[Row]:
+    if all(path.suffix == ".parquet" for path in paths):
+        try:
+            return _Table(paths)
+        except pa.ArrowInvalid as error:
+            raise ValueError(f"{', '.join(map(str, paths))}: no readable Parquet ({error})") from error
+    return [row for path in paths for row in _read_json(path)]
+
+
+def _read_json(path: Path) -> list[Row]:
+    """A JSON array of objects, or one object per line."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        if path.suffix == ".json":
+            rows = json.loads(text)
+        else:
+            rows = [json.loads(line) for line in text.splitlines() if line.strip()]
+    except ValueError as error:
+        raise ValueError(f"{path}: not JSON: {error}") from error
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise ValueError(f"{path}: expected a list of objects, or one object per line")
+    return rows

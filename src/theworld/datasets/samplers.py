@@ -1,0 +1,194 @@
+"""Batches of samples that fit together: clips of one length, which look equally far ahead."""
+
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from random import Random
+from typing import Any, Final, TypeVar
+
+import numpy as np
+from jaxtyping import Float, Int, Real
+from torch.utils.data import Sampler
+
+from theworld.datasets.collator import Collator
+from theworld.datasets.errors import RecordError
+from theworld.datasets.sample import Sample, Samples
+
+_T = TypeVar("_T")
+
+
+def batches(samples: Iterable[Sample], batch_size: int) -> Iterator[list[Sample]]:
+    """Samples of one shape in batches, in the order in which batches fill; at the end what is left of each shape."""
+    return grouped(samples, batch_size, lambda sample: sample.shape)
+
+
+def grouped(things: Iterable[_T], size: int, key: Callable[[_T], Hashable]) -> Iterator[list[_T]]:
+    """Lists of `size` things of one key, in the order in which they fill; at the end what is left of each key."""
+    waiting: dict[Hashable, list[_T]] = {}
+    for thing in things:
+        group = waiting.setdefault(key(thing), [])
+        group.append(thing)
+        if len(group) == size:
+            yield group
+            waiting[key(thing)] = []
+    yield from (group for group in waiting.values() if group)
+
+
+class RunSampler(Sampler[int]):
+    """Indices in random order, in runs of `run_length` that fit together: what a loader cuts into batches is one run.
+
+    What is left of a shape after its last whole run is left out until the next epoch shuffles anew.
+
+    Args:
+        counts: samples of each shape.
+        run_length: samples that go through the model at once, on all devices together.
+        seed: of the order; each epoch has another.
+
+    Raises:
+        ValueError: if no shape has enough samples for a run.
+    """
+
+    def __init__(self, counts: Sequence[int], run_length: int, seed: int) -> None:
+        self.run_length = run_length
+        self.seed = seed
+        self.epoch = 0
+        self._length = sum(count // run_length * run_length for count in counts)
+        if not self._length:
+            raise ValueError(
+                f"{sum(counts)} samples of {len(counts)} shapes (clip length, steps ahead): none fills a batch of"
+                f" {run_length}; give more samples or a smaller batch_size"
+            )
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of an epoch, counted from 0."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self._length
+
+
+class ShapeSampler(RunSampler):
+    """Runs of one shape.
+
+    Args:
+        shapes: shape of each sample.
+        run_length, seed: as for RunSampler.
+    """
+
+    def __init__(self, shapes: Sequence[Hashable], run_length: int, seed: int) -> None:
+        super().__init__(list(Counter(shapes).values()), run_length, seed)
+        self.shapes = shapes
+
+    def __iter__(self) -> Iterator[int]:
+        rng = Random(f"{self.seed}/{self.epoch}")
+        order = rng.sample(range(len(self.shapes)), len(self.shapes))
+        runs = [run for run in grouped(order, self.run_length, self.shapes.__getitem__) if len(run) == self.run_length]
+        rng.shuffle(runs)
+        for run in runs:
+            yield from run
+
+
+WINDOW_RUNS: Final = 50
+"""Runs whose samples are sorted among each other: more would pad less and shuffle less."""
+
+CHARACTERS_PER_TOKEN: Final = 4.0
+"""Of English text, about; by it text is weighed against pictures where only characters are known."""
+
+
+class WithinLength:
+    """A data set without its over-long samples: each raises RecordError (cause "overlong") in its place.
+
+    Nothing is cut: half a picture has no meaning, and half an answer teaches to stop early. All else that the data set
+    knows of its samples (their shape, their text's length) it still knows.
+
+    Args:
+        samples: the data set.
+        collator: counts tokens.
+        max_length: the most tokens of a sample, image and world tokens among them.
+    """
+
+    def __init__(self, samples: Samples, collator: Collator, max_length: int) -> None:
+        self.samples = samples
+        self.collator = collator
+        self.max_length = max_length
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int, /) -> Sample:
+        return refuse_overlong(self.samples[index], self.collator, self.max_length)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name == "samples":  # asked for before there is anything, as unpickling does
+            raise AttributeError(name)
+        return getattr(self.samples, name)
+
+
+def refuse_overlong(sample: Sample, collator: Collator, max_length: int) -> Sample:
+    """The sample; one without an answer has no length, and is for others to refuse.
+
+    Raises:
+        RecordError: if it has more tokens than `max_length`.
+    """
+    if sample.answer is not None and (length := collator.length_of(sample)) > max_length:
+        pictures = f"{len(sample.images)} picture" + "s" * (len(sample.images) != 1)
+        raise RecordError(
+            "overlong", f"sample {sample.id!r} has {length:,} tokens ({pictures}), max_length={max_length:,}"
+        )
+    return sample
+
+
+def estimated_lengths(samples: Samples, collator: Collator) -> Float[np.ndarray, " N"]:
+    """Tokens of each sample, about, from what the data set knows without reading a sample.
+
+    Raises:
+        ValueError: for a data set that does not know it.
+    """
+    text_length_of, num_images_of = (getattr(samples, name, None) for name in ("text_length_of", "num_images_of"))
+    if text_length_of is None or num_images_of is None:
+        raise ValueError(
+            "group_by_length=True needs a data set that knows the lengths of its texts and the numbers of its pictures"
+            " without reading samples (text_length_of, num_images_of), and this one does not: set it to false"
+        )
+    count = len(samples)
+    characters = np.fromiter(map(text_length_of, range(count)), np.float64, count)
+    images = np.fromiter(map(num_images_of, range(count)), np.float64, count)
+    return characters / CHARACTERS_PER_TOKEN + images * collator.tokens_per_picture
+
+
+class LengthSampler(RunSampler):
+    """Runs of one shape and of similar length.
+
+        shuffled    5 2 9 1 | 8 3 1 7       windows of `WINDOW_RUNS` runs (here 2 runs of 2), shown by their lengths
+        sorted      1 2 5 9 | 1 3 7 8       within each window
+        runs        7 8 | 1 2 | 1 3 | 5 9   shuffled
+
+    Args:
+        lengths: of each sample, in any unit.
+        shapes: shape of each sample; None: all have one.
+        run_length, seed: as for RunSampler.
+    """
+
+    def __init__(
+        self, lengths: Real[np.ndarray, " N"], shapes: Sequence[Hashable] | None, run_length: int, seed: int
+    ) -> None:
+        self.lengths = lengths
+        kinds: dict[Hashable, int] = {}
+        self._shapes = np.zeros(len(lengths), np.int64)
+        if shapes is not None:
+            self._shapes = np.fromiter((kinds.setdefault(one, len(kinds)) for one in shapes), np.int64, len(lengths))
+        super().__init__(np.bincount(self._shapes).tolist(), run_length, seed)
+
+    def __iter__(self) -> Iterator[int]:
+        rng = np.random.default_rng((self.seed, self.epoch))
+        shuffled = rng.permutation(len(self.lengths))
+        runs = []
+        for shape in range(int(self._shapes.max()) + 1):
+            own = shuffled[self._shapes[shuffled] == shape]
+            runs.append(self._sorted(own[: len(own) // self.run_length * self.run_length]))
+        together = np.concatenate(runs)
+        yield from together[rng.permutation(len(together))].ravel().tolist()
+
+    def _sorted(self, indices: Int[np.ndarray, " n"]) -> Int[np.ndarray, "runs run_length"]:
+        """Runs of similar length: sorted within each window, in which the order is random where lengths are equal."""
+        windows = np.arange(len(indices)) // (WINDOW_RUNS * self.run_length)
+        return indices[np.lexsort((self.lengths[indices], windows))].reshape(-1, self.run_length)
