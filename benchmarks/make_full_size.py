@@ -29,7 +29,7 @@ from transformers import (
     GenerationConfig,
 )
 
-from theworld.files import whole_folder
+from theworld.io import whole_folder
 from theworld.tiny.cosmos import MODEL_INDEX
 from theworld.tiny.random_weights import GAIN
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from theworld import settings as settings_file
 from theworld.config import ModelSettings, WorldSettings
-from theworld.config.planning import PlanSettings
+from theworld.config import loader as settings_file
+from theworld.config.commands import PlanSettings
 from theworld.config.training import in_number_formats
 from theworld.modeling import TheWorld
 from theworld.modeling.factory import open_model

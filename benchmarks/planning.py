@@ -13,9 +13,9 @@ import torch
 from transformers import Gemma3Config, Gemma3ForConditionalGeneration, GenerationConfig
 
 from benchmarks.figures import Figure
-from theworld import settings as settings_file
 from theworld import tiny
-from theworld.config.planning import PlanSettings
+from theworld.config import loader as settings_file
+from theworld.config.commands import PlanSettings
 from theworld.planning.plan import plan_run
 from theworld.tiny.gemma import make_processor, save_gemma
 from theworld.tiny.random_weights import draw_weights

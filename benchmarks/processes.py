@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.figures import Figure, Ratio
-from theworld import settings
-from theworld.config import DataSettings, ModelSettings, TrainingConfig
+from theworld.config import DataSettings, ModelSettings, TrainingConfig, loader
 from theworld.config.world import WorldSettings
 from theworld.training.metrics import read_metrics
 
@@ -42,7 +41,7 @@ def samples_per_second(folder: Path, num_processes: int) -> float:
         ),
     )
     file = folder / "run.json"
-    settings.save(config, file)
+    loader.save(config, file)
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num_processes}"]
     command = [sys.executable, *launcher, "-m", "theworld", "train", str(file)]
     environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}

@@ -8,7 +8,7 @@ from pathlib import Path
 from random import Random
 
 from benchmarks.figures import Figure
-from theworld.config.benchmarks import SpatialRGPTScoring
+from theworld.config.evaluation import SpatialRGPTScoreSettings
 from theworld.evaluation.comparison import compare_files, to_markdown
 from theworld.evaluation.predictions import Prediction, PredictionWriter, RunIdentity
 from theworld.report.scores import scored
@@ -39,7 +39,7 @@ def figures() -> Iterator[Figure]:
         replies = Path(folder) / "replies.jsonl"
         _write_replies(replies)
         start = time.perf_counter()
-        scored(SpatialRGPTScoring(file=replies))
+        scored(SpatialRGPTScoreSettings(file=replies))
         yield Figure("rescoring_100000_replies", time.perf_counter() - start, 10.0, unit="s")
         files = {
             f"run-{number}": _write_rows(Path(folder) / f"run-{number}.jsonl", number) for number in range(NUM_FILES)

@@ -13,9 +13,9 @@ import torch
 from transformers import TrainerCallback, TrainingArguments
 
 from benchmarks.figures import Figure, Ratio, paired_ratio
-from theworld import settings as settings_file
 from theworld.config import TapName
-from theworld.config.arms import ArmsSettings
+from theworld.config import loader as settings_file
+from theworld.config.experiments import ArmsSettings
 from theworld.datasets.collator import Collator
 from theworld.datasets.foresight import ForesightDataset
 from theworld.modeling import TheWorld

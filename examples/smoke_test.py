@@ -4,8 +4,8 @@ import shutil
 import time
 from pathlib import Path
 
-from theworld import TheWorld, settings
-from theworld.config import TrainingConfig
+from theworld import TheWorld
+from theworld.config import TrainingConfig, loader
 from theworld.datasets.foresight import ForesightDataset
 from theworld.training.metrics import read_metrics
 from theworld.training.run import METRICS_NAME, train
@@ -38,10 +38,10 @@ def main(folder: Path = Path("runs/smoke-test")) -> str:
     shutil.rmtree(folder, ignore_errors=True)
     flags = {**FLAGS, "output-dir": folder, "store-dir": folder / "features"}
     words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
-    result = train(settings.load(TrainingConfig, CONFIG, words))
+    result = train(loader.load(TrainingConfig, CONFIG, words))
     losses = [row["loss"] for row in read_metrics(folder / METRICS_NAME)]
     shutil.rmtree(folder / "checkpoint-2")
-    train(settings.load(TrainingConfig, CONFIG, [*words, "--resume", "True"]))
+    train(loader.load(TrainingConfig, CONFIG, [*words, "--resume", "True"]))
     again = [row["loss"] for row in read_metrics(folder / METRICS_NAME)]
     if again != losses:
         raise RuntimeError(f"losses {losses}, and after resuming at step 1 {again}: resuming is broken")

@@ -14,7 +14,7 @@ from theworld.datasets.foresight import ForesightDataset
 from theworld.world.custom import FeatureShape, OwnTap, register_tap
 
 # Tiny and random here. In earnest: VJEPA2Model.from_pretrained("facebook/vjepa2-vitl-fpc64-256"), its pixels normalised
-# as its processor does, and in `identity` theworld.files.fingerprint_weights of its folder.
+# as its processor does, and in `identity` theworld.io.fingerprint_weights of its folder.
 SIZES: dict[str, Any] = {"patch_size": 16, "crop_size": 64, "hidden_size": 48, "num_attention_heads": 4}
 LAYERS: dict[str, Any] = {"num_hidden_layers": 2, "pred_hidden_size": 48, "pred_num_attention_heads": 4}
 

@@ -17,7 +17,7 @@ from theworld.evaluation.benchmarks.dispatch import score
 from theworld.evaluation.predictions import read_identity, read_predictions
 from theworld.evaluation.statistics import Interval
 from theworld.evaluation.summary import summarise
-from theworld.files import write_whole
+from theworld.io import write_whole
 from theworld.report.numbers import percent, percent_range
 
 SHIPPED: Final = RESULTS / "foresight-shipped.json"

@@ -9,16 +9,19 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from theworld.config import AskSettings, AuditSettings, DemoSettings, EvaluationConfig
-    from theworld.config.app import AppSettings
-    from theworld.config.arms import ArmsSettings
-    from theworld.config.benchmarks import Scoring
-    from theworld.config.judge import SpatialRGPTJudging
-    from theworld.config.planning import DoctorSettings, PlanSettings
-    from theworld.config.preview import PreviewConfig
-    from theworld.config.probe import ProbeSettings
-    from theworld.config.serving import ServeSettings
-    from theworld.config.slurm import SlurmSettings
-    from theworld.config.verbs import CacheArguments, CompareArguments, ForesightArguments, ReportArguments
+    from theworld.config.commands import (
+        CacheSettings,
+        CompareSettings,
+        DoctorSettings,
+        ForesightSettings,
+        PlanSettings,
+        PreviewSettings,
+        ReportSettings,
+    )
+    from theworld.config.evaluation import Scoring, SpatialRGPTJudgeSettings
+    from theworld.config.experiments import ArmsSettings, ProbeSettings
+    from theworld.config.serving import AppSettings, ServeSettings
+    from theworld.config.training import SlurmSettings
     from theworld.report.tables import Table
 
 _FUTURE_SIDE_PX = 512
@@ -88,7 +91,7 @@ def app(settings: "AppSettings") -> dict[str, Any]:
     return server.show(settings, lambda address: announce(f"showing {settings.model} at {address}"))
 
 
-def preview(config: "PreviewConfig") -> dict[str, Any]:
+def preview(config: "PreviewSettings") -> dict[str, Any]:
     """Read some of a run's data as training would, and write a page that shows it; no weights are loaded.
 
     Returns:
@@ -100,7 +103,7 @@ def preview(config: "PreviewConfig") -> dict[str, Any]:
     from collections import Counter
     from statistics import median
 
-    from theworld.files import write_whole
+    from theworld.io import write_whole
     from theworld.report.preview_page import page
     from theworld.training.preview import look
 
@@ -151,7 +154,7 @@ def probe(settings: "ProbeSettings") -> Told:
     return Told(run_probes(settings), (settings.output_dir / "probe.md").read_text())
 
 
-def compare(arguments: "CompareArguments") -> Told:
+def compare(arguments: "CompareSettings") -> Told:
     """A comparison of files of predictions: its tables."""
     from theworld.evaluation import comparison, predictions
     from theworld.evaluation.benchmarks import dispatch
@@ -174,7 +177,7 @@ def score(settings: "Scoring") -> Told:
     return Told(found, _markdown(tables))
 
 
-def judge(settings: "SpatialRGPTJudging") -> Told:
+def judge(settings: "SpatialRGPTJudgeSettings") -> Told:
     """What a language model makes of saved replies: tables of its verdicts."""
     from theworld.report.judged import judged
 
@@ -202,7 +205,7 @@ def doctor(settings: "DoctorSettings") -> Told:
     return Told(found, _markdown([table]), FAULT if num_faults else OK)
 
 
-def foresight(arguments: "ForesightArguments") -> dict[str, Any]:
+def foresight(arguments: "ForesightSettings") -> dict[str, Any]:
     """Draw a grid of scenes, or write the items that are shipped; where they were written."""
     if arguments.write_scenes is not None:
         from theworld.datasets.foresight.export import write_scenes
@@ -214,7 +217,7 @@ def foresight(arguments: "ForesightArguments") -> dict[str, Any]:
     return {"preview": str(arguments.preview)}
 
 
-def verify_cache(arguments: "CacheArguments") -> Told:
+def verify_cache(arguments: "CacheSettings") -> Told:
     """Say what a feature store holds, and read all of it against its checksums.
 
     Raises:
@@ -235,7 +238,7 @@ def verify_cache(arguments: "CacheArguments") -> Told:
     return Told(found, f"{arguments.store}: {counts}, all as they were written")
 
 
-def report(arguments: "ReportArguments") -> dict[str, Any]:
+def report(arguments: "ReportSettings") -> dict[str, Any]:
     """Write the report of a folder; where it was written."""
     from theworld.report.page import write_report
 

@@ -137,18 +137,18 @@ def _asks_for_help(arguments: Sequence[str]) -> bool:
 
 
 def _run(verb: Verb, arguments: list[str]) -> dict[str, Any] | Told | None:
-    from theworld import settings
+    from theworld.config import loader
 
     cls = _named(verb.settings)
     if _asks_for_help(arguments):
         program = f"theworld {verb.name}" + (" [FILE]" if verb.reads_file else "")
         about = f"{verb.summary}\n\nexample:\n  {verb.example}\n\nBesides, as everywhere: --json, --verbose, --debug."
-        settings.show_help(cls, program, about, positional=not verb.reads_file)
+        loader.show_help(cls, program, about, positional=not verb.reads_file)
         return None
     path = None
     if verb.reads_file and arguments and not arguments[0].startswith("-"):
         path = Path(arguments.pop(0))
-    chosen = settings.load(cls, path, arguments, positional=not verb.reads_file)
+    chosen = loader.load(cls, path, arguments, positional=not verb.reads_file)
     return _named(verb.target)(chosen)  # imported only now: bad settings are refused before anything heavy loads
 
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import shtab
 
-from theworld import settings
-from theworld.config.verbs import CompletionArguments
+from theworld.config import loader
+from theworld.config.commands import CompletionSettings
 from theworld.verbs import VERBS, Verb
 
 
-def complete(arguments: CompletionArguments) -> dict[str, Any]:
+def complete(arguments: CompletionSettings) -> dict[str, Any]:
     """The script that teaches a shell every verb, flag and choice.
 
     It is made from the table of verbs and their settings, and knows no more than they: a new version of this package
@@ -42,15 +42,15 @@ def _parser() -> argparse.ArgumentParser:
 def _describe(parser: argparse.ArgumentParser, verb: Verb) -> None:
     module, _, name = verb.settings.partition(":")
     cls = getattr(importlib.import_module(module), name)
-    for one in settings.arguments(cls, positional=not verb.reads_file):
+    for one in loader.arguments(cls, positional=not verb.reads_file):
         _add(parser, one)
     if verb.reads_file:
-        _add(parser, settings.Argument("file", (), is_path=True))
-    for flag in settings.EVERYWHERE:
+        _add(parser, loader.Argument("file", (), is_path=True))
+    for flag in loader.EVERYWHERE:
         parser.add_argument(flag, action="store_true")
 
 
-def _add(parser: argparse.ArgumentParser, one: settings.Argument) -> None:
+def _add(parser: argparse.ArgumentParser, one: loader.Argument) -> None:
     if one.is_switch:
         for flag in one.flags:
             parser.add_argument(flag, action="store_true")

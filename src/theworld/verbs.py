@@ -64,7 +64,7 @@ VERBS: Final = (
         "Show a page in the browser: ask about a picture with and without the world, see what was imagined.",
         "theworld app --model tiny-foresight --port 7860",
         "theworld.calls:app",
-        "theworld.config.app:AppSettings",
+        "theworld.config.serving:AppSettings",
     ),
     Verb(
         START,
@@ -72,7 +72,7 @@ VERBS: Final = (
         "Write what lets a shell complete verbs, flags and their values.",
         "theworld completion bash",
         "theworld.completion:complete",
-        "theworld.config.verbs:CompletionArguments",
+        "theworld.config.commands:CompletionSettings",
     ),
     Verb(
         TRAIN,
@@ -80,7 +80,7 @@ VERBS: Final = (
         "Look at what a training run would learn from: a page of samples, their lengths, and records that give none.",
         "theworld data preview configs/foresight-tiny.json --num-shown 12",
         "theworld.calls:preview",
-        "theworld.config.preview:PreviewConfig",
+        "theworld.config.commands:PreviewSettings",
         reads_file=True,
     ),
     Verb(
@@ -89,7 +89,7 @@ VERBS: Final = (
         "Say what a training run will need on each device, memory by part and moment, before anything loads.",
         "theworld plan configs/foresight-tiny.json --length 300",
         "theworld.calls:plan",
-        "theworld.config.planning:PlanSettings",
+        "theworld.config.commands:PlanSettings",
         reads_file=True,
     ),
     Verb(
@@ -98,7 +98,7 @@ VERBS: Final = (
         "Look for what would stop a run: libraries, token, licences, memory, disk, folders; exit code 1 on a fault.",
         "theworld doctor configs/foresight-tiny.json",
         "theworld.calls:doctor",
-        "theworld.config.planning:DoctorSettings",
+        "theworld.config.commands:DoctorSettings",
         reads_file=True,
     ),
     Verb(
@@ -117,7 +117,7 @@ VERBS: Final = (
         "Submit a training run to Slurm: resumed, told before its time is up, and queued again.",
         "theworld slurm configs/foresight-4b.yaml --gpu-type H100 --gpu-count 2 --time 4:00:00 --dry-run",
         "theworld.calls:slurm",
-        "theworld.config.slurm:SlurmSettings",
+        "theworld.config.training:SlurmSettings",
     ),
     Verb(
         TRAIN,
@@ -125,7 +125,7 @@ VERBS: Final = (
         "Compute the world features that a training run would read, or one share of them, into its feature store.",
         "theworld cache fill configs/foresight-tiny.json --num-shards 4 --shard-index 0",
         "theworld.training.feature_cache:fill",
-        "theworld.config.filling:FillConfig",
+        "theworld.config.commands:FillSettings",
         reads_file=True,
         goes_on=_SAME,
     ),
@@ -135,7 +135,7 @@ VERBS: Final = (
         "Say what a feature store holds, and check every feature in it.",
         "theworld cache verify runs/features/foresight-tiny",
         "theworld.calls:verify_cache",
-        "theworld.config.verbs:CacheArguments",
+        "theworld.config.commands:CacheSettings",
     ),
     Verb(
         MEASURE,
@@ -162,7 +162,7 @@ VERBS: Final = (
         "Compare ways to read the world at equal budget, by outcome labels: run what is missing, draw the table.",
         "theworld arms configs/foresight/arms.yaml --seeds 0",
         "theworld.calls:arms",
-        "theworld.config.arms:ArmsSettings",
+        "theworld.config.experiments:ArmsSettings",
         reads_file=True,
         goes_on=_SAME,
     ),
@@ -172,7 +172,7 @@ VERBS: Final = (
         "Say what is linearly readable from each tap, block, noise level and slot.",
         "theworld probe --output-dir runs/probe --world.cosmos-model-name tiny --world.image-size-px 64",
         "theworld.calls:probe",
-        "theworld.config.probe:ProbeSettings",
+        "theworld.config.experiments:ProbeSettings",
         reads_file=True,
     ),
     Verb(
@@ -181,7 +181,7 @@ VERBS: Final = (
         "Hold files of predictions against each other: intervals, paired tests, identical files called out.",
         "theworld compare runs/eval/predictions/world.jsonl runs/eval/predictions/blind.jsonl --group-by task",
         "theworld.calls:compare",
-        "theworld.config.verbs:CompareArguments",
+        "theworld.config.commands:CompareSettings",
     ),
     Verb(
         MEASURE,
@@ -189,7 +189,7 @@ VERBS: Final = (
         "Score saved replies to SpatialRGPT-Bench without a model or a judge.",
         "theworld score spatial-rgpt replies.jsonl --judged correct",
         "theworld.calls:score",
-        "theworld.config.benchmarks:SpatialRGPTScoring",
+        "theworld.config.evaluation:SpatialRGPTScoreSettings",
     ),
     Verb(
         MEASURE,
@@ -197,7 +197,7 @@ VERBS: Final = (
         "Score saved replies to BLINK, in the formats of its repository.",
         "theworld score blink --answers val_answers.json --predictions replies",
         "theworld.calls:score",
-        "theworld.config.benchmarks:BlinkScoring",
+        "theworld.config.evaluation:BlinkScoreSettings",
         reads_file=True,
     ),
     Verb(
@@ -206,7 +206,7 @@ VERBS: Final = (
         "Score saved replies to Visual Spatial Reasoning.",
         "theworld score vsr --annotations test.jsonl --predictions replies.jsonl",
         "theworld.calls:score",
-        "theworld.config.benchmarks:VsrScoring",
+        "theworld.config.evaluation:VsrScoreSettings",
         reads_file=True,
     ),
     Verb(
@@ -215,7 +215,7 @@ VERBS: Final = (
         "Have saved replies to SpatialRGPT-Bench judged by a language model, here or at an endpoint.",
         "theworld judge spatial-rgpt replies.jsonl --judge.checkpoint google/gemma-3-4b-it",
         "theworld.calls:judge",
-        "theworld.config.judge:SpatialRGPTJudging",
+        "theworld.config.evaluation:SpatialRGPTJudgeSettings",
         goes_on=_SAME,
     ),
     Verb(
@@ -224,7 +224,7 @@ VERBS: Final = (
         "Write the report of a run's folder: one page with verdicts, tables and plots, and the same as Markdown.",
         "theworld report runs/eval",
         "theworld.calls:report",
-        "theworld.config.verbs:ReportArguments",
+        "theworld.config.commands:ReportSettings",
     ),
     Verb(
         DATA,
@@ -232,7 +232,7 @@ VERBS: Final = (
         "Draw scenes of the simulated physical world with their questions and answers.",
         "theworld foresight --preview foresight.png --task drop",
         "theworld.calls:foresight",
-        "theworld.config.verbs:ForesightArguments",
+        "theworld.config.commands:ForesightSettings",
     ),
     Verb(
         DATA,
@@ -240,7 +240,7 @@ VERBS: Final = (
         "Fetch pictures of OpenImages by their ids: with retries, only what is not there yet, whole files only.",
         "theworld openimages --ids ids.txt --out pictures",
         "theworld.datasets.public.openimages:download",
-        "theworld.config.openimages:OpenImagesSettings",
+        "theworld.config.data:OpenImagesSettings",
         reads_file=True,
         goes_on=_SAME,
     ),

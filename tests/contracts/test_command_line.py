@@ -19,8 +19,8 @@ import torch
 from tqdm import tqdm
 
 import theworld
-from theworld import cli, settings
-from theworld.config import TrainingConfig
+from theworld import cli
+from theworld.config import TrainingConfig, loader
 from theworld.environment import commit
 from theworld.training.callbacks import STOPPED
 from theworld.verbs import DATA, MEASURE, START, TRAIN
@@ -118,7 +118,7 @@ def test_the_example_of_a_verb_is_shown_and_can_be_parsed(one, capsys, monkeypat
     found, rest = cli._named_verb(words)
     assert (program, found) == ("theworld", one)
     file = ROOT / rest.pop(0) if one.reads_file and not rest[0].startswith("-") else None
-    settings.load(cli._named(one.settings), file, rest, positional=not one.reads_file)
+    loader.load(cli._named(one.settings), file, rest, positional=not one.reads_file)
 
     monkeypatch.setenv("COLUMNS", "300")
     assert cli.main([*one.name.split(), "--help"]) == cli.OK
@@ -138,7 +138,7 @@ def test_the_flags_are_those_of_the_golden_file(capsys, monkeypatch):
 
 def test_the_flags_that_are_suggested_are_those_that_are_shown(capsys, monkeypatch, verbs):
     for one in cli.VERBS:
-        known = settings.flags(cli._named(one.settings), positional=not one.reads_file)
+        known = loader.flags(cli._named(one.settings), positional=not one.reads_file)
         assert shown_flags(one, capsys, monkeypatch) == known
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from theworld import cli
 from theworld.completion import complete
-from theworld.config.verbs import CompletionArguments
+from theworld.config.commands import CompletionSettings
 
 pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="no bash on the PATH")
 
@@ -25,7 +25,7 @@ printf '%s\\n' "${COMPREPLY[@]}"
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the script and some files in it."""
     folder = tmp_path_factory.mktemp("completed")
-    (folder / "script").write_text(complete(CompletionArguments(shell="bash"))["script"])
+    (folder / "script").write_text(complete(CompletionSettings(shell="bash"))["script"])
     (folder / "picture.png").touch()
     (folder / "run.json").touch()
     (folder / "runs").mkdir()
@@ -80,7 +80,7 @@ def test_the_script_is_written_as_it_is_and_bash_takes_it_for_its_own(capsys: py
 
 @pytest.mark.skipif(shutil.which("zsh") is None, reason="no zsh on the PATH")
 def test_zsh_reads_its_script() -> None:
-    script = complete(CompletionArguments(shell="zsh"))["script"]
+    script = complete(CompletionSettings(shell="zsh"))["script"]
     assert script.startswith("#compdef theworld")
     done = subprocess.run(["zsh", "-n"], input=script, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")

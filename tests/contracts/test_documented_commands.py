@@ -15,8 +15,9 @@ from typing import NamedTuple
 import pytest
 from PIL import Image
 
-from theworld import cli, settings, tiny
+from theworld import cli, tiny
 from theworld.cli import _named, _named_verb
+from theworld.config import loader
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -110,7 +111,7 @@ def check(command: Command) -> None:
         assert verb is not None, f"{command.page}: no verb in {command.line}"
         path = Path(rest.pop(0)) if verb.reads_file and rest and not rest[0].startswith("-") else None
         if rest != ["--help"]:
-            settings.load(_named(verb.settings), path, rest, positional=not verb.reads_file)
+            loader.load(_named(verb.settings), path, rest, positional=not verb.reads_file)
     elif words[0] == "make":
         targets = re.findall(r"^([\w-]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE)
         assert [word for word in words[1:] if "=" not in word and word not in targets] == [], command.line
@@ -147,7 +148,7 @@ def test_a_command_means_something(command: Command, monkeypatch: pytest.MonkeyP
 def test_a_command_that_means_nothing_is_noticed(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
 
-    with pytest.raises((AssertionError, settings.SettingsError)):
+    with pytest.raises((AssertionError, loader.SettingsError)):
         check(Command("page.md", line, "takes minutes"))
 
 
@@ -170,7 +171,7 @@ def test_flags_of_commands_within_a_text_exist(page: Path) -> None:
         if verb is None:  # `theworld score`, the first of two words, or nothing that exists
             assert any(one.name.startswith(code.split()[0]) for one in cli.VERBS), f"{page.name}: theworld {code}"
             continue
-        known = settings.flags(_named(verb.settings), positional=not verb.reads_file)
+        known = loader.flags(_named(verb.settings), positional=not verb.reads_file)
         given = [word for word in rest if word.startswith("--") and word not in ("--", "--help", "--data.*")]
         assert [flag for flag in given if flag not in known] == [], f"{page.name}: theworld {code}"
 
@@ -180,7 +181,7 @@ def test_flags_that_a_text_names_by_themselves_are_those_of_a_verb(page: Path) -
     if page.name in ("decisions.md", "lmms-eval.md"):  # they speak of other programs
         return
     known = {
-        flag for verb in cli.VERBS for flag in settings.flags(_named(verb.settings), positional=not verb.reads_file)
+        flag for verb in cli.VERBS for flag in loader.flags(_named(verb.settings), positional=not verb.reads_file)
     } | {"--json", "--debug", "--verbose", "--version", "--help"}
     prose = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
     named = [word.partition("=")[0] for code in re.findall(r"`(--[a-z][^`]*)`", prose) for word in code.split()]

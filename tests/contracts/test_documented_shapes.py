@@ -18,8 +18,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import AutoTokenizer, Gemma3ImageProcessor
 
-from theworld import TheWorld, TheWorldProcessor, constants, settings, tiny
-from theworld.config import TrainingConfig
+from theworld import TheWorld, TheWorldProcessor, constants, tiny
+from theworld.config import TrainingConfig, loader
 from theworld.modeling import loading
 from theworld.modeling.configuration import TheWorldConfig
 from theworld.world.loading import read_config
@@ -69,7 +69,7 @@ def configuration(column: str, full_size: Path) -> TheWorldConfig:
         return TheWorldConfig.from_pretrained(tiny.WEIGHTS / "fused")
     fields: dict[str, Any] = {"cosmos_model_name": str(full_size / "cosmos")}
     if column == "4B, looking ahead":
-        shipped = settings.load(TrainingConfig, ROOT / "configs" / "foresight-4b.yaml", []).model
+        shipped = loader.load(TrainingConfig, ROOT / "configs" / "foresight-4b.yaml", []).model
         fields |= {"world_tap": shipped.world.tap, "world_image_size": shipped.world.image_size_px}
         fields |= {"world_grid": shipped.world_grid, "num_world_steps": shipped.num_world_steps}
     return loading.configure(str(full_size / "gemma"), fields)

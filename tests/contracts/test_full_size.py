@@ -64,7 +64,7 @@ def full_size(tmp_path_factory: pytest.TempPathFactory, stack: Path) -> Path:
 @pytest.fixture
 def load(full_size: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Loads the full size as a user does; only fingerprints do not read the holes."""
-    monkeypatch.setattr("theworld.files._digest", lambda file: file.name)
+    monkeypatch.setattr("theworld.io._digest", lambda file: file.name)
     places = {"cosmos_model_name": str(full_size / make_full_size.COSMOS)}
 
     def from_pretrained(**options: Any) -> tuple[TheWorld, dict[str, Any]]:

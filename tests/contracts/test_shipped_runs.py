@@ -8,8 +8,7 @@ import pytest
 
 from fixtures_public import open_spatial_row, write_llava, write_open_spatial, write_vsr
 from fixtures_shards import write_shards
-from theworld import settings
-from theworld.config import TrainingConfig
+from theworld.config import TrainingConfig, loader
 from theworld.training.metrics import read_metrics
 from theworld.training.run import train
 
@@ -62,7 +61,7 @@ def files_of(config: TrainingConfig, folder: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize("path", RUNS, ids=lambda path: str(path.relative_to(CONFIGS)))
 def test_a_shipped_settings_file_trains(path: Path, tmp_path: Path, checkpoint: Path) -> None:
-    shipped = settings.load(TrainingConfig, path, [])
+    shipped = loader.load(TrainingConfig, path, [])
     small = {**SHORT, **files_of(shipped, tmp_path), "output-dir": tmp_path / "run"}
     if shipped.model.checkpoint is not None:
         small["model.checkpoint"] = checkpoint
@@ -72,7 +71,7 @@ def test_a_shipped_settings_file_trains(path: Path, tmp_path: Path, checkpoint: 
         small["store-dir"] = tmp_path / "store"
     flags = [word for name, value in small.items() for word in (f"--{name}", str(value))]
 
-    train(settings.load(TrainingConfig, path, flags))
+    train(loader.load(TrainingConfig, path, flags))
 
     rows = read_metrics(tmp_path / "run" / "metrics.jsonl")
     assert [row["step"] for row in rows] == [1, 2]

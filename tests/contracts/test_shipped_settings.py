@@ -7,9 +7,9 @@ import pytest
 from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.utils import DistributedType
 
-from theworld import cli, settings
-from theworld.config import TrainingConfig
-from theworld.config.arms import ArmsSettings
+from theworld import cli
+from theworld.config import TrainingConfig, loader
+from theworld.config.experiments import ArmsSettings
 
 ROOT = Path(__file__).parents[2]
 ARMS = sorted((ROOT / "configs" / "foresight").glob("arms*.yaml"))
@@ -24,23 +24,23 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: str(path.relative_to(ROOT / "configs")))
 def test_a_shipped_settings_file_is_a_training_run(path: Path) -> None:
-    config = settings.load(TrainingConfig, path, [])
+    config = loader.load(TrainingConfig, path, [])
 
     assert config.output_dir == Path("runs") / path.relative_to(ROOT / "configs").with_suffix("")
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: str(path.relative_to(ROOT / "configs")))
 def test_a_shipped_stage_starts_from_the_model_of_another_shipped_run(path: Path) -> None:
-    checkpoint = settings.load(TrainingConfig, path, []).model.checkpoint
+    checkpoint = loader.load(TrainingConfig, path, []).model.checkpoint
 
     assert checkpoint is None or checkpoint in [
-        settings.load(TrainingConfig, other, []).output_dir / "model" for other in CONFIGS if other != path
+        loader.load(TrainingConfig, other, []).output_dir / "model" for other in CONFIGS if other != path
     ]
 
 
 @pytest.mark.parametrize("path", ARMS, ids=lambda path: path.name)
 def test_a_shipped_comparison_loads_and_names_the_arms_of_its_primary_contrast(path: Path) -> None:
-    own = settings.load(ArmsSettings, path, ["--seeds", "0", "1"])
+    own = loader.load(ArmsSettings, path, ["--seeds", "0", "1"])
 
     assert own.seeds == (0, 1)
     assert own.arms[0].name == own.primary[1] == "gemma"
@@ -79,7 +79,7 @@ def test_runs_that_a_page_shows_are_complete(block: str, tmp_path: Path) -> None
     path = tmp_path / "shown.yaml"
     path.write_text(block)
 
-    assert settings.load(TrainingConfig, path, []).num_steps >= 1
+    assert loader.load(TrainingConfig, path, []).num_steps >= 1
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def server() -> Iterator[Any]:
     """The page with the model that users have, in a thread of its own; its `address` is where it is."""
     from theworld.app.server import Server, open_shown
     from theworld.app.verdict import verdict_of
-    from theworld.config.app import AppSettings
+    from theworld.config.serving import AppSettings
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tiny, "stack", lambda: tiny.WEIGHTS)

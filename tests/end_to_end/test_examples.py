@@ -14,8 +14,8 @@ from nbclient import NotebookClient
 from PIL import Image
 
 from fixtures_hub import HubStandIn, hub  # noqa: F401  # a fixture
-from theworld import TheWorld, settings
-from theworld.config import TrainingConfig
+from theworld import TheWorld
+from theworld.config import TrainingConfig, loader
 from theworld.datasets.foresight import FRAME_RATE_HZ, ForesightDataset
 from theworld.report.sheet import draw_sheet
 
@@ -114,7 +114,7 @@ def test_the_targets_of_the_makefile_run_programs_and_settings_that_exist() -> N
     assert programs == ["examples/smoke_test.py", "examples/simple_training.py"]
     assert all((ROOT / program).is_file() for program in programs)
     path, *flags = given.split()
-    assert settings.load(TrainingConfig, ROOT / path, flags).num_steps == 50
+    assert loader.load(TrainingConfig, ROOT / path, flags).num_steps == 50
 
 
 @pytest.mark.slow

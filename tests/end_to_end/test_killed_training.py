@@ -15,8 +15,7 @@ import safetensors.torch
 import torch
 
 from fixtures_processes import start
-from theworld import settings
-from theworld.config import TrainingConfig
+from theworld.config import TrainingConfig, loader
 from theworld.modeling import checkpoints
 from theworld.training import run
 from theworld.training.metrics import read_metrics
@@ -59,7 +58,7 @@ class Uncertain(TheWorldTrainer):
 def train(file: Path, moment: str | None, countdown: int) -> None:
     """A process of the run; it kills itself at the moment of its last breath, if it is given one."""
     run.TheWorldTrainer = Uncertain
-    config = settings.load(TrainingConfig, file, ["--resume", "True"])
+    config = loader.load(TrainingConfig, file, ["--resume", "True"])
     with pytest.MonkeyPatch.context() as patch:
         if moment is not None:
             MOMENTS[moment](patch, Breath(countdown))

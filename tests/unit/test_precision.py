@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from theworld import TheWorld, precision, settings
-from theworld.config import DataSettings, EvaluationConfig, ModelSettings, TrainingConfig, WorldSettings
-from theworld.config.arms import Arm, ArmsSettings, Reading
+from theworld import TheWorld, precision
+from theworld.config import DataSettings, EvaluationConfig, ModelSettings, TrainingConfig, WorldSettings, loader
+from theworld.config.experiments import Arm, ArmsSettings, Reading
 from theworld.config.tiny import VaeRecipe, VlmRecipe, WorldRecipe
 from theworld.evaluation.run import evaluate
 from theworld.modeling.factory import fields_of, open_model
@@ -231,7 +231,7 @@ def test_a_run_says_in_which_formats_it_trained(
     cpu_with(*flags)
     result = train(run_of(tmp_path))
 
-    saved = settings.load(TrainingConfig, tmp_path / "config.json")
+    saved = loader.load(TrainingConfig, tmp_path / "config.json")
     assert (saved.precision, saved.model.dtype, saved.model.world.dtype) == tuple(used.values())
     assert json.loads((tmp_path / "environment.json").read_text())["number_formats"] == used
     model = json.loads(Path(result["model"], "config.json").read_text())
@@ -249,7 +249,7 @@ def test_a_run_goes_on_in_the_formats_that_it_was_begun_in(cpu_with: CpuWith, tm
     cpu_with("avx2")
     train(run_of(tmp_path, num_steps=2, resume=True))
 
-    assert settings.load(TrainingConfig, tmp_path / "config.json").precision == "bf16"
+    assert loader.load(TrainingConfig, tmp_path / "config.json").precision == "bf16"
     losses = [json.loads(line)["loss"] for line in (tmp_path / "unbroken.jsonl").read_text().splitlines()]
     again = [json.loads(line)["loss"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert again[-1] == losses[-1]
@@ -263,7 +263,7 @@ def test_a_format_that_is_emulated_is_obeyed_with_one_warning(
     cpu_with("avx2")
     with caplog.at_level(logging.WARNING, logger="theworld"):
         train(run_of(tmp_path, precision="bf16", num_steps=1))
-    assert settings.load(TrainingConfig, tmp_path / "config.json").precision == "bf16"
+    assert loader.load(TrainingConfig, tmp_path / "config.json").precision == "bf16"
     assert len([record for record in caplog.records if "is emulated by" in record.getMessage()]) == 1
 
 

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from theworld.app.verdict import AuditVerdict
-from theworld.config.app import AppSettings
+from theworld.config.serving import AppSettings
 from theworld.constants import TEMPORAL_STRIDE
 from theworld.datasets.foresight import TASKS
 from theworld.datasets.foresight.items import NUM_SHIPPED

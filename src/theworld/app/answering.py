@@ -17,7 +17,7 @@ from transformers import StoppingCriteriaList
 
 from theworld.app.line import Event, Turn
 from theworld.app.pictures import Given, strip
-from theworld.config.app import AppSettings
+from theworld.config.serving import AppSettings
 from theworld.constants import TEMPORAL_STRIDE
 from theworld.datasets.images import to_frames
 from theworld.evaluation.benchmarks.dispatch import score

@@ -12,7 +12,7 @@ import numpy as np
 from av.error import FFmpegError
 from PIL import Image, ImageSequence
 
-from theworld.config.app import AppSettings
+from theworld.config.serving import AppSettings
 from theworld.constants import TEMPORAL_STRIDE
 from theworld.datasets.foresight import (
     NUM_FRAMES,

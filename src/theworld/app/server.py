@@ -9,7 +9,7 @@ from typing import Any
 
 from theworld.app.service import Service
 from theworld.app.verdict import AuditVerdict, verdict_of
-from theworld.config.app import AppSettings
+from theworld.config.serving import AppSettings
 from theworld.serving.listening import LOOPBACK, OrderlyServer, address, bound
 
 logger = logging.getLogger(__name__)

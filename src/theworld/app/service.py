@@ -27,8 +27,8 @@ from theworld.app.answering import Asked, TwoAnswers, as_url
 from theworld.app.line import Event, Line, Turn
 from theworld.app.pictures import Given, read_files, read_scene, shown
 from theworld.app.verdict import AuditVerdict
-from theworld.config.app import AppSettings
-from theworld.config.world import STRICT
+from theworld.config.base import STRICT
+from theworld.config.serving import AppSettings
 from theworld.datasets.foresight import Task
 from theworld.datasets.foresight.items import NUM_SHIPPED
 from theworld.report.style import style_sheet

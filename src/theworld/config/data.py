@@ -6,8 +6,7 @@ from typing import Annotated, Final, Literal, get_args
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from theworld.config.idle import refuse_idle
-from theworld.config.world import STRICT
+from theworld.config.base import STRICT, refuse_unused
 
 SplitName = Literal["train", "validation", "test"]
 
@@ -113,7 +112,7 @@ class DataSettings:
 
     @model_validator(mode="after")
     def _check(self) -> "DataSettings":
-        refuse_idle(self, "dataset", _OF_DATASET)
+        refuse_unused(self, "dataset", _OF_DATASET)
         if self.dataset == "vsr" and self.image_dir is None:
             raise ValueError("dataset='vsr' comes without pictures: give image_dir, a folder of COCO 2017's")
         if self.dataset == "open-spatial" and self.image_dir is None:
@@ -170,3 +169,30 @@ _OF_DATASET: Final[dict[DatasetName, tuple[str, ...]]] = {
 """Settings that play a part in each data set."""
 
 _SOURCE: Final = {"llava": "JSON file of its conversations", "hf": "hub id or folder"}
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class OpenImagesSettings:
+    """Which pictures of OpenImages are fetched, from where, into which folder."""
+
+    ids: Path
+    """File of ids, one a line: 16 hexadecimal digits, `train/` or another split before them or not; `#` begins a
+    comment."""
+
+    out: Path
+    """Folder of the pictures, ID.jpg each; what is there already is not fetched again."""
+
+    split: Literal["train", "validation", "test"] = "train"
+    """Split of the ids that name none."""
+
+    concurrency: Annotated[int, Field(ge=1, le=512)] = 32
+    """Pictures that are fetched at the same time."""
+
+    base_url: Annotated[str, Field(pattern=r"^https?://")] = "https://s3.amazonaws.com/open-images-dataset"
+    """Address before SPLIT/ID.jpg."""
+
+    timeout_s: Annotated[float, Field(gt=0)] = 60.0
+    """Longest that one attempt at a picture may take, seconds."""
+
+    num_attempts: Annotated[int, Field(ge=1)] = 5
+    """Attempts at a picture before it counts as failed; the pauses between them grow."""

@@ -8,7 +8,7 @@ import tyro
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from theworld.config.world import STRICT
+from theworld.config.base import STRICT
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)

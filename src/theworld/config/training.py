@@ -1,19 +1,75 @@
 """TrainingConfig and its parts: a training run, complete."""
 
+import re
 from dataclasses import field, replace
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar
 
-from pydantic import Field, model_validator
+import tyro
+from pydantic import Field, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
+from theworld.config.base import STRICT
 from theworld.config.data import DataSettings, MixturePart
 from theworld.config.evaluation import refuse_conversations
-from theworld.config.hub import HubSettings
 from theworld.config.model import ModelSettings
-from theworld.config.validation import ValidationSettings
-from theworld.config.world import STRICT
 from theworld.precision import WEIGHTS_FOR, Precision, concrete_dtype, training_formats
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class ValidationSettings:
+    """What a model is asked while it trains; the model that answered best is kept."""
+
+    eval_steps: Annotated[int, Field(ge=1)] | None = None
+    """Optimiser steps between measurements, of which one more comes at the end; None: nothing is asked."""
+
+    data: tuple[DataSettings, ...] = ()
+    """What is asked: the validation split of each, `num_validation` samples; none named: that of the run's data."""
+
+    answers: Literal["written", "weighed"] = "written"
+    """What counts as the answer: the text that the model writes, or the choice that it finds likeliest."""
+
+    batch_size: Annotated[int, Field(ge=1)] = 8
+    """Samples answered at a time."""
+
+    max_new_tokens: Annotated[int, Field(ge=1)] = 16
+    """Longest written answer, tokens."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "ValidationSettings":
+        for data in self.data:
+            refuse_conversations(data)
+        return self
+
+
+_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class HubSettings:
+    """Whether and when a run is pushed to the hub; the token comes from HF_TOKEN alone."""
+
+    repo_id: str | None = None
+    """Repository of the run, OWNER/NAME, which is made if it is missing; None: nothing is pushed."""
+
+    push: Literal["save", "end", "never"] = "end"
+    """When: the newest checkpoint after each save and the model at the end, the model alone, or nothing."""
+
+    private: bool = True
+    """Whether a repository that is made is private; of one that is there nothing changes."""
+
+    @field_validator("repo_id")
+    @classmethod
+    def _check_name(cls, given: str | None) -> str | None:
+        if given is not None and not _NAME.fullmatch(given):
+            raise ValueError(f"given {given!r}; expected OWNER/NAME")
+        return given
+
+    @property
+    def is_pushed(self) -> bool:
+        """Whether anything is pushed."""
+        return self.repo_id is not None and self.push != "never"
+
 
 STOPPED_NAME: Final = "stopped.json"
 """What a run that was told to stop leaves in its folder: launchers hand no exit code on."""
@@ -265,3 +321,38 @@ def in_number_formats(run: Run, like: Run | None = None) -> Run:
     formats = training_formats(precision, dtype)
     model = replace(run.model, dtype=formats.dtype, world=replace(run.model.world, dtype=concrete_dtype(world)))
     return replace(run, precision=formats.precision, model=model)
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class SlurmSettings:
+    """A training run as a job of a cluster: what it runs, and what it asks Slurm for."""
+
+    config: Path
+    """Settings file of the run."""
+
+    overrides: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    """Flags of `theworld train`, after `--`."""
+
+    gpu_type: Annotated[str, Field(pattern=r"^[\w.-]+$")] | None = None
+    """Kind of GPU as the cluster calls it, such as H100; None: any."""
+
+    gpu_count: Annotated[int, Field(ge=1)] = 1
+    """GPUs on each node; each has a process of its own."""
+
+    nodes: Annotated[int, Field(ge=1)] = 1
+    """Nodes."""
+
+    time: Annotated[str, Field(pattern=r"^(\d+-)?\d+(:\d\d){0,2}$")] | None = None
+    """Longest time of the job in one go, such as 4:00:00 or 2-00:00:00; None: the cluster's default."""
+
+    mem: Annotated[str, Field(pattern=r"^\d+[KMGT]?$")] | None = None
+    """Memory on each node, such as 256G; None: the cluster's default."""
+
+    email: Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+$")] | None = None
+    """Where Slurm writes when the job begins, ends, fails or queues again; None: nowhere."""
+
+    accelerate: Path | None = None
+    """Settings file of `accelerate launch`, such as configs/accelerate/fsdp.yaml; None: one process per GPU (DDP)."""
+
+    dry_run: bool = False
+    """Show the job's script; nothing is written or submitted."""

@@ -4,9 +4,10 @@ from difflib import get_close_matches
 from importlib.metadata import entry_points
 from typing import Annotated, Final, Literal, get_args
 
-from pydantic import AfterValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 from pydantic.dataclasses import dataclass
 
+from theworld.config.base import STRICT
 from theworld.constants import DEFAULT_COSMOS_MODEL, DEFAULT_GEMMA_MODEL, TEMPORAL_STRIDE
 from theworld.precision import Dtype
 
@@ -44,8 +45,6 @@ ReadTap = Literal["vae", "dit", "rollout", "siglip", "true-future"]
 """A tap that a control can stand for."""
 
 CONTROL_TAPS = ("noise", "zero", "random")
-
-STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)

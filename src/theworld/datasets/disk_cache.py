@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from theworld.datasets.images import to_image
 from theworld.datasets.sample import Sample, Samples, Turn
-from theworld.files import write_whole
+from theworld.io import write_whole
 
 _PER_PIECE: Final = 250
 _NAME: Final = "samples.json"

@@ -2,13 +2,12 @@
 
 from typing import Any, TypeAlias
 
-from theworld import settings
-from theworld.config import AuditSettings, EvaluationConfig
-from theworld.config.judge import SpatialRGPTJudging
+from theworld.config import AuditSettings, EvaluationConfig, loader
+from theworld.config.evaluation import SpatialRGPTJudgeSettings
 from theworld.environment import describe_environment
-from theworld.files import write_whole
+from theworld.io import write_whole
 
-Claim: TypeAlias = EvaluationConfig | AuditSettings | SpatialRGPTJudging
+Claim: TypeAlias = EvaluationConfig | AuditSettings | SpatialRGPTJudgeSettings
 """Settings with an `output_dir`."""
 
 
@@ -25,10 +24,10 @@ def claim_folder(own: Claim, **more: Any) -> None:
     path = own.output_dir / "config.json"
     if path.exists():
         try:
-            settings.load(type(own), path)
+            loader.load(type(own), path)
         except ValueError as error:
             raise ValueError(
                 f"{path} is of something else than {type(own).__name__}: choose another folder with --output-dir"
             ) from error
-    settings.save(own, path)
+    loader.save(own, path)
     write_whole(own.output_dir / "environment.json", describe_environment(**more))

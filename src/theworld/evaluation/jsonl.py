@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from theworld.files import write_whole
+from theworld.io import write_whole
 
 logger = logging.getLogger(__name__)
 

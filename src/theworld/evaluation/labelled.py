@@ -13,7 +13,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from theworld.config import DataSettings, TaskName
-from theworld.config.probe import ProbeSettings
+from theworld.config.experiments import ProbeSettings
 from theworld.constants import TEMPORAL_STRIDE
 from theworld.datasets.factory import open_samples
 from theworld.datasets.foresight.collide import gap_of

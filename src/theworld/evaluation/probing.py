@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from theworld.config import WorldSettings
-from theworld.config.probe import ProbeSettings
+from theworld.config.experiments import ProbeSettings
 from theworld.evaluation.labelled import DECISIVE, Labelled, Quantity
 from theworld.evaluation.readout import LinearReadout, classify, explained
 from theworld.world.dit import DitTap

@@ -33,7 +33,7 @@ from theworld.evaluation.predictions import (
     read_predictions,
 )
 from theworld.evaluation.summary import summarise
-from theworld.files import fingerprint, write_whole
+from theworld.io import fingerprint, write_whole
 from theworld.modeling import TheWorld
 from theworld.modeling.configuration import TheWorldConfig
 from theworld.modeling.factory import describe_weights

@@ -22,7 +22,7 @@ from theworld.evaluation.conditions import answering_formats
 from theworld.evaluation.generation import FeatureReader
 from theworld.evaluation.predictions import read_predictions
 from theworld.evaluation.run import identify, predict, saved_config
-from theworld.files import write_whole
+from theworld.io import write_whole
 from theworld.modeling import TheWorld
 from theworld.modeling.factory import describe_weights, on_this_machine
 from theworld.world.cached import open_stored

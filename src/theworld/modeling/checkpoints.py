@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from theworld.files import whole_folder
+from theworld.io import whole_folder
 from theworld.modeling.freezing import PARTS, part_of
 from theworld.modeling.fusion import FusedGemma
 from theworld.modeling.loading import MAY_CHANGE, WEIGHTS_NAME, CheckpointError

@@ -8,7 +8,7 @@ import torch
 
 from theworld.config import ModelSettings, WorldSettings
 from theworld.constants import TINY_FUSED_MODEL, TINY_MODEL
-from theworld.files import fingerprint_weights
+from theworld.io import fingerprint_weights
 from theworld.modeling import loading
 from theworld.modeling.configuration import WORLD_FIELDS, TheWorldConfig
 from theworld.modeling.model import TheWorld

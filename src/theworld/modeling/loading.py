@@ -18,8 +18,8 @@ from transformers.utils.hub import cached_file, resolve_revision
 from theworld import tiny
 from theworld.config import LoraSettings
 from theworld.constants import DEFAULT_COSMOS_MODEL, DEFAULT_GEMMA_MODEL, TINY_FUSED_MODEL, TINY_MODEL, WORLD_TOKENS
-from theworld.files import fingerprint_weights
 from theworld.hub import REFUSALS, again, fetch, remedy
+from theworld.io import fingerprint_weights
 from theworld.modeling.configuration import TheWorldConfig, as_world_settings
 from theworld.precision import loading_dtype
 

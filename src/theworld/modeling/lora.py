@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from theworld.config.lora import LoraSettings, LoraTarget
+from theworld.config.model import LoraSettings, LoraTarget
 from theworld.modeling.fusion import FusedGemma
 
 _LAYERS: Final[dict[LoraTarget, str]] = {

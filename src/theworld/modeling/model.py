@@ -11,7 +11,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from theworld.constants import DEFAULT_GEMMA_MODEL
-from theworld.files import whole_files
+from theworld.io import whole_files
 from theworld.modeling import checkpoints, devices, freezing, loading, lora
 from theworld.modeling.configuration import TheWorldConfig
 from theworld.modeling.fusion import FusedGemma

@@ -11,7 +11,7 @@ import torch
 from huggingface_hub import get_token
 from packaging.requirements import Requirement
 
-from theworld.config.planning import DoctorSettings
+from theworld.config.commands import DoctorSettings
 from theworld.constants import TINY_FUSED_MODEL
 from theworld.planning.plan import Plan, plan_run
 from theworld.precision import DTYPE_OF, describe_device, fastest_dtype, is_emulated

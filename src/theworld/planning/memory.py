@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from theworld.config.planning import PlanSettings
+from theworld.config.commands import PlanSettings
 from theworld.modeling import TheWorld
 from theworld.planning.blocks import Step
 from theworld.planning.reading import Reading

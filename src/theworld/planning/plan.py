@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from theworld.config.planning import PlanSettings
+from theworld.config.commands import PlanSettings
 from theworld.config.training import in_number_formats
 from theworld.constants import IGNORE_INDEX
 from theworld.modeling import TheWorld, freezing, lora

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from theworld.config.planning import PlanSettings
+from theworld.config.commands import PlanSettings
 from theworld.constants import IGNORE_INDEX
 from theworld.datasets.errors import RecordError
 from theworld.datasets.sample import Sample, Samples

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from theworld.datasets import foresight
-from theworld.files import write_whole
+from theworld.io import write_whole
 
 CLIPS_PER_PIECE: Final = 250
 FIRST_HELD_OUT: Final = 100_000_000

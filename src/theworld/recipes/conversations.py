@@ -20,7 +20,7 @@ from theworld.datasets.foresight.ground_truth import NUMBER_WORDS, Question
 from theworld.datasets.foresight.questions import multiple_choice
 from theworld.datasets.foresight.scene import TASKS
 from theworld.datasets.sample import Sample, Turn
-from theworld.files import write_whole
+from theworld.io import write_whole
 from theworld.recipes.pictures import FRAMES_PER_SCENE, PicturePool
 
 MOST_QUESTIONS: Final = 6

@@ -7,7 +7,7 @@ from theworld.config import DataSettings, EvaluationConfig, ModelSettings, Optim
 from theworld.config.tiny import TinySettings
 from theworld.datasets.foresight.scene import FRAME_RATE_HZ, TASKS, num_future_slots
 from theworld.evaluation.run import evaluate
-from theworld.files import whole_folder
+from theworld.io import whole_folder
 from theworld.modeling.factory import open_model
 from theworld.training.aligning import IMITATION_NAME, align
 

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from theworld.constants import TEMPORAL_STRIDE
 from theworld.datasets import foresight
 from theworld.datasets.foresight.scene import NUM_GIVEN_FRAMES, TASKS
-from theworld.files import fingerprint_weights, write_whole
+from theworld.io import fingerprint_weights, write_whole
 from theworld.precision import fastest_dtype
 from theworld.recipes.clips import CLIPS_PER_PIECE, FIRST_HELD_OUT
 from theworld.recipes.vae import encode_clips

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from theworld.constants import TINY_MODEL
-from theworld.files import whole_folder
+from theworld.io import whole_folder
 
 MOST_BYTES: Final = 25_000_000
 """What the package may grow by."""

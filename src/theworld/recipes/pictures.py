@@ -15,7 +15,7 @@ from theworld.datasets.foresight.ground_truth import Question, facts_of, state_o
 from theworld.datasets.foresight.items import make_item
 from theworld.datasets.foresight.rendering import draw
 from theworld.datasets.foresight.scene import NUM_FRAMES, TASKS, Task
-from theworld.files import write_whole
+from theworld.io import write_whole
 
 SCENES_PER_PIECE: Final = 50
 """Of each task."""

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint, rotate_checkpoints
 
-from theworld.files import recover, replace_folder, write_whole
+from theworld.io import recover, replace_folder, write_whole
 from theworld.precision import DTYPE_OF, training_formats, warn_if_emulated
 
 logger = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from theworld.config.tiny import TinySettings
-from theworld.files import whole_folder
+from theworld.io import whole_folder
 from theworld.recipes.clips import ClipPool, held_out
 from theworld.recipes.halving import halve
 from theworld.recipes.trainer import Objective, train

@@ -14,7 +14,7 @@ from transformers import Gemma3ForConditionalGeneration, Gemma3Processor
 
 from theworld.config.tiny import TinySettings, VlmPhase
 from theworld.datasets.foresight.scene import TASKS
-from theworld.files import whole_folder
+from theworld.io import whole_folder
 from theworld.recipes.answering import answered, right_answers, to_pixels
 from theworld.recipes.conversations import ConversationBatches
 from theworld.recipes.halving import halve

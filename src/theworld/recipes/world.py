@@ -14,7 +14,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from theworld.config.tiny import TinySettings
 from theworld.datasets.foresight.scene import FRAME_RATE_HZ
-from theworld.files import whole_folder, write_whole
+from theworld.io import whole_folder, write_whole
 from theworld.recipes.halving import halve
 from theworld.recipes.latents import LatentPool, held_out_latents
 from theworld.recipes.muon import MuonAdamW

@@ -7,8 +7,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from theworld.config.arms import ArmsSettings
-from theworld.files import write_whole
+from theworld.config.experiments import ArmsSettings
+from theworld.io import write_whole
 from theworld.report.results import (
     Cell,
     Contrast,

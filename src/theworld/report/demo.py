@@ -11,9 +11,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from theworld import settings
-from theworld.config import DemoSettings, ModelSettings, OptimSettings, WorldSettings
-from theworld.config.arms import Arm, ArmsSettings, Reading
+from theworld.config import DemoSettings, ModelSettings, OptimSettings, WorldSettings, loader
+from theworld.config.experiments import Arm, ArmsSettings, Reading
 from theworld.config.training import in_number_formats
 from theworld.constants import TINY_FUSED_MODEL, TINY_MODEL
 from theworld.datasets.factory import open_samples
@@ -26,7 +25,7 @@ from theworld.evaluation.generation import FeatureReader
 from theworld.evaluation.predictions import read_predictions
 from theworld.evaluation.run import identify, predict, report
 from theworld.evaluation.run_audit import audit_model
-from theworld.files import write_whole
+from theworld.io import write_whole
 from theworld.modeling import TheWorld
 from theworld.modeling.factory import on_this_machine
 from theworld.modeling.introspection import imagine
@@ -126,7 +125,7 @@ def run_demo(own: DemoSettings) -> dict[str, Any]:
     """
     demo = Demo(own)
     clear(demo.root)
-    settings.save(own, demo.root / "config.json")
+    loader.save(own, demo.root / "config.json")
     formats = in_number_formats(demo.comparison)
     used = {"precision": formats.precision, "weights": formats.model.dtype, "world": formats.model.world.dtype}
     write_whole(demo.root / "environment.json", describe_environment(number_formats=used))
@@ -178,7 +177,7 @@ def clear(root: Path) -> None:
     if not root.exists() or not any(root.iterdir()):
         return
     try:
-        settings.load(DemoSettings, root / "config.json", [])
+        loader.load(DemoSettings, root / "config.json", [])
     except ValueError as error:
         raise ValueError(f"{root} exists and holds no demo: choose another folder with --output-dir") from error
     shutil.rmtree(root)

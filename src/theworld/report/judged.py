@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from theworld.config.judge import SpatialRGPTJudging
+from theworld.config.evaluation import SpatialRGPTJudgeSettings
 from theworld.evaluation.judges.run import judge_spatial_rgpt
 from theworld.evaluation.judges.verdicts import Judged
 from theworld.report.scores import spatial_rgpt_tables
 from theworld.report.tables import Table
 
 
-def judged(settings: SpatialRGPTJudging) -> tuple[list[Table], dict[str, Any]]:
+def judged(settings: SpatialRGPTJudgeSettings) -> tuple[list[Table], dict[str, Any]]:
     """Have the saved replies judged that the settings name.
 
     Returns:

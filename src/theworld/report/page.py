@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from theworld.evaluation.scoring import State
-from theworld.files import write_whole
+from theworld.io import write_whole
 from theworld.report.baselines import strongest
 from theworld.report.document import document, escaped
 from theworld.report.folder import Picture, RunFolder, ShownScene, in_order, read_run

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from theworld.config.planning import PlanSettings
+from theworld.config.commands import PlanSettings
 from theworld.planning.plan import Plan, plan_run
 from theworld.precision import DTYPE_OF, warn_if_emulated
 from theworld.report.tables import Table

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from theworld import settings
+from theworld.config import loader
 from theworld.config.data import TASK_NAMES
-from theworld.config.probe import ProbeSettings
+from theworld.config.experiments import ProbeSettings
 from theworld.evaluation.imagination import watch_futures
 from theworld.evaluation.labelled import DECISIVE, Labelled, open_labelled
 from theworld.evaluation.probing import Probe, best_cells, probe
 from theworld.evaluation.statistics import wilson_interval
-from theworld.files import write_whole
+from theworld.io import write_whole
 from theworld.report.numbers import percent_range
 
 _OF_SCENES = ("outcome", "contact", "position", "velocity")
@@ -47,7 +47,7 @@ def run_probes(own: ProbeSettings) -> dict[str, Any]:
             found["pictures"] = _counts(clips)
             said = pictures_to_markdown(clips)
         cells += probe(own, clips)
-    settings.save(own, own.output_dir / "config.json")
+    loader.save(own, own.output_dir / "config.json")
     write_whole(own.output_dir / "probe.json", json.dumps([asdict(cell) for cell in cells], indent=1))
     write_whole(own.output_dir / "probe.md", said + to_markdown(cells))
     draw_heat_maps(cells, own.output_dir / "probe.png")

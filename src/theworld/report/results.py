@@ -11,13 +11,13 @@ import numpy as np
 from jaxtyping import Bool
 from pydantic import TypeAdapter
 
-from theworld.config.arms import ArmsSettings
+from theworld.config.experiments import ArmsSettings
 from theworld.environment import commit
 from theworld.evaluation.benchmarks.dispatch import score
 from theworld.evaluation.generation import Cost
 from theworld.evaluation.predictions import read_predictions
 from theworld.evaluation.statistics import Interval, bootstrap_difference, bootstrap_mean, holm, mcnemar
-from theworld.files import fingerprint, write_whole
+from theworld.io import fingerprint, write_whole
 from theworld.training.arm import folder_of
 from theworld.training.arms import ASKED, COST_NAME, FREE
 from theworld.training.rates import RATES_NAME

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from theworld.config.benchmarks import BlinkScoring, Scoring, VsrScoring
+from theworld.config.evaluation import BlinkScoreSettings, Scoring, VsrScoreSettings
 from theworld.evaluation.benchmarks import blink, spatial_rgpt, vsr
 from theworld.evaluation.benchmarks.dispatch import benchmark_scores
 from theworld.evaluation.benchmarks.saved_replies import Rate
@@ -27,10 +27,10 @@ def scored(settings: Scoring) -> tuple[list[Table], dict[str, Any]]:
         OSError: if a file cannot be read.
         ValueError: names the place in a file that is not as it should be.
     """
-    if isinstance(settings, BlinkScoring):
+    if isinstance(settings, BlinkScoreSettings):
         letters = blink.evaluate(*blink.read(settings.answers, settings.predictions))
         return blink_tables(letters), {"benchmark": "blink", **letters.to_dict()}
-    if isinstance(settings, VsrScoring):
+    if isinstance(settings, VsrScoreSettings):
         statements = vsr.evaluate(vsr.read(settings.annotations, settings.predictions))
         return vsr_tables(statements), {"benchmark": "vsr", **statements.to_dict()}
     rows, verdicts = spatial_rgpt.read(settings.file, settings.judged)

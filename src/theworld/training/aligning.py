@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from theworld.config import TrainingConfig
-from theworld.config.lora import LoraSettings
+from theworld.config.model import LoraSettings
 from theworld.training.run import MODEL_NAME, train
 
 IMITATION_NAME = "imitation"

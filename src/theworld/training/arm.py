@@ -7,10 +7,10 @@ from typing import Any
 import torch
 
 from theworld.config import DataSettings, ModelSettings, TrainingConfig
-from theworld.config.arms import Arm, ArmsSettings, Reading
+from theworld.config.experiments import Arm, ArmsSettings, Reading
 from theworld.datasets.sample import Samples
 from theworld.evaluation.run import identify, predict
-from theworld.files import whole_folder
+from theworld.io import whole_folder
 from theworld.modeling import TheWorld, loading
 from theworld.modeling.factory import fields_of, open_model
 from theworld.modeling.projector import WorldBlock

@@ -6,15 +6,15 @@ from collections.abc import Collection
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from theworld import settings as settings_file
-from theworld.config.arms import Arm, ArmsSettings
+from theworld.config import loader as settings_file
+from theworld.config.experiments import Arm, ArmsSettings
 from theworld.config.training import in_number_formats
 from theworld.datasets.factory import open_samples
 from theworld.datasets.sample import Samples
 from theworld.datasets.samplers import batches
 from theworld.evaluation.generation import measure_cost
 from theworld.evaluation.run_audit import shuffle_worlds
-from theworld.files import write_whole
+from theworld.io import write_whole
 from theworld.modeling import TheWorld
 from theworld.modeling.factory import on_this_machine
 from theworld.training.arm import answer, data_of, folder_of, trained

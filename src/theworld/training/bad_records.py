@@ -13,7 +13,7 @@ from accelerate import PartialState
 from accelerate.utils import gather_object
 
 from theworld.config.training import MIN_RECORDS
-from theworld.files import write_whole
+from theworld.io import write_whole
 from theworld.training.dataloading import LeftOut
 
 logger = logging.getLogger(__name__)

@@ -30,7 +30,7 @@ from transformers.integrations.integration_utils import TensorBoardCallback, Wan
 from theworld.config import TrainingConfig
 from theworld.config.training import STOPPED_NAME
 from theworld.datasets.label_view import supervised_text
-from theworld.files import write_whole
+from theworld.io import write_whole
 
 logger = logging.getLogger(__name__)
 

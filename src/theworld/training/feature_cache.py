@@ -11,7 +11,7 @@ from torch.utils.data import Subset
 from tqdm import tqdm
 
 from theworld.config import TrainingConfig
-from theworld.config.filling import FillConfig
+from theworld.config.commands import FillSettings
 from theworld.config.training import in_number_formats
 from theworld.constants import TEMPORAL_STRIDE
 from theworld.datasets.collator import Collator
@@ -63,7 +63,7 @@ def fill_store(stored: StoredTap, processor: Any, samples: Samples, batch_size: 
     return StoredTap(None, stored.store)
 
 
-def fill(config: FillConfig) -> dict[str, Any]:
+def fill(config: FillSettings) -> dict[str, Any]:
     """Compute one share of the features that a run would read: what it trains on, and what it is asked.
 
     Any number of processes and machines may fill one store at once, and one that was killed is simply started again:
@@ -105,7 +105,7 @@ def fill(config: FillConfig) -> dict[str, Any]:
     }
 
 
-def _foretell(config: FillConfig, tap: WorldTap, num_world_steps: int, num_samples: int) -> None:
+def _foretell(config: FillSettings, tap: WorldTap, num_world_steps: int, num_samples: int) -> None:
     """Say how much there is to do; a picture that is asked about twice is computed and kept once."""
     settings = tap.settings
     frames = 1 + TEMPORAL_STRIDE * num_world_steps * settings.sees_future
@@ -121,7 +121,7 @@ def _foretell(config: FillConfig, tap: WorldTap, num_world_steps: int, num_sampl
     )
 
 
-def _parts(config: FillConfig, with_future: bool) -> Iterator[Any]:
+def _parts(config: FillSettings, with_future: bool) -> Iterator[Any]:
     """Every data set of a run, whole."""
     for data in [part.data for part in config.mixture] or [config.data]:
         yield open_samples(data, data.train_split, data.num_train, with_future)

@@ -17,8 +17,8 @@ from transformers import TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint
 
 from theworld.config import DataSettings, TrainingConfig
-from theworld.files import whole_folder, write_whole
 from theworld.hub import HUB_NAME, client, fetch, without_tokens
+from theworld.io import whole_folder, write_whole
 from theworld.training.metrics import read_metrics
 
 _LICENCES: Final = {

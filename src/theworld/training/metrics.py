@@ -19,7 +19,7 @@ from accelerate.utils import gather_object
 from tqdm import tqdm
 from transformers import TrainerCallback
 
-from theworld.files import write_whole
+from theworld.io import write_whole
 from theworld.training.flops import WorkCounter
 
 logger = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from theworld.config.preview import PreviewConfig
+from theworld.config.commands import PreviewSettings
 from theworld.constants import IGNORE_INDEX, WORLD_TOKENS
 from theworld.datasets.collator import Collator
 from theworld.datasets.factory import open_training
@@ -51,7 +51,7 @@ class Shown:
 class Preview:
     """All that the page is made from."""
 
-    config: PreviewConfig
+    config: PreviewSettings
     num_samples: int
     num_read: int
     lengths: list[Lengths]
@@ -62,7 +62,7 @@ class Preview:
     left_out: list[LeftOut]
 
 
-def look(config: PreviewConfig) -> Preview:
+def look(config: PreviewSettings) -> Preview:
     """Read records drawn with the run's seed, as training reads them.
 
     Raises:
@@ -99,7 +99,7 @@ def look(config: PreviewConfig) -> Preview:
     return Preview(config, len(samples), len(indices), lengths, parts, shown, left_out)
 
 
-def _drawn(samples: Samples, config: PreviewConfig) -> list[int]:
+def _drawn(samples: Samples, config: PreviewSettings) -> list[int]:
     size = len(samples)
     return random.Random(config.seed).sample(range(size), min(size, config.num_read))
 

@@ -5,11 +5,11 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
-from theworld.config.arms import Arm, ArmsSettings
+from theworld.config.experiments import Arm, ArmsSettings
 from theworld.datasets.factory import open_samples
 from theworld.evaluation.benchmarks.dispatch import score
 from theworld.evaluation.predictions import read_predictions
-from theworld.files import write_whole
+from theworld.io import write_whole
 from theworld.modeling import TheWorld
 from theworld.modeling.factory import on_this_machine
 from theworld.training.arm import Rates, answer, data_of, trained

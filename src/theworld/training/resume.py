@@ -10,10 +10,9 @@ import torch
 from accelerate import PartialState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint, sort_checkpoints
 
-from theworld import settings
-from theworld.config import TrainingConfig
+from theworld.config import TrainingConfig, loader
 from theworld.config.training import in_number_formats
-from theworld.files import remove_folder
+from theworld.io import remove_folder
 from theworld.training.hub_upload import fetch_checkpoint, is_repository
 
 CONFIG_NAME = "config.json"
@@ -116,7 +115,7 @@ def forget_old_checkpoints(run: Path, num_kept: int | None, best: str | None) ->
 
 def _refuse_another_run(config: TrainingConfig, saved: Path) -> TrainingConfig:
     """The settings in a file, once they are known to be those of the same run."""
-    earlier = settings.load(TrainingConfig, saved)
+    earlier = loader.load(TrainingConfig, saved)
     before, now = _leaves(earlier), _leaves(config)
     differing = [
         f"{name}={now[name]!r} instead of {before[name]!r}"

@@ -10,15 +10,14 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from transformers import TrainingArguments, set_seed
 
-from theworld import settings
-from theworld.config import TrainingConfig
+from theworld.config import TrainingConfig, loader
 from theworld.datasets.collator import Collator
 from theworld.datasets.factory import open_stream, open_training
 from theworld.datasets.sample import Samples
 from theworld.datasets.samplers import WithinLength, estimated_lengths, refuse_overlong
 from theworld.datasets.streaming import SampleStream
 from theworld.environment import describe_environment
-from theworld.files import write_whole
+from theworld.io import write_whole
 from theworld.modeling import TheWorld
 from theworld.modeling.factory import open_model
 from theworld.modeling.model import compile_layers
@@ -145,7 +144,7 @@ def _agreed(config: TrainingConfig, process: PartialState) -> TrainingConfig:
 def _describe(config: TrainingConfig, model: TheWorld) -> None:
     """Write what the run is and where it runs."""
     config.output_dir.mkdir(parents=True, exist_ok=True)
-    settings.save(config, config.output_dir / CONFIG_NAME)
+    loader.save(config, config.output_dir / CONFIG_NAME)
     formats = {"precision": config.precision, "weights": config.model.dtype}
     if model.config.enable_world:
         formats["world"] = model.config.world_dtype

@@ -8,11 +8,9 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
-from theworld import settings
-from theworld.config import TrainingConfig
-from theworld.config.slurm import SlurmSettings
-from theworld.config.training import STOPPED_NAME
-from theworld.files import write_whole
+from theworld.config import TrainingConfig, loader
+from theworld.config.training import STOPPED_NAME, SlurmSettings
+from theworld.io import write_whole
 
 SCRIPT_NAME = "job.sbatch"
 SECONDS_TO_SAVE: Final = 120
@@ -92,7 +90,7 @@ def submit(job: SlurmSettings) -> dict[str, Any]:
 
 def _settings_of_run(job: SlurmSettings) -> TrainingConfig:
     """What the job will train: it is refused now, not when the job's turn has come."""
-    run = settings.load(TrainingConfig, job.config, job.overrides)
+    run = loader.load(TrainingConfig, job.config, job.overrides)
     if isinstance(run.resume, Path):
         raise ValueError(
             f"resume={str(run.resume)!r}: a job goes on from the newest checkpoint in its output_dir, and would go back"

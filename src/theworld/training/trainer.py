@@ -15,7 +15,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from theworld.datasets.collator import Collator
 from theworld.datasets.samplers import LengthSampler, RunSampler, ShapeSampler
-from theworld.files import replace_folder, write_whole
+from theworld.io import replace_folder, write_whole
 from theworld.training.bad_records import BadRecords
 from theworld.training.callbacks import LossWatch, log_sample, shield_workers
 from theworld.training.dataloading import FeedBatch, StreamFeed

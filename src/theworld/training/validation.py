@@ -20,7 +20,7 @@ from theworld.evaluation.benchmarks.dispatch import score
 from theworld.evaluation.generation import Answerer, FeatureReader
 from theworld.evaluation.predictions import Prediction
 from theworld.evaluation.statistics import wilson_interval
-from theworld.files import whole_folder, write_whole
+from theworld.io import whole_folder, write_whole
 from theworld.modeling import TheWorld
 from theworld.training.dataloading import read
 from theworld.training.metrics import append_row, keep_rows

@@ -41,7 +41,7 @@ class OwnTap(WorldTap):
     @abstractmethod
     def identity(cls, settings: WorldSettings) -> dict[str, Any]:
         """JSON-like values that stand for all that a feature depends on besides the clip and the settings: the weights
-        (`theworld.files.fingerprint_weights`), their configuration, a version of the reading itself."""
+        (`theworld.io.fingerprint_weights`), their configuration, a version of the reading itself."""
 
 
 _Own = TypeVar("_Own", bound=type[OwnTap])

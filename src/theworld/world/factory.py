@@ -6,7 +6,7 @@ from typing import Any, Final
 import torch
 
 from theworld.config import CONTROL_TAPS, WorldSettings
-from theworld.files import fingerprint, fingerprint_weights
+from theworld.io import fingerprint, fingerprint_weights
 from theworld.precision import concrete_dtype, warn_if_emulated
 from theworld.world.controls import NoiseTap, ZeroTap
 from theworld.world.custom import own_tap

@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from theworld.files import sync
+from theworld.io import sync
 
 SHARD_BYTES = 4 * 2**30
 """A writer begins a new shard after this size: the most that one damaged file costs. A reader keeps one descriptor

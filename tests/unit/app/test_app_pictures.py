@@ -12,7 +12,7 @@ from PIL import Image
 
 from fixtures_model import picture
 from theworld.app.pictures import LONGEST_SIDE_PX, SHOWN_SIDE_PX, read_files, read_scene, shown, strip
-from theworld.config.app import AppSettings
+from theworld.config.serving import AppSettings
 from theworld.serving.errors import RequestError
 
 LIMITS = AppSettings()

@@ -17,7 +17,7 @@ from fixtures_model import picture
 from theworld import TheWorld
 from theworld.app.server import Server
 from theworld.app.verdict import verdict_of
-from theworld.config.app import AppSettings
+from theworld.config.serving import AppSettings
 from theworld.serving.errors import RequestError
 
 

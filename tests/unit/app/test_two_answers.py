@@ -11,7 +11,7 @@ from theworld import TheWorld
 from theworld.app.answering import Asked, TwoAnswers
 from theworld.app.line import Turn
 from theworld.app.pictures import Given, read_scene
-from theworld.config.app import AppSettings
+from theworld.config.serving import AppSettings
 
 SETTINGS = AppSettings(max_new_tokens=6, num_looks=4)
 

@@ -9,7 +9,7 @@ import torch
 
 from fixtures_public import RELATIONS, coloured, write_blink, write_vsr
 from theworld.config import WorldSettings
-from theworld.config.probe import ProbeSettings
+from theworld.config.experiments import ProbeSettings
 from theworld.evaluation.labelled import Labelled, open_labelled
 from theworld.evaluation.probing import Probe, probe
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from theworld import settings as settings_file
 from theworld import tiny
 from theworld.config import AuditSettings, DataSettings, EvaluationConfig
+from theworld.config import loader as settings_file
 from theworld.datasets.foresight import ForesightDataset
 from theworld.datasets.sample import Sample
 from theworld.evaluation.conditions import answering_formats, open_respondent

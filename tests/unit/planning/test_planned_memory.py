@@ -12,8 +12,8 @@ from torch import nn
 
 from theworld import cli
 from theworld.config import DataSettings, LoraSettings, ModelSettings, WorldSettings
+from theworld.config.commands import PlanSettings
 from theworld.config.data import MixturePart
-from theworld.config.planning import PlanSettings
 from theworld.modeling import TheWorld
 from theworld.modeling.factory import open_model
 from theworld.planning.plan import Plan, configuration, plan_run, skeleton

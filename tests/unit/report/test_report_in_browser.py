@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from theworld import settings
 from theworld.calls import preview
-from theworld.config.preview import PreviewConfig
+from theworld.config import loader
+from theworld.config.commands import PreviewSettings
 from theworld.report.page import write_report
 
 CONFIG = Path(__file__).parents[3] / "configs" / "foresight-tiny.json"
@@ -88,7 +88,7 @@ def test_every_picture_is_drawn_and_nothing_sticks_out(run_folder, tmp_path, wid
 def test_the_page_of_a_preview_shows_every_picture_and_nothing_sticks_out(tmp_path, width):
     page = tmp_path / "preview.html"
     given = ["--num-read", "8", "--num-shown", "5", "--page", str(page), "--data.num-train", "8"]
-    preview(settings.load(PreviewConfig, CONFIG, given))
+    preview(loader.load(PreviewSettings, CONFIG, given))
     seen = look(page, tmp_path, f"--window-size={width},900")
     assert len(seen["pictures"]) >= 6  # lengths, and five samples of at least one
     assert all(seen["pictures"])

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from fixtures_model import picture
-from theworld import TheWorld, settings
+from theworld import TheWorld
 from theworld.calls import preview
-from theworld.config.preview import PreviewConfig
+from theworld.config import loader
+from theworld.config.commands import PreviewSettings
 from theworld.datasets.errors import RecordError
 from theworld.datasets.sample import Sample, Turn, question
 from theworld.training import preview as previewing
@@ -48,7 +49,7 @@ def look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         if records:
             monkeypatch.setattr(previewing, "open_training", lambda *args: Records(*records))
         page = tmp_path / "preview.html"
-        found = preview(settings.load(PreviewConfig, CONFIG, ["--page", str(page), *flags]))
+        found = preview(loader.load(PreviewSettings, CONFIG, ["--page", str(page), *flags]))
         return found, page.read_text()
 
     return make
@@ -121,7 +122,7 @@ def test_the_parts_of_a_mixture_are_told_apart(tmp_path: Path) -> None:
     mixed = tmp_path / "mixed.json"
     mixed.write_text(json.dumps({**run, "mixture": [{**static, "weight": 3.0}, dynamic]}))
     page = tmp_path / "preview.html"
-    preview(settings.load(PreviewConfig, mixed, ["--page", str(page), "--num-read", "12", "--num-shown", "4"]))
+    preview(loader.load(PreviewSettings, mixed, ["--page", str(page), "--num-read", "12", "--num-shown", "4"]))
 
     rows = [re.findall(">([^<]+)<", row) for row in re.findall("<tr>(.*?)</tr>", page.read_text())]
     shares = {row[0]: (row[2], int(row[3])) for row in rows if row[0].endswith("-foresight")}
@@ -142,4 +143,4 @@ def test_only_some_are_shown_and_the_same_again(look: Any) -> None:
 
 def test_more_samples_shown_than_read_are_refused() -> None:
     with pytest.raises(ValueError, match="num_shown=30 is more than num_read=20"):
-        settings.load(PreviewConfig, CONFIG, ["--num-read", "20", "--num-shown", "30"])
+        loader.load(PreviewSettings, CONFIG, ["--num-read", "20", "--num-shown", "30"])

@@ -8,7 +8,7 @@ import pytest
 
 from fixtures_public import write_blink
 from theworld.config import WorldSettings
-from theworld.config.probe import ProbeSettings
+from theworld.config.experiments import ProbeSettings
 from theworld.evaluation.probing import Probe
 from theworld.report.probes import run_probes, to_markdown
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from theworld.config import ModelSettings, OptimSettings, WorldSettings
-from theworld.config.arms import Arm, ArmsSettings, Reading
-from theworld.config.lora import LoraSettings
+from theworld.config.experiments import Arm, ArmsSettings, Reading
+from theworld.config.model import LoraSettings
 from theworld.evaluation.predictions import read_predictions
 from theworld.modeling import TheWorld
 from theworld.report.arms import compare_arms

@@ -8,17 +8,17 @@ import pytest
 
 from fixtures_processes import start
 from theworld.config import DataSettings, ModelSettings
+from theworld.config.commands import FillSettings
 from theworld.config.data import MixturePart
-from theworld.config.filling import FillConfig
-from theworld.config.validation import ValidationSettings
+from theworld.config.training import ValidationSettings
 from theworld.config.world import WorldSettings
 from theworld.training.feature_cache import fill
 from theworld.world.store import FeatureStore, stored_fingerprint
 
 
 @pytest.fixture
-def config(tmp_path: Path) -> FillConfig:
-    return FillConfig(
+def config(tmp_path: Path) -> FillSettings:
+    return FillSettings(
         output_dir=tmp_path / "run",
         store_dir=tmp_path / "features",
         model=ModelSettings(
@@ -32,7 +32,7 @@ def config(tmp_path: Path) -> FillConfig:
     )
 
 
-def test_shares_add_up_to_the_whole_and_a_second_time_costs_nothing(config: FillConfig):
+def test_shares_add_up_to_the_whole_and_a_second_time_costs_nothing(config: FillSettings):
     shares = [fill(replace(config, num_shards=3, shard_index=index)) for index in range(3)]
 
     assert [one["samples"] for one in shares] == [4, 3, 3]
@@ -42,7 +42,7 @@ def test_shares_add_up_to_the_whole_and_a_second_time_costs_nothing(config: Fill
     assert again["store_gb"] == pytest.approx(10 * 16 * 8 * 8 * 4 / 1e9)
 
 
-def test_what_a_run_is_asked_and_every_part_of_its_mixture_are_filled(config: FillConfig):
+def test_what_a_run_is_asked_and_every_part_of_its_mixture_are_filled(config: FillSettings):
     parts = tuple(MixturePart(weight=1.0, data=replace(config.data, num_train=number)) for number in (2, 3))
     found = fill(replace(config, mixture=parts, validation=ValidationSettings(eval_steps=10)))
 
@@ -51,7 +51,7 @@ def test_what_a_run_is_asked_and_every_part_of_its_mixture_are_filled(config: Fi
 
 
 @pytest.mark.usefixtures("embedded")  # as processes have it
-def test_a_share_that_is_killed_is_started_again_and_the_store_is_whole(config: FillConfig, tmp_path: Path):
+def test_a_share_that_is_killed_is_started_again_and_the_store_is_whole(config: FillSettings, tmp_path: Path):
     config, store = replace(config, fill_batch_size=1), tmp_path / "features"
     killed = start(fill, replace(config, data=replace(config.data, num_train=2000)))
     deadline = time.monotonic() + 120
@@ -79,6 +79,6 @@ def test_a_share_that_is_killed_is_started_again_and_the_store_is_whole(config: 
         ({"model": ModelSettings(enable_world=False, freeze_gemma_language=False)}, "there are no world features"),
     ],
 )
-def test_a_share_that_cannot_be_done_is_refused(config: FillConfig, changes: dict, message: str):
+def test_a_share_that_cannot_be_done_is_refused(config: FillSettings, changes: dict, message: str):
     with pytest.raises(ValueError, match=message):
         replace(config, **changes)

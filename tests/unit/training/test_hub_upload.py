@@ -11,11 +11,10 @@ from pathlib import Path
 import pytest
 
 from fixtures_hub import TOKEN, HubStandIn, hub  # noqa: F401
-from theworld import settings
-from theworld.config import DataSettings, HubSettings, TrainingConfig, ValidationSettings
+from theworld.config import DataSettings, HubSettings, TrainingConfig, ValidationSettings, loader
 from theworld.config.data import MixturePart
+from theworld.config.loader import SettingsError
 from theworld.modeling import TheWorld
-from theworld.settings import SettingsError
 from theworld.training import hub_upload
 from theworld.training.hub_upload import TEMPLATE, Pushing, model_card
 from theworld.training.metrics import read_metrics
@@ -156,9 +155,9 @@ def test_a_token_in_a_file_or_a_flag_is_refused_and_never_shown(tmp_path: Path) 
     path.write_text(json.dumps({"output_dir": "runs/x", "hub": {"repo_id": TOKEN}}))
 
     with pytest.raises(SettingsError, match=r"hub\.repo_id: holds a token; secrets never go into settings") as in_file:
-        settings.load(TrainingConfig, path)
+        loader.load(TrainingConfig, path)
     with pytest.raises(SettingsError, match="output_dir: holds a token") as in_flag:
-        settings.load(TrainingConfig, None, ["--output-dir", f"runs/{TOKEN}"])
+        loader.load(TrainingConfig, None, ["--output-dir", f"runs/{TOKEN}"])
 
     assert TOKEN not in str(in_file.value) + str(in_flag.value)
 

@@ -23,8 +23,7 @@ from transformers import TrainerCallback, TrainingArguments
 
 from fixtures_model import picture
 from fixtures_processes import run_ranks
-from theworld import settings
-from theworld.config import DataSettings, TrainingConfig
+from theworld.config import DataSettings, TrainingConfig, loader
 from theworld.datasets.collator import Collator
 from theworld.datasets.sample import question
 from theworld.modeling import TheWorld, checkpoints
@@ -49,7 +48,7 @@ def test_two_processes_of_four_samples_train_as_one_of_eight(make_config: MakeCo
     one, two = (make_config(name, batch_size=size, data=data, save_steps=4) for name, size in (("one", 8), ("two", 4)))
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-    settings.save(two, two.output_dir.with_suffix(".json"))
+    loader.save(two, two.output_dir.with_suffix(".json"))
     command = [sys.executable, *launcher, "-m", "theworld", "train", "--json", str(two.output_dir.with_suffix(".json"))]
     pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
 

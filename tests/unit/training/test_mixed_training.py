@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from fixtures_public import write_llava, write_vsr
-from theworld import settings
-from theworld.config import DataSettings, MixturePart, TrainingConfig
+from theworld.config import DataSettings, MixturePart, TrainingConfig, loader
 from theworld.datasets.factory import open_training
 from theworld.training.run import train
 
@@ -46,17 +45,17 @@ def test_a_run_trains_on_a_mixture_and_its_settings_come_back_from_its_folder(
     found = train(config)
 
     assert found["step"] == 2
-    assert settings.load(TrainingConfig, tmp_path / "run" / "config.json", []) == config
+    assert loader.load(TrainingConfig, tmp_path / "run" / "config.json", []) == config
 
 
 def test_a_mixture_is_given_in_a_file_and_its_mistakes_are_named(tmp_path: Path) -> None:
     path = tmp_path / "mixed.json"
     part = {"weight": 2.0, "data": {"dataset": "hf", "source": "x"}}
     path.write_text(json.dumps({"output_dir": "runs/mixed", "mixture": [part, {"data": {}}]}))
-    config = settings.load(TrainingConfig, path, [])
+    config = loader.load(TrainingConfig, path, [])
 
     assert [(one.weight, one.data.dataset) for one in config.mixture] == [(2.0, "hf"), (1.0, "foresight")]
 
     path.write_text(json.dumps({"output_dir": "runs/mixed", "mixture": [{**part, "weight": 0}]}))
     with pytest.raises(ValueError, match=r"mixture\.0\.weight"):
-        settings.load(TrainingConfig, path, [])
+        loader.load(TrainingConfig, path, [])

@@ -15,8 +15,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from theworld import settings
-from theworld.config import ModelSettings, TrainingConfig, WorldSettings
+from theworld.config import ModelSettings, TrainingConfig, WorldSettings, loader
 from theworld.datasets.collator import Collator
 from theworld.datasets.sample import question
 from theworld.modeling import TheWorld
@@ -43,7 +42,7 @@ def test_a_run_writes_its_settings_environment_metrics_checkpoints_and_model(mak
 
     result = train(config)
 
-    assert settings.load(TrainingConfig, config.output_dir / "config.json", []) == config
+    assert loader.load(TrainingConfig, config.output_dir / "config.json", []) == config
     environment = json.loads((config.output_dir / "environment.json").read_text())
     assert environment["libraries"]["torch"] == version("torch")
     saved = json.loads((config.output_dir / "model" / "config.json").read_text())
@@ -135,7 +134,7 @@ def test_a_run_is_not_continued_with_the_settings_of_another(make_config: MakeCo
         "optim.learning_rate=0.01 instead of 0.001",
     ):
         assert difference in said
-    assert settings.load(TrainingConfig, config.output_dir / "config.json", []) == config
+    assert loader.load(TrainingConfig, config.output_dir / "config.json", []) == config
 
 
 def test_a_checkpoint_of_a_run_with_other_settings_is_not_continued_elsewhere(make_config: MakeConfig) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from theworld import cli, settings
-from theworld.config.slurm import SlurmSettings
+from theworld import cli
+from theworld.config import loader
+from theworld.config.training import SlurmSettings
 from theworld.training.slurm import job_script, submit
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "job.sbatch"
@@ -23,7 +24,7 @@ def _in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def job(*flags: str) -> SlurmSettings:
-    return settings.load(SlurmSettings, None, ["align.json", *flags], positional=True)
+    return loader.load(SlurmSettings, None, ["align.json", *flags], positional=True)
 
 
 def test_the_script_is_that_of_the_golden_file(tmp_path: Path) -> None:
@@ -76,7 +77,7 @@ def test_what_it_is_given_reaches_the_run_as_it_is(tmp_path: Path) -> None:
     name = 'it\'s $(touch hacked) `touch hacked`; "a run".json'
     Path(name).write_text(RUN)
     overrides = ["--output-dir", "runs/$HOME & more", "--store-dir", "a'b\\c"]
-    one = settings.load(SlurmSettings, None, [name, "--", *overrides], positional=True)
+    one = loader.load(SlurmSettings, None, [name, "--", *overrides], positional=True)
 
     _, arguments, _ = started(job_script(one), tmp_path)
 

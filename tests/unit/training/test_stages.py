@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from theworld import TheWorld, settings
-from theworld.config import TrainingConfig
+from theworld import TheWorld
+from theworld.config import TrainingConfig, loader
 from theworld.modeling.freezing import part_of
 from theworld.modeling.lora import saved_name
 from theworld.training.run import train
@@ -38,7 +38,7 @@ def run(stage: str, runs: Path, *overrides: str) -> Path:
     """Two steps of a shipped stage; the folder of its model."""
     small = {**SMALL, "output-dir": runs / stage, "store-dir": runs / "store"}
     flags = [word for name, value in small.items() for word in (f"--{name}", str(value))]
-    config = settings.load(TrainingConfig, CONFIGS / f"{stage}.yaml", [*flags, *overrides])
+    config = loader.load(TrainingConfig, CONFIGS / f"{stage}.yaml", [*flags, *overrides])
     return Path(train(config)["model"])
 
 

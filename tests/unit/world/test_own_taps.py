@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from theworld import TheWorld, TrainingConfig, settings
-from theworld.config import WorldSettings
+from theworld import TheWorld, TrainingConfig
+from theworld.config import WorldSettings, loader
 from theworld.config.world import OWN_TAPS
 from theworld.modeling.loading import CheckpointError
 from theworld.planning.reading import reading_of
@@ -114,7 +114,7 @@ def test_a_run_trains_on_stored_features_of_a_tap_of_ones_own(tmp_path):
     words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
     shipped = Path(__file__).parents[3] / "configs" / "foresight-tiny.json"
 
-    done = train(settings.load(TrainingConfig, shipped, words))
+    done = train(loader.load(TrainingConfig, shipped, words))
 
     assert TheWorld.from_pretrained(done["model"]).config.world_tap == "mean"
     assert any((tmp_path / "store").iterdir())

@@ -16,7 +16,7 @@ from theworld.datasets.foresight.items import NUM_SHIPPED, VERSION, Item, Split,
 from theworld.datasets.foresight.questions import Question, dynamic_question, static_questions
 from theworld.datasets.foresight.rendering import PALETTE, Rgb, draw
 from theworld.datasets.foresight.scene import FRAME_RATE_HZ, NUM_FRAMES, TASKS, Task
-from theworld.files import write_whole
+from theworld.io import write_whole
 
 TEMPLATE: Final = Path(__file__).with_name("data_card.md")
 """The card with its blanks."""

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from theworld.datasets.errors import RecordError
 from theworld.datasets.sample import Sample
-from theworld.files import fingerprint, whole_folder, write_whole
+from theworld.io import fingerprint, whole_folder, write_whole
 
 ONE_IN: Final = 100
 """One in so many samples is held out, by the hash of its id."""

@@ -15,8 +15,8 @@ import httpx2
 from PIL import Image
 from tqdm import tqdm
 
-from theworld.config.openimages import OpenImagesSettings
-from theworld.files import write_whole
+from theworld.config.data import OpenImagesSettings
+from theworld.io import write_whole
 
 logger = logging.getLogger(__name__)
 

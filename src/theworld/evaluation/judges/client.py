@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from theworld.config.judge import JudgeSettings
+from theworld.config.evaluation import JudgeSettings
 from theworld.modeling import TheWorld
 from theworld.modeling.factory import describe_weights, on_this_machine
 

@@ -5,7 +5,7 @@ from typing import Literal, TypeAlias
 
 from theworld.evaluation.judges.client import Prompt
 from theworld.evaluation.predictions import Prediction
-from theworld.files import fingerprint
+from theworld.io import fingerprint
 
 Kind: TypeAlias = Literal["mark", "length", "direction"]
 """Whether a reply is right, two lengths in metres, or two hours of the clock."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from theworld.config.judge import JudgeSettings, SpatialRGPTJudging
+from theworld.config.evaluation import JudgeSettings, SpatialRGPTJudgeSettings
 from theworld.evaluation.benchmarks.spatial_rgpt import read
 from theworld.evaluation.claims import claim_folder
 from theworld.evaluation.jsonl import error_text
@@ -27,7 +27,7 @@ from theworld.evaluation.judges.verdicts import (
     read_verdicts,
 )
 from theworld.evaluation.predictions import Prediction
-from theworld.files import fingerprint, write_whole
+from theworld.io import fingerprint, write_whole
 
 _FIRST_WAIT_SECONDS = 1.0
 
@@ -158,7 +158,9 @@ async def judge_all(
             raise errors.exceptions[0] from None
 
 
-def judge_spatial_rgpt(settings: SpatialRGPTJudging, persistence: Persistence | None = None) -> tuple[Judged, float]:
+def judge_spatial_rgpt(
+    settings: SpatialRGPTJudgeSettings, persistence: Persistence | None = None
+) -> tuple[Judged, float]:
     """Have saved replies judged, and score them by the verdicts.
 
         output_dir/

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fixtures_judge import StubEndpoint, answers, cuts, says
-from theworld.config.judge import JudgeSettings
+from theworld.config.evaluation import JudgeSettings
 from theworld.evaluation.judges.client import (
     CallFailedError,
     CallRefusedError,

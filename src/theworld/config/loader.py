@@ -14,9 +14,9 @@ from typing import Annotated, Any, Literal, NamedTuple, TypedDict, TypeVar, get_
 import tyro
 from pydantic import TypeAdapter, ValidationError
 
+from theworld.config.strict_yaml import MAX_FILE_BYTES, SettingsError, read_mapping, shown
 from theworld.constants import TOKEN
-from theworld.files import write_whole
-from theworld.mappings import MAX_FILE_BYTES, SettingsError, read_mapping, shown
+from theworld.io import write_whole
 
 __all__ = [
     "EVERYWHERE",

@@ -1,11 +1,16 @@
-"""Settings that only some choices use are refused beside the others, where they would be without effect."""
+"""Rules that all settings share: strict types, and no setting that the others leave without effect."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from typing import Any
+from typing import Any, Final
+
+from pydantic import ConfigDict
+
+STRICT: Final = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+"""Configuration of every settings dataclass: no unknown names, no conversions, no NaN."""
 
 
-def refuse_idle(settings: Any, chooser: str, used_by: Mapping[Any, Sequence[str]]) -> None:
+def refuse_unused(settings: Any, chooser: str, used_by: Mapping[Any, Sequence[str]]) -> None:
     """Refuse settings that are given and play no part.
 
     Args:

@@ -2,15 +2,17 @@
 
 from dataclasses import asdict, field, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
+from theworld.config.base import STRICT, refuse_unused
+from theworld.config.data import TASK_NAMES, TaskName
 from theworld.config.model import ModelSettings
 from theworld.config.training import OptimSettings
-from theworld.config.world import STRICT, ReadTap, TapName, WorldSettings
-from theworld.precision import Precision
+from theworld.config.world import ReadTap, TapName, WorldSettings
+from theworld.precision import Dtype, Precision
 
 LearningRates = Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)]
 """Learning rates to choose from."""
@@ -163,3 +165,128 @@ class ArmsSettings:
         if missing := [name for name in self.primary if name not in names]:
             raise ValueError(f"primary={self.primary} names {missing}, which is no arm: expected two of {names}")
         return self
+
+
+LabelsName = Literal["foresight", "vsr", "blink"]
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class ProbeSettings:
+    """Linear read-outs of what labels say from every tap, block, noise level and slot."""
+
+    output_dir: Path = Path("probe")
+    """Folder of the table (probe.json, probe.md) and the heat map (probe.png)."""
+
+    labels: LabelsName = "foresight"
+    """What is to be read: of `foresight`'s scenes position, velocity, contact and outcome; of the pictures of `vsr` the
+    relation of true statements, of those of `blink` (Relative_Depth) which of two points is closer."""
+
+    source: str | None = None
+    """Of public labels: hub id, folder in the layout of that repository, or file; None: where its authors publish it.
+    Of vsr no file, since both train and dev are read."""
+
+    revision: str | None = None
+    """Commit of the hub repository."""
+
+    subset: Literal["random", "zeroshot"] | None = None
+    """Of vsr: which of its two ways to split; None: `zeroshot`."""
+
+    image_dir: Path | None = None
+    """Of vsr: folder of COCO 2017's pictures."""
+
+    tasks: Annotated[tuple[TaskName, ...], Field(min_length=1)] = TASK_NAMES
+    """Of foresight: kinds of scene; each is probed by itself."""
+
+    num_train: Annotated[int, Field(ge=20)] = 1_000
+    """Scenes of the train split, of each task, that a read-out is fitted to; of public labels at most so many pictures:
+    of vsr's train split, of one half of blink's."""
+
+    num_test: Annotated[int, Field(ge=20)] = 500
+    """Scenes of the validation split, of each task, that it is measured on; of public labels at most so many pictures:
+    of vsr's dev split, of the other half of blink's."""
+
+    blocks: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0, 1, 2, 3, 4, 5)
+    """Transformer blocks whose states are looked into."""
+
+    noise_levels: Annotated[tuple[Annotated[float, Field(gt=0, lt=1)], ...], Field(min_length=1)] = (
+        0.105,
+        0.32,
+        0.601,
+        0.803,
+        0.907,
+        0.955,
+    )
+    """Noise levels t of the denoiser's input: each just above one that ten denoising steps pass through."""
+
+    batch_size: Annotated[int, Field(ge=1)] = 50
+    """Clips read at a time."""
+
+    world: WorldSettings = field(default_factory=WorldSettings)
+    """Names, size and frame rate; where features are read is what is probed."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "ProbeSettings":
+        refuse_unused(self, "labels", _OF_LABELS)
+        if self.labels == "vsr" and self.image_dir is None:
+            raise ValueError("labels='vsr' come without pictures: give image_dir, a folder of COCO 2017's")
+        return self
+
+
+_OF_LABELS: Final[dict[LabelsName, tuple[str, ...]]] = {
+    "foresight": ("tasks",),
+    "vsr": ("source", "revision", "subset", "image_dir"),
+    "blink": ("source", "revision"),
+}
+"""Settings that play a part for some labels only."""
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class DemoSettings:
+    """The whole of it at tiny size: physical scenes, a fused model trained per arm, answers, a report."""
+
+    output_dir: Path = Path("demo")
+    """Folder of the run; the report is report.html in it."""
+
+    num_train: Annotated[int, Field(ge=8)] = 320
+    """True clips that projectors learn from, six questions each."""
+
+    num_test: Annotated[int, Field(ge=8)] = 200
+    """Scenes of the test split that are asked about, one question each."""
+
+    num_audited: Annotated[int, Field(ge=8)] = 100
+    """Scenes of the test split that the audit asks about."""
+
+    num_steps: Annotated[int, Field(ge=1)] = 100
+    """Optimiser steps of imitation, and as many of alignment, in each of the two trainings."""
+
+    num_scenes: Annotated[int, Field(ge=1)] = 12
+    """Scenes shown in the report."""
+
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of the new weights and of the order of samples."""
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class AskSettings:
+    """One question about one picture."""
+
+    model: str
+    """Folder or hub id of a saved TheWorld or of a Gemma 3; "tiny": the embedded TheWorld."""
+
+    picture: Path
+    """The picture."""
+
+    question: str
+    """The question, plain text."""
+
+    num_world_steps: Annotated[int, Field(ge=0)] | None = None
+    """K, how far to look ahead, latent slots; None: as the model was trained."""
+
+    dtype: Dtype = "auto"
+    """Number format of the weights; auto: as saved, or float32 where this machine emulates that."""
+
+    max_new_tokens: Annotated[int, Field(ge=1)] = 64
+    """Longest answer, tokens."""
+
+    show_future: Path | None = None
+    """Where the imagined future is written, as an animation (GIF)."""

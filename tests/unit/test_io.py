@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from theworld import files
-from theworld.files import fingerprint_weights, recover, replace_folder, whole_folder
+from theworld import io
+from theworld.io import fingerprint_weights, recover, replace_folder, whole_folder
 
 NUM_BYTES = 3_000_000
 LONG_AGO_NS = 10**18
@@ -129,13 +129,13 @@ def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the files that were read to the end, in order."""
     found: list[str] = []
-    digest = files._digest
+    digest = io._digest
 
     def counted(file: Path) -> str:
         found.append(file.name)
         return digest(file)
 
-    monkeypatch.setattr(files, "_digest", counted)
+    monkeypatch.setattr(io, "_digest", counted)
     return found
 
 
