@@ -1,6 +1,6 @@
 """`python -m theworld`: the same as the command `theworld`."""
 
-from theworld.cli import main
+from theworld.cli.main import main
 
 if __name__ == "__main__":
     raise SystemExit(main())

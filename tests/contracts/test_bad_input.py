@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from theworld import cli, tiny
+from theworld import tiny
+from theworld.cli import main as cli
 from theworld.world.store import FeatureStore
 
 QUESTION = "Which bin?"

@@ -19,11 +19,11 @@ import torch
 from tqdm import tqdm
 
 import theworld
-from theworld import cli
+from theworld.cli import main as cli
+from theworld.cli.commands import DATA, MEASURE, START, TRAIN
 from theworld.config import TrainingConfig, loader
 from theworld.environment import commit
 from theworld.training.callbacks import STOPPED
-from theworld.verbs import DATA, MEASURE, START, TRAIN
 from theworld.world.store import FeatureStore
 
 ROOT = Path(__file__).parents[2]
@@ -151,7 +151,7 @@ def test_help_is_quick_and_imports_nothing_heavy(record_property):
     assert all(f"\n  {one.name} " in done.stdout for one in cli.VERBS)
     record_property("help_seconds", statistics.median(seconds))
     assert statistics.median(seconds) < HELP_BUDGET_SECONDS, f"theworld --help took {sorted(seconds)} s"
-    look = "import sys; from theworld.cli import main; main(['--help']); print(*sys.modules, file=sys.stderr)"
+    look = "import sys; from theworld.cli.main import main; main(['--help']); print(*sys.modules, file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
     assert not {"torch", "transformers", "numpy", "pydantic", "tyro", "rich"} & set(done.stderr.split())
 

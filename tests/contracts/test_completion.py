@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from theworld import cli
-from theworld.completion import complete
+from theworld.cli import main as cli
+from theworld.cli.completion import complete
 from theworld.config.commands import CompletionSettings
 
 pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="no bash on the PATH")

@@ -15,8 +15,9 @@ from typing import NamedTuple
 import pytest
 from PIL import Image
 
-from theworld import cli, tiny
-from theworld.cli import _named, _named_verb
+from theworld import tiny
+from theworld.cli import main as cli
+from theworld.cli.main import _named, _named_verb
 from theworld.config import loader
 
 ROOT = Path(__file__).parents[2]

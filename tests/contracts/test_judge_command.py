@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
+import theworld
 from fixtures_judge import StubEndpoint, answers, save_replies, says
-from theworld import cli
+from theworld.cli import main as cli
 
 KEY = "sk-0123456789"
-SAME = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[1])}
+SAME = {**os.environ, "PYTHONPATH": str(Path(theworld.__file__).parents[1])}
 """The environment of a process that is to run the code that is tested."""
 
 
@@ -188,7 +189,7 @@ def test_the_embedded_gemma_is_a_judge_if_not_a_good_one(capsys):
 
 
 def test_an_endpoint_needs_no_torch(arguments):
-    look = f"import sys; from theworld.cli import main; main({arguments}); print(*sys.modules, file=sys.stderr)"
+    look = f"import sys; from theworld.cli.main import main; main({arguments}); print(*sys.modules, file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True, env=SAME)
     assert "httpx2" in done.stderr.split()
     assert not {"torch", "transformers", "diffusers", "matplotlib"} & set(done.stderr.split())

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from theworld import cli
+from theworld.cli import main as cli
 
 SPATIAL = {
     "id": "qualitative_1",
@@ -101,7 +101,7 @@ def test_bytes_that_are_no_text_get_one_message(capsys):
 
 
 def test_no_torch_is_imported_for_saved_replies():
-    look = f"import sys; from theworld.cli import main; main({SPATIAL_RGPT}); print(*sys.modules, file=sys.stderr)"
+    look = f"import sys; from theworld.cli.main import main; main({SPATIAL_RGPT}); print(*sys.modules, file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
     assert not {"torch", "transformers", "diffusers", "matplotlib"} & set(done.stderr.split())
 

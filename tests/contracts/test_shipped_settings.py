@@ -7,7 +7,7 @@ import pytest
 from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.utils import DistributedType
 
-from theworld import cli
+from theworld.cli import main as cli
 from theworld.config import TrainingConfig, loader
 from theworld.config.experiments import ArmsSettings
 

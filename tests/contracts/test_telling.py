@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from theworld.console import Told, facts, tell
+from theworld.cli.console import Told, facts, tell
 
 TABLE = "## Arms\n\n| arm | right, % |\n| --- | ---: |\n| no-world-tokens | 32.0 |\n"
 
@@ -69,7 +69,7 @@ def on_a_terminal(program: str, columns: int) -> str:
 
 @pytest.mark.parametrize("columns", [80, 24])
 def test_a_terminal_gets_a_table_that_is_set_and_cuts_nothing_off(columns):
-    said = on_a_terminal(f"from theworld.console import *; tell(Told({{}}, {TABLE!r}), False)", columns)
+    said = on_a_terminal(f"from theworld.cli.console import *; tell(Told({{}}, {TABLE!r}), False)", columns)
     assert "|" not in said
     assert "─" in said
     assert "…" not in said
@@ -78,5 +78,5 @@ def test_a_terminal_gets_a_table_that_is_set_and_cuts_nothing_off(columns):
 
 
 def test_json_is_one_line_on_a_terminal_too():
-    said = on_a_terminal(f"from theworld.console import *; tell(Told({{'a': 1}}, {TABLE!r}), True)", 80)
+    said = on_a_terminal(f"from theworld.cli.console import *; tell(Told({{'a': 1}}, {TABLE!r}), True)", 80)
     assert json.loads(said) == {"a": 1}

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from theworld import cli
+from theworld.cli import main as cli
 from theworld.evaluation.predictions import read_predictions
 from theworld.evaluation.scoring import score
 from theworld.modeling import TheWorld

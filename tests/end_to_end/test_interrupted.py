@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 
-from theworld import cli
+from theworld.cli import main as cli
 from theworld.evaluation.predictions import read_predictions
 from theworld.training.metrics import read_metrics
 

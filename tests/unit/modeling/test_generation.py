@@ -7,7 +7,8 @@ from PIL import Image
 from transformers import GenerationConfig
 
 from fixtures_model import encode, picture, user
-from theworld import TheWorld, cli
+from theworld import TheWorld
+from theworld.cli import main as cli
 from theworld.datasets.images import ImageError
 
 PIXELS = np.array(picture(1))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fixtures_hub import HubStandIn, hub  # noqa: F401
-from theworld import cli
+from theworld.cli import main as cli
 from theworld.planning import doctor
 
 pytestmark = pytest.mark.usefixtures("embedded")

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from theworld import cli
+from theworld.cli import main as cli
 from theworld.config import DataSettings, LoraSettings, ModelSettings, WorldSettings
 from theworld.config.commands import PlanSettings
 from theworld.config.data import MixturePart

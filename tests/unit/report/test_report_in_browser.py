@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from theworld.calls import preview
+from theworld.cli.handlers import preview
 from theworld.config import loader
 from theworld.config.commands import PreviewSettings
 from theworld.report.page import write_report

@@ -10,7 +10,7 @@ import pytest
 
 from fixtures_model import picture
 from theworld import TheWorld
-from theworld.calls import preview
+from theworld.cli.handlers import preview
 from theworld.config import loader
 from theworld.config.commands import PreviewSettings
 from theworld.datasets.errors import RecordError

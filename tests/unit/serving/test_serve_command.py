@@ -16,7 +16,8 @@ for extra in ("uvicorn", "starlette", "prometheus_client", "openai"):
 import openai
 from served_model import asked
 
-from theworld import TheWorld, cli, serving
+from theworld import TheWorld, serving
+from theworld.cli import main as cli
 from theworld.config.serving import ServeSettings
 from theworld.serving import server
 
@@ -109,7 +110,7 @@ def test_a_model_of_true_futures_cannot_be_served(tmp_path):
 
 def test_help_and_import_need_no_server():
     look = (
-        "import sys, theworld, theworld.cli; theworld.cli.main(['serve', '--help']);"
+        "import sys, theworld, theworld.cli.main; theworld.cli.main.main(['serve', '--help']);"
         " print(*sys.modules, file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True, env=os.environ)

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 from transformers import Gemma3ForConditionalGeneration, Gemma3Processor
 
-from theworld import cli
+from theworld.cli import main as cli
 from theworld.config import WorldSettings
 from theworld.datasets import foresight
 from theworld.datasets.foresight.scene import FRAME_RATE_HZ

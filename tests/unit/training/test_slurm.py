@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from theworld import cli
+from theworld.cli import main as cli
 from theworld.config import loader
 from theworld.config.training import SlurmSettings
 from theworld.training.slurm import job_script, submit

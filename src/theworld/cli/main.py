@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import theworld
-from theworld.console import FAULT, INTERRUPTED, OK, REFUSED, STOPPED, UNREAD, Told, close_bars, tell
-from theworld.verbs import VERBS, Verb
+from theworld.cli.commands import VERBS, Verb
+from theworld.cli.console import FAULT, INTERRUPTED, OK, REFUSED, STOPPED, UNREAD, Told, close_bars, tell
 
 __all__ = ["FAULT", "INTERRUPTED", "OK", "REFUSED", "STOPPED", "UNREAD", "VERBS", "Verb", "main"]
 
@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments without the program's name; None: those of this process.
 
     Returns:
-        The exit code; see `theworld.console`.
+        The exit code; see `theworld.cli.console`.
     """
     line = _read_line(list(sys.argv[1:] if argv is None else argv))
     try:

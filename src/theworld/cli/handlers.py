@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from theworld.console import FAULT, OK, Told, announce
+from theworld.cli.console import FAULT, OK, Told, announce
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,9 +6,9 @@ from typing import Any
 
 import shtab
 
+from theworld.cli.commands import VERBS, Verb
 from theworld.config import loader
 from theworld.config.commands import CompletionSettings
-from theworld.verbs import VERBS, Verb
 
 
 def complete(arguments: CompletionSettings) -> dict[str, Any]:

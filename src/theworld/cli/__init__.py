@@ -1,0 +1,1 @@
+"""The command `theworld`: its commands, their handlers, and how results are printed."""
