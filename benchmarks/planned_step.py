@@ -15,8 +15,8 @@ from theworld.config.commands import PlanSettings
 from theworld.config.training import in_number_formats
 from theworld.modeling import TheWorld
 from theworld.modeling.factory import open_model
-from theworld.planning.rows import Rows, rows_of
-from theworld.planning.tracing import AUTOCAST
+from theworld.planning.activations import AUTOCAST
+from theworld.planning.batch_shape import Rows, rows_of
 
 TINY_WORLD = WorldSettings(cosmos_model_name="tiny", image_size_px=64)
 

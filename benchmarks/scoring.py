@@ -11,7 +11,7 @@ from benchmarks.figures import Figure
 from theworld.config.evaluation import SpatialRGPTScoreSettings
 from theworld.evaluation.comparison import compare_files, to_markdown
 from theworld.evaluation.predictions import Prediction, PredictionWriter, RunIdentity
-from theworld.report.scores import scored
+from theworld.report.benchmarks import scored
 
 NUM_REPLIES, NUM_FILES, NUM_ROWS = 100_000, 10, 10_000
 

@@ -9,8 +9,7 @@ from theworld import TheWorld
 from theworld.datasets.foresight import FRAME_RATE_HZ, ForesightDataset
 from theworld.datasets.sample import Sample
 from theworld.modeling.introspection import imagine
-from theworld.report.animation import write_gif
-from theworld.report.sheet import AskedScene, draw_sheet
+from theworld.report.figures import AskedScene, draw_sheet, write_gif
 
 
 def main(folder: Path = Path("runs/inference"), num_scenes: int = 3) -> list[AskedScene]:

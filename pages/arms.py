@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Final
 
 from pages.blocks import RESULTS, ROOT, write_block
-from theworld.report.arms import draw_curves
-from theworld.report.numbers import percent, percent_range, points, points_range
-from theworld.report.results import Cell, Contrast, Results, cells_of, contrasts_of, read_results
+from theworld.experiments.arms.results import Cell, Contrast, Results, cells_of, contrasts_of, read_results
+from theworld.experiments.arms.table import draw_curves
+from theworld.report.tables import percent, percent_range, points, points_range
 
 ARMS: Final = RESULTS / "foresight-arms.json"
 """arms.json of `theworld arms configs/foresight/arms.yaml`."""

@@ -8,7 +8,7 @@ from PIL import Image
 from examples.inference import ask_about
 from theworld import TheWorld
 from theworld.datasets.foresight import FRAME_RATE_HZ, ForesightDataset
-from theworld.report.sheet import AskedScene, draw_sheet
+from theworld.report.figures import AskedScene, draw_sheet
 
 IMAGES: Final = Path(__file__).parents[1] / "docs" / "images"
 SIDE_PX: Final = 192

@@ -18,7 +18,7 @@ from theworld.evaluation.predictions import read_identity, read_predictions
 from theworld.evaluation.statistics import Interval
 from theworld.evaluation.summary import summarise
 from theworld.io import write_whole
-from theworld.report.numbers import percent, percent_range
+from theworld.report.tables import percent, percent_range
 
 SHIPPED: Final = RESULTS / "foresight-shipped.json"
 

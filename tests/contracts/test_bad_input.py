@@ -124,26 +124,26 @@ MODELS: dict[str, tuple[Callable[[], object], str]] = {
 
 
 @pytest.mark.parametrize("case", MODELS)
-@pytest.mark.parametrize("verb", ["ask", "audit"])
-def test_a_checkpoint_that_is(verb: str, case: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("command", ["ask", "audit"])
+def test_a_checkpoint_that_is(command: str, case: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     prepare, words = MODELS[case]
     prepare()
-    arguments = {"ask": ["ask", "./model", "good.png", QUESTION], "audit": ["audit", "model"]}[verb]
+    arguments = {"ask": ["ask", "./model", "good.png", QUESTION], "audit": ["audit", "model"]}[command]
 
     assert words in refused(capsys, *arguments)
 
 
-@pytest.mark.parametrize("verb", ["audit", "evaluate", "train"])
+@pytest.mark.parametrize("command", ["audit", "evaluate", "train"])
 def test_a_checkpoint_that_is_not_there_is_not_looked_for_on_the_hub(
-    verb: str, here: Path, capsys: pytest.CaptureFixture[str]
+    command: str, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = {
         "audit": ["nowhere"],
         "evaluate": ["--checkpoint", "nowhere", "--output-dir", "out"],
         "train": ["--model.checkpoint", "nowhere", "--output-dir", "out"],
-    }[verb]
+    }[command]
 
-    assert "nowhere: no such folder; expected a saved TheWorld" in refused(capsys, verb, *arguments)
+    assert "nowhere: no such folder; expected a saved TheWorld" in refused(capsys, command, *arguments)
     assert not Path("out").exists()
 
 

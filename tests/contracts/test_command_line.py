@@ -44,7 +44,7 @@ def _quiet(monkeypatch):
 
 
 ran: list[TrainingConfig] = []
-"""What the verb `train` of these tests was called with."""
+"""What the command `train` of these tests was called with."""
 
 
 def train(config: TrainingConfig) -> dict[str, int]:
@@ -64,9 +64,9 @@ def raise_as_asked(config: TrainingConfig) -> None:
     }[config.output_dir.name]
 
 
-def verb(name: str, target: str, **more: str) -> cli.Verb:
+def command(name: str, target: str, **more: str) -> cli.Command:
     config = "theworld.config:TrainingConfig"
-    return cli.Verb("to train", name, "Do it.", f"theworld {name}", target, config, reads_file=True, **more)
+    return cli.Command("to train", name, "Do it.", f"theworld {name}", target, config, reads_file=True, **more)
 
 
 bars: list[tqdm] = []
@@ -80,18 +80,18 @@ def count(config: TrainingConfig) -> None:
 
 
 @pytest.fixture
-def verbs(monkeypatch):
-    """Two verbs that read a settings file: one that records it, one that fails as its output_dir says."""
+def commands(monkeypatch):
+    """Two commands that read a settings file: one that records it, one that fails as its output_dir says."""
     ran.clear()
     table = (
-        verb("train", f"{__name__}:train", goes_on="`--resume True` goes on"),
-        verb("fail", f"{__name__}:raise_as_asked"),
+        command("train", f"{__name__}:train", goes_on="`--resume True` goes on"),
+        command("fail", f"{__name__}:raise_as_asked"),
     )
-    monkeypatch.setattr(cli, "VERBS", table)
+    monkeypatch.setattr(cli, "COMMANDS", table)
 
 
-def shown_flags(one: cli.Verb, capsys, monkeypatch) -> list[str]:
-    """The flags in the help of a verb."""
+def shown_flags(one: cli.Command, capsys, monkeypatch) -> list[str]:
+    """The flags in the help of a command."""
     monkeypatch.setenv("COLUMNS", "100")  # one column of flags, none of them broken
     assert cli.main([*one.name.split(), "--help"]) == cli.OK
     rows = (row.strip("│| ") for row in capsys.readouterr().out.splitlines())
@@ -103,8 +103,8 @@ def shown_flags(one: cli.Verb, capsys, monkeypatch) -> list[str]:
     ]
 
 
-def test_every_verb_can_be_reached():
-    for one in cli.VERBS:
+def test_every_command_can_be_reached():
+    for one in cli.COMMANDS:
         module, _, function = one.target.partition(":")
         source = (SOURCE / module.replace(".", "/")).with_suffix(".py").read_text()
         assert function in [node.name for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)]
@@ -112,10 +112,10 @@ def test_every_verb_can_be_reached():
         assert one.summary.endswith(".")
 
 
-@pytest.mark.parametrize("one", cli.VERBS, ids=lambda one: one.name)
-def test_the_example_of_a_verb_is_shown_and_can_be_parsed(one, capsys, monkeypatch):
+@pytest.mark.parametrize("one", cli.COMMANDS, ids=lambda one: one.name)
+def test_the_example_of_a_command_is_shown_and_can_be_parsed(one, capsys, monkeypatch):
     program, *words = shlex.split(one.example)
-    found, rest = cli._named_verb(words)
+    found, rest = cli._named_command(words)
     assert (program, found) == ("theworld", one)
     file = ROOT / rest.pop(0) if one.reads_file and not rest[0].startswith("-") else None
     loader.load(cli._named(one.settings), file, rest, positional=not one.reads_file)
@@ -127,17 +127,17 @@ def test_the_example_of_a_verb_is_shown_and_can_be_parsed(one, capsys, monkeypat
 
 def test_the_flags_are_those_of_the_golden_file(capsys, monkeypatch):
     lines = []
-    for one in cli.VERBS:
+    for one in cli.COMMANDS:
         lines.append(one.name)
         lines += [f"{one.name} {flag}" for flag in shown_flags(one, capsys, monkeypatch)]
     found = "\n".join(lines) + "\n"
     if os.environ.get("THEWORLD_REGENERATE") == "1":
         GOLDEN.write_text(found)
-    assert found == GOLDEN.read_text(), f"verbs or flags have changed; if that is meant, run: {REGENERATE}"
+    assert found == GOLDEN.read_text(), f"commands or flags have changed; if that is meant, run: {REGENERATE}"
 
 
-def test_the_flags_that_are_suggested_are_those_that_are_shown(capsys, monkeypatch, verbs):
-    for one in cli.VERBS:
+def test_the_flags_that_are_suggested_are_those_that_are_shown(capsys, monkeypatch, commands):
+    for one in cli.COMMANDS:
         known = loader.flags(cli._named(one.settings), positional=not one.reads_file)
         assert shown_flags(one, capsys, monkeypatch) == known
 
@@ -148,7 +148,7 @@ def test_help_is_quick_and_imports_nothing_heavy(record_property):
         start = time.perf_counter()
         done = subprocess.run([sys.executable, "-m", "theworld", "--help"], capture_output=True, text=True, check=True)
         seconds.append(time.perf_counter() - start)
-    assert all(f"\n  {one.name} " in done.stdout for one in cli.VERBS)
+    assert all(f"\n  {one.name} " in done.stdout for one in cli.COMMANDS)
     record_property("help_seconds", statistics.median(seconds))
     assert statistics.median(seconds) < HELP_BUDGET_SECONDS, f"theworld --help took {sorted(seconds)} s"
     look = "import sys; from theworld.cli.main import main; main(['--help']); print(*sys.modules, file=sys.stderr)"
@@ -163,12 +163,12 @@ def test_version_and_help_and_nothing_at_all(capsys):
     assert json.loads(capsys.readouterr().out) == {"theworld": theworld.__version__, "commit": commit()}
     assert cli.main(["--help"]) == cli.OK
     overview = capsys.readouterr()
-    assert overview.out.startswith("usage: theworld VERB")
+    assert overview.out.startswith("usage: theworld COMMAND")
     assert cli.main([]) == cli.REFUSED
     assert capsys.readouterr() == ("", overview.out)
 
 
-def test_the_overview_fits_a_narrow_terminal_and_lists_verbs_by_what_they_are_for(capsys, monkeypatch):
+def test_the_overview_fits_a_narrow_terminal_and_lists_commands_by_what_they_are_for(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "72")
     cli.main(["--help"])
     lines = capsys.readouterr().out.splitlines()
@@ -182,7 +182,7 @@ def test_the_overview_fits_a_narrow_terminal_and_lists_verbs_by_what_they_are_fo
 def test_the_help_of_a_first_word_is_all_that_may_follow_it(word, capsys):
     assert cli.main(["cache", word]) == cli.OK
     said = capsys.readouterr()
-    assert said.out.startswith("usage: theworld cache VERB")
+    assert said.out.startswith("usage: theworld cache COMMAND")
     assert re.findall(r"^  (cache \w+)", said.out, re.MULTILINE) == ["cache fill", "cache verify"]
     assert said.err == ""
 
@@ -197,7 +197,7 @@ def test_every_exit_code_is_in_the_help_and_on_the_page(capsys):
     assert list(map(int, re.findall(r"^\| (\d+) \|", page, re.MULTILINE))) == codes
 
 
-def test_what_was_found_is_told_name_by_name_and_as_json_when_a_program_asks(tmp_path, capsys, verbs):
+def test_what_was_found_is_told_name_by_name_and_as_json_when_a_program_asks(tmp_path, capsys, commands):
     (tmp_path / "run.json").write_text('{"output_dir": "run", "num_steps": 3}')
     assert cli.main(["train", str(tmp_path / "run.json"), "--seed", "5"]) == cli.OK
     assert capsys.readouterr().out == "num_steps  3\n"
@@ -214,7 +214,7 @@ def test_what_stands_behind_two_dashes_is_for_another_program(capsys, tmp_path):
     assert "--json: unknown setting" in capsys.readouterr().err
 
 
-def test_of_several_processes_one_tells_what_was_found(capsys, monkeypatch, verbs):
+def test_of_several_processes_one_tells_what_was_found(capsys, monkeypatch, commands):
     monkeypatch.setenv("RANK", "1")
     assert cli.main(["train", "--output-dir", "run"]) == cli.OK
     assert capsys.readouterr().out == ""
@@ -266,7 +266,7 @@ BAD_SETTINGS = {
         "world_grid=8",
     ),
     "an unknown flag": (None, ["train", "--output-dir", "r", "--sed", "1"], "did you mean --seed?"),
-    "an option of every verb, misspelt": (None, ["train", "--output-dir", "r", "--jsn"], "did you mean --json?"),
+    "an option of every command, misspelt": (None, ["train", "--output-dir", "r", "--jsn"], "did you mean --json?"),
     "a flag with a misspelt choice": (None, ["train", "--precision", "bf61"], "Did you mean bf16?"),
     "a misspelt choice": (
         '{"output_dir": "r", "model": {"world": {"tap": "rolout"}}}',
@@ -286,18 +286,18 @@ BAD_SETTINGS = {
 }
 
 
-def assert_one_message(capsys, verb: str, words: str) -> None:
-    """One line on standard error; `verb` may be the first of a verb's two words."""
+def assert_one_message(capsys, command: str, words: str) -> None:
+    """One line on standard error; `command` may be the first of a command's two words."""
     said = capsys.readouterr()
     assert said.out == ""
-    assert re.match(rf"theworld {verb}( \w+)?: ", said.err)
+    assert re.match(rf"theworld {command}( \w+)?: ", said.err)
     assert said.err.count("\n") == 1
     assert words in said.err
     assert "Traceback" not in said.err
 
 
 @pytest.mark.parametrize("case", BAD_SETTINGS)
-def test_bad_settings_get_one_message_and_exit_code_2(case, tmp_path, capsys, monkeypatch, verbs):
+def test_bad_settings_get_one_message_and_exit_code_2(case, tmp_path, capsys, monkeypatch, commands):
     content, arguments, words = BAD_SETTINGS[case]
     monkeypatch.chdir(tmp_path)
     Path("folder.json").mkdir()
@@ -309,7 +309,7 @@ def test_bad_settings_get_one_message_and_exit_code_2(case, tmp_path, capsys, mo
     assert ran == []
 
 
-# The arguments of the verbs as they are, and words of the message.
+# The arguments of the commands as they are, and words of the message.
 BAD_ARGUMENTS = {
     "compare: no files": (["compare"], "files: missing; give FILES"),
     "compare: a missing file": (["compare", "a.jsonl", "b.jsonl"], "a.jsonl"),
@@ -368,8 +368,8 @@ def test_a_report_is_written_into_the_folder_of_a_run(tmp_path, capsys):
     assert "<h1>My run</h1>" in page.read_text()
 
 
-def test_bad_settings_are_refused_before_the_verb_is_imported(capsys, monkeypatch):
-    monkeypatch.setattr(cli, "VERBS", (verb("train", "theworld.nowhere:train"),))
+def test_bad_settings_are_refused_before_the_command_is_imported(capsys, monkeypatch):
+    monkeypatch.setattr(cli, "COMMANDS", (command("train", "theworld.nowhere:train"),))
     assert cli.main(["train"]) == cli.REFUSED
     assert_one_message(capsys, "train", "output_dir: missing")
 
@@ -377,28 +377,28 @@ def test_bad_settings_are_refused_before_the_verb_is_imported(capsys, monkeypatc
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["trian", "run.json"], "unknown verb 'trian'; did you mean train?"),
-        (["sccore", "blink"], "unknown verb 'sccore'; did you mean score blink?"),
-        (["cache", "verfy"], "unknown verb 'cache verfy'; did you mean cache verify?"),
-        (["cach"], "unknown verb 'cach'; did you mean cache?"),
+        (["trian", "run.json"], "unknown command 'trian'; did you mean train?"),
+        (["sccore", "blink"], "unknown command 'sccore'; did you mean score blink?"),
+        (["cache", "verfy"], "unknown command 'cache verfy'; did you mean cache verify?"),
+        (["cach"], "unknown command 'cach'; did you mean cache?"),
         (["cache"], "'cache' wants a second word: cache fill, cache verify"),
         (["--jsno"], "unknown option '--jsno'; did you mean --json?"),
-        (["help"], "unknown verb 'help'; did you mean --help?"),
-        (["--seed", "3"], "unknown option '--seed'; a verb comes first, then its flags"),
-        (["cache", "zzz"], "unknown verb 'cache zzz'; expected one of cache fill, cache verify"),
+        (["help"], "unknown command 'help'; did you mean --help?"),
+        (["--seed", "3"], "unknown option '--seed'; a command comes first, then its flags"),
+        (["cache", "zzz"], "unknown command 'cache zzz'; expected one of cache fill, cache verify"),
     ],
 )
-def test_an_unknown_verb_is_refused_with_the_closest_known_one(words, message, capsys):
+def test_an_unknown_command_is_refused_with_the_closest_known_one(words, message, capsys):
     assert cli.main(words) == cli.REFUSED
     assert capsys.readouterr() == ("", f"theworld: {message}\n")
 
 
-def test_a_verb_like_no_other_is_refused_with_all_that_there_are(capsys, verbs):
+def test_a_command_like_no_other_is_refused_with_all_that_there_are(capsys, commands):
     assert cli.main(["zzz"]) == cli.REFUSED
-    assert capsys.readouterr().err == "theworld: unknown verb 'zzz'; expected one of train, fail\n"
+    assert capsys.readouterr().err == "theworld: unknown command 'zzz'; expected one of train, fail\n"
 
 
-def test_a_traceback_is_shown_only_when_asked_for(capsys, monkeypatch, verbs):
+def test_a_traceback_is_shown_only_when_asked_for(capsys, monkeypatch, commands):
     assert cli.main(["fail", "--output-dir", "value", "--debug"]) == cli.REFUSED
     assert "Traceback" in capsys.readouterr().err
     monkeypatch.setenv("THEWORLD_DEBUG", "1")
@@ -406,20 +406,20 @@ def test_a_traceback_is_shown_only_when_asked_for(capsys, monkeypatch, verbs):
     assert "Traceback" in capsys.readouterr().err
 
 
-def test_an_interruption_from_the_keyboard_is_one_line(capsys, verbs):
+def test_an_interruption_from_the_keyboard_is_one_line(capsys, commands):
     assert cli.main(["fail", "--output-dir", "keyboard"]) == cli.INTERRUPTED
     assert capsys.readouterr() == ("", "theworld fail: interrupted\n")
 
 
 def test_an_interruption_closes_progress_bars_and_says_how_to_go_on(capsys, monkeypatch):
-    monkeypatch.setattr(cli, "VERBS", (verb("train", f"{__name__}:count", goes_on="`--resume True` goes on"),))
+    monkeypatch.setattr(cli, "COMMANDS", (command("train", f"{__name__}:count", goes_on="`--resume True` goes on"),))
     assert cli.main(["train", "--output-dir", "keyboard"]) == cli.INTERRUPTED
     said = capsys.readouterr().err
     assert "1/3" in said
     assert said.endswith("\ntheworld train: interrupted; `--resume True` goes on\n")
 
 
-def test_a_fault_of_our_own_passes(verbs):
+def test_a_fault_of_our_own_passes(commands):
     with pytest.raises(RuntimeError, match="ours"):
         cli.main(["fail", "--output-dir", "bug"])
 
@@ -428,7 +428,7 @@ def test_a_fault_of_our_own_passes(verbs):
     ("arguments", "level"),
     [([], "WARNING"), (["-v"], "INFO"), (["--verbose"], "INFO"), (["-vv"], "DEBUG"), (["-v", "-v"], "DEBUG")],
 )
-def test_verbosity_sets_how_much_is_logged(arguments, level, verbs):
+def test_verbosity_sets_how_much_is_logged(arguments, level, commands):
     cli.main(["train", "--output-dir", "run", *arguments])
     assert logging.getLevelName(logging.getLogger("theworld").level) == level
     assert len(ran) == 1

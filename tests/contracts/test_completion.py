@@ -1,4 +1,4 @@
-"""Completion in a real bash: verbs, flags, choices and files, without a process at each key."""
+"""Completion in a real bash: commands, flags, choices and files, without a process at each key."""
 
 import shutil
 import subprocess
@@ -65,8 +65,8 @@ def test_bash_completes(line: str, offered: list[str], folder: Path) -> None:
     assert completed(folder, line) == offered
 
 
-def test_bash_completes_every_verb(folder: Path) -> None:
-    assert completed(folder, "theworld ") == list(dict.fromkeys(verb.name.split()[0] for verb in cli.VERBS))
+def test_bash_completes_every_command(folder: Path) -> None:
+    assert completed(folder, "theworld ") == list(dict.fromkeys(command.name.split()[0] for command in cli.COMMANDS))
 
 
 def test_the_script_is_written_as_it_is_and_bash_takes_it_for_its_own(capsys: pytest.CaptureFixture[str]) -> None:

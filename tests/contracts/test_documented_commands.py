@@ -17,7 +17,7 @@ from PIL import Image
 
 from theworld import tiny
 from theworld.cli import main as cli
-from theworld.cli.main import _named, _named_verb
+from theworld.cli.main import _named, _named_command
 from theworld.config import loader
 
 ROOT = Path(__file__).parents[2]
@@ -102,17 +102,17 @@ TO_RUN = list({one.line: one for one in COMMANDS if not one.is_marked and ours(o
 
 
 def check(command: Command) -> None:
-    """Raise if the command cannot be meant: an unknown verb, flag, value, settings file, target or extra."""
+    """Raise if the command cannot be meant: an unknown command, flag, value, settings file, target or extra."""
     words = command.words
     arguments = ours(command)
     if arguments in (["--help"], ["--version"]):
         return
     if arguments is not None:
-        verb, rest = _named_verb(arguments)
-        assert verb is not None, f"{command.page}: no verb in {command.line}"
-        path = Path(rest.pop(0)) if verb.reads_file and rest and not rest[0].startswith("-") else None
+        command, rest = _named_command(arguments)
+        assert command is not None, f"{command.page}: no command in {command.line}"
+        path = Path(rest.pop(0)) if command.reads_file and rest and not rest[0].startswith("-") else None
         if rest != ["--help"]:
-            loader.load(_named(verb.settings), path, rest, positional=not verb.reads_file)
+            loader.load(_named(command.settings), path, rest, positional=not command.reads_file)
     elif words[0] == "make":
         targets = re.findall(r"^([\w-]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE)
         assert [word for word in words[1:] if "=" not in word and word not in targets] == [], command.line
@@ -168,21 +168,23 @@ def test_a_comment_behind_a_command_or_above_it_marks_it() -> None:
 def test_flags_of_commands_within_a_text_exist(page: Path) -> None:
     prose = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
     for code in re.findall(r"`theworld ([a-z][^`]*)`", prose):
-        verb, rest = _named_verb(code.split())
-        if verb is None:  # `theworld score`, the first of two words, or nothing that exists
-            assert any(one.name.startswith(code.split()[0]) for one in cli.VERBS), f"{page.name}: theworld {code}"
+        command, rest = _named_command(code.split())
+        if command is None:  # `theworld score`, the first of two words, or nothing that exists
+            assert any(one.name.startswith(code.split()[0]) for one in cli.COMMANDS), f"{page.name}: theworld {code}"
             continue
-        known = loader.flags(_named(verb.settings), positional=not verb.reads_file)
+        known = loader.flags(_named(command.settings), positional=not command.reads_file)
         given = [word for word in rest if word.startswith("--") and word not in ("--", "--help", "--data.*")]
         assert [flag for flag in given if flag not in known] == [], f"{page.name}: theworld {code}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_flags_that_a_text_names_by_themselves_are_those_of_a_verb(page: Path) -> None:
+def test_flags_that_a_text_names_by_themselves_are_those_of_a_command(page: Path) -> None:
     if page.name in ("decisions.md", "lmms-eval.md"):  # they speak of other programs
         return
     known = {
-        flag for verb in cli.VERBS for flag in loader.flags(_named(verb.settings), positional=not verb.reads_file)
+        flag
+        for command in cli.COMMANDS
+        for flag in loader.flags(_named(command.settings), positional=not command.reads_file)
     } | {"--json", "--debug", "--verbose", "--version", "--help"}
     prose = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
     named = [word.partition("=")[0] for code in re.findall(r"`(--[a-z][^`]*)`", prose) for word in code.split()]
@@ -213,8 +215,8 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setattr(tiny, "stack", lambda: tiny.WEIGHTS)
         Image.new("RGB", (64, 64), "white").save("picture.png")
         Path("replies.jsonl").write_text(json.dumps(spatial) + "\n")
-        for verb in ("train", "evaluate"):  # what others read
-            run(next(one for one in TO_RUN if (ours(one) or [""])[0] == verb))
+        for command in ("train", "evaluate"):  # what others read
+            run(next(one for one in TO_RUN if (ours(one) or [""])[0] == command))
         for name in ("a", "b"):
             shutil.copy(next(Path("runs/eval/predictions").glob("*.jsonl")), f"{name}.jsonl")
         yield folder
@@ -229,8 +231,8 @@ def run(command: Command) -> None:
         return
     arguments = ours(command)
     assert arguments is not None
-    verb, rest = _named_verb(arguments)
-    small = SMALL[verb.name].split() if verb is not None and verb.name in SMALL and rest != ["--help"] else []
+    command, rest = _named_command(arguments)
+    small = SMALL[command.name].split() if command is not None and command.name in SMALL and rest != ["--help"] else []
     assert cli.main([*arguments, *small]) == cli.OK
     RAN.add(command.line)
 

@@ -29,7 +29,7 @@ ORDER = (
     ("planning", "slurm"),
     ("recipes",),
     ("report",),
-    ("console", "verbs", "calls", "completion", "app", "cli", "__main__"),
+    ("console", "commands", "calls", "completion", "app", "cli", "__main__"),
 )
 RANK = {name: rank for rank, group in enumerate(ORDER) for name in group}
 

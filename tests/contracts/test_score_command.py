@@ -77,7 +77,7 @@ BAD: dict[str, tuple[dict[str, str], list[str], str]] = {
     ),
     "an unknown flag": ({}, [*VSR, "--judged", "correct"], "--judged: unknown setting"),
     "no benchmark": ({}, ["score"], "'score' wants a second word: score spatial-rgpt, score blink, score vsr"),
-    "an unknown benchmark": ({}, ["score", "blinc"], "unknown verb 'score blinc'; did you mean score blink?"),
+    "an unknown benchmark": ({}, ["score", "blinc"], "unknown command 'score blinc'; did you mean score blink?"),
 }
 
 

@@ -1,4 +1,4 @@
-"""Every shipped settings file loads, and the pages name no file, flag or verb that does not exist."""
+"""Every shipped settings file loads, and the pages name no file, flag or command that does not exist."""
 
 import re
 from pathlib import Path
@@ -65,9 +65,9 @@ def test_a_page_names_only_what_exists(page: Path) -> None:
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
     for target in re.findall(r"configs/[\w.-]+", text):
         assert (ROOT / target).exists(), f"{page.name} names {target}"
-    known = {verb.name.split()[0] for verb in cli.VERBS}
-    for verb in re.findall(r"^(?:\$ )?theworld (\w+)", text, re.MULTILINE):
-        assert verb in known, f"{page.name} names the verb {verb}"
+    known = {command.name.split()[0] for command in cli.COMMANDS}
+    for command in re.findall(r"^(?:\$ )?theworld (\w+)", text, re.MULTILINE):
+        assert command in known, f"{page.name} names the command {command}"
 
 
 @pytest.mark.parametrize(

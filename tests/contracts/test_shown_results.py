@@ -10,7 +10,7 @@ import pytest
 
 from theworld import tiny
 from theworld.evaluation.generation import Cost
-from theworld.report.results import Results, Run, cells_of, contrasts_of, read_results, write_results
+from theworld.experiments.arms.results import Results, Run, cells_of, contrasts_of, read_results, write_results
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))

@@ -1,4 +1,4 @@
-"""What a verb found, as a reader and as a program are told it."""
+"""What a command found, as a reader and as a program are told it."""
 
 import json
 import os

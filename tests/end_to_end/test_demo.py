@@ -13,8 +13,8 @@ import pytest
 from theworld.cli import main as cli
 from theworld.evaluation.predictions import read_predictions
 from theworld.evaluation.scoring import score
+from theworld.experiments.demo import clear
 from theworld.modeling import TheWorld
-from theworld.report.demo import clear
 
 ARMS = ("gemma", "blind", "zero", "vae", "rollout", "true-future", "shipped")
 NUM_TEST = 15

@@ -17,7 +17,7 @@ from fixtures_hub import HubStandIn, hub  # noqa: F401  # a fixture
 from theworld import TheWorld
 from theworld.config import TrainingConfig, loader
 from theworld.datasets.foresight import FRAME_RATE_HZ, ForesightDataset
-from theworld.report.sheet import draw_sheet
+from theworld.report.figures import draw_sheet
 
 ROOT = Path(__file__).parents[2]
 IMAGES = ROOT / "docs" / "images"

@@ -18,10 +18,10 @@ from theworld.config import DataSettings, EvaluationConfig, ModelSettings, Train
 from theworld.config.experiments import Arm, ArmsSettings, Reading
 from theworld.config.tiny import VaeRecipe, VlmRecipe, WorldRecipe
 from theworld.evaluation.run import evaluate
+from theworld.experiments.arms.run import claim
 from theworld.modeling.factory import fields_of, open_model
 from theworld.precision import fastest_dtype, is_emulated, loading_dtype, training_formats
 from theworld.training import flops
-from theworld.training.arms import claim
 from theworld.training.run import train
 from theworld.world.factory import open_tap
 

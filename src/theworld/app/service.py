@@ -31,7 +31,7 @@ from theworld.config.base import STRICT
 from theworld.config.serving import AppSettings
 from theworld.datasets.foresight import Task
 from theworld.datasets.foresight.items import NUM_SHIPPED
-from theworld.report.style import style_sheet
+from theworld.report.html import style_sheet
 from theworld.serving.errors import RequestError
 from theworld.serving.streams import EventStream
 

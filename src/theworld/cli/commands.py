@@ -1,16 +1,16 @@
-"""The table of verbs: each with its line of help, an example, what it calls, and its settings."""
+"""The table of commands: each with its line of help, an example, what it calls, and its settings."""
 
 from typing import Final, NamedTuple
 
 START, TRAIN, MEASURE, DATA = "to begin with", "to train", "to measure", "data and the embedded model"
-"""What verbs are for, in the order in which they are listed."""
+"""What commands are for, in the order in which they are listed."""
 
 
-class Verb(NamedTuple):
-    """One verb of the command line.
+class Command(NamedTuple):
+    """One command of the command line.
 
     `target` is called with the settings and returns what it found: a JSON-like dict, or `Told`, which adds what a
-    reader is shown. Both it and its settings are named, not imported: the table costs nothing until a verb runs.
+    reader is shown. Both it and its settings are named, not imported: the table costs nothing until a command runs.
     """
 
     group: str
@@ -33,8 +33,8 @@ class Verb(NamedTuple):
 
 _SAME = "the same command goes on where it stopped"
 
-VERBS: Final = (
-    Verb(
+COMMANDS: Final = (
+    Command(
         START,
         "demo",
         "Simulate, train, evaluate and report at tiny size, on a laptop and without a network.",
@@ -42,7 +42,7 @@ VERBS: Final = (
         "theworld.cli.handlers:demo",
         "theworld.config:DemoSettings",
     ),
-    Verb(
+    Command(
         START,
         "ask",
         "Ask a question about a picture; the answers with and without the world.",
@@ -50,7 +50,7 @@ VERBS: Final = (
         "theworld.cli.handlers:ask",
         "theworld.config:AskSettings",
     ),
-    Verb(
+    Command(
         START,
         "serve",
         "Answer OpenAI's clients over HTTP: several pictures, streaming, requests in batches.",
@@ -58,7 +58,7 @@ VERBS: Final = (
         "theworld.cli.handlers:serve",
         "theworld.config.serving:ServeSettings",
     ),
-    Verb(
+    Command(
         START,
         "app",
         "Show a page in the browser: ask about a picture with and without the world, see what was imagined.",
@@ -66,15 +66,15 @@ VERBS: Final = (
         "theworld.cli.handlers:app",
         "theworld.config.serving:AppSettings",
     ),
-    Verb(
+    Command(
         START,
         "completion",
-        "Write what lets a shell complete verbs, flags and their values.",
+        "Write what lets a shell complete commands, flags and their values.",
         "theworld completion bash",
         "theworld.cli.completion:complete",
         "theworld.config.commands:CompletionSettings",
     ),
-    Verb(
+    Command(
         TRAIN,
         "data preview",
         "Look at what a training run would learn from: a page of samples, their lengths, and records that give none.",
@@ -83,7 +83,7 @@ VERBS: Final = (
         "theworld.config.commands:PreviewSettings",
         reads_file=True,
     ),
-    Verb(
+    Command(
         TRAIN,
         "plan",
         "Say what a training run will need on each device, memory by part and moment, before anything loads.",
@@ -92,7 +92,7 @@ VERBS: Final = (
         "theworld.config.commands:PlanSettings",
         reads_file=True,
     ),
-    Verb(
+    Command(
         TRAIN,
         "doctor",
         "Look for what would stop a run: libraries, token, licences, memory, disk, folders; exit code 1 on a fault.",
@@ -101,7 +101,7 @@ VERBS: Final = (
         "theworld.config.commands:DoctorSettings",
         reads_file=True,
     ),
-    Verb(
+    Command(
         TRAIN,
         "train",
         "Train a model as a settings file says; any setting can be overridden by its flag.",
@@ -111,7 +111,7 @@ VERBS: Final = (
         reads_file=True,
         goes_on="`--resume True` goes on from its newest checkpoint",
     ),
-    Verb(
+    Command(
         TRAIN,
         "slurm",
         "Submit a training run to Slurm: resumed, told before its time is up, and queued again.",
@@ -119,7 +119,7 @@ VERBS: Final = (
         "theworld.cli.handlers:slurm",
         "theworld.config.training:SlurmSettings",
     ),
-    Verb(
+    Command(
         TRAIN,
         "cache fill",
         "Compute the world features that a training run would read, or one share of them, into its feature store.",
@@ -129,7 +129,7 @@ VERBS: Final = (
         reads_file=True,
         goes_on=_SAME,
     ),
-    Verb(
+    Command(
         TRAIN,
         "cache verify",
         "Say what a feature store holds, and check every feature in it.",
@@ -137,7 +137,7 @@ VERBS: Final = (
         "theworld.cli.handlers:verify_cache",
         "theworld.config.commands:CacheSettings",
     ),
-    Verb(
+    Command(
         MEASURE,
         "evaluate",
         "Let a model answer a data set, arm by arm, and score the answers.",
@@ -147,7 +147,7 @@ VERBS: Final = (
         reads_file=True,
         goes_on=_SAME,
     ),
-    Verb(
+    Command(
         MEASURE,
         "audit",
         "Judge whether a trained model uses its world: the same questions with other world features.",
@@ -156,7 +156,7 @@ VERBS: Final = (
         "theworld.config:AuditSettings",
         goes_on=_SAME,
     ),
-    Verb(
+    Command(
         MEASURE,
         "arms",
         "Compare ways to read the world at equal budget, by outcome labels: run what is missing, draw the table.",
@@ -166,7 +166,7 @@ VERBS: Final = (
         reads_file=True,
         goes_on=_SAME,
     ),
-    Verb(
+    Command(
         MEASURE,
         "probe",
         "Say what is linearly readable from each tap, block, noise level and slot.",
@@ -175,7 +175,7 @@ VERBS: Final = (
         "theworld.config.experiments:ProbeSettings",
         reads_file=True,
     ),
-    Verb(
+    Command(
         MEASURE,
         "compare",
         "Hold files of predictions against each other: intervals, paired tests, identical files called out.",
@@ -183,7 +183,7 @@ VERBS: Final = (
         "theworld.cli.handlers:compare",
         "theworld.config.commands:CompareSettings",
     ),
-    Verb(
+    Command(
         MEASURE,
         "score spatial-rgpt",
         "Score saved replies to SpatialRGPT-Bench without a model or a judge.",
@@ -191,7 +191,7 @@ VERBS: Final = (
         "theworld.cli.handlers:score",
         "theworld.config.evaluation:SpatialRGPTScoreSettings",
     ),
-    Verb(
+    Command(
         MEASURE,
         "score blink",
         "Score saved replies to BLINK, in the formats of its repository.",
@@ -200,7 +200,7 @@ VERBS: Final = (
         "theworld.config.evaluation:BlinkScoreSettings",
         reads_file=True,
     ),
-    Verb(
+    Command(
         MEASURE,
         "score vsr",
         "Score saved replies to Visual Spatial Reasoning.",
@@ -209,7 +209,7 @@ VERBS: Final = (
         "theworld.config.evaluation:VsrScoreSettings",
         reads_file=True,
     ),
-    Verb(
+    Command(
         MEASURE,
         "judge spatial-rgpt",
         "Have saved replies to SpatialRGPT-Bench judged by a language model, here or at an endpoint.",
@@ -218,7 +218,7 @@ VERBS: Final = (
         "theworld.config.evaluation:SpatialRGPTJudgeSettings",
         goes_on=_SAME,
     ),
-    Verb(
+    Command(
         MEASURE,
         "report",
         "Write the report of a run's folder: one page with verdicts, tables and plots, and the same as Markdown.",
@@ -226,7 +226,7 @@ VERBS: Final = (
         "theworld.cli.handlers:report",
         "theworld.config.commands:ReportSettings",
     ),
-    Verb(
+    Command(
         DATA,
         "foresight",
         "Draw scenes of the simulated physical world with their questions and answers.",
@@ -234,7 +234,7 @@ VERBS: Final = (
         "theworld.cli.handlers:foresight",
         "theworld.config.commands:ForesightSettings",
     ),
-    Verb(
+    Command(
         DATA,
         "openimages",
         "Fetch pictures of OpenImages by their ids: with retries, only what is not there yet, whole files only.",
@@ -244,7 +244,7 @@ VERBS: Final = (
         reads_file=True,
         goes_on=_SAME,
     ),
-    Verb(
+    Command(
         DATA,
         "tiny",
         "Train the embedded default model stage by stage (build), measure it (verify), or ship it (pack).",

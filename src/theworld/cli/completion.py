@@ -1,4 +1,4 @@
-"""Shell completion: verbs, flags, choices and files, as a script that asks no process while one types."""
+"""Shell completion: commands, flags, choices and files, as a script that asks no process while one types."""
 
 import argparse
 import importlib
@@ -6,15 +6,15 @@ from typing import Any
 
 import shtab
 
-from theworld.cli.commands import VERBS, Verb
+from theworld.cli.commands import COMMANDS, Command
 from theworld.config import loader
 from theworld.config.commands import CompletionSettings
 
 
 def complete(arguments: CompletionSettings) -> dict[str, Any]:
-    """The script that teaches a shell every verb, flag and choice.
+    """The script that teaches a shell every command, flag and choice.
 
-    It is made from the table of verbs and their settings, and knows no more than they: a new version of this package
+    It is made from the table of commands and their settings, and knows no more than they: a new version of this package
     wants a new script.
     """
     return {"script": shtab.complete(_parser(), shell=arguments.shell)}
@@ -25,26 +25,26 @@ def _parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="theworld", add_help=False)
     for name in ("--help", "--version"):
         top.add_argument(name, action="store_true")
-    first = top.add_subparsers(dest="verb")
+    first = top.add_subparsers(dest="command")
     groups: dict[str, Any] = {}
-    for verb in VERBS:
-        word, _, second = verb.name.partition(" ")
+    for command in COMMANDS:
+        word, _, second = command.name.partition(" ")
         if not second:
-            _describe(first.add_parser(word, help=verb.summary, add_help=False), verb)
+            _describe(first.add_parser(word, help=command.summary, add_help=False), command)
             continue
         if word not in groups:
-            names = " or ".join(one.name for one in VERBS if one.name.startswith(f"{word} "))
+            names = " or ".join(one.name for one in COMMANDS if one.name.startswith(f"{word} "))
             groups[word] = first.add_parser(word, help=f"{names}.", add_help=False).add_subparsers(dest="second")
-        _describe(groups[word].add_parser(second, help=verb.summary, add_help=False), verb)
+        _describe(groups[word].add_parser(second, help=command.summary, add_help=False), command)
     return top
 
 
-def _describe(parser: argparse.ArgumentParser, verb: Verb) -> None:
-    module, _, name = verb.settings.partition(":")
+def _describe(parser: argparse.ArgumentParser, command: Command) -> None:
+    module, _, name = command.settings.partition(":")
     cls = getattr(importlib.import_module(module), name)
-    for one in loader.arguments(cls, positional=not verb.reads_file):
+    for one in loader.arguments(cls, positional=not command.reads_file):
         _add(parser, one)
-    if verb.reads_file:
+    if command.reads_file:
         _add(parser, loader.Argument("file", (), is_path=True))
     for flag in loader.EVERYWHERE:
         parser.add_argument(flag, action="store_true")

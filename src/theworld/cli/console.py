@@ -1,4 +1,4 @@
-"""What a verb found, told: set as tables on a terminal, Markdown in a pipe, one line of JSON for a program."""
+"""What a command found, told: set as tables on a terminal, Markdown in a pipe, one line of JSON for a program."""
 
 import json
 import sys
@@ -14,7 +14,7 @@ to be resumed (EX_TEMPFAIL of sysexits.h); interrupted (128 + SIGINT); nobody re
 
 
 class Told(NamedTuple):
-    """What a verb found, for a program and for a reader."""
+    """What a command found, for a program and for a reader."""
 
     found: dict[str, Any]
     """JSON-like."""

@@ -1,4 +1,4 @@
-"""What the verbs call: each does its work and says what a reader is told of it; heavy imports wait until then."""
+"""What the commands call: each does its work and says what a reader is told of it; heavy imports wait until then."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +30,7 @@ _FUTURE_SIDE_PX = 512
 
 def demo(settings: "DemoSettings") -> Told:
     """The demo: its table of arms, one question, the audit's line, and where the report lies."""
-    from theworld.report.demo import run_demo
+    from theworld.experiments.demo import run_demo
 
     found = run_demo(settings)
     asked = found["asked"]
@@ -53,7 +53,7 @@ def ask(settings: "AskSettings") -> dict[str, Any]:
     from theworld.modeling import TheWorld
     from theworld.modeling.factory import on_this_machine, to_be_asked
     from theworld.modeling.introspection import imagine
-    from theworld.report.animation import write_gif
+    from theworld.report.figures import write_gif
 
     picture = to_image(settings.picture)  # first: it is cheap, and may be refused
     name = to_be_asked(settings.model)
@@ -142,14 +142,14 @@ def audit(settings: "AuditSettings") -> Told:
 
 def arms(settings: "ArmsSettings") -> Told:
     """A comparison of arms: its tables."""
-    from theworld.report.arms import compare_arms
+    from theworld.experiments.arms.table import compare_arms
 
     return Told(compare_arms(settings), (settings.output_dir / "arms.md").read_text())
 
 
 def probe(settings: "ProbeSettings") -> Told:
     """Probes: their tables."""
-    from theworld.report.probes import run_probes
+    from theworld.experiments.probe.report import run_probes
 
     return Told(run_probes(settings), (settings.output_dir / "probe.md").read_text())
 
@@ -171,7 +171,7 @@ def compare(arguments: "CompareSettings") -> Told:
 
 def score(settings: "Scoring") -> Told:
     """The scores of saved replies to a public benchmark: its tables."""
-    from theworld.report.scores import scored
+    from theworld.report.benchmarks import scored
 
     tables, found = scored(settings)
     return Told(found, _markdown(tables))
@@ -179,7 +179,7 @@ def score(settings: "Scoring") -> Told:
 
 def judge(settings: "SpatialRGPTJudgeSettings") -> Told:
     """What a language model makes of saved replies: tables of its verdicts."""
-    from theworld.report.judged import judged
+    from theworld.report.benchmarks import judged
 
     tables, found = judged(settings)
     return Told(found, _markdown(tables))
@@ -187,7 +187,7 @@ def judge(settings: "SpatialRGPTJudgeSettings") -> Told:
 
 def plan(settings: "PlanSettings") -> Told:
     """The plan of a run: its tables."""
-    from theworld.report.planned import planned
+    from theworld.planning.plan import planned
 
     tables, found = planned(settings)
     return Told(found, _markdown(tables))
@@ -254,8 +254,8 @@ def slurm(settings: "SlurmSettings") -> dict[str, Any]:
 
 def _tables_of(folder: Path) -> str:
     """The tables of a folder that arms were asked in: each arm, the differences, a benchmark's own numbers, by kind."""
+    from theworld.report.benchmarks import benchmark_tables
     from theworld.report.folder import read_run
-    from theworld.report.scores import benchmark_tables
     from theworld.report.tables import arms_table, differences_table, group_tables
 
     run = read_run(folder)

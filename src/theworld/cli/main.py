@@ -1,4 +1,4 @@
-"""The command `theworld`: one verb of the line is run, and what it found is told."""
+"""The command `theworld`: one command of the line is run, and what it found is told."""
 
 import importlib
 import os
@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import theworld
-from theworld.cli.commands import VERBS, Verb
+from theworld.cli.commands import COMMANDS, Command
 from theworld.cli.console import FAULT, INTERRUPTED, OK, REFUSED, STOPPED, UNREAD, Told, close_bars, tell
 
-__all__ = ["FAULT", "INTERRUPTED", "OK", "REFUSED", "STOPPED", "UNREAD", "VERBS", "Verb", "main"]
+__all__ = ["FAULT", "INTERRUPTED", "OK", "REFUSED", "STOPPED", "UNREAD", "COMMANDS", "Command", "main"]
 
 _OPTIONS = (
-    ("-h, --help", "show this, or the help of a verb"),
+    ("-h, --help", "show this, or the help of a command"),
     ("--json", "write what was found as one line of JSON, and nothing else, to standard output"),
     ("-v, --verbose", "say more; twice: everything"),
     ("--debug", "show the traceback of an error (or set THEWORLD_DEBUG=1)"),
@@ -37,7 +37,7 @@ _STANDARD_OUTPUT = 1
 
 
 class Line(NamedTuple):
-    """A command line without the options that every verb has."""
+    """A command line without the options that every command has."""
 
     words: list[str]
     verbosity: int
@@ -46,7 +46,7 @@ class Line(NamedTuple):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb.
+    """Run one command.
 
     Bad input (`ValueError`, `OSError`) ends with one message on standard error and exit code 2. Any other exception
     is a fault of this program, and passes with its traceback.
@@ -81,24 +81,24 @@ def _answer(line: Line) -> int:
         made_from = f" ({found['commit']})" if found["commit"] else ""
         tell(Told(found, f"theworld {theworld.__version__}{made_from}"), line.json)
         return OK
-    verb, rest = _named_verb(line.words)
-    group = [one for one in VERBS if one.name.startswith(f"{line.words[0]} ")]
-    if verb is None and group and line.words[1:] in (["-h"], ["--help"]):
+    command, rest = _named_command(line.words)
+    group = [one for one in COMMANDS if one.name.startswith(f"{line.words[0]} ")]
+    if command is None and group and line.words[1:] in (["-h"], ["--help"]):
         print(_group(line.words[0], group), flush=True)
         return OK
-    if verb is None:
-        return _refuse("theworld", _unknown_verb(line.words))
+    if command is None:
+        return _refuse("theworld", _unknown_command(line.words))
     _set_up_logging(line.verbosity)
-    return _perform(verb, rest, line)
+    return _perform(command, rest, line)
 
 
-def _perform(verb: Verb, rest: list[str], line: Line) -> int:
-    """Run a verb and tell what it found; of several processes one tells it."""
+def _perform(command: Command, rest: list[str], line: Line) -> int:
+    """Run a command and tell what it found; of several processes one tells it."""
     is_first = os.environ.get("RANK", "0") == "0"
     try:
         # What libraries print has no place beside JSON.
         with redirect_stdout(sys.stderr) if line.json and not _asks_for_help(rest) else nullcontext():
-            found = _run(verb, rest)
+            found = _run(command, rest)
         told = found if isinstance(found, Told) else Told({} if found is None else found)
         if told.found and is_first:
             tell(told, line.json)
@@ -110,11 +110,11 @@ def _perform(verb: Verb, rest: list[str], line: Line) -> int:
             raise
         if line.debug:
             _show_traceback()
-        return _refuse(f"theworld {verb.name}", _sentence(error))
+        return _refuse(f"theworld {command.name}", _sentence(error))
     close_bars()
     if is_first:
-        hint = f"; {verb.goes_on}" if verb.goes_on else ""
-        print(f"theworld {verb.name}: interrupted{hint}", file=sys.stderr)
+        hint = f"; {command.goes_on}" if command.goes_on else ""
+        print(f"theworld {command.name}: interrupted{hint}", file=sys.stderr)
     return INTERRUPTED
 
 
@@ -136,20 +136,22 @@ def _asks_for_help(arguments: Sequence[str]) -> bool:
     return "-h" in own or "--help" in own
 
 
-def _run(verb: Verb, arguments: list[str]) -> dict[str, Any] | Told | None:
+def _run(command: Command, arguments: list[str]) -> dict[str, Any] | Told | None:
     from theworld.config import loader
 
-    cls = _named(verb.settings)
+    cls = _named(command.settings)
     if _asks_for_help(arguments):
-        program = f"theworld {verb.name}" + (" [FILE]" if verb.reads_file else "")
-        about = f"{verb.summary}\n\nexample:\n  {verb.example}\n\nBesides, as everywhere: --json, --verbose, --debug."
-        loader.show_help(cls, program, about, positional=not verb.reads_file)
+        program = f"theworld {command.name}" + (" [FILE]" if command.reads_file else "")
+        about = (
+            f"{command.summary}\n\nexample:\n  {command.example}\n\nBesides, as everywhere: --json, --verbose, --debug."
+        )
+        loader.show_help(cls, program, about, positional=not command.reads_file)
         return None
     path = None
-    if verb.reads_file and arguments and not arguments[0].startswith("-"):
+    if command.reads_file and arguments and not arguments[0].startswith("-"):
         path = Path(arguments.pop(0))
-    chosen = loader.load(cls, path, arguments, positional=not verb.reads_file)
-    return _named(verb.target)(chosen)  # imported only now: bad settings are refused before anything heavy loads
+    chosen = loader.load(cls, path, arguments, positional=not command.reads_file)
+    return _named(command.target)(chosen)  # imported only now: bad settings are refused before anything heavy loads
 
 
 def _named(address: str) -> Any:
@@ -158,21 +160,21 @@ def _named(address: str) -> Any:
 
 
 def _overview() -> str:
-    parts = ["usage: theworld VERB [ARGUMENT ...]", (theworld.__doc__ or "").strip()]
-    width = max((len(verb.name) for verb in VERBS), default=0)
-    for group in dict.fromkeys(verb.group for verb in VERBS):
-        verbs = [(verb.name, verb.summary) for verb in VERBS if verb.group == group]
-        parts.append(f"{group}:\n{_columns(verbs, width)}")
+    parts = ["usage: theworld COMMAND [ARGUMENT ...]", (theworld.__doc__ or "").strip()]
+    width = max((len(command.name) for command in COMMANDS), default=0)
+    for group in dict.fromkeys(command.group for command in COMMANDS):
+        commands = [(command.name, command.summary) for command in COMMANDS if command.group == group]
+        parts.append(f"{group}:\n{_columns(commands, width)}")
     parts.append(f"options, anywhere on the line:\n{_columns(_OPTIONS, width)}")
     parts.append(f"exit codes:\n{_columns(_CODES, width)}")
-    parts.append("`theworld VERB --help` shows every flag of a verb, and an example.")
+    parts.append("`theworld COMMAND --help` shows every flag of a command, and an example.")
     return "\n\n".join(parts)
 
 
-def _group(word: str, verbs: Sequence[Verb]) -> str:
+def _group(word: str, commands: Sequence[Command]) -> str:
     """Help for the first of two words."""
-    rows = [(verb.name, verb.summary) for verb in verbs]
-    return f"usage: theworld {word} VERB [ARGUMENT ...]\n\n{_columns(rows, max(len(name) for name, _ in rows))}"
+    rows = [(command.name, command.summary) for command in commands]
+    return f"usage: theworld {word} COMMAND [ARGUMENT ...]\n\n{_columns(rows, max(len(name) for name, _ in rows))}"
 
 
 def _columns(rows: Sequence[tuple[str, str]], width: int) -> str:
@@ -185,25 +187,25 @@ def _columns(rows: Sequence[tuple[str, str]], width: int) -> str:
     return "\n".join(lines)
 
 
-def _named_verb(arguments: Sequence[str]) -> tuple[Verb | None, list[str]]:
-    """The verb that a line begins with, of two words or of one, and what follows it."""
-    verbs = {verb.name: verb for verb in VERBS}
+def _named_command(arguments: Sequence[str]) -> tuple[Command | None, list[str]]:
+    """The command that a line begins with, of two words or of one, and what follows it."""
+    commands = {command.name: command for command in COMMANDS}
     for num_words in (2, 1):
-        verb = verbs.get(" ".join(arguments[:num_words]))
-        if verb is not None:
-            return verb, list(arguments[num_words:])
+        command = commands.get(" ".join(arguments[:num_words]))
+        if command is not None:
+            return command, list(arguments[num_words:])
     return None, list(arguments)
 
 
-def _unknown_verb(arguments: Sequence[str]) -> str:
+def _unknown_command(arguments: Sequence[str]) -> str:
     import difflib
 
-    names = [verb.name for verb in VERBS]
+    names = [command.name for command in COMMANDS]
     beginning = [name for name in names if name.startswith(f"{arguments[0]} ")]
     options = [word for option, _ in _OPTIONS for word in option.split(", ")]
     if arguments[0].startswith("-"):
         close = difflib.get_close_matches(arguments[0], options, n=1)
-        remedy = f"did you mean {close[0]}?" if close else "a verb comes first, then its flags"
+        remedy = f"did you mean {close[0]}?" if close else "a command comes first, then its flags"
         return f"unknown option {arguments[0]!r}; {remedy}"
     if beginning and not arguments[1:]:
         return f"{arguments[0]!r} wants a second word: {', '.join(beginning)}"
@@ -213,8 +215,8 @@ def _unknown_verb(arguments: Sequence[str]) -> str:
     tried = ((two, beginning), (two, names), (given, names), (given, () if beginning else (*firsts, *options)))
     for words, known in tried:
         if close := difflib.get_close_matches(words, known, n=1, cutoff=0.7):
-            return f"unknown verb {given!r}; did you mean {close[0]}?"
-    return f"unknown verb {given!r}; expected one of {', '.join(beginning or names)}"
+            return f"unknown command {given!r}; did you mean {close[0]}?"
+    return f"unknown command {given!r}; expected one of {', '.join(beginning or names)}"
 
 
 def _sentence(error: Exception) -> str:
@@ -237,7 +239,7 @@ def _show_traceback() -> None:
 
 
 def _nobody_reads() -> bool:
-    """Whether the other end of standard output is closed, and not that of a connection of the verb's own."""
+    """Whether the other end of standard output is closed, and not that of a connection of the command's own."""
     import select
 
     poll = select.poll()

@@ -34,7 +34,7 @@ __all__ = [
 Settings = TypeVar("Settings")
 
 EVERYWHERE = ("--help", "--json", "--verbose", "--debug")
-"""Options of the command line that every verb has, and no setting is."""
+"""Options of the command line that every command has, and no setting is."""
 
 _SECRET = re.compile(r"(^|_)(token|password|passwd|secret|credentials?|(api|access|private)_?key)($|_)")
 

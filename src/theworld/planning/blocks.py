@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from theworld.config import TrainingConfig
 from theworld.modeling import TheWorld
 from theworld.modeling.projector import WorldBlock
-from theworld.planning.rows import Rows
-from theworld.planning.tracing import Precision, Traced, trace
+from theworld.planning.activations import Precision, Traced, trace
+from theworld.planning.batch_shape import Rows
 
 
 @dataclass(frozen=True)

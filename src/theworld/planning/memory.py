@@ -9,9 +9,9 @@ from torch import nn
 
 from theworld.config.commands import PlanSettings
 from theworld.modeling import TheWorld
+from theworld.planning.batch_shape import Rows
 from theworld.planning.blocks import Step
-from theworld.planning.reading import Reading
-from theworld.planning.rows import Rows
+from theworld.planning.world_cost import Reading
 
 PARTS = {
     "Gemma vision": ("model.vision_tower.", "model.multi_modal_projector."),

@@ -1,4 +1,4 @@
-"""The verb `tiny`: build the embedded default model stage by stage, or measure what was built."""
+"""The command `tiny`: build the embedded default model stage by stage, or measure what was built."""
 
 from typing import Any
 

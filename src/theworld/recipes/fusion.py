@@ -7,9 +7,9 @@ from theworld.config import DataSettings, EvaluationConfig, ModelSettings, Optim
 from theworld.config.tiny import TinySettings
 from theworld.datasets.foresight.scene import FRAME_RATE_HZ, TASKS, num_future_slots
 from theworld.evaluation.run import evaluate
+from theworld.experiments.arms.arm import IMITATION_NAME, align
 from theworld.io import whole_folder
 from theworld.modeling.factory import open_model
-from theworld.training.aligning import IMITATION_NAME, align
 
 GRID: Final = 4
 """Side of the world grid: 16 world tokens per slot, as many as Gemma has per picture."""

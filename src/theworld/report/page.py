@@ -9,12 +9,10 @@ from typing import Final
 
 from theworld.evaluation.scoring import State
 from theworld.io import write_whole
-from theworld.report.baselines import strongest
-from theworld.report.document import document, escaped
+from theworld.report.benchmarks import benchmark_tables
+from theworld.report.figures import IntervalRow, curve_plot, interval_plot
 from theworld.report.folder import Picture, RunFolder, ShownScene, in_order, read_run
-from theworld.report.numbers import percent, percent_range, points, points_range
-from theworld.report.plots import IntervalRow, curve_plot, interval_plot
-from theworld.report.scores import benchmark_tables
+from theworld.report.html import document, escaped
 from theworld.report.tables import (
     ARMS,
     DIFFERENCES,
@@ -25,7 +23,12 @@ from theworld.report.tables import (
     Table,
     all_tables,
     markdown_text,
+    percent,
+    percent_range,
+    points,
+    points_range,
     reply,
+    strongest,
     to_html,
     to_markdown,
 )

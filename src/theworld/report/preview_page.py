@@ -15,8 +15,8 @@ from theworld.datasets.factory import part_names
 from theworld.datasets.images import to_pictures
 from theworld.datasets.label_view import Span
 from theworld.datasets.sample import Sample
-from theworld.report.document import document, escaped
-from theworld.report.plots import histogram_plot
+from theworld.report.figures import histogram_plot
+from theworld.report.html import document, escaped
 from theworld.report.tables import Table, to_html
 from theworld.training.preview import Lengths, Preview, Shown
 

@@ -9,9 +9,54 @@ from statistics import median
 from theworld.evaluation.audit import Drop
 from theworld.evaluation.comparison import Pair
 from theworld.evaluation.scoring import State
+from theworld.evaluation.statistics import Interval
 from theworld.evaluation.summary import Summary
 from theworld.report.folder import MetricsRow, RunFolder, in_order
-from theworld.report.numbers import ABSENT, percent, percent_range, points, points_range, probability
+
+ABSENT = "–"
+"""What stands where there is nothing to say."""
+
+
+def percent(share: float) -> str:
+    """A share in percent, one decimal, without the sign."""
+    return f"{100 * share:.1f}"
+
+
+def percent_range(interval: Interval) -> str:
+    """An interval of shares in percent."""
+    return f"[{percent(interval.low)}, {percent(interval.high)}]"
+
+
+def points(difference: float) -> str:
+    """A difference of shares in percentage points, with its sign."""
+    return _signed(100 * difference)
+
+
+def points_range(interval: Interval) -> str:
+    """An interval of differences in percentage points."""
+    return f"[{points(interval.low)}, {points(interval.high)}]"
+
+
+def probability(p_value: float) -> str:
+    """A p-value to two digits."""
+    return "< 0.0001" if p_value < 0.0001 else f"{p_value:.2g}"
+
+
+def equation(p_value: float) -> str:
+    """A p-value inside a sentence: `p = 0.03`."""
+    text = probability(p_value)
+    return f"p {text}" if text.startswith("<") else f"p = {text}"
+
+
+def listed(names: list[str]) -> str:
+    """Names as part of a sentence: `a, b and c`."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def _signed(value: float) -> str:
+    text = f"{value:+.1f}"
+    return text[1:] if text in ("+0.0", "-0.0") else text.replace("-", "−")
+
 
 MARKS: dict[State, str] = {"right": "✓", "wrong": "✗", "unparsed": "?", "missing": ABSENT}
 STATES: dict[State, str] = {"right": "right", "wrong": "wrong", "unparsed": "not readable", "missing": "no reply"}
@@ -313,3 +358,25 @@ def _markdown_row(row: Iterable[str]) -> str:
 
 def _escaped(text: str) -> str:
     return html.escape(" ".join(text.split()))
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A way to answer without looking, and the accuracy that it has."""
+
+    words: str
+    share: float
+
+
+def strongest(run: RunFolder) -> dict[str, Baseline]:
+    """For each arm with an accuracy the better of always giving the most frequent answer, and guessing."""
+    found = {}
+    for name, one in (run.results.arms if run.results is not None else {}).items():
+        if one.accuracy is None:
+            continue
+        chance, majority = one.accuracy.guessing, one.accuracy.majority
+        if chance is not None and chance > majority:
+            found[name] = Baseline(f"guessing among the choices, {percent(chance)} %", chance)
+        else:
+            found[name] = Baseline(f"always “{one.accuracy.majority_answer}”, {percent(majority)} %", majority)
+    return found

@@ -8,9 +8,8 @@ from theworld.evaluation.audit import ALPHA
 from theworld.evaluation.audit import Verdict as AuditVerdict
 from theworld.evaluation.comparison import Pair
 from theworld.evaluation.summary import Summary
-from theworld.report.baselines import strongest
 from theworld.report.folder import RunFolder, in_order
-from theworld.report.numbers import equation, listed, percent, percent_range, points, points_range
+from theworld.report.tables import equation, listed, percent, percent_range, points, points_range, strongest
 
 Finding: TypeAlias = Literal[
     "better", "worse", "no difference shown", "undecided", "identical", "world used", "world not used"

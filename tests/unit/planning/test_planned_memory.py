@@ -16,9 +16,9 @@ from theworld.config.commands import PlanSettings
 from theworld.config.data import MixturePart
 from theworld.modeling import TheWorld
 from theworld.modeling.factory import open_model
+from theworld.planning.activations import trace
+from theworld.planning.batch_shape import rows_of
 from theworld.planning.plan import Plan, configuration, plan_run, skeleton
-from theworld.planning.rows import rows_of
-from theworld.planning.tracing import trace
 
 TINY = WorldSettings(cosmos_model_name="tiny", image_size_px=64)
 

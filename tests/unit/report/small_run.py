@@ -13,7 +13,7 @@ from theworld.evaluation.comparison import compare
 from theworld.evaluation.predictions import Prediction, PredictionWriter, RunIdentity
 from theworld.evaluation.scoring import score
 from theworld.evaluation.summary import summarise
-from theworld.report.animation import write_gif
+from theworld.report.figures import write_gif
 
 CHOICES = ("left", "middle", "right")
 ANSWERS = ("left", "left", "left", "left", "middle", "middle", "middle", "right", "right", "right")

@@ -38,7 +38,7 @@ class Records:
 
 @pytest.fixture
 def look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """(records, flags) -> (what the verb returns, its page); loading a model fails."""
+    """(records, flags) -> (what the command returns, its page); loading a model fails."""
 
     def no_model(*args: object, **kwargs: object) -> None:
         raise AssertionError("a preview loads no weights")

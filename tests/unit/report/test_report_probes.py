@@ -9,8 +9,8 @@ import pytest
 from fixtures_public import write_blink
 from theworld.config import WorldSettings
 from theworld.config.experiments import ProbeSettings
-from theworld.evaluation.probing import Probe
-from theworld.report.probes import run_probes, to_markdown
+from theworld.experiments.probe.probe import Probe
+from theworld.experiments.probe.report import run_probes, to_markdown
 
 
 @pytest.fixture(scope="module")

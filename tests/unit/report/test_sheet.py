@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from theworld.report.sheet import AskedScene, draw_sheet
+from theworld.report.figures import AskedScene, draw_sheet
 
 GREEN, RED = (24, 128, 68), (190, 50, 50)
 

@@ -11,7 +11,7 @@ from theworld.cli import main as cli
 from theworld.config import WorldSettings
 from theworld.datasets import foresight
 from theworld.datasets.foresight.scene import FRAME_RATE_HZ
-from theworld.evaluation.imagination import watch_futures
+from theworld.experiments.probe.probe import watch_futures
 from theworld.recipes.packing import MOST_BYTES
 from theworld.recipes.seeing import current_pictures, marks
 

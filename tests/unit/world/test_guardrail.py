@@ -12,7 +12,7 @@ import torch
 from fixtures_model import picture
 from theworld import TheWorld
 from theworld.config import WorldSettings
-from theworld.evaluation import imagination
+from theworld.experiments.probe import probe
 from theworld.modeling.introspection import imagine
 from theworld.world import guardrail
 from theworld.world.factory import open_tap
@@ -170,7 +170,7 @@ def test_futures_that_a_program_watches_pass_it_too(
 ) -> None:
     monkeypatch.setattr(guardrail, "is_nvidias", lambda name, vae: True)
     with pytest.raises(GuardrailRequiredError):
-        imagination.watch_futures(world("rollout"), ("drop",), num_items=1)
+        probe.watch_futures(world("rollout"), ("drop",), num_items=1)
 
 
 def test_features_of_nvidias_weights_need_none(

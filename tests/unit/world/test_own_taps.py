@@ -14,7 +14,7 @@ from theworld import TheWorld, TrainingConfig
 from theworld.config import WorldSettings, loader
 from theworld.config.world import OWN_TAPS
 from theworld.modeling.loading import CheckpointError
-from theworld.planning.reading import reading_of
+from theworld.planning.world_cost import reading_of
 from theworld.training.run import train
 from theworld.world.custom import FeatureShape, OwnTap, register_tap
 from theworld.world.factory import open_tap, tap_fingerprint

@@ -17,10 +17,9 @@ from theworld.evaluation.benchmarks.dispatch import score
 from theworld.evaluation.generation import Cost
 from theworld.evaluation.predictions import read_predictions
 from theworld.evaluation.statistics import Interval, bootstrap_difference, bootstrap_mean, holm, mcnemar
+from theworld.experiments.arms.arm import folder_of
+from theworld.experiments.arms.run import ASKED, COST_NAME, FREE, RATES_NAME
 from theworld.io import fingerprint, write_whole
-from theworld.training.arm import folder_of
-from theworld.training.arms import ASKED, COST_NAME, FREE
-from theworld.training.rates import RATES_NAME
 
 ENVIRONMENT_NAME = "environment.json"
 """What each training of a comparison left about where it ran."""

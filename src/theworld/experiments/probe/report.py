@@ -12,12 +12,11 @@ from matplotlib.figure import Figure
 from theworld.config import loader
 from theworld.config.data import TASK_NAMES
 from theworld.config.experiments import ProbeSettings
-from theworld.evaluation.imagination import watch_futures
-from theworld.evaluation.labelled import DECISIVE, Labelled, open_labelled
-from theworld.evaluation.probing import Probe, best_cells, probe
 from theworld.evaluation.statistics import wilson_interval
+from theworld.experiments.probe.data import DECISIVE, Labelled, open_labelled
+from theworld.experiments.probe.probe import Probe, best_cells, probe, watch_futures
 from theworld.io import write_whole
-from theworld.report.numbers import percent_range
+from theworld.report.tables import percent_range
 
 _OF_SCENES = ("outcome", "contact", "position", "velocity")
 

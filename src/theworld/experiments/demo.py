@@ -25,14 +25,14 @@ from theworld.evaluation.generation import FeatureReader
 from theworld.evaluation.predictions import read_predictions
 from theworld.evaluation.run import identify, predict, report
 from theworld.evaluation.run_audit import audit_model
+from theworld.experiments.arms.arm import Rates, aligned_folder, answer, data_of, store_folder, trained
 from theworld.io import write_whole
 from theworld.modeling import TheWorld
 from theworld.modeling.factory import on_this_machine
 from theworld.modeling.introspection import imagine
 from theworld.precision import fastest_dtype
-from theworld.report.animation import write_gif
+from theworld.report.figures import write_gif
 from theworld.report.page import write_report
-from theworld.training.arm import Rates, aligned_folder, answer, data_of, store_folder, trained
 from theworld.training.run import METRICS_NAME
 from theworld.world.cached import open_stored
 

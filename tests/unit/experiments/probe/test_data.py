@@ -10,8 +10,8 @@ import torch
 from fixtures_public import RELATIONS, coloured, write_blink, write_vsr
 from theworld.config import WorldSettings
 from theworld.config.experiments import ProbeSettings
-from theworld.evaluation.labelled import Labelled, open_labelled
-from theworld.evaluation.probing import Probe, probe
+from theworld.experiments.probe.data import Labelled, open_labelled
+from theworld.experiments.probe.probe import Probe, probe
 
 NUM_FIT, NUM_TEST = 48, 40
 TINY = WorldSettings(cosmos_model_name="tiny", siglip_model_name="tiny", image_size_px=64)

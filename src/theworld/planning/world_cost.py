@@ -12,8 +12,8 @@ from transformers import SiglipVisionModel
 from theworld.config import WorldSettings
 from theworld.modeling.configuration import TheWorldConfig
 from theworld.modeling.freezing import part_of
-from theworld.planning.rows import Rows
-from theworld.planning.tracing import Traced, trace
+from theworld.planning.activations import Traced, trace
+from theworld.planning.batch_shape import Rows
 from theworld.world.custom import own_tap
 from theworld.world.dit import DitTap
 from theworld.world.loading import denoises, parts_read, read_config, resolve_cosmos

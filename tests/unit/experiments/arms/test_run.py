@@ -10,11 +10,10 @@ from theworld.config import ModelSettings, OptimSettings, WorldSettings
 from theworld.config.experiments import Arm, ArmsSettings, Reading
 from theworld.config.model import LoraSettings
 from theworld.evaluation.predictions import read_predictions
+from theworld.experiments.arms.arm import Rates, aligned_folder, folder_of, trained
+from theworld.experiments.arms.run import rates_of, run_arms
+from theworld.experiments.arms.table import compare_arms
 from theworld.modeling import TheWorld
-from theworld.report.arms import compare_arms
-from theworld.training.arm import Rates, aligned_folder, folder_of, trained
-from theworld.training.arms import run_arms
-from theworld.training.rates import rates_of
 
 TRUE = Reading(tap="true-future")
 RATES = Rates(aligned=3e-3, labels=3e-3)
@@ -83,7 +82,7 @@ def test_without_labels_an_arm_is_the_aligned_model_with_another_future(done):
 
 
 def test_what_is_done_is_not_done_again(done, monkeypatch):
-    monkeypatch.setattr("theworld.training.arms._ask", lambda *given: pytest.fail("asked again"))
+    monkeypatch.setattr("theworld.experiments.arms.run._ask", lambda *given: pytest.fail("asked again"))
     for module in ("arm", "aligning"):
         monkeypatch.setattr(f"theworld.training.{module}.train", lambda *given: pytest.fail("trained again"))
 
@@ -132,7 +131,7 @@ def test_of_several_learning_rates_the_one_is_kept_that_answers_most_validation_
         asked.append((budget, rates))
         return shares[budget, rates.labels]
 
-    monkeypatch.setattr("theworld.training.rates._share_right", measured)
+    monkeypatch.setattr("theworld.experiments.arms.run._share_right", measured)
 
     assert rates_of(choosing, ARMS[1]) == Rates(aligned=3e-2, labels=1e-9)
     assert asked[2:] == [(10, Rates(aligned=3e-2, labels=rate)) for rate in (3e-3, 1e-9)]

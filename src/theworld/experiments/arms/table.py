@@ -8,8 +8,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from theworld.config.experiments import ArmsSettings
-from theworld.io import write_whole
-from theworld.report.results import (
+from theworld.experiments.arms.results import (
     Cell,
     Contrast,
     Results,
@@ -21,7 +20,8 @@ from theworld.report.results import (
     read_results,
     write_results,
 )
-from theworld.training.arms import claim, run_arms
+from theworld.experiments.arms.run import claim, run_arms
+from theworld.io import write_whole
 
 
 def compare_arms(own: ArmsSettings) -> dict[str, Any]:
@@ -29,7 +29,7 @@ def compare_arms(own: ArmsSettings) -> dict[str, Any]:
 
         output_dir/arms.json, arms.md, arms.png
 
-    The first holds all that the others show, and the right answers item by item: `theworld.report.results` reads it.
+    The first holds all that the others show, and the right answers item by item: `experiments.arms.results` reads it.
 
     Returns:
         Its path, and the cells, contrasts and costs in it.

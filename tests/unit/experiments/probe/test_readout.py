@@ -2,7 +2,7 @@
 
 import torch
 
-from theworld.evaluation.readout import LinearReadout, classify, explained
+from theworld.experiments.probe.probe import LinearReadout, classify, explained
 
 
 def test_a_linear_quantity_is_read_from_more_numbers_than_items():

@@ -5,18 +5,78 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from theworld.config import WorldSettings
+from theworld.config import TaskName, WorldSettings
 from theworld.config.experiments import ProbeSettings
-from theworld.evaluation.labelled import DECISIVE, Labelled, Quantity
-from theworld.evaluation.readout import LinearReadout, classify, explained
+from theworld.datasets.foresight.items import Item, make_item
+from theworld.datasets.foresight.outcome_detector import watched_outcome
+from theworld.datasets.foresight.rendering import draw_clip
+from theworld.datasets.foresight.scene import num_future_slots
+from theworld.datasets.samplers import grouped
+from theworld.experiments.probe.data import DECISIVE, Labelled, Quantity
 from theworld.world.dit import DitTap
 from theworld.world.factory import open_tap
+from theworld.world.guardrail import prepare, show
+from theworld.world.loading import load_vae
 from theworld.world.tap import WorldTap, clip_seeds
+from theworld.world.vae import encode_mean
+
+_STRENGTHS: Final = tuple(10.0**power for power in range(-3, 7))
+"""Of the penalty, in units of the mean eigenvalue of the Gram matrix over ten thousand."""
+
+
+class LinearReadout:
+    """A ridge regression in its dual form: as many equations as items, however long the features.
+
+    Args:
+        features: of the training items; each number is brought to zero mean and unit spread.
+        targets: what is to be read, a column per quantity.
+    """
+
+    def __init__(self, features: Float[Tensor, "N D"], targets: Float[Tensor, "N K"]) -> None:
+        features = features.double()
+        self._middle, spread = features.mean(0), features.std(0)
+        self._spread = torch.where(spread > 1e-6, spread, torch.ones_like(spread))
+        self._features = (features - self._middle) / self._spread
+        self._offset = targets.double().mean(0)
+        centred = targets.double() - self._offset
+        values, vectors = torch.linalg.eigh(self._features @ self._features.T)
+        unit = values.clamp(min=0).mean() / 1e4
+        best = None
+        for strength in _STRENGTHS:
+            penalty = strength * unit
+            inverse = (vectors / (values.clamp(min=0) + penalty)) @ vectors.T
+            weights = inverse @ centred
+            # Leave-one-out errors of ridge regression with an intercept, in closed form (Allen's PRESS statistic).
+            leverage_left = penalty * inverse.diagonal() - 1 / len(features)
+            error = (penalty * weights / leverage_left[:, None]).square().mean().item()
+            if best is None or error < best[0]:
+                best = (error, weights)
+        assert best is not None
+        self._weights = self._features.T @ best[1]
+
+    def __call__(self, features: Float[Tensor, "M D"]) -> Float[Tensor, "M K"]:
+        """What is read from other items."""
+        return ((features.double() - self._middle) / self._spread) @ self._weights + self._offset
+
+
+def classify(train: Float[Tensor, "N D"], labels: Int[Tensor, " N"], test: Float[Tensor, "M D"]) -> Int[Tensor, " M"]:
+    """Labels of the test items: the class whose indicator a read-out gives the largest value."""
+    readout = LinearReadout(train, torch.nn.functional.one_hot(labels).float())
+    return readout(test).argmax(-1)
+
+
+def explained(truth: Float[Tensor, "M K"], read: Float[Tensor, "M K"]) -> float:
+    """Share of the variance that is read, R squared, the mean over quantities; at most 1, below 0 for a bad guess."""
+    truth = truth.double()
+    left = (truth - read).square().sum(0) / (truth - truth.mean(0)).square().sum(0).clamp(min=1e-12)
+    return (1 - left).mean().item()
+
 
 _TOLD: Final = ("true-future", "dit-true")
 """Readings that are told what really happened."""
@@ -155,3 +215,59 @@ def _watching(transformer: nn.Module, blocks: Sequence[int]) -> Iterator[dict[in
     finally:
         for handle in handles:
             handle.remove()
+
+
+CHANCE = {"drop": 1 / 3, "topple": 1 / 3, "roll": 1 / 2, "collide": 1 / 2, "hide": 1 / 3}
+"""Share of right answers by guessing: outcomes are balanced."""
+
+
+def watch_futures(
+    world: WorldSettings, tasks: Sequence[TaskName], num_items: int, split: Any = "validation", batch_size: int = 32
+) -> dict[str, dict[str, float]]:
+    """Share of items whose outcome is seen in the last picture, for each task.
+
+    Args:
+        world: a tap `rollout`, of any Cosmos; its VAE decodes what it imagines.
+        tasks: kinds of scene.
+        num_items: scenes of each task.
+        split: whose scenes.
+        batch_size: clips imagined at a time.
+
+    Returns:
+        By task: imagined, the share for the imagined future; decoded, for the true one through the same VAE, which no
+        imagination can exceed; chance; n.
+
+    Raises:
+        GuardrailRequiredError: if the world is NVIDIA's and its guardrail is not there.
+    """
+    tap = open_tap(world)
+    vae = load_vae(tap.settings)
+    prepare(vae, world.cosmos_model_name)
+    found = {}
+    for task in tasks:
+        items = [make_item(split, index, task) for index in range(num_items)]
+        seen = [pair for batch in grouped(items, batch_size, lambda item: 0) for pair in _watch(tap, vae, batch)]
+        imagined, decoded = (float(np.mean([one[which] for one in seen])) for which in (0, 1))
+        found[task] = {"imagined": imagined, "decoded": decoded, "chance": CHANCE[task], "n": len(items)}
+    return found
+
+
+def _watch(tap: WorldTap, vae: Any, items: Sequence[Item]) -> list[tuple[bool, bool]]:
+    """For each item whether the outcome shows in its imagined, and in its true, last picture."""
+    size_px, given = tap.settings.image_size_px, items[0].scene.num_given_frames
+    frames = np.stack([draw_clip(item.scene, item.poses, size_px) for item in items])
+    clips = torch.from_numpy(frames).permute(0, 1, 4, 2, 3).contiguous()
+    shown = clips[:, :given].contiguous()
+    steps = num_future_slots(items[0].scene.task)
+    imagined = tap.read(shown, steps, clip_seeds(shown, tap.settings.seed))
+    with torch.no_grad():
+        true = encode_mean(vae, clips)
+        name = tap.settings.cosmos_model_name
+        pictures = [show(vae, latents, name)[:, -1].numpy() for latents in (imagined, true)]
+    return [
+        (
+            watched_outcome(item.scene, pictures[0][index]) == item.outcome,
+            watched_outcome(item.scene, pictures[1][index]) == item.outcome,
+        )
+        for index, item in enumerate(items)
+    ]

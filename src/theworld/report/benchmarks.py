@@ -3,15 +3,16 @@
 from dataclasses import replace
 from typing import Any
 
-from theworld.config.evaluation import BlinkScoreSettings, Scoring, VsrScoreSettings
+from theworld.config.evaluation import BlinkScoreSettings, Scoring, SpatialRGPTJudgeSettings, VsrScoreSettings
 from theworld.evaluation.benchmarks import blink, spatial_rgpt, vsr
 from theworld.evaluation.benchmarks.dispatch import benchmark_scores
 from theworld.evaluation.benchmarks.saved_replies import Rate
 from theworld.evaluation.benchmarks.spatial_rgpt import Agreement, SpatialRGPTScores
+from theworld.evaluation.judges.run import judge_spatial_rgpt
+from theworld.evaluation.judges.verdicts import Judged
 from theworld.evaluation.summary import Summary
 from theworld.report.folder import RunFolder, in_order
-from theworld.report.numbers import ABSENT, percent, percent_range
-from theworld.report.tables import Table
+from theworld.report.tables import ABSENT, Table, percent, percent_range
 
 _RATE = ("n", "right, %", "95 % Wilson", "95 % bootstrap", "unparsed", "missing")
 _NOTE = "n: items with a reply. Unparsed replies count as not right, missing ones as nothing."
@@ -162,3 +163,57 @@ def _agreement_cells(one: Agreement) -> tuple[str, ...]:
         f"{one.num_only_judge_right:,}",
         f"{one.num_only_reading_right:,}",
     )
+
+
+def judged(settings: SpatialRGPTJudgeSettings) -> tuple[list[Table], dict[str, Any]]:
+    """Have the saved replies judged that the settings name.
+
+    Returns:
+        Tables for a reader, and the same as values.
+
+    Raises:
+        OSError: if a file cannot be read or written.
+        ValueError: for replies, a folder or a judge that cannot be used.
+    """
+    found, seconds = judge_spatial_rgpt(settings)
+    name = settings.judge.model or str(settings.judge.checkpoint)
+    values = {
+        "benchmark": "spatial-rgpt",
+        "judge": name,
+        "output_dir": str(settings.output_dir),
+        "seconds_of_this_run": round(seconds, 3),
+        **found.to_dict(),
+    }
+    return judged_tables(found, name), values
+
+
+def judged_tables(found: Judged, judge: str) -> list[Table]:
+    """Groups by the judge's verdicts, its agreement with the readings, and what it cost."""
+    tables = spatial_rgpt_tables(found.scores, agreement_with="the readings of theworld score")
+    spent = found.cost
+    row = (
+        judge,
+        f"{spent.num_calls:,}",
+        f"{spent.num_retries:,}",
+        f"{spent.num_prompt_tokens:,}",
+        f"{spent.num_completion_tokens:,}",
+        f"{spent.seconds:,.1f}",
+        f"{found.num_without_verdict:,}",
+        f"{found.num_misread:,}",
+    )
+    columns = (
+        "judge",
+        "calls",
+        "of them retries",
+        "prompt tokens",
+        "completion tokens",
+        "seconds in calls",
+        "without a verdict",
+        "true answer misread",
+    )
+    note = (
+        "Over all runs into this folder. Replies without a verdict are missing; the same command asks about them again."
+    )
+    if spent.num_uncounted:
+        note += f" The tokens of {spent.num_uncounted:,} replies were not told."
+    return [*tables, Table("The judge", columns, (row,), note)]

@@ -1,0 +1,1 @@
+"""Experiments: comparisons of arms, linear probes, and the demo."""

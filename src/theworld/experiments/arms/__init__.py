@@ -1,0 +1,1 @@
+"""Comparison of arms at equal budget."""

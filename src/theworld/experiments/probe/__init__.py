@@ -1,0 +1,1 @@
+"""Linear probes: where the world model holds the answer."""
