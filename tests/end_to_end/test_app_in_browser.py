@@ -55,9 +55,9 @@ DRAG = """what => {
 @pytest.fixture(scope="module")
 def server() -> Iterator[Any]:
     """The page with the model that users have, in a thread of its own; its `address` is where it is."""
-    from theworld.app.server import Server, open_shown
-    from theworld.app.verdict import verdict_of
     from theworld.config.serving import AppSettings
+    from theworld.serving.web.about import verdict_of
+    from theworld.serving.web.server import Server, open_shown
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tiny, "stack", lambda: tiny.WEIGHTS)

@@ -83,10 +83,10 @@ def serve(settings: "ServeSettings") -> dict[str, Any]:
 
 def app(settings: "AppSettings") -> dict[str, Any]:
     """Show a page in the browser until SIGTERM or SIGINT; how many questions were answered."""
-    from theworld.app import require_extra
+    from theworld.serving.web import require_extra
 
     require_extra()
-    from theworld.app import server
+    from theworld.serving.web import server
 
     return server.show(settings, lambda address: announce(f"showing {settings.model} at {address}"))
 

@@ -13,9 +13,9 @@ import torch
 from transformers import LogitsProcessorList, StoppingCriteriaList
 
 from theworld.evaluation.generation import FAILURES, is_of_the_machine, place
-from theworld.serving.answers import Row, RowDraws, RowEnds, join
-from theworld.serving.errors import RequestError, ShuttingDownError
+from theworld.serving.decoding import Row, RowDraws, RowEnds, join
 from theworld.serving.metrics import Metrics
+from theworld.serving.protocol import RequestError, ShuttingDownError
 
 logger = logging.getLogger(__name__)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from theworld.serving.answers import AnswerText
+from theworld.serving.decoding import AnswerText
 
 
 @pytest.fixture(scope="module")

@@ -17,11 +17,11 @@ from fixtures_model import encode, picture, user
 from theworld import TheWorld
 from theworld.config.serving import ServeSettings
 from theworld.datasets.foresight.dataset import ForesightDataset
-from theworld.serving.answers import join
+from theworld.serving.decoding import join
 from theworld.serving.engine import Engine
-from theworld.serving.errors import RequestError
+from theworld.serving.inputs import Preparer
 from theworld.serving.metrics import Metrics
-from theworld.serving.preparing import Preparer
+from theworld.serving.protocol import RequestError
 
 
 def prepared(model, *requests):

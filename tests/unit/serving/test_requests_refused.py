@@ -11,8 +11,8 @@ from served_model import as_url, asked, body, bomb, data_url, served, shown
 
 from fixtures_model import picture
 from theworld.config.serving import ServeSettings
-from theworld.serving.errors import RequestError
-from theworld.serving.preparing import Preparer
+from theworld.serving.inputs import Preparer
+from theworld.serving.protocol import RequestError
 
 LIMITS = ServeSettings(
     model="test",

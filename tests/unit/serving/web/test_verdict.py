@@ -8,10 +8,10 @@ import pytest
 pytest.importorskip("av", reason="the extra `app` is not installed")
 
 from theworld import TheWorld
-from theworld.app.verdict import verdict_of
 from theworld.evaluation.audit import audit_verdict
 from theworld.evaluation.scoring import Score
 from theworld.modeling.factory import describe_weights
+from theworld.serving.web.about import verdict_of
 
 
 @pytest.fixture(scope="module")

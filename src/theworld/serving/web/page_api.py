@@ -22,20 +22,19 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from theworld.app.about import Steps, about
-from theworld.app.answering import Asked, TwoAnswers, as_url
-from theworld.app.line import Event, Line, Turn
-from theworld.app.pictures import Given, read_files, read_scene, shown
-from theworld.app.verdict import AuditVerdict
 from theworld.config.base import STRICT
 from theworld.config.serving import AppSettings
 from theworld.datasets.foresight import Task
 from theworld.datasets.foresight.items import NUM_SHIPPED
 from theworld.report.html import style_sheet
-from theworld.serving.errors import RequestError
-from theworld.serving.streams import EventStream
+from theworld.serving.api import EventStream
+from theworld.serving.protocol import RequestError
+from theworld.serving.web.about import AuditVerdict, Steps, about
+from theworld.serving.web.demo_answer import Asked, TwoAnswers, as_url
+from theworld.serving.web.inputs import Given, read_files, read_scene, shown
+from theworld.serving.web.line import Event, Line, Turn
 
-PAGE: Final = Path(__file__).parent / "page"
+PAGE: Final = Path(__file__).parent / "static"
 NUM_SCENES: Final = NUM_SHIPPED["test"]
 
 _SCENE_SHOWN_PX: Final = 448

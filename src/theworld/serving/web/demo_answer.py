@@ -15,8 +15,6 @@ import torch
 from torch import Tensor
 from transformers import StoppingCriteriaList
 
-from theworld.app.line import Event, Turn
-from theworld.app.pictures import Given, strip
 from theworld.config.serving import AppSettings
 from theworld.constants import TEMPORAL_STRIDE
 from theworld.datasets.images import to_frames
@@ -25,8 +23,10 @@ from theworld.evaluation.generation import FAILURES, is_of_the_machine
 from theworld.evaluation.predictions import Prediction
 from theworld.modeling.generation import Seen
 from theworld.modeling.introspection import check_shown, decoded, first_attention
-from theworld.serving.answers import AnswerText, Finished, Options, Piece, Row, RowEnds
-from theworld.serving.answers import Event as RowEvent
+from theworld.serving.decoding import AnswerText, Finished, Options, Piece, Row, RowEnds
+from theworld.serving.decoding import Event as RowEvent
+from theworld.serving.web.inputs import Given, strip
+from theworld.serving.web.line import Event, Turn
 
 logger = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from theworld.serving.errors import RequestError
+from theworld.serving.protocol import RequestError
 
 
 class Piece(NamedTuple):

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from theworld.serving.errors import RequestError, ShuttingDownError
+from theworld.serving.protocol import RequestError, ShuttingDownError
 
 Event = dict[str, Any]
 """What a page is told: `{"is": "piece", ...}`."""

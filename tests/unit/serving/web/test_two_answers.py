@@ -8,10 +8,10 @@ pytest.importorskip("av", reason="the extra `app` is not installed")
 
 from fixtures_model import IMAGE_TOKENS, WORLD_TOKENS, picture
 from theworld import TheWorld
-from theworld.app.answering import Asked, TwoAnswers
-from theworld.app.line import Turn
-from theworld.app.pictures import Given, read_scene
 from theworld.config.serving import AppSettings
+from theworld.serving.web.demo_answer import Asked, TwoAnswers
+from theworld.serving.web.inputs import Given, read_scene
+from theworld.serving.web.line import Turn
 
 SETTINGS = AppSettings(max_new_tokens=6, num_looks=4)
 

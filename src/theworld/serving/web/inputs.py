@@ -25,8 +25,8 @@ from theworld.datasets.foresight import (
 )
 from theworld.datasets.foresight.scene import num_future_slots
 from theworld.datasets.images import BROKEN
-from theworld.serving.errors import RequestError
-from theworld.serving.pictures import FORMATS, decode_picture
+from theworld.serving.inputs import FORMATS, decode_picture
+from theworld.serving.protocol import RequestError
 
 LONGEST_SIDE_PX = 1792
 """Larger pictures are kept smaller: twice what Gemma 3 sees of them, in memory that a visitor cannot choose."""

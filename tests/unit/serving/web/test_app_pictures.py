@@ -11,9 +11,9 @@ av = pytest.importorskip("av", reason="the extra `app` is not installed")
 from PIL import Image
 
 from fixtures_model import picture
-from theworld.app.pictures import LONGEST_SIDE_PX, SHOWN_SIDE_PX, read_files, read_scene, shown, strip
 from theworld.config.serving import AppSettings
-from theworld.serving.errors import RequestError
+from theworld.serving.protocol import RequestError
+from theworld.serving.web.inputs import LONGEST_SIDE_PX, SHOWN_SIDE_PX, read_files, read_scene, shown, strip
 
 LIMITS = AppSettings()
 

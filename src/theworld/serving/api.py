@@ -5,7 +5,7 @@ import hmac
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -13,17 +13,31 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from theworld.config.serving import ServeSettings
-from theworld.serving.answers import Event, Finished, Piece
+from theworld.serving.decoding import Event, Finished, Piece
 from theworld.serving.engine import Engine
-from theworld.serving.errors import ClientGoneError, RequestError, ShuttingDownError
+from theworld.serving.inputs import Prepared, Preparer
 from theworld.serving.metrics import Metrics
-from theworld.serving.preparing import Prepared, Preparer
-from theworld.serving.streams import EventStream
+from theworld.serving.protocol import ClientGoneError, RequestError, ShuttingDownError
+
+
+class EventStream(StreamingResponse):
+    """Server-sent events; `on_end` is called at their end, also when the client leaves before it."""
+
+    def __init__(self, events: AsyncIterator[str], on_end: Callable[[], None]) -> None:
+        super().__init__(events, media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
+        self._on_end = on_end
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._on_end()
+
 
 _T = TypeVar("_T")
 

@@ -6,8 +6,8 @@ import pytest
 
 pytest.importorskip("starlette", reason="the extra `app` is not installed")
 
-from theworld.app.line import Line, Turn
-from theworld.serving.errors import RequestError, ShuttingDownError
+from theworld.serving.protocol import RequestError, ShuttingDownError
+from theworld.serving.web.line import Line, Turn
 
 
 class Visitor:

@@ -15,10 +15,10 @@ pytest.importorskip("av", reason="the extra `app` is not installed")
 
 from fixtures_model import picture
 from theworld import TheWorld
-from theworld.app.server import Server
-from theworld.app.verdict import verdict_of
 from theworld.config.serving import AppSettings
-from theworld.serving.errors import RequestError
+from theworld.serving.protocol import RequestError
+from theworld.serving.web.about import verdict_of
+from theworld.serving.web.server import Server
 
 
 class Page:
@@ -155,7 +155,7 @@ def test_only_so_many_pictures_are_read_at_once(opened: Any, monkeypatch: pytest
         assert may_go_on.wait(60)
         raise RequestError("no picture")
 
-    monkeypatch.setattr("theworld.app.service.read_files", wait)
+    monkeypatch.setattr("theworld.serving.web.page_api.read_files", wait)
     first = threading.Thread(target=page.send, args=("/picture",), kwargs={"files": ["AAAA"]})
     first.start()
     assert begun.wait(60)

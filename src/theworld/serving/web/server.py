@@ -7,10 +7,10 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from theworld.app.service import Service
-from theworld.app.verdict import AuditVerdict, verdict_of
 from theworld.config.serving import AppSettings
-from theworld.serving.listening import LOOPBACK, OrderlyServer, address, bound
+from theworld.serving.server import LOOPBACK, OrderlyServer, address, bound
+from theworld.serving.web.about import AuditVerdict, verdict_of
+from theworld.serving.web.page_api import Service
 
 logger = logging.getLogger(__name__)
 
