@@ -55,7 +55,6 @@ def completed(folder: Path, line: str) -> list[str]:
         ("theworld evaluate --arms world bl", ["blind"]),
         ("theworld foresight --task d", ["drop"]),
         ("theworld ask tiny pic", ["picture.png"]),
-        ("theworld tiny b", ["build"]),
         ("theworld completion ", ["bash", "zsh"]),
         ("theworld evaluate --js", ["--json"]),
         ("theworld --v", ["--version"]),

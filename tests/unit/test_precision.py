@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from recipes.settings import VaeRecipe, VlmRecipe, WorldRecipe
 from theworld import TheWorld, precision
 from theworld.config import DataSettings, EvaluationConfig, ModelSettings, TrainingConfig, WorldSettings, loader
 from theworld.config.experiments import Arm, ArmsSettings, Reading
-from theworld.config.tiny import VaeRecipe, VlmRecipe, WorldRecipe
 from theworld.evaluation.run import evaluate
 from theworld.experiments.arms.run import claim
 from theworld.modeling.factory import fields_of, open_model

@@ -2,7 +2,7 @@
 
 from typing import Final, NamedTuple
 
-START, TRAIN, MEASURE, DATA = "to begin with", "to train", "to measure", "data and the embedded model"
+START, TRAIN, MEASURE, DATA = "to begin with", "to train", "to measure", "data"
 """What commands are for, in the order in which they are listed."""
 
 
@@ -29,6 +29,13 @@ class Command(NamedTuple):
     """Whether a settings file may stand before the flags; otherwise required settings are given by position."""
     goes_on: str = ""
     """How it is taken up again after an interruption; empty: from its beginning."""
+    called: str = "theworld"
+    """How the program that runs it is called."""
+
+    @property
+    def program(self) -> str:
+        """The words that run it: `theworld train`."""
+        return f"{self.called} {self.name}".strip()
 
 
 _SAME = "the same command goes on where it stopped"
@@ -244,13 +251,9 @@ COMMANDS: Final = (
         reads_file=True,
         goes_on=_SAME,
     ),
-    Command(
-        DATA,
-        "tiny",
-        "Train the embedded default model stage by stage (build), measure it (verify), or ship it (pack).",
-        "theworld tiny verify --stage fusion",
-        "theworld.recipes.building:run",
-        "theworld.config.tiny:TinySettings",
-        goes_on=_SAME,
-    ),
 )
+
+MOVED: Final = {
+    "tiny": "in a checkout of the repository, run `python -m recipes build|verify|pack`",
+}
+"""Former commands, and the remedy."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import theworld
-from theworld.cli.commands import COMMANDS, Command
+from theworld.cli.commands import COMMANDS, MOVED, Command
 from theworld.cli.console import FAULT, INTERRUPTED, OK, REFUSED, STOPPED, UNREAD, Told, close_bars, tell
 
 __all__ = ["FAULT", "INTERRUPTED", "OK", "REFUSED", "STOPPED", "UNREAD", "COMMANDS", "Command", "main"]
@@ -45,7 +45,7 @@ class Line(NamedTuple):
     json: bool
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, command: Command | None = None) -> int:
     """Run one command.
 
     Bad input (`ValueError`, `OSError`) ends with one message on standard error and exit code 2. Any other exception
@@ -53,13 +53,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Args:
         argv: arguments without the program's name; None: those of this process.
+        command: the one command of a program that has no other; None: the first words name it.
 
     Returns:
         The exit code; see `theworld.cli.console`.
     """
     line = _read_line(list(sys.argv[1:] if argv is None else argv))
     try:
-        code = _answer(line)
+        code = _answer(line) if command is None else _start(command, line.words, line)
         sys.stdout.flush()
         return code
     except BrokenPipeError:
@@ -88,6 +89,10 @@ def _answer(line: Line) -> int:
         return OK
     if command is None:
         return _refuse("theworld", _unknown_command(line.words))
+    return _start(command, rest, line)
+
+
+def _start(command: Command, rest: list[str], line: Line) -> int:
     _set_up_logging(line.verbosity)
     return _perform(command, rest, line)
 
@@ -110,11 +115,11 @@ def _perform(command: Command, rest: list[str], line: Line) -> int:
             raise
         if line.debug:
             _show_traceback()
-        return _refuse(f"theworld {command.name}", _sentence(error))
+        return _refuse(command.program, _sentence(error))
     close_bars()
     if is_first:
         hint = f"; {command.goes_on}" if command.goes_on else ""
-        print(f"theworld {command.name}: interrupted{hint}", file=sys.stderr)
+        print(f"{command.program}: interrupted{hint}", file=sys.stderr)
     return INTERRUPTED
 
 
@@ -141,7 +146,7 @@ def _run(command: Command, arguments: list[str]) -> dict[str, Any] | Told | None
 
     cls = _named(command.settings)
     if _asks_for_help(arguments):
-        program = f"theworld {command.name}" + (" [FILE]" if command.reads_file else "")
+        program = command.program + (" [FILE]" if command.reads_file else "")
         about = (
             f"{command.summary}\n\nexample:\n  {command.example}\n\nBesides, as everywhere: --json, --verbose, --debug."
         )
@@ -200,6 +205,8 @@ def _named_command(arguments: Sequence[str]) -> tuple[Command | None, list[str]]
 def _unknown_command(arguments: Sequence[str]) -> str:
     import difflib
 
+    if arguments[0] in MOVED:
+        return f"{arguments[0]!r} is no command any more; {MOVED[arguments[0]]}"
     names = [command.name for command in COMMANDS]
     beginning = [name for name in names if name.startswith(f"{arguments[0]} ")]
     options = [word for option, _ in _OPTIONS for word in option.split(", ")]

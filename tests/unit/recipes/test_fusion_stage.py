@@ -7,12 +7,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from recipes import build
+from recipes.build import pack, run
+from recipes.settings import FusionRecipe, TinySettings
+from recipes.trainer import halve
 from theworld import TheWorld, tiny
-from theworld.config.tiny import FusionRecipe, TinySettings
-from theworld.recipes import packing
-from theworld.recipes.building import run
-from theworld.recipes.halving import halve
-from theworld.recipes.packing import pack
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +76,7 @@ def test_weights_that_do_not_fit_float16_are_refused(tmp_path):
 
 
 def test_a_build_that_is_too_large_for_the_package_is_refused(built, tmp_path, monkeypatch):
-    monkeypatch.setattr(packing, "MOST_BYTES", 1_000)
+    monkeypatch.setattr(build, "MOST_BYTES", 1_000)
     with pytest.raises(ValueError, match="at most 1,000 are allowed"):
         pack(built, tmp_path / "weights")
     assert not (tmp_path / "weights").exists()

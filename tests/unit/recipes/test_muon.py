@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from theworld.recipes.muon import Muon, MuonAdamW
+from recipes.trainer import Muon, MuonAdamW
 
 
 def network() -> nn.Module:

@@ -9,14 +9,13 @@ import pytest
 import torch
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 
-from theworld.config.tiny import TinySettings, VaePhase, VaeRecipe
+from recipes import pools as pools
+from recipes import trainer
+from recipes.build import run
+from recipes.pools import ClipPool, held_out
+from recipes.settings import TinySettings, VaePhase, VaeRecipe
+from recipes.vae import LATENT_NOISE, VaeObjective, channels_last, decode, encode_clips, encode_mean, psnr_db
 from theworld.datasets import foresight
-from theworld.recipes import clips as pools
-from theworld.recipes import trainer
-from theworld.recipes.building import run
-from theworld.recipes.clips import ClipPool, held_out
-from theworld.recipes.vae import LATENT_NOISE, VaeObjective, encode_clips, psnr_db
-from theworld.recipes.whole_clip import channels_last, decode, encode_mean
 from theworld.tiny.cosmos import tiny_vae
 
 SIZE_PX = 16

@@ -8,7 +8,12 @@ import pytest
 import torch
 from transformers import Gemma3ForConditionalGeneration, Gemma3Processor
 
-from theworld.config.tiny import TinySettings, VlmPhase, VlmRecipe
+from recipes import chat_rows, pictures, trainer, vlm
+from recipes.build import run
+from recipes.chat_rows import ConversationBatches, about_picture, conversation, right_answers, to_pixels, tokenise
+from recipes.pictures import PicturePool, pictures_of
+from recipes.settings import TinySettings, VlmPhase, VlmRecipe
+from recipes.statements import StatementBatches, words_of
 from theworld.constants import IGNORE_INDEX
 from theworld.datasets.collator import Collator
 from theworld.datasets.foresight import ForesightDataset, dynamic_question, make_item, split_of
@@ -16,12 +21,6 @@ from theworld.datasets.foresight.ground_truth import facts_of, state_of
 from theworld.datasets.foresight.questions import LETTERS, readings
 from theworld.datasets.foresight.scene import TASKS
 from theworld.datasets.sample import question
-from theworld.recipes import answering, conversations, pictures, seeing, trainer, vlm
-from theworld.recipes.answering import right_answers, to_pixels
-from theworld.recipes.building import run
-from theworld.recipes.conversations import ConversationBatches, about_picture, conversation, tokenise
-from theworld.recipes.pictures import PicturePool, pictures_of
-from theworld.recipes.statements import StatementBatches, words_of
 from theworld.tiny.gemma import RANDOM, make_gemma, make_processor
 
 NUM_SCENES = 5
@@ -30,7 +29,7 @@ NUM_SCENES = 5
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pictures, "SCENES_PER_PIECE", NUM_SCENES)
-    monkeypatch.setattr(conversations, "ROWS_PER_PIECE", 20)
+    monkeypatch.setattr(chat_rows, "ROWS_PER_PIECE", 20)
     monkeypatch.setattr(vlm, "TRAINED", RANDOM)
 
 
@@ -218,35 +217,35 @@ def test_an_answer_is_right_if_all_its_tokens_and_its_end_are(monkeypatch, pool,
     def answered(*args: object) -> SimpleNamespace:
         return SimpleNamespace(logits=torch.nn.functional.one_hot(said, 100).float())
 
-    monkeypatch.setattr(answering, "answered", answered)
+    monkeypatch.setattr(chat_rows, "answered", answered)
     batch = {"input_ids": labels, "labels": labels, "pictures": torch.tensor([0])}
     assert right_answers(gemma, batch, pool.pixels) == [False, True, False]
 
 
 def test_held_out_questions_are_in_both_forms_about_one_picture_and_about_several(pool):
-    asked = list(seeing.frames(pool, NUM_SCENES))
+    asked = list(vlm.frames(pool, NUM_SCENES))
     assert {one.task for one in asked} == set(TASKS)
     columns = {(one.setting, one.form) for one in asked}
-    assert columns == {(setting, form) for setting in seeing.SETTINGS[1:] for form in seeing.FORMS}
+    assert columns == {(setting, form) for setting in vlm.SETTINGS[1:] for form in vlm.FORMS}
     for one in asked:
         assert len(one.conversation.questions) == 1
         assert (len(one.conversation.pictures) > 1) == (one.setting == "several pictures")
-    current, drawn = seeing.current_pictures(5, 64)
+    current, drawn = vlm.current_pictures(5, 64)
     first = ForesightDataset("validation", 5, questions="static")[0]
     assert current[0].conversation.questions[0].text == first.turns[0].text
     assert np.array_equal(drawn[0], np.asarray(first.images[0]))
 
 
 def test_accuracies_count_the_right_answers_of_each_kind_and_column():
-    one = conversations.Conversation((0,), ())
-    asked = [seeing.Asked("drop", "ball_colour", "any frame", "open", one)] * 3
-    asked.append(seeing.Asked("hide", "post", "several pictures", "choice", one))
-    found = seeing.accuracies(asked, [True, True, False, False])
+    one = chat_rows.Conversation((0,), ())
+    asked = [vlm.Asked("drop", "ball_colour", "any frame", "open", one)] * 3
+    asked.append(vlm.Asked("hide", "post", "several pictures", "choice", one))
+    found = vlm.accuracies(asked, [True, True, False, False])
     assert found == {
         "drop ball_colour": {"any frame, open": (0.6667, 3)},
         "hide post": {"several pictures, choice": (0.0, 1)},
     }
-    assert "66.7 % of 3" in seeing.table(found)
+    assert "66.7 % of 3" in vlm.table(found)
 
 
 # --- building --------------------------------------------------------------------------------------------
@@ -263,7 +262,7 @@ def test_a_build_gives_a_gemma_that_sees_its_pictures_and_curves(tmp_path, pool,
     assert (logits[0] - logits[1]).abs().max() > 1e-3
     assert set(found["kinds"]) >= {"drop ball_colour", "topple top_colour", "hide ball_side", "collide do_touch"}
     assert set(found["kinds"]["roll steeper_ramp"]) == {
-        f"{setting}, {form}" for setting in seeing.SETTINGS for form in seeing.FORMS
+        f"{setting}, {form}" for setting in vlm.SETTINGS for form in vlm.FORMS
     }
     for phase in ("statements", "mixed", "conversations"):
         measured = [row for row in trainer.read_curves(tmp_path / "vlm" / phase) if "accuracy" in row]

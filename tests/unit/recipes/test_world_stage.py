@@ -8,12 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from theworld.config.tiny import TinySettings, VaePhase, VaeRecipe, WorldPhase, WorldRecipe
-from theworld.recipes import clips, latents, world
-from theworld.recipes.building import run
-from theworld.recipes.latents import LatentPool
-from theworld.recipes.trainer import read_curves
-from theworld.recipes.world import WorldObjective, tiny_transformer
+from recipes import pools, world
+from recipes.build import run
+from recipes.settings import TinySettings, VaePhase, VaeRecipe, WorldPhase, WorldRecipe
+from recipes.trainer import read_curves
+from recipes.world import LatentPool, WorldObjective, tiny_transformer
 
 SIZE_PX = 32
 
@@ -48,7 +47,7 @@ PHASES = (phase(4, 2, 1.0), phase(6, 1, 1.6))
 def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("build")
     with pytest.MonkeyPatch.context() as patch:
-        for pool in (clips, latents):
+        for pool in (pools, world):
             patch.setattr(pool, "CLIPS_PER_PIECE", 2)
         for stage in ("vae", "world"):
             run(small(folder, stage, *PHASES))

@@ -7,13 +7,13 @@ import numpy as np
 from PIL import Image
 from transformers import Gemma3ForConditionalGeneration, Gemma3Processor
 
+from recipes.build import MOST_BYTES
+from recipes.vlm import current_pictures, marks
 from theworld.cli import main as cli
 from theworld.config import WorldSettings
 from theworld.datasets import foresight
 from theworld.datasets.foresight.scene import FRAME_RATE_HZ
 from theworld.experiments.probe.probe import watch_futures
-from theworld.recipes.packing import MOST_BYTES
-from theworld.recipes.seeing import current_pictures, marks
 
 
 def test_the_weights_fit_into_the_package(embedded: Path):

@@ -5,15 +5,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
+from torch.nn import functional
 from torch.utils.data import Dataset
 from tqdm import tqdm
-from transformers import Gemma3Processor
+from transformers import Gemma3ForConditionalGeneration, Gemma3Processor
 
+from recipes.pictures import FRAMES_PER_SCENE, PicturePool
 from theworld.constants import IGNORE_INDEX
 from theworld.datasets.collator import Collator
 from theworld.datasets.foresight.ground_truth import NUMBER_WORDS, Question
@@ -21,7 +24,6 @@ from theworld.datasets.foresight.questions import multiple_choice
 from theworld.datasets.foresight.scene import TASKS
 from theworld.datasets.sample import Sample, Turn
 from theworld.io import write_whole
-from theworld.recipes.pictures import FRAMES_PER_SCENE, PicturePool
 
 MOST_QUESTIONS: Final = 6
 MOST_PICTURES: Final = len(NUMBER_WORDS)
@@ -199,3 +201,49 @@ def _load(paths: Sequence[Path]) -> Rows:
     names = ("ids", "supervised", "lengths", "pictures")
     pieces = [np.load(path) for path in paths]
     return Rows(*(np.concatenate([piece[name] for piece in pieces]) for name in names))
+
+
+def to_pixels(pictures: UInt8[np.ndarray, "N H W 3"], chosen: Int[Tensor, " n"]) -> Float[Tensor, "n 3 H W"]:
+    """Pictures as the image processor gives them if their size fits: in [-1, 1]."""
+    return torch.from_numpy(pictures[chosen.numpy()]).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def answered(
+    gemma: Gemma3ForConditionalGeneration,
+    input_ids: Int[Tensor, "B L"],
+    labels: Int[Tensor, "B L"],
+    pixel_values: Float[Tensor, "n 3 H W"],
+) -> Any:
+    """What the model gives for a padded batch: the loss, and logits (n, V) of the supervised tokens, row by row."""
+    shifted = functional.pad(labels, (0, 1), value=IGNORE_INDEX)[:, 1:]
+    keep = shifted != IGNORE_INDEX
+    return gemma(
+        input_ids=input_ids,
+        attention_mask=(input_ids != 0).long(),  # 0 is <pad>
+        token_type_ids=(input_ids == gemma.config.image_token_id).long(),  # within a picture attention goes both ways
+        pixel_values=pixel_values,
+        labels=labels,
+        shift_labels=shifted[keep],
+        logits_to_keep=keep,
+    )
+
+
+@torch.no_grad()
+def right_answers(
+    gemma: Gemma3ForConditionalGeneration, batch: dict[str, Tensor], pictures: UInt8[np.ndarray, "N H W 3"]
+) -> list[bool]:
+    """Whether greedy decoding would give each answer of a batch and end it there, in the order of the questions.
+
+    The answers of earlier turns are given.
+    """
+    labels = batch["labels"]
+    logits = answered(gemma, batch["input_ids"], labels, to_pixels(pictures, batch["pictures"])).logits
+    expected = labels[labels != IGNORE_INDEX]
+    [*_, end] = gemma.generation_config.eos_token_id  # pyright: ignore[reportOptionalIterable, reportGeneralTypeIssues]
+    marks, whole = [], True
+    for equal, token in zip((logits.argmax(-1) == expected).tolist(), expected.tolist(), strict=True):
+        whole = whole and equal
+        if token == end:
+            marks.append(whole)
+            whole = True
+    return marks

@@ -3,8 +3,8 @@
 from dataclasses import replace
 from typing import Any, Final
 
+from recipes.settings import TinySettings
 from theworld.config import DataSettings, EvaluationConfig, ModelSettings, OptimSettings, TrainingConfig, WorldSettings
-from theworld.config.tiny import TinySettings
 from theworld.datasets.foresight.scene import FRAME_RATE_HZ, TASKS, num_future_slots
 from theworld.evaluation.run import evaluate
 from theworld.experiments.arms.arm import IMITATION_NAME, align

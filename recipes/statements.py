@@ -13,11 +13,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import Gemma3Processor
 
+from recipes.chat_rows import MOST_PICTURES, SHARE_CHOICE, about_picture
+from recipes.pictures import PicturePool
 from theworld.constants import IGNORE_INDEX
 from theworld.datasets.foresight.ground_truth import Question
 from theworld.datasets.foresight.questions import BY_LETTER, multiple_choice
-from theworld.recipes.conversations import MOST_PICTURES, SHARE_CHOICE, about_picture
-from theworld.recipes.pictures import PicturePool
 
 _SHARE_SEVERAL: Final = 0.6
 _MOST_FACTS: Final = 12

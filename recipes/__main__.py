@@ -1,0 +1,20 @@
+"""`python -m recipes`: train the embedded default model stage by stage, measure it, or ship it."""
+
+from typing import Final
+
+from theworld.cli.commands import Command
+from theworld.cli.main import main
+
+RECIPES: Final = Command(
+    group="",
+    name="",
+    summary="Train the embedded default model stage by stage (build), measure it (verify), or ship it (pack).",
+    example="python -m recipes verify --stage fusion",
+    target="recipes.build:run",
+    settings="recipes.settings:TinySettings",
+    goes_on="the same command goes on where it stopped",
+    called="python -m recipes",
+)
+
+if __name__ == "__main__":
+    raise SystemExit(main(command=RECIPES))

@@ -1,1 +1,0 @@
-"""Recipes that train the embedded default model, and what they are measured by."""
