@@ -4,11 +4,15 @@ import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
+from theworld import moved
+
 # OpenMP reads this when torch is imported. Threads that spin while they wait slow each other down as soon as another
 # program is busy. A user's own setting wins.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 __version__ = "0.1.0"
+
+moved.install()
 
 # Importing the package opens no file and imports no torch: names are looked up when first needed.
 _HOMES = {
@@ -18,6 +22,8 @@ _HOMES = {
     "TheWorldDataset": "theworld.datasets",
     "HFDatasetWrapper": "theworld.datasets",
     "TrainingConfig": "theworld.config",
+    "evaluate": "theworld.evaluation.run",
+    "train": "theworld.training.run",
 }
 
 __all__ = [
@@ -28,12 +34,16 @@ __all__ = [
     "TheWorldProcessor",
     "TrainingConfig",
     "__version__",
+    "evaluate",
+    "train",
 ]
 
 if TYPE_CHECKING:
     from theworld.config import TrainingConfig
     from theworld.datasets import HFDatasetWrapper, TheWorldDataset
+    from theworld.evaluation.run import evaluate
     from theworld.modeling import TheWorld, TheWorldConfig, TheWorldProcessor
+    from theworld.training.run import train
 
 
 def __getattr__(name: str) -> Any:
