@@ -11,11 +11,12 @@ import jaxtyping
 # Annotated tensor shapes are checked at run time, in tests only. Left out are the dataclasses of settings, which
 # pydantic and transformers check by themselves and wrap in ways that the hook does not survive.
 SHAPED = [
+    "recipes",
     *(
         f"theworld.{name}"
-        for name in ("datasets", "foresight", "tiny", "world", "evaluation", "training", "recipes", "report")
+        for name in ("datasets", "tiny", "world", "evaluation", "training", "experiments", "planning", "report")
     ),
-    *(f"theworld.modeling.{name}" for name in ("projector", "fusion", "model", "imagining", "attending")),
+    *(f"theworld.modeling.{name}" for name in ("projector", "fusion", "model", "introspection")),
 ]
 jaxtyping.install_import_hook(SHAPED, "beartype.beartype")
 

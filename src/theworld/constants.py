@@ -1,4 +1,4 @@
-"""Names and numbers of the real models: token ids and strings, default model ids, strides of the Wan VAE."""
+"""Token ids, default model ids and strides of the real models; separate because importing them costs nothing."""
 
 import re
 from typing import Final

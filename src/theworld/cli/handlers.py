@@ -179,10 +179,19 @@ def score(settings: "Scoring") -> Told:
 
 def judge(settings: "SpatialRGPTJudgeSettings") -> Told:
     """What a language model makes of saved replies: tables of its verdicts."""
-    from theworld.report.benchmarks import judged
+    from theworld.evaluation.judges.run import judge_spatial_rgpt
+    from theworld.report.benchmarks import judged_tables
 
-    tables, found = judged(settings)
-    return Told(found, _markdown(tables))
+    result, seconds = judge_spatial_rgpt(settings)
+    name = settings.judge.model or str(settings.judge.checkpoint)
+    values = {
+        "benchmark": "spatial-rgpt",
+        "judge": name,
+        "output_dir": str(settings.output_dir),
+        "seconds_of_this_run": round(seconds, 3),
+        **result.to_dict(),
+    }
+    return Told(values, _markdown(judged_tables(result, name)))
 
 
 def plan(settings: "PlanSettings") -> Told:

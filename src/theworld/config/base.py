@@ -1,4 +1,4 @@
-"""Rules that all settings share: strict types, and no setting that the others leave without effect."""
+"""Strict types and the check for unused settings; separate because every settings module imports them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields

@@ -1,5 +1,6 @@
 """Records that give no sample: named by cause, so that they can be left out, counted and listed."""
 
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from PIL import Image
@@ -33,6 +34,20 @@ class RecordError(ValueError):
 
     def __str__(self) -> str:
         return f"{self.message} ({self.cause})"
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A record that gave no sample."""
+
+    record: int | str
+    """Its index in the data set, or its name where there are no indices."""
+    cause: Cause
+    """What records are counted by."""
+    message: str
+    """What is wrong with it."""
+    num_absent: int = 0
+    """Not 0: it stands for so many records that were lost before, of which none was read."""
 
 
 def read_picture(source: Any, name: str) -> Image.Image:

@@ -1,4 +1,4 @@
-"""Streams: data sets that are read from end to end, in parts side by side, and go on from where they were."""
+"""Interface of data sets that are read as a stream; separate because several packages implement it."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

@@ -53,7 +53,8 @@ def answer_of(model: FusedGemma, inputs: dict[str, Any], options: dict[str, Any]
     """The text that the model writes after these inputs."""
     if "generation_config" not in options:
         options = {"max_new_tokens": _MAX_NEW_TOKENS, **options}
-    output = model.generate(**inputs, **options)
+    generate: Any = model.generate  # pyright: ignore[reportAttributeAccessIssue]  # bound by transformers
+    output = generate(**inputs, **options)
     sequences = output if not hasattr(output, "sequences") else output.sequences
     return model.processor.decode(sequences[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True).strip()
 

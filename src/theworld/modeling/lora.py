@@ -1,4 +1,4 @@
-"""LoRA: small trained matrices beside the frozen layers of the language model and the vision tower, through peft."""
+"""LoRA adapters through peft; separate because peft takes seconds to import."""
 
 from typing import Any, Final
 

@@ -1,4 +1,4 @@
-"""Imitation: world tokens that look to Gemma like pictures of what they stand for, before any question is asked."""
+"""Feature-matching loss of the alignment stage; separate from the model that it trains."""
 
 import torch.nn.functional as F
 from jaxtyping import Float

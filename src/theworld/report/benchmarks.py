@@ -3,12 +3,11 @@
 from dataclasses import replace
 from typing import Any
 
-from theworld.config.evaluation import BlinkScoreSettings, Scoring, SpatialRGPTJudgeSettings, VsrScoreSettings
+from theworld.config.evaluation import BlinkScoreSettings, Scoring, VsrScoreSettings
 from theworld.evaluation.benchmarks import blink, spatial_rgpt, vsr
 from theworld.evaluation.benchmarks.dispatch import benchmark_scores
 from theworld.evaluation.benchmarks.saved_replies import Rate
 from theworld.evaluation.benchmarks.spatial_rgpt import Agreement, SpatialRGPTScores
-from theworld.evaluation.judges.run import judge_spatial_rgpt
 from theworld.evaluation.judges.verdicts import Judged
 from theworld.evaluation.summary import Summary
 from theworld.report.folder import RunFolder, in_order
@@ -163,28 +162,6 @@ def _agreement_cells(one: Agreement) -> tuple[str, ...]:
         f"{one.num_only_judge_right:,}",
         f"{one.num_only_reading_right:,}",
     )
-
-
-def judged(settings: SpatialRGPTJudgeSettings) -> tuple[list[Table], dict[str, Any]]:
-    """Have the saved replies judged that the settings name.
-
-    Returns:
-        Tables for a reader, and the same as values.
-
-    Raises:
-        OSError: if a file cannot be read or written.
-        ValueError: for replies, a folder or a judge that cannot be used.
-    """
-    found, seconds = judge_spatial_rgpt(settings)
-    name = settings.judge.model or str(settings.judge.checkpoint)
-    values = {
-        "benchmark": "spatial-rgpt",
-        "judge": name,
-        "output_dir": str(settings.output_dir),
-        "seconds_of_this_run": round(seconds, 3),
-        **found.to_dict(),
-    }
-    return judged_tables(found, name), values
 
 
 def judged_tables(found: Judged, judge: str) -> list[Table]:

@@ -5,12 +5,15 @@ import html
 import io
 import re
 from collections import Counter
+from dataclasses import dataclass
 from statistics import median, quantiles
 from typing import Final
 
 from PIL import Image
 
 from theworld.config import DataSettings
+from theworld.config.commands import PreviewSettings
+from theworld.datasets.errors import LeftOut
 from theworld.datasets.factory import part_names
 from theworld.datasets.images import to_pictures
 from theworld.datasets.label_view import Span
@@ -18,7 +21,6 @@ from theworld.datasets.sample import Sample
 from theworld.report.figures import histogram_plot
 from theworld.report.html import document, escaped
 from theworld.report.tables import Table, to_html
-from theworld.training.preview import Lengths, Preview, Shown
 
 _SIDE_PX: Final = 512
 """Longest side of a picture on the page."""
@@ -29,6 +31,47 @@ _TAG_LENGTH: Final = 40
 _CONTROL: Final = re.compile(r"&lt;\w+&gt;(?:×\d+)?")
 
 _KINDS: Final = (("world", "world"), ("image", "image"), ("text", "prompt"), ("supervised", "supervised"))
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Tokens of a sample, by what they stand for."""
+
+    world: int
+    image: int
+    text: int
+    """All others: words, and control tokens."""
+    supervised: int
+    """Those of the text that the loss is taken on."""
+
+    @property
+    def total(self) -> int:
+        """Length of the sequence."""
+        return self.world + self.image + self.text
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A sample to look at: as it was read, and as it is given to the model."""
+
+    sample: Sample
+    spans: list[Span]
+    lengths: Lengths
+
+
+@dataclass(frozen=True)
+class Preview:
+    """All that the page is made from."""
+
+    config: PreviewSettings
+    num_samples: int
+    num_read: int
+    lengths: list[Lengths]
+    """Of the samples that were read."""
+    parts: list[str]
+    """Which part of a mixture each of them is of; empty without a mixture."""
+    shown: list[Shown]
+    left_out: list[LeftOut]
 
 
 def page(found: Preview) -> str:

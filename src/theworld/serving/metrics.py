@@ -1,4 +1,4 @@
-"""Metrics: what the server has done and is doing, for Prometheus to read."""
+"""Prometheus metrics of the server; separate because the client library is optional."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 

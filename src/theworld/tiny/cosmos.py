@@ -1,4 +1,4 @@
-"""A random Cosmos-Predict2 of the real classes, in the folder layout of nvidia/Cosmos-Predict2-2B-Video2World."""
+"""A random Cosmos-Predict2 in the folder layout of the real checkpoint; separate from the random Gemma."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Random weights that let pictures through: for the tiny stack, and for the untrained control of a full-size world."""
+"""Random weights that let pictures through; separate because the control of an untrained world uses them too."""
 
 from typing import Final
 

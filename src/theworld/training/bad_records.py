@@ -13,8 +13,8 @@ from accelerate import PartialState
 from accelerate.utils import gather_object
 
 from theworld.config.training import MIN_RECORDS
+from theworld.datasets.errors import LeftOut
 from theworld.io import write_whole
-from theworld.training.dataloading import LeftOut
 
 logger = logging.getLogger(__name__)
 

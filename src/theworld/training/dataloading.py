@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
 from transformers.trainer_utils import seed_worker
 
-from theworld.datasets.errors import Cause, RecordError
+from theworld.datasets.errors import Cause, LeftOut, RecordError
 from theworld.datasets.images import ImageError, MissingImageError, to_image
 from theworld.datasets.sample import Sample, Samples
 from theworld.datasets.streaming import Drawn, Position, SampleStream
@@ -24,20 +24,6 @@ logger = logging.getLogger(__name__)
 
 MAX_TRIED = 1_000
 """Records that are tried for a batch of which none is good, before it is handed on empty."""
-
-
-@dataclass(frozen=True)
-class LeftOut:
-    """A record that gave no sample."""
-
-    record: int | str
-    """Its index in the data set, or its name where there are no indices."""
-    cause: Cause
-    """What records are counted by."""
-    message: str
-    """What is wrong with it."""
-    num_absent: int = 0
-    """Not 0: it stands for so many records that were lost before, of which none was read."""
 
 
 @dataclass(frozen=True)

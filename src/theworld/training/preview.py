@@ -3,7 +3,6 @@
 import logging
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from tqdm import tqdm
@@ -11,55 +10,16 @@ from tqdm import tqdm
 from theworld.config.commands import PreviewSettings
 from theworld.constants import IGNORE_INDEX, WORLD_TOKENS
 from theworld.datasets.collator import Collator
+from theworld.datasets.errors import LeftOut
 from theworld.datasets.factory import open_training
-from theworld.datasets.label_view import Span, spans
+from theworld.datasets.label_view import spans
 from theworld.datasets.sample import Sample, Samples
 from theworld.datasets.samplers import WithinLength
 from theworld.modeling.factory import open_processor
-from theworld.training.dataloading import LeftOut, read
+from theworld.report.preview_page import Lengths, Preview, Shown
+from theworld.training.dataloading import read
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Lengths:
-    """Tokens of a sample, by what they stand for."""
-
-    world: int
-    image: int
-    text: int
-    """All others: words, and control tokens."""
-    supervised: int
-    """Those of the text that the loss is taken on."""
-
-    @property
-    def total(self) -> int:
-        """Length of the sequence."""
-        return self.world + self.image + self.text
-
-
-@dataclass(frozen=True)
-class Shown:
-    """A sample to look at: as it was read, and as it is given to the model."""
-
-    sample: Sample
-    spans: list[Span]
-    lengths: Lengths
-
-
-@dataclass(frozen=True)
-class Preview:
-    """All that the page is made from."""
-
-    config: PreviewSettings
-    num_samples: int
-    num_read: int
-    lengths: list[Lengths]
-    """Of the samples that were read."""
-    parts: list[str]
-    """Which part of a mixture each of them is of; empty without a mixture."""
-    shown: list[Shown]
-    left_out: list[LeftOut]
 
 
 def look(config: PreviewSettings) -> Preview:

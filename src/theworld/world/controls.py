@@ -1,4 +1,4 @@
-"""Controls that read no world at all: `zero` and `noise`."""
+"""Control taps `zero` and `noise`; separate from the taps that read a model."""
 
 from collections.abc import Sequence
 

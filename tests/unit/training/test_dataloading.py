@@ -13,14 +13,14 @@ import torch
 from PIL import Image
 
 from theworld.config import TrainingConfig, WorldSettings
-from theworld.datasets.errors import RecordError
+from theworld.datasets.errors import LeftOut, RecordError
 from theworld.datasets.images import ImageError
 from theworld.datasets.sample import Sample, question
 from theworld.modeling.processor import TheWorldProcessor
 from theworld.training import bad_records, dataloading
 from theworld.training import run as training_run
 from theworld.training.bad_records import BadRecords, read_bad_records
-from theworld.training.dataloading import FeedBatch, LeftOut, MapFeed
+from theworld.training.dataloading import FeedBatch, MapFeed
 from theworld.training.feature_cache import fill_store
 from theworld.training.metrics import read_metrics
 from theworld.training.run import train

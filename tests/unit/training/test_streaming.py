@@ -12,10 +12,10 @@ from fixtures_shards import record, write_shards, write_tar
 from theworld.config import DataSettings, TrainingConfig
 from theworld.config.data import MixturePart
 from theworld.datasets import DataCompDataset
-from theworld.datasets.errors import RecordError
+from theworld.datasets.errors import LeftOut, RecordError
 from theworld.datasets.sample import Sample
 from theworld.training.bad_records import read_bad_records
-from theworld.training.dataloading import LeftOut, StreamFeed
+from theworld.training.dataloading import StreamFeed
 from theworld.training.metrics import read_metrics
 from theworld.training.run import train
 from theworld.training.trainer import TheWorldTrainer

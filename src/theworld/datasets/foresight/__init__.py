@@ -1,7 +1,7 @@
 """Foresight: a small physical world with questions about what happens next, and controls about what is there."""
 
-from theworld.datasets.foresight.conversations import ForesightAlignment, ForesightLabels
 from theworld.datasets.foresight.dataset import ForesightDataset, clip, to_hf_dataset, world_clip
+from theworld.datasets.foresight.dialogues import ForesightAlignment, ForesightLabels
 from theworld.datasets.foresight.export import preview
 from theworld.datasets.foresight.items import SPLITS, Item, Split, make_film, make_item, split_of
 from theworld.datasets.foresight.questions import Question, dynamic_question, static_questions

@@ -14,19 +14,12 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from theworld.config.evaluation import JudgeSettings
+from theworld.evaluation.judges.prompts import Prompt
 from theworld.modeling import TheWorld
 from theworld.modeling.factory import describe_weights, on_this_machine
 
 if TYPE_CHECKING:
     import httpx2
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """What a judge is asked."""
-
-    system: str
-    user: str
 
 
 @dataclass(frozen=True)

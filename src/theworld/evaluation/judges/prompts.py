@@ -1,11 +1,20 @@
 """What a judge is asked about a reply to SpatialRGPT-Bench: three kinds of question, each with examples."""
 
 import json
+from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from theworld.evaluation.judges.client import Prompt
 from theworld.evaluation.predictions import Prediction
 from theworld.io import fingerprint
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What a judge is asked."""
+
+    system: str
+    user: str
+
 
 Kind: TypeAlias = Literal["mark", "length", "direction"]
 """Whether a reply is right, two lengths in metres, or two hours of the clock."""

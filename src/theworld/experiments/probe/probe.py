@@ -18,7 +18,7 @@ from theworld.datasets.foresight.outcome_detector import watched_outcome
 from theworld.datasets.foresight.rendering import draw_clip
 from theworld.datasets.foresight.scene import num_future_slots
 from theworld.datasets.samplers import grouped
-from theworld.experiments.probe.data import DECISIVE, Labelled, Quantity
+from theworld.experiments.probe.clips import DECISIVE, Labelled, Quantity
 from theworld.world.dit import DitTap
 from theworld.world.factory import open_tap
 from theworld.world.guardrail import prepare, show

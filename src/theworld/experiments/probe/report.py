@@ -13,7 +13,7 @@ from theworld.config import loader
 from theworld.config.data import TASK_NAMES
 from theworld.config.experiments import ProbeSettings
 from theworld.evaluation.statistics import wilson_interval
-from theworld.experiments.probe.data import DECISIVE, Labelled, open_labelled
+from theworld.experiments.probe.clips import DECISIVE, Labelled, open_labelled
 from theworld.experiments.probe.probe import Probe, best_cells, probe, watch_futures
 from theworld.io import write_whole
 from theworld.report.tables import percent_range

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from fixtures_judge import verdict_on
 from theworld.evaluation.benchmarks.saved_replies import prediction
-from theworld.evaluation.judges.client import CallFailedError, CallRefusedError, JudgeReply, JudgeUnusableError, Prompt
-from theworld.evaluation.judges.prompts import REMINDER
+from theworld.evaluation.judges.client import CallFailedError, CallRefusedError, JudgeReply, JudgeUnusableError
+from theworld.evaluation.judges.prompts import REMINDER, Prompt
 from theworld.evaluation.judges.run import MOST_FAILURES_IN_A_ROW, Persistence, judge_all, judge_one
 from theworld.evaluation.judges.verdicts import JudgingIdentity, VerdictWriter, cost, read_verdicts
 

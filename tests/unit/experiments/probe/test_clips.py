@@ -10,7 +10,7 @@ import torch
 from fixtures_public import RELATIONS, coloured, write_blink, write_vsr
 from theworld.config import WorldSettings
 from theworld.config.experiments import ProbeSettings
-from theworld.experiments.probe.data import Labelled, open_labelled
+from theworld.experiments.probe.clips import Labelled, open_labelled
 from theworld.experiments.probe.probe import Probe, probe
 
 NUM_FIT, NUM_TEST = 48, 40

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from theworld.datasets.foresight import ForesightAlignment, ForesightLabels, draw, make_item
-from theworld.datasets.foresight.conversations import NUM_CONTROLS, NUM_QUESTIONS
+from theworld.datasets.foresight.dialogues import NUM_CONTROLS, NUM_QUESTIONS
 from theworld.datasets.foresight.questions import dynamic_question, readings, static_questions
 
 

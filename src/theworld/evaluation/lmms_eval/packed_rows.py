@@ -1,4 +1,4 @@
-"""Rows of predictions through lmms-eval: plain values out of `process_results`, rows again where they are scored."""
+"""Conversion of prediction rows to and from plain values of lmms-eval; separate because every task uses it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
