@@ -1,8 +1,12 @@
 """One thread, no network, shapes checked: what holds for every test."""
 
 import os
+import tempfile
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# A kernel compiled for other instructions is found again and computes other numbers.
+_INSTRUCTIONS = os.environ.get("ATEN_CPU_CAPABILITY", "native")
+os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", f"{tempfile.gettempdir()}/torchinductor-tests-{_INSTRUCTIONS}")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 

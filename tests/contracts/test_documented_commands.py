@@ -51,7 +51,7 @@ SMALL = {
 """Flags that follow those of the page where a test runs a command: the same, with less work."""
 
 
-class Command(NamedTuple):
+class Shown(NamedTuple):
     """A command as a page shows it."""
 
     page: str
@@ -71,22 +71,22 @@ class Command(NamedTuple):
         return any(mark in self.comment for mark in MARKS)
 
 
-def commands(text: str, page: str) -> Iterator[Command]:
+def commands(text: str, page: str) -> Iterator[Shown]:
     """The commands in the blocks of a page; what a comment line says holds until the next empty line."""
     for block in re.findall(r"^```sh\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
         above = ""
         for line in block.replace("\\\n", " ").splitlines():
             command, _, comment = line.partition(" # ") if not line.startswith("# ") else ("", "", line)
             if command.strip():
-                yield Command(page, " ".join(command.split()), f"{above} {comment}")
+                yield Shown(page, " ".join(command.split()), f"{above} {comment}")
             else:
                 above = comment
 
 
-COMMANDS = [command for page in PAGES for command in commands(page.read_text(), page.name)]
+SHOWN = [command for page in PAGES for command in commands(page.read_text(), page.name)]
 
 
-def ours(command: Command) -> list[str] | None:
+def ours(command: Shown) -> list[str] | None:
     """The arguments of `theworld` in a command, which a launcher may begin; None: another program.
 
     What is done with the output, and what may stand anywhere on the line, is left out.
@@ -98,21 +98,21 @@ def ours(command: Command) -> list[str] | None:
     return None
 
 
-TO_RUN = list({one.line: one for one in COMMANDS if not one.is_marked and ours(one) is not None}.values())
+TO_RUN = list({one.line: one for one in SHOWN if not one.is_marked and ours(one) is not None}.values())
 
 
-def check(command: Command) -> None:
+def check(command: Shown) -> None:
     """Raise if the command cannot be meant: an unknown command, flag, value, settings file, target or extra."""
     words = command.words
     arguments = ours(command)
     if arguments in (["--help"], ["--version"]):
         return
     if arguments is not None:
-        command, rest = _named_command(arguments)
-        assert command is not None, f"{command.page}: no command in {command.line}"
-        path = Path(rest.pop(0)) if command.reads_file and rest and not rest[0].startswith("-") else None
+        named, rest = _named_command(arguments)
+        assert named is not None, f"{command.page}: no command in {command.line}"
+        path = Path(rest.pop(0)) if named.reads_file and rest and not rest[0].startswith("-") else None
         if rest != ["--help"]:
-            loader.load(_named(command.settings), path, rest, positional=not command.reads_file)
+            loader.load(_named(named.settings), path, rest, positional=not named.reads_file)
     elif words[0] == "make":
         targets = re.findall(r"^([\w-]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE)
         assert [word for word in words[1:] if "=" not in word and word not in targets] == [], command.line
@@ -127,8 +127,8 @@ def check(command: Command) -> None:
         assert set(extra.split(",")) <= set(known), command.line
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: f"{command.page}: {command.line}")
-def test_a_command_means_something(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("command", SHOWN, ids=lambda command: f"{command.page}: {command.line}")
+def test_a_command_means_something(command: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
 
     check(command)
@@ -150,7 +150,7 @@ def test_a_command_that_means_nothing_is_noticed(line: str, monkeypatch: pytest.
     monkeypatch.chdir(ROOT)
 
     with pytest.raises((AssertionError, loader.SettingsError)):
-        check(Command("page.md", line, "takes minutes"))
+        check(Shown("page.md", line, "takes minutes"))
 
 
 def test_a_comment_behind_a_command_or_above_it_marks_it() -> None:
@@ -168,11 +168,11 @@ def test_a_comment_behind_a_command_or_above_it_marks_it() -> None:
 def test_flags_of_commands_within_a_text_exist(page: Path) -> None:
     prose = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
     for code in re.findall(r"`theworld ([a-z][^`]*)`", prose):
-        command, rest = _named_command(code.split())
-        if command is None:  # `theworld score`, the first of two words, or nothing that exists
+        named, rest = _named_command(code.split())
+        if named is None:  # `theworld score`, the first of two words, or nothing that exists
             assert any(one.name.startswith(code.split()[0]) for one in cli.COMMANDS), f"{page.name}: theworld {code}"
             continue
-        known = loader.flags(_named(command.settings), positional=not command.reads_file)
+        known = loader.flags(_named(named.settings), positional=not named.reads_file)
         given = [word for word in rest if word.startswith("--") and word not in ("--", "--help", "--data.*")]
         assert [flag for flag in given if flag not in known] == [], f"{page.name}: theworld {code}"
 
@@ -182,9 +182,7 @@ def test_flags_that_a_text_names_by_themselves_are_those_of_a_command(page: Path
     if page.name in ("decisions.md", "lmms-eval.md"):  # they speak of other programs
         return
     known = {
-        flag
-        for command in cli.COMMANDS
-        for flag in loader.flags(_named(command.settings), positional=not command.reads_file)
+        flag for named in cli.COMMANDS for flag in loader.flags(_named(named.settings), positional=not named.reads_file)
     } | {"--json", "--debug", "--verbose", "--version", "--help"}
     prose = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
     named = [word.partition("=")[0] for code in re.findall(r"`(--[a-z][^`]*)`", prose) for word in code.split()]
@@ -215,8 +213,8 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setattr(tiny, "stack", lambda: tiny.WEIGHTS)
         Image.new("RGB", (64, 64), "white").save("picture.png")
         Path("replies.jsonl").write_text(json.dumps(spatial) + "\n")
-        for command in ("train", "evaluate"):  # what others read
-            run(next(one for one in TO_RUN if (ours(one) or [""])[0] == command))
+        for name in ("train", "evaluate"):  # what others read
+            run(next(one for one in TO_RUN if (ours(one) or [""])[0] == name))
         for name in ("a", "b"):
             shutil.copy(next(Path("runs/eval/predictions").glob("*.jsonl")), f"{name}.jsonl")
         yield folder
@@ -225,21 +223,21 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 RAN: set[str] = set()
 
 
-def run(command: Command) -> None:
+def run(command: Shown) -> None:
     """Run a command, once: a second training would find the first one's folder."""
     if command.line in RAN:
         return
     arguments = ours(command)
     assert arguments is not None
-    command, rest = _named_command(arguments)
-    small = SMALL[command.name].split() if command is not None and command.name in SMALL and rest != ["--help"] else []
+    named, rest = _named_command(arguments)
+    small = SMALL[named.name].split() if named is not None and named.name in SMALL and rest != ["--help"] else []
     assert cli.main([*arguments, *small]) == cli.OK
     RAN.add(command.line)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", TO_RUN, ids=lambda command: f"{command.page}: {command.line}")
-def test_a_command_runs_unless_it_says_what_it_needs(command: Command, workspace: Path) -> None:
+def test_a_command_runs_unless_it_says_what_it_needs(command: Shown, workspace: Path) -> None:
     assert Path.cwd() == workspace
 
     run(command)

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from theworld.datasets.public.vsr import meta_category
+from theworld.datasets.public.vsr_relations import meta_category
 from theworld.evaluation import scoring
 from theworld.evaluation.benchmarks.saved_replies import Rate, Record, prediction, rate, read_rows, require_distinct
 from theworld.evaluation.parsing.text import plain

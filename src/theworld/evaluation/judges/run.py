@@ -188,7 +188,7 @@ def judge_spatial_rgpt(
     if own.endpoint is not None:
         asyncio.run(_ask_endpoint(own, rows, path, persistence))
     else:
-        from theworld.evaluation.judges.client import LocalJudge  # torch and a model: only where they are asked for
+        from theworld.evaluation.judges.local import LocalJudge  # torch and a model: only where they are asked for
 
         judge = LocalJudge(own.checkpoint or "", own.max_new_tokens, own.dtype)
         with VerdictWriter(path, _identify(judge.name, own, rows, ("torch", "transformers"))) as writer:

@@ -6,7 +6,8 @@ import pytest
 
 from fixtures_public import write_vsr
 from theworld.datasets.images import ImageError, to_image
-from theworld.datasets.public.vsr import META_CATEGORIES, VsrDataset, meta_category
+from theworld.datasets.public.vsr import VsrDataset
+from theworld.datasets.public.vsr_relations import META_CATEGORIES, meta_category
 
 
 def test_an_annotation_is_a_statement_with_its_truth(tmp_path: Path):

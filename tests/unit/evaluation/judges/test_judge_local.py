@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from theworld.evaluation.judges.client import CallRefusedError, LocalJudge
+from theworld.evaluation.judges.client import CallRefusedError
+from theworld.evaluation.judges.local import LocalJudge
 from theworld.evaluation.judges.prompts import Prompt
 
 
