@@ -16,10 +16,7 @@ import jaxtyping
 # pydantic and transformers check by themselves and wrap in ways that the hook does not survive.
 SHAPED = [
     "recipes",
-    *(
-        f"theworld.{name}"
-        for name in ("datasets", "tiny", "world", "evaluation", "training", "experiments", "planning", "report")
-    ),
+    *(f"theworld.{name}" for name in ("datasets", "tiny", "world", "evaluation", "training", "experiments", "report")),
     *(f"theworld.modeling.{name}" for name in ("projector", "fusion", "model", "introspection")),
 ]
 jaxtyping.install_import_hook(SHAPED, "beartype.beartype")

@@ -25,7 +25,7 @@ from theworld.serving import server
 _WAITING = """
 import sys, torch
 torch.set_num_threads(1)
-from theworld import cli
+from theworld.cli import main as cli
 from theworld.modeling import TheWorld
 read = TheWorld.read_world
 def read_world(*args):

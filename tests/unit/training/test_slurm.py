@@ -13,7 +13,7 @@ from theworld.config import loader
 from theworld.config.training import SlurmSettings
 from theworld.training.slurm import job_script, submit
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "job.sbatch"
+GOLDEN = Path(__file__).parents[2] / "golden" / "job.sbatch"
 RUN = '{"output_dir": "runs/align", "num_workers": 3}'
 
 

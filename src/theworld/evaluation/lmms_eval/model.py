@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from lmms_eval.api.model import lmms  # pyright: ignore[reportMissingImports]
 from lmms_eval.models.model_utils.gen_metrics import log_metrics  # pyright: ignore[reportMissingImports]
@@ -12,125 +12,12 @@ from lmms_eval.utils import simple_parse_args_string  # pyright: ignore[reportMi
 from loguru import logger  # pyright: ignore[reportMissingImports]
 from tqdm import tqdm
 
-from theworld.datasets.sample import Sample, Turn
+from theworld.datasets.sample import Sample
 from theworld.datasets.samplers import grouped
 from theworld.evaluation.generation import Answerer
+from theworld.evaluation.lmms_eval.requests import Decoding, to_decoding, to_sample
 from theworld.modeling import TheWorld
 from theworld.modeling.factory import on_this_machine
-
-DEFAULT_MAX_NEW_TOKENS: Final = 128
-"""Longest reply of tasks that name none, tokens; what the harness's own models take."""
-
-_SAMPLING: Final = ("temperature", "top_p", "top_k")
-_UNDERSTOOD: Final = frozenset({"max_new_tokens", "until", "do_sample", "num_beams", *_SAMPLING})
-
-
-@dataclass(frozen=True)
-class Decoding:
-    """How replies are to be written; requests that agree in it can be answered together."""
-
-    max_new_tokens: int
-    until: tuple[str, ...]
-    """Texts at which a reply ends."""
-    options: tuple[tuple[str, Any], ...]
-    """Options of transformers' `generate`."""
-
-    def cut(self, reply: str) -> str:
-        """A reply up to the first of the texts at which it ends."""
-        return reply[: min([reply.find(stop) for stop in self.until if stop in reply], default=None)].strip()
-
-
-def to_decoding(given: Mapping[str, Any]) -> tuple[Decoding, frozenset[str]]:
-    """What a task's `generation_kwargs` ask for, and the names of those that mean nothing here.
-
-    A temperature above 0 samples, unless `do_sample` is false; a temperature of 0 is greedy, whatever else is said.
-
-    Raises:
-        ValueError: for stop texts that are none.
-    """
-    until = given.get("until") or ()
-    stops = (until,) if isinstance(until, str) else tuple(until)
-    if not all(isinstance(stop, str) for stop in stops):
-        raise ValueError(f"until={until!r}: expected a text, or a list of texts, at which replies end")
-    temperature = given.get("temperature")
-    options: dict[str, Any] = {"do_sample": temperature != 0 and bool(given.get("do_sample", temperature is not None))}
-    if options["do_sample"]:
-        options |= {name: given[name] for name in _SAMPLING if given.get(name) is not None}
-    if (given.get("num_beams") or 1) > 1:
-        options["num_beams"] = int(given["num_beams"])
-    decoding = Decoding(
-        max_new_tokens=int(given.get("max_new_tokens", DEFAULT_MAX_NEW_TOKENS)),
-        until=tuple(stop for stop in stops if stop),
-        options=tuple(options.items()),
-    )
-    return decoding, frozenset(given) - _UNDERSTOOD
-
-
-def to_sample(messages: Sequence[Mapping[str, Any]], sample_id: str) -> Sample:
-    """Chat messages as a sample.
-
-    Pictures stand before the text, in their order, and each is a clip of one frame to the world model. A video whose
-    `url` is a list of frames is a clip: the world model sees the frames, Gemma the last of them. A system message
-    stands before the first question, as in Gemma's own chat template. A user message may say `num_world_steps`: how
-    far its question looks ahead.
-
-    Raises:
-        ValueError: for a video file, sound, a picture after the first question, or turns out of order.
-    """
-    turns: list[Turn] = []
-    system: list[str] = []
-    images: list[Any] = []
-    clips: list[Any] = []
-    steps: int | None = None
-    for message in messages:
-        role, text = message["role"], _text(message)
-        media = [part for part in _parts(message) if part["type"] != "text"]
-        if media and turns:
-            raise ValueError(f"{sample_id}: pictures in a later turn; expected them with the first question")
-        for part in media:
-            clip = _clip(part, sample_id)
-            images.append(clip[-1])
-            clips.append(clip)
-        steps = message.get("num_world_steps", steps)
-        if role == "system":
-            system.append(text)
-        elif turns and turns[-1].role == role:
-            turns[-1] = Turn(role, f"{turns[-1].text}\n{text}")
-        else:
-            turns.append(Turn(role, text))
-    if system and turns:
-        turns[0] = Turn(turns[0].role, "\n\n".join([*system, turns[0].text]))
-    return Sample(
-        id=sample_id,
-        turns=tuple(turns),
-        images=tuple(images),
-        clips=tuple(clips) if any(len(clip) > 1 for clip in clips) else None,
-        num_world_steps=steps,
-    )
-
-
-def _parts(message: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    content = message["content"]
-    return [{"type": "text", "text": content}] if isinstance(content, str) else list(content)
-
-
-def _text(message: Mapping[str, Any]) -> str:
-    return "\n".join(part["text"].strip() for part in _parts(message) if part["type"] == "text").strip()
-
-
-def _clip(part: Mapping[str, Any], sample_id: str) -> list[Any]:
-    """A picture as a clip of one frame, or the frames of a clip."""
-    kind, url = part["type"], part.get("url")
-    if kind == "image":
-        return [url]
-    if kind == "video" and isinstance(url, list) and url:
-        return url
-    if kind == "video":
-        raise ValueError(
-            f"{sample_id}: a video ({url!r}); TheWorld answers questions about pictures, and about clips that a task"
-            " gives as a list of frames: choose tasks of pictures"
-        )
-    raise ValueError(f"{sample_id}: {kind!r} in a message; expected text and pictures")
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from theworld.datasets.sample import Turn
-from theworld.evaluation.lmms_eval.model import DEFAULT_MAX_NEW_TOKENS, to_decoding, to_sample
+from theworld.evaluation.lmms_eval.requests import DEFAULT_MAX_NEW_TOKENS, to_decoding, to_sample
 
 RED, BLUE = (Image.new("RGB", (8, 8), colour) for colour in ("red", "blue"))
 

@@ -17,7 +17,7 @@ from theworld.datasets.regions import draw_regions
 from theworld.evaluation.benchmarks import spatial_rgpt as scorer_of_spatial_rgpt
 from theworld.evaluation.benchmarks import vsr as scorer_of_vsr
 from theworld.evaluation.lmms_eval import TASKS, foresight, spatial_rgpt, vsr
-from theworld.evaluation.lmms_eval.model import to_sample
+from theworld.evaluation.lmms_eval.requests import to_sample
 
 
 class Loader(yaml.SafeLoader):
