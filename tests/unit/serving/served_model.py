@@ -62,10 +62,12 @@ class Served:
 
     def __init__(self, model: Any, key: str | None = None, **limits: Any) -> None:
         from theworld.config.serving import ServeSettings
+        from theworld.serving.api import ChatApi
         from theworld.serving.server import Server
 
         settings = ServeSettings(model="test", port=0, **{"max_seconds": 600.0, "batch_wait_ms": 0, **limits})
-        self.server = Server(model, settings, key)
+        self.api = ChatApi(model, settings, key)
+        self.server = Server(self.api, settings.max_seconds)
         self.submitted = threading.Semaphore(0)
         """Released for each row that gets in line."""
         self.cancelled = threading.Semaphore(0)
@@ -78,13 +80,13 @@ class Served:
         self.thread.start()
 
     def _note(self, name: str, semaphore: threading.Semaphore) -> None:
-        call = getattr(self.server.engine, name)
+        call = getattr(self.api.engine, name)
 
         def noted(row: Any) -> None:
             call(row)
             semaphore.release()
 
-        setattr(self.server.engine, name, noted)
+        setattr(self.api.engine, name, noted)
 
     def client(self, key: str = "none", asynchronous: bool = False) -> Any:
         import openai
@@ -112,7 +114,7 @@ class Served:
         return asyncio.run(gather())
 
     def value(self, name: str, **labels: str) -> float:
-        return self.server.metrics.value(name, **labels)
+        return self.api.metrics.value(name, **labels)
 
     def end(self) -> None:
         self.server.stop()

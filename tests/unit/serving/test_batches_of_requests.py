@@ -17,7 +17,7 @@ from fixtures_model import encode, picture, user
 from theworld import TheWorld
 from theworld.config.serving import ServeSettings
 from theworld.datasets.foresight.dataset import ForesightDataset
-from theworld.serving.decoding import join
+from theworld.serving.decoding import BatchDecoder, join
 from theworld.serving.engine import Engine
 from theworld.serving.inputs import Preparer
 from theworld.serving.metrics import Metrics
@@ -93,7 +93,7 @@ def test_a_short_answer_does_not_wait_for_a_long_one_beside_it(fused):
         lengths.append(len(events[1]))
 
     short.take = noted
-    engine = Engine(fused, 2, 0.0, Metrics())
+    engine = Engine(BatchDecoder(fused, Metrics()), max_queue=2, max_batch_size=2)
     for row in (short, long):
         engine.submit(row)
     engine.close()
@@ -188,7 +188,7 @@ def test_a_batch_that_fails_is_answered_one_by_one(fused, monkeypatch):
 
     monkeypatch.setattr(fused, "generate", fail_for_two)
     rows, events = prepared(fused, *(body(messages=asked(f"The {which}?")) for which in ("first", "second", "third")))
-    engine = Engine(fused, 8, 0.0, Metrics())
+    engine = Engine(BatchDecoder(fused, Metrics()), max_queue=8, max_batch_size=8)
     for row in rows:
         engine.submit(row)
     engine.close()
@@ -207,7 +207,7 @@ def test_after_a_fault_of_our_own_nobody_waits_in_vain(fused, monkeypatch):
 
     monkeypatch.setattr(fused, "generate", fail)
     rows, events = prepared(fused, body(), body(world=False))
-    engine = Engine(fused, 8, 0.0, Metrics())
+    engine = Engine(BatchDecoder(fused, Metrics()), max_queue=8, max_batch_size=8)
     for row in rows:
         engine.submit(row)
     with pytest.raises(KeyError, match="ours"):

@@ -69,7 +69,7 @@ REFUSED = {
     "an unknown field": ({"temprature": 1.0}, "invalid_value", "temprature: unknown field"),
     "another model": ({"model": "gpt-4o"}, "model_not_found", "expected 'test'"),
     "heat": ({"temperature": 2.5}, "invalid_value", "temperature"),
-    "next to no heat": ({"temperature": 1e-5}, "invalid_value", "expected 0 (no dice)"),
+    "next to no heat": ({"temperature": 1e-5}, "invalid_value", "expected 0 (greedy)"),
     "no mass": ({"top_p": 0}, "invalid_value", "top_p"),
     "an endless seed": ({"seed": 2**70}, "invalid_value", "seed"),
     "five stop texts": ({"stop": list("abcde")}, "invalid_value", "at most 4 texts"),
@@ -167,6 +167,11 @@ def test_a_body_of_another_kind_is_refused(server):
     address = f"{server.address}/v1/chat/completions"
     response = httpx2.post(address, content=body(), headers={"content-type": "text/plain"})
     assert (response.status_code, response.json()["error"]["code"]) == (415, "unsupported_media_type")
+
+
+def test_a_media_type_may_have_parameters(server):
+    address, kind = f"{server.address}/v1/chat/completions", "application/json; charset=utf-8"
+    assert httpx2.post(address, content=body(), headers={"content-type": kind}, timeout=120).status_code == 200
 
 
 def test_a_body_that_is_too_large_is_not_read_to_its_end(fused):

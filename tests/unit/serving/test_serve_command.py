@@ -19,13 +19,13 @@ from served_model import asked
 from theworld import TheWorld, serving
 from theworld.cli import main as cli
 from theworld.config.serving import ServeSettings
-from theworld.serving import server
+from theworld.serving import api
 
 # The command, with a model that says when it is asked and waits for a line before it answers.
 _WAITING = """
 import sys, torch
 torch.set_num_threads(1)
-from theworld import cli
+from theworld.cli import main as cli
 from theworld.modeling import TheWorld
 read = TheWorld.read_world
 def read_world(*args):
@@ -76,7 +76,7 @@ def refused(capsys, *arguments):
 
 
 def test_an_address_that_is_taken_is_refused_before_a_model_is_loaded(capsys, monkeypatch):
-    monkeypatch.setattr(server, "open_served", lambda settings: pytest.fail("a model was loaded"))
+    monkeypatch.setattr(api, "open_served", lambda settings: pytest.fail("a model was loaded"))
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert f"127.0.0.1:{port}: Address already in use" in refused(capsys, "--port", str(port))
@@ -104,8 +104,8 @@ def test_a_model_of_true_futures_cannot_be_served(tmp_path):
     model = TheWorld.from_pretrained("tiny", world_tap="true-future", num_world_steps=1)
     model.save_pretrained(tmp_path / "model")
     with pytest.raises(ValueError, match="reads true futures, which no client can show"):
-        server.open_served(ServeSettings(model=str(tmp_path / "model")))
-    assert not server.open_served(ServeSettings(model=str(tmp_path / "model"), enable_world=False)).config.enable_world
+        api.open_served(ServeSettings(model=str(tmp_path / "model")))
+    assert not api.open_served(ServeSettings(model=str(tmp_path / "model"), enable_world=False)).config.enable_world
 
 
 def test_help_and_import_need_no_server():

@@ -13,7 +13,7 @@ from PIL import Image
 from fixtures_model import picture
 from theworld.config.serving import AppSettings
 from theworld.serving.protocol import RequestError
-from theworld.serving.web.inputs import LONGEST_SIDE_PX, SHOWN_SIDE_PX, read_files, read_scene, shown, strip
+from theworld.serving.web.uploads import LONGEST_SIDE_PX, SHOWN_SIDE_PX, read_files, read_scene, shown, strip
 
 LIMITS = AppSettings()
 
@@ -64,20 +64,20 @@ def test_one_picture_is_a_clip_of_one_frame():
 def test_of_seven_pictures_the_last_five_are_looked_at():
     given = read_files([png(grey(10 * number)) for number in range(7)], LIMITS, 6.0, 5)
     assert levels(given) == [20, 30, 40, 50, 60]
-    assert given.note == "Of 7 pictures the last 5 are looked at."
+    assert given.note == "The models see the last 5 of 7 pictures."
 
 
 def test_of_three_pictures_the_last_is_looked_at_since_no_clip_has_three_frames():
     given = read_files([png(grey(10 * number)) for number in range(3)], LIMITS, 6.0, 5)
     assert levels(given) == [20]
-    assert given.note == "Of 3 pictures the last is looked at."
+    assert given.note == "The models see the last of 3 pictures."
 
 
 @pytest.mark.parametrize("content", [gif(21, 50), video(21, 20), video(21, 20, "webm"), video(21, 20, "matroska")])
 def test_a_clip_is_taken_at_the_rate_of_the_world_model(content):
     given = read_files([content], LIMITS, 5.0, 5)  # 20 frames a second: every fourth, 0, 4, 8, 12, 16, 20
     assert levels(given) == [40, 80, 120, 160, 200]
-    assert given.note == "Of 6 frames at 5 a second the last 5 are looked at."
+    assert given.note == "The models see the last 5 of 6 frames at 5 a second."
 
 
 def test_a_slow_clip_keeps_all_its_frames():
@@ -126,7 +126,7 @@ PLAYLIST = b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile:///etc/passwd\n#
         ([png(grey(0)), b"no picture"], "not a readable picture"),
         *[([gif(9, 50)[:length]], "not a readable animation: it may be cut short") for length in (180, 190, 200)],
         ([grown(5100)], "frames of 5100 x 5100 px: expected at most 25,000,000 pixels; send it smaller"),
-        ([unknown_codec()], "a video of a codec that is not known here: send it as H.264"),
+        ([unknown_codec()], "a video of an unknown codec: send it as H.264"),
         ([gif(20, 2000)], "a video of more than 30 s: cut it"),
         ([video(40, 1)], "a video of more than 30 s: cut it"),
     ],
@@ -156,7 +156,7 @@ def test_a_scene_comes_with_its_questions_and_what_happens():
 def test_of_a_scene_a_model_gets_as_many_frames_as_it_takes():
     given = read_scene("hide", 3, 64, 1)
     assert (len(given.frames), len(given.future)) == (1, 12)
-    assert given.note == "Of 5 frames the last is looked at."
+    assert given.note == "The models see the last of 5 frames."
 
 
 def test_a_page_shows_frames_at_the_size_of_the_current_one_and_no_larger_than_it_has_room():
