@@ -53,7 +53,7 @@ def verdict_of(model: TheWorld, name: str, audit_file: Path | None = None) -> Au
             continue
     return AuditVerdict(
         "not audited",
-        "Nobody has measured whether this model uses its world: a better answer may come from the extra tokens alone.",
+        "No audit has measured if this model uses its world: a better answer can come from the extra tokens alone.",
         f"theworld audit {name}",
     )
 
@@ -129,6 +129,7 @@ class Steps:
 def about(model: TheWorld, settings: AppSettings, verdict: AuditVerdict, steps: Steps) -> dict[str, Any]:
     """Return the whole description, ready for JSON."""
     config = model.config
+    vision: Any = config.vision_config
     gate = getattr(getattr(model, "world", None), "gate", None)
     return {
         "model": settings.model,
@@ -142,7 +143,7 @@ def about(model: TheWorld, settings: AppSettings, verdict: AuditVerdict, steps: 
         "gate": None if gate is None else float(gate),
         "base": config.base_model_name,
         "cosmos": config.cosmos_model_name,
-        "image_px": model.config.vision_config.image_size,
+        "image_px": vision.image_size,
         "world_px": config.world_image_size,
         "max_question_characters": settings.max_question_characters,
         "max_bytes": settings.max_request_bytes,

@@ -99,7 +99,7 @@ class PageApi(Service):
         self._steps = Steps.of(model.config, settings)
         self._about = about(model, settings, verdict, self._steps)
         self._rate_hz = model.config.frame_rate_hz
-        self._scene_px: int = max(model.config.vision_config.image_size, model.config.world_image_size)
+        self._scene_px: int = max(self._about["image_px"], self._about["world_px"])
         self._clips: OrderedDict[str, Clip] = OrderedDict()
         self._reading = ThreadPoolExecutor(1, "reading")
         self._num_reading = 0
