@@ -72,23 +72,23 @@ def ask(settings: "AskSettings") -> dict[str, Any]:
 
 
 def serve(settings: "ServeSettings") -> dict[str, Any]:
-    """Serve a model over HTTP until SIGTERM or SIGINT; how much was answered."""
+    """Serve a model over HTTP until SIGTERM or SIGINT; return the number of answers, batches and tokens."""
     from theworld.serving import require_extra
 
     require_extra()
-    from theworld.serving import server
+    from theworld.serving import api
 
-    return server.serve(settings, lambda address: announce(f"serving {settings.model} at {address}"))
+    return api.serve(settings, lambda address: announce(f"serving {settings.model} at {address}"))
 
 
 def app(settings: "AppSettings") -> dict[str, Any]:
-    """Show a page in the browser until SIGTERM or SIGINT; how many questions were answered."""
+    """Show a page in the browser until SIGTERM or SIGINT; return the number of answered questions."""
     from theworld.serving.web import require_extra
 
     require_extra()
-    from theworld.serving.web import server
+    from theworld.serving.web import page_api
 
-    return server.show(settings, lambda address: announce(f"showing {settings.model} at {address}"))
+    return page_api.show(settings, lambda address: announce(f"showing {settings.model} at {address}"))
 
 
 def preview(config: "PreviewSettings") -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""ServeSettings: which model answers over HTTP, where, and the limits that keep one client from harming the others."""
+"""Settings of `theworld serve` and `theworld app`: model, address, and limits that protect clients from each other."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,37 +13,37 @@ from theworld.precision import Dtype
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class ServeSettings:
-    """One model behind an OpenAI-compatible interface; a key, if any, comes from THEWORLD_API_KEY alone."""
+    """One model behind an OpenAI-compatible API; an optional key comes from THEWORLD_API_KEY alone."""
 
     model: str
     """Folder or hub id of a saved TheWorld or of a Gemma 3; "tiny" or "tiny-foresight": the embedded TheWorld."""
 
     dtype: Dtype = "auto"
-    """Number format of the weights; auto: as saved, or float32 where this machine emulates that."""
+    """Number format of the weights; auto: as saved, or float32 where this machine emulates that format."""
 
     host: str = "127.0.0.1"
-    """Address to listen on; another than this machine's own opens the server to the network."""
+    """Address to listen on; any but this machine's own opens the server to the network."""
 
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
-    """Port to listen on; 0: any that is free."""
+    """Port to listen on; 0: any free port."""
 
     served_name: str | None = None
-    """What clients call the model; None: as it was named here."""
+    """Name of the model for clients; None: the value of `model`."""
 
     enable_world: bool = True
-    """Off: plain Gemma 3; nothing of the world is loaded, and no request can ask for it."""
+    """Off: plain Gemma 3; the world model stays unloaded, and no request can ask for it."""
 
     num_world_steps: Annotated[int, Field(ge=0)] | None = None
-    """K of requests that name none, latent slots; None: as the model was trained."""
+    """K of requests that name none, latent slots; None: the K of the training."""
 
     max_batch_size: Annotated[int, Field(ge=1)] = 8
-    """Requests answered at a time; 1: each alone."""
+    """Most requests per batch; 1: each request alone."""
 
     batch_wait_ms: Annotated[int, Field(ge=0)] = 5
-    """How long an idle server waits for company to a first request, milliseconds."""
+    """Longest time that an idle server waits to fill a batch, milliseconds."""
 
     max_queue: Annotated[int, Field(ge=1)] = 32
-    """Requests that may wait for their turn; further ones are refused with 429."""
+    """Most waiting requests; the server refuses further ones with 429."""
 
     max_seconds: Annotated[float, Field(gt=0)] = 300.0
     """Longest time from the arrival of a request to its answer, seconds."""
@@ -55,7 +55,7 @@ class ServeSettings:
     """Most pictures in a request."""
 
     max_image_bytes: Annotated[int, Field(ge=1)] = 10_000_000
-    """Largest picture as it is sent, bytes."""
+    """Largest picture file, bytes."""
 
     max_image_pixels: Annotated[int, Field(ge=4)] = 25_000_000
     """Largest picture, pixels."""
@@ -64,7 +64,7 @@ class ServeSettings:
     """Longest prompt, tokens; image and world tokens count."""
 
     max_new_tokens: Annotated[int, Field(ge=1)] = 4096
-    """Longest answer that a request may ask for, tokens."""
+    """Longest answer that a request can ask for, tokens."""
 
     default_new_tokens: Annotated[int, Field(ge=1)] = 256
     """Longest answer to a request that asks for no length, tokens."""
@@ -74,7 +74,7 @@ class ServeSettings:
         if self.default_new_tokens > self.max_new_tokens:
             raise ValueError(
                 f"default_new_tokens={self.default_new_tokens} is more than max_new_tokens={self.max_new_tokens}: a"
-                " request that asks for no length would be refused"
+                " request without a length would be refused"
             )
         if not self.enable_world and self.num_world_steps is not None:
             raise ValueError(f"num_world_steps={self.num_world_steps} needs the world: drop it, or enable_world=False")
@@ -83,37 +83,37 @@ class ServeSettings:
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class AppSettings:
-    """A page in the browser: a picture, a question, the answers with and without the world, and where they are from."""
+    """A web page: ask about a picture; compare the answers with and without the world, and see their origin."""
 
     model: str = TINY_FUSED_MODEL
-    """Folder or hub id of a saved TheWorld; "tiny" or "tiny-foresight": the embedded one."""
+    """Folder or hub id of a saved TheWorld; "tiny" or "tiny-foresight": the embedded TheWorld."""
 
     dtype: Dtype = "auto"
-    """Number format of the weights; auto: as saved, or float32 where this machine emulates that."""
+    """Number format of the weights; auto: as saved, or float32 where this machine emulates that format."""
 
     audit: Path | None = None
-    """The file audit.json of this model; None: one in its folder or beside it, if there is any."""
+    """The audit.json of this model; None: the one in its folder or beside it, if present."""
 
     host: str = "127.0.0.1"
-    """Address to listen on; another than this machine's own opens the page to the network."""
+    """Address to listen on; any but this machine's own opens the page to the network."""
 
     port: Annotated[int, Field(ge=0, le=65535)] = 7860
-    """Port to listen on; 0: any that is free."""
+    """Port to listen on; 0: any free port."""
 
     max_world_steps: Annotated[int, Field(ge=0)] = 8
-    """Furthest that a visitor may look ahead, latent slots; never further than the model can."""
+    """Largest K that a visitor can choose, latent slots; the limit of the model still holds."""
 
     max_clip_frames: Annotated[int, Field(ge=1)] = 5
-    """Most frames of a clip that the world model is given, 1 + 4j; of a longer one the last count."""
+    """Most frames of a clip for the world model, 1 + 4j; a longer clip keeps its last frames."""
 
     max_video_seconds: Annotated[float, Field(gt=0)] = 30.0
     """Longest video, seconds."""
 
     max_files: Annotated[int, Field(ge=1)] = 32
-    """Most frames sent as pictures."""
+    """Most pictures in a clip of pictures."""
 
     max_request_bytes: Annotated[int, Field(ge=1)] = 28_000_000
-    """Largest picture or clip as it is sent, bytes; base64 makes it a third larger."""
+    """Largest picture or clip file, bytes, before base64 makes it a third larger."""
 
     max_image_pixels: Annotated[int, Field(ge=4)] = 25_000_000
     """Largest picture, and largest frame of a video, pixels."""
@@ -125,16 +125,16 @@ class AppSettings:
     """Longest answer, tokens."""
 
     max_queue: Annotated[int, Field(ge=1)] = 16
-    """Questions that may wait for their turn; further ones are refused."""
+    """Most waiting questions; the server refuses further ones with 429."""
 
     max_seconds: Annotated[float, Field(gt=0)] = 120.0
-    """Longest time from a question to its last answer, and for a picture or clip to be received and read, seconds."""
+    """Longest time from a question to its last answer, and for the upload of a picture or clip, seconds."""
 
     num_pictures: Annotated[int, Field(ge=1)] = 64
-    """Pictures and clips that are kept; the one that was longest not asked about is forgotten."""
+    """Most pictures and clips to keep; the server drops the least recently used one."""
 
     num_looks: Annotated[int, Field(ge=2)] = 16
-    """Looks at pictures whose keys and values are kept, on the model's device: with and without the world one each."""
+    """Most key-value caches to keep on the model's device; a picture takes one with and one without the world."""
 
     @field_validator("max_clip_frames")
     @classmethod

@@ -1,10 +1,10 @@
-"""An OpenAI-compatible server in front of one model; needs the extra `serve`."""
+"""HTTP servers in front of one model: an OpenAI-compatible API (extra `serve`), and a web page (extra `app`)."""
 
 from importlib.util import find_spec
 
 
 def require_extra() -> None:
-    """Say what is missing before anything is loaded.
+    """Check the packages of the extra before the heavy imports.
 
     Raises:
         ValueError: without the extra `serve`.

@@ -1,142 +1,106 @@
-"""Service: the routes of the server, and the way of a request from its bytes to its answer."""
+"""OpenAI-compatible API: its routes, from the body of a request to the answer, and its command."""
 
 import asyncio
 import hmac
-import json
+import logging
+import os
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from theworld.config.serving import ServeSettings
-from theworld.serving.decoding import Event, Finished, Piece
-from theworld.serving.engine import Engine
+from theworld.modeling import TheWorld
+from theworld.serving.decoding import BatchDecoder, Finished, Piece, Row
+from theworld.serving.engine import Engine, EventQueue
 from theworld.serving.inputs import Prepared, Preparer
 from theworld.serving.metrics import Metrics
-from theworld.serving.protocol import ClientGoneError, RequestError, ShuttingDownError
+from theworld.serving.protocol import ClientGoneError, RequestError
+from theworld.serving.server import LOOPBACK, EventStream, Service, as_event, open_model, run
 
+logger = logging.getLogger(__name__)
 
-class EventStream(StreamingResponse):
-    """Server-sent events; `on_end` is called at their end, also when the client leaves before it."""
-
-    def __init__(self, events: AsyncIterator[str], on_end: Callable[[], None]) -> None:
-        super().__init__(events, media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
-        self._on_end = on_end
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            self._on_end()
-
+KEY = "THEWORLD_API_KEY"
+"""Environment variable with the key that clients must send."""
 
 _T = TypeVar("_T")
 
 
-class Reply:
-    """What a client waits for: the events of its row, in order, until the time is over.
+class Reply(EventQueue[Piece | Finished]):
+    """The answer to one request, event by event.
 
     Args:
-        max_seconds: from now to the last event.
+        max_seconds: longest time from now to the last event.
     """
 
     def __init__(self, max_seconds: float) -> None:
+        super().__init__(max_seconds, "ask for fewer tokens, or later")
         self.id = f"chatcmpl-{uuid.uuid4().hex}"
         self.created = int(time.time())
         self.is_counted = False
-        """Whether its end is among the metrics."""
-        self._max_seconds = max_seconds
-        self._loop = asyncio.get_running_loop()
-        self.started = self._loop.time()
-        self._events: asyncio.Queue[Event] = asyncio.Queue()
-
-    def emit(self, event: Event) -> None:
-        """Take an event; called in the model's thread."""
-        if not self._loop.is_closed():  # after a forced end nobody listens
-            self._loop.call_soon_threadsafe(self._events.put_nowait, event)
-
-    async def within_time(self, work: Coroutine[Any, Any, _T]) -> _T:
-        """The result of some work on the reply.
-
-        Raises:
-            RequestError: if the time is over.
-        """
-        try:
-            async with asyncio.timeout_at(self.started + self._max_seconds):
-                return await work
-        except TimeoutError:
-            raise RequestError(
-                f"no whole answer within {self._max_seconds:g} s; ask for fewer tokens, or later", 504, "timeout"
-            ) from None
-
-    async def next(self) -> Piece | Finished:
-        """The next event.
-
-        Raises:
-            RequestError: if there will be no answer, or the time is over.
-        """
-        event = await self.within_time(self._events.get())
-        if isinstance(event, RequestError):
-            raise event
-        return event
+        """True once the metrics contain its end."""
 
     async def last(self) -> Finished:
-        """The end of the answer, whatever comes before it."""
+        """Await the end of the answer; drop the pieces before it."""
         while not isinstance(event := await self.next(), Finished):
             pass
         return event
 
 
-class Service:
-    """The routes, as an ASGI application (`app`).
+class ChatApi(Service):
+    """The routes of the API.
 
     Args:
-        engine: answers rows.
-        preparer: makes rows of requests.
-        settings: limits.
-        metrics: where requests are counted.
-        key: what clients must show as `Authorization: Bearer`; None: nothing.
+        model: answers.
+        settings: name of the model, and limits.
+        key: clients must send it as `Authorization: Bearer`; None: no key.
     """
 
-    def __init__(
-        self, engine: Engine, preparer: Preparer, settings: ServeSettings, metrics: Metrics, key: str | None = None
-    ) -> None:
-        self.engine = engine
-        self.preparer = preparer
+    known_routes = "/v1/chat/completions, /v1/models, /health, /metrics"
+
+    def __init__(self, model: TheWorld, settings: ServeSettings, key: str | None = None) -> None:
         self.settings = settings
-        self.metrics = metrics
-        self.draining = False
-        """Whether new requests are refused, since the server shuts down."""
+        self.metrics = Metrics()
+        self.preparer = Preparer(model, settings, settings.served_name or settings.model)
+        self.engine: Engine[Row] = Engine(
+            BatchDecoder(model, self.metrics),
+            max_queue=settings.max_queue,
+            max_batch_size=settings.max_batch_size,
+            batch_wait_seconds=settings.batch_wait_ms / 1000,
+        )
+        self.metrics.waiting.set_function(lambda: self.engine.num_waiting)
         self._created = int(time.time())
         self._preparing = ThreadPoolExecutor(1, "preparing")
         self._num_preparing = 0
-        self.app = Starlette(
-            routes=[
+        super().__init__(
+            self.engine,
+            [
                 Route("/v1/chat/completions", self.chat, methods=["POST"]),
                 Route("/v1/models", self.models),
                 Route("/v1/models/{name:path}", self.model),
                 Route("/health", self.health),
                 Route("/metrics", self.show_metrics),
             ],
-            exception_handlers={RequestError: _refuse, HTTPException: _refuse_route, Exception: _break_down},
-            middleware=[] if key is None else [Middleware(RequireKey, key=key)],
+            [] if key is None else [Middleware(RequireKey, key=key)],
         )
 
+    def error_response(self, error: RequestError) -> Response:
+        """Return an error in OpenAI's form."""
+        return _openai_error(error)
+
     async def models(self, request: Request) -> Response:
-        """The one model."""
+        """List the one model."""
         return JSONResponse({"object": "list", "data": [self._card()]})
 
     async def model(self, request: Request) -> Response:
-        """The one model, by its name."""
+        """Describe the one model, by its name."""
         if request.path_params["name"] != self.preparer.name:
             raise RequestError(
                 f"no model {request.path_params['name']!r} here: expected {self.preparer.name!r}",
@@ -149,13 +113,12 @@ class Service:
         return {"id": self.preparer.name, "object": "model", "created": self._created, "owned_by": "theworld"}
 
     async def health(self, request: Request) -> Response:
-        """200 as long as requests are taken."""
-        if self.draining:
-            raise ShuttingDownError
+        """Return 200 until the shutdown begins, then 503."""
+        self.check_open()
         return JSONResponse({"status": "ok"})
 
     async def show_metrics(self, request: Request) -> Response:
-        """Prometheus' text format."""
+        """Return the metrics in Prometheus' text format."""
         return Response(self.metrics.text(), media_type="text/plain; version=0.0.4")
 
     # --- chat completions ------------------------------------------------------------------------------------
@@ -165,19 +128,14 @@ class Service:
         reply = Reply(self.settings.max_seconds)
         try:
             body = await reply.within_time(self._body(request))
-            prepared, first = await _while_there(request, self._begin(body, reply))
-        except ClientDisconnect:
-            return self._give_up(reply, ClientGoneError())
+            prepared, first = await _while_connected(request, self._begin(body, reply))
         except RequestError as error:
-            return self._give_up(reply, error)
+            self._count(reply, error.status, error)
+            return self.error_response(error)
         if isinstance(first, Finished) and not prepared.request.stream:
             self._count(reply, 200)
             return JSONResponse(self._whole(reply, prepared, first))
         return EventStream(self._pieces(reply, prepared, first), lambda: self._end_stream(reply, prepared))
-
-    def _give_up(self, reply: Reply, error: RequestError) -> Response:
-        self._count(reply, error.status, error)
-        return _answer_error(error)
 
     def _count(self, reply: Reply, status: int, error: RequestError | None = None) -> None:
         if reply.is_counted:
@@ -189,32 +147,20 @@ class Service:
             self.metrics.errors.labels(error.code).inc()
 
     async def _body(self, request: Request) -> bytes:
-        """The bytes of a request, as long as they are few enough."""
-        if self.draining:
-            raise ShuttingDownError
-        if self._num_preparing + self.engine.num_waiting >= self.settings.max_queue:
-            raise RequestError(f"{self.settings.max_queue} requests are waiting already; ask later", 429, "queue_full")
-        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind != "application/json":  # also what keeps web pages from asking a server on their reader's machine
-            raise RequestError(f"content-type {kind!r}: expected application/json", 415, "unsupported_media_type")
+        """Read the body of a request, if the queue has room for it."""
+        self.check_open()
+        self.engine.check_room(self._num_preparing)
         most = self.settings.max_request_bytes
-        body = bytearray()
         self._num_preparing += 1
         try:
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > most:
-                    raise RequestError(
-                        f"a request of more than {most:,} bytes; send fewer or smaller pictures",
-                        413,
-                        "request_too_large",
-                    )
+            return await self.read_body(
+                request, most, f"a request of more than {most:,} bytes; send fewer or smaller pictures"
+            )
         finally:
             self._num_preparing -= 1
-        return bytes(body)
 
     async def _begin(self, body: bytes, reply: Reply) -> tuple[Prepared, Piece | Finished]:
-        """A request's row, on its way, and the first that is to be sent of its answer."""
+        """Submit the row of a request; return it with the first event to send."""
         loop = asyncio.get_running_loop()
         self._num_preparing += 1
         try:
@@ -235,11 +181,11 @@ class Service:
             **self._head(reply, "chat.completion"),
             "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": end.reason}],
             "usage": _usage(prepared, end),
-            "world": _reading(prepared),
+            "world": _world(prepared),
         }
 
     async def _pieces(self, reply: Reply, prepared: Prepared, first: Piece | Finished) -> AsyncIterator[str]:
-        """The answer as server-sent events; a failure on the way is one of them, and then there is no [DONE]."""
+        """Yield the answer as server-sent events; an error on the way is the last event, without a [DONE]."""
         try:
             yield self._chunk(reply, {"role": "assistant", "content": ""})
             event = first
@@ -248,55 +194,98 @@ class Service:
                 event = await reply.next()
         except RequestError as error:
             self._count(reply, error.status, error)
-            yield _sent(error.body())
+            yield as_event(error.body())
             return
         if event.rest:
             yield self._chunk(reply, {"content": event.rest})
-        yield self._chunk(reply, {}, event.reason, world=_reading(prepared))
+        yield self._chunk(reply, {}, event.reason, world=_world(prepared))
         if prepared.request.stream_options.include_usage:
             head = self._head(reply, "chat.completion.chunk")
-            yield _sent({**head, "choices": [], "usage": _usage(prepared, event)})
+            yield as_event({**head, "choices": [], "usage": _usage(prepared, event)})
         self._count(reply, 200)
         yield "data: [DONE]\n\n"
 
     def _end_stream(self, reply: Reply, prepared: Prepared) -> None:
         gone = ClientGoneError()
-        self._count(reply, gone.status, gone)  # unless its end was counted
+        self._count(reply, gone.status, gone)  # no effect after a counted end
         self.engine.cancel(prepared.row)
 
     def _chunk(self, reply: Reply, delta: dict[str, Any], reason: str | None = None, **more: Any) -> str:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
-        return _sent({**self._head(reply, "chat.completion.chunk"), "choices": [choice], **more})
+        return as_event({**self._head(reply, "chat.completion.chunk"), "choices": [choice], **more})
 
     def _head(self, reply: Reply, kind: str) -> dict[str, Any]:
         return {"id": reply.id, "object": kind, "created": reply.created, "model": self.preparer.name}
 
 
 class RequireKey:
-    """Lets requests pass that show the key; /health needs none."""
+    """Middleware that refuses requests without the key; /health needs none."""
 
     def __init__(self, app: ASGIApp, key: str) -> None:
         self.app = app
         self._expected = f"Bearer {key}".encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        shown = dict(scope.get("headers", ())).get(b"authorization", b"")
-        if scope["path"] == "/health" or hmac.compare_digest(shown, self._expected):
+        given = dict(scope.get("headers", ())).get(b"authorization", b"")
+        if scope["path"] == "/health" or hmac.compare_digest(given, self._expected):
             await self.app(scope, receive, send)
             return
         error = RequestError(
             "the API key is missing or wrong: expected Authorization: Bearer KEY", 401, "invalid_api_key"
         )
-        await _answer_error(error)(scope, receive, send)
+        await _openai_error(error)(scope, receive, send)
 
 
-async def _while_there(request: Request, work: Coroutine[Any, Any, _T]) -> _T:
-    """The result of some work, which is given up when the client goes away.
+def serve(settings: ServeSettings, on_ready: Callable[[str], None]) -> dict[str, Any]:
+    """Serve a model until SIGTERM or SIGINT.
+
+    Args:
+        settings: model, address and limits.
+        on_ready: called with the base URL of the API once the server listens.
+
+    Returns:
+        Number of answered requests, of batches, and of tokens in the answers.
 
     Raises:
-        ClientGoneError: when it did.
+        ValueError: for a model that cannot be served, or an empty key.
+        OSError: if the address is not available.
     """
-    working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(_gone(request))
+    key = os.environ.get(KEY)
+    if key is not None and not (key.isascii() and key.strip() == key != ""):
+        raise ValueError(f"{KEY} is empty, has white space around it, or is not ASCII: unset it, or give a key")
+
+    def open_service() -> ChatApi:
+        if key is None and settings.host not in LOOPBACK:
+            logger.warning("%s is open to the network and asks for no key: set %s", settings.host, KEY)
+        return ChatApi(open_served(settings), settings, key)
+
+    value = run(settings, open_service, lambda address: on_ready(f"{address}/v1")).metrics.value
+    return {
+        "answered": int(value("theworld_requests_total", status="200")),
+        "batches": int(value("theworld_batch_rows_count")),
+        "completion_tokens": int(value("theworld_completion_tokens_total")),
+    }
+
+
+def open_served(settings: ServeSettings) -> TheWorld:
+    """Load the model that the settings name, ready to answer.
+
+    Raises:
+        ValueError: for a model that reads true futures: no client can send them.
+    """
+    options: dict[str, Any] = {} if settings.enable_world else {"enable_world": False}
+    if settings.num_world_steps is not None:
+        options["num_world_steps"] = settings.num_world_steps
+    return open_model(settings, **options)
+
+
+async def _while_connected(request: Request, work: Coroutine[Any, Any, _T]) -> _T:
+    """Await some work; cancel it when the client disconnects.
+
+    Raises:
+        ClientGoneError: if the client disconnected.
+    """
+    working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(_disconnect(request))
     try:
         await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
@@ -308,7 +297,7 @@ async def _while_there(request: Request, work: Coroutine[Any, Any, _T]) -> _T:
         await asyncio.wait({working, leaving})
 
 
-async def _gone(request: Request) -> None:
+async def _disconnect(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
 
@@ -322,33 +311,11 @@ def _usage(prepared: Prepared, end: Finished) -> dict[str, int]:
     return {"prompt_tokens": prompt, "completion_tokens": end.num_tokens, "total_tokens": prompt + end.num_tokens}
 
 
-def _reading(prepared: Prepared) -> dict[str, Any]:
-    """What was read from the world for an answer."""
+def _world(prepared: Prepared) -> dict[str, Any]:
+    """Return the field `world` of an answer."""
     return {"clips_read": prepared.row.num_clips, "num_world_steps": prepared.row.num_world_steps}
 
 
-def _sent(content: dict[str, Any]) -> str:
-    return f"data: {json.dumps(content, ensure_ascii=False)}\n\n"
-
-
-def _answer_error(error: RequestError) -> Response:
+def _openai_error(error: RequestError) -> Response:
     headers = {401: {"WWW-Authenticate": "Bearer"}, 429: {"Retry-After": "1"}}.get(error.status)
     return JSONResponse(error.body(), error.status, headers)
-
-
-async def _refuse(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestError)
-    return _answer_error(error)
-
-
-async def _refuse_route(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    known = "/v1/chat/completions, /v1/models, /health, /metrics"
-    message = f"{request.method} {request.url.path}: {error.detail}; this server has {known}"
-    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
-    return _answer_error(RequestError(message, error.status_code, code))
-
-
-async def _break_down(request: Request, error: Exception) -> Response:
-    """A fault of this program; Starlette raises it again, so that the log has its traceback."""
-    return _answer_error(RequestError("the server broke down on this request; its log says why", 500, "internal_error"))

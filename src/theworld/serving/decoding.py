@@ -1,27 +1,40 @@
-"""Row: one request inside the model, from its inputs to the last piece of its answer."""
+"""Decoding of answers: rows with their own lengths, sampling and stop texts, in batches of one `generate` call."""
 
+import copy
+import logging
 import secrets
 from collections.abc import Callable, Collection, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from tokenizers.decoders import DecodeStream
 from torch import Tensor
 from transformers import (
+    GenerationConfig,
     LogitsProcessor,
     LogitsProcessorList,
     StoppingCriteria,
+    StoppingCriteriaList,
     TemperatureLogitsWarper,
     TopPLogitsWarper,
 )
 
+from theworld.evaluation.generation import FAILURES, is_of_the_machine, place
+from theworld.modeling import TheWorld
+from theworld.serving.engine import Job
 from theworld.serving.protocol import RequestError
+
+if TYPE_CHECKING:  # the page has no metrics, and its extra does not install their library
+    from theworld.serving.metrics import Metrics
+
+logger = logging.getLogger(__name__)
 
 
 class Piece(NamedTuple):
-    """More of the answer."""
+    """A piece of the answer."""
 
     text: str
 
@@ -30,7 +43,7 @@ class Finished(NamedTuple):
     """The end of an answer."""
 
     rest: str
-    """What was not yet sent as a piece."""
+    """The end of the text, which no piece has."""
     text: str
     """The whole answer."""
     reason: Literal["stop", "length"]
@@ -42,7 +55,7 @@ Event = Piece | Finished | RequestError
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How an answer is written."""
+    """Length, sampling and stop texts of an answer."""
 
     max_new_tokens: int
     temperature: float = 0.0
@@ -52,13 +65,14 @@ class Options:
 
 
 class AnswerText:
-    """The text of an answer while it is written: what may be shown of it already, and whether a stop text ended it.
+    """The text of an answer, token by token.
 
-    What was shown is never taken back: white space at the end, half a character, and what may become a stop text wait.
+    Published text never changes. White space at the end, a part of a character, and the possible start of a stop text
+    therefore wait for the next token.
 
     Args:
-        tokenizer: the model's, for this use alone: decoding runs in the model's thread.
-        stops: texts that end the answer.
+        tokenizer: a copy of the model's tokenizer, for the model thread alone.
+        stops: texts that end the answer; the answer does not contain them.
     """
 
     def __init__(self, tokenizer: Any, stops: Sequence[str] = ()) -> None:
@@ -66,48 +80,49 @@ class AnswerText:
         self._decoder = DecodeStream([], skip_special_tokens=True)
         self._stops = stops
         self._text = ""
-        self._shown = ""
+        self._published = ""
         self.stopped = False
+        """True once the answer contains a stop text."""
 
     def add(self, token_id: int) -> str:
-        """One more token; what can now be shown."""
+        """Add a token; return the text that is ready to publish."""
         before = len(self._text)
         self._text += self._decoder.step(self._tokenizer.backend_tokenizer, token_id) or ""
         for stop in self._stops:
-            found = self._text.find(stop, max(0, before - len(stop) + 1))
-            if found >= 0:
-                self._text, self.stopped = self._text[:found], True
-        waiting = 0 if self.stopped else self._may_become_stop()
+            start = self._text.find(stop, max(0, before - len(stop) + 1))
+            if start >= 0:
+                self._text, self.stopped = self._text[:start], True
+        waiting = 0 if self.stopped else self._num_possible_stop()
         ready = self._text[: len(self._text) - waiting].strip()
-        piece = ready[len(self._shown) :]
-        self._shown += piece
+        piece = ready[len(self._published) :]
+        self._published += piece
         return piece
 
-    def _may_become_stop(self) -> int:
-        """Length of the longest end of the text with which a stop text begins."""
+    def _num_possible_stop(self) -> int:
+        """Return the length of the longest end of the text with which a stop text begins."""
         text = self._text
         lengths = (length for stop in self._stops for length in range(1, len(stop)) if text.endswith(stop[:length]))
         return max(lengths, default=0)
 
     def end(self, token_ids: Sequence[int]) -> tuple[str, str]:
-        """(what was not yet shown, the whole text), once the last token has come."""
+        """Return (the unpublished rest, the whole text) after the last token."""
         text = self._text if self.stopped else self._tokenizer.decode(token_ids, skip_special_tokens=True)
         text = text.strip()
-        if not text.startswith(self._shown):  # a decoder that takes back what it said: what was shown stays
-            text = self._shown
-        return text[len(self._shown) :], text
+        if not text.startswith(self._published):  # the decoder revised its text: published text stays
+            text = self._published
+        return text[len(self._published) :], text
 
 
-class Row:
-    """One request inside the model.
+class Row(Job):
+    """One request inside the model: a row of a batch.
 
     Args:
-        inputs: what the processor gave for it, a batch of one.
-        world: whether it is answered with the world.
-        options: how the answer is written.
-        text: takes the tokens of the answer.
+        inputs: the processor's output for the request, a batch of one.
+        world: True: answer with the world.
+        options: length, sampling and stop texts.
+        text: collects the tokens of the answer.
         end_ids: tokens that end an answer.
-        emit: called, in the model's thread, with each event; the last is Finished or a RequestError.
+        emit: called in the model thread with each event; the last is Finished or a RequestError.
     """
 
     def __init__(
@@ -120,35 +135,38 @@ class Row:
         end_ids: Collection[int],
         emit: Callable[[Event], None],
     ) -> None:
+        super().__init__(emit)
         self.inputs = inputs
         self.options = options
         self.world = world
         self.tokens: list[int] = []
         self.done = False
-        self.cancelled = False
-        """Set, from any thread, when nobody waits for the answer any more."""
         self._text = text
         self._end_ids = end_ids
-        self._emit = emit
-        self._dice = _dice(options) if options.temperature else None
+        self._sampling = _sampling(options) if options.temperature else None
+
+    @property
+    def batch_key(self) -> tuple[bool, int | None]:
+        """(world, K): equal for all rows of a batch."""
+        return self.world, self.num_world_steps
 
     @property
     def num_prompt_tokens(self) -> int:
-        """Length of the prompt; image and world tokens count."""
+        """Length of the prompt with its image and world tokens."""
         return self.inputs["input_ids"].shape[1]
 
     @property
     def num_clips(self) -> int:
-        """Clips that the world model reads for it."""
+        """Number of clips that the world model reads."""
         return len(self.inputs.get("world_pixels", ()))
 
     @property
     def num_world_steps(self) -> int | None:
-        """K, where the world is read."""
+        """K; None: no clip, so no world."""
         return self.inputs.get("num_world_steps") if self.num_clips else None
 
     def take(self, token_id: int) -> None:
-        """One more token of the answer."""
+        """Add a token to the answer."""
         if self.cancelled:
             self.done = True
         if self.done:
@@ -157,34 +175,35 @@ class Row:
         ended = token_id in self._end_ids
         piece = "" if ended else self._text.add(token_id)
         if piece:
-            self._emit(Piece(piece))
+            self.emit(Piece(piece))
         if ended or self._text.stopped or len(self.tokens) >= self.options.max_new_tokens:
             self.done = True
             rest, text = self._text.end(self.tokens)
             reason = "stop" if ended or self._text.stopped else "length"
-            self._emit(Finished(rest, text, reason, len(self.tokens)))
+            self.emit(Finished(rest, text, reason, len(self.tokens)))
 
     def fail(self, error: RequestError) -> None:
-        """End without an answer."""
+        """End the row without an answer, unless it has ended already."""
         if not self.done:
             self.done = True
-            self._emit(error)
+            super().fail(error)
 
     def draw(self, scores: Tensor) -> Tensor:
-        """Scores (V,) whose largest is a draw from the distribution that the row asked for (the Gumbel-max trick).
+        """Return scores (V,) whose largest entry is a sample from the row's distribution (the Gumbel-max trick).
 
-        The noise comes from the row's own generator on the CPU: neither the device nor the other rows play a part.
+        The noise comes from the row's own generator on the CPU, so a seed gives the same answer on every device and in
+        every batch.
         """
-        if self._dice is None:
+        if self._sampling is None:
             return scores
-        warpers, generator = self._dice
-        no_ids: Any = torch.empty(1, 0, dtype=torch.long)  # neither warper looks at them
+        warpers, generator = self._sampling
+        no_ids: Any = torch.empty(1, 0, dtype=torch.long)  # neither warper reads them
         warped = warpers(no_ids, scores[None])[0]
         noise = torch.empty(len(scores), dtype=torch.float64).exponential_(generator=generator).log_().neg_()
         return (warped.double() + noise.to(scores.device)).to(scores.dtype)
 
 
-def _dice(options: Options) -> tuple[LogitsProcessorList, torch.Generator]:
+def _sampling(options: Options) -> tuple[LogitsProcessorList, torch.Generator]:
     seed = secrets.randbits(63) if options.seed is None else options.seed
     warpers = LogitsProcessorList([TemperatureLogitsWarper(float(options.temperature))])
     if options.top_p < 1:
@@ -193,7 +212,7 @@ def _dice(options: Options) -> tuple[LogitsProcessorList, torch.Generator]:
 
 
 class RowEnds(StoppingCriteria):
-    """Hands each row its new token, and tells `generate` which rows are done: each ends by its own measure."""
+    """Gives each row its new token, and reports the finished rows to `generate`."""
 
     def __init__(self, rows: Sequence[Row]) -> None:
         self.rows = rows
@@ -205,17 +224,17 @@ class RowEnds(StoppingCriteria):
 
 
 class RowDraws(LogitsProcessor):
-    """Lets every row choose its next token in its own way; `generate` itself always takes the likeliest."""
+    """Samples the next token of each row by the row's own options; `generate` then takes the largest score."""
 
     def __init__(self, rows: Sequence[Row]) -> None:
         self.rows = rows
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return torch.stack([row.draw(one) for row, one in zip(self.rows, scores, strict=True)])
+        return torch.stack([row.draw(row_scores) for row, row_scores in zip(self.rows, scores, strict=True)])
 
 
 def join(rows: Sequence[Row], pad_token_id: int) -> dict[str, Any]:
-    """One batch of rows, padded on the left; pictures and clips of all of them in row order.
+    """Join rows into one batch, padded on the left; pictures and clips follow the order of the rows.
 
     ids     [pad, pad, bos, what, ...]
             [bos, IMG, IMG, what, ...]
@@ -226,11 +245,84 @@ def join(rows: Sequence[Row], pad_token_id: int) -> dict[str, Any]:
         padded = [F.pad(row.inputs[name], (length - row.num_prompt_tokens, 0), value=padding) for row in rows]
         batch[name] = torch.cat(padded)
     for name in ("pixel_values", "world_pixels"):
-        found = [row.inputs[name] for row in rows if name in row.inputs]
-        if found:
-            batch[name] = torch.cat(found)
+        pixels = [row.inputs[name] for row in rows if name in row.inputs]
+        if pixels:
+            batch[name] = torch.cat(pixels)
     steps = {row.num_world_steps for row in rows} - {None}
     assert len(steps) <= 1, steps
     if steps:
         batch["num_world_steps"] = steps.pop()
     return batch
+
+
+def greedy(model: TheWorld, **options: Any) -> GenerationConfig:
+    """Return the model's generation config without sampling, with other `options` in place."""
+    config = copy.deepcopy(model.generation_config)
+    config.update(do_sample=False, temperature=None, top_p=None, top_k=None, **options)
+    return config
+
+
+def end_ids(model: TheWorld) -> frozenset[int]:
+    """Return the tokens that end an answer of the model."""
+    ids = model.generation_config.eos_token_id
+    return frozenset([ids] if isinstance(ids, int) else ids or ())
+
+
+class BatchDecoder:
+    """Answers batches of rows with one model; call it in the model thread.
+
+    A row ends at its own stop, or when its client leaves; the batch goes on for the others.
+
+    Args:
+        model: the model.
+        metrics: counts batches and tokens.
+    """
+
+    def __init__(self, model: TheWorld, metrics: "Metrics") -> None:
+        self.model = model.eval()
+        self.metrics = metrics
+        self._pad_token_id: int = model.processor.tokenizer.pad_token_id
+
+    def __call__(self, rows: Sequence[Row]) -> None:
+        """Answer a batch of rows with the same `batch_key`."""
+        self.metrics.running.set(len(rows))
+        self._answer(rows)
+        self.metrics.running.set(0)
+
+    def _answer(self, rows: Sequence[Row]) -> None:
+        """Answer a batch; if it fails, answer the rows without a token one by one."""
+        try:
+            self._generate(rows)
+        except FAILURES as error:
+            logger.error("a batch of %d failed", len(rows), exc_info=True)
+            if is_of_the_machine(error):
+                raise
+            for row in rows:
+                if len(rows) > 1 and not row.done and not row.tokens:
+                    self._answer([row])
+                row.fail(
+                    RequestError("the model failed on this request; the server's log says why", 500, "internal_error")
+                )
+
+    @torch.no_grad()
+    def _generate(self, rows: Sequence[Row]) -> None:
+        self.metrics.batch_rows.observe(len(rows))
+        self.metrics.prompt_tokens.inc(sum(row.num_prompt_tokens for row in rows))
+        batch = join(rows, self._pad_token_id)
+        if "world_pixels" in batch:
+            pixels = batch.pop("world_pixels")
+            batch["world_features"] = self.model.read_world(pixels, batch["num_world_steps"])
+            self.metrics.clips_read.inc(len(pixels))
+        draws = [RowDraws(rows)] if any(row.options.temperature for row in rows) else []
+        try:
+            with nullcontext() if rows[0].world else self.model.without_world():
+                self.model.generate(
+                    **place(self.model, batch),
+                    generation_config=greedy(
+                        self.model, max_new_tokens=max(row.options.max_new_tokens for row in rows)
+                    ),
+                    logits_processor=LogitsProcessorList(draws),
+                    stopping_criteria=StoppingCriteriaList([RowEnds(rows)]),
+                )
+        finally:
+            self.metrics.completion_tokens.inc(sum(len(row.tokens) for row in rows))

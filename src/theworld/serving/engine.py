@@ -1,149 +1,194 @@
-"""Engine: the queue in front of the model, and the one thread in which rows are answered in batches."""
+"""Engine: one queue and one model thread, shared by the API and the page."""
 
-import copy
-import logging
+import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
-from contextlib import nullcontext
-from typing import Any
+from collections.abc import Callable, Coroutine, Hashable, Sequence
+from typing import Any, Generic, TypeVar
 
-import torch
-from transformers import LogitsProcessorList, StoppingCriteriaList
-
-from theworld.evaluation.generation import FAILURES, is_of_the_machine, place
-from theworld.serving.decoding import Row, RowDraws, RowEnds, join
-from theworld.serving.metrics import Metrics
 from theworld.serving.protocol import RequestError, ShuttingDownError
 
-logger = logging.getLogger(__name__)
+_T = TypeVar("_T")
+_E = TypeVar("_E")
 
 
-class Engine:
-    """Answers rows with one model.
-
-    Rows that agree on the world and on K are answered together, however they choose their tokens; the one that has
-    waited longest is always among the next. A row leaves its batch when its answer ends or nobody waits for it; the
-    batch goes on for the others.
+class Job:
+    """A request in the queue; the API and the page derive theirs from it.
 
     Args:
-        model: a TheWorld.
-        max_batch_size: rows per batch.
-        batch_wait_seconds: how long a first row waits for company.
-        metrics: where batches and tokens are counted.
+        emit: takes the events of the job, from any thread; the last is the end of the answer or a RequestError.
     """
 
-    def __init__(self, model: Any, max_batch_size: int, batch_wait_seconds: float, metrics: Metrics) -> None:
-        self.model = model
+    def __init__(self, emit: Callable[[Any], None]) -> None:
+        self.emit = emit
+        self.cancelled = False
+        """True when the client no longer waits for the answer; set from any thread."""
+
+    @property
+    def batch_key(self) -> Hashable:
+        """Key of the batches that can take the job: jobs with equal keys can share a batch."""
+        return None
+
+    def move_to(self, place: int) -> None:
+        """Take a new place in the queue; 1 is the next in line."""
+
+    def fail(self, error: RequestError) -> None:
+        """End the job without an answer."""
+        self.emit(error)
+
+
+_J = TypeVar("_J", bound=Job)
+
+
+class Engine(Generic[_J]):
+    """Queue of jobs in front of the model.
+
+    The job that has waited longest is always in the next batch. Jobs with the same `batch_key` fill the batch up.
+
+    Args:
+        answer: answers a batch; called in the model thread.
+        max_queue: most jobs that wait.
+        max_batch_size: most jobs per batch.
+        batch_wait_seconds: longest time that a first job waits for others.
+    """
+
+    def __init__(
+        self,
+        answer: Callable[[Sequence[_J]], None],
+        *,
+        max_queue: int,
+        max_batch_size: int = 1,
+        batch_wait_seconds: float = 0.0,
+    ) -> None:
+        self.max_queue = max_queue
         self.max_batch_size = max_batch_size
         self.batch_wait_seconds = batch_wait_seconds
-        self.metrics = metrics
-        self._waiting: deque[Row] = deque()
+        self._answer = answer
+        self._waiting: deque[_J] = deque()
         self._changed = threading.Condition()
         self._closed = False
-        self._pad_token_id: int = model.processor.tokenizer.pad_token_id
-        self._generation = copy.deepcopy(model.generation_config)
-        self._generation.update(do_sample=False, temperature=None, top_p=None, top_k=None)  # rows throw their own dice
-        model.eval()
-
-        metrics.waiting.set_function(lambda: self.num_waiting)
 
     @property
     def num_waiting(self) -> int:
-        """Rows that wait for their turn."""
+        """Number of jobs in the queue; jobs in the model do not count."""
         return len(self._waiting)
 
-    def submit(self, row: Row) -> None:
-        """Let a row wait for its turn.
+    def check_room(self, num_coming: int = 0) -> None:
+        """Refuse a job for which the queue has no room.
+
+        Args:
+            num_coming: jobs that are accepted and not yet in the queue.
 
         Raises:
-            RequestError: after `close`.
+            RequestError: if the queue is full.
+        """
+        if num_coming + self.num_waiting >= self.max_queue:
+            raise RequestError(f"{self.max_queue} requests are waiting already; ask later", 429, "queue_full")
+
+    def submit(self, job: _J) -> None:
+        """Put a job at the end of the queue.
+
+        Raises:
+            RequestError: if the queue is full, or after `close`.
         """
         with self._changed:
             if self._closed:
                 raise ShuttingDownError
-            self._waiting.append(row)
+            self.check_room()
+            self._replace([*self._waiting, job])
             self._changed.notify()
 
-    def cancel(self, row: Row) -> None:
-        """Forget a row that nobody waits for: at once if it waits for its turn, else at its next token."""
+    def cancel(self, job: _J) -> None:
+        """Give up a job: a waiting one leaves the queue now, a running one stops at its next token."""
         with self._changed:
-            row.cancelled = True
-            self._waiting = deque(one for one in self._waiting if one is not row)
+            job.cancelled = True
+            if job in self._waiting:
+                self._replace([other for other in self._waiting if other is not job])
 
     def close(self) -> None:
-        """Take no more rows; `run` ends when those that wait are answered."""
+        """Accept no more jobs; `run` returns when it has answered the waiting ones."""
         with self._changed:
             self._closed = True
             self._changed.notify()
 
     def run(self) -> None:
-        """Answer rows until `close`; the model's thread."""
-        batch: list[Row] = []
+        """Answer jobs until `close`; call this once, in the model thread."""
+        batch: list[_J] = []
         try:
             while True:
                 batch = self._next_batch()
                 if not batch and self._closed:
                     return
-                if batch:  # else all of them were cancelled meanwhile
-                    self.metrics.running.set(len(batch))
+                if batch:  # empty: the clients left while the first job waited for others
                     self._answer(batch)
-                    self.metrics.running.set(0)
-        finally:  # after a fault of this program nobody shall wait for an answer that never comes
+                    batch = []
+        finally:  # after a programming error: no client may wait for an answer that never comes
             self.close()
-            for row in (*batch, *self._waiting):
-                row.fail(RequestError("the server broke down", 500, "internal_error"))
+            for job in (*batch, *self._waiting):
+                job.fail(RequestError("the server broke down; its log says why", 500, "internal_error"))
 
-    def _next_batch(self) -> list[Row]:
-        """The row that has waited longest and others that fit to it; empty when all are answered after `close`."""
+    def _next_batch(self) -> list[_J]:
+        """Take the next batch out of the queue; empty after `close` if no job waits."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closed)
             until = time.monotonic() + self.batch_wait_seconds
             while len(self._waiting) < self.max_batch_size and not self._closed:
                 if not self._changed.wait(max(0.0, until - time.monotonic())):
                     break
-            fitting = [row for row in self._waiting if _key(row) == _key(self._waiting[0])][: self.max_batch_size]
-            self._waiting = deque(row for row in self._waiting if row not in fitting)
-            return fitting
+            key = self._waiting[0].batch_key if self._waiting else None
+            batch = [job for job in self._waiting if job.batch_key == key][: self.max_batch_size]
+            self._replace([job for job in self._waiting if job not in batch])
+            return batch
 
-    def _answer(self, rows: Sequence[Row]) -> None:
-        """Answer a batch; if it fails, one by one the rows of which nothing was written yet."""
+    def _replace(self, jobs: Sequence[_J]) -> None:
+        """Change the queue, and give each job its new place."""
+        self._waiting = deque(jobs)
+        for place, job in enumerate(self._waiting, start=1):
+            job.move_to(place)
+
+
+class EventQueue(Generic[_E]):
+    """Events of one job, sent by the model thread and awaited in the event loop that created the queue.
+
+    Args:
+        max_seconds: longest time from now to the last event.
+        remedy: advice for a client whose time is over.
+    """
+
+    def __init__(self, max_seconds: float, remedy: str) -> None:
+        self._max_seconds = max_seconds
+        self._remedy = remedy
+        self._loop = asyncio.get_running_loop()
+        self._events: asyncio.Queue[_E | RequestError] = asyncio.Queue()
+        self.started = self._loop.time()
+
+    def emit(self, event: _E | RequestError) -> None:
+        """Append an event; safe in any thread."""
+        if not self._loop.is_closed():  # after a forced end nobody reads
+            self._loop.call_soon_threadsafe(self._events.put_nowait, event)
+
+    async def within_time(self, work: Coroutine[Any, Any, _T]) -> _T:
+        """Await some work on the answer.
+
+        Raises:
+            RequestError: if the time is over.
+        """
         try:
-            self._write(rows)
-        except FAILURES as error:
-            logger.error("a batch of %d failed: %s: %s", len(rows), type(error).__name__, error)
-            if is_of_the_machine(error):
-                raise
-            for row in rows:
-                if len(rows) > 1 and not row.done and not row.tokens:
-                    self._answer([row])
-                row.fail(RequestError("the model failed on this request; the log says why", 500, "internal_error"))
+            async with asyncio.timeout_at(self.started + self._max_seconds):
+                return await work
+        except TimeoutError:
+            raise RequestError(
+                f"no whole answer within {self._max_seconds:g} s; {self._remedy}", 504, "timeout"
+            ) from None
 
-    @torch.no_grad()
-    def _write(self, rows: Sequence[Row]) -> None:
-        self.metrics.batch_rows.observe(len(rows))
-        self.metrics.prompt_tokens.inc(sum(row.num_prompt_tokens for row in rows))
-        batch = join(rows, self._pad_token_id)
-        if "world_pixels" in batch:
-            pixels = batch.pop("world_pixels")
-            batch["world_features"] = self.model.read_world(pixels, batch["num_world_steps"])
-            self.metrics.clips_read.inc(len(pixels))
-        options = copy.deepcopy(self._generation)
-        options.max_new_tokens = max(row.options.max_new_tokens for row in rows)
-        draws = [RowDraws(rows)] if any(row.options.temperature for row in rows) else []
-        try:
-            with nullcontext() if rows[0].world else self.model.without_world():
-                self.model.generate(
-                    **place(self.model, batch),
-                    generation_config=options,
-                    logits_processor=LogitsProcessorList(draws),
-                    stopping_criteria=StoppingCriteriaList([RowEnds(rows)]),
-                )
-        finally:
-            self.metrics.completion_tokens.inc(sum(len(row.tokens) for row in rows))
+    async def next(self) -> _E:
+        """Await the next event.
 
-
-def _key(row: Row) -> tuple[bool, int | None]:
-    """What rows of one batch must share; a row without pictures reads no world."""
-    return row.world, row.num_world_steps
+        Raises:
+            RequestError: if the job failed, or the time is over.
+        """
+        event = await self.within_time(self._events.get())
+        if isinstance(event, RequestError):
+            raise event
+        return event

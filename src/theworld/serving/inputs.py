@@ -1,4 +1,4 @@
-"""Preparer: from the bytes of a request to a row that the model can answer, or to the reason why not."""
+"""Preparation of API requests: decode the pictures, check the limits, and encode one row for the model."""
 
 import base64
 import binascii
@@ -14,25 +14,26 @@ from PIL import Image, ImageOps
 
 from theworld.config.serving import ServeSettings
 from theworld.datasets.images import BROKEN, ImageError, to_image
-from theworld.serving.decoding import AnswerText, Event, Options, Row
+from theworld.modeling import TheWorld
+from theworld.serving.decoding import AnswerText, Event, Options, Row, end_ids
 from theworld.serving.protocol import ChatRequest, RequestError, read_request, to_conversation
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
-"""What is decoded; Pillow knows many more, and some of them start other programs."""
+"""Accepted picture formats; Pillow knows many more, and some of them start other programs."""
 
 _DATA_URL = re.compile(r"data:(image/[a-z0-9.+-]+)?(;[a-z0-9=.+-]+)*;base64,", re.IGNORECASE)
 
 
 def read_picture(url: str, limits: ServeSettings) -> Image.Image:
-    """The picture in a data URL, upright, RGB; of an animation the first frame.
+    """Decode the picture in a data URL: upright, RGB; the first frame of an animation.
 
     Raises:
-        RequestError: for an address or a path, for what is no picture, and for one beyond the limits.
+        RequestError: for an address, a path, another file than a picture, or a picture beyond the limits.
     """
     head = _DATA_URL.match(url)
     if head is None:
         raise RequestError(
-            f"image_url {_shown(url)}: only data URLs are taken, data:image/png;base64,...; this server opens no"
+            f"image_url {_start_of(url)}: only data URLs are taken, data:image/png;base64,...; this server opens no"
             " addresses and no files: read the picture where you are and send its bytes",
             code="unsupported_image_url",
         )
@@ -45,21 +46,25 @@ def read_picture(url: str, limits: ServeSettings) -> Image.Image:
     try:
         content = base64.b64decode(url[head.end() :], validate=True)
     except (binascii.Error, ValueError) as error:
-        raise RequestError(f"image_url {_shown(url)}: not base64 ({error})", code="invalid_image") from None
+        raise RequestError(f"image_url {_start_of(url)}: not base64 ({error})", code="invalid_image") from None
     return decode_picture(content, limits.max_image_pixels)
 
 
 def decode_picture(content: bytes, max_pixels: int) -> Image.Image:
-    """The picture in the bytes of a file, upright, RGB; of an animation the first frame.
+    """Decode the picture in a file: upright, RGB; the first frame of an animation.
+
+    Args:
+        content: bytes of the file.
+        max_pixels: largest picture.
 
     Raises:
-        RequestError: for what is no picture, and for one beyond the limit.
+        RequestError: for another file than a picture, or a picture beyond the limit.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is the stricter one
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # max_pixels is stricter
             with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-                width, height = image.size  # of the header: nothing is decoded yet
+                width, height = image.size  # from the header: nothing is decoded yet
                 if width * height > max_pixels:
                     raise RequestError(
                         f"a picture of {width} x {height} px: expected at most {max_pixels:,} pixels; send it smaller",
@@ -76,13 +81,13 @@ def decode_picture(content: bytes, max_pixels: int) -> Image.Image:
         ) from None
 
 
-def _shown(url: str) -> str:
-    """The start of an address, for messages."""
+def _start_of(url: str) -> str:
+    """Return the start of a URL, for messages."""
     return repr(url if len(url) <= 60 else f"{url[:57]}...")
 
 
 MOST_CHARACTERS_PER_TOKEN = 32
-"""Longer texts than this many characters for each allowed token are refused before they are encoded."""
+"""Longer texts, in characters per allowed token, are refused before the tokenizer reads them."""
 
 
 @dataclass(frozen=True)
@@ -94,40 +99,39 @@ class Prepared:
 
 
 class Preparer:
-    """Reads, checks and encodes requests; nothing here touches the model.
+    """Reads, checks and encodes requests; the model does not run here.
 
-    One thread at a time may call it: the tokenizer is not made for two.
+    Call it in one thread at a time: the tokenizer does not support two.
 
     Args:
-        model: a TheWorld.
+        model: the model.
         settings: limits and defaults.
-        name: what clients call the model.
+        name: the name that clients use for the model.
     """
 
-    def __init__(self, model: Any, settings: ServeSettings, name: str) -> None:
+    def __init__(self, model: TheWorld, settings: ServeSettings, name: str) -> None:
         self.settings = settings
         self.name = name
-        self._has_world: bool = model.config.enable_world
+        self._has_world = model.config.enable_world
         self._processors = {self._has_world: model.processor}
         if self._has_world:
-            plain = copy.copy(model.processor)  # the same tokenizer and pictures, no world tokens
+            plain = copy.copy(model.processor)  # the same tokenizer and image processor, no world tokens
             plain.enable_world = False
             self._processors[False] = plain
-        self._steps: int | None = settings.num_world_steps
-        self._most_positions: int = model.config.get_text_config().max_position_embeddings
-        self._decoding = copy.deepcopy(model.processor.tokenizer)  # used in the model's thread
-        ends = model.generation_config.eos_token_id
-        self._end_ids = frozenset([ends] if isinstance(ends, int) else ends or ())
+        self._steps = settings.num_world_steps
+        self._max_positions: int = model.config.get_text_config().max_position_embeddings
+        self._decoding = copy.deepcopy(model.processor.tokenizer)  # for the model thread
+        self._end_ids = end_ids(model)
 
     def __call__(self, body: bytes, emit: Callable[[Event], None]) -> Prepared:
-        """The row of a request.
+        """Return the row of a request.
 
         Args:
             body: a chat completion, JSON.
             emit: takes the events of the row.
 
         Raises:
-            RequestError: for whatever cannot be answered as asked.
+            RequestError: for a request that the server cannot answer exactly as given.
         """
         request = read_request(body)
         if request.model not in (None, self.name):
@@ -154,20 +158,20 @@ class Preparer:
         )
         if row.num_prompt_tokens > most:
             raise _too_long(f"{row.num_prompt_tokens:,} tokens", f"{most:,}")
-        if (total := row.num_prompt_tokens + options.max_new_tokens) > self._most_positions:
+        if (total := row.num_prompt_tokens + options.max_new_tokens) > self._max_positions:
             raise _too_long(
                 f"{row.num_prompt_tokens:,} tokens and an answer of {options.max_new_tokens:,}, {total:,} in all",
-                f"{self._most_positions:,}",
+                f"{self._max_positions:,}",
             )
         return Prepared(request, row)
 
     def _options(self, request: ChatRequest) -> Options:
         most = self.settings.max_new_tokens
-        asked = self.settings.default_new_tokens if request.new_tokens is None else request.new_tokens
-        if asked > most:
-            raise RequestError(f"an answer of {asked:,} tokens: expected at most {most:,}; lower max_tokens")
+        length = self.settings.default_new_tokens if request.new_tokens is None else request.new_tokens
+        if length > most:
+            raise RequestError(f"an answer of {length:,} tokens: expected at most {most:,}; lower max_tokens")
         return Options(
-            max_new_tokens=asked,
+            max_new_tokens=length,
             temperature=request.temperature,
             top_p=request.top_p,
             seed=request.seed,
@@ -175,7 +179,7 @@ class Preparer:
         )
 
     def _world(self, request: ChatRequest) -> bool:
-        """Whether a request is answered with the world."""
+        """Return True for an answer with the world."""
         world = self._has_world if request.world is None else request.world
         if world and not self._has_world:
             raise RequestError("world: this server has none (enable_world=False); drop it")
@@ -196,7 +200,7 @@ class Preparer:
                 add_generation_prompt=True,
                 **options,
             )
-        except ValueError as error:  # a K that the tap cannot serve
+        except ValueError as error:  # a K that the tap does not support
             raise RequestError(str(error)) from error
         return dict(inputs)
 

@@ -7,21 +7,26 @@ _ROWS = (1, 2, 4, 8, 16, 32, 64)
 
 
 class Metrics:
-    """Counters of one server; each has a line of help in what `text` gives."""
+    """Counters of one server; `text` exports each with a line of help."""
 
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
         self.requests = Counter("theworld_requests", "Chat completions, by HTTP status.", ["status"], registry=registry)
         self.errors = Counter("theworld_errors", "Requests without an answer, by code.", ["code"], registry=registry)
         self.prompt_tokens = Counter(
-            "theworld_prompt_tokens", "Tokens of prompts that the model was given.", registry=registry
+            "theworld_prompt_tokens", "Tokens of the prompts that the model read.", registry=registry
         )
-        self.completion_tokens = Counter("theworld_completion_tokens", "Tokens of answers written.", registry=registry)
-        self.clips_read = Counter("theworld_clips_read", "Clips read from the world.", registry=registry)
-        self.waiting = Gauge("theworld_waiting_requests", "Requests that wait for their turn.", registry=registry)
-        self.running = Gauge("theworld_running_requests", "Requests that are being answered.", registry=registry)
+        self.completion_tokens = Counter(
+            "theworld_completion_tokens", "Tokens of the answers that the model wrote.", registry=registry
+        )
+        self.clips_read = Counter("theworld_clips_read", "Clips that the world model read.", registry=registry)
+        self.waiting = Gauge("theworld_waiting_requests", "Requests in the queue.", registry=registry)
+        self.running = Gauge("theworld_running_requests", "Requests in the model.", registry=registry)
         self.batch_rows = Histogram(
-            "theworld_batch_rows", "Requests per batch; the count is that of batches.", buckets=_ROWS, registry=registry
+            "theworld_batch_rows",
+            "Requests per batch; the count is the number of batches.",
+            buckets=_ROWS,
+            registry=registry,
         )
         self.request_seconds = Histogram(
             "theworld_request_seconds",
@@ -31,9 +36,9 @@ class Metrics:
         )
 
     def text(self) -> bytes:
-        """All of it in Prometheus' text format."""
+        """Export all metrics in Prometheus' text format."""
         return generate_latest(self._registry)
 
     def value(self, name: str, **labels: str) -> float:
-        """One value by its full name, such as `theworld_batch_rows_count`; 0 for what never happened."""
+        """Return a value by its full name, such as `theworld_batch_rows_count`; 0 before the first event."""
         return self._registry.get_sample_value(name, labels) or 0.0

@@ -1,4 +1,4 @@
-"""ChatRequest: the body of a chat completion, read strictly; what is asked for and not served is refused."""
+"""Bodies of chat completions and errors: strict parsing, and one exception per refused request."""
 
 from typing import Annotated, Any, Literal
 
@@ -7,12 +7,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 
 class RequestError(ValueError):
-    """A request that is not answered.
+    """A request that the server refuses or cannot answer.
 
     Args:
-        message: what was given, what was expected, and the remedy.
+        message: the given value, the expected one, and the remedy.
         status: HTTP status.
-        code: one word for programs, such as `context_length_exceeded`.
+        code: identifier for programs, such as `context_length_exceeded`.
     """
 
     def __init__(self, message: str, status: int = 400, code: str = "invalid_value") -> None:
@@ -22,32 +22,32 @@ class RequestError(ValueError):
 
     @property
     def kind(self) -> str:
-        """OpenAI's own grouping of errors."""
+        """OpenAI's type of the error."""
         if self.status >= 500:
             return "server_error"
         return {401: "authentication_error", 429: "rate_limit_error"}.get(self.status, "invalid_request_error")
 
     def body(self) -> dict[str, Any]:
-        """What is sent."""
+        """Return the body of the response, in OpenAI's form."""
         return {"error": {"message": str(self), "type": self.kind, "param": None, "code": self.code}}
 
 
 class ShuttingDownError(RequestError):
-    """Requests are not taken any more."""
+    """The server accepts no new requests."""
 
     def __init__(self) -> None:
-        super().__init__("the server is shutting down; ask another", 503, "shutting_down")
+        super().__init__("the server is shutting down; ask another server", 503, "shutting_down")
 
 
 class ClientGoneError(RequestError):
-    """Nobody is there any more to hear the answer; 499 is what web servers log for it."""
+    """The client disconnected before the answer; status 499 as in the logs of nginx, never delivered."""
 
     def __init__(self) -> None:
-        super().__init__("the client went away", 499, "client_gone")
+        super().__init__("the client disconnected", 499, "client_gone")
 
 
 WITHOUT_EFFECT = frozenset({"user", "metadata", "store", "safety_identifier", "prompt_cache_key", "service_tier"})
-"""Fields that say nothing about the answer."""
+"""Fields that do not change the answer."""
 
 NEUTRAL: dict[str, tuple[Any, ...]] = {
     "n": (1,),
@@ -62,7 +62,7 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "response_format": ({"type": "text"},),
     "modalities": (["text"],),
 }
-"""Fields that are not served, and the values of them that ask for nothing."""
+"""Unsupported fields, each with the values that request nothing."""
 
 
 class _Strict(BaseModel):
@@ -70,14 +70,14 @@ class _Strict(BaseModel):
 
 
 class TextPart(_Strict):
-    """A piece of text."""
+    """A text."""
 
     type: Literal["text"]
     text: str
 
 
 class ImageUrl(_Strict):
-    """Where a picture is: in the URL itself."""
+    """A data URL: the picture is in the URL itself."""
 
     url: str
     detail: Literal["auto", "low", "high"] = "auto"
@@ -107,13 +107,13 @@ class Message(_Strict):
 
 
 class StreamOptions(_Strict):
-    """What else is streamed."""
+    """Options of a stream."""
 
     include_usage: bool = False
 
 
 class ChatRequest(_Strict):
-    """What is asked, and how it is to be answered."""
+    """A conversation, and the options of the answer."""
 
     messages: Annotated[list[Message], Field(min_length=1)]
     model: str | None = None
@@ -130,44 +130,46 @@ class ChatRequest(_Strict):
 
     @property
     def stops(self) -> tuple[str, ...]:
-        """Texts that end the answer and are no part of it."""
+        """Texts that end the answer; the answer does not contain them."""
         return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
 
     @property
     def new_tokens(self) -> int | None:
-        """Longest answer asked for."""
+        """Longest answer, tokens; None: the default of the server."""
         return self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
 
     @property
     def image_urls(self) -> list[str]:
-        """The pictures, in their order."""
-        return [part.image_url.url for one in self.messages for part in one.parts if isinstance(part, ImagePart)]
+        """URLs of the pictures, in order."""
+        return [
+            part.image_url.url for message in self.messages for part in message.parts if isinstance(part, ImagePart)
+        ]
 
     @property
     def num_characters(self) -> int:
-        """Length of all texts."""
-        return sum(len(part.text) for one in self.messages for part in one.parts if isinstance(part, TextPart))
+        """Total length of the texts."""
+        return sum(len(part.text) for message in self.messages for part in message.parts if isinstance(part, TextPart))
 
 
 def read_request(body: bytes) -> ChatRequest:
-    """The request in a body.
+    """Parse the body of a chat completion.
 
     Raises:
-        RequestError: for what is not JSON, an unknown or unserved field, a value out of range, or turns that do not
+        RequestError: for invalid JSON, an unknown or unsupported field, a value out of range, or turns that do not
             alternate.
     """
     try:
-        given = pydantic_core.from_json(body, allow_inf_nan=False)
+        fields = pydantic_core.from_json(body, allow_inf_nan=False)
     except ValueError as error:
         raise RequestError(f"the body is not JSON ({error})", code="invalid_json") from None
-    if not isinstance(given, dict):
+    if not isinstance(fields, dict):
         raise RequestError("the body is no JSON object: expected messages and options by name", code="invalid_json")
-    given = _without_nulls(given)
+    fields = _without_nulls(fields)
     for name, neutral in NEUTRAL.items():
-        if name in given and given.pop(name) not in neutral:
+        if name in fields and fields.pop(name) not in neutral:
             raise RequestError(f"{name} is not served: drop it, or give {neutral[0]!r}", code="unsupported_value")
     try:
-        request = ChatRequest.model_validate({name: given[name] for name in given.keys() - WITHOUT_EFFECT})
+        request = ChatRequest.model_validate({name: fields[name] for name in fields.keys() - WITHOUT_EFFECT})
     except ValidationError as error:
         raise RequestError(_problem(error)) from None
     _check(request)
@@ -175,17 +177,17 @@ def read_request(body: bytes) -> ChatRequest:
 
 
 def to_conversation(request: ChatRequest, pictures: list[Any]) -> list[dict[str, Any]]:
-    """The messages as the chat template takes them, each picture in the place of its URL."""
-    waiting = iter(pictures)
+    """Return the messages for the chat template, with each picture in place of its URL."""
+    remaining = iter(pictures)
     messages: list[dict[str, Any]] = []
-    for one in request.messages:
+    for message in request.messages:
         items = [
             {"type": "text", "text": part.text}
             if isinstance(part, TextPart)
-            else {"type": "image", "image": next(waiting)}
-            for part in one.parts
+            else {"type": "image", "image": next(remaining)}
+            for part in message.parts
         ]
-        role = "system" if one.role == "developer" else one.role
+        role = "system" if message.role == "developer" else message.role
         if role == "system":  # the template takes one text
             items = [{"type": "text", "text": "".join(item["text"] for item in items)}]
         messages.append({"role": role, "content": items})
@@ -193,31 +195,31 @@ def to_conversation(request: ChatRequest, pictures: list[Any]) -> list[dict[str,
 
 
 def _check(request: ChatRequest) -> None:
-    roles = [one.role for one in request.messages]
+    roles = [message.role for message in request.messages]
     turns = roles[1:] if roles[0] in ("system", "developer") else roles
     if turns != ["user", "assistant"] * (len(turns) // 2) + ["user"] or not turns:
         raise RequestError(f"messages of the roles {roles[:8]}: expected [system,] user, assistant, user, ..., user")
-    for one in request.messages:
-        if not one.parts:
-            raise RequestError(f"a message of {one.role} without content: expected text or pictures")
-        if one.role != "user" and any(isinstance(part, ImagePart) for part in one.parts):
-            raise RequestError(f"a picture in a message of {one.role}: only a user shows pictures")
+    for message in request.messages:
+        if not message.parts:
+            raise RequestError(f"a message of {message.role} without content: expected text or pictures")
+        if message.role != "user" and any(isinstance(part, ImagePart) for part in message.parts):
+            raise RequestError(f"a picture in a message of {message.role}: only a user shows pictures")
     if len(request.stops) > 4 or any(not 1 <= len(text) <= 200 for text in request.stops):
         raise RequestError("stop: expected at most 4 texts of 1 to 200 characters")
     if 0 < request.temperature < 0.01:
-        raise RequestError(f"temperature={request.temperature}: expected 0 (no dice) or 0.01 to 2")
+        raise RequestError(f"temperature={request.temperature}: expected 0 (greedy) or 0.01 to 2")
 
 
 def _without_nulls(value: Any) -> Any:
-    """The same without entries that are null: clients send them for what they do not mean."""
+    """Drop null entries: clients send null for an option that they leave out."""
     if isinstance(value, dict):
-        return {name: _without_nulls(one) for name, one in value.items() if one is not None}
-    return [_without_nulls(one) for one in value] if isinstance(value, list) else value
+        return {name: _without_nulls(item) for name, item in value.items() if item is not None}
+    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
 
 
 def _problem(error: ValidationError) -> str:
-    """The deepest problem in one sentence, without what was given: it may be a picture."""
-    worst = max(error.errors(include_url=False, include_input=False), key=lambda one: len(one["loc"]))
+    """Describe the deepest problem in one sentence, without the given value: it can be a picture."""
+    worst = max(error.errors(include_url=False, include_input=False), key=lambda problem: len(problem["loc"]))
     where = ".".join(str(part) for part in worst["loc"])
     if worst["type"] == "extra_forbidden":
         return f"{where}: unknown field; drop it"

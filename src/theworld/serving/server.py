@@ -1,68 +1,195 @@
-"""The process around the service: model, key, socket, threads, and an orderly end."""
+"""HTTP server of the API and the page: routes with one error mapping, request bodies, socket, signals, model thread."""
 
 import asyncio
-import logging
+import json
 import math
-import os
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
-from theworld.config.serving import ServeSettings
-from theworld.serving.api import Service
+from theworld.config.serving import AppSettings, ServeSettings
+from theworld.modeling import TheWorld
+from theworld.modeling.factory import on_this_machine, to_be_asked
 from theworld.serving.engine import Engine
-from theworld.serving.inputs import Preparer
-from theworld.serving.metrics import Metrics
+from theworld.serving.protocol import ClientGoneError, RequestError, ShuttingDownError
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 """Hosts that only this machine reaches."""
 
 
-class OrderlyServer(uvicorn.Server):
-    """A server that SIGTERM and SIGINT end in good order: what was begun is finished, then `serve` returns.
-
-    A second SIGINT drops the connections.
+class Service(ABC):
+    """Routes in front of an engine, as an ASGI application (`app`).
 
     Args:
-        app: what answers.
-        max_seconds: longest wait for answers that are under way at the end.
+        engine: answers the jobs of the routes.
+        routes: the routes.
+        middleware: wraps the routes.
     """
 
-    def __init__(self, app: ASGIApp, max_seconds: float) -> None:
+    known_routes = ""
+    """Routes that the answer to an unknown route names; empty: none."""
+
+    def __init__(self, engine: Engine[Any], routes: Sequence[Route], middleware: Sequence[Middleware] = ()) -> None:
+        self.engine = engine
+        self.draining = False
+        """True while the server shuts down and refuses new requests."""
+        self.app = Starlette(
+            routes=list(routes),
+            middleware=list(middleware),
+            exception_handlers={
+                RequestError: self._refuse,
+                HTTPException: self._refuse_route,
+                Exception: self._break_down,
+            },
+        )
+
+    @abstractmethod
+    def error_response(self, error: RequestError) -> Response:
+        """Return the response that reports an error."""
+
+    def check_open(self) -> None:
+        """Refuse new requests during shutdown.
+
+        Raises:
+            RequestError: while the server shuts down.
+        """
+        if self.draining:
+            raise ShuttingDownError
+
+    async def read_body(self, request: Request, max_bytes: int, too_large: str) -> bytes:
+        """Read the JSON body of a request; stop at the limit.
+
+        Args:
+            request: the request.
+            max_bytes: largest body.
+            too_large: message for a larger body.
+
+        Raises:
+            RequestError: during shutdown, for another content type than JSON, for a body that is too large, or if the
+                client disconnects.
+        """
+        self.check_open()
+        media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if media_type != "application/json":  # a page of another site cannot send this type to a local server
+            raise RequestError(f"content-type {media_type!r}: expected application/json", 415, "unsupported_media_type")
+        body = bytearray()
+        try:
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > max_bytes:
+                    raise RequestError(too_large, 413, "request_too_large")
+        except ClientDisconnect:
+            raise ClientGoneError from None
+        return bytes(body)
+
+    async def _refuse(self, request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestError)
+        return self.error_response(error)
+
+    async def _refuse_route(self, request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        hint = f"; this server has {self.known_routes}" if self.known_routes else ""
+        code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
+        message = f"{request.method} {request.url.path}: {error.detail}{hint}"
+        return self.error_response(RequestError(message, error.status_code, code))
+
+    async def _break_down(self, request: Request, error: Exception) -> Response:
+        """Report a programming error; Starlette raises it again, so the log has its traceback."""
+        return self.error_response(
+            RequestError("the server broke down on this request; its log says why", 500, "internal_error")
+        )
+
+
+class EventStream(StreamingResponse):
+    """Server-sent events; calls `on_end` after the last one, or when the client leaves."""
+
+    def __init__(self, events: AsyncIterator[str], on_end: Callable[[], None]) -> None:
+        super().__init__(events, media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
+        self._on_end = on_end
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._on_end()
+
+
+def as_event(content: dict[str, Any]) -> str:
+    """Format one server-sent event with JSON content."""
+    return f"data: {json.dumps(content, ensure_ascii=False)}\n\n"
+
+
+class Server(uvicorn.Server):
+    """One service on one socket, with its model thread.
+
+    SIGTERM and SIGINT end the server in good order: it refuses new requests, finishes the accepted ones, and
+    `serve_forever` returns. A second SIGINT drops the connections.
+
+    Args:
+        service: answers the requests.
+        max_seconds: longest wait at the end for running answers.
+    """
+
+    def __init__(self, service: Service, max_seconds: float) -> None:
+        self.service = service
         super().__init__(
             uvicorn.Config(
-                app,
+                service.app,
                 http="h11",
                 ws="none",
                 lifespan="off",
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                timeout_graceful_shutdown=math.ceil(max_seconds),  # also for clients that no longer read
+                timeout_graceful_shutdown=math.ceil(max_seconds),  # ends connections of clients that no longer read
             )
         )
 
+    def serve_forever(self, listening: socket.socket) -> None:
+        """Answer requests until a signal, or `stop`.
+
+        Raises:
+            Exception: the programming error that ended the model thread, if there was one.
+        """
+        engine = self.service.engine
+        with ThreadPoolExecutor(1, "model") as model_thread:  # two forwards at once on a CPU take longer than in turn
+            working = model_thread.submit(engine.run)
+            working.add_done_callback(self._on_model_end)
+            try:
+                asyncio.run(self.serve(sockets=[listening]))
+            finally:
+                engine.close()
+            working.result()
+
     def stop(self) -> None:
-        """End when what was begun is finished."""
+        """Refuse new requests, answer the accepted ones, then end."""
+        self.service.draining = True
         self.should_exit = True
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """What a signal does."""
+        """Handle a signal."""
         if self.should_exit and sig == signal.SIGINT:
             self.force_exit = True
         self.stop()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Signals end the server and nothing else: uvicorn's own way would raise them again afterwards."""
+        """Handle signals here alone; uvicorn's own version raises them again afterwards."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -73,18 +200,44 @@ class OrderlyServer(uvicorn.Server):
             for sig, handler in before.items():
                 signal.signal(sig, handler)
 
+    def _on_model_end(self, working: "Future[None]") -> None:
+        if working.exception() is not None:
+            self.stop()
+
+
+_S = TypeVar("_S", bound=Service)
+
+
+def run(settings: ServeSettings | AppSettings, open_service: Callable[[], _S], on_ready: Callable[[str], None]) -> _S:
+    """Run a service until SIGTERM or SIGINT.
+
+    Args:
+        settings: address and time limit.
+        open_service: loads the model and returns the service; called once the address is reserved.
+        on_ready: called with the address once the server listens.
+
+    Raises:
+        OSError: if the address is not available.
+    """
+    with bound(settings.host, settings.port) as listening:
+        service = open_service()
+        listening.listen(128)
+        on_ready(address(listening))
+        Server(service, settings.max_seconds).serve_forever(listening)
+    return service
+
 
 def address(listening: socket.socket) -> str:
-    """Where a browser or a client finds it."""
+    """Return the URL of a socket."""
     host, port = listening.getsockname()[:2]
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def bound(host: str, port: int) -> socket.socket:
-    """A socket at an address, not yet listening: an address that is taken is refused before a model is loaded.
+    """Bind a socket without listening: an address in use is refused before the model loads.
 
     Raises:
-        OSError: if the address cannot be had.
+        OSError: if the address is not available.
     """
     try:
         (family, kind, protocol, _, place), *_ = socket.getaddrinfo(
@@ -102,95 +255,20 @@ def bound(host: str, port: int) -> socket.socket:
     return listening
 
 
-logger = logging.getLogger(__name__)
-
-KEY = "THEWORLD_API_KEY"
-"""Environment variable with the key that clients must show."""
-
-
-class Server(OrderlyServer):
-    """One service on one socket, with its model's thread."""
-
-    def __init__(self, model: Any, settings: ServeSettings, key: str | None = None) -> None:
-        self.metrics = Metrics()
-        self.engine = Engine(model, settings.max_batch_size, settings.batch_wait_ms / 1000, self.metrics)
-        preparer = Preparer(model, settings, settings.served_name or settings.model)
-        self.service = Service(self.engine, preparer, settings, self.metrics, key)
-        super().__init__(self.service.app, settings.max_seconds)
-
-    def serve_forever(self, listening: socket.socket) -> None:
-        """Answer requests until a signal, or `stop`.
-
-        Raises:
-            Exception: whatever ended the model's thread, if it was a fault of this program.
-        """
-        with ThreadPoolExecutor(1, "model") as model_thread:
-            working = model_thread.submit(self.engine.run)
-            working.add_done_callback(self._on_model_end)
-            try:
-                asyncio.run(self.serve(sockets=[listening]))
-            finally:
-                self.engine.close()
-            working.result()
-
-    def stop(self) -> None:
-        """Refuse new requests, answer those that were taken, end."""
-        self.service.draining = True
-        super().stop()
-
-    def _on_model_end(self, working: "Future[None]") -> None:
-        if working.exception() is not None:
-            self.stop()
-
-
-def serve(settings: ServeSettings, on_ready: Callable[[str], None]) -> dict[str, Any]:
-    """Serve a model until SIGTERM or SIGINT.
+def open_model(settings: ServeSettings | AppSettings, **options: Any) -> TheWorld:
+    """Load the model that the settings name, ready to answer.
 
     Args:
-        settings: which model, where, with which limits.
-        on_ready: called with the server's address once it listens.
-
-    Returns:
-        How many requests were answered and refused, and in how many batches.
+        settings: name and number format of the model.
+        options: passed to `TheWorld.from_pretrained`.
 
     Raises:
-        ValueError: for a model that cannot be served, or an empty key.
-        OSError: if the address cannot be had.
+        ValueError: for a model that reads true futures: no client can send them.
     """
-    key = os.environ.get(KEY)
-    if key is not None and not (key.isascii() and key.strip() == key != ""):
-        raise ValueError(f"{KEY} is empty, has white space around it, or is not ASCII: unset it, or give a key")
-    with bound(settings.host, settings.port) as listening:
-        if key is None and settings.host not in LOOPBACK:
-            logger.warning("%s is open to the network and asks for no key: set %s", settings.host, KEY)
-        server = Server(open_served(settings), settings, key)
-        listening.listen(128)
-        on_ready(f"{address(listening)}/v1")
-        server.serve_forever(listening)
-    value = server.metrics.value
-    return {
-        "answered": int(value("theworld_requests_total", status="200")),
-        "batches": int(value("theworld_batch_rows_count")),
-        "completion_tokens": int(value("theworld_completion_tokens_total")),
-    }
-
-
-def open_served(settings: ServeSettings) -> Any:
-    """The model that settings name, ready to answer.
-
-    Raises:
-        ValueError: for a model that cannot answer clients, who know no future.
-    """
-    from theworld.modeling import TheWorld
-    from theworld.modeling.factory import on_this_machine, to_be_asked
-
-    options: dict[str, Any] = {} if settings.enable_world else {"enable_world": False}
-    if settings.num_world_steps is not None:
-        options["num_world_steps"] = settings.num_world_steps
     model = TheWorld.from_pretrained(to_be_asked(settings.model), **options, **on_this_machine(settings.dtype))
     if model.config.enable_world and model.config.world_settings().sees_future:
         raise ValueError(
             f"{settings.model} reads true futures, which no client can show: align it to another tap"
-            " (model.transfer_tap), or serve it with --no-enable-world"
+            " (model.transfer_tap), or serve it with `theworld serve --no-enable-world`"
         )
     return model

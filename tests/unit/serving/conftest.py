@@ -1,4 +1,4 @@
-"""A server for all tests, and a gate before its model."""
+"""Fixtures: one server for all tests, and a gate in front of its model."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,15 +9,15 @@ from served_model import Gate, Served, served
 
 @pytest.fixture(scope="session")
 def server(fused: Any) -> Iterator[Served]:
-    """A server with the random fused model; its counters go on from test to test."""
+    """A server with the random fused model; its counters accumulate over the tests."""
     with served(fused) as running:
         yield running
 
 
 @pytest.fixture
 def gate(fused: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
-    """A gate before `fused`."""
-    stands = Gate()
-    monkeypatch.setattr(fused, "generate", stands.before(fused.generate))
-    yield stands
-    stands.open.set()
+    """A gate in front of `fused`."""
+    gate = Gate()
+    monkeypatch.setattr(fused, "generate", gate.before(fused.generate))
+    yield gate
+    gate.open.set()

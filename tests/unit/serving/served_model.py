@@ -1,4 +1,4 @@
-"""A server in a thread of the test, OpenAI's client in front of it, and pictures as clients send them."""
+"""A server in a thread of the test, with OpenAI's client, and pictures as data URLs."""
 
 import asyncio
 import base64
@@ -18,19 +18,19 @@ from fixtures_model import picture
 
 
 def data_url(image: Image.Image, kind: str = "PNG") -> str:
-    """A picture as clients send it."""
+    """Encode a picture as a data URL."""
     file = io.BytesIO()
     image.save(file, kind)
     return as_url(file.getvalue(), f"image/{kind.lower()}")
 
 
 def as_url(content: bytes, kind: str = "image/png") -> str:
-    """Any bytes as a data URL."""
+    """Encode any bytes as a data URL."""
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def bomb(width: int, height: int) -> str:
-    """A PNG of some tens of bytes that says it has so many pixels."""
+    """Return a data URL of a tiny PNG whose header claims this size."""
 
     def chunk(name: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
@@ -42,34 +42,36 @@ def bomb(width: int, height: int) -> str:
 
 
 def shown(*urls: str) -> list[dict[str, Any]]:
-    """Content parts of pictures."""
+    """Return the content parts of pictures."""
     return [{"type": "image_url", "image_url": {"url": url}} for url in urls]
 
 
 def asked(text: str, *seeds: int) -> list[dict[str, Any]]:
-    """One message: pictures of random pixels, then text."""
+    """Return one message: pictures of random pixels, then text."""
     parts = shown(*(data_url(picture(seed)) for seed in seeds))
     return [{"role": "user", "content": [*parts, {"type": "text", "text": text}]}]
 
 
 def body(**fields: Any) -> bytes:
-    """A request."""
+    """Return the body of a request."""
     return json.dumps({"messages": asked("Which bin?"), "max_tokens": 2, **fields}).encode()
 
 
 class Served:
-    """A server that runs in a thread of the test, and what a test asks of it."""
+    """A server in a thread of the test, with the requests of a test."""
 
     def __init__(self, model: Any, key: str | None = None, **limits: Any) -> None:
         from theworld.config.serving import ServeSettings
+        from theworld.serving.api import ChatApi
         from theworld.serving.server import Server
 
         settings = ServeSettings(model="test", port=0, **{"max_seconds": 600.0, "batch_wait_ms": 0, **limits})
-        self.server = Server(model, settings, key)
+        self.api = ChatApi(model, settings, key)
+        self.server = Server(self.api, settings.max_seconds)
         self.submitted = threading.Semaphore(0)
-        """Released for each row that gets in line."""
+        """Released for each submitted row."""
         self.cancelled = threading.Semaphore(0)
-        """Released for each row that ended or was given up."""
+        """Released for each cancelled or finished row."""
         self._note("submit", self.submitted)
         self._note("cancel", self.cancelled)
         self.listening = socket.create_server(("127.0.0.1", 0))
@@ -78,13 +80,13 @@ class Served:
         self.thread.start()
 
     def _note(self, name: str, semaphore: threading.Semaphore) -> None:
-        call = getattr(self.server.engine, name)
+        call = getattr(self.api.engine, name)
 
         def noted(row: Any) -> None:
             call(row)
             semaphore.release()
 
-        setattr(self.server.engine, name, noted)
+        setattr(self.api.engine, name, noted)
 
     def client(self, key: str = "none", asynchronous: bool = False) -> Any:
         import openai
@@ -93,7 +95,7 @@ class Served:
         return kind(base_url=f"{self.address}/v1", api_key=key, max_retries=0, timeout=600)
 
     def ask(self, messages: list[dict[str, Any]], **options: Any) -> Any:
-        """The answer; with `stream`, what gives its chunks."""
+        """Return the answer; with `stream`, an iterator of its chunks."""
         client = self.client()
         try:
             return client.chat.completions.create(model="test", messages=messages, **options)
@@ -102,7 +104,7 @@ class Served:
                 client.close()
 
     def at_once(self, requests: list[dict[str, Any]]) -> list[Any]:
-        """The answers to requests that are sent at the same time."""
+        """Return the answers to concurrent requests."""
 
         async def gather() -> list[Any]:
             async with self.client(asynchronous=True) as client:
@@ -112,7 +114,7 @@ class Served:
         return asyncio.run(gather())
 
     def value(self, name: str, **labels: str) -> float:
-        return self.server.metrics.value(name, **labels)
+        return self.api.metrics.value(name, **labels)
 
     def end(self) -> None:
         self.server.stop()
@@ -123,7 +125,7 @@ class Served:
 
 @contextmanager
 def served(model: Any, key: str | None = None, **limits: Any) -> Iterator[Served]:
-    """A server with a model, for as long as it lasts."""
+    """Run a server with a model inside the `with` block."""
     running = Served(model, key, **limits)
     try:
         yield running
@@ -132,15 +134,15 @@ def served(model: Any, key: str | None = None, **limits: Any) -> Iterator[Served
 
 
 class Gate:
-    """Stands before the model: batches wait at it until it opens."""
+    """A gate in front of the model: batches wait until it opens."""
 
     def __init__(self) -> None:
         self.arrived = threading.Semaphore(0)
-        """Released for each batch that comes."""
+        """Released for each batch at the gate."""
         self.open = threading.Event()
 
     def before(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        """The same call, behind the gate."""
+        """Return the call behind the gate."""
 
         def wait_and_call(*args: Any, **kwargs: Any) -> Any:
             self.arrived.release()

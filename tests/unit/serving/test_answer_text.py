@@ -1,4 +1,4 @@
-"""The text of an answer while it is written: never more than what stays."""
+"""The text of an answer, token by token: published text never changes."""
 
 import pytest
 
@@ -11,7 +11,7 @@ def tokenizer(fused):
 
 
 def write(tokenizer, text, stops=()):
-    """The pieces, the rest and the whole of a text, token by token, until a stop text."""
+    """Return the pieces, the rest and the whole of a text, token by token, up to a stop text."""
     written, pieces, ids = AnswerText(tokenizer, stops), [], tokenizer.encode(text, add_special_tokens=False)
     for index, token_id in enumerate(ids):
         pieces.append(written.add(token_id))
@@ -37,11 +37,11 @@ def test_pieces_and_rest_make_the_whole(text, tokenizer):
         (("b",), "the red"),
     ],
 )
-def test_a_stop_text_is_neither_shown_nor_kept(stops, expected, tokenizer):
+def test_a_stop_text_is_not_in_the_answer(stops, expected, tokenizer):
     pieces, rest, whole = write(tokenizer, "the red bin", stops)
     assert "".join(pieces) + rest == whole == expected
 
 
-def test_special_tokens_are_not_shown(tokenizer):
+def test_special_tokens_are_not_in_the_answer(tokenizer):
     pieces, rest, whole = write(tokenizer, "red<end_of_turn>")
     assert "".join(pieces) + rest == whole == "red"

@@ -1,4 +1,4 @@
-"""Many clients at once: batches, a full queue, clients that leave, time limits, failures, and the end."""
+"""Concurrent clients: batches, a full queue, disconnects, time limits, failures, and the shutdown."""
 
 import asyncio
 import signal
@@ -17,7 +17,7 @@ from fixtures_model import encode, picture, user
 from theworld import TheWorld
 from theworld.config.serving import ServeSettings
 from theworld.datasets.foresight.dataset import ForesightDataset
-from theworld.serving.decoding import join
+from theworld.serving.decoding import BatchDecoder, join
 from theworld.serving.engine import Engine
 from theworld.serving.inputs import Preparer
 from theworld.serving.metrics import Metrics
@@ -25,10 +25,12 @@ from theworld.serving.protocol import RequestError
 
 
 def prepared(model, *requests):
-    """Rows of requests, and the events that each will emit."""
+    """Return the rows of requests, and a list of events for each."""
     preparer = Preparer(model, ServeSettings(model="test"), "test")
     events = [[] for _ in requests]
-    return [preparer(content, told.append).row for content, told in zip(requests, events, strict=True)], events
+    return [
+        preparer(content, row_events.append).row for content, row_events in zip(requests, events, strict=True)
+    ], events
 
 
 def test_rows_encoded_one_by_one_make_the_batch_of_the_processor(fused):
@@ -78,7 +80,7 @@ def test_only_rows_that_agree_on_the_world_share_a_batch(fused, gate):
         for _ in range(5):
             assert running.submitted.acquire(timeout=60)
         gate.open.set()
-        assert [one.result().usage.completion_tokens for one in (first, *asking)] == [1, 3, 4, 5, 6]
+        assert [answer.result().usage.completion_tokens for answer in (first, *asking)] == [1, 3, 4, 5, 6]
         assert running.value("theworld_batch_rows_count") == 3
         assert running.value("theworld_batch_rows_sum") == 5
 
@@ -93,14 +95,14 @@ def test_a_short_answer_does_not_wait_for_a_long_one_beside_it(fused):
         lengths.append(len(events[1]))
 
     short.take = noted
-    engine = Engine(fused, 2, 0.0, Metrics())
+    engine = Engine(BatchDecoder(fused, Metrics()), max_queue=2, max_batch_size=2)
     for row in (short, long):
         engine.submit(row)
     engine.close()
     engine.run()
     assert [events[0][-1].num_tokens, events[1][-1].num_tokens] == [2, 9]
     assert len(short.tokens) == 2
-    assert lengths[1] < len(events[1])  # the long one was still being written
+    assert lengths[1] < len(events[1])  # the long answer was still running
 
 
 def test_a_full_queue_refuses(fused, gate):
@@ -119,7 +121,7 @@ def test_a_full_queue_refuses(fused, gate):
         assert waiting.result().choices
 
 
-def test_a_client_that_goes_away_ends_its_answer(fused):
+def test_a_client_that_disconnects_ends_its_answer(fused):
     with served(fused) as running:
         with running.ask(asked("Which bin?"), max_tokens=4000, stream=True) as stream:
             next(stream)
@@ -128,11 +130,11 @@ def test_a_client_that_goes_away_ends_its_answer(fused):
         assert running.ask(asked("Which bin?"), max_tokens=2).usage.completion_tokens == 2
         assert running.value("theworld_completion_tokens_total") < 2000
         assert running.value("theworld_errors_total", code="client_gone") == 1
-    # Asked of a server that has ended: a client has its answer a moment before the model's thread is done with it.
+    # Read after the end of the server: a client gets its answer a moment before the model thread finishes.
     assert running.value("theworld_running_requests") == 0
 
 
-def test_a_client_that_goes_away_leaves_the_queue(fused, gate):
+def test_a_client_that_disconnects_leaves_the_queue(fused, gate):
     async def leave(running):
         async with running.client(asynchronous=True) as client:
             asking = asyncio.create_task(client.chat.completions.create(model="test", messages=asked("Which bin?")))
@@ -188,36 +190,36 @@ def test_a_batch_that_fails_is_answered_one_by_one(fused, monkeypatch):
 
     monkeypatch.setattr(fused, "generate", fail_for_two)
     rows, events = prepared(fused, *(body(messages=asked(f"The {which}?")) for which in ("first", "second", "third")))
-    engine = Engine(fused, 8, 0.0, Metrics())
+    engine = Engine(BatchDecoder(fused, Metrics()), max_queue=8, max_batch_size=8)
     for row in rows:
         engine.submit(row)
     engine.close()
     engine.run()
     assert sizes == [3, 1, 1, 1]
-    assert [told[-1].num_tokens for told in (events[0], events[2])] == [2, 2]
+    assert [row_events[-1].num_tokens for row_events in (events[0], events[2])] == [2, 2]
     (refusal,) = events[1]
     assert isinstance(refusal, RequestError)
     assert refusal.status == 500
     assert "memory" not in str(refusal)
 
 
-def test_after_a_fault_of_our_own_nobody_waits_in_vain(fused, monkeypatch):
+def test_after_a_programming_error_every_client_gets_an_error(fused, monkeypatch):
     def fail(*args, **kwargs):
         raise KeyError("ours")
 
     monkeypatch.setattr(fused, "generate", fail)
     rows, events = prepared(fused, body(), body(world=False))
-    engine = Engine(fused, 8, 0.0, Metrics())
+    engine = Engine(BatchDecoder(fused, Metrics()), max_queue=8, max_batch_size=8)
     for row in rows:
         engine.submit(row)
     with pytest.raises(KeyError, match="ours"):
         engine.run()
-    assert [told[-1].status for told in events] == [500, 500]
+    assert [row_events[-1].status for row_events in events] == [500, 500]
     with pytest.raises(RequestError, match="shutting down"):
         engine.submit(rows[0])
 
 
-def test_a_signal_lets_running_answers_end_and_refuses_new_ones(fused, gate):
+def test_after_a_signal_running_answers_finish_and_new_requests_are_refused(fused, gate):
     with served(fused) as running, ThreadPoolExecutor(1) as pool:
         answered = pool.submit(running.ask, asked("Which bin?"), max_tokens=3)
         assert gate.arrived.acquire(timeout=60)

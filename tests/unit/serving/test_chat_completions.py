@@ -1,4 +1,4 @@
-"""What OpenAI's own client gets from the server."""
+"""Chat completions with OpenAI's own client."""
 
 import pytest
 
@@ -15,7 +15,7 @@ from theworld import TheWorld
 
 @pytest.fixture(scope="module")
 def written(fused):
-    """What the model itself answers."""
+    """Return a function that answers with the model directly."""
 
     def write(text, *seeds, model=fused, **options):
         return model.generate([picture(seed) for seed in seeds], text, do_sample=False, **options)
@@ -23,7 +23,7 @@ def written(fused):
     return write
 
 
-def test_an_answer_is_what_generate_writes(server, written):
+def test_an_answer_equals_that_of_generate(server, written):
     completion = server.ask(asked("Which bin?", 1), max_tokens=6)
     (choice,) = completion.choices
     assert choice.message.content == written("Which bin?", 1, max_new_tokens=6)
@@ -31,7 +31,7 @@ def test_an_answer_is_what_generate_writes(server, written):
     assert (completion.object, completion.model) == ("chat.completion", "test")
     usage = completion.usage
     assert usage.completion_tokens == 6
-    assert usage.prompt_tokens > 64 + 16  # a slot of the world and a picture, and the words
+    assert usage.prompt_tokens > 64 + 16  # one world slot, one picture, and the text
     assert usage.total_tokens == usage.prompt_tokens + 6
 
 
@@ -99,19 +99,19 @@ def test_k_can_be_chosen_by_request():
             assert completion.world["num_world_steps"] == (1 if steps is None else steps)
 
 
-def test_a_stop_text_ends_the_answer_and_is_no_part_of_it(server):
+def test_a_stop_text_ends_the_answer_and_is_not_in_it(server):
     whole = server.ask(asked("Which bin?", 1), max_tokens=12).choices[0].message.content
     stop = whole[2:5]
     choice = server.ask(asked("Which bin?", 1), max_tokens=12, stop=[stop, "never written"]).choices[0]
     assert (choice.message.content, choice.finish_reason) == (whole[: whole.index(stop)].strip(), "stop")
 
 
-def test_an_answer_by_dice_depends_on_its_seed_and_not_on_its_company(server):
-    thrown = {"messages": asked("Which bin?", 1), "max_tokens": 8, "temperature": 1.5, "top_p": 0.95}
-    alone = [server.ask(**thrown, seed=seed).choices[0].message.content for seed in (1, 2)]
+def test_a_sampled_answer_depends_on_its_seed_and_not_on_its_batch(server):
+    sampled = {"messages": asked("Which bin?", 1), "max_tokens": 8, "temperature": 1.5, "top_p": 0.95}
+    alone = [server.ask(**sampled, seed=seed).choices[0].message.content for seed in (1, 2)]
     assert alone[0] != alone[1]
     greedy = {"messages": asked("Which of them is it?", 2), "max_tokens": 8}
-    mixed = server.at_once([{**thrown, "seed": 1}, greedy, {**thrown, "seed": 2}, greedy])
+    mixed = server.at_once([{**sampled, "seed": 1}, greedy, {**sampled, "seed": 2}, greedy])
     assert [mixed[index].choices[0].message.content for index in (0, 2)] == alone
     assert mixed[1].choices[0].message.content == server.ask(**greedy).choices[0].message.content
 
@@ -135,7 +135,7 @@ def test_models_health_and_metrics_can_be_read(server):
     assert "# TYPE theworld_batch_rows histogram" in text.splitlines()
 
 
-def test_a_key_is_asked_for_where_there_is_one(fused, caplog):
+def test_a_server_with_a_key_refuses_requests_without_it(fused, caplog):
     with served(fused, key="secret-key") as running:
         with running.client("wrong") as client, pytest.raises(openai.AuthenticationError, match="Bearer KEY"):
             client.models.list()

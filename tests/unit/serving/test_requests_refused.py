@@ -1,4 +1,4 @@
-"""Requests that are not answered: each gets its status, its code and a sentence, and the server goes on."""
+"""Refused requests: each gets its status, its code and a message, and the server goes on."""
 
 import pytest
 
@@ -31,34 +31,34 @@ def prepare(fused):
     return lambda content: preparer(content, lambda event: None)
 
 
-def seen(*urls):
+def pictures(*urls):
     return [{"role": "user", "content": [*shown(*urls), {"type": "text", "text": "Which bin?"}]}]
 
 
-def said(*roles):
+def messages(*roles):
     return [{"role": role, "content": "Which bin?"} for role in roles]
 
 
 PICTURE = data_url(picture(1))
 
-# Fields of the request, the code, and words of the message.
+# Fields of the request, the expected code, and words of the message.
 REFUSED = {
-    "an address": ({"messages": seen("https://example.com/a.png")}, "unsupported_image_url", "only data URLs"),
-    "an address of the machine": ({"messages": seen("http://127.0.0.1/a")}, "unsupported_image_url", "opens no"),
-    "a file": ({"messages": seen("file:///etc/passwd")}, "unsupported_image_url", "'file:///etc/passwd'"),
-    "a path": ({"messages": seen("/etc/passwd")}, "unsupported_image_url", "opens no addresses and no files"),
-    "a data URL of text": ({"messages": seen("data:text/plain;base64,aGk=")}, "unsupported_image_url", "data URLs"),
-    "a data URL without base64": ({"messages": seen("data:image/png,abc")}, "unsupported_image_url", "data URLs"),
-    "no base64": ({"messages": seen("data:image/png;base64,a*b")}, "invalid_image", "not base64"),
-    "no picture": ({"messages": seen(as_url(b"no picture"))}, "invalid_image", "not a readable picture"),
-    "nothing": ({"messages": seen(as_url(b""))}, "invalid_image", "not a readable picture"),
-    "half a picture": ({"messages": seen(PICTURE[:2022])}, "invalid_image", "not a readable picture"),
-    "a picture of another format": ({"messages": seen(data_url(picture(1), "TIFF"))}, "invalid_image", "PNG, JPEG"),
-    "a line": ({"messages": seen(data_url(picture(1, 300, 2)))}, "invalid_image", "sides at most"),
-    "too many pixels": ({"messages": seen(bomb(101, 100))}, "image_too_large", "101 x 100 px"),
-    "a decompression bomb": ({"messages": seen(bomb(30_000, 30_000))}, "image_too_large", "pixels"),
-    "too many bytes": ({"messages": seen(as_url(b"0" * 20_010))}, "image_too_large", "20,010 bytes"),
-    "too many pictures": ({"messages": seen(*[PICTURE] * 3)}, "too_many_images", "3 pictures: expected at most 2"),
+    "an address": ({"messages": pictures("https://example.com/a.png")}, "unsupported_image_url", "only data URLs"),
+    "an address of the machine": ({"messages": pictures("http://127.0.0.1/a")}, "unsupported_image_url", "opens no"),
+    "a file": ({"messages": pictures("file:///etc/passwd")}, "unsupported_image_url", "'file:///etc/passwd'"),
+    "a path": ({"messages": pictures("/etc/passwd")}, "unsupported_image_url", "opens no addresses and no files"),
+    "a data URL of text": ({"messages": pictures("data:text/plain;base64,aGk=")}, "unsupported_image_url", "data URLs"),
+    "a data URL without base64": ({"messages": pictures("data:image/png,abc")}, "unsupported_image_url", "data URLs"),
+    "no base64": ({"messages": pictures("data:image/png;base64,a*b")}, "invalid_image", "not base64"),
+    "no picture": ({"messages": pictures(as_url(b"no picture"))}, "invalid_image", "not a readable picture"),
+    "nothing": ({"messages": pictures(as_url(b""))}, "invalid_image", "not a readable picture"),
+    "half a picture": ({"messages": pictures(PICTURE[:2022])}, "invalid_image", "not a readable picture"),
+    "a picture of another format": ({"messages": pictures(data_url(picture(1), "TIFF"))}, "invalid_image", "PNG, JPEG"),
+    "a line": ({"messages": pictures(data_url(picture(1, 300, 2)))}, "invalid_image", "sides at most"),
+    "too many pixels": ({"messages": pictures(bomb(101, 100))}, "image_too_large", "101 x 100 px"),
+    "a decompression bomb": ({"messages": pictures(bomb(30_000, 30_000))}, "image_too_large", "pixels"),
+    "too many bytes": ({"messages": pictures(as_url(b"0" * 20_010))}, "image_too_large", "20,010 bytes"),
+    "too many pictures": ({"messages": pictures(*[PICTURE] * 3)}, "too_many_images", "3 pictures: expected at most 2"),
     "too many tokens": ({"messages": asked("word " * 300)}, "context_length_exceeded", "expected at most 300"),
     "too many characters": ({"messages": asked("a" * 9601)}, "context_length_exceeded", "9,601 characters"),
     "too long an answer": ({"max_tokens": 101}, "invalid_value", "expected at most 100"),
@@ -69,26 +69,26 @@ REFUSED = {
     "an unknown field": ({"temprature": 1.0}, "invalid_value", "temprature: unknown field"),
     "another model": ({"model": "gpt-4o"}, "model_not_found", "expected 'test'"),
     "heat": ({"temperature": 2.5}, "invalid_value", "temperature"),
-    "next to no heat": ({"temperature": 1e-5}, "invalid_value", "expected 0 (no dice)"),
+    "next to no heat": ({"temperature": 1e-5}, "invalid_value", "expected 0 (greedy)"),
     "no mass": ({"top_p": 0}, "invalid_value", "top_p"),
     "an endless seed": ({"seed": 2**70}, "invalid_value", "seed"),
     "five stop texts": ({"stop": list("abcde")}, "invalid_value", "at most 4 texts"),
     "an empty stop text": ({"stop": ""}, "invalid_value", "1 to 200 characters"),
     "no messages": ({"messages": []}, "invalid_value", "messages"),
-    "a system alone": ({"messages": said("system")}, "invalid_value", "expected [system,] user"),
-    "two users": ({"messages": said("user", "user")}, "invalid_value", "['user', 'user']"),
-    "an answer last": ({"messages": said("user", "assistant")}, "invalid_value", "..., user"),
-    "a tool's message": ({"messages": said("user", "tool")}, "invalid_value", "messages.1.role"),
+    "a system alone": ({"messages": messages("system")}, "invalid_value", "expected [system,] user"),
+    "two users": ({"messages": messages("user", "user")}, "invalid_value", "['user', 'user']"),
+    "an answer last": ({"messages": messages("user", "assistant")}, "invalid_value", "..., user"),
+    "a tool's message": ({"messages": messages("user", "tool")}, "invalid_value", "messages.1.role"),
     "a message without content": ({"messages": [{"role": "user", "content": None}]}, "invalid_value", "content"),
     "a message of no parts": ({"messages": [{"role": "user", "content": []}]}, "invalid_value", "without content"),
     "sound": ({"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]}, "invalid_value", "input_audio"),
     "a system's picture": (
-        {"messages": [{"role": "system", "content": shown(PICTURE)}, *said("user")]},
+        {"messages": [{"role": "system", "content": shown(PICTURE)}, *messages("user")]},
         "invalid_value",
         "only a user shows pictures",
     ),
     "a K that the tap cannot serve": (
-        {"messages": seen(PICTURE), "num_world_steps": 4},
+        {"messages": pictures(PICTURE), "num_world_steps": 4},
         "invalid_value",
         "needs a tap that looks ahead",
     ),
@@ -97,24 +97,24 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_cannot_be_answered_as_asked_is_refused(case, prepare):
+def test_an_unsupported_request_is_refused(case, prepare):
     fields, code, words = REFUSED[case]
     with pytest.raises(RequestError) as refused:
         prepare(body(**fields))
     assert refused.value.code == code
     assert words in str(refused.value)
     assert refused.value.status == (404 if code == "model_not_found" else 400)
-    assert len(str(refused.value)) < 400  # no picture in it
+    assert len(str(refused.value)) < 400  # the message quotes no picture
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b'{"a": NaN}', b"[" * 100_000])
-def test_what_is_no_json_object_is_refused(content, prepare):
+def test_a_body_other_than_a_json_object_is_refused(content, prepare):
     with pytest.raises(RequestError) as refused:
         prepare(content)
     assert refused.value.code == "invalid_json"
 
 
-def test_what_asks_for_nothing_is_let_pass(prepare):
+def test_neutral_values_of_unsupported_fields_are_accepted(prepare):
     neutral = {
         "n": 1,
         "logprobs": False,
@@ -144,7 +144,7 @@ def test_prompt_and_answer_must_fit_into_the_model(fused):
 
 def test_a_refusal_reaches_the_client_in_openai_s_form(server):
     with pytest.raises(openai.BadRequestError) as refused:
-        server.ask(seen("https://example.com/a.png"))
+        server.ask(pictures("https://example.com/a.png"))
     assert refused.value.code == "unsupported_image_url"
     assert refused.value.type == "invalid_request_error"
     assert "only data URLs are taken" in refused.value.message
@@ -167,6 +167,11 @@ def test_a_body_of_another_kind_is_refused(server):
     address = f"{server.address}/v1/chat/completions"
     response = httpx2.post(address, content=body(), headers={"content-type": "text/plain"})
     assert (response.status_code, response.json()["error"]["code"]) == (415, "unsupported_media_type")
+
+
+def test_a_media_type_may_have_parameters(server):
+    address, kind = f"{server.address}/v1/chat/completions", "application/json; charset=utf-8"
+    assert httpx2.post(address, content=body(), headers={"content-type": kind}, timeout=120).status_code == 200
 
 
 def test_a_body_that_is_too_large_is_not_read_to_its_end(fused):

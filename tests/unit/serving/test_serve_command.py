@@ -1,4 +1,4 @@
-"""`theworld serve` as a process: its address, its end by a signal, and what it refuses before it loads a model."""
+"""`theworld serve` as a process: its address, its end by a signal, and refusals before the model loads."""
 
 import os
 import re
@@ -19,9 +19,9 @@ from served_model import asked
 from theworld import TheWorld, serving
 from theworld.cli import main as cli
 from theworld.config.serving import ServeSettings
-from theworld.serving import server
+from theworld.serving import api
 
-# The command, with a model that says when it is asked and waits for a line before it answers.
+# The command, with a model that prints a line for each question and waits for a line before it answers.
 _WAITING = """
 import sys, torch
 torch.set_num_threads(1)
@@ -59,24 +59,24 @@ def test_a_signal_ends_it_after_the_running_answer_with_exit_code_0(sent):
                 process.send_signal(sent)
                 print(file=process.stdin, flush=True)
                 assert answered.result().choices[0].message.content
-            said, errors = process.communicate(timeout=60)
+            output, errors = process.communicate(timeout=60)
         finally:
             process.kill()
     assert process.returncode == 0
-    assert re.search(r"^answered +1$", said, re.MULTILINE)
+    assert re.search(r"^answered +1$", output, re.MULTILINE)
     assert "Traceback" not in errors
 
 
 def refused(capsys, *arguments):
     assert cli.main(["serve", "tiny", *arguments]) == cli.REFUSED
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert said.err.count("\n") == 1
-    return said.err
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.count("\n") == 1
+    return output.err
 
 
-def test_an_address_that_is_taken_is_refused_before_a_model_is_loaded(capsys, monkeypatch):
-    monkeypatch.setattr(server, "open_served", lambda settings: pytest.fail("a model was loaded"))
+def test_an_address_in_use_is_refused_before_the_model_loads(capsys, monkeypatch):
+    monkeypatch.setattr(api, "open_served", lambda settings: pytest.fail("a model was loaded"))
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert f"127.0.0.1:{port}: Address already in use" in refused(capsys, "--port", str(port))
@@ -92,7 +92,7 @@ def test_a_missing_extra_is_named_with_its_remedy(capsys, monkeypatch):
     assert "pip install 'theworld[serve]'" in refused(capsys)
 
 
-def test_a_key_is_no_flag(capsys):
+def test_the_key_cannot_be_a_flag(capsys):
     assert "secrets never go into settings" in refused(capsys, "--api-key", "x")
 
 
@@ -104,8 +104,8 @@ def test_a_model_of_true_futures_cannot_be_served(tmp_path):
     model = TheWorld.from_pretrained("tiny", world_tap="true-future", num_world_steps=1)
     model.save_pretrained(tmp_path / "model")
     with pytest.raises(ValueError, match="reads true futures, which no client can show"):
-        server.open_served(ServeSettings(model=str(tmp_path / "model")))
-    assert not server.open_served(ServeSettings(model=str(tmp_path / "model"), enable_world=False)).config.enable_world
+        api.open_served(ServeSettings(model=str(tmp_path / "model")))
+    assert not api.open_served(ServeSettings(model=str(tmp_path / "model"), enable_world=False)).config.enable_world
 
 
 def test_help_and_import_need_no_server():

@@ -1,10 +1,10 @@
-"""A page in the browser in front of one model: ask about a picture, see what it imagined; needs the extra `app`."""
+"""A web page in front of one model: ask about a picture, and see the imagined future; needs the extra `app`."""
 
 from importlib.util import find_spec
 
 
 def require_extra() -> None:
-    """Say what is missing before anything is loaded.
+    """Check the packages of the extra before the heavy imports.
 
     Raises:
         ValueError: without the extra `app`.

@@ -1,4 +1,4 @@
-"""What the page says of the loaded model, and what a visitor may choose."""
+"""Description of the loaded model for the page: audit verdict, number of steps ahead, and limits."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -12,7 +12,7 @@ from theworld.constants import TEMPORAL_STRIDE
 from theworld.datasets.foresight import TASKS
 from theworld.datasets.foresight.items import NUM_SHIPPED
 from theworld.evaluation.audit import Audit
-from theworld.modeling.configuration import TheWorldConfig
+from theworld.modeling import TheWorld, TheWorldConfig
 from theworld.modeling.factory import describe_weights
 from theworld.serving.protocol import RequestError
 
@@ -21,49 +21,49 @@ _AUDIT = TypeAdapter(Audit).validate_python
 
 @dataclass(frozen=True)
 class AuditVerdict:
-    """What is said of a model under its name."""
+    """Verdict of an audit in words."""
 
     finding: str
     """`world used`, `world not used`, `undecided`, `not audited`, or `no world`."""
     sentence: str
     command: str | None = None
-    """What would find it out, if it is not known."""
+    """Command that audits the model; None: the model has a verdict."""
 
 
-def verdict_of(model: Any, name: str, given: Path | None = None) -> AuditVerdict:
-    """The verdict of a model's audit.
+def verdict_of(model: TheWorld, name: str, audit_file: Path | None = None) -> AuditVerdict:
+    """Return the verdict of a model's audit.
 
     Args:
-        model: a TheWorld.
-        name: as it was loaded by.
-        given: the audit's file; None: audit.json, or audit/audit.json, in the model's folder or beside it.
+        model: the model.
+        name: folder or hub id that the model was loaded from.
+        audit_file: the audit; None: audit.json, or audit/audit.json, in the model's folder or beside it.
 
     Raises:
-        ValueError: for a file that is given and is no audit, or one of other weights.
-        OSError: if it cannot be read.
+        ValueError: for an `audit_file` that is not an audit, or an audit of other weights.
+        OSError: for an `audit_file` that cannot be read.
     """
     if not model.config.enable_world:
         return AuditVerdict("no world", "This is Gemma 3 alone: there is no world to use.")
-    if given is not None:
-        return _told(_read(given, model))
-    for path in _beside(Path(str(model.config.name_or_path))):
+    if audit_file is not None:
+        return _in_words(_read(audit_file, model))
+    for path in _candidates(Path(str(model.config.name_or_path))):
         try:
-            return _told(_read(path, model))
-        except ValueError:  # of an earlier model, or no audit at all: it says nothing about this one
+            return _in_words(_read(path, model))
+        except ValueError:  # an audit of an earlier model, or another file
             continue
     return AuditVerdict(
         "not audited",
-        "Nobody has measured whether this model uses its world: a better answer may come from the extra tokens alone.",
+        "No audit has measured if this model uses its world: a better answer can come from the extra tokens alone.",
         f"theworld audit {name}",
     )
 
 
-def _beside(folder: Path) -> list[Path]:
+def _candidates(folder: Path) -> list[Path]:
     places = [base / part for base in (folder, folder.parent) for part in ("audit.json", "audit/audit.json")]
     return [path for path in places if folder.is_dir() and path.is_file()]
 
 
-def _read(path: Path, model: Any) -> Audit:
+def _read(path: Path, model: TheWorld) -> Audit:
     try:
         content = json.loads(path.read_text())
         audit = _AUDIT(content)
@@ -77,7 +77,7 @@ def _read(path: Path, model: Any) -> Audit:
     return audit
 
 
-def _told(audit: Audit) -> AuditVerdict:
+def _in_words(audit: Audit) -> AuditVerdict:
     finding = "undecided" if audit.verdict == "undecided" else f"world {audit.verdict}"
     return AuditVerdict(finding, f"{audit.line[0].upper()}{audit.line[1:]}.")
 
@@ -85,7 +85,7 @@ def _told(audit: Audit) -> AuditVerdict:
 _TAPS = {
     "rollout": "one imagined future, as latents",
     "dit": "states of the denoiser",
-    "vae": "the latent of what is given, no future",
+    "vae": "the latent of the given frames, no future",
     "siglip": "SigLIP's patches, no world",
     "noise": "a control: noise",
     "zero": "a control: zeros",
@@ -95,7 +95,7 @@ _TAPS = {
 
 @dataclass(frozen=True)
 class Steps:
-    """How far ahead the loaded model may look, latent slots, and how long a clip may be."""
+    """Smallest, largest and default number of latent slots ahead, and the longest clip of the loaded model."""
 
     least: int
     most: int
@@ -104,7 +104,7 @@ class Steps:
 
     @classmethod
     def of(cls, config: TheWorldConfig, settings: AppSettings) -> "Steps":
-        """What a model's configuration and the settings allow."""
+        """Return the limits that the model's configuration and the settings allow."""
         usual = config.num_world_steps
         if not config.enable_world:
             return cls(0, 0, 0, 1)
@@ -117,18 +117,19 @@ class Steps:
         return cls(0, most, min(usual, most), frames)
 
     def check(self, num_world_steps: int) -> None:
-        """Refuse what the model cannot do.
+        """Refuse an unsupported number of slots.
 
         Raises:
-            RequestError: for another number of slots.
+            RequestError: for a number out of range.
         """
         if not self.least <= num_world_steps <= self.most:
             raise RequestError(f"{num_world_steps} steps ahead: expected {self.least} to {self.most}")
 
 
-def about(model: Any, settings: AppSettings, verdict: AuditVerdict, steps: Steps) -> dict[str, Any]:
-    """All of it, JSON-like."""
-    config: TheWorldConfig = model.config
+def about(model: TheWorld, settings: AppSettings, verdict: AuditVerdict, steps: Steps) -> dict[str, Any]:
+    """Return the whole description, ready for JSON."""
+    config = model.config
+    vision: Any = config.vision_config
     gate = getattr(getattr(model, "world", None), "gate", None)
     return {
         "model": settings.model,
@@ -137,12 +138,12 @@ def about(model: Any, settings: AppSettings, verdict: AuditVerdict, steps: Steps
         "steps": asdict(steps),
         "seconds_per_step": TEMPORAL_STRIDE / config.frame_rate_hz,
         "tap": config.world_tap,
-        "tap_reads": _TAPS.get(config.world_tap, "a tap of one's own"),
+        "tap_reads": _TAPS.get(config.world_tap, "a custom tap"),
         "fusion": config.world_fusion,
         "gate": None if gate is None else float(gate),
         "base": config.base_model_name,
         "cosmos": config.cosmos_model_name,
-        "image_px": model.config.vision_config.image_size,
+        "image_px": vision.image_size,
         "world_px": config.world_image_size,
         "max_question_characters": settings.max_question_characters,
         "max_bytes": settings.max_request_bytes,

@@ -1,9 +1,9 @@
-"""Service: the page and the routes behind it, and the way of a question from its bytes to its last event."""
+"""The web page: its files, its routes, from a question to the last event of the answers, and its command."""
 
 import asyncio
 import base64
 import binascii
-import json
+import logging
 import secrets
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
@@ -14,10 +14,8 @@ from typing import Annotated, Any, Final, TypeVar
 
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -26,25 +24,28 @@ from theworld.config.base import STRICT
 from theworld.config.serving import AppSettings
 from theworld.datasets.foresight import Task
 from theworld.datasets.foresight.items import NUM_SHIPPED
+from theworld.modeling import TheWorld
 from theworld.report.html import style_sheet
-from theworld.serving.api import EventStream
+from theworld.serving.engine import Engine, EventQueue
 from theworld.serving.protocol import RequestError
-from theworld.serving.web.about import AuditVerdict, Steps, about
-from theworld.serving.web.demo_answer import Asked, TwoAnswers, as_url
-from theworld.serving.web.inputs import Given, read_files, read_scene, shown
-from theworld.serving.web.line import Event, Line, Turn
+from theworld.serving.server import LOOPBACK, EventStream, Service, as_event, open_model, run
+from theworld.serving.web.about import AuditVerdict, Steps, about, verdict_of
+from theworld.serving.web.demo_answer import DemoQuestion, PageEvent, TwoAnswers, as_url
+from theworld.serving.web.uploads import Clip, read_files, read_scene, shown
+
+logger = logging.getLogger(__name__)
 
 PAGE: Final = Path(__file__).parent / "static"
 NUM_SCENES: Final = NUM_SHIPPED["test"]
 
 _SCENE_SHOWN_PX: Final = 448
-"""Side of the picture of a scene on the page; the model sees the same scene at its own size."""
+"""Side of a scene's picture on the page; the model sees the same scene at its own size."""
 
 _SMALL_BYTES: Final = 100_000
-"""Of a request, besides a picture or a question."""
+"""Bytes of a request besides its picture or question."""
 
 _ESCAPED_BYTES: Final = 12
-"""Most bytes of a character in JSON: two escapes of six, for one outside of the basic plane."""
+"""Most bytes of a character in JSON: two escapes of six bytes each, outside the basic plane."""
 
 _T = TypeVar("_T")
 
@@ -60,7 +61,7 @@ _HEADERS: Final = {
 
 @dataclass(config=STRICT)
 class SceneRequest:
-    """Which scene."""
+    """Kind and number of a scene."""
 
     task: Task
     number: Annotated[int, Field(ge=1, le=NUM_SCENES)]
@@ -68,13 +69,13 @@ class SceneRequest:
 
 @dataclass(config=STRICT)
 class PictureRequest:
-    """Files, base64."""
+    """Files in base64."""
 
     files: list[str]
 
 
 @dataclass(config=STRICT)
-class Question:
+class QuestionRequest:
     """A question about a picture."""
 
     picture_id: str
@@ -82,170 +83,157 @@ class Question:
     num_world_steps: Annotated[int, Field(ge=0)] = 0
 
 
-class Service:
-    """The page, as an ASGI application (`app`).
+class PageApi(Service):
+    """The routes of the page.
 
     Args:
-        model: a TheWorld.
+        model: answers.
         settings: limits.
-        verdict: of its audit.
+        verdict: verdict of the model's audit.
     """
 
-    def __init__(self, model: Any, settings: AppSettings, verdict: AuditVerdict) -> None:
+    def __init__(self, model: TheWorld, settings: AppSettings, verdict: AuditVerdict) -> None:
         self.settings = settings
-        self.line = Line(settings.max_queue)
         self.num_answered = 0
         self._answers = TwoAnswers(model, settings)
         self._steps = Steps.of(model.config, settings)
         self._about = about(model, settings, verdict, self._steps)
-        self._rate_hz: float = model.config.frame_rate_hz
-        self._most_frames = self._steps.most_frames
-        self._scene_px: int = max(model.config.vision_config.image_size, model.config.world_image_size)
-        self._pictures: OrderedDict[str, Given] = OrderedDict()
+        self._rate_hz = model.config.frame_rate_hz
+        self._scene_px: int = max(self._about["image_px"], self._about["world_px"])
+        self._clips: OrderedDict[str, Clip] = OrderedDict()
         self._reading = ThreadPoolExecutor(1, "reading")
-        self._num_pictures = 0
-        self.app = Starlette(
-            routes=[
+        self._num_reading = 0
+        self.engine: Engine[DemoQuestion] = Engine(
+            lambda questions: self._answers.answer(questions[0]), max_queue=settings.max_queue
+        )
+        super().__init__(
+            self.engine,
+            [
                 Route("/", _file("index.html")),
                 *(Route(f"/{path.name}", _file(path.name)) for path in sorted(PAGE.iterdir())),
                 Route("/house.css", _house_style),
-                Route("/about", self.tell_about),
+                Route("/about", self.show_about),
                 Route("/scene", self.scene, methods=["POST"]),
                 Route("/picture", self.picture, methods=["POST"]),
                 Route("/ask", self.ask, methods=["POST"]),
             ],
-            exception_handlers={
-                RequestError: _refuse,
-                HTTPException: _refuse_route,
-                ClientDisconnect: _let_go,
-                Exception: _break_down,
-            },
-            middleware=[Middleware(Headers)],
+            [Middleware(Headers)],
         )
 
-    async def tell_about(self, request: Request) -> Response:
-        """What the page says of the model, and what may be chosen."""
+    def error_response(self, error: RequestError) -> Response:
+        """Return an error as a sentence for the page."""
+        return JSONResponse({"sentence": _as_sentence(str(error))}, error.status)
+
+    async def show_about(self, request: Request) -> Response:
+        """Describe the model and the choices of the page."""
         return JSONResponse(self._about)
 
     async def scene(self, request: Request) -> Response:
-        """A scene of Foresight, ready to be asked about."""
-        wanted = _validated(_SCENE, await self._words(request))
+        """Prepare a scene of Foresight for questions."""
+        wanted = _parse(_SCENE, await self._small_body(request))
         async with self._room():
-            given, larger = [
-                await self._read(read_scene, wanted.task, wanted.number - 1, side_px, self._most_frames)
+            clip, larger = [
+                await self._read(read_scene, wanted.task, wanted.number - 1, side_px, self._steps.most_frames)
                 for side_px in (self._scene_px, _SCENE_SHOWN_PX)
             ]
             strip = await self._read(shown, larger.frames)
-        return JSONResponse(self._keep(f"{wanted.task} {wanted.number}", given, strip))
+        return JSONResponse(self._keep(f"{wanted.task} {wanted.number}", clip, strip))
 
     async def picture(self, request: Request) -> Response:
-        """A picture or a clip that was sent, ready to be asked about."""
+        """Prepare an uploaded picture or clip for questions."""
         async with self._room():
             most = self.settings.max_request_bytes * 4 // 3 + _SMALL_BYTES  # base64
             limit = f"{self.settings.max_request_bytes / 1e6:g} MB"
-            body = await self._body(request, most, f"larger than {limit}: send a smaller picture or a shorter clip")
-            files = await self._read(_decoded, body)
-            given = await self._read(read_files, files, self.settings, self._rate_hz, self._most_frames)
-            strip = await self._read(shown, given.frames)
-        return JSONResponse(self._keep(secrets.token_urlsafe(16), given, strip))
+            too_large = f"larger than {limit}: send a smaller picture or a shorter clip"
+            files = await self._read(_decode, await self.read_body(request, most, too_large))
+            clip = await self._read(read_files, files, self.settings, self._rate_hz, self._steps.most_frames)
+            strip = await self._read(shown, clip.frames)
+        return JSONResponse(self._keep(secrets.token_urlsafe(16), clip, strip))
 
-    def _keep(self, key: str, given: Given, strip: bytes) -> Event:
-        self._pictures.pop(key, None)
-        self._pictures[key] = given
-        while len(self._pictures) > self.settings.num_pictures:
-            self._pictures.popitem(last=False)
+    def _keep(self, picture_id: str, clip: Clip, strip: bytes) -> dict[str, Any]:
+        """Store a clip, drop the oldest ones, and describe the clip for the page."""
+        self._clips.pop(picture_id, None)
+        self._clips[picture_id] = clip
+        while len(self._clips) > self.settings.num_pictures:
+            self._clips.popitem(last=False)
         return {
-            "picture_id": key,
+            "picture_id": picture_id,
             "strip": as_url(strip),
-            "num_frames": len(given.frames),
-            "note": given.note,
-            "questions": [{"text": one.text, "answer": one.answer} for one in given.questions],
-            "num_world_steps": given.num_world_steps,
+            "num_frames": len(clip.frames),
+            "note": clip.note,
+            "questions": [{"text": question.text, "answer": question.answer} for question in clip.questions],
+            "num_world_steps": clip.num_world_steps,
         }
 
     @asynccontextmanager
     async def _room(self) -> AsyncIterator[None]:
-        """Room for one more picture that is received and read, and the time for it.
+        """Reserve room and time for one more upload.
 
         Raises:
-            RequestError: if there is none, or the time is over.
+            RequestError: if there is no room, or the time is over.
         """
-        if self._num_pictures >= self.settings.max_queue:
-            raise RequestError("many pictures are being read; send it again in a moment", 429, "queue_full")
-        self._num_pictures += 1
+        if self._num_reading >= self.settings.max_queue:
+            raise RequestError(
+                "the server is reading many pictures; send this one again in a moment", 429, "queue_full"
+            )
+        self._num_reading += 1
         try:
             async with asyncio.timeout(self.settings.max_seconds):
                 yield
         except TimeoutError:
             raise RequestError("this picture took too long; send a smaller one", 504, "timeout") from None
         finally:
-            self._num_pictures -= 1
+            self._num_reading -= 1
 
     async def _read(self, call: Callable[..., _T], *arguments: Any) -> _T:
-        """Pictures are read and shown in a thread of their own, one after the other: no other visitor waits for it."""
+        """Run `call` in the thread that reads pictures, one after the other; the routes stay responsive."""
         return await asyncio.get_running_loop().run_in_executor(self._reading, call, *arguments)
 
     async def ask(self, request: Request) -> Response:
-        """Both answers, as a stream of events."""
-        asked = self._asked(_validated(_QUESTION, await self._words(request)))
-        loop, events = asyncio.get_running_loop(), asyncio.Queue[Event]()
+        """Stream both answers as events."""
+        wanted = _parse(_QUESTION, await self._small_body(request))
+        events: EventQueue[PageEvent] = EventQueue(self.settings.max_seconds, "look less far ahead, or ask later")
+        question = self._question(wanted, events.emit)
+        self.engine.submit(question)
+        return EventStream(self._stream(events), lambda: self.engine.cancel(question))
 
-        def emit(event: Event) -> None:
-            if not loop.is_closed():  # after a forced end nobody listens
-                loop.call_soon_threadsafe(events.put_nowait, event)
+    def _question(self, wanted: QuestionRequest, emit: Callable[[Any], None]) -> DemoQuestion:
+        """Return the job of a question.
 
-        turn = Turn(lambda turn: self._answers.answer(turn, asked), emit)
-        self.line.submit(turn)
-        return EventStream(self._told(events), lambda: self.line.cancel(turn))
-
-    def _asked(self, wanted: Question) -> Asked:
-        question, most = wanted.question.strip(), self.settings.max_question_characters
-        if not question:
+        Raises:
+            RequestError: for an empty or long question, an unknown picture, or an unsupported number of steps.
+        """
+        text, most = wanted.question.strip(), self.settings.max_question_characters
+        if not text:
             raise RequestError("no question: write one")
-        if len(question) > most:
-            raise RequestError(f"a question of {len(question):,} characters: expected at most {most:,}")
-        given = self._pictures.get(wanted.picture_id)
-        if given is None:
-            raise RequestError("this picture is forgotten, since others came after it: choose it again", 410, "gone")
-        self._pictures.move_to_end(wanted.picture_id)
+        if len(text) > most:
+            raise RequestError(f"a question of {len(text):,} characters: expected at most {most:,}")
+        clip = self._clips.get(wanted.picture_id)
+        if clip is None:
+            raise RequestError("the server no longer keeps this picture: choose it again", 410, "gone")
+        self._clips.move_to_end(wanted.picture_id)
         self._steps.check(wanted.num_world_steps)
-        return Asked(wanted.picture_id, given, question, wanted.num_world_steps)
+        return DemoQuestion(wanted.picture_id, clip, text, wanted.num_world_steps, emit)
 
-    async def _told(self, events: asyncio.Queue[Event]) -> AsyncIterator[str]:
-        """Events as they come, until the last one or the end of the time."""
-        until = asyncio.get_running_loop().time() + self.settings.max_seconds
-        event: Event = {}
+    async def _stream(self, events: EventQueue[PageEvent]) -> AsyncIterator[str]:
+        """Yield the events up to `done` or an error."""
+        event: PageEvent = {}
         while event.get("is") not in ("done", "error"):
             try:
-                async with asyncio.timeout_at(until):
-                    event = await events.get()
-            except TimeoutError:
-                told = f"no whole answer within {self.settings.max_seconds:g} s; look less far ahead, or ask later"
-                event = {"is": "error", "sentence": told}
+                event = await events.next()
+            except RequestError as error:
+                event = {"is": "error", "sentence": _as_sentence(str(error))}
             self.num_answered += event["is"] == "done"
-            if event["is"] == "error":
-                event["sentence"] = _as_sentence(event["sentence"])
-            yield f"data: {json.dumps(event, ensure_ascii=False)}\n\n"
+            yield as_event(event)
 
-    async def _words(self, request: Request) -> bytes:
-        """The bytes of a request without a picture."""
+    async def _small_body(self, request: Request) -> bytes:
+        """Read the body of a request without a picture."""
         most = _SMALL_BYTES + _ESCAPED_BYTES * self.settings.max_question_characters
-        return await self._body(request, most, "a request of too many bytes: write less")
-
-    async def _body(self, request: Request, most: int, told: str) -> bytes:
-        """The bytes of a request; beyond so many, nothing more is read, and what is `told` is the answer."""
-        if request.headers.get("content-type") != "application/json":  # what other sites' pages cannot send
-            raise RequestError("expected application/json", 415, "unsupported_media_type")
-        body = bytearray()
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > most:
-                raise RequestError(told, 413, "too_large")
-        return bytes(body)
+        return await self.read_body(request, most, "a request of too many bytes: write less")
 
 
 class Headers:
-    """Lets the page load from nowhere else, and nothing be kept of it."""
+    """Middleware that adds the security headers of the page: it loads only from its own server."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -253,17 +241,41 @@ class Headers:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                ours = [(name.encode(), value.encode()) for name, value in _HEADERS.items()]
-                message["headers"] = [*message["headers"], *ours]
+                added = [(name.encode(), value.encode()) for name, value in _HEADERS.items()]
+                message["headers"] = [*message["headers"], *added]
             await send(message)
 
         await self.app(scope, receive, with_headers)
 
 
-_SCENE, _PICTURE, _QUESTION = TypeAdapter(SceneRequest), TypeAdapter(PictureRequest), TypeAdapter(Question)
+def show(settings: AppSettings, on_ready: Callable[[str], None]) -> dict[str, Any]:
+    """Show the page until SIGTERM or SIGINT.
+
+    Args:
+        settings: model, address and limits.
+        on_ready: called with the URL of the page once the server listens.
+
+    Returns:
+        Number of answered questions.
+
+    Raises:
+        ValueError: for a model that cannot be shown, or an audit of another model.
+        OSError: if the address is not available.
+    """
+
+    def open_service() -> PageApi:
+        if settings.host not in LOOPBACK:
+            logger.warning("%s is open to the network: everybody there can ask", settings.host)
+        model = open_model(settings)
+        return PageApi(model, settings, verdict_of(model, settings.model, settings.audit))
+
+    return {"answered": run(settings, open_service, on_ready).num_answered}
 
 
-def _validated(adapter: TypeAdapter[Any], body: bytes) -> Any:
+_SCENE, _PICTURE, _QUESTION = TypeAdapter(SceneRequest), TypeAdapter(PictureRequest), TypeAdapter(QuestionRequest)
+
+
+def _parse(adapter: TypeAdapter[_T], body: bytes) -> _T:
     try:
         return adapter.validate_json(body)
     except ValidationError as error:
@@ -272,9 +284,9 @@ def _validated(adapter: TypeAdapter[Any], body: bytes) -> Any:
         raise RequestError(f"{where}: {first['msg']}" if where else first["msg"]) from None
 
 
-def _decoded(body: bytes) -> list[bytes]:
-    """The contents of the files of a PictureRequest."""
-    files = _validated(_PICTURE, body).files
+def _decode(body: bytes) -> list[bytes]:
+    """Return the contents of the files of a PictureRequest."""
+    files = _parse(_PICTURE, body).files
     try:
         return [base64.b64decode(content, validate=True) for content in files]
     except (binascii.Error, ValueError):
@@ -282,34 +294,14 @@ def _decoded(body: bytes) -> list[bytes]:
 
 
 def _file(name: str) -> Any:
-    async def give(request: Request) -> Response:
+    async def send_file(request: Request) -> Response:
         return FileResponse(PAGE / name, headers={"cache-control": "no-cache"})
 
-    return give
+    return send_file
 
 
 async def _house_style(request: Request) -> Response:
     return Response(style_sheet(), media_type="text/css", headers={"cache-control": "no-cache"})
-
-
-async def _refuse(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestError)
-    return JSONResponse({"sentence": _as_sentence(str(error))}, error.status)
-
-
-async def _refuse_route(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    return JSONResponse({"sentence": f"{request.method} {request.url.path}: {error.detail}."}, error.status_code)
-
-
-async def _let_go(request: Request, error: Exception) -> Response:
-    """Who leaves while sending hears nothing any more; 499 is what web servers log for it."""
-    return Response(status_code=499)
-
-
-async def _break_down(request: Request, error: Exception) -> Response:
-    """A fault of this program; Starlette raises it again, so that the log has its traceback."""
-    return JSONResponse({"sentence": "The server broke down on this; its log says why."}, 500)
 
 
 def _as_sentence(text: str) -> str:

@@ -1,4 +1,4 @@
-"""What visitors send becomes frames that the world model takes, or a sentence."""
+"""Uploaded files become frames for the world model, or a message that says why not."""
 
 import io
 import re
@@ -13,7 +13,7 @@ from PIL import Image
 from fixtures_model import picture
 from theworld.config.serving import AppSettings
 from theworld.serving.protocol import RequestError
-from theworld.serving.web.inputs import LONGEST_SIDE_PX, SHOWN_SIDE_PX, read_files, read_scene, shown, strip
+from theworld.serving.web.uploads import LONGEST_SIDE_PX, SHOWN_SIDE_PX, read_files, read_scene, shown, strip
 
 LIMITS = AppSettings()
 
@@ -28,9 +28,9 @@ def grey(level: int, side: int = 32) -> Image.Image:
     return Image.new("RGB", (side, side), (level,) * 3)
 
 
-def levels(given) -> list[int]:
-    """Which frames these are: each is of one brightness, lossy codecs aside."""
-    return [round(float(np.asarray(frame).mean()), -1) for frame in given.frames]
+def levels(clip) -> list[int]:
+    """Identify frames by their brightness, up to the loss of the codec."""
+    return [round(float(np.asarray(frame).mean()), -1) for frame in clip.frames]
 
 
 def gif(num_frames: int, duration_ms: int) -> bytes:
@@ -55,55 +55,55 @@ def video(num_frames: int, rate_hz: int, format: str = "mp4", side: int = 32) ->
 
 
 def test_one_picture_is_a_clip_of_one_frame():
-    given = read_files([png(picture(1))], LIMITS, 6.0, 5)
-    assert len(given.frames) == 1
-    assert np.array_equal(np.asarray(given.current), np.asarray(picture(1)))
-    assert given.note == ""
+    clip = read_files([png(picture(1))], LIMITS, 6.0, 5)
+    assert len(clip.frames) == 1
+    assert np.array_equal(np.asarray(clip.current), np.asarray(picture(1)))
+    assert clip.note == ""
 
 
-def test_of_seven_pictures_the_last_five_are_looked_at():
-    given = read_files([png(grey(10 * number)) for number in range(7)], LIMITS, 6.0, 5)
-    assert levels(given) == [20, 30, 40, 50, 60]
-    assert given.note == "Of 7 pictures the last 5 are looked at."
+def test_a_clip_of_seven_pictures_keeps_the_last_five():
+    clip = read_files([png(grey(10 * number)) for number in range(7)], LIMITS, 6.0, 5)
+    assert levels(clip) == [20, 30, 40, 50, 60]
+    assert clip.note == "The models see the last 5 of 7 pictures."
 
 
-def test_of_three_pictures_the_last_is_looked_at_since_no_clip_has_three_frames():
-    given = read_files([png(grey(10 * number)) for number in range(3)], LIMITS, 6.0, 5)
-    assert levels(given) == [20]
-    assert given.note == "Of 3 pictures the last is looked at."
+def test_three_pictures_keep_the_last_since_no_clip_has_three_frames():
+    clip = read_files([png(grey(10 * number)) for number in range(3)], LIMITS, 6.0, 5)
+    assert levels(clip) == [20]
+    assert clip.note == "The models see the last of 3 pictures."
 
 
 @pytest.mark.parametrize("content", [gif(21, 50), video(21, 20), video(21, 20, "webm"), video(21, 20, "matroska")])
-def test_a_clip_is_taken_at_the_rate_of_the_world_model(content):
-    given = read_files([content], LIMITS, 5.0, 5)  # 20 frames a second: every fourth, 0, 4, 8, 12, 16, 20
-    assert levels(given) == [40, 80, 120, 160, 200]
-    assert given.note == "Of 6 frames at 5 a second the last 5 are looked at."
+def test_a_video_is_sampled_at_the_rate_of_the_world_model(content):
+    clip = read_files([content], LIMITS, 5.0, 5)  # 20 frames a second: every fourth, 0, 4, 8, 12, 16, 20
+    assert levels(clip) == [40, 80, 120, 160, 200]
+    assert clip.note == "The models see the last 5 of 6 frames at 5 a second."
 
 
 def test_a_slow_clip_keeps_all_its_frames():
     assert levels(read_files([gif(5, 500)], LIMITS, 6.0, 5)) == [0, 10, 20, 30, 40]
 
 
-def test_a_large_picture_is_kept_smaller():
-    given = read_files([png(Image.new("RGB", (4000, 1000)))], LIMITS, 6.0, 5)
-    assert given.current.size == (LONGEST_SIDE_PX, LONGEST_SIDE_PX // 4)
+def test_a_large_picture_is_scaled_down():
+    clip = read_files([png(Image.new("RGB", (4000, 1000)))], LIMITS, 6.0, 5)
+    assert clip.current.size == (LONGEST_SIDE_PX, LONGEST_SIDE_PX // 4)
 
 
 def grown(side: int) -> bytes:
-    """A GIF whose second frame is larger than the first."""
+    """Return a GIF whose second frame is larger than the first."""
 
     def parts(side: int) -> tuple[bytes, bytes]:
         file = io.BytesIO()
         Image.new("P", (side, side), 200).save(file, "GIF", optimize=False)
         content = file.getvalue()
-        end = 13 + 3 * (2 << (content[10] & 7))  # of the header and its colours
+        end = 13 + 3 * (2 << (content[10] & 7))  # length of the header and its colours
         return content[:end], content[end:-1]
 
     return b"".join(parts(10)) + parts(side)[1] + b";"
 
 
 def unknown_codec() -> bytes:
-    """A whole video, but for the name of its codec."""
+    """Return a video with an unknown name of its codec."""
     return video(9, 20, "webm").replace(b"V_VP8", b"V_VPX")
 
 
@@ -116,22 +116,22 @@ PLAYLIST = b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile:///etc/passwd\n#
         ([], "no file"),
         ([png(grey(0))] * 33, "33 files: expected at most 32"),
         ([b"no picture"], "not a readable picture or video: expected PNG, JPEG, WEBP, GIF, BMP, MP4"),
-        ([PLAYLIST], "not a readable picture or video"),  # FFmpeg would open what it names
+        ([PLAYLIST], "not a readable picture or video"),  # FFmpeg would open the file in it
         ([b"ffconcat version 1.0\nfile '/etc/passwd'\n"], "not a readable picture or video"),
         ([png(picture(1))[:-40]], "not a readable picture"),
         ([gif(4, 50)[:-30]], "not a readable"),
-        ([video(9, 20, "mpegts")], "not a readable picture or video"),  # FFmpeg knows it; formats are named one by one
+        ([video(9, 20, "mpegts")], "not a readable picture or video"),  # FFmpeg knows it, the list of formats does not
         ([video(9, 20)[:400]], "a file without pictures"),
         ([png(Image.new("1", (6000, 5000)))], "a picture of 6000 x 5000 px: expected at most 25,000,000 pixels"),
         ([png(grey(0)), b"no picture"], "not a readable picture"),
         *[([gif(9, 50)[:length]], "not a readable animation: it may be cut short") for length in (180, 190, 200)],
         ([grown(5100)], "frames of 5100 x 5100 px: expected at most 25,000,000 pixels; send it smaller"),
-        ([unknown_codec()], "a video of a codec that is not known here: send it as H.264"),
+        ([unknown_codec()], "a video of an unknown codec: send it as H.264"),
         ([gif(20, 2000)], "a video of more than 30 s: cut it"),
         ([video(40, 1)], "a video of more than 30 s: cut it"),
     ],
 )
-def test_what_cannot_be_asked_about_is_refused_in_a_sentence(files, sentence):
+def test_an_unsupported_file_is_refused_with_a_message(files, sentence):
     with pytest.raises(RequestError, match=f"^{re.escape(sentence)}"):
         read_files(files, LIMITS, 6.0, 5)
 
@@ -141,25 +141,25 @@ def test_a_video_of_too_large_frames_is_refused_before_one_is_decoded():
         read_files([video(2, 20, side=64)], AppSettings(max_image_pixels=4000), 6.0, 5)
 
 
-def test_a_clip_whose_frames_all_have_one_time_ends_by_the_clock():
+def test_a_clip_whose_frames_all_have_one_time_ends_by_the_time_limit():
     with pytest.raises(RequestError, match=r"^a video that takes too long to decode: send a smaller one$"):
         read_files([gif(4, 50)], AppSettings(max_seconds=1e-9), 6.0, 5)
 
 
-def test_a_scene_comes_with_its_questions_and_what_happens():
-    given = read_scene("hide", 3, 64, 5)
-    assert (len(given.frames), len(given.future), given.num_world_steps) == (5, 12, 3)
-    assert given.questions[0].text.startswith("On which side of the screen does the ball come out")
-    assert given.current.size == (64, 64)
+def test_a_scene_has_its_questions_and_its_future():
+    clip = read_scene("hide", 3, 64, 5)
+    assert (len(clip.frames), len(clip.future), clip.num_world_steps) == (5, 12, 3)
+    assert clip.questions[0].text.startswith("On which side of the screen does the ball come out")
+    assert clip.current.size == (64, 64)
 
 
-def test_of_a_scene_a_model_gets_as_many_frames_as_it_takes():
-    given = read_scene("hide", 3, 64, 1)
-    assert (len(given.frames), len(given.future)) == (1, 12)
-    assert given.note == "Of 5 frames the last is looked at."
+def test_a_scene_has_at_most_the_frames_that_the_model_supports():
+    clip = read_scene("hide", 3, 64, 1)
+    assert (len(clip.frames), len(clip.future)) == (1, 12)
+    assert clip.note == "The models see the last of 5 frames."
 
 
-def test_a_page_shows_frames_at_the_size_of_the_current_one_and_no_larger_than_it_has_room():
+def test_the_page_shows_frames_at_the_size_of_the_current_one_up_to_the_limit():
     with Image.open(io.BytesIO(shown([grey(10, 64), grey(20, 2000).crop((0, 0, 2000, 1000))]))) as image:
         assert image.size == (2 * SHOWN_SIDE_PX, SHOWN_SIDE_PX // 2)
         assert [image.getpixel((x, 100)) for x in (4, SHOWN_SIDE_PX + 4)] == [(10, 10, 10), (20, 20, 20)]

@@ -1,4 +1,4 @@
-"""The routes behind the page: what they give, what they refuse, and that one visitor waits for another."""
+"""The routes of the page: their responses, their refusals, and the queue of visitors."""
 
 import base64
 import io
@@ -17,16 +17,18 @@ from fixtures_model import picture
 from theworld import TheWorld
 from theworld.config.serving import AppSettings
 from theworld.serving.protocol import RequestError
+from theworld.serving.server import Server
 from theworld.serving.web.about import verdict_of
-from theworld.serving.web.server import Server
+from theworld.serving.web.page_api import PageApi
 
 
 class Page:
-    """A page that is served in a thread of the test, and what a browser sends to it."""
+    """A page in a thread of the test, with the requests of a browser."""
 
     def __init__(self, model: TheWorld, **limits: Any) -> None:
         settings = AppSettings(model="test", port=0, max_new_tokens=4, **{"max_seconds": 600.0, **limits})
-        self.server = Server(model, settings, verdict_of(model, "test"))
+        self.api = PageApi(model, settings, verdict_of(model, "test"))
+        self.server = Server(self.api, settings.max_seconds)
         self.listening = socket.create_server(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{self.listening.getsockname()[1]}"
         self.client = httpx2.Client(base_url=address, timeout=600)
@@ -38,15 +40,15 @@ class Page:
         return reply.status_code, reply.json()
 
     def show(self, seed: int = 1) -> str:
-        """Send a picture; its name."""
+        """Upload a picture; return its id."""
         file = io.BytesIO()
         picture(seed).save(file, "PNG")
-        status, found = self.send("/picture", files=[base64.b64encode(file.getvalue()).decode()])
+        status, reply = self.send("/picture", files=[base64.b64encode(file.getvalue()).decode()])
         assert status == 200
-        return found["picture_id"]
+        return reply["picture_id"]
 
     def ask(self, picture_id: str, question: str = "Which bin?", steps: int = 0) -> list[dict[str, Any]]:
-        """All events of a question."""
+        """Return all events of a question."""
         body = {"picture_id": picture_id, "question": question, "num_world_steps": steps}
         reply = self.client.post("/ask", json=body)
         assert reply.status_code == 200, reply.text
@@ -62,7 +64,7 @@ class Page:
 
 @pytest.fixture
 def opened(fused: TheWorld) -> Iterator[Any]:
-    """Opens pages, and ends them."""
+    """Return a function that opens pages; end them after the test."""
     pages: list[Page] = []
 
     def open_page(**limits: Any) -> Page:
@@ -76,7 +78,7 @@ def opened(fused: TheWorld) -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def page(fused: TheWorld) -> Iterator[Page]:
-    """A page for tests that leave it as it is."""
+    """A page for tests that do not change it."""
     running = Page(fused)
     yield running
     running.end()
@@ -89,10 +91,10 @@ def test_a_picture_is_sent_and_asked_about(page: Page):
 
 
 def test_a_scene_comes_with_its_question(page: Page):
-    status, found = page.send("/scene", task="drop", number=1)
+    status, reply = page.send("/scene", task="drop", number=1)
     assert status == 200
-    assert found["questions"][0]["text"].startswith("In which bin does the ball come to rest")
-    assert page.ask(found["picture_id"])[-1]["is"] == "done"
+    assert reply["questions"][0]["text"].startswith("In which bin does the ball come to rest")
+    assert page.ask(reply["picture_id"])[-1]["is"] == "done"
 
 
 def test_the_page_may_load_from_its_own_server_alone(page: Page):
@@ -102,7 +104,7 @@ def test_the_page_may_load_from_its_own_server_alone(page: Page):
         assert "http" not in policy
 
 
-def test_the_page_says_what_was_loaded(page: Page):
+def test_the_page_describes_the_loaded_model(page: Page):
     about = page.client.get("/about").json()
     assert (about["model"], about["tap"], about["fusion"], about["gate"]) == ("test", "vae", "tokens", None)
     assert about["steps"] == {"least": 0, "most": 0, "usual": 0, "most_frames": 5}
@@ -118,35 +120,44 @@ def test_the_page_says_what_was_loaded(page: Page):
         ("/picture", {"files": ["%"]}, 400, "A file that is not base64"),
         ("/picture", {"files": [base64.b64encode(b"x").decode()]}, 400, "Not a readable picture or video"),
         ("/picture", {"folder": "/etc"}, 400, "Files: Field required."),
-        ("/ask", {"picture_id": "gone", "question": "Why?"}, 410, "This picture is forgotten"),
+        ("/ask", {"picture_id": "gone", "question": "Why?"}, 410, "The server no longer keeps"),
         ("/ask", {"picture_id": "gone", "question": " "}, 400, "No question: write one."),
         ("/ask", {"picture_id": "gone", "question": "a" * 1001}, 400, "A question of 1,001 characters: expected at"),
         ("/ask", {"picture_id": "gone", "question": "a" * 200_000}, 413, "A request of too many bytes: write less."),
         ("/nothing", {}, 404, "POST /nothing: Not Found."),
     ],
 )
-def test_what_is_wrong_is_refused_in_a_sentence(page: Page, path: str, body: Any, status: int, sentence: str):
-    found, told = page.send(path, **body)
+def test_a_wrong_request_is_refused_with_a_sentence(page: Page, path: str, body: Any, status: int, sentence: str):
+    found, reply = page.send(path, **body)
     assert found == status
-    assert told["sentence"].startswith(sentence)
+    assert reply["sentence"].startswith(sentence)
 
 
-def test_further_ahead_than_the_model_can_is_refused(page: Page):
+def test_more_steps_than_the_model_supports_are_refused(page: Page):
     found = page.send("/ask", picture_id=page.show(), question="Why?", num_world_steps=1)
     assert found == (400, {"sentence": "1 steps ahead: expected 0 to 0."})
 
 
-def test_what_other_sites_can_send_is_refused(page: Page):
+def test_a_request_that_other_sites_can_send_is_refused(page: Page):
     reply = page.client.post("/ask", content=b"{}", headers={"content-type": "text/plain"})
-    assert (reply.status_code, reply.json()) == (415, {"sentence": "Expected application/json."})
+    assert (reply.status_code, reply.json()) == (
+        415,
+        {"sentence": "Content-type 'text/plain': expected application/json."},
+    )
+
+
+def test_a_media_type_may_have_parameters(page: Page):
+    body = json.dumps({"task": "drop", "number": 1})
+    reply = page.client.post("/scene", content=body, headers={"content-type": "application/json; charset=utf-8"})
+    assert reply.status_code == 200
 
 
 def test_more_bytes_than_allowed_are_not_read_to_their_end(opened: Any):
-    status, told = opened(max_request_bytes=1000).send("/picture", files=["A" * 200_000])
-    assert (status, told["sentence"]) == (413, "Larger than 0.001 MB: send a smaller picture or a shorter clip.")
+    status, reply = opened(max_request_bytes=1000).send("/picture", files=["A" * 200_000])
+    assert (status, reply["sentence"]) == (413, "Larger than 0.001 MB: send a smaller picture or a shorter clip.")
 
 
-def test_only_so_many_pictures_are_read_at_once(opened: Any, monkeypatch: pytest.MonkeyPatch):
+def test_the_number_of_concurrent_uploads_is_limited(opened: Any, monkeypatch: pytest.MonkeyPatch):
     page = opened(max_queue=1)
     begun, may_go_on = threading.Event(), threading.Event()
 
@@ -162,61 +173,61 @@ def test_only_so_many_pictures_are_read_at_once(opened: Any, monkeypatch: pytest
     refused = page.send("/picture", files=["AAAA"])
     may_go_on.set()
     first.join(60)
-    assert refused == (429, {"sentence": "Many pictures are being read; send it again in a moment."})
+    assert refused == (429, {"sentence": "The server is reading many pictures; send this one again in a moment."})
     assert page.send("/picture", files=["AAAA"]) == (400, {"sentence": "No picture."})
 
 
-def test_a_question_as_long_as_the_limit_allows_is_taken_however_it_is_written(opened: Any):
+def test_a_question_at_the_length_limit_is_accepted_in_any_encoding(opened: Any):
     page = opened(max_question_characters=30_000)
     body = json.dumps({"picture_id": "gone", "question": "\U0001f3b1" * 30_000})  # twelve bytes each, as escapes
     reply = page.client.post("/ask", content=body, headers={"content-type": "application/json"})
-    assert (reply.status_code, reply.json()["sentence"][:25]) == (410, "This picture is forgotten")
+    assert (reply.status_code, reply.json()["sentence"][:26]) == (410, "The server no longer keeps")
 
 
-def test_the_oldest_picture_is_forgotten(opened: Any):
+def test_the_oldest_picture_is_dropped(opened: Any):
     page = opened(num_pictures=2)
     first, *others = [page.show(seed) for seed in (1, 2, 3)]
     assert page.send("/ask", picture_id=first, question="Why?")[0] == 410
-    assert all(page.ask(one)[-1]["is"] == "done" for one in others)
+    assert all(page.ask(other)[-1]["is"] == "done" for other in others)
 
 
-def test_visitors_wait_for_each_other_and_a_full_line_is_told(opened: Any, monkeypatch: pytest.MonkeyPatch):
+def test_visitors_wait_for_each_other_and_a_full_queue_refuses(opened: Any, monkeypatch: pytest.MonkeyPatch):
     page = opened(max_queue=1)
     begun, may_go_on = threading.Event(), threading.Event()
-    answer = page.server.service._answers.answer
+    answer = page.api._answers.answer
 
-    def wait_and_answer(turn: Any, asked: Any) -> None:
+    def wait_and_answer(question: Any) -> None:
         begun.set()
         assert may_go_on.wait(60)
-        answer(turn, asked)
+        answer(question)
 
-    monkeypatch.setattr(page.server.service._answers, "answer", wait_and_answer)
+    monkeypatch.setattr(page.api._answers, "answer", wait_and_answer)
     shown = page.show()
-    told: dict[str, list[dict[str, Any]]] = {}
-    visitors = [threading.Thread(target=lambda name=name: told.update({name: page.ask(shown)})) for name in "ab"]
+    answers: dict[str, list[dict[str, Any]]] = {}
+    visitors = [threading.Thread(target=lambda name=name: answers.update({name: page.ask(shown)})) for name in "ab"]
     visitors[0].start()
     assert begun.wait(60)
     visitors[1].start()
-    while not page.server.service.line._waiting:
+    while not page.api.engine.num_waiting:
         threading.Event().wait(0.02)
     status, refused = page.send("/ask", picture_id=shown, question="Why?")
     may_go_on.set()
     for visitor in visitors:
         visitor.join(60)
-    assert (status, refused["sentence"]) == (429, "1 others are waiting already; ask again in a moment.")
-    assert [events[-1]["is"] for events in told.values()] == ["done", "done"]
+    assert (status, refused["sentence"]) == (429, "1 requests are waiting already; ask later.")
+    assert [events[-1]["is"] for events in answers.values()] == ["done", "done"]
 
 
 def test_an_answer_that_takes_too_long_is_given_up(opened: Any, monkeypatch: pytest.MonkeyPatch):
     page, given_up = opened(max_seconds=0.2), threading.Event()
 
-    def wait(turn: Any, asked: Any) -> None:
+    def wait(question: Any) -> None:
         for _ in range(600):
-            if turn.cancelled:
+            if question.cancelled:
                 given_up.set()
                 return
             threading.Event().wait(0.05)
 
-    monkeypatch.setattr(page.server.service._answers, "answer", wait)
+    monkeypatch.setattr(page.api._answers, "answer", wait)
     assert page.ask(page.show())[-1]["sentence"].startswith("No whole answer within 0.2 s")
     assert given_up.wait(60)

@@ -1,4 +1,4 @@
-"""What the page says about the use of the world is of the loaded weights, or that nobody knows."""
+"""The verdict on the page is about the loaded weights, or says that there is no audit."""
 
 import json
 from pathlib import Path
@@ -22,30 +22,32 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> TheWorld:
 
 
 def audit_file(path: Path, checkpoint: str) -> Path:
-    """An audit that finds the world used."""
+    """Write an audit that finds the world used."""
 
     def scores(share: float) -> list[Score]:
         return [Score(str(n), "right" if n < share * 100 else "wrong", None, "red") for n in range(100)]
 
-    found = audit_verdict(real=scores(0.9), shuffle=scores(0.2), mean=scores(0.3), zero=scores(0.1), noise=scores(0.1))
+    verdict = audit_verdict(
+        real=scores(0.9), shuffle=scores(0.2), mean=scores(0.3), zero=scores(0.1), noise=scores(0.1)
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"checkpoint": checkpoint, **found.to_dict()}))
+    path.write_text(json.dumps({"checkpoint": checkpoint, **verdict.to_dict()}))
     return path
 
 
-def test_a_model_that_nobody_audited_says_so_with_the_command(saved: TheWorld):
-    found = verdict_of(saved, "runs/one/model")
-    assert found.finding == "not audited"
-    assert found.command == "theworld audit runs/one/model"
+def test_a_model_without_an_audit_names_the_command(saved: TheWorld):
+    verdict = verdict_of(saved, "runs/one/model")
+    assert verdict.finding == "not audited"
+    assert verdict.command == "theworld audit runs/one/model"
 
 
 @pytest.mark.parametrize("place", ["audit.json", "audit/audit.json", "../audit.json", "../audit/audit.json"])
-def test_an_audit_in_the_folder_of_a_model_or_beside_it_is_told(saved: TheWorld, place: str):
+def test_an_audit_in_the_folder_of_a_model_or_beside_it_is_used(saved: TheWorld, place: str):
     path = audit_file(Path(saved.name_or_path) / place, describe_weights(saved))
     try:
-        found = verdict_of(saved, "model")
-        assert found.finding == "world used"
-        assert found.sentence.startswith("World used: shuffle costs 70.0 points")
+        verdict = verdict_of(saved, "model")
+        assert verdict.finding == "world used"
+        assert verdict.sentence.startswith("World used: shuffle costs 70.0 points")
     finally:
         path.unlink()
 
@@ -60,7 +62,7 @@ def test_an_audit_of_other_weights_says_nothing_about_these(saved: TheWorld, tmp
         path.unlink()
 
 
-def test_a_file_that_is_no_audit_is_refused_where_it_was_named(saved: TheWorld, tmp_path: Path):
+def test_a_named_file_that_is_not_an_audit_is_refused(saved: TheWorld, tmp_path: Path):
     path = tmp_path / "audit.json"
     path.write_text('{"verdict": "used"}')
     with pytest.raises(ValueError, match="not an audit; expected the audit"):
@@ -72,6 +74,6 @@ def test_plain_gemma_has_no_world_to_use(world_off: TheWorld):
 
 
 def test_the_shipped_model_brings_the_audit_of_its_own_weights(embedded: Path):
-    found = verdict_of(TheWorld.from_pretrained("tiny-foresight", load_world=False), "tiny-foresight")
-    assert found.finding == "world used"
-    assert "n = 2,000" in found.sentence
+    verdict = verdict_of(TheWorld.from_pretrained("tiny-foresight", load_world=False), "tiny-foresight")
+    assert verdict.finding == "world used"
+    assert "n = 2,000" in verdict.sentence

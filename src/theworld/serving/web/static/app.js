@@ -1,4 +1,4 @@
-// The page: chooses a picture, asks, and shows what comes back, event by event.
+// The page: choose a picture, ask, and show the events of the answers.
 
 import { $, create, framesOf, isCalm, paint, say, seconds } from "./drawing.js";
 import { film, showFuture } from "./film.js";
@@ -9,14 +9,14 @@ const TASKS = {
   hide: "A ball and a screen",
 };
 const DOING = {
-  imagining: "The world model imagines what follows", drawing: "Drawing what was imagined",
+  imagining: "The world model imagines the future", drawing: "Drawing the imagined future",
   reading: "Reading the picture", writing: "Writing the answer",
 };
 
 let about = null;
-let chosen = null; // what the server says of the picture
-let asking = null; // an AbortController while a question is under way
-let choosing = 0; // number of the last choice: answers to earlier ones are dropped
+let chosen = null; // the server's description of the picture
+let asking = null; // the AbortController of the running question
+let choosing = 0; // number of the last choice; replies to earlier choices are dropped
 
 // --- talking to the server -------------------------------------------------------------------------------
 
@@ -30,8 +30,8 @@ async function send(path, body, signal) {
     throw error.name === "AbortError" ? error : new Error("The server cannot be reached. Is it still running?");
   }
   if (response.ok) return response;
-  const told = await response.json().catch(() => ({}));
-  throw new Error(told.sentence ?? `The server answered ${response.status}.`);
+  const refusal = await response.json().catch(() => ({}));
+  throw new Error(refusal.sentence ?? `The server answered ${response.status}.`);
 }
 
 async function* eventsOf(response) {
@@ -54,10 +54,10 @@ async function choose(path, body, caption) {
   $("picture-error").textContent = "";
   $("go").disabled = true;
   try {
-    const found = await (await send(path, body)).json();
+    const picture = await (await send(path, body)).json();
     if (mine !== choosing) return;
     const before = chosen;
-    chosen = { ...found, frames: await framesOf(found.strip, found.num_frames) };
+    chosen = { ...picture, frames: await framesOf(picture.strip, picture.num_frames) };
     showChosen(caption, before?.questions ?? []);
   } catch (error) {
     if (mine === choosing) $("picture-error").textContent = error.message;
@@ -78,8 +78,8 @@ function showChosen(caption, questionsBefore) {
   if (questions.length) {
     $("question").value = questions[0].text;
     setSteps(chosen.num_world_steps);
-  } else if (questionsBefore.some((one) => one.text === $("question").value)) {
-    $("question").value = ""; // it was of a scene; what a visitor wrote stays
+  } else if (questionsBefore.some(({ text }) => text === $("question").value)) {
+    $("question").value = ""; // the question was about a scene; a visitor's own text stays
   }
 }
 
@@ -145,19 +145,20 @@ async function ask() {
   const mine = asking = new AbortController();
   $("ask-error").textContent = "";
   $("go").textContent = "Stop";
-  const said = { answers: {}, question: $("question").value.trim() };
+  const results = { answers: {}, question: $("question").value.trim() };
   clearResults();
   try {
-    const body = { picture_id: chosen.picture_id, question: said.question, num_world_steps: Number($("steps").value) };
+    const { question } = results;
+    const body = { picture_id: chosen.picture_id, question, num_world_steps: Number($("steps").value) };
     for await (const event of eventsOf(await send("ask", body, mine.signal))) {
-      mine.signal.throwIfAborted(); // what had come already, too
-      await show(event, said);
+      mine.signal.throwIfAborted(); // also drops events that arrived before the abort
+      await show(event, results);
     }
   } catch (error) {
     if (error.name !== "AbortError") $("ask-error").textContent = error.message;
     $("status").textContent = error.name === "AbortError" ? "Stopped." : "";
   } finally {
-    document.querySelectorAll(".said.busy").forEach((one) => one.classList.remove("busy"));
+    document.querySelectorAll(".said.busy").forEach((text) => text.classList.remove("busy"));
     if (asking === mine) asking = null;
     $("go").textContent = "Ask";
   }
@@ -181,10 +182,10 @@ function clearResults() {
   }
 }
 
-async function show(event, said) {
+async function show(event, results) {
   switch (event.is) {
     case "waiting":
-      $("status").textContent = event.place === 1 ? "You are next …" : `Number ${event.place} in the line …`;
+      $("status").textContent = event.place === 1 ? "You are next …" : `Number ${event.place} in the queue …`;
       break;
     case "stage":
       $("status").textContent = `${DOING[event.name]} …`;
@@ -197,21 +198,21 @@ async function show(event, said) {
     }
     case "answer":
       showAnswer(event);
-      said.answers[event.side] = event;
-      showOrigin(said.answers, about);
+      results.answers[event.side] = event;
+      showOrigin(results.answers, about);
       break;
     case "future":
-      said.film = await showFuture(event);
+      results.film = await showFuture(event);
       break;
     case "attention":
-      showAttention(event, chosen.frames.at(-1), said.film, about);
+      showAttention(event, chosen.frames.at(-1), results.film, about);
       break;
     case "error":
       throw new Error(event.sentence);
     case "done":
       $("status").textContent = `Done in ${seconds(event.seconds)}.`;
-      showTruth(said.question);
-      showOthers(said.question);
+      showTruth(results.question);
+      showOthers(results.question);
   }
 }
 
@@ -220,25 +221,26 @@ function showAnswer({ side, text, is_cut, right }) {
   shown.textContent = text || "(nothing)";
   shown.classList.remove("busy");
   mark.textContent = { true: "✓ right", false: "✗ wrong" }[right] ?? "";
-  if (is_cut) mark.textContent += " · cut at the longest answer";
+  if (is_cut) mark.textContent += " · cut at the length limit";
   mark.classList.add({ true: "right", false: "wrong" }[right] ?? "unknown");
 }
 
 function showTruth(question) {
-  const known = chosen.questions.find((one) => one.text === question);
+  const known = chosen.questions.find(({ text }) => text === question);
   $("truth").replaceChildren(...(known ? ["The truth: ", create("b", { textContent: known.answer })] : []));
 }
 
 function showOthers(question) {
-  const others = chosen.questions.filter((one) => one.text !== question);
+  const others = chosen.questions.filter(({ text }) => text !== question);
   $("others").hidden = !others.length;
-  $("others").replaceChildren(create("span", { textContent: "Ask also:" }), ...others.map((one) => create("button", {
-    type: "button", textContent: `${one.text.split(/[:?]/)[0]}?`,
-    onclick: () => { $("question").value = one.text; ask(); },
-  })));
+  const buttons = others.map(({ text }) => create("button", {
+    type: "button", textContent: `${text.split(/[:?]/)[0]}?`,
+    onclick: () => { $("question").value = text; ask(); },
+  }));
+  $("others").replaceChildren(create("span", { textContent: "Ask also:" }), ...buttons);
 }
 
-// --- the whole -------------------------------------------------------------------------------------------
+// --- start -----------------------------------------------------------------------------------------------
 
 function showAbout() {
   $("model").textContent = about.model;
@@ -285,7 +287,7 @@ function listen() {
   document.addEventListener("paste", (event) => {
     if (event.clipboardData.files.length) { event.preventDefault(); chooseFiles(event.clipboardData.files); }
   });
-  const hasFiles = (event) => event.dataTransfer.types.includes("Files"); // words may be dragged into the question
+  const hasFiles = (event) => event.dataTransfer.types.includes("Files"); // text can be dragged into the question
   document.addEventListener("dragover", (event) => {
     if (hasFiles(event)) { event.preventDefault(); $("drop").classList.add("over"); }
   });

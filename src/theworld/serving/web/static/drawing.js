@@ -1,16 +1,16 @@
-// What all parts of the page share: elements, numbers in words, and frames.
+// Shared by all parts of the page: elements, formatted numbers, and frames.
 
 export const $ = (id) => document.getElementById(id);
 export const create = (name, fields = {}, ...children) => {
-  const made = Object.assign(document.createElement(name), fields);
-  made.append(...children);
-  return made;
+  const element = Object.assign(document.createElement(name), fields);
+  element.append(...children);
+  return element;
 };
 export const seconds = (value) => `${value.toFixed(value < 0.995 ? 2 : 1)}\u00a0s`;
 export const isCalm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 export const percent = (share) => `${(100 * share).toFixed(share < 0.0995 ? 1 : 0)}\u00a0%`;
 
-// Frames that lie side by side in one picture, each on a canvas of its own.
+// Cut a strip of frames into one canvas per frame.
 export async function framesOf(url, count) {
   if (!url) return [];
   const image = new Image();
@@ -29,7 +29,7 @@ export function paint(canvas, frame) {
   canvas.getContext("2d").drawImage(frame, 0, 0);
 }
 
-// The value of a slider in words, for eyes and for ears; a live region would speak without end.
+// Show the value of a slider in words, also to screen readers; a live region would announce every step.
 export function say(slider, words) {
   $(`${slider}-said`).textContent = words;
   $(slider).setAttribute("aria-valuetext", words);

@@ -1,4 +1,4 @@
-// The imagined future and the true one, shown by one clock.
+// The imagined and the true future as animations, in step with each other.
 
 import { $, framesOf, isCalm, paint, say } from "./drawing.js";
 
@@ -17,7 +17,7 @@ export const film = {
     const after = (number - this.given + 1) / this.rate;
     say("time", after < 0 ? `${(-after).toFixed(2)} s before` : after === 0 ? "now" : `${after.toFixed(2)} s later`);
     for (const [name, frames] of Object.entries(this.frames)) {
-      const frame = frames[Math.min(number, frames.length - 1)]; // what is known of the truth may end before
+      const frame = frames[Math.min(number, frames.length - 1)]; // the true future can be shorter
       if (frame) paint(document.querySelector(`#film-${name} canvas`), frame);
     }
   },
@@ -46,7 +46,7 @@ export async function showFuture(event) {
   $("film-imagined").hidden = !imagined.length;
   $("film-true").hidden = !real.length;
   $("unseen").hidden = !event.sentence;
-  $("unseen").textContent = event.sentence ? `What it imagined is not shown: ${event.sentence}.` : "";
+  $("unseen").textContent = event.sentence ? `The imagined future is hidden: ${event.sentence}.` : "";
   document.querySelector("#film-imagined canvas").setAttribute("aria-label", "The imagined future, as an animation");
   document.querySelector("#film-true canvas").setAttribute("aria-label", "The true future, as an animation");
   document.querySelector(".player").hidden = !imagined.length && !real.length;

@@ -1,4 +1,4 @@
-// Where an answer came from: seconds, tokens, and what the model looked at.
+// The origin of an answer: seconds, tokens, and attention maps.
 
 import { $, create, percent, seconds } from "./drawing.js";
 
@@ -14,23 +14,23 @@ export function showOrigin(answers, about) {
   const row = (name, of, className = "") =>
     create("tr", { className }, create("th", { scope: "row", textContent: name }), ...cells(of));
   const faint = (text) => create("span", { textContent: text });
-  const spent = (one) => one.stages.reduce((sum, stage) => sum + (stage.remembered ? 0 : stage.seconds), 0);
+  const spent = (answer) => answer.stages.reduce((sum, stage) => sum + (stage.remembered ? 0 : stage.seconds), 0);
   const took = (name) => sides.some((side) => answers[side].stages.some((stage) => stage.name === name));
-  const rows = STAGES.filter(([name]) => took(name)).map(([name, title]) => row(title, (one) => {
-    const stage = one.stages.find((each) => each.name === name);
+  const rows = STAGES.filter(([name]) => took(name)).map(([name, title]) => row(title, (answer) => {
+    const stage = answer.stages.find((other) => other.name === name);
     return !stage ? ["–"] : stage.remembered ? [faint("remembered")] : [seconds(stage.seconds)];
   }));
-  rows.push(row("Time in all", (one) => [seconds(spent(one))], "total"));
+  rows.push(row("Total time", (answer) => [seconds(spent(answer))], "total"));
   TOKENS.forEach(([name, title], number) => rows.push(
-    row(`${title} tokens`, (one) => [one.tokens[name] ? String(one.tokens[name]) : "–"], number ? "" : "first")));
+    row(`${title} tokens`, ({ tokens }) => [tokens[name] ? String(tokens[name]) : "–"], number ? "" : "first")));
   $("stages").replaceChildren(...rows);
   const before = answers.with?.stages.filter((stage) => stage.remembered) ?? [];
   $("remembered").textContent = before.length
     ? `The picture was remembered from the question before: ${seconds(spent(answers.with))} instead of `
       + `${seconds(spent(answers.with) + before.reduce((sum, stage) => sum + stage.seconds, 0))} with the world.`
-    : "The next question about this picture will be faster: what was seen is remembered.";
-  const enter = about.fusion === "tokens" ? "enter as tokens of their own before the question: there is no gate"
-    : `are added to the picture's tokens through a gate, which stands at ${about.gate?.toPrecision(3)} (0 is shut)`;
+    : "The next question about this picture is faster: the server keeps the encoded picture.";
+  const enter = about.fusion === "tokens" ? "enter as extra tokens before the question, without a gate"
+    : `are added to the picture's tokens through a gate of ${about.gate?.toPrecision(3)} (0: closed)`;
   $("reading").textContent = about.has_world
     ? `Tap ${about.tap}: ${about.tap_reads}. World features ${enter}.` : "This model has no world.";
   $("origin").hidden = false;
@@ -54,8 +54,8 @@ export function showAttention({ image, slots, num_past }, picture, frames, about
   $("maps").replaceChildren(figure("picture", image, picture),
     ...slots.map((grid, slot) => figure(when(slot), grid, frames?.[4 * slot])));
   const rest = 1 - sum(image) - slots.reduce((all, grid) => all + sum(grid), 0);
-  $("attention-said").textContent = "Attention of the position that chooses the answer's first word, mean over layers "
-    + `and heads; the stronger the colour, the more. The other ${percent(rest)} lie on words and markers.`;
+  $("attention-said").textContent = "Attention of the position that predicts the answer's first token, averaged over "
+    + `layers and heads; a stronger colour is more attention. The other ${percent(rest)} go to text and markers.`;
   $("attention").hidden = false;
 }
 

@@ -1,4 +1,4 @@
-"""What a visitor asks about: a picture or a short clip, from files that were sent, or a scene of Foresight."""
+"""Pictures and clips for the page: decode uploaded files, or draw a scene of Foresight."""
 
 import io
 import warnings
@@ -29,72 +29,72 @@ from theworld.serving.inputs import FORMATS, decode_picture
 from theworld.serving.protocol import RequestError
 
 LONGEST_SIDE_PX = 1792
-"""Larger pictures are kept smaller: twice what Gemma 3 sees of them, in memory that a visitor cannot choose."""
+"""Longest side of a stored picture: twice the input size of Gemma 3. A larger one is scaled down to limit memory."""
 
 SHOWN_SIDE_PX = 896
-"""Longest side of what a page shows of a picture: twice the room that it has there, for screens of double density."""
+"""Longest side of a picture on the page: twice its size there, for screens of double density."""
 
 _VIDEOS = "MP4, WebM, MOV, MKV or AVI"
 _ALONE = {"format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi", "protocol_whitelist": "none"}
-"""FFmpeg knows formats that are lists of addresses and paths, and would open them."""
+"""Options of FFmpeg: some formats are lists of addresses and paths, which FFmpeg would otherwise open."""
 
 
 @dataclass(frozen=True)
-class Given:
-    """What is asked about."""
+class Clip:
+    """A picture or clip to ask about."""
 
     frames: tuple[Image.Image, ...]
-    """In time order, the current one last: 1 + 4j of them, which the world model sees; Gemma sees the last."""
+    """1 + 4j frames in time order for the world model; Gemma sees the last, current one."""
     note: str = ""
-    """What was left of what was sent, if not all of it."""
+    """Sentence about dropped frames; empty: all are used."""
     questions: tuple[Question, ...] = ()
-    """Questions whose answers are known, the one about the future first: of a scene."""
+    """Scenes only: questions with known answers; the first is about the future."""
     future: tuple[Image.Image, ...] = ()
-    """What really happens after the frames: of a scene."""
+    """Scenes only: the true frames after the given ones."""
     num_world_steps: int | None = None
-    """How far the question about the future looks ahead, latent slots: of a scene."""
+    """Scenes only: K of the question about the future, latent slots."""
 
     @property
     def current(self) -> Image.Image:
-        """The picture that Gemma sees."""
+        """The last frame, which Gemma sees."""
         return self.frames[-1]
 
 
-def read_scene(task: Task, index: int, side_px: int, most_frames: int) -> Given:
-    """A scene of Foresight's test split.
+def read_scene(task: Task, index: int, side_px: int, most_frames: int) -> Clip:
+    """Draw a scene of Foresight's test split.
 
     Args:
         task: the kind of scene.
-        index: which of them.
+        index: index of the scene, from 0.
         side_px: side of its pictures.
-        most_frames: of a clip, 1 + 4j; the last ones count.
+        most_frames: longest clip, 1 + 4j; a longer one keeps its last frames.
 
     Raises:
         ValueError: for an unknown task or a negative index.
     """
     item = make_item("test", index, task)
     frames = [Image.fromarray(frame) for frame in draw_clip(item.scene, item.poses, side_px)]
-    given = item.scene.num_given_frames
+    num_given = item.scene.num_given_frames
     assert len(frames) == NUM_FRAMES
     return replace(
-        _clip(frames[:given], given, "frames", most_frames),
+        _clip(frames[:num_given], num_given, "frames", most_frames),
         questions=(dynamic_question(item), *static_questions(item)),
-        future=tuple(frames[given:]),
+        future=tuple(frames[num_given:]),
         num_world_steps=num_future_slots(task),
     )
 
 
-def read_files(files: Sequence[bytes], limits: AppSettings, frame_rate_hz: float, most_frames: int) -> Given:
-    """One picture, one animation or video, or the frames of a clip in time order.
+def read_files(files: Sequence[bytes], limits: AppSettings, frame_rate_hz: float, most_frames: int) -> Clip:
+    """Decode one picture, one animation or video, or the frames of a clip in time order.
 
     Args:
-        files: contents, one at least.
-        limits: what is too large.
-        frame_rate_hz: at which the world model takes frames; frames sent as pictures are taken as they are.
-        most_frames: of a clip, 1 + 4j; the last ones count.
+        files: contents of at least one file.
+        limits: largest files.
+        frame_rate_hz: frame rate of the world model, for animations and videos; several pictures are all used.
+        most_frames: longest clip, 1 + 4j; a longer one keeps its last frames.
 
     Raises:
-        RequestError: for what is no picture or video, and for what is beyond the limits.
+        RequestError: for another file than a picture or video, or one beyond the limits.
     """
     if not files:
         raise RequestError("no file: choose a picture, a video, or several pictures")
@@ -105,7 +105,7 @@ def read_files(files: Sequence[bytes], limits: AppSettings, frame_rate_hz: float
         return _clip(pictures, len(pictures), "pictures", most_frames)
     kind = _kind_of(files[0])
     if kind == "picture":
-        return Given((_smaller(decode_picture(files[0], limits.max_image_pixels)),))
+        return Clip((_smaller(decode_picture(files[0], limits.max_image_pixels)),))
     timed = _animation(files[0], limits) if kind == "animation" else _video(files[0], limits)
     kept, num_sampled = deque[Image.Image](maxlen=most_frames), 0
     for frame in _sampled(timed, frame_rate_hz, limits):
@@ -116,23 +116,24 @@ def read_files(files: Sequence[bytes], limits: AppSettings, frame_rate_hz: float
     return _clip(list(kept), num_sampled, f"frames at {frame_rate_hz:g} a second", most_frames)
 
 
-def _clip(frames: list[Image.Image], num_sent: int, what: str, most_frames: int) -> Given:
-    """The last 1 + 4j frames, at most so many."""
+def _clip(frames: list[Image.Image], num_sent: int, unit: str, most_frames: int) -> Clip:
+    """Return the last 1 + 4j frames, at most `most_frames`."""
     length = min(len(frames), most_frames)
     length -= (length - 1) % TEMPORAL_STRIDE
-    last = "last is" if length == 1 else f"last {length} are"
-    return Given(tuple(frames[-length:]), f"Of {num_sent} {what} the {last} looked at." if length < num_sent else "")
+    last = "last" if length == 1 else f"last {length}"
+    note = f"The models see the {last} of {num_sent} {unit}." if length < num_sent else ""
+    return Clip(tuple(frames[-length:]), note)
 
 
 def _kind_of(content: bytes) -> str:
-    """`picture`, `animation`, or `video`, which is whatever Pillow does not know; nothing is decoded yet."""
+    """Return `picture`, `animation`, or, for a file unknown to Pillow, `video`; decode nothing."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(content), formats=FORMATS) as image:
                 return "animation" if getattr(image, "is_animated", False) else "picture"
     except Image.DecompressionBombError:
-        return "picture"  # is refused as one
+        return "picture"  # decode_picture refuses it
     except BROKEN:
         return "video"
 
@@ -141,15 +142,15 @@ _Timed = Iterable[tuple[float, Image.Image]]
 
 
 def _animation(content: bytes, limits: AppSettings) -> _Timed:
-    """Frames of a GIF, WebP or PNG with their times, seconds."""
-    decode_picture(content, limits.max_image_pixels)  # refuses what no picture may be
+    """Yield the frames of a GIF, WebP or PNG with their times, seconds."""
+    decode_picture(content, limits.max_image_pixels)  # refuses broken and large files
     time_ms = 0.0
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             for frame in ImageSequence.Iterator(image):
                 _check_size(frame.width, frame.height, limits)  # a later frame may be larger than the first
                 yield time_ms / 1000, frame.convert("RGB")
-                time_ms += float(frame.info.get("duration", 0)) or 100.0  # what browsers do with 0
+                time_ms += float(frame.info.get("duration", 0)) or 100.0  # browsers replace 0 in the same way
     except (*BROKEN, Image.DecompressionBombError) as error:
         if isinstance(error, RequestError):
             raise
@@ -157,17 +158,17 @@ def _animation(content: bytes, limits: AppSettings) -> _Timed:
 
 
 def _video(content: bytes, limits: AppSettings) -> _Timed:
-    """Frames of a video with their times, seconds."""
+    """Yield the frames of a video with their times, seconds."""
     try:
         with av.open(io.BytesIO(content), "r", options=_ALONE) as container:
             if not container.streams.video:
                 raise RequestError(f"a file without pictures: expected {', '.join(FORMATS)}, {_VIDEOS}")
             stream = container.streams.video[0]
             if stream.codec_context is None:
-                raise RequestError("a video of a codec that is not known here: send it as H.264", code="invalid_image")
+                raise RequestError("a video of an unknown codec: send it as H.264", code="invalid_image")
             _check_size(stream.codec_context.width, stream.codec_context.height, limits)
             for frame in container.decode(stream):
-                _check_size(frame.width, frame.height, limits)  # it may change on the way
+                _check_size(frame.width, frame.height, limits)  # the size can change within a video
                 yield frame.time or 0.0, frame.to_image()
     except (FFmpegError, ValueError) as error:
         if isinstance(error, RequestError):
@@ -186,10 +187,10 @@ def _check_size(width: int, height: int, limits: AppSettings) -> None:
 
 
 def _sampled(timed: _Timed, frame_rate_hz: float, limits: AppSettings) -> Iterable[Image.Image]:
-    """Frames that are a world model's frame apart, the first included; a slower video's frames all count.
+    """Sample frames at the frame rate of the world model, from the first on; a slower video keeps all its frames.
 
     Raises:
-        RequestError: once it lasts too long, or takes too long to decode: its times may all be the same.
+        RequestError: if the video is too long, or takes too long to decode: all its times can be equal.
     """
     start = due = None
     until = monotonic() + limits.max_seconds
@@ -212,14 +213,14 @@ def _smaller(picture: Image.Image) -> Image.Image:
 
 
 def shown(frames: Sequence[Image.Image]) -> bytes:
-    """Frames as a page shows them: a strip of them, each at the size of the current one."""
+    """Return the frames for the page: a strip, each frame at the size of the current one."""
     current = frames[-1].copy()
     current.thumbnail((SHOWN_SIDE_PX, SHOWN_SIDE_PX), Image.Resampling.BICUBIC)
     return strip([frame.resize(current.size, Image.Resampling.BICUBIC) for frame in frames])
 
 
 def strip(frames: Sequence[Image.Image] | np.ndarray, side_px: int | None = None) -> bytes:
-    """Frames side by side as a PNG; a page cuts them apart again. With a side, each is squashed to a square of it."""
+    """Return the frames side by side as a PNG, which the page cuts apart; with `side_px`, resize each to a square."""
     pictures = [frame if isinstance(frame, Image.Image) else Image.fromarray(frame) for frame in frames]
     if side_px is not None:
         pictures = [picture.resize((side_px, side_px), Image.Resampling.BICUBIC) for picture in pictures]
