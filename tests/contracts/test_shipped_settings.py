@@ -97,4 +97,6 @@ def test_the_tree_in_the_readme_names_every_part_of_the_package() -> None:
         if not path.name.startswith("__") and path.name != "py.typed"
     }
 
-    assert set(re.findall(r"^  ([\w.]+/?)\s", tree, re.MULTILINE)) == parts
+    named = [re.split(r",\s|\s{2,}", line.strip()) for line in tree.splitlines() if line.startswith("  ")]
+
+    assert {word for words in named for word in words if re.fullmatch(r"\w+(\.py|/)", word)} == parts

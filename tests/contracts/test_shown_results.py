@@ -101,7 +101,9 @@ def test_the_readme_tells_of_the_audit_what_the_file_beside_the_model_says() -> 
 
     assert found["verdict"] == "used"
     for one, told in zip(
-        found["deciding"], ("ends otherwise costs {} points [{}, {}]", "mean world {} [{}, {}]"), strict=True
+        found["deciding"],
+        ("a different outcome lowers accuracy by {} points [{}, {}]", "mean world lowers it by {} [{}, {}]"),
+        strict=True,
     ):
         figures = (100 * one["drop"], 100 * one["interval"]["low"], 100 * one["interval"]["high"])
         assert told.format(*(f"{figure:.1f}" for figure in figures)) in readme
