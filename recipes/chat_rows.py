@@ -13,17 +13,16 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import Dataset
-from tqdm import tqdm
 from transformers import Gemma3ForConditionalGeneration, Gemma3Processor
 
-from recipes.pictures import FRAMES_PER_SCENE, PicturePool
+from recipes.pools import FRAMES_PER_SCENE, REMEDY, PicturePool, digest
 from theworld.constants import IGNORE_INDEX
 from theworld.datasets.collator import Collator
 from theworld.datasets.foresight.ground_truth import NUMBER_WORDS, Question
 from theworld.datasets.foresight.questions import multiple_choice
 from theworld.datasets.foresight.scene import TASKS
 from theworld.datasets.sample import Sample, Turn
-from theworld.io import write_whole
+from theworld.io import PieceFolder
 
 MOST_QUESTIONS: Final = 6
 MOST_PICTURES: Final = len(NUMBER_WORDS)
@@ -140,18 +139,14 @@ class ConversationBatches(Dataset):
     def __init__(
         self, folder: Path, pool: PicturePool, processor: Gemma3Processor, num_rows: int, batch_size: int, seed: int
     ) -> None:
-        paths = [folder / f"{first:08d}.npz" for first in range(0, num_rows, ROWS_PER_PIECE)]
 
-        def made(first: int, number: int) -> Rows:
+        def make(first: int, number: int) -> Rows:
             return tokenise(processor, [conversation(pool, row, seed) for row in range(first, first + number)])
 
-        missing = [path for path in paths if not path.exists()]
-        if len(missing) < len(paths):
-            first = int(next(path for path in paths if path.exists()).stem)
-            _refuse_foreign(folder / f"{first:08d}.npz", made(first, _NUM_COMPARED))
-        for path in tqdm(missing, desc="writing conversations", unit="piece", disable=not missing):
-            _save(path, made(int(path.stem), ROWS_PER_PIECE))
-        self.rows = _load(paths)
+        pieces = PieceFolder(folder, range(0, num_rows, ROWS_PER_PIECE), suffix=".npz")
+        pieces.compare(lambda path: _digests(_load([path])), lambda first: _digests(make(first, _NUM_COMPARED)), REMEDY)
+        pieces.fill(lambda first: {".npz": _npz_bytes(make(first, ROWS_PER_PIECE))}, "writing conversations")
+        self.rows = _load(pieces.paths)
         self.batches = _cut(self.rows.lengths[:num_rows], batch_size)
 
     def __len__(self) -> int:
@@ -175,26 +170,17 @@ def _sample(one: Conversation, picture: np.ndarray) -> Sample:
     return Sample(id="", turns=tuple(turn for pair in pairs for turn in pair), images=(picture,) * len(one.pictures))
 
 
-def _refuse_foreign(path: Path, now: Rows) -> None:
-    """Compare the first rows of an earlier piece with what they would be now."""
-    stored = _load([path])
-    number = len(now.lengths)
-    same = (
-        np.array_equal(stored.lengths[:number], now.lengths)
-        and np.array_equal(stored.ids[: len(now.ids)], now.ids)
-        and np.array_equal(stored.pictures[:number], now.pictures)
-    )
-    if not same:
-        raise ValueError(
-            f"{path.parent} holds other conversations than these settings give now: delete that folder, or build in"
-            " another output_dir"
-        )
+def _digests(rows: Rows) -> dict[str, str]:
+    """Describe the first rows of a piece."""
+    lengths = rows.lengths[:_NUM_COMPARED]
+    arrays = {"lengths": lengths, "ids": rows.ids[: lengths.sum()], "pictures": rows.pictures[:_NUM_COMPARED]}
+    return {name: digest(array) for name, array in arrays.items()}
 
 
-def _save(path: Path, rows: Rows) -> None:
+def _npz_bytes(rows: Rows) -> bytes:
     content = io.BytesIO()
     np.savez(content, ids=rows.ids, supervised=rows.supervised, lengths=rows.lengths, pictures=rows.pictures)
-    write_whole(path, content.getvalue())
+    return content.getvalue()
 
 
 def _load(paths: Sequence[Path]) -> Rows:

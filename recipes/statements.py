@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from transformers import Gemma3Processor
 
 from recipes.chat_rows import MOST_PICTURES, SHARE_CHOICE, about_picture
-from recipes.pictures import PicturePool
+from recipes.pools import PicturePool
 from theworld.constants import IGNORE_INDEX
 from theworld.datasets.foresight.ground_truth import Question
 from theworld.datasets.foresight.questions import BY_LETTER, multiple_choice

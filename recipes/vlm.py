@@ -26,7 +26,7 @@ from recipes.chat_rows import (
     to_pixels,
     tokenise,
 )
-from recipes.pictures import FIRST_HELD_OUT, FRAMES_PER_SCENE, PicturePool
+from recipes.pools import FIRST_HELD_OUT_SCENE, FRAMES_PER_SCENE, PicturePool
 from recipes.settings import TinySettings, VlmPhase
 from recipes.statements import StatementBatches
 from recipes.trainer import MuonAdamW, Objective, halve, train
@@ -263,7 +263,7 @@ def verify_vlm(settings: TinySettings) -> dict[str, Any]:
 
 def _held_out_pool(settings: TinySettings) -> PicturePool:
     folder = settings.output_dir / "held_out" / "pictures"
-    return PicturePool(folder, settings.vlm.num_held_out_scenes, settings.image_size_px, FIRST_HELD_OUT)
+    return PicturePool(folder, settings.vlm.num_held_out_scenes, settings.image_size_px, FIRST_HELD_OUT_SCENE)
 
 
 @torch.no_grad()

@@ -1,7 +1,6 @@
 """Stage world: a Cosmos transformer of 3.5 million parameters, trained on video alone to imagine what follows."""
 
 import dataclasses
-import io
 import json
 from pathlib import Path
 from typing import Any, Final
@@ -16,16 +15,15 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import Dataset
-from tqdm import tqdm
 
-from recipes.pools import CLIPS_PER_PIECE, FIRST_HELD_OUT
+from recipes.pools import CLIPS_PER_PIECE, FIRST_HELD_OUT_CLIP, REMEDY, world_clips
 from recipes.settings import TinySettings
 from recipes.trainer import MuonAdamW, Objective, halve, train
 from recipes.vae import channels_last, encode_clips
 from theworld.constants import TEMPORAL_STRIDE
-from theworld.datasets import foresight
+from theworld.datasets.disk_cache import npy_bytes
 from theworld.datasets.foresight.scene import FRAME_RATE_HZ, NUM_GIVEN_FRAMES, TASKS
-from theworld.io import fingerprint_weights, whole_folder, write_whole
+from theworld.io import PieceFolder, check_same_run, fingerprint_weights, whole_folder, write_whole
 from theworld.precision import fastest_dtype
 from theworld.tiny.cosmos import LATENT_CHANNELS, MODEL_INDEX
 
@@ -55,11 +53,9 @@ class LatentPool(Dataset):
         vae: AutoencoderKLWan = AutoencoderKLWan.from_pretrained(vae_folder, torch_dtype=dtype)  # pyright: ignore[reportAssignmentType]
         channels_last(vae)
         _claim(folder, vae_folder)
-        pieces = [folder / f"{start:09d}.npy" for start in range(first, first + num_clips, CLIPS_PER_PIECE)]
-        missing = [path for path in pieces if not path.exists()]
-        for path in tqdm(missing, desc="encoding clips", unit="piece", disable=not missing):
-            _encode_piece(vae, path, image_size_px)
-        self.latents = torch.from_numpy(np.concatenate([np.load(path) for path in pieces])[:num_clips])
+        pieces = PieceFolder(folder, range(first, first + num_clips, CLIPS_PER_PIECE), num_digits=9)
+        pieces.fill(lambda start: _encode(vae, start, image_size_px), "encoding clips")
+        self.latents = torch.from_numpy(np.concatenate([np.load(path) for path in pieces.paths])[:num_clips])
         self.num_given = num_given(torch.arange(first, first + num_clips))
 
     def __len__(self) -> int:
@@ -73,7 +69,7 @@ def held_out_latents(
     folder: Path, vae_folder: Path, num_clips: int, image_size_px: int
 ) -> tuple[Float[Tensor, "N 16 5 h w"], Int[Tensor, " N"]]:
     """Latents that no recipe trains on, and how many slots of each are given."""
-    pool = LatentPool(folder, vae_folder, num_clips, image_size_px, FIRST_HELD_OUT)
+    pool = LatentPool(folder, vae_folder, num_clips, image_size_px, FIRST_HELD_OUT_CLIP)
     return pool.latents.float(), pool.num_given
 
 
@@ -83,22 +79,19 @@ def num_given(indices: Int[Tensor, " N"]) -> Int[Tensor, " N"]:
     return torch.tensor(slots)[indices % len(TASKS)]
 
 
-def _encode_piece(vae: AutoencoderKLWan, path: Path, image_size_px: int) -> None:
-    first = int(path.stem)
-    clips = [foresight.world_clip(index, image_size_px) for index in range(first, first + CLIPS_PER_PIECE)]
-    latents = encode_clips(vae, np.stack(clips))
+def _encode(vae: AutoencoderKLWan, first: int, image_size_px: int) -> dict[str, bytes]:
+    latents = encode_clips(vae, world_clips(first, CLIPS_PER_PIECE, image_size_px))
     mean, std = (torch.tensor(vae.config[name]).view(-1, 1, 1, 1) for name in ("latents_mean", "latents_std"))
-    content = io.BytesIO()
-    np.save(content, ((latents - mean) / std).half().numpy())
-    write_whole(path, content.getvalue())
+    return {".npy": npy_bytes(((latents - mean) / std).half().numpy())}
 
 
 def _claim(folder: Path, vae_folder: Path) -> None:
-    path, own = folder / _NAME, fingerprint_weights(vae_folder)
-    if not path.exists():
-        write_whole(path, own)
-    elif path.read_text() != own:
-        raise ValueError(f"{folder} holds latents of another autoencoder: delete that folder, or build in another one")
+    """Keep the fingerprint of the autoencoder beside its latents; refuse those of another one."""
+    path, fingerprint = folder / _NAME, fingerprint_weights(vae_folder)
+    if path.exists():
+        check_same_run(folder, {"autoencoder": fingerprint}, {"autoencoder": path.read_text()}, REMEDY)
+    else:
+        write_whole(path, fingerprint)
 
 
 GIVEN_NOISE_LEVEL: Final = 0.0001 / 1.0001

@@ -82,7 +82,7 @@ def test_a_pool_that_was_interrupted_is_filled_up_and_the_rest_left_alone(tmp_pa
 
 def test_a_pool_of_other_clips_is_refused(tmp_path):
     ClipPool(tmp_path, 10, SIZE_PX)
-    with pytest.raises(ValueError, match="holds other clips than the simulation gives now"):
+    with pytest.raises(ValueError, match=r"belongs to another run \(clip 0: '17x16x16x3"):
         ClipPool(tmp_path, 10, 2 * SIZE_PX)
 
 
