@@ -18,7 +18,7 @@ from tqdm import tqdm
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint, rotate_checkpoints
 
-from theworld.io import recover, replace_folder, write_whole
+from theworld.io import claim, replace_folder, write_whole
 from theworld.precision import DTYPE_OF, fastest_dtype, training_formats, warn_if_emulated
 
 logger = logging.getLogger(__name__)
@@ -69,7 +69,8 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     if "precision" in recipe:
         recipe = {**recipe, "precision": _precision(folder / _RECIPE_NAME, recipe["precision"])}
-    _refuse_another(folder / _RECIPE_NAME, recipe)
+    remedy = "give the same settings, delete that folder, or build in another output_dir"
+    claim(folder / _RECIPE_NAME, recipe, remedy)
     trainer = _RecipeTrainer(
         model=objective,
         args=TrainingArguments(
@@ -192,26 +193,6 @@ def _precision(path: Path, given: str) -> str:
     given = training_formats(given, "float32", torch.device("cpu")).precision
     warn_if_emulated(DTYPE_OF[given], device=torch.device("cpu"))
     return given
-
-
-def _refuse_another(path: Path, recipe: dict[str, Any]) -> None:
-    """Keep the recipe with the first start, and hold later ones against it."""
-    recover(path.parent)
-    given = json.loads(json.dumps(recipe))
-    if not path.exists():
-        write_whole(path, json.dumps(given, indent=2) + "\n")
-        return
-    before = json.loads(path.read_text())
-    if before != given:
-        differing = [
-            f"{name}={given.get(name)!r} instead of {before.get(name)!r}"
-            for name in sorted(before | given)
-            if before.get(name) != given.get(name)
-        ]
-        raise ValueError(
-            f"{path.parent} was begun with another recipe ({', '.join(differing)}): give the same settings, delete"
-            " that folder, or build in another output_dir"
-        )
 
 
 class Muon(torch.optim.Muon):

@@ -149,7 +149,7 @@ def test_a_killed_build_continues_bit_for_bit_and_a_finished_one_trains_nothing(
 
 def test_a_folder_that_was_begun_with_another_recipe_is_refused(tmp_path):
     run(small(tmp_path, num_steps=1))
-    with pytest.raises(ValueError, match="was begun with another recipe"):
+    with pytest.raises(ValueError, match="belongs to another run"):
         run(small(tmp_path, num_steps=2))
 
 
