@@ -3,7 +3,6 @@
 import json
 import logging
 import math
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,15 +10,16 @@ from typing import Any, Final
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save, save_file
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 from tqdm import tqdm
-from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainingArguments
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint, rotate_checkpoints
+from transformers import PrinterCallback, ProgressCallback, TrainerCallback, TrainingArguments
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint
 
-from theworld.io import claim, replace_folder, write_whole
+from theworld.io import claim, write_whole
 from theworld.precision import DTYPE_OF, fastest_dtype, training_formats, warn_if_emulated
+from theworld.training.trainer import AtomicCheckpoints
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class Objective(nn.Module):
         return {}
 
 
-def train(
+def train_on_cpu(
     objective: Objective,
     dataset: Dataset,
     folder: Path,
@@ -105,26 +105,8 @@ def read_curves(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().split("\n")[:-1]] if path.exists() else []
 
 
-class _RecipeTrainer(Trainer):
-    """Writes each checkpoint aside and renames it, so that a folder `checkpoint-N` is always whole."""
-
-    _aside: Path | None = None
-
-    def _get_output_dir(self, trial: Any) -> str:
-        return str(self._aside or super()._get_output_dir(trial))
-
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        run = Path(super()._get_output_dir(trial))
-        name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-        aside = self._aside = run / ".saving"
-        shutil.rmtree(aside, ignore_errors=True)
-        try:
-            super()._save_checkpoint(model, trial)
-        finally:
-            self._aside = None
-        replace_folder(aside / name, run / name)
-        shutil.rmtree(aside)
-        rotate_checkpoints(output_dir=str(run), save_total_limit=self.args.save_total_limit, use_mtime=False)
+class _RecipeTrainer(AtomicCheckpoints):
+    """Saves and loads the state of the objective."""
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
         folder = Path(output_dir or str(self.args.output_dir))
@@ -295,4 +277,4 @@ def halve(folder: Path) -> None:
         halved = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
         if large := [name for name, tensor in halved.items() if not torch.isfinite(tensor).all()]:
             raise ValueError(f"{path}: {large[:3]} do not fit float16")
-        save_file(halved, path, metadata=metadata)
+        write_whole(path, save(halved, metadata))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from recipes.pools import ClipPool, held_out
 from recipes.settings import TinySettings
-from recipes.trainer import Objective, halve, train
+from recipes.trainer import Objective, halve, train_on_cpu
 from theworld.io import whole_folder
 from theworld.tiny.cosmos import tiny_vae
 
@@ -147,7 +147,7 @@ def build_vae(settings: TinySettings) -> dict[str, Any]:
     held_out_clips = held_out(recipe.num_held_out, settings.image_size_px)
     for number, phase in enumerate(recipe.phases, start=1):
         so_far = dataclasses.replace(recipe, phases=recipe.phases[:number])  # later phases leave this one's work valid
-        train(
+        train_on_cpu(
             VaeObjective(vae, held_out_clips, phase.num_frames, phase.decoder_only),
             pool,
             settings.output_dir / "vae" / str(number),

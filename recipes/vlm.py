@@ -29,7 +29,7 @@ from recipes.chat_rows import (
 from recipes.pools import FIRST_HELD_OUT_SCENE, FRAMES_PER_SCENE, PicturePool
 from recipes.settings import TinySettings, VlmPhase
 from recipes.statements import StatementBatches
-from recipes.trainer import MuonAdamW, Objective, halve, train
+from recipes.trainer import MuonAdamW, Objective, halve, train_on_cpu
 from theworld.datasets.foresight.dataset import ForesightDataset, Form
 from theworld.datasets.foresight.ground_truth import Question
 from theworld.datasets.foresight.questions import multiple_choice
@@ -200,7 +200,7 @@ def build_vlm(settings: TinySettings) -> dict[str, Any]:
             name, settings, settings.output_dir / "held_out", held_out_pool, processor, recipe.num_held_out_rows
         )
         objective = AnswerObjective(gemma, pool.pixels, held_out, held_out_pool.pixels)
-        train(
+        train_on_cpu(
             objective,
             rows,
             settings.output_dir / "vlm" / name,

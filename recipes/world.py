@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 
 from recipes.pools import CLIPS_PER_PIECE, FIRST_HELD_OUT_CLIP, REMEDY, world_clips
 from recipes.settings import TinySettings
-from recipes.trainer import MuonAdamW, Objective, halve, train
+from recipes.trainer import MuonAdamW, Objective, halve, train_on_cpu
 from recipes.vae import channels_last, encode_clips
 from theworld.constants import TEMPORAL_STRIDE
 from theworld.datasets.disk_cache import npy_bytes
@@ -213,7 +213,7 @@ def build_world(settings: TinySettings) -> dict[str, Any]:
     for number, phase in enumerate(recipe.phases, start=1):
         objective.log_sigma = phase.log_sigma
         so_far = dataclasses.replace(recipe, phases=recipe.phases[:number])  # later phases leave this one's work valid
-        train(
+        train_on_cpu(
             objective,
             LatentPool(settings.output_dir / "latents", cosmos / "vae", phase.num_clips, settings.image_size_px),
             settings.output_dir / "world" / str(number),

@@ -163,5 +163,7 @@ def test_a_loss_that_is_not_finite_ends_the_training(tmp_path):
             return {"loss": self.weight * float("nan")}
 
     with pytest.raises(ValueError, match="loss nan at step 50"):
-        trainer.train(Diverged(), ClipPool(tmp_path / "clips", 10, SIZE_PX), tmp_path / "run", {}, 100, max_steps=60)
+        trainer.train_on_cpu(
+            Diverged(), ClipPool(tmp_path / "clips", 10, SIZE_PX), tmp_path / "run", {}, 100, max_steps=60
+        )
     assert json.loads((tmp_path / "run" / "recipe.json").read_text()) == {}
