@@ -28,7 +28,7 @@ FIRST_HELD_OUT_CLIP: Final = 100_000_000
 """Index of the first clip that no recipe trains on."""
 
 SCENES_PER_PIECE: Final = 50
-"""Of each task."""
+"""Scenes of each task in a piece."""
 FRAMES_PER_SCENE: Final = 3
 FIRST_HELD_OUT_SCENE: Final = 1_000_000
 """Index of the first scene of each task that no recipe trains on."""

@@ -235,7 +235,7 @@ def check_same_run(place: Path, expected: Mapping[str, Any], found: Mapping[str,
         remedy: ends the error message.
 
     Raises:
-        ValueError: if the identities differ; names the values that do.
+        ValueError: if the identities differ; the message names the values that do.
     """
     here, there = flattened(expected), flattened(found)
     changes = [
