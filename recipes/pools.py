@@ -42,7 +42,7 @@ _NUM_COMPARED: Final = 10
 def digest(array: np.ndarray) -> str:
     """Return the shape of an array and the first digits of the SHA-256 of its values."""
     sides = "x".join(map(str, array.shape))
-    return f"{sides} {sha256(np.ascontiguousarray(array)).hexdigest()[:16]}"
+    return f"{sides} {sha256(array.tobytes()).hexdigest()[:16]}"
 
 
 # --- clips -----------------------------------------------------------------------------------------------

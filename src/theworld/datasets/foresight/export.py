@@ -54,9 +54,7 @@ def write_scenes(folder: Path) -> list[Path]:
             items = [find_item(split, index, task) for index in trange(size, desc=f"{task} {split}", unit="item")]
             lines = "".join(json.dumps(item.to_dict(), separators=(",", ":")) + "\n" for item in items)
             paths.append(shipped_path(folder, split, task))
-            write_whole(
-                paths[-1], gzip.compress(lines.encode(), mtime=0)
-            )  # no time stamp: the same items give the same bytes
+            write_whole(paths[-1], gzip.compress(lines.encode(), mtime=0))  # mtime=0: the same items, the same bytes
             written += items
     paths.append(folder / "README.md")
     write_whole(paths[-1], data_card(written))

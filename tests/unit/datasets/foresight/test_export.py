@@ -15,7 +15,7 @@ from theworld.datasets.foresight.items import DESIGNS, NUM_SHIPPED, SCENES, Item
 from theworld.datasets.foresight.physics import simulate
 from theworld.datasets.foresight.scene import TASKS
 
-GOLDEN = Path(__file__).parents[2] / "golden" / "scenes.sha256"
+GOLDEN = Path(__file__).parents[3] / "golden" / "scenes.sha256"
 
 
 def test_the_shipped_files_are_those_of_the_golden_list():
