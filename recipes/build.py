@@ -17,20 +17,20 @@ from theworld.io import whole_folder
 from theworld.tiny import WEIGHTS
 
 MOST_BYTES: Final = 25_000_000
-"""What the package may grow by."""
+"""Largest size of a packed build."""
 
 PARTS: Final = ("gemma", "cosmos", "fused")
 _NEEDED: Final = ("gemma", "cosmos/vae", "cosmos/transformer", "cosmos/scheduler", "fused")
 
 
 def pack(build: Path, target: Path) -> int:
-    """Copy a finished build to `target`, whole or not at all; the fused model then names its base "tiny".
+    """Copy a finished build to `target`, whole or not at all, and set the base of the fused model to "tiny".
 
     Returns:
-        The size of what was written, bytes.
+        The size of the copy, bytes.
 
     Raises:
-        ValueError: if a stage is missing, or all of it is larger than MOST_BYTES.
+        ValueError: if a stage is missing, or the build is larger than MOST_BYTES.
     """
     if missing := [part for part in _NEEDED if not (build / part).is_dir()]:
         raise ValueError(f"{build}: no {', '.join(missing)}; build all stages first")
@@ -55,17 +55,18 @@ _STAGES = {
 
 
 def run(settings: TinySettings) -> dict[str, Any]:
-    """Build or verify the stages that are asked for, in order; or pack the finished build into the package.
+    """Build or verify the chosen stages in order, or pack the finished build into the package.
 
     Returns:
-        What each stage measured on held-out scenes, by the stage's name; of packing, the folder and its size in bytes.
+        The quality of each stage on held-out scenes, by the stage's name; when packing, the folder and its size in
+        bytes.
     """
     if settings.action == "pack":
         return {"packed": str(WEIGHTS), "num_bytes": pack(settings.output_dir, WEIGHTS)}
     torch.set_num_threads(settings.num_threads)
     stages = list(_STAGES) if settings.stage == "all" else [settings.stage]
-    found = {}
+    results = {}
     for stage in stages:
         build, verify = _STAGES[stage]
-        found[stage] = build(settings) if settings.action == "build" else verify(settings)
-    return found
+        results[stage] = build(settings) if settings.action == "build" else verify(settings)
+    return results

@@ -1,4 +1,4 @@
-"""Conversations about pictures, tokenised once by the collator of training and evaluation, and cut into batches."""
+"""Conversations about pictures, tokenised once by the collator of training and evaluation, in batches."""
 
 import io
 from collections.abc import Sequence
@@ -13,17 +13,16 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import Dataset
-from tqdm import tqdm
 from transformers import Gemma3ForConditionalGeneration, Gemma3Processor
 
-from recipes.pictures import FRAMES_PER_SCENE, PicturePool
+from recipes.pools import FRAMES_PER_SCENE, REMEDY, PicturePool, digest
 from theworld.constants import IGNORE_INDEX
 from theworld.datasets.collator import Collator
 from theworld.datasets.foresight.ground_truth import NUMBER_WORDS, Question
 from theworld.datasets.foresight.questions import multiple_choice
 from theworld.datasets.foresight.scene import TASKS
 from theworld.datasets.sample import Sample, Turn
-from theworld.io import write_whole
+from theworld.io import PieceFolder
 
 MOST_QUESTIONS: Final = 6
 MOST_PICTURES: Final = len(NUMBER_WORDS)
@@ -32,11 +31,11 @@ ROWS_PER_PIECE: Final = 1_000
 _SHARE_SEVERAL: Final = 0.5
 """Share of conversations about several pictures."""
 SHARE_CHOICE: Final = 1 / 3
-"""Share of questions whose choices stand behind letters."""
+"""Share of questions with lettered choices."""
 _COLLATED_AT_ONCE: Final = 100
 _NUM_COMPARED: Final = 20
 _BATCHES_PER_WINDOW: Final = 16
-"""Rows are sorted by length within so many batches: little padding, and yet all kinds of rows in each stretch."""
+"""Batches within which rows are sorted by length: this saves padding and still mixes all kinds of rows."""
 
 
 @dataclass(frozen=True)
@@ -44,20 +43,20 @@ class Conversation:
     """Questions with their answers about pictures of a pool."""
 
     pictures: tuple[int, ...]
-    """Places in the pool."""
+    """Indices in the pool."""
     questions: tuple[Question, ...]
 
 
 def about_picture(number: int, question: Question) -> Question:
-    """The question about one of several pictures, counted from 0, in the words of `foresight.questions.readings`."""
+    """Return the question about one of several pictures, from 0, as `foresight.questions.readings` words it."""
     text = f"In picture {NUMBER_WORDS[number]}: {question.text[0].lower()}{question.text[1:]}"
     return replace(question, text=text)
 
 
 def conversation(pool: PicturePool, row: int, seed: int) -> Conversation:
-    """The conversation of a row: six questions about one picture, or about two to five of unrelated scenes.
+    """Return the conversation of a row: six questions about one picture, or about two to five of unrelated scenes.
 
-    Tasks take turns. A picture that shows fewer than six facts is asked about each in both forms.
+    Rows cycle through the tasks. Facts repeat in their other form if a picture shows fewer than six.
     """
     rng = Random(f"tiny/conversations/{seed}/{row}")
     task = TASKS[row % len(TASKS)]
@@ -67,9 +66,9 @@ def conversation(pool: PicturePool, row: int, seed: int) -> Conversation:
     facts = [(number, fact) for number, place in enumerate(pictures) for fact in pool.pictures[place].facts]
     rng.shuffle(facts)
     forms = [rng.random() < SHARE_CHOICE for _ in facts]
-    asked = [*zip(facts, forms, strict=True), *((fact, not form) for fact, form in zip(facts, forms, strict=True))]
+    candidates = [*zip(facts, forms, strict=True), *((fact, not form) for fact, form in zip(facts, forms, strict=True))]
     questions = []
-    for turn, ((number, fact), as_choice) in enumerate(asked[:MOST_QUESTIONS]):
+    for turn, ((number, fact), as_choice) in enumerate(candidates[:MOST_QUESTIONS]):
         question = multiple_choice(fact, f"{row}/{turn}") if as_choice else fact
         questions.append(about_picture(number, question) if num_pictures > 1 else question)
     return Conversation(pictures, tuple(questions))
@@ -77,48 +76,48 @@ def conversation(pool: PicturePool, row: int, seed: int) -> Conversation:
 
 @dataclass(frozen=True)
 class Rows:
-    """Tokenised conversations, one after the other."""
+    """Tokenised conversations, concatenated."""
 
     ids: np.ndarray
     """uint16, all tokens of all rows."""
     supervised: np.ndarray
-    """bool, whether a token is part of an answer or ends one."""
+    """bool, True for the tokens of answers and for those that end them."""
     lengths: np.ndarray
     """Tokens of each row."""
     pictures: np.ndarray
-    """(rows, 5), places in the pool; -1: no picture."""
+    """(rows, 5), indices in the pool; -1: no picture."""
 
     def batch(self, rows: Sequence[int]) -> dict[str, Tensor]:
-        """Rows padded on the right: ids, labels, and the pictures in the order of their placeholders."""
+        """Return rows padded on the right: ids, labels, and the pictures in the order of their placeholders."""
         starts = np.concatenate([[0], np.cumsum(self.lengths)])
         longest = int(self.lengths[list(rows)].max())
         ids = np.zeros((len(rows), longest), np.int64)  # 0 is <pad>
         labels = np.full((len(rows), longest), IGNORE_INDEX, np.int64)
-        for place, row in enumerate(rows):
+        for line, row in enumerate(rows):
             part = slice(starts[row], starts[row + 1])
             tokens = self.ids[part].astype(np.int64)
-            ids[place, : len(tokens)] = tokens
-            labels[place, : len(tokens)] = np.where(self.supervised[part], tokens, IGNORE_INDEX)
+            ids[line, : len(tokens)] = tokens
+            labels[line, : len(tokens)] = np.where(self.supervised[part], tokens, IGNORE_INDEX)
         pictures = self.pictures[list(rows)]
         named = {"input_ids": ids, "labels": labels, "pictures": pictures[pictures >= 0].astype(np.int64)}
         return {name: torch.from_numpy(array) for name, array in named.items()}
 
 
 def tokenise(processor: Gemma3Processor, conversations: Sequence[Conversation]) -> Rows:
-    """The rows that training and evaluation would see, made by the same collator."""
+    """Return conversations as rows, made by the collator of training and evaluation."""
     collator = Collator(processor, supervise=True)
-    blank = np.zeros((64, 64, 3), np.uint8)  # ids do not depend on what a picture shows
+    blank = np.zeros((64, 64, 3), np.uint8)  # ids do not depend on the pixels
     ids, supervised, lengths = [], [], []
     for start in range(0, len(conversations), _COLLATED_AT_ONCE):
-        samples = [_sample(one, blank) for one in conversations[start : start + _COLLATED_AT_ONCE]]
+        samples = [_sample(item, blank) for item in conversations[start : start + _COLLATED_AT_ONCE]]
         batch = collator(samples)
         kept = batch["attention_mask"].bool()
         ids.append(batch["input_ids"][kept].numpy().astype(np.uint16))
         supervised.append((batch["labels"][kept] != IGNORE_INDEX).numpy())
         lengths.append(kept.sum(1).numpy())
     pictures = np.full((len(conversations), MOST_PICTURES), -1, np.int32)
-    for row, one in enumerate(conversations):
-        pictures[row, : len(one.pictures)] = one.pictures
+    for row, item in enumerate(conversations):
+        pictures[row, : len(item.pictures)] = item.pictures
     return Rows(np.concatenate(ids), np.concatenate(supervised), np.concatenate(lengths), pictures)
 
 
@@ -126,12 +125,12 @@ class ConversationBatches(Dataset):
     """Batches of conversations about a pool's pictures, tokenised on first use; an element is a whole batch.
 
     Args:
-        folder: where the tokenised pieces lie, or will.
-        pool: what is asked about.
+        folder: holds the tokenised pieces.
+        pool: the pictures and their facts.
         processor: its tokenizer and chat template make the rows.
-        num_rows: conversations.
+        num_rows: number of conversations.
         batch_size: rows of a batch.
-        seed: of what is asked.
+        seed: chooses the questions.
 
     Raises:
         ValueError: if the folder holds conversations about other pictures, or of another seed or tokenizer.
@@ -140,18 +139,14 @@ class ConversationBatches(Dataset):
     def __init__(
         self, folder: Path, pool: PicturePool, processor: Gemma3Processor, num_rows: int, batch_size: int, seed: int
     ) -> None:
-        paths = [folder / f"{first:08d}.npz" for first in range(0, num_rows, ROWS_PER_PIECE)]
 
-        def made(first: int, number: int) -> Rows:
+        def make(first: int, number: int) -> Rows:
             return tokenise(processor, [conversation(pool, row, seed) for row in range(first, first + number)])
 
-        missing = [path for path in paths if not path.exists()]
-        if len(missing) < len(paths):
-            first = int(next(path for path in paths if path.exists()).stem)
-            _refuse_foreign(folder / f"{first:08d}.npz", made(first, _NUM_COMPARED))
-        for path in tqdm(missing, desc="writing conversations", unit="piece", disable=not missing):
-            _save(path, made(int(path.stem), ROWS_PER_PIECE))
-        self.rows = _load(paths)
+        pieces = PieceFolder(folder, range(0, num_rows, ROWS_PER_PIECE), suffix=".npz")
+        pieces.compare(lambda path: _digests(_load([path])), lambda first: _digests(make(first, _NUM_COMPARED)), REMEDY)
+        pieces.fill(lambda first: {".npz": _npz_bytes(make(first, ROWS_PER_PIECE))}, "writing conversations")
+        self.rows = _load(pieces.paths)
         self.batches = _cut(self.rows.lengths[:num_rows], batch_size)
 
     def __len__(self) -> int:
@@ -170,31 +165,22 @@ def _cut(lengths: np.ndarray, batch_size: int) -> list[list[int]]:
     return batches
 
 
-def _sample(one: Conversation, picture: np.ndarray) -> Sample:
-    pairs = ((Turn("user", question.text), Turn("assistant", question.answer)) for question in one.questions)
-    return Sample(id="", turns=tuple(turn for pair in pairs for turn in pair), images=(picture,) * len(one.pictures))
+def _sample(item: Conversation, picture: np.ndarray) -> Sample:
+    pairs = ((Turn("user", question.text), Turn("assistant", question.answer)) for question in item.questions)
+    return Sample(id="", turns=tuple(turn for pair in pairs for turn in pair), images=(picture,) * len(item.pictures))
 
 
-def _refuse_foreign(path: Path, now: Rows) -> None:
-    """Compare the first rows of an earlier piece with what they would be now."""
-    stored = _load([path])
-    number = len(now.lengths)
-    same = (
-        np.array_equal(stored.lengths[:number], now.lengths)
-        and np.array_equal(stored.ids[: len(now.ids)], now.ids)
-        and np.array_equal(stored.pictures[:number], now.pictures)
-    )
-    if not same:
-        raise ValueError(
-            f"{path.parent} holds other conversations than these settings give now: delete that folder, or build in"
-            " another output_dir"
-        )
+def _digests(rows: Rows) -> dict[str, str]:
+    """Describe the first rows of a piece."""
+    lengths = rows.lengths[:_NUM_COMPARED]
+    arrays = {"lengths": lengths, "ids": rows.ids[: lengths.sum()], "pictures": rows.pictures[:_NUM_COMPARED]}
+    return {name: digest(array) for name, array in arrays.items()}
 
 
-def _save(path: Path, rows: Rows) -> None:
+def _npz_bytes(rows: Rows) -> bytes:
     content = io.BytesIO()
     np.savez(content, ids=rows.ids, supervised=rows.supervised, lengths=rows.lengths, pictures=rows.pictures)
-    write_whole(path, content.getvalue())
+    return content.getvalue()
 
 
 def _load(paths: Sequence[Path]) -> Rows:
@@ -204,7 +190,7 @@ def _load(paths: Sequence[Path]) -> Rows:
 
 
 def to_pixels(pictures: UInt8[np.ndarray, "N H W 3"], chosen: Int[Tensor, " n"]) -> Float[Tensor, "n 3 H W"]:
-    """Pictures as the image processor gives them if their size fits: in [-1, 1]."""
+    """Return pictures in [-1, 1], as the image processor returns pictures of the right size."""
     return torch.from_numpy(pictures[chosen.numpy()]).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
@@ -214,13 +200,13 @@ def answered(
     labels: Int[Tensor, "B L"],
     pixel_values: Float[Tensor, "n 3 H W"],
 ) -> Any:
-    """What the model gives for a padded batch: the loss, and logits (n, V) of the supervised tokens, row by row."""
+    """Return the output for a padded batch: the loss, and logits (n, V) of the supervised tokens, row by row."""
     shifted = functional.pad(labels, (0, 1), value=IGNORE_INDEX)[:, 1:]
     keep = shifted != IGNORE_INDEX
     return gemma(
         input_ids=input_ids,
         attention_mask=(input_ids != 0).long(),  # 0 is <pad>
-        token_type_ids=(input_ids == gemma.config.image_token_id).long(),  # within a picture attention goes both ways
+        token_type_ids=(input_ids == gemma.config.image_token_id).long(),  # attention within a picture is bidirectional
         pixel_values=pixel_values,
         labels=labels,
         shift_labels=shifted[keep],
@@ -232,9 +218,9 @@ def answered(
 def right_answers(
     gemma: Gemma3ForConditionalGeneration, batch: dict[str, Tensor], pictures: UInt8[np.ndarray, "N H W 3"]
 ) -> list[bool]:
-    """Whether greedy decoding would give each answer of a batch and end it there, in the order of the questions.
+    """Return, for each question of a batch, True if greedy decoding would give exactly its answer and end there.
 
-    The answers of earlier turns are given.
+    The context holds the right answers of earlier turns.
     """
     labels = batch["labels"]
     logits = answered(gemma, batch["input_ids"], labels, to_pixels(pictures, batch["pictures"])).logits

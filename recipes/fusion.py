@@ -1,4 +1,4 @@
-"""Stage fusion: a projector that learns on true clips to be understood, and is then given imagined ones."""
+"""Stage fusion: align a projector on true clips, then switch the tap to imagined ones."""
 
 from dataclasses import replace
 from typing import Any, Final
@@ -12,16 +12,16 @@ from theworld.io import whole_folder
 from theworld.modeling.factory import open_model
 
 GRID: Final = 4
-"""Side of the world grid: 16 world tokens per slot, as many as Gemma has per picture."""
+"""Side of the world grid: 16 world tokens per slot, the number of Gemma's image tokens per picture."""
 
 
 def build_fusion(settings: TinySettings) -> dict[str, Any]:
-    """Align a projector on true clips, and save the whole with the tap `rollout`.
+    """Align a projector on true clips, and save the fused model with the tap `rollout`.
 
         output_dir/drawn/      true clips and questions about them
-        output_dir/features/   what the autoencoder reads of the clips
-        output_dir/fusion/     the training run, on readings; nothing that was imagined, no outcome of it;
-                               imitation/ in it is the run before, on image tokens
+        output_dir/features/   features of the autoencoder for the clips
+        output_dir/fusion/     the training run on readings, without imagined clips or their outcomes;
+                               imitation/ in it is the earlier run on image tokens
         output_dir/fused/      the fused model
 
     Returns:
@@ -61,13 +61,13 @@ def _training(settings: TinySettings) -> TrainingConfig:
 
 
 def verify_fusion(settings: TinySettings) -> dict[str, Any]:
-    """Ask the fused model of a build folder about the future of validation scenes, with its world and without.
+    """Ask the fused model of a build folder about the future of validation scenes, with and without its world.
 
     Returns:
         fused: its folder; accuracy of the arms `world` and `no-world-tokens`; num_questions.
     """
     folder = settings.output_dir / "fused"
-    found = evaluate(
+    result = evaluate(
         EvaluationConfig(
             checkpoint=folder,
             output_dir=settings.output_dir / "held_out" / "fusion",
@@ -77,7 +77,7 @@ def verify_fusion(settings: TinySettings) -> dict[str, Any]:
             batch_size=50,
         )
     )
-    accuracies = {arm: summary["accuracy"]["value"] for arm, summary in found["arms"].items()}
+    accuracies = {arm: summary["accuracy"]["value"] for arm, summary in result["arms"].items()}
     return {"fused": str(folder), **accuracies, "num_questions": settings.fusion.num_held_out}
 
 
@@ -102,7 +102,7 @@ def _data(settings: TinySettings) -> DataSettings:
     return DataSettings(
         questions="dynamic",
         image_size_px=settings.image_size_px,
-        drawn_dir=settings.output_dir / "drawn",  # a scene is searched for, which takes longer than a step
+        drawn_dir=settings.output_dir / "drawn",  # finding and drawing a scene takes longer than a step
         num_train=settings.fusion.num_clips,
         num_validation=settings.fusion.num_held_out,
     )

@@ -1,4 +1,4 @@
-"""TinySettings: how the embedded default model is trained, stage by stage."""
+"""TinySettings: settings of the training of the embedded default model, stage by stage."""
 
 from dataclasses import field
 from pathlib import Path
@@ -13,7 +13,7 @@ from theworld.config.base import STRICT
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class VaePhase:
-    """A stretch of the autoencoder's training, on windows of one length."""
+    """A phase of the autoencoder's training, on windows of one length."""
 
     num_frames: Annotated[int, Field(ge=1, le=17)]
     """Frames of a window, 1 + 4j, cut from a clip of 17."""
@@ -28,15 +28,15 @@ class VaePhase:
     """Peak learning rate, AdamW, cosine to zero."""
 
     decoder_only: bool = False
-    """Leave the encoder, and so all latents, as they are, and weigh large errors more."""
+    """Train the decoder alone, so that latents stay, and weigh large errors more."""
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class VaeRecipe:
-    """How the video autoencoder is trained: to give back simulated clips of 17 frames."""
+    """Training of the video autoencoder, which reconstructs simulated clips of 17 frames."""
 
     num_clips: Annotated[int, Field(ge=1)] = 12_000
-    """Clips that are drawn beforehand and trained on; 209 kB of disk each."""
+    """Clips to draw and train on; 209 kB of disk each."""
 
     phases: Annotated[tuple[VaePhase, ...], tyro.conf.Suppress] = (
         VaePhase(num_frames=1, batch_size=64, num_steps=700, learning_rate=3e-3),
@@ -47,7 +47,7 @@ class VaeRecipe:
         VaePhase(num_frames=17, batch_size=8, num_steps=500, learning_rate=1e-3, decoder_only=True),
         VaePhase(num_frames=17, batch_size=8, num_steps=750, learning_rate=1e-3, decoder_only=True),
     )
-    """Pictures first, which teach colours and shapes cheaply, then motion, then clips of the length it will serve."""
+    """First pictures, which teach colours and shapes cheaply, then motion, then clips of full length."""
 
     warmup_steps: Annotated[int, Field(ge=0)] = 100
     """Steps over which the learning rate rises from 0 to its peak, in each phase."""
@@ -57,7 +57,7 @@ class VaeRecipe:
     float32."""
 
     num_held_out: Annotated[int, Field(ge=1)] = 40
-    """Clips never trained on, that the quality is measured on."""
+    """Held-out clips for measurements of the quality."""
 
     measure_steps: Annotated[int, Field(ge=1)] = 250
     """Steps between measurements of the quality."""
@@ -65,16 +65,16 @@ class VaeRecipe:
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class WorldPhase:
-    """A stretch of the world model's training, on a pool of clips."""
+    """A phase of the world model's training, on a pool of clips."""
 
     num_clips: Annotated[int, Field(ge=1)]
-    """Clips that are encoded beforehand and trained on; 10 kB of memory each."""
+    """Clips to encode and train on; 10 kB of memory each."""
 
     num_steps: Annotated[int, Field(ge=1)]
     """Optimiser steps."""
 
     log_sigma: float
-    """Mean logarithm of the noise that is trained on; the sampler goes down from 4.4."""
+    """Mean logarithm of the noise in training; the sampler goes down from 4.4."""
 
     matrix_learning_rate: Annotated[float, Field(gt=0)]
     """Peak learning rate of matrices, Muon, cosine to zero."""
@@ -85,32 +85,32 @@ class WorldPhase:
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class WorldRecipe:
-    """How the world model is trained: to imagine the slots that follow those given, on video alone."""
+    """Training of the world model, which imagines the slots after the given ones, on video alone."""
 
     phases: Annotated[tuple[WorldPhase, ...], tyro.conf.Suppress] = (
         WorldPhase(num_clips=30_000, num_steps=5_000, log_sigma=1.0, matrix_learning_rate=3e-3, learning_rate=1e-3),
         WorldPhase(num_clips=80_000, num_steps=4_500, log_sigma=1.6, matrix_learning_rate=2e-3, learning_rate=7e-4),
     )
-    """The second goes on with the noise at which futures part, on more clips than it can remember."""
+    """The second phase trains at the noise level at which futures diverge, on more clips than it can memorise."""
 
     batch_size: Annotated[int, Field(ge=1)] = 32
     """Clips per step."""
 
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
-    """Of both."""
+    """Weight decay of both optimisers."""
 
     warmup_steps: Annotated[int, Field(ge=0)] = 100
     """Steps over which the learning rate rises from 0 to its peak."""
 
     average_decay: Annotated[float, Field(gt=0, lt=1)] = 0.998
-    """Of the running average of the weights, per step: what is kept in the end."""
+    """Decay per step of the running average of the weights, which becomes the model."""
 
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Number format of the forward pass; auto: bf16 on a processor that computes it natively, else fp32. Weights are
     float32."""
 
     num_held_out: Annotated[int, Field(ge=1)] = 250
-    """Clips never trained on, that the loss is measured on."""
+    """Held-out clips for measurements of the loss."""
 
     measure_steps: Annotated[int, Field(ge=1)] = 500
     """Steps between measurements."""
@@ -118,7 +118,7 @@ class WorldRecipe:
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class VlmPhase:
-    """A stretch of the vision-language model's training, on rows of one form."""
+    """A phase of the vision-language model's training, on rows of one form."""
 
     num_steps: Annotated[int, Field(ge=1)]
     """Optimiser steps."""
@@ -135,19 +135,19 @@ class VlmPhase:
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class VlmRecipe:
-    """How the vision-language model is trained: to answer what pictures show."""
+    """Training of the vision-language model, which answers questions about pictures."""
 
     num_scenes: Annotated[int, Field(ge=5)] = 2_000
     """Scenes of each of the five tasks, three pictures each; 37 kB of disk a scene."""
 
     statements: VlmPhase = VlmPhase(num_steps=2_500, batch_size=64, matrix_learning_rate=3e-3, learning_rate=2e-3)
-    """First: single pictures, each with all it shows as bare questions and answers."""
+    """First phase: single pictures, each with all its facts as bare questions and answers."""
 
     mixed: VlmPhase = VlmPhase(num_steps=3_000, batch_size=16, matrix_learning_rate=3e-3, learning_rate=2e-3)
-    """Then one to five pictures, and a third of the questions in multiple choice, still without a chat."""
+    """Second phase: one to five pictures, a third of the questions in multiple choice, still without a chat."""
 
     conversations: VlmPhase = VlmPhase(num_steps=600, batch_size=24, matrix_learning_rate=2e-3, learning_rate=1e-3)
-    """Then the form of evaluation: chats about one to five pictures, open and in multiple choice."""
+    """Third phase, as in evaluation: chats about one to five pictures, open and in multiple choice."""
 
     warmup_steps: Annotated[int, Field(ge=0)] = 50
     """Steps over which learning rates rise from 0 to their peaks, in each phase."""
@@ -157,10 +157,10 @@ class VlmRecipe:
     float32."""
 
     num_held_out_scenes: Annotated[int, Field(ge=5)] = 100
-    """Scenes of each task never trained on, that the accuracy is measured on."""
+    """Held-out scenes of each task for measurements of the accuracy."""
 
     num_held_out_rows: Annotated[int, Field(ge=1)] = 200
-    """Rows about them, for measurements during training."""
+    """Rows about held-out scenes for measurements during training."""
 
     measure_steps: Annotated[int, Field(ge=1)] = 100
     """Steps between measurements of the accuracy."""
@@ -168,7 +168,7 @@ class VlmRecipe:
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class FusionRecipe:
-    """How the projector is aligned: on readings of true clips, with Gemma and Cosmos frozen."""
+    """Alignment of the projector on readings of true clips, with Gemma and Cosmos frozen."""
 
     num_clips: Annotated[int, Field(ge=1)] = 2_000
     """Clips of the split train, six questions each."""
@@ -177,16 +177,16 @@ class FusionRecipe:
     """Optimiser steps in which world tokens learn to resemble Gemma's image tokens."""
 
     align_steps: Annotated[int, Field(ge=1)] = 1_000
-    """Optimiser steps in which they learn from questions."""
+    """Optimiser steps in which world tokens learn from questions."""
 
     batch_size: Annotated[int, Field(ge=1)] = 8
     """Clips per step."""
 
     imitate_learning_rate: Annotated[float, Field(gt=0)] = 1e-2
-    """Peak learning rate of the first, AdamW, cosine to zero."""
+    """Peak learning rate of `imitate_steps`, AdamW, cosine to zero."""
 
     learning_rate: Annotated[float, Field(gt=0)] = 3e-3
-    """Peak learning rate of the second, AdamW, cosine to zero."""
+    """Peak learning rate of `align_steps`, AdamW, cosine to zero."""
 
     warmup_steps: Annotated[int, Field(ge=0)] = 30
     """Steps over which the learning rate rises from 0 to its peak."""
@@ -200,17 +200,17 @@ class FusionRecipe:
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class TinySettings:
-    """Training of the embedded default model, or measuring of a trained one."""
+    """Training, measurement and packing of the embedded default model."""
 
     action: Literal["build", "verify", "pack"]
-    """build: train what is asked for, or go on with it; verify: measure what was built on held-out scenes; pack: put a
-    finished build into this package as its embedded default."""
+    """build: train the chosen stages, or resume; verify: measure them on held-out scenes; pack: copy a finished build
+    into this package as its embedded default."""
 
     stage: Literal["vae", "world", "vlm", "fusion", "all"] = "all"
-    """Which part; world needs a finished vae, fusion all others."""
+    """Stage to run; world needs a finished vae, fusion all others."""
 
     output_dir: Path = Path("runs/tiny")
-    """The build folder: pools of clips, checkpoints, curves, and at the end gemma/, cosmos/ and fused/."""
+    """Build folder: pools of clips, checkpoints, curves, and finally gemma/, cosmos/ and fused/."""
 
     image_size_px: Annotated[int, Field(ge=16, multiple_of=16)] = 64
     """Side of the frames, pixels."""

@@ -1,7 +1,7 @@
-"""Statements: pictures, and after them what they show as bare questions with answers, without the form of a chat.
+"""Statements: rows of pictures followed by bare questions and answers about them, without a chat template.
 
-They ask the same as conversations in a third of the tokens. A small Gemma learns to see from them within minutes;
-700 steps of conversations alone left it with the prior of the questions.
+They ask the same questions as conversations in a third of the tokens. A small Gemma learns to see from them within
+minutes; after 700 steps of conversations alone it answered with the prior of the questions.
 """
 
 from dataclasses import replace
@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from transformers import Gemma3Processor
 
 from recipes.chat_rows import MOST_PICTURES, SHARE_CHOICE, about_picture
-from recipes.pictures import PicturePool
+from recipes.pools import PicturePool
 from theworld.constants import IGNORE_INDEX
 from theworld.datasets.foresight.ground_truth import Question
 from theworld.datasets.foresight.questions import BY_LETTER, multiple_choice
@@ -24,16 +24,16 @@ _MOST_FACTS: Final = 12
 
 
 class StatementBatches(Dataset):
-    """Batches of rows: pictures, and facts about them in an order of their own; an element is a whole batch.
+    """Batches of rows: pictures, and facts about them in random order; an element is a whole batch.
 
     Args:
-        pool: what is asked about.
+        pool: the pictures and their facts.
         processor: its tokenizer makes the rows.
-        num_batches: of the data set.
+        num_batches: length of the data set.
         batch_size: rows of a batch.
         mixed: False: one picture and all its facts, as open questions without choices; True: one to five pictures, and
             a third of the questions in multiple choice.
-        seed: of which pictures are shown and in what order their facts are asked.
+        seed: chooses the pictures and the order of their facts.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class StatementBatches(Dataset):
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         rng = Random(f"tiny/statements/{self._seed}/{index}")
         several = self._mixed and rng.random() < _SHARE_SEVERAL
-        number = rng.randint(2, MOST_PICTURES) if several else 1  # the same for all rows: little padding
+        number = rng.randint(2, MOST_PICTURES) if several else 1  # the same for all rows, to save padding
         chosen = [rng.sample(range(len(self._pool.pictures)), number) for _ in range(self._batch_size)]
         rows = [self._row(places, rng) for places in chosen]
         longest = max(len(ids) for ids, _ in rows)
@@ -78,23 +78,23 @@ class StatementBatches(Dataset):
         }
 
     def _row(self, places: list[int], rng: Random) -> tuple[list[int], list[int]]:
-        """Tokens, and the same with all but answers and their ends ignored."""
+        """Return the tokens of a row, and its labels, which ignore all tokens but the answers and their ends."""
         ids = [self._tokenizer.bos_token_id, *self._picture * len(places)]
         supervised = [IGNORE_INDEX] * len(ids)
         facts = [(number, fact) for number, place in enumerate(places) for fact in self._pool.pictures[place].facts]
         rng.shuffle(facts)
         for number, fact in facts[:_MOST_FACTS]:
             lettered = self._mixed and rng.random() < SHARE_CHOICE
-            asked = multiple_choice(fact, str(rng.random())) if lettered else fact
-            words = asked.text.removesuffix(f" {BY_LETTER}") if lettered else words_of(asked)
+            question = multiple_choice(fact, str(rng.random())) if lettered else fact
+            words = question.text.removesuffix(f" {BY_LETTER}") if lettered else words_of(question)
             if len(places) > 1:
-                words = about_picture(number, replace(asked, text=words)).text
-            question, answer = self._known(words), [*self._known(asked.answer), self._end]
-            ids += [*question, *answer]
-            supervised += [*[IGNORE_INDEX] * len(question), *answer]
+                words = about_picture(number, replace(question, text=words)).text
+            asking, answering = self._cached_ids(words), [*self._cached_ids(question.answer), self._end]
+            ids += [*asking, *answering]
+            supervised += [*[IGNORE_INDEX] * len(asking), *answering]
         return ids, supervised
 
-    def _known(self, text: str) -> list[int]:
+    def _cached_ids(self, text: str) -> list[int]:
         if text not in self._cache:
             self._cache[text] = self._ids(text)
         return self._cache[text]
@@ -104,5 +104,5 @@ class StatementBatches(Dataset):
 
 
 def words_of(question: Question) -> str:
-    """A question without its choices and without how to answer."""
+    """Return the text of a question without its choices and without the instruction how to answer."""
     return question.text.partition("?")[0].partition(":")[0] + "?"

@@ -1,9 +1,8 @@
-"""What all recipes share: transformers' Trainer with curves, whole checkpoints by the clock, and resuming by itself."""
+"""Training loop of all recipes: curves, timed atomic checkpoints, automatic resuming, and the optimiser MuonAdamW."""
 
 import json
 import logging
 import math
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,38 +10,39 @@ from typing import Any, Final
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save, save_file
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 from tqdm import tqdm
-from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainingArguments
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint, rotate_checkpoints
+from transformers import PrinterCallback, ProgressCallback, TrainerCallback, TrainingArguments
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint
 
-from theworld.io import recover, replace_folder, write_whole
+from theworld.io import claim, write_whole
 from theworld.precision import DTYPE_OF, fastest_dtype, training_formats, warn_if_emulated
+from theworld.training.trainer import AtomicCheckpoints
 
 logger = logging.getLogger(__name__)
 
 METRICS_NAME: Final = "metrics.jsonl"
 SECONDS_BETWEEN_CHECKPOINTS: Final = 45.0
-"""With the time that a step and a checkpoint take, a kill costs less than a minute's work."""
+"""Including the time of a step and of a checkpoint, a kill costs less than a minute of work."""
 
 _RECIPE_NAME: Final = "recipe.json"
 _WEIGHTS_NAME: Final = "model.safetensors"
 
 
 class Objective(nn.Module):
-    """What a recipe minimises: a module whose forward takes a batch and returns `{"loss": ...}`."""
+    """Loss of a recipe: a module whose forward takes a batch and returns `{"loss": ...}`."""
 
     def after_step(self) -> None:
-        """Called after each step of the optimiser."""
+        """Run after each step of the optimiser."""
 
     def measure(self) -> dict[str, float]:
-        """Quality on held-out data; must leave the random state alone."""
+        """Return the quality on held-out data; must not change the random state."""
         return {}
 
 
-def train(
+def train_on_cpu(
     objective: Objective,
     dataset: Dataset,
     folder: Path,
@@ -51,32 +51,33 @@ def train(
     optimizer: torch.optim.Optimizer | None = None,
     **arguments: Any,
 ) -> None:
-    """Train from the start, or go on from what `folder` holds; it ends with `metrics.jsonl` and one checkpoint.
+    """Train on the CPU, from the start or from the checkpoint in `folder`, to `metrics.jsonl` and one checkpoint.
 
     Args:
         objective: trained in place.
-        dataset: rows that the objective's forward takes, collated.
-        folder: of this stage.
-        recipe: everything that the result depends on; kept beside the checkpoint. Its `precision` (without
-            one: fp32) may be `auto`: the format that the folder was begun in, or what this processor computes natively.
+        dataset: rows; their collated batches are arguments of the objective's forward.
+        folder: folder of this stage.
+        recipe: all settings that the result depends on; `recipe.json` keeps them. Its `precision` (default: fp32) may
+            be `auto`: the format of an earlier start in this folder, or else the native format of this processor.
         measure_steps: steps between measurements.
-        optimizer: of the objective's parameters; None: AdamW as the arguments have it.
+        optimizer: moves the objective's parameters; None: AdamW as in `arguments`.
         arguments: further `TrainingArguments`.
 
     Raises:
-        ValueError: if the folder holds another recipe's work, or at a loss that is not finite.
+        ValueError: if the folder belongs to another recipe, or at a loss that is not finite.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if "precision" in recipe:
         recipe = {**recipe, "precision": _precision(folder / _RECIPE_NAME, recipe["precision"])}
-    _refuse_another(folder / _RECIPE_NAME, recipe)
+    remedy = "give the same settings, delete that folder, or build in another output_dir"
+    claim(folder / _RECIPE_NAME, recipe, remedy)
     trainer = _RecipeTrainer(
         model=objective,
         args=TrainingArguments(
             output_dir=str(folder),
             use_cpu=True,
             remove_unused_columns=False,
-            save_strategy="no",  # `_Curves` says when, by the clock
+            save_strategy="no",  # `_Curves` asks for checkpoints by the clock
             save_total_limit=1,
             bf16=recipe.get("precision") == "bf16",
             logging_steps=50,
@@ -88,10 +89,10 @@ def train(
         optimizers=(optimizer, None),
         callbacks=[_Curves(folder / METRICS_NAME, measure_steps)],
     )
-    for noisy in (ProgressCallback, PrinterCallback):
-        trainer.remove_callback(noisy)
+    for printing in (ProgressCallback, PrinterCallback):
+        trainer.remove_callback(printing)
     newest = get_last_checkpoint(str(folder))
-    logger.info("%s: %s", folder, "from the start" if newest is None else f"going on from {Path(newest).name}")
+    logger.info("%s: %s", folder, "training from the start" if newest is None else f"resuming from {Path(newest).name}")
     if newest is not None and Path(newest).name == f"{PREFIX_CHECKPOINT_DIR}-{trainer.args.max_steps}":
         _load(objective, Path(newest))  # Trainer would take one more step
         return
@@ -99,37 +100,19 @@ def train(
 
 
 def read_curves(folder: Path) -> list[dict[str, Any]]:
-    """Rows of a stage's curves; a last line that a kill cut off is left out."""
+    """Return the rows of a stage's curves, without a last line that a kill cut off."""
     path = folder / METRICS_NAME
     return [json.loads(line) for line in path.read_text().split("\n")[:-1]] if path.exists() else []
 
 
-class _RecipeTrainer(Trainer):
-    """Writes each checkpoint aside and renames it, so that a folder `checkpoint-N` is always whole."""
-
-    _aside: Path | None = None
-
-    def _get_output_dir(self, trial: Any) -> str:
-        return str(self._aside or super()._get_output_dir(trial))
-
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        run = Path(super()._get_output_dir(trial))
-        name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-        aside = self._aside = run / ".saving"
-        shutil.rmtree(aside, ignore_errors=True)
-        try:
-            super()._save_checkpoint(model, trial)
-        finally:
-            self._aside = None
-        replace_folder(aside / name, run / name)
-        shutil.rmtree(aside)
-        rotate_checkpoints(output_dir=str(run), save_total_limit=self.args.save_total_limit, use_mtime=False)
+class _RecipeTrainer(AtomicCheckpoints):
+    """Saves and loads the state of the objective."""
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
         folder = Path(output_dir or str(self.args.output_dir))
         folder.mkdir(parents=True, exist_ok=True)
         objective: nn.Module = self.model  # pyright: ignore[reportAssignmentType]  # set in the constructor
-        # Kernels may lie with the channels last; files hold them in the plain order.
+        # Kernels in memory may have the channels last; files hold them in the plain order.
         tensors = {name: tensor.contiguous() for name, tensor in objective.state_dict().items()}
         save_file(tensors, folder / _WEIGHTS_NAME)
 
@@ -139,7 +122,7 @@ class _RecipeTrainer(Trainer):
 
 
 class _Curves(TrainerCallback):
-    """Writes a row of `metrics.jsonl` per logged step and per measurement, and asks for checkpoints by the clock."""
+    """Writes a row of `metrics.jsonl` per logged step and per measurement, and requests checkpoints by the clock."""
 
     def __init__(self, path: Path, measure_steps: int) -> None:
         self.path = path
@@ -185,58 +168,38 @@ def _load(objective: nn.Module, checkpoint: Path) -> None:
     objective.load_state_dict(load_file(checkpoint / _WEIGHTS_NAME), strict=True)
 
 
-def _precision(path: Path, given: str) -> str:
-    """The number format of a forward pass: as given, or for `auto` that of the recipe in `path`, if there is one."""
-    if given == "auto" and path.exists():
-        given = json.loads(path.read_text()).get("precision", given)
-    given = training_formats(given, "float32", torch.device("cpu")).precision
-    warn_if_emulated(DTYPE_OF[given], device=torch.device("cpu"))
-    return given
-
-
-def _refuse_another(path: Path, recipe: dict[str, Any]) -> None:
-    """Keep the recipe with the first start, and hold later ones against it."""
-    recover(path.parent)
-    given = json.loads(json.dumps(recipe))
-    if not path.exists():
-        write_whole(path, json.dumps(given, indent=2) + "\n")
-        return
-    before = json.loads(path.read_text())
-    if before != given:
-        differing = [
-            f"{name}={given.get(name)!r} instead of {before.get(name)!r}"
-            for name in sorted(before | given)
-            if before.get(name) != given.get(name)
-        ]
-        raise ValueError(
-            f"{path.parent} was begun with another recipe ({', '.join(differing)}): give the same settings, delete"
-            " that folder, or build in another output_dir"
-        )
+def _precision(path: Path, precision: str) -> str:
+    """Return the number format of a forward pass; `auto` becomes that of the recipe in `path`, if there is one."""
+    if precision == "auto" and path.exists():
+        precision = json.loads(path.read_text()).get("precision", precision)
+    precision = training_formats(precision, "float32", torch.device("cpu")).precision
+    warn_if_emulated(DTYPE_OF[precision], device=torch.device("cpu"))
+    return precision
 
 
 class Muon(torch.optim.Muon):
-    """torch's Muon, which orthogonalises in bfloat16; where that is emulated, the same in float32."""
+    """torch's Muon, which orthogonalises in bfloat16; on processors that emulate bfloat16, in float32."""
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> Any:
-        """Move every matrix of one group after the other."""
+        """Update every matrix, group by group."""
         if fastest_dtype(torch.device("cpu")) == "bfloat16":
             return super().step(closure)
         assert closure is None, "a Trainer gives no closure"
         for group in self.param_groups:
-            for matrix in (one for one in group["params"] if one.grad is not None):
+            for matrix in (matrix for matrix in group["params"] if matrix.grad is not None):
                 state = self.state[matrix]
                 momentum = state.setdefault("momentum_buffer", torch.zeros_like(matrix.grad))
                 momentum.lerp_(matrix.grad, 1 - group["momentum"])
                 ahead = matrix.grad.lerp(momentum, group["momentum"])  # Nesterov's
-                length = 0.2 * max(matrix.shape) ** 0.5  # as long as a step of AdamW: `match_rms_adamw`
+                length = 0.2 * max(matrix.shape) ** 0.5  # a step of the length of AdamW's: `match_rms_adamw`
                 matrix.mul_(1 - group["lr"] * group["weight_decay"])
                 matrix.add_(orthogonal(ahead, group), alpha=-group["lr"] * length)
         return None
 
 
 def orthogonal(matrix: Tensor, group: dict[str, Any]) -> Tensor:
-    """The nearest matrix with orthogonal rows or columns, about: Newton-Schulz iterations (Jordan et al. 2024).
+    """Approximate the nearest matrix with orthogonal rows or columns by Newton-Schulz iterations (Jordan et al. 2024).
 
     Args:
         matrix: (m, n), float32.
@@ -252,13 +215,13 @@ def orthogonal(matrix: Tensor, group: dict[str, Any]) -> Tensor:
 
 
 class MuonAdamW(torch.optim.Optimizer):
-    """Moves matrices by orthogonalised momentum (Muon, Jordan et al. 2024), the rest by AdamW.
+    """Updates matrices by orthogonalised momentum (Muon, Jordan et al. 2024), other parameters by AdamW.
 
-    docs/tiny.md has what it saves over AdamW alone.
+    docs/tiny.md compares it with AdamW alone.
 
     Args:
-        model: whose trainable parameters are moved; embeddings are not moved as matrices.
-        matrix_learning_rate: of Muon, scaled so that a step is as long as one of AdamW.
+        model: its trainable parameters are updated; AdamW updates embeddings, too.
+        matrix_learning_rate: of Muon, scaled so that a step has the length of AdamW's.
         learning_rate: of AdamW.
         weight_decay: of both.
     """
@@ -268,29 +231,29 @@ class MuonAdamW(torch.optim.Optimizer):
     ) -> None:
         embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        matrices = [one for one in trained if one.ndim == 2 and id(one) not in embeddings]
-        chosen = {id(one) for one in matrices}
-        rest = [one for one in trained if id(one) not in chosen]
+        matrices = [weight for weight in trained if weight.ndim == 2 and id(weight) not in embeddings]
+        chosen = {id(matrix) for matrix in matrices}
+        rest = [weight for weight in trained if id(weight) not in chosen]
         self._parts: list[torch.optim.Optimizer] = [
             Muon(matrices, lr=matrix_learning_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"),
             torch.optim.AdamW(rest, lr=learning_rate, weight_decay=weight_decay, betas=(0.9, 0.98)),
         ]
         super().__init__(self._groups(), {})
-        # The very groups of the parts: a schedule that sets a group's rate sets the part's.
+        # The same objects as the groups of the parts: a schedule that sets a rate here sets it in the part.
         self.param_groups = self._groups()
 
     def step(self, closure: Callable[[], float] | None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """One step of both."""
+        """Take one step of both parts."""
         assert closure is None, "neither part takes a closure"
         for part in self._parts:
             part.step()
 
     def state_dict(self) -> dict[str, Any]:
-        """The states of both parts."""
+        """Return the states of both parts."""
         return {"parts": [part.state_dict() for part in self._parts]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Set both parts to what `state_dict` gave."""
+        """Restore both parts from a `state_dict`."""
         for part, state in zip(self._parts, state_dict["parts"], strict=True):
             part.load_state_dict(state)
         self.param_groups = self._groups()
@@ -300,12 +263,10 @@ class MuonAdamW(torch.optim.Optimizer):
 
 
 def halve(folder: Path) -> None:
-    """Store the weights of a folder in float16; they load in the format that is asked for, at first float32.
-
-    What is lost is a 2048th of each weight.
+    """Store the weights of a folder in float16, with a relative error of at most 1/2048; they still load as float32.
 
     Raises:
-        ValueError: if a weight does not fit.
+        ValueError: if a weight is too large for float16.
     """
     for path in folder.rglob("*.safetensors"):
         with safe_open(path, "pt") as file:
@@ -314,4 +275,4 @@ def halve(folder: Path) -> None:
         halved = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
         if large := [name for name, tensor in halved.items() if not torch.isfinite(tensor).all()]:
             raise ValueError(f"{path}: {large[:3]} do not fit float16")
-        save_file(halved, path, metadata=metadata)
+        write_whole(path, save(halved, metadata))

@@ -1,4 +1,4 @@
-"""Stage vae: a Wan autoencoder of 0.7 million parameters, trained to give back simulated clips."""
+"""Stage vae: train a Wan autoencoder of 0.7 million parameters to reconstruct simulated clips."""
 
 import dataclasses
 import math
@@ -12,24 +12,24 @@ from torch import Tensor, nn
 
 from recipes.pools import ClipPool, held_out
 from recipes.settings import TinySettings
-from recipes.trainer import Objective, halve, train
+from recipes.trainer import Objective, halve, train_on_cpu
 from theworld.io import whole_folder
 from theworld.tiny.cosmos import tiny_vae
 
 
 def encode_mean(vae: AutoencoderKLWan, pixels: Float[Tensor, "B 3 F H W"]) -> Float[Tensor, "B 16 T h w"]:
-    """The posterior mean of a clip, as `vae.encode(pixels).latent_dist.mean` gives it.
+    """Return the posterior mean of a clip, equal to `vae.encode(pixels).latent_dist.mean`.
 
     Args:
         vae: an autoencoder with `is_residual` and `patch_size` off.
         pixels: in [-1, 1]; F = 4 (T - 1) + 1 frames.
 
     Raises:
-        ValueError: a number of frames that leaves the last slot unfilled.
+        ValueError: if the number of frames leaves the last slot unfilled.
     """
     num_frames = pixels.shape[2]
     if num_frames % 4 != 1:
-        raise ValueError(f"a clip of {num_frames} frames: expected 4 j + 1, since a latent slot after the first is 4")
+        raise ValueError(f"a clip of {num_frames} frames: expected 4 j + 1: latent slots after the first take 4")
     encoder = vae.encoder
     hidden = encoder.conv_in(pixels)
     for layer in encoder.down_blocks:
@@ -39,7 +39,7 @@ def encode_mean(vae: AutoencoderKLWan, pixels: Float[Tensor, "B 3 F H W"]) -> Fl
 
 
 def decode(vae: AutoencoderKLWan, latents: Float[Tensor, "B 16 T h w"]) -> Float[Tensor, "B 3 F H W"]:
-    """The clip of some latents, as `vae.decode(latents).sample` gives it before it is cut to [-1, 1]."""
+    """Return the clip of latents, equal to `vae.decode(latents).sample` before it clamps to [-1, 1]."""
     decoder = vae.decoder
     hidden = decoder.mid_block(decoder.conv_in(vae.post_quant_conv(latents)))
     block: Any  # of a class without annotations
@@ -52,7 +52,7 @@ def decode(vae: AutoencoderKLWan, latents: Float[Tensor, "B 16 T h w"]) -> Float
 
 
 def channels_last(vae: AutoencoderKLWan) -> None:
-    """Lay the kernels out with the channels last, in place: a step on a CPU takes 0.6 of the time."""
+    """Move the channels of the kernels last in memory, in place; a step on a CPU then takes 0.6 of the time."""
     for parameter in vae.parameters():
         if parameter.ndim == 5:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last_3d)
@@ -66,7 +66,7 @@ def _resampled(layer: WanResample, hidden: Tensor) -> Tensor:
     down   f0 | f1 f2 f3 f4 ...  ->  f0 | conv(f0 f1 f2) conv(f2 f3 f4) ...
     up     s0 | s1 s2 ...        ->  s0 | a1 b1 a2 b2 ...     (a_i, b_i) = conv(s_{i-2} s_{i-1} s_i), s0 read as zero
     """
-    spatially: nn.Module = layer  # without a cache, diffusers' own forward leaves time alone
+    spatially: nn.Module = layer  # without a cache, the forward of diffusers resamples in space only
     if layer.mode == "upsample3d" and hidden.shape[2] > 1:
         pairs = layer.time_conv(hidden[:, :, 1:]).unflatten(1, (2, -1))
         later = pairs.permute(0, 2, 3, 1, 4, 5).flatten(2, 3)
@@ -78,14 +78,14 @@ def _resampled(layer: WanResample, hidden: Tensor) -> Tensor:
 
 
 LATENT_NOISE: Final = 0.1
-"""Standard deviation of the noise on latents in training: small errors of the world model must not show."""
+"""Standard deviation of the noise on latents in training; it makes the decoder robust to errors of the world model."""
 
 _SATURATED: Final = 0.4
-"""Spread between the colour channels, in [-1, 1] units, from which on a pixel is coloured: balls, bins, blocks."""
+"""Pixels with a larger spread between their colour channels, in [-1, 1], are coloured: balls, bins, blocks."""
 _COLOUR_WEIGHT: Final = 4.0
-"""Extra weight of coloured pixels: what moves is small, and all background would drown it."""
+"""Extra weight of coloured pixels: moving objects are small, and the background would dominate the loss."""
 _SQUARE_WEIGHT: Final = 5.0
-"""Of squared errors when the decoder is trained alone: what is left to mend are few pixels that are far off."""
+"""Weight of squared errors when only the decoder trains: the remaining errors are large ones of few pixels."""
 _SCALE_WEIGHT: Final = 1e-4
 _NUM_CLIPS_FOR_STATISTICS: Final = 500
 _BATCH_WITHOUT_GRADIENT: Final = 10
@@ -110,7 +110,7 @@ class VaeObjective(Objective):
         self._held_out = held_out_clips
 
     def forward(self, clips: UInt8[Tensor, "B 17 H W 3"]) -> dict[str, Tensor]:
-        """The loss of a batch, on one window of each clip."""
+        """Return the loss of a batch, on one window of each clip."""
         starts = torch.randint(clips.shape[1] - self.num_frames + 1, (len(clips),)).tolist()
         windows = [clip[start : start + self.num_frames] for clip, start in zip(clips, starts, strict=True)]
         pixels = to_pixels(torch.stack(windows))
@@ -121,11 +121,11 @@ class VaeObjective(Objective):
         if self._decoder_only:
             distance = distance + _SQUARE_WEIGHT * distance.square()
         error = ((1 + _COLOUR_WEIGHT * coloured) * distance).mean()
-        excess = (latents.float().square() - 1).clamp_min(0).mean()  # keeps latents from growing out of the noise
+        excess = (latents.float().square() - 1).clamp_min(0).mean()  # latents must not outgrow the noise
         return {"loss": error + _SCALE_WEIGHT * excess}
 
     def measure(self) -> dict[str, float]:
-        """Peak signal-to-noise ratio on the held-out clips, dB."""
+        """Return the peak signal-to-noise ratio on the held-out clips, dB."""
         return {"psnr_db": round(psnr_db(self.vae, self._held_out), 3)}
 
 
@@ -146,8 +146,8 @@ def build_vae(settings: TinySettings) -> dict[str, Any]:
     pool = ClipPool(settings.output_dir / "clips", recipe.num_clips, settings.image_size_px, settings.num_threads)
     held_out_clips = held_out(recipe.num_held_out, settings.image_size_px)
     for number, phase in enumerate(recipe.phases, start=1):
-        so_far = dataclasses.replace(recipe, phases=recipe.phases[:number])  # later phases leave this one's work valid
-        train(
+        so_far = dataclasses.replace(recipe, phases=recipe.phases[:number])  # later phases do not change this one
+        train_on_cpu(
             VaeObjective(vae, held_out_clips, phase.num_frames, phase.decoder_only),
             pool,
             settings.output_dir / "vae" / str(number),
@@ -166,7 +166,7 @@ def build_vae(settings: TinySettings) -> dict[str, Any]:
     _fix_posterior(vae)
     _measure_latents(vae, np.stack([pool[i]["clips"] for i in range(min(len(pool), _NUM_CLIPS_FOR_STATISTICS))]))
     with whole_folder(settings.output_dir / "cosmos" / "vae") as aside:
-        plain = tiny_vae()  # its kernels lie in the plain order, which files need
+        plain = tiny_vae()  # files need kernels in the plain order
         plain.load_state_dict(vae.state_dict())
         plain.register_to_config(**{name: vae.config[name] for name in ("latents_mean", "latents_std")})
         plain.save_pretrained(aside)
@@ -187,32 +187,32 @@ def verify_vae(settings: TinySettings) -> dict[str, Any]:
 
 
 def to_pixels(clips: UInt8[Tensor, "B F H W 3"]) -> Float[Tensor, "B 3 F H W"]:
-    """Frames as the autoencoder sees them, in [-1, 1]; in memory the channels stay last."""
+    """Return frames as the autoencoder reads them, in [-1, 1]; the channels stay last in memory."""
     return clips.permute(0, 4, 1, 2, 3).float() / 127.5 - 1
 
 
 @torch.no_grad()
 def encode_clips(vae: AutoencoderKLWan, clips: UInt8[np.ndarray, "N F H W 3"]) -> Float[Tensor, "N 16 T h w"]:
-    """Posterior means of clips, not normalised, float32; computed in the format of the autoencoder's weights."""
+    """Return posterior means of clips in float32, not normalised; computed in the format of the VAE's weights."""
     batches = torch.from_numpy(np.ascontiguousarray(clips)).split(_BATCH_WITHOUT_GRADIENT)
     return torch.cat([encode_mean(vae, to_pixels(batch).to(vae.dtype)).float().contiguous() for batch in batches])
 
 
 @torch.no_grad()
 def psnr_db(vae: AutoencoderKLWan, clips: UInt8[np.ndarray, "N F H W 3"]) -> float:
-    """Peak signal-to-noise ratio of clips through the autoencoder, dB; the mean over clips."""
-    found: list[float] = []
+    """Return the peak signal-to-noise ratio of reconstructed clips, dB, as the mean over clips."""
+    ratios: list[float] = []
     for batch in torch.from_numpy(np.ascontiguousarray(clips)).split(_BATCH_WITHOUT_GRADIENT):
         pixels = to_pixels(batch)
         decoded = decode(vae, encode_mean(vae, pixels)).clamp(-1, 1)
         squared = (decoded - pixels).square().mean(dim=(1, 2, 3, 4)) / 4  # the range of pixels is 2
-        found += (-10 * torch.log10(squared)).tolist()
-    return math.fsum(found) / len(found)
+        ratios += (-10 * torch.log10(squared)).tolist()
+    return math.fsum(ratios) / len(ratios)
 
 
 @torch.no_grad()
 def _fix_posterior(vae: AutoencoderKLWan) -> None:
-    """Let the posterior have the width of the noise that the decoder was trained with; its mean stays as it is."""
+    """Set the width of the posterior to that of the training noise, without changing its mean."""
     half = vae.config["z_dim"]
     vae.quant_conv.weight[half:] = 0
     bias = vae.quant_conv.bias
@@ -221,7 +221,7 @@ def _fix_posterior(vae: AutoencoderKLWan) -> None:
 
 
 def _measure_latents(vae: AutoencoderKLWan, clips: UInt8[np.ndarray, "N F H W 3"]) -> None:
-    """Set latents_mean and latents_std, by which everything after the autoencoder is scaled, to what clips give."""
+    """Set latents_mean and latents_std from clips; all later stages normalise latents by them."""
     latents = encode_clips(vae, clips)
     vae.register_to_config(
         latents_mean=[round(value, 4) for value in latents.mean(dim=(0, 2, 3, 4)).tolist()],

@@ -1,4 +1,4 @@
-"""Stage vlm: a Gemma 3 with SigLIP of 2.1 million parameters, trained on what pictures show and never on outcomes."""
+"""Stage vlm: train a Gemma 3 with SigLIP of 2.1 million parameters on the content of pictures, never on outcomes."""
 
 import dataclasses
 import logging
@@ -26,10 +26,10 @@ from recipes.chat_rows import (
     to_pixels,
     tokenise,
 )
-from recipes.pictures import FIRST_HELD_OUT, FRAMES_PER_SCENE, PicturePool
+from recipes.pools import FIRST_HELD_OUT_SCENE, FRAMES_PER_SCENE, PicturePool
 from recipes.settings import TinySettings, VlmPhase
 from recipes.statements import StatementBatches
-from recipes.trainer import MuonAdamW, Objective, halve, train
+from recipes.trainer import MuonAdamW, Objective, halve, train_on_cpu
 from theworld.datasets.foresight.dataset import ForesightDataset, Form
 from theworld.datasets.foresight.ground_truth import Question
 from theworld.datasets.foresight.questions import multiple_choice
@@ -38,7 +38,7 @@ from theworld.io import whole_folder
 from theworld.tiny.gemma import TRAINED, make_gemma, make_processor, save_gemma
 
 SETTINGS: Final = ("current picture", "any frame", "several pictures")
-"""What is asked about: the picture that evaluation shows; any of a scene's frames; one of two to five pictures."""
+"""Subjects of questions: the picture that evaluation shows; any of a scene's frames; one of two to five pictures."""
 FORMS: Final[tuple[Form, ...]] = ("open", "choice")
 
 _ROWS_AT_ONCE: Final = 50
@@ -46,7 +46,7 @@ _ROWS_AT_ONCE: Final = 50
 
 @dataclass(frozen=True)
 class Asked:
-    """One question in the first turn, and what tables group it by."""
+    """A question in the first turn, and the fields that tables group it by."""
 
     task: Task
     kind: str
@@ -56,7 +56,7 @@ class Asked:
 
 
 def current_pictures(num_scenes: int, image_size_px: int) -> tuple[list[Asked], UInt8[np.ndarray, "N H W 3"]]:
-    """The controls of scenes of the split `validation` in both forms, as evaluation asks them, and the pictures."""
+    """Return the controls of the split `validation` in both forms, as evaluation asks them, and the pictures."""
     asked: list[Asked] = []
     pictures: list[np.ndarray] = []
     for form in FORMS:
@@ -64,14 +64,14 @@ def current_pictures(num_scenes: int, image_size_px: int) -> tuple[list[Asked], 
         for sample in (samples[index] for index in range(len(samples))):
             kind, choices = sample.fields["kind"], sample.fields["choices"]
             question = Question(kind, sample.turns[0].text, choices, sample.answer or "")
-            one = Conversation((len(pictures),), (question,))
-            asked.append(Asked(sample.fields["task"], kind, SETTINGS[0], form, one))
+            conversation = Conversation((len(pictures),), (question,))
+            asked.append(Asked(sample.fields["task"], kind, SETTINGS[0], form, conversation))
             pictures.append(np.asarray(sample.images[0]))
     return asked, np.stack(pictures)
 
 
 def frames(pool: PicturePool, num_scenes: int) -> Iterator[Asked]:
-    """All that a frame of each scene of a pool shows, in both forms: it alone, and it among unrelated ones."""
+    """Yield all questions about a frame of each scene, in both forms: shown alone, and among unrelated frames."""
     for task in TASKS:
         for scene in range(num_scenes):
             rng = Random(f"tiny/seeing/{task}/{scene}")
@@ -85,8 +85,8 @@ def frames(pool: PicturePool, num_scenes: int) -> Iterator[Asked]:
                     shown = shown[: rng.randint(1, len(shown))]
                     number = rng.randint(0, len(shown))
                     shown.insert(number, place)
-                    one = Conversation(tuple(shown), (about_picture(number, question),))
-                    yield Asked(task, fact.kind, SETTINGS[2], form, one)
+                    several = Conversation(tuple(shown), (about_picture(number, question),))
+                    yield Asked(task, fact.kind, SETTINGS[2], form, several)
 
 
 def marks(
@@ -95,34 +95,34 @@ def marks(
     asked: Sequence[Asked],
     pictures: UInt8[np.ndarray, "N H W 3"],
 ) -> list[bool]:
-    """Whether each question is answered rightly, by greedy decoding."""
-    rows = tokenise(processor, [one.conversation for one in asked])
+    """Return True for each question that greedy decoding answers correctly."""
+    rows = tokenise(processor, [question.conversation for question in asked])
     order = sorted(range(len(asked)), key=lambda row: rows.lengths[row])
-    found = [False] * len(asked)
+    correct = [False] * len(asked)
     for start in tqdm(range(0, len(order), _ROWS_AT_ONCE), desc="answering", unit="batch"):
         part = order[start : start + _ROWS_AT_ONCE]
         for row, right in zip(part, right_answers(gemma, rows.batch(part), pictures), strict=True):
-            found[row] = right
-    return found
+            correct[row] = right
+    return correct
 
 
 def accuracies(asked: Sequence[Asked], right: Sequence[bool]) -> dict[str, dict[str, tuple[float, int]]]:
-    """Share of right answers and number of questions, by "task kind" and by "setting, form"."""
+    """Return the share of right answers and the number of questions, by "task kind" and by "setting, form"."""
     groups: dict[tuple[str, str], list[bool]] = {}
-    for one, mark in zip(asked, right, strict=True):
-        groups.setdefault((f"{one.task} {one.kind}", f"{one.setting}, {one.form}"), []).append(mark)
-    found: dict[str, dict[str, tuple[float, int]]] = {}
+    for item, mark in zip(asked, right, strict=True):
+        groups.setdefault((f"{item.task} {item.kind}", f"{item.setting}, {item.form}"), []).append(mark)
+    shares: dict[str, dict[str, tuple[float, int]]] = {}
     for (kind, column), group in groups.items():
-        found.setdefault(kind, {})[column] = (round(float(np.mean(group)), 4), len(group))
-    return found
+        shares.setdefault(kind, {})[column] = (round(float(np.mean(group)), 4), len(group))
+    return shares
 
 
-def table(found: dict[str, dict[str, tuple[float, int]]]) -> str:
-    """Percentages as lines of text, a row per kind, a column per setting and form; the least of a column last."""
+def table(shares: dict[str, dict[str, tuple[float, int]]]) -> str:
+    """Return percentages as lines of text: a row per kind, a column per setting and form."""
     columns = [f"{setting}, {form}" for setting in SETTINGS for form in FORMS]
-    width = max(len(kind) for kind in found)
+    width = max(len(kind) for kind in shares)
     lines = [" " * width + "".join(f"{column:>26}" for column in columns)]
-    for kind, row in sorted(found.items()):
+    for kind, row in sorted(shares.items()):
         cells = [f"{100 * row[column][0]:.1f} % of {row[column][1]}" if column in row else "-" for column in columns]
         lines.append(f"{kind:<{width}}" + "".join(f"{cell:>26}" for cell in cells))
     return "\n".join(lines)
@@ -131,19 +131,19 @@ def table(found: dict[str, dict[str, tuple[float, int]]]) -> str:
 logger = logging.getLogger(__name__)
 
 _PLACE_GAIN: Final = 4.0
-"""Position embeddings start so much larger than other matrices: about as large as what patches show."""
+"""Initial scale of position embeddings over that of other matrices: about the scale of patch embeddings."""
 _ATTENTION_GAIN: Final = 2.0
-"""Queries and keys start so much longer than Gemma's norms leave them: attention that is even picks nothing out."""
+"""Initial scale of queries and keys over that of Gemma's norms: uniform attention selects nothing."""
 
 
 class AnswerObjective(Objective):
-    """Cross-entropy of answers, and of the token that ends each; questions and pictures are given.
+    """Cross-entropy of answers, and of the token that ends each.
 
     Args:
         gemma: trained in place.
-        pictures: that batches name by their places.
-        held_out: batches that the quality is measured on.
-        held_out_pictures: that those name.
+        pictures: pictures of the batches, which hold their indices.
+        held_out: batches to measure the quality on.
+        held_out_pictures: pictures of those batches.
     """
 
     def __init__(
@@ -155,7 +155,7 @@ class AnswerObjective(Objective):
     ) -> None:
         super().__init__()
         self.inner = gemma.model  # holds every weight: the head is the embedding
-        self._gemma = [gemma]  # in a list, it is no module of this one, and the head is not saved a second time
+        self._gemma = [gemma]  # a list hides it from nn.Module, which would save the head twice
         self._pictures = pictures
         self._held_out = held_out
         self._held_out_pictures = held_out_pictures
@@ -163,12 +163,12 @@ class AnswerObjective(Objective):
     def forward(
         self, input_ids: Int[Tensor, "1 B L"], labels: Int[Tensor, "1 B L"], pictures: Int[Tensor, "1 n"]
     ) -> dict[str, Tensor]:
-        """The loss of a batch, which comes as the one element of what the loader makes."""
+        """Return the loss of a batch; the loader adds a first axis of length 1 to it."""
         pixels = to_pixels(self._pictures, pictures[0])
         return {"loss": answered(self._gemma[0], input_ids[0], labels[0], pixels).loss}
 
     def measure(self) -> dict[str, float]:
-        """Share of held-out answers that come out right, those of earlier turns given."""
+        """Return the share of right answers on held-out rows, given the right answers of earlier turns."""
         gemma = self._gemma[0]
         batches = (self._held_out[number] for number in range(len(self._held_out)))  # pyright: ignore[reportArgumentType]
         right = [mark for batch in batches for mark in right_answers(gemma, batch, self._held_out_pictures)]
@@ -178,7 +178,7 @@ class AnswerObjective(Objective):
 def build_vlm(settings: TinySettings) -> dict[str, Any]:
     """Train the vision-language model and write `gemma` of the build folder.
 
-        output_dir/pictures/       pictures and what each shows
+        output_dir/pictures/       pictures and their facts
         output_dir/conversations/  rows of tokens
         output_dir/vlm/NAME/       recipe, curves, checkpoint of a phase
         output_dir/gemma/
@@ -200,7 +200,7 @@ def build_vlm(settings: TinySettings) -> dict[str, Any]:
             name, settings, settings.output_dir / "held_out", held_out_pool, processor, recipe.num_held_out_rows
         )
         objective = AnswerObjective(gemma, pool.pixels, held_out, held_out_pool.pixels)
-        train(
+        train_on_cpu(
             objective,
             rows,
             settings.output_dir / "vlm" / name,
@@ -229,7 +229,7 @@ def build_vlm(settings: TinySettings) -> dict[str, Any]:
 
 
 def verify_vlm(settings: TinySettings) -> dict[str, Any]:
-    """Measure the vision-language model of a build folder on scenes that it was not trained on.
+    """Measure the vision-language model of a build folder on held-out scenes.
 
     Returns:
         gemma: its folder; num_parameters; accuracy and num_questions over all; least: the worst kind and its share;
@@ -263,12 +263,12 @@ def verify_vlm(settings: TinySettings) -> dict[str, Any]:
 
 def _held_out_pool(settings: TinySettings) -> PicturePool:
     folder = settings.output_dir / "held_out" / "pictures"
-    return PicturePool(folder, settings.vlm.num_held_out_scenes, settings.image_size_px, FIRST_HELD_OUT)
+    return PicturePool(folder, settings.vlm.num_held_out_scenes, settings.image_size_px, FIRST_HELD_OUT_SCENE)
 
 
 @torch.no_grad()
 def _prepare(gemma: Gemma3ForConditionalGeneration) -> None:
-    """Set where training starts; random matrices alone learn far slower."""
+    """Scale the initial weights; plain random matrices learn far more slowly."""
     gemma.model.vision_tower.embeddings.position_embedding.weight.mul_(_PLACE_GAIN)
     for layer in gemma.model.language_model.layers:
         for norm in (layer.self_attn.q_norm, layer.self_attn.k_norm):
@@ -278,7 +278,7 @@ def _prepare(gemma: Gemma3ForConditionalGeneration) -> None:
 def _rows(
     form: str, settings: TinySettings, folder: Path, pool: PicturePool, processor: Gemma3Processor, num_rows: int
 ) -> Dataset:
-    """Batches of a form about a pool."""
+    """Return batches of a form about a pool."""
     recipe, seed = settings.vlm, settings.seed
     if form != "conversations":
         phase: VlmPhase = getattr(recipe, form)

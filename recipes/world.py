@@ -1,7 +1,6 @@
-"""Stage world: a Cosmos transformer of 3.5 million parameters, trained on video alone to imagine what follows."""
+"""Stage world: train a Cosmos transformer of 3.5 million parameters on video alone to imagine the next frames."""
 
 import dataclasses
-import io
 import json
 from pathlib import Path
 from typing import Any, Final
@@ -16,16 +15,15 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import Dataset
-from tqdm import tqdm
 
-from recipes.pools import CLIPS_PER_PIECE, FIRST_HELD_OUT
+from recipes.pools import CLIPS_PER_PIECE, FIRST_HELD_OUT_CLIP, REMEDY, world_clips
 from recipes.settings import TinySettings
-from recipes.trainer import MuonAdamW, Objective, halve, train
+from recipes.trainer import MuonAdamW, Objective, halve, train_on_cpu
 from recipes.vae import channels_last, encode_clips
 from theworld.constants import TEMPORAL_STRIDE
-from theworld.datasets import foresight
+from theworld.datasets.disk_cache import npy_bytes
 from theworld.datasets.foresight.scene import FRAME_RATE_HZ, NUM_GIVEN_FRAMES, TASKS
-from theworld.io import fingerprint_weights, whole_folder, write_whole
+from theworld.io import PieceFolder, check_same_run, fingerprint_weights, whole_folder, write_whole
 from theworld.precision import fastest_dtype
 from theworld.tiny.cosmos import LATENT_CHANNELS, MODEL_INDEX
 
@@ -35,14 +33,14 @@ _NAME = "vae.txt"
 class LatentPool(Dataset):
     """The first clips of the split `world` as normalised latents: `{"latents": (16, 5, h, w), "num_given": ()}`.
 
-    A file per 250 clips lies in `folder`, whole or absent: a pool that was interrupted is filled up. All latents are
-    held in memory, in float16: 10 kB each at 64 px. A processor with instructions for bfloat16 computes them in it, in
-    half of float32's time and with an error of 0.007 of their spread.
+    `folder` holds a file per 250 clips; see `PieceFolder` for interruptions. Memory holds all latents in float16: 10 kB
+    each at 64 px. A processor with instructions for bfloat16 computes them in bfloat16, in half the time of float32 and
+    with an error of 0.007 of their spread.
 
     Args:
-        folder: where the pieces lie, or will.
+        folder: holds the pieces.
         vae_folder: the finished autoencoder.
-        num_clips: how many clips the data set has.
+        num_clips: length of the data set.
         image_size_px: side of the frames.
         first: index of the first clip.
 
@@ -55,11 +53,9 @@ class LatentPool(Dataset):
         vae: AutoencoderKLWan = AutoencoderKLWan.from_pretrained(vae_folder, torch_dtype=dtype)  # pyright: ignore[reportAssignmentType]
         channels_last(vae)
         _claim(folder, vae_folder)
-        pieces = [folder / f"{start:09d}.npy" for start in range(first, first + num_clips, CLIPS_PER_PIECE)]
-        missing = [path for path in pieces if not path.exists()]
-        for path in tqdm(missing, desc="encoding clips", unit="piece", disable=not missing):
-            _encode_piece(vae, path, image_size_px)
-        self.latents = torch.from_numpy(np.concatenate([np.load(path) for path in pieces])[:num_clips])
+        pieces = PieceFolder(folder, range(first, first + num_clips, CLIPS_PER_PIECE), num_digits=9)
+        pieces.fill(lambda start: _encode(vae, start, image_size_px), "encoding clips")
+        self.latents = torch.from_numpy(np.concatenate([np.load(path) for path in pieces.paths])[:num_clips])
         self.num_given = num_given(torch.arange(first, first + num_clips))
 
     def __len__(self) -> int:
@@ -72,46 +68,43 @@ class LatentPool(Dataset):
 def held_out_latents(
     folder: Path, vae_folder: Path, num_clips: int, image_size_px: int
 ) -> tuple[Float[Tensor, "N 16 5 h w"], Int[Tensor, " N"]]:
-    """Latents that no recipe trains on, and how many slots of each are given."""
-    pool = LatentPool(folder, vae_folder, num_clips, image_size_px, FIRST_HELD_OUT)
+    """Return latents that no recipe trains on, and the number of given slots of each."""
+    pool = LatentPool(folder, vae_folder, num_clips, image_size_px, FIRST_HELD_OUT_CLIP)
     return pool.latents.float(), pool.num_given
 
 
 def num_given(indices: Int[Tensor, " N"]) -> Int[Tensor, " N"]:
-    """Slots of a clip that its task shows before it asks: one of a picture, two of five frames."""
+    """Return the number of slots of a clip that its task shows: one for a picture, two for five frames."""
     slots = [1 + (NUM_GIVEN_FRAMES[task] - 1) // TEMPORAL_STRIDE for task in TASKS]
     return torch.tensor(slots)[indices % len(TASKS)]
 
 
-def _encode_piece(vae: AutoencoderKLWan, path: Path, image_size_px: int) -> None:
-    first = int(path.stem)
-    clips = [foresight.world_clip(index, image_size_px) for index in range(first, first + CLIPS_PER_PIECE)]
-    latents = encode_clips(vae, np.stack(clips))
+def _encode(vae: AutoencoderKLWan, first: int, image_size_px: int) -> dict[str, bytes]:
+    latents = encode_clips(vae, world_clips(first, CLIPS_PER_PIECE, image_size_px))
     mean, std = (torch.tensor(vae.config[name]).view(-1, 1, 1, 1) for name in ("latents_mean", "latents_std"))
-    content = io.BytesIO()
-    np.save(content, ((latents - mean) / std).half().numpy())
-    write_whole(path, content.getvalue())
+    return {".npy": npy_bytes(((latents - mean) / std).half().numpy())}
 
 
 def _claim(folder: Path, vae_folder: Path) -> None:
-    path, own = folder / _NAME, fingerprint_weights(vae_folder)
-    if not path.exists():
-        write_whole(path, own)
-    elif path.read_text() != own:
-        raise ValueError(f"{folder} holds latents of another autoencoder: delete that folder, or build in another one")
+    """Keep the fingerprint of the autoencoder beside its latents; refuse those of another one."""
+    path, fingerprint = folder / _NAME, fingerprint_weights(vae_folder)
+    if path.exists():
+        check_same_run(folder, {"autoencoder": fingerprint}, {"autoencoder": path.read_text()}, REMEDY)
+    else:
+        write_whole(path, fingerprint)
 
 
 GIVEN_NOISE_LEVEL: Final = 0.0001 / 1.0001
-"""Timestep of given slots, as the pipeline has it: sigma 0.0001 in t = sigma / (1 + sigma)."""
+"""Timestep of given slots in the pipeline: sigma 0.0001 in t = sigma / (1 + sigma)."""
 
 _LOG_SIGMA_SPREAD: Final = 1.6
 _MOST_LOG_SIGMA: Final = 4.5
 _MEASURED_LEVELS: Final = (0.3, 0.6, 0.8, 0.9, 0.955, 0.988)
-"""Noise levels t at which the quality is measured."""
+"""Noise levels t of the measurements."""
 
 
 def tiny_transformer() -> CosmosTransformer3DModel:
-    """A Cosmos-Predict2 denoiser: the real one's layout with 6 blocks of width 192 instead of 28 of 2,048."""
+    """Return a Cosmos-Predict2 denoiser with 6 blocks of width 192; the original has 28 of 2,048."""
     return CosmosTransformer3DModel(
         in_channels=LATENT_CHANNELS + 1,  # and the condition mask
         out_channels=LATENT_CHANNELS,
@@ -146,7 +139,7 @@ class WorldObjective(Objective):
         self._held_out = held_out
 
     def forward(self, latents: Float[Tensor, "B 16 T h w"], num_given: Int[Tensor, " B"]) -> dict[str, Tensor]:
-        """The loss of a batch: each clip with a noise level of its own."""
+        """Return the loss of a batch, with a separate noise level for each clip."""
         spread = _LOG_SIGMA_SPREAD * torch.randn(len(latents))
         log_sigma = (self.log_sigma + spread).clamp(max=_MOST_LOG_SIGMA)
         noise = torch.randn(latents.shape)
@@ -154,19 +147,19 @@ class WorldObjective(Objective):
             return {"loss": velocity_loss(self.transformer, latents.float(), num_given, log_sigma.sigmoid(), noise)}
 
     def after_step(self) -> None:
-        """Move the average on; what imagines in the end is the average."""
+        """Update the average, which is the model that stage world keeps."""
         self.average.update_parameters(self.transformer)
 
     @torch.no_grad()
     def measure(self) -> dict[str, float]:
-        """The loss of the average on held-out clips at several noise levels."""
+        """Return the loss of the average on held-out clips at several noise levels."""
         latents, given = self._held_out
         noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0))
-        found = {}
+        losses = {}
         for level in _MEASURED_LEVELS:
             levels = torch.full((len(latents),), level)
-            found[f"loss_at_{level}"] = round(velocity_loss(self.average, latents, given, levels, noise).item(), 5)
-        return found
+            losses[f"loss_at_{level}"] = round(velocity_loss(self.average, latents, given, levels, noise).item(), 5)
+        return losses
 
 
 def velocity_loss(
@@ -176,9 +169,9 @@ def velocity_loss(
     level: Float[Tensor, " B"],
     noise: Float[Tensor, "B 16 T h w"],
 ) -> Float[Tensor, ""]:
-    """Mean squared error of the velocity over the slots that are not given.
+    """Return the mean squared error of the velocity over the slots that are not given.
 
-    The network sees what diffusers' Cosmos2VideoToWorldPipeline gives it: given slots clean, their timestep
+    The network gets the same input as in diffusers' Cosmos2VideoToWorldPipeline: given slots clean, at timestep
     1e-4 / (1 + 1e-4), condition mask 1; the others (1 - t) x0 + t noise at timestep t.
     """
     slots = torch.arange(latents.shape[2])
@@ -200,7 +193,7 @@ def velocity_loss(
 
 
 def build_world(settings: TinySettings) -> dict[str, Any]:
-    """Train the denoiser on the latents of the finished autoencoder; write the rest of `cosmos`.
+    """Train the denoiser on the latents of the finished autoencoder, and write the rest of `cosmos`.
 
         output_dir/latents/   the pool of latents
         output_dir/world/N/   recipe, curves, checkpoint of phase N
@@ -219,8 +212,8 @@ def build_world(settings: TinySettings) -> dict[str, Any]:
     objective = WorldObjective(tiny_transformer(), _held_out(settings), recipe.average_decay)
     for number, phase in enumerate(recipe.phases, start=1):
         objective.log_sigma = phase.log_sigma
-        so_far = dataclasses.replace(recipe, phases=recipe.phases[:number])  # later phases leave this one's work valid
-        train(
+        so_far = dataclasses.replace(recipe, phases=recipe.phases[:number])  # later phases do not change this one
+        train_on_cpu(
             objective,
             LatentPool(settings.output_dir / "latents", cosmos / "vae", phase.num_clips, settings.image_size_px),
             settings.output_dir / "world" / str(number),
@@ -255,8 +248,8 @@ def verify_world(settings: TinySettings) -> dict[str, Any]:
     folder = settings.output_dir / "cosmos" / "transformer"
     transformer: CosmosTransformer3DModel = CosmosTransformer3DModel.from_pretrained(folder)  # pyright: ignore[reportAssignmentType]
     held_out = _held_out(settings)
-    found = WorldObjective(transformer.eval(), held_out, settings.world.average_decay).measure()
-    return {"world": str(folder), **found, "num_clips": len(held_out[0])}
+    losses = WorldObjective(transformer.eval(), held_out, settings.world.average_decay).measure()
+    return {"world": str(folder), **losses, "num_clips": len(held_out[0])}
 
 
 def _held_out(settings: TinySettings) -> tuple[Float[Tensor, "N 16 T h w"], Int[Tensor, " N"]]:

@@ -1,4 +1,4 @@
-"""Files and folders that are either whole or absent, and fingerprints of their contents."""
+"""Atomic files and folders, caches of numbered pieces, claims of runs on folders, and fingerprints."""
 
 import glob
 import hashlib
@@ -8,16 +8,26 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+from tqdm import tqdm
 
 logger = logging.getLogger(__name__)
 
+_MOST_CHANGES: Final = 8
+"""Differing values that the message of a refused claim lists."""
+_MOST_CHARACTERS: Final = 100
+"""Characters of a value in that message."""
+
 
 def sync(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on the disk."""
+    """Wait until a file, or the list of names in a folder, is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -26,10 +36,9 @@ def sync(path: Path) -> None:
 
 
 def recover(target: Path) -> bool:
-    """Put back what a killed `replace_folder` had taken away from `target`; whether there was such a folder.
+    """Restore the folder that a killed `replace_folder` moved away from `target`; return True if there was one.
 
-    Only where nothing stands at `target` and exactly one earlier folder is set aside: with several, which one was the
-    last cannot be told.
+    This needs an absent `target` and exactly one folder set aside: of several, the latest one is unknown.
     """
     target = Path(target)
     if target.exists():
@@ -39,21 +48,21 @@ def recover(target: Path) -> bool:
         return False
     earlier[0].rename(target)
     earlier[0].parent.rmdir()
-    logger.warning("%s: put back, after its replacement had been interrupted", target)
+    logger.warning("%s: restored after an interrupted replacement", target)
     return True
 
 
 def replace_folder(aside: Path, target: Path) -> None:
-    """Put a finished folder in the place of `target`: on disk first, then by rename.
+    """Replace `target` by a finished folder: sync its files to disk, then rename it.
 
-    A folder cannot be renamed over one that holds files, so what stands at `target` steps aside first, into
-    `.NAME.old.*/NAME` beside it. If the second rename fails, it steps back. A process killed between the two leaves
-    nothing at `target`: the next `replace_folder` or `whole_folder`, or `recover`, puts the earlier folder back. One
-    process at a time may replace a folder.
+    A folder cannot be renamed over one that holds files, so `target` is first renamed to `.NAME.old.*/NAME` beside it.
+    If the second rename fails, the first is undone. A process killed between the two leaves nothing at `target`: the
+    next `replace_folder`, `whole_folder` or `recover` restores the earlier folder. Only one process at a time may
+    replace a folder.
     """
     recover(target)
-    for path in sorted(aside.rglob("*"), reverse=True):  # a folder after what is in it
-        if path.exists():  # not so a link to what is gone
+    for path in sorted(aside.rglob("*"), reverse=True):  # a folder after its contents
+        if path.exists():  # False for a broken link
             sync(path)
     sync(aside)
     if target.exists():
@@ -65,7 +74,7 @@ def replace_folder(aside: Path, target: Path) -> None:
             (old / target.name).rename(target)
             old.rmdir()
             raise
-        (old / target.name).rename(old / "replaced")  # half deleted, it must not be taken for a folder to put back
+        (old / target.name).rename(old / "replaced")  # `recover` must not restore it half deleted
         shutil.rmtree(old)
     else:
         aside.rename(target)
@@ -73,7 +82,7 @@ def replace_folder(aside: Path, target: Path) -> None:
 
 
 def remove_folder(target: Path) -> None:
-    """Delete a folder; a process killed meanwhile leaves nothing half deleted under its name."""
+    """Delete a folder; a process killed meanwhile leaves no half-deleted folder under this name."""
     doomed = Path(tempfile.mkdtemp(prefix=f".{target.name}.removed.", dir=target.parent))
     target.rename(doomed / target.name)
     shutil.rmtree(doomed)
@@ -81,9 +90,9 @@ def remove_folder(target: Path) -> None:
 
 @contextmanager
 def whole_folder(target: Path) -> Iterator[Path]:
-    """A folder to fill; it takes the place of `target` only when the block ends without an error.
+    """Yield a folder to fill; it replaces `target` only when the block ends without an error.
 
-    What stood at `target` before stays until the new content is on disk; see `replace_folder` for a kill in between.
+    The earlier `target` stays until the new content is on disk; see `replace_folder` for a kill in between.
     """
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -99,9 +108,9 @@ def whole_folder(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def whole_files(folder: Path) -> Iterator[Path]:
-    """A folder to fill whose files join `folder` when the block ends without an error, each of them whole.
+    """Yield a folder to fill; its files move to `folder`, each of them whole, when the block ends without an error.
 
-    A new folder appears whole or not at all; in an existing one, what others put there stays.
+    A new folder appears whole or not at all; an existing one keeps its other files.
     """
     folder = Path(folder)
     if not folder.exists():
@@ -122,7 +131,7 @@ def whole_files(folder: Path) -> Iterator[Path]:
 
 
 def write_whole(target: Path, content: str | bytes) -> None:
-    """Write a file aside and rename it into place."""
+    """Write a file under a temporary name, sync it to disk and rename it."""
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     descriptor, aside = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
@@ -137,17 +146,136 @@ def write_whole(target: Path, content: str | bytes) -> None:
         Path(aside).unlink(missing_ok=True)
 
 
+class PieceFolder:
+    """Cache of numbered pieces: each is whole or absent, and an interrupted folder resumes where it stopped.
+
+        folder/00000000.npy, 00000000.jsonl    elements 0 to 249
+        folder/00000250.npy, 00000250.jsonl    elements 250 to 499
+
+    Args:
+        folder: holds the pieces.
+        starts: number of the first element of each piece, which names its files.
+        suffix: of the file that marks a piece as whole; it is the last one written.
+        num_digits: digits in a file name.
+    """
+
+    def __init__(self, folder: Path, starts: range, suffix: str = ".npy", num_digits: int = 8) -> None:
+        self.folder = folder
+        self.paths = [folder / f"{start:0{num_digits}d}{suffix}" for start in starts]
+
+    def compare(
+        self, stored: Callable[[Path], Mapping[str, Any]], expected: Callable[[int], Mapping[str, Any]], remedy: str
+    ) -> None:
+        """Compare the first piece on disk with the content it would get today.
+
+        Args:
+            stored: describes a piece on disk.
+            expected: describes the piece that starts at a number, as it would be made now.
+            remedy: ends the error message.
+
+        Raises:
+            ValueError: if the descriptions differ.
+        """
+        path = next((path for path in self.paths if path.exists()), None)
+        if path is not None:
+            check_same_run(self.folder, expected(int(path.stem)), stored(path), remedy)
+
+    def fill(self, make: Callable[[int], Mapping[str, str | bytes]], label: str, num_processes: int = 1) -> None:
+        """Write the missing pieces.
+
+        Args:
+            make: returns the contents of the piece that starts at a number, by suffix. With several processes it must
+                be picklable.
+            label: names the work in the progress bar.
+            num_processes: processes that make pieces; 1: this process.
+        """
+        missing = [path for path in self.paths if not path.exists()]
+        write = partial(_write_piece, make)
+        progress = partial(tqdm, desc=label, total=len(missing), unit="piece", disable=not missing)
+        if num_processes == 1 or len(missing) < 2:
+            for _ in progress(map(write, missing)):
+                pass
+            return
+        # Spawned, not forked: a fork of a torch that has started its threads may hang.
+        with ProcessPoolExecutor(num_processes, mp_context=get_context("spawn")) as pool:
+            for _ in progress(pool.map(write, missing)):
+                pass
+
+
+def _write_piece(make: Callable[[int], Mapping[str, str | bytes]], path: Path) -> None:
+    contents = make(int(path.stem))
+    for suffix in sorted(contents, key=lambda suffix: suffix == path.suffix):  # last: the mark of a whole piece
+        write_whole(path.with_suffix(suffix), contents[suffix])
+
+
+def claim(path: Path, identity: Mapping[str, Any], remedy: str) -> None:
+    """Keep the identity of a run in a JSON file; on a later start, check that it is the same run.
+
+    Args:
+        path: the file, in the folder that the run claims.
+        identity: JSON-like values that the contents of the folder depend on.
+        remedy: ends the error message.
+
+    Raises:
+        ValueError: if the file holds another identity.
+    """
+    if path.exists():
+        check_same_run(path.parent, identity, json.loads(path.read_text()), remedy)
+    else:
+        write_whole(path, json.dumps(identity, indent=2, default=str) + "\n")
+
+
+def check_same_run(place: Path, expected: Mapping[str, Any], found: Mapping[str, Any], remedy: str) -> None:
+    """Refuse a file or folder that belongs to another run.
+
+    Args:
+        place: the file or folder.
+        expected: identity of this run: JSON-like values, which may be nested.
+        found: identity of the run that `place` belongs to.
+        remedy: ends the error message.
+
+    Raises:
+        ValueError: if the identities differ; the message names the values that do.
+    """
+    here, there = flattened(expected), flattened(found)
+    changes = [
+        f"{name}: {_shown(there, name)} there, {_shown(here, name)} here"
+        for name in here | there
+        if (name in there, there.get(name)) != (name in here, here.get(name))
+    ]
+    if changes:
+        more = [f"{len(changes) - _MOST_CHANGES} more"] if len(changes) > _MOST_CHANGES else []
+        listed = "; ".join(changes[:_MOST_CHANGES] + more)
+        raise ValueError(f"{place} belongs to another run ({listed}); {remedy}")
+
+
+def flattened(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested mappings as one: each value, in its JSON form, by its dotted name."""
+    flat: dict[str, Any] = {}
+    for name, value in json.loads(json.dumps(values, default=str)).items():
+        if isinstance(value, dict) and value:
+            flat |= {f"{name}.{inner}": leaf for inner, leaf in flattened(value).items()}
+        else:
+            flat[name] = value
+    return flat
+
+
+def _shown(values: Mapping[str, Any], name: str) -> str:
+    text = repr(values[name]) if name in values else "nothing"
+    return text if len(text) <= _MOST_CHARACTERS else f"{text[: _MOST_CHARACTERS - 1]}…"
+
+
 def fingerprint(*parts: Any) -> str:
-    """Sixteen hexadecimal digits that stand for JSON-like values; equal values, equal digits."""
+    """Return sixteen hexadecimal digits of the SHA-256 of JSON-like values; equal values give equal digits."""
     text = json.dumps(parts, sort_keys=True, default=str, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def fingerprint_weights(folder: Path) -> str:
-    """Fingerprint of the safetensors files of a folder: of their names and of every byte.
+    """Return the fingerprint of a folder's safetensors files: of their names and of every byte.
 
-    A file that was read before and has the same path, inode, size and time of change is not read again: its digest is
-    kept in `fingerprints.json` in the user's cache, `$THEWORLD_CACHE`, else `~/.cache/theworld`.
+    `fingerprints.json` in the user's cache (`$THEWORLD_CACHE`, else `~/.cache/theworld`) keeps the digest of each file,
+    so a file with the same path, inode, size and time of change is read only once.
 
     Raises:
         FileNotFoundError: if there are no safetensors files.
@@ -157,28 +285,28 @@ def fingerprint_weights(folder: Path) -> str:
         raise FileNotFoundError(f"{folder}: no *.safetensors files")
     cache = Path(os.environ.get("THEWORLD_CACHE") or Path.home() / ".cache" / "theworld") / "fingerprints.json"
     known = _known_digests(cache)
-    paths = [str(file.resolve()) for file in files]  # of a downloaded model: several names may lead to one file
-    found = {path: _digest_entry(Path(path), known.get(path)) for path in dict.fromkeys(paths)}
-    fresh = {path: entry for path, entry in found.items() if entry != known.get(path) and _is_settled(entry)}
+    paths = [str(file.resolve()) for file in files]  # several names of a downloaded model may link to one file
+    entries = {path: _digest_entry(Path(path), known.get(path)) for path in dict.fromkeys(paths)}
+    fresh = {path: entry for path, entry in entries.items() if entry != known.get(path) and _is_settled(entry)}
     if fresh:
         try:
             write_whole(cache, json.dumps({**_known_digests(cache), **fresh}, indent=0))
         except OSError as error:
-            logger.warning("%s cannot be written (%s): weights are read anew each time", cache, error)
+            logger.warning("%s cannot be written (%s): weights are read again each time", cache, error)
     digest = hashlib.sha256()
     for file, path in zip(files, paths, strict=True):
-        digest.update(f"{file.name}:{found[path]['sha256']}\n".encode())
+        digest.update(f"{file.name}:{entries[path]['sha256']}\n".encode())
     return digest.hexdigest()[:16]
 
 
 _SETTLED_SECONDS = 2.0
-"""A file changed again within the resolution of its clock keeps its time of change: younger ones are not remembered."""
+"""Younger files are not cached: a second change within the resolution of the clock would keep the time of change."""
 
 
 def _digest_entry(file: Path, known: Any) -> dict[str, Any]:
-    """Inode, size, time of change and SHA-256 of a file; read only if the first three are not as they are known."""
-    facts = file.stat()
-    entry = {"inode": facts.st_ino, "size": facts.st_size, "mtime_ns": facts.st_mtime_ns}
+    """Return inode, size, time of change and SHA-256 of a file; reads it only if one of the first three has changed."""
+    status = file.stat()
+    entry = {"inode": status.st_ino, "size": status.st_size, "mtime_ns": status.st_mtime_ns}
     digest = known.get("sha256") if isinstance(known, dict) else None
     if isinstance(digest, str) and known == {**entry, "sha256": digest}:
         return known
@@ -195,12 +323,12 @@ def _is_settled(entry: dict[str, Any]) -> bool:
 
 
 def _known_digests(cache: Path) -> dict[str, Any]:
-    """What the cache holds; nothing, if it cannot be read: the files themselves can."""
+    """Return the digests in the cache; none if the cache is unreadable, since the weights can be read instead."""
     try:
         known = json.loads(cache.read_bytes())
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        logger.warning("%s cannot be read (%s): weights are read anew", cache, error)
+        logger.warning("%s cannot be read (%s): weights are read again", cache, error)
         return {}
     return known if isinstance(known, dict) else {}

@@ -253,4 +253,4 @@ def test_a_continuation_with_other_settings(run_file: Path, capsys: pytest.Captu
 
     message = refused(capsys, "train", str(run_file), "--resume", "True", "--seed", "5")
 
-    assert "seed=5 instead of 0" in message
+    assert "seed: 0 there, 5 here" in message

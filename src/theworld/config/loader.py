@@ -24,6 +24,7 @@ __all__ = [
     "Argument",
     "SettingsError",
     "arguments",
+    "claim",
     "flags",
     "load",
     "read_mapping",
@@ -75,6 +76,23 @@ def load(
 def save(settings: Any, path: Path) -> None:
     """Write settings, defaults included, as JSON that `load` reads back to an equal value."""
     write_whole(Path(path), TypeAdapter(type(settings)).dump_json(settings, indent=2) + b"\n")
+
+
+def claim(settings: Any, path: Path) -> None:
+    """Save settings over those of an earlier start of the same command.
+
+    Raises:
+        ValueError: if the file holds anything else: a model, the settings of another command.
+    """
+    if path.exists():
+        try:
+            load(type(settings), path)
+        except ValueError as error:
+            raise ValueError(
+                f"{path} belongs to another run (it holds no {type(settings).__name__}); choose another folder with"
+                " --output-dir"
+            ) from error
+    save(settings, path)
 
 
 def show_help(cls: type, program: str, description: str, *, positional: bool = False) -> None:

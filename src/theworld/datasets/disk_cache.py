@@ -1,71 +1,51 @@
-"""DrawnSamples: samples whose pictures were simulated and drawn once, read from disk ever after."""
+"""DrawnSamples: simulated samples, drawn once and read from disk afterwards."""
 
 import io
 import json
 from collections.abc import Hashable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from jaxtyping import UInt8
-from tqdm import tqdm
 
 from theworld.datasets.images import to_image
 from theworld.datasets.sample import Sample, Samples, Turn
-from theworld.io import write_whole
+from theworld.io import PieceFolder, claim
 
 _PER_PIECE: Final = 250
 _NAME: Final = "samples.json"
 
 
 class DrawnSamples:
-    """Any samples of square pictures, drawn into a folder on first use and served from it.
+    """Samples of square pictures, drawn into a folder on first use and read from it afterwards.
 
-    A file of frames and one of texts per 250 samples lie in the folder, whole or absent: a folder that was interrupted
-    is filled up.
+    The folder holds a file of frames and a file of texts per 250 samples; see `PieceFolder` for interruptions.
 
     Args:
-        samples: what is drawn; it must survive being sent to another process.
-        folder: where it is kept.
-        identity: names the samples (their settings): a folder of others, or whose first sample says something else, is
-            refused.
-        num_processes: processes that draw; 1: this one.
+        samples: the samples to draw; with several processes they must be picklable.
+        folder: holds the drawn samples.
+        identity: settings of the samples. A folder with another identity, number of samples or first text is refused.
+        num_processes: processes that draw; 1: this process.
 
     Raises:
         ValueError: if the folder holds other samples.
     """
 
     def __init__(self, samples: Samples, folder: Path, identity: dict[str, Any], num_processes: int = 1) -> None:
-        first = _texts(samples[0]) if len(samples) else []  # what is asked may change where no setting does
-        self._claim(folder, {**identity, "num_samples": len(samples), "first": first})
-        starts = range(0, len(samples), _PER_PIECE)
-        paths = [folder / f"{start:08d}.npy" for start in starts]
-        missing = [(samples, start, path) for start, path in zip(starts, paths, strict=True) if not path.exists()]
-        if num_processes == 1 or len(missing) < 2:
-            for piece in tqdm(missing, desc="drawing", unit="piece", disable=not missing):
-                _draw(*piece)
-        else:  # fresh processes: one forked off a torch that has started its threads may hang
-            with ProcessPoolExecutor(num_processes, mp_context=get_context("spawn")) as pool:
-                for _ in tqdm(pool.map(_draw, *zip(*missing, strict=True)), total=len(missing), desc="drawing"):
-                    pass
-        self._frames = [np.load(path, mmap_mode="r") for path in paths]
-        self._rows = [json.loads(line) for path in paths for line in path.with_suffix(".jsonl").open()]
-
-    def _claim(self, folder: Path, identity: dict[str, Any]) -> None:
-        path = folder / _NAME
-        given = json.loads(json.dumps(identity))
-        if not path.exists():
-            write_whole(path, json.dumps(given, indent=2))
-        elif (before := json.loads(path.read_text())) != given:
-            raise ValueError(f"{folder} holds other samples ({before} instead of {given}): choose another folder")
+        first = _texts(samples[0]) if len(samples) else []  # a question may change while all settings stay the same
+        claim(folder / _NAME, {**identity, "num_samples": len(samples), "first": first}, "choose another folder")
+        pieces = PieceFolder(folder, range(0, len(samples), _PER_PIECE))
+        pieces.fill(partial(_draw, samples), "drawing", num_processes)
+        self._frames = [np.load(path, mmap_mode="r") for path in pieces.paths]
+        self._rows = [json.loads(line) for path in pieces.paths for line in path.with_suffix(".jsonl").open()]
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def shape_of(self, index: int) -> Hashable:
-        """The shape of a sample, without reading its pictures."""
+        """Return the shape of a sample without reading its pictures."""
         row = self._rows[index]
         clips = row["clips"]
         lengths = {1} if clips is None else {stop - start for start, stop in clips}
@@ -89,12 +69,19 @@ class DrawnSamples:
         )
 
 
+def npy_bytes(array: np.ndarray) -> bytes:
+    """Return an array as the bytes of a .npy file."""
+    content = io.BytesIO()
+    np.save(content, array)
+    return content.getvalue()
+
+
 def _texts(sample: Sample) -> list[list[str]]:
     return [[turn.role, turn.text] for turn in sample.turns]
 
 
-def _draw(samples: Samples, start: int, path: Path) -> None:
-    """Write one piece: the samples from `start` on."""
+def _draw(samples: Samples, start: int) -> dict[str, str | bytes]:
+    """Draw the piece that starts at a sample: its frames and its texts, by suffix."""
     frames: list[np.ndarray] = []
     lines = []
     for index in range(start, min(start + _PER_PIECE, len(samples))):
@@ -109,14 +96,12 @@ def _draw(samples: Samples, start: int, path: Path) -> None:
             "fields": dict(sample.fields),
         }
         lines.append(json.dumps(row) + "\n")
-    content = io.BytesIO()
-    np.save(content, np.stack(frames) if frames else np.zeros((0, 1, 1, 3), np.uint8))
-    write_whole(path.with_suffix(".jsonl"), "".join(lines))
-    write_whole(path, content.getvalue())  # last: where it lies, the piece is whole
+    pixels = np.stack(frames) if frames else np.zeros((0, 1, 1, 3), np.uint8)
+    return {".jsonl": "".join(lines), ".npy": npy_bytes(pixels)}
 
 
 def _keep(frames: list[np.ndarray], clips: Sequence[Any]) -> Iterator[tuple[int, int]]:
-    """Append the frames of clips; where each begins and ends."""
+    """Append the frames of clips to `frames`; yield the start and the stop of each clip in it."""
     for clip in clips:
         start = len(frames)
         frames.extend(np.asarray(to_image(frame)) for frame in clip)

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from theworld.io import write_whole
+from theworld.io import check_same_run, write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -110,13 +110,10 @@ class RowFormat(Generic[RowType, IdentityType]):
                 )
             write_whole(beside, json.dumps(self.identity.dump_python(identity), indent=2, sort_keys=True) + "\n")
             return
-        found, own = asdict(self.read_identity(path)), asdict(identity)
-        # Files of earlier versions say nothing of the number format.
-        unknown = {"dtype"} if found.get("dtype") is None else set()
-        differing = [name for name in own if found[name] != own[name] and name not in unknown]
-        if differing:
-            changes = "; ".join(f"{name}: {found[name]!r} there, {own[name]!r} here" for name in differing)
-            raise ValueError(f"{path} belongs to another run ({changes}); choose another file, or remove both")
+        expected, found = asdict(identity), asdict(self.read_identity(path))
+        if found.get("dtype", ...) is None:  # files of earlier versions do not name the number format
+            found["dtype"] = expected["dtype"]
+        check_same_run(path, expected, found, "choose another file, or remove both")
 
 
 class RowWriter(Generic[RowType, IdentityType]):

@@ -9,13 +9,12 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from theworld.config import ArmName, EvaluationConfig
+from theworld.config import ArmName, EvaluationConfig, loader
 from theworld.datasets.factory import open_samples
 from theworld.datasets.sample import Samples
-from theworld.environment import commit
+from theworld.environment import commit, describe_environment
 from theworld.evaluation.benchmarks import blink
 from theworld.evaluation.benchmarks.dispatch import benchmark_scores, kind_field, score, true_answer
-from theworld.evaluation.claims import claim_folder
 from theworld.evaluation.comparison import compare
 from theworld.evaluation.conditions import (
     READS_WORLD,
@@ -65,7 +64,8 @@ def evaluate(config: EvaluationConfig) -> dict[str, Any]:
     """
     saved = saved_config(config.checkpoint)
     formats = answering_formats(saved, config.dtype, config.store_dir)
-    claim_folder(config, number_formats=formats)
+    loader.claim(config, config.output_dir / "config.json")
+    write_whole(config.output_dir / "environment.json", describe_environment(number_formats=formats))
     files: dict[str, Path] = {}
     for arm in config.arms:
         files |= _answer(config, arm, saved, formats)

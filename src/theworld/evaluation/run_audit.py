@@ -11,13 +11,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from theworld.config import AuditSettings
+from theworld.config import AuditSettings, loader
 from theworld.datasets.factory import open_samples
 from theworld.datasets.sample import Sample
 from theworld.datasets.samplers import batches
+from theworld.environment import describe_environment
 from theworld.evaluation.audit import Audit, audit_verdict, derangement
 from theworld.evaluation.benchmarks.dispatch import score, true_answer
-from theworld.evaluation.claims import claim_folder
 from theworld.evaluation.conditions import answering_formats
 from theworld.evaluation.generation import FeatureReader
 from theworld.evaluation.predictions import read_predictions
@@ -58,7 +58,8 @@ def audit(settings: AuditSettings) -> dict[str, Any]:
     dataset = open_samples(data, data.validation_split, data.num_validation, saved.world_settings().sees_future)
     samples = [dataset[index] for index in range(len(dataset))]
     _check_one_kind(samples)
-    claim_folder(settings, number_formats=formats)
+    loader.claim(settings, settings.output_dir / "config.json")
+    write_whole(settings.output_dir / "environment.json", describe_environment(number_formats=formats))
     read = model.read_world if model.tap is None else open_stored(model.tap, folder).read  # None: its VAE was trained
     result = audit_model(
         model,

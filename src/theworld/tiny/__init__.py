@@ -1,32 +1,32 @@
-"""The embedded default: a small Gemma 3 and Cosmos-Predict2 of the real classes, in the real folder layouts."""
+"""The embedded default: a small Gemma 3 and Cosmos-Predict2 with the classes and folder layouts of the originals."""
 
 from pathlib import Path
 from typing import Final
 
 WEIGHTS: Final = Path(__file__).parent / "weights"
-"""The trained stack that comes with the package: gemma/ and cosmos/, float16."""
+"""The trained stack in the package: gemma/ and cosmos/, float16."""
 
 
 def stack() -> Path:
-    """The folder of the trained stack: `gemma` and `cosmos`.
+    """Return the folder of the trained stack: `gemma` and `cosmos`.
 
     Raises:
         FileNotFoundError: if the package was installed without its weights.
     """
     if not WEIGHTS.is_dir():
-        raise FileNotFoundError(f"{WEIGHTS}: the embedded weights are missing; install the package anew")
+        raise FileNotFoundError(f"{WEIGHTS}: the embedded weights are missing; install the package again")
     return WEIGHTS
 
 
 def build(folder: Path, seed: int = 0) -> Path:
-    """Write `folder/gemma` and `folder/cosmos` of a still smaller stack with random weights: for tests.
+    """Write `folder/gemma` and `folder/cosmos` of an even smaller stack with random weights, for tests.
 
-    The weights are a function of the seed; the global random state is left alone.
+    The weights are a function of the seed; the global random state does not change.
 
     Returns:
         The folder.
     """
-    import torch  # only when something is built, like transformers and diffusers below
+    import torch  # imported late, like transformers and diffusers below: `stack` needs none of them
 
     from theworld.tiny.cosmos import write_cosmos
     from theworld.tiny.gemma import write_gemma

@@ -1,4 +1,4 @@
-"""The few words of English that the tiny tokenizer is trained on: physical questions, answers, plain sentences."""
+"""Training text of the tiny tokenizer: physical questions, answers, plain English sentences."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -59,7 +59,7 @@ ENDINGS: Final = "s ed ing er est ly tion ment ness able 's n't"
 
 
 def passages() -> Iterator[str]:
-    """The training text: every word and ending alone and after a space, then sentences."""
+    """Yield the training text: every word and ending alone and after a space, then sentences."""
     for word in f"{WORDS} {CAPITALISED} {ENDINGS}".split():
         yield f"{word} {word} {word}"
     yield from SENTENCES

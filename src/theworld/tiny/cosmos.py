@@ -15,7 +15,7 @@ from theworld.tiny.random_weights import draw_weights, measure_latents
 LATENT_CHANNELS: Final = 16
 NUM_BLOCKS: Final = 4
 
-# As diffusers writes it for the real checkpoint; the guardrail and the text encoder are not part of a tiny world.
+# The same as in the original checkpoint, but without the guardrail and the text encoder.
 MODEL_INDEX: Final = {
     "_class_name": "Cosmos2VideoToWorldPipeline",
     "_diffusers_version": diffusers.__version__,
@@ -29,7 +29,7 @@ MODEL_INDEX: Final = {
 
 
 def tiny_vae() -> AutoencoderKLWan:
-    """A Wan autoencoder of 0.7 million parameters, as diffusers initialises it: 8x smaller in space, 4x in time."""
+    """Return a Wan autoencoder of 0.7 million parameters, initialised by diffusers: 8x smaller in space, 4x in time."""
     return AutoencoderKLWan(base_dim=8, z_dim=LATENT_CHANNELS, dim_mult=[1, 2, 4, 4], num_res_blocks=1)
 
 

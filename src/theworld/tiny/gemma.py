@@ -1,4 +1,4 @@
-"""A small Gemma 3 that sees its pictures, in the folder layout of google/gemma-3-4b-it: random, or to be trained."""
+"""A small Gemma 3, random or for training, in the folder layout of google/gemma-3-4b-it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,7 +26,7 @@ IMAGE_SIZE_PX: Final = 64
 PATCH_SIZE_PX: Final = 8
 TOKENS_PER_IMAGE: Final = 16
 NUM_SPARE_ROWS: Final = 63
-"""Embedding rows beyond the tokenizer's tokens: as many as Gemma 3 has (262,208 - 262,145)."""
+"""Embedding rows beyond the tokenizer's tokens, as in Gemma 3 (262,208 - 262,145)."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,9 @@ class Sizes:
 
 
 RANDOM: Final = Sizes(64, 192, 6, vision_hidden=64, vision_intermediate=128, vision_layers=2)
-"""0.6 million parameters: for tests, which need the classes and no skill."""
+"""0.6 million parameters, for tests, which need the classes but no skill."""
 TRAINED: Final = Sizes(128, 384, 6, vision_hidden=128, vision_intermediate=256, vision_layers=4)
-"""2.1 million parameters: enough to see what the pictures of Foresight show."""
+"""2.1 million parameters, enough to read the pictures of Foresight."""
 
 
 def write_gemma(folder: Path, seed: int) -> None:
@@ -54,7 +54,7 @@ def write_gemma(folder: Path, seed: int) -> None:
 
 
 def make_gemma(tokenizer: GemmaTokenizer, sizes: Sizes, seed: int) -> Gemma3ForConditionalGeneration:
-    """A random float32 model for the tokenizer; its weights are a function of sizes and seed."""
+    """Return a random float32 model for the tokenizer; its weights are a function of sizes and seed."""
     model = Gemma3ForConditionalGeneration(_config(tokenizer, sizes))
     draw_weights(model, torch.Generator().manual_seed(seed))
     model.generation_config = GenerationConfig(
@@ -66,7 +66,7 @@ def make_gemma(tokenizer: GemmaTokenizer, sizes: Sizes, seed: int) -> Gemma3ForC
 
 
 def make_processor() -> Gemma3Processor:
-    """The processor of every small Gemma 3: pictures of 64 px become 16 tokens."""
+    """Return the processor of every small Gemma 3; it turns pictures of 64 px into 16 tokens."""
     tokenizer = train_tokenizer()
     image_processor = Gemma3ImageProcessor(
         size={"height": IMAGE_SIZE_PX, "width": IMAGE_SIZE_PX},
@@ -83,7 +83,7 @@ def make_processor() -> Gemma3Processor:
 
 
 def save_gemma(model: Gemma3ForConditionalGeneration, processor: Gemma3Processor, folder: Path) -> None:
-    """Write model and processor as google/gemma-3-4b-it lies on the hub."""
+    """Write model and processor in the layout of google/gemma-3-4b-it on the Hub."""
     with _without_progress_bars():
         model.save_pretrained(folder)
     processor.save_pretrained(folder)

@@ -1,4 +1,4 @@
-"""Random weights that let pictures through; separate because the control of an untrained world uses them too."""
+"""Random weights that pass pictures on; separate because the control of an untrained world uses them too."""
 
 from typing import Final
 
@@ -10,10 +10,10 @@ GAIN: Final = 0.7
 
 
 def draw_weights(module: nn.Module, generator: torch.Generator) -> None:
-    """Redraw every matrix and kernel from a normal of standard deviation 0.7 / sqrt(fan in); vectors stay.
+    """Redraw every matrix and kernel from a normal distribution of standard deviation 0.7 / sqrt(fan in); vectors stay.
 
-    The libraries' own initialisation leaves a random Gemma 3 blind (its image projection starts at zero) and
-    random Cosmos features nearly constant.
+    With the libraries' initialisation, a random Gemma 3 ignores pictures (its image projection starts at zero), and
+    random Cosmos features are nearly constant.
     """
     with torch.no_grad():
         for name, parameter in module.named_parameters():
@@ -26,7 +26,7 @@ def draw_weights(module: nn.Module, generator: torch.Generator) -> None:
 
 
 def measure_latents(vae: AutoencoderKLWan, generator: torch.Generator) -> None:
-    """Set latents_mean and latents_std to what random pictures give, as the real ones were measured on data."""
+    """Set latents_mean and latents_std from random pictures; the original values come from data."""
     patches = torch.rand(8, 3, 1, 4, 4, generator=generator) * 2 - 1
     pictures = nn.functional.interpolate(patches, size=(1, 64, 64), mode="nearest")
     with torch.no_grad():

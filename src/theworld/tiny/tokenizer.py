@@ -1,4 +1,4 @@
-"""A tokenizer trained on the spot: Gemma's algorithm and special tokens, two thousand tokens instead of 262,145."""
+"""A tokenizer trained on first use: Gemma's algorithm and special tokens, 2,000 tokens instead of 262,145."""
 
 import json
 from typing import Final
@@ -8,12 +8,12 @@ from transformers import AddedToken, GemmaTokenizer
 
 from theworld.tiny.corpus import passages
 
-# Ids 0 to 4 as in Gemma 3; the image placeholder is the last token, so that tokens appended later follow it as they do
-# there (262144 of 262145).
+# Ids 0 to 4 as in Gemma 3. The image placeholder is the last token (there 262144 of 262145), so that later tokens
+# follow it, too.
 FIRST_TOKENS: Final = ("<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "<start_of_turn>", "<end_of_turn>")
 LAST_TOKENS: Final = ("<start_of_image>", "<end_of_image>", "<image_soft_token>")
 NEWLINE: Final = "\n"
-MOST_LEARNED_TOKENS: Final = 2048  # the corpus gives 1829: every word of it is one token
+MOST_LEARNED_TOKENS: Final = 2048  # the corpus needs 1829: each of its words is one token
 
 # Same output as the template of google/gemma-3-4b-it for string contents and for lists of text and image items.
 CHAT_TEMPLATE: Final = """\
@@ -45,10 +45,10 @@ CHAT_TEMPLATE: Final = """\
 
 
 def train_tokenizer() -> GemmaTokenizer:
-    """Gemma's tokenizer class over a small vocabulary.
+    """Return Gemma's tokenizer class with a small vocabulary.
 
-    Byte-pair merges learned from the built-in corpus, 256 byte tokens for everything else, a newline always its own
-    token. Any text comes back unchanged but for "▁" (U+2581), which Gemma's normaliser reads as a space.
+    It has byte-pair merges learned from the built-in corpus, 256 byte tokens for all other text, and a newline that is
+    always its own token. Decoding returns every text unchanged, except "▁" (U+2581): Gemma's normaliser reads a space.
     """
     vocabulary, merges = _learned_merges()
     tokens = [*FIRST_TOKENS, NEWLINE, *(f"<0x{byte:02X}>" for byte in range(256)), *vocabulary, *LAST_TOKENS]
@@ -68,19 +68,19 @@ def train_tokenizer() -> GemmaTokenizer:
     tokenizer.add_tokens(
         [AddedToken(token, special=True, normalized=False) for token in ("<start_of_turn>", "<end_of_turn>")]
     )
-    # An added token splits the text before any merge: `<start_of_turn>model\n` is the same ids whatever follows.
+    # An added token splits the text before any merge: the ids of `<start_of_turn>model\n` do not depend on the rest.
     tokenizer.add_tokens([AddedToken(NEWLINE, normalized=False)])
     return tokenizer
 
 
 def _learned_merges() -> tuple[list[str], list[tuple[str, str]]]:
-    """Tokens in id order and the merges that make them."""
+    """Return the tokens in id order and the merges that make them."""
     trained = Tokenizer(models.BPE())
     trained.normalizer = normalizers.Replace(" ", "▁")
     trained.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split("▁", "merged_with_next"),
-            pre_tokenizers.Split(Regex(r"[^▁\p{L}']|▁(?=\P{L})"), "isolated"),  # digits and signs stand alone
+            pre_tokenizers.Split(Regex(r"[^▁\p{L}']|▁(?=\P{L})"), "isolated"),  # each digit and each sign separately
         ]
     )
     trainer = trainers.BpeTrainer(

@@ -4,7 +4,7 @@ import dataclasses
 import shutil
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import torch
 from accelerate import PartialState
@@ -12,7 +12,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoin
 
 from theworld.config import TrainingConfig, loader
 from theworld.config.training import in_number_formats
-from theworld.io import remove_folder
+from theworld.io import check_same_run, flattened, remove_folder
 from theworld.training.hub_upload import fetch_checkpoint, is_repository
 
 CONFIG_NAME = "config.json"
@@ -116,27 +116,13 @@ def forget_old_checkpoints(run: Path, num_kept: int | None, best: str | None) ->
 def _refuse_another_run(config: TrainingConfig, saved: Path) -> TrainingConfig:
     """The settings in a file, once they are known to be those of the same run."""
     earlier = loader.load(TrainingConfig, saved)
-    before, now = _leaves(earlier), _leaves(config)
-    differing = [
-        f"{name}={now[name]!r} instead of {before[name]!r}"
-        for name in now
-        if name not in _FREE and now[name] != before[name] and not (name in _FORMATS and now[name] == "auto")
-    ]
-    if differing:
-        raise ValueError(
-            f"{saved} has other settings, so this would not be the same run: {', '.join(differing)}; give the run's"
-            " own settings, or start a new run in another output_dir (model.checkpoint takes trained weights along)"
-        )
+    before, now = (flattened(dataclasses.asdict(settings)) for settings in (earlier, config))
+    free = _FREE | {name for name in _FORMATS if now[name] == "auto"}
+    check_same_run(
+        saved,
+        {name: value for name, value in now.items() if name not in free},
+        {name: value for name, value in before.items() if name not in free},
+        "give the run's own settings, or start a new run in another output_dir (model.checkpoint takes trained weights"
+        " along)",
+    )
     return earlier
-
-
-def _leaves(part: Any, prefix: str = "") -> dict[str, Any]:
-    """Every setting by its dotted path."""
-    leaves: dict[str, Any] = {}
-    for field in dataclasses.fields(part):
-        value = getattr(part, field.name)
-        if dataclasses.is_dataclass(value):
-            leaves |= _leaves(value, f"{prefix}{field.name}.")
-        else:
-            leaves[prefix + field.name] = str(value) if isinstance(value, Path) else value
-    return leaves

@@ -27,7 +27,42 @@ _PENDING_NAME = "pending_metrics.json"
 _TORCH_WRITER = ("PytorchStreamWriter", "inline_container")  # what torch.save names when the disk refuses
 
 
-class TheWorldTrainer(Trainer):
+class AtomicCheckpoints(Trainer):
+    """transformers' Trainer whose folders `checkpoint-N` are whole or absent: written aside, then renamed."""
+
+    _aside: Path | None = None
+    """The folder that a checkpoint is being written to; None: no checkpoint is being written."""
+
+    def _get_output_dir(self, trial: Any) -> str:
+        return str(self._aside or super()._get_output_dir(trial))
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """Let Trainer write a checkpoint aside, rename it, and delete old ones."""
+        run = Path(super()._get_output_dir(trial))
+        name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        aside = self._aside = run / _ASIDE
+        if self.args.should_save:
+            shutil.rmtree(aside, ignore_errors=True)
+            (aside / name).mkdir(parents=True)  # now: otherwise the model's files would replace earlier ones
+        self.accelerator.wait_for_everyone()
+        try:
+            with _writing(run / name):
+                super()._save_checkpoint(model, trial)
+                self._save_progress(aside / name)
+        finally:
+            self._aside = None
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            replace_folder(aside / name, run / name)
+            shutil.rmtree(aside)
+            forget_old_checkpoints(run, self.args.save_total_limit, self.state.best_model_checkpoint)
+        self.accelerator.wait_for_everyone()
+
+    def _save_progress(self, checkpoint: Path) -> None:
+        """Write further files into a checkpoint; every process calls this."""
+
+
+class TheWorldTrainer(AtomicCheckpoints):
     """Trains what is not frozen of a TheWorld.
 
     Differs from transformers' Trainer in that checkpoints are whole or absent and hold the trained tensors alone,
@@ -72,7 +107,6 @@ class TheWorldTrainer(Trainer):
         self.watch = watch or LossWatch(Path(str(args.output_dir)))
         self._tokenizer: Any = collator.processor.tokenizer
         self._has_begun = False
-        self._aside: Path | None = None
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         """The order brings batches of similar length if asked to, and of one shape where samples have several.
@@ -127,39 +161,20 @@ class TheWorldTrainer(Trainer):
 
     # --- checkpoints -------------------------------------------------------------------------------------
 
-    def _get_output_dir(self, trial: Any) -> str:
-        return str(self._aside or super()._get_output_dir(trial))
-
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        """Let Trainer write aside; then rename, so that a folder `checkpoint-N` is always whole."""
         self.bad_records.settle()
-        run = Path(super()._get_output_dir(trial))
-        name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-        aside = self._aside = run / _ASIDE
+        super()._save_checkpoint(model, trial)
+
+    def _save_progress(self, checkpoint: Path) -> None:
+        if (stream := self._stream()) is not None:
+            write_whole(checkpoint / stream.state_name, json.dumps(stream.state()))
         if self.args.should_save:
-            shutil.rmtree(aside, ignore_errors=True)
-            (aside / name).mkdir(parents=True)  # now: else the model's files would replace what came before
-        self.accelerator.wait_for_everyone()
-        try:
-            with _writing(run / name):
-                super()._save_checkpoint(model, trial)
-                if (stream := self._stream()) is not None:
-                    write_whole(aside / name / stream.state_name, json.dumps(stream.state()))
-                if self.args.should_save:
-                    pending = {
-                        "metrics": self.metrics.pending(),
-                        "bad_records": self.bad_records.state(),
-                        "losses": list(self.watch.before),
-                    }
-                    write_whole(aside / name / _PENDING_NAME, json.dumps(pending))
-        finally:
-            self._aside = None
-        self.accelerator.wait_for_everyone()
-        if self.args.should_save:
-            replace_folder(aside / name, run / name)
-            shutil.rmtree(aside)
-            forget_old_checkpoints(run, self.args.save_total_limit, self.state.best_model_checkpoint)
-        self.accelerator.wait_for_everyone()
+            pending = {
+                "metrics": self.metrics.pending(),
+                "bad_records": self.bad_records.state(),
+                "losses": list(self.watch.before),
+            }
+            write_whole(checkpoint / _PENDING_NAME, json.dumps(pending))
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
         if self.args.should_save:

@@ -72,14 +72,14 @@ def test_what_is_drawn_is_not_drawn_again(tmp_path: Path):
 def test_a_folder_of_other_samples_is_refused(tmp_path: Path):
     DrawnSamples(Counted(), tmp_path, {"name": "test"})
 
-    with pytest.raises(ValueError, match="holds other samples"):
+    with pytest.raises(ValueError, match="belongs to another run"):
         DrawnSamples(Counted(), tmp_path, {"name": "another"})
 
 
 def test_a_folder_whose_questions_have_changed_since_is_refused(tmp_path: Path):
     DrawnSamples(Counted(), tmp_path, {"name": "test"})
 
-    with pytest.raises(ValueError, match="holds other samples"):
+    with pytest.raises(ValueError, match="belongs to another run"):
         DrawnSamples(Counted("Which?"), tmp_path, {"name": "test"})
 
 

@@ -293,7 +293,9 @@ def test_the_arm_gemma_is_the_base_and_no_world_tokens_is_what_was_trained_of_it
 def test_a_folder_that_holds_a_model_is_not_written_over(checkpoint: Path) -> None:
     before = (checkpoint / "config.json").read_bytes()
 
-    with pytest.raises(ValueError, match="is of something else than AuditSettings: choose another folder"):
+    with pytest.raises(
+        ValueError, match=r"belongs to another run \(it holds no AuditSettings\); choose another folder"
+    ):
         audit(AuditSettings(checkpoint=checkpoint, output_dir=checkpoint, data=DATA))
 
     assert (checkpoint / "config.json").read_bytes() == before

@@ -8,10 +8,10 @@ import pytest
 import torch
 from transformers import Gemma3ForConditionalGeneration, Gemma3Processor
 
-from recipes import chat_rows, pictures, trainer, vlm
+from recipes import chat_rows, pools, trainer, vlm
 from recipes.build import run
 from recipes.chat_rows import ConversationBatches, about_picture, conversation, right_answers, to_pixels, tokenise
-from recipes.pictures import PicturePool, pictures_of
+from recipes.pools import PicturePool, pictures_of
 from recipes.settings import TinySettings, VlmPhase, VlmRecipe
 from recipes.statements import StatementBatches, words_of
 from theworld.constants import IGNORE_INDEX
@@ -28,7 +28,7 @@ NUM_SCENES = 5
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pictures, "SCENES_PER_PIECE", NUM_SCENES)
+    monkeypatch.setattr(pools, "SCENES_PER_PIECE", NUM_SCENES)
     monkeypatch.setattr(chat_rows, "ROWS_PER_PIECE", 20)
     monkeypatch.setattr(vlm, "TRAINED", RANDOM)
 
@@ -84,7 +84,7 @@ def test_only_scenes_of_the_language_split_are_asked_for(monkeypatch, tmp_path):
         asked.append((split, index))
         return make_item(split, index, task)
 
-    monkeypatch.setattr(pictures, "make_item", spy)
+    monkeypatch.setattr(pools, "make_item", spy)
     PicturePool(tmp_path, NUM_SCENES, 16)
     assert {split for split, _ in asked} == {"language"}
     assert {index for _, index in asked} == set(range(NUM_SCENES))
@@ -102,7 +102,7 @@ def test_a_pool_finds_the_frames_of_a_scene_and_is_filled_up_after_an_interrupti
 
 
 def test_a_pool_of_other_pictures_is_refused(folder, pool):
-    with pytest.raises(ValueError, match="holds other pictures than the simulation gives now"):
+    with pytest.raises(ValueError, match=r"belongs to another run \(.*64x64x3"):
         PicturePool(folder, NUM_SCENES, 32)
 
 
@@ -166,7 +166,7 @@ def test_batches_hold_each_row_once_and_conversations_of_another_seed_are_refuse
     again = ConversationBatches(tmp_path, pool, processor, num_rows=30, batch_size=4, seed=0)
     assert torch.equal(again[5]["input_ids"], batches[5]["input_ids"])
     assert (tmp_path / "00000000.npz").stat().st_mtime_ns == kept
-    with pytest.raises(ValueError, match="holds other conversations"):
+    with pytest.raises(ValueError, match=r"belongs to another run \(lengths:"):
         ConversationBatches(tmp_path, pool, processor, num_rows=30, batch_size=4, seed=1)
 
 

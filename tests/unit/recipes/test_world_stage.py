@@ -73,7 +73,7 @@ def test_latents_of_another_autoencoder_are_refused(built, tmp_path):
     assert pool[0]["latents"].shape == (16, 5, 4, 4)
     assert pool.num_given.tolist() == [1, 1, 1, 2]  # drop, topple, roll: a picture; collide: five frames
     run(replace(small(tmp_path, "vae"), seed=1))
-    with pytest.raises(ValueError, match="latents of another autoencoder"):
+    with pytest.raises(ValueError, match=r"belongs to another run \(autoencoder:"):
         LatentPool(built / "latents", tmp_path / "cosmos" / "vae", 4, SIZE_PX)
 
 

@@ -165,5 +165,5 @@ def test_the_processor_writes_sixteen_image_tokens_per_picture(processor):
 
 def test_a_package_without_its_weights_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(tiny, "WEIGHTS", tmp_path / "weights")
-    with pytest.raises(FileNotFoundError, match="install the package anew"):
+    with pytest.raises(FileNotFoundError, match="install the package again"):
         STACK()

@@ -65,7 +65,7 @@ def test_a_run_is_pushed_on_save_loaded_by_its_name_and_continued_elsewhere(
     elsewhere = replace(elsewhere, hub=HubSettings())
     train(elsewhere)
     assert [row["loss"] for row in read_metrics(elsewhere.output_dir / "metrics.jsonl")] == whole[2:]
-    with pytest.raises(ValueError, match="would not be the same run"):
+    with pytest.raises(ValueError, match="belongs to another run"):
         train(replace(elsewhere, output_dir=config.output_dir.with_name("third"), seed=5))
 
     written = [*files_of(config.output_dir), *files_of(elsewhere.output_dir)]

@@ -124,14 +124,14 @@ def test_a_run_is_not_continued_with_the_settings_of_another(make_config: MakeCo
         optim=dataclasses.replace(config.optim, learning_rate=1e-2),
     )
 
-    with pytest.raises(ValueError, match="would not be the same run") as caught:
+    with pytest.raises(ValueError, match="belongs to another run") as caught:
         train(other)
 
     said = str(caught.value)
     for difference in (
-        "num_steps=4 instead of 2",
-        "seed=3 instead of 0",
-        "optim.learning_rate=0.01 instead of 0.001",
+        "num_steps: 2 there, 4 here",
+        "seed: 0 there, 3 here",
+        "optim.learning_rate: 0.001 there, 0.01 here",
     ):
         assert difference in said
     assert loader.load(TrainingConfig, config.output_dir / "config.json", []) == config
@@ -141,7 +141,7 @@ def test_a_checkpoint_of_a_run_with_other_settings_is_not_continued_elsewhere(ma
     config = make_config(num_steps=2)
     train(config)
 
-    with pytest.raises(ValueError, match="batch_size=2 instead of 4"):
+    with pytest.raises(ValueError, match="batch_size: 4 there, 2 here"):
         train(make_config("elsewhere", num_steps=2, batch_size=2, resume=config.output_dir / "checkpoint-2"))
 
 

@@ -1,4 +1,4 @@
-"""Foresight: a small physical world with questions about what happens next, and controls about what is there."""
+"""Foresight: simulated physical scenes with questions about the future, and controls about the present."""
 
 from theworld.datasets.foresight.dataset import ForesightDataset, clip, to_hf_dataset, world_clip
 from theworld.datasets.foresight.dialogues import ForesightAlignment, ForesightLabels

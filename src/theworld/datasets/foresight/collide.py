@@ -1,4 +1,4 @@
-"""The task `collide`: two balls on a table seen from above, after a clip of their motion; will they touch?"""
+"""The task `collide`: after a clip of two balls on a table, seen from above, will they touch?"""
 
 import math
 from dataclasses import replace
@@ -26,18 +26,18 @@ YES, NO = range(2)
 
 _NOW = NUM_GIVEN_FRAMES["collide"] - 1
 _SPEED = (0.10, 0.34)  # unit lengths / s
-_MEETING_S = (1.1, 2.2)  # when they are nearest, after the first frame
+_MEETING_S = (1.1, 2.2)  # time of the nearest approach, from the first frame
 _MEETING_PLACE = (0.25, 0.75)
-_HITS = (0.0, 2 * BALL_RADIUS - 0.03)  # distance of the nearest approach of centres that touch, were they to pass
+_HITS = (0.0, 2 * BALL_RADIUS - 0.03)  # nearest distance of the centres if touching balls could pass through each other
 _MISSES = (2 * BALL_RADIUS + 0.04, 2 * BALL_RADIUS + 0.20)
 _DISTANCES = (0.20, 0.32, 0.44, 0.60)  # edges of the three classes of distance in the last given frame
-_EDGE = BALL_RADIUS + 0.04  # of the picture: balls never reach the rails
+_EDGE = BALL_RADIUS + 0.04  # from the picture's edge: balls never reach the rails
 _JITTER = 0.5 / 64
 _DECIMALS = 4
 
 
 def propose(rng: Random, index: int) -> Scene:
-    """Two balls that move straight on; by geometry they do what the index asks for, from the distance it asks for."""
+    """Return two balls in straight motion; by geometry, they have the outcome and the distance of the index."""
     touches, distance_class = aim_of(index) == YES, index // 2 % 3
     colours = rng.sample(COLOURS, 2)
     while True:
@@ -81,21 +81,21 @@ def _inside(place: np.ndarray) -> bool:
 
 
 def aim_of(index: int) -> int:
-    """The outcome that the item of an index shall have."""
+    """Return the required outcome of the item of an index."""
     return index % 2
 
 
 def examine(scene: Scene, index: int) -> Motion | None:
-    """The motion of balls that do what the index asks for, as do their neighbours, far from the rails; else None."""
+    """Return the motion if it and its neighbours have the index's outcome, far from the rails; otherwise None."""
     aim = aim_of(index)
     motion = simulate(scene)
     if outcome(scene, motion) != aim or not all(_inside(place) for place in motion.poses[:, :, :2].reshape(-1, 2)):
         return None
-    return motion if all(outcome(one, simulate(one)) == aim for one in neighbours(scene)) else None
+    return motion if all(outcome(variant, simulate(variant)) == aim for variant in neighbours(scene)) else None
 
 
 def outcome(scene: Scene, motion: Motion) -> int | None:
-    """0 if the balls touch, which they then do to the end, 1 if not; None if they do before the question is asked."""
+    """Return 0 if the balls touch, as they then do to the end, 1 if not; None if they touch before the question."""
     gaps = gap_of(motion.poses)
     if gaps[: _NOW + 1].min() < 0.02:
         return None
@@ -103,12 +103,12 @@ def outcome(scene: Scene, motion: Motion) -> int | None:
 
 
 def gap_of(poses: Float[np.ndarray, "*frames 2 3"]) -> Float[np.ndarray, "*frames"]:
-    """Between the rims of the balls, unit lengths; 0 where they touch."""
+    """Return the gap between the rims of the balls, unit lengths; 0 if they touch."""
     return np.asarray(np.linalg.norm(poses[..., 1, :2] - poses[..., 0, :2], axis=-1) - 2 * BALL_RADIUS)
 
 
 def neighbours(scene: Scene) -> tuple[Scene, ...]:
-    """Scenes in which the first ball starts a little elsewhere, by less than can be drawn."""
+    """Return scenes in which the start of the first ball moves by less than a picture can show."""
     first, second = scene.balls
     return tuple(
         replace(scene, balls=(replace(first, x=first.x + dx, y=first.y + dy), second))
@@ -117,7 +117,7 @@ def neighbours(scene: Scene) -> tuple[Scene, ...]:
 
 
 def near(scene: Scene) -> int:
-    """What a rule says that knows the last given frame alone: balls that are near will touch."""
+    """Answer by the last given frame alone: near balls will touch."""
     first, second = (
         np.array([ball.x + ball.vx * _NOW / FRAME_RATE_HZ, ball.y + ball.vy * _NOW / FRAME_RATE_HZ])
         for ball in scene.balls
@@ -126,7 +126,7 @@ def near(scene: Scene) -> int:
 
 
 def approaching(scene: Scene) -> int:
-    """What a rule says that knows the clip, but not the geometry: balls that come nearer will touch."""
+    """Answer by the clip without its geometry: approaching balls will touch."""
     first, second = scene.balls
     place = (second.x - first.x, second.y - first.y)
     velocity = (second.vx - first.vx, second.vy - first.vy)

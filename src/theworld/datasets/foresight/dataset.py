@@ -33,20 +33,20 @@ _ALLOWED: Final[Mapping[Split, tuple[Questions, ...]]] = {
 class ForesightDataset:
     """Samples of one picture, one question and one answer: all questions of scene 0, then of scene 1, ...
 
-    The scenes of several tasks take turns. Of a task with a clip the picture is the last frame; the clip is what the
-    world model sees.
+    Scenes cycle through the tasks. In a task with a clip, the world model gets the clip, and the picture is its last
+    frame.
 
     Args:
-        split: which scenes; `language` serves static questions only, `world` none (see `world_clip`).
+        split: `language` serves static questions only, `world` none (see `world_clip`).
         size: number of scenes.
         image_size_px: side of the pictures.
         questions: about the future, about the picture, or both.
-        with_future: whether samples carry the frames that follow, uint8 (16 or 12, H, W, 3).
+        with_future: True: samples hold the frames that follow, uint8 (16 or 12, H, W, 3).
         tasks: the kinds of scene.
-        form: whether a question is to be answered by a word or by the letter of a choice.
+        form: open: a word answers a question; choice: the letter of a choice does.
 
     Raises:
-        ValueError: a split that may not serve these questions or the future; a negative size; unknown tasks.
+        ValueError: for a split that does not serve these questions or the future, a negative size, or unknown tasks.
     """
 
     def __init__(
@@ -66,8 +66,8 @@ class ForesightDataset:
             raise ValueError(f"questions={questions!r}: expected one of {get_args(Questions)}")
         if questions not in _ALLOWED[split]:
             raise ValueError(
-                f"split {split!r} serves {' or '.join(_ALLOWED[split]) or 'no'} questions, not {questions!r}: what it"
-                " trains must not see outcomes; use train, validation or test (and world_clip() for video)"
+                f"split {split!r} serves {' or '.join(_ALLOWED[split]) or 'no'} questions, not {questions!r}: models"
+                " trained on it must not see outcomes; use train, validation or test (and world_clip() for video)"
             )
         if with_future and split == "language":
             raise ValueError("split 'language' shows no future: leave with_future off or use another split")
@@ -99,15 +99,15 @@ class ForesightDataset:
         item_index, place = divmod(index, self._ends[-1])
         turn = bisect_right(self._ends, place)
         item = make_item(self.split, item_index, self.tasks[turn])
-        asked = _questions_of(item, self.questions)[place - (self._ends[turn - 1] if turn else 0)]
-        return self._sample(item, asked if self.form == "open" else item_choice(asked, item))
+        chosen = _questions_of(item, self.questions)[place - (self._ends[turn - 1] if turn else 0)]
+        return self._sample(item, chosen if self.form == "open" else item_choice(chosen, item))
 
     def shape_of(self, index: int) -> Hashable:
-        """The shape of a sample, without drawing it."""
+        """Return the shape of a sample without drawing it."""
         task = self.tasks[bisect_right(self._ends, index % self._ends[-1])]
         return (NUM_GIVEN_FRAMES[task],), num_future_slots(task)
 
-    def _sample(self, item: Item, asked: Question) -> Sample:
+    def _sample(self, item: Item, chosen: Question) -> Sample:
         scene, size_px, given = item.scene, self.image_size_px, item.scene.num_given_frames
         more: dict[str, Any] = {"num_world_steps": num_future_slots(scene.task)}
         if given > 1:
@@ -116,31 +116,31 @@ class ForesightDataset:
             more["future"] = (draw_clip(scene, item.poses[given:], size_px),)
         picture = draw(scene, item.poses[given - 1], size_px)
         return question(
-            f"{item.id}-{asked.kind}", [picture], asked.text, asked.answer, fields=_fields(item, asked), **more
+            f"{item.id}-{chosen.kind}", [picture], chosen.text, chosen.answer, fields=_fields(item, chosen), **more
         )
 
 
 def clip(
     split: Split, index: int, image_size_px: int = 64, task: Task = "drop"
 ) -> UInt8[np.ndarray, "17 {image_size_px} {image_size_px} 3"]:
-    """All frames of an item, those given included."""
+    """Return all frames of an item, including the given ones."""
     item = make_item(split, index, task)
     return draw_clip(item.scene, item.poses, image_size_px)
 
 
 def world_clip(index: int, image_size_px: int = 64) -> UInt8[np.ndarray, "17 {image_size_px} {image_size_px} 3"]:
-    """A clip that a world model learns from, of any task in turn; nothing is ever asked about it."""
+    """Return a training clip of the world model; indices cycle through the tasks. It has no questions."""
     scene, motion = make_film(index)
     return draw_clip(scene, motion.poses, image_size_px)
 
 
 def to_hf_dataset(samples: ForesightDataset) -> "datasets.Dataset":
-    """The samples as a Hugging Face data set in memory: id, image, question, answer, and a column per field.
+    """Return the samples as a Hugging Face data set in memory: id, image, question, answer, and a column per field.
 
-    What rules say is a JSON object from names to answers, since each task has its own; null for controls. Clips and
-    futures are left out.
+    The column `rules` holds the answers of simple rules as a JSON object, since each task has its own rules; it is null
+    for controls. Clips and futures are left out.
     """
-    import datasets  # takes a second, and most callers never need it
+    import datasets  # takes a second, and few callers need it
 
     text = datasets.Value("string")
     features = datasets.Features(
@@ -162,8 +162,8 @@ def to_hf_dataset(samples: ForesightDataset) -> "datasets.Dataset":
     for index in range(len(samples)):
         sample = samples[index]
         row = {"id": sample.id, "image": sample.images[0], "question": sample.turns[0].text, "answer": sample.answer}
-        said = sample.fields["rules"]
-        row |= dict(sample.fields) | {"rules": None if said is None else json.dumps(said)}
+        rules = sample.fields["rules"]
+        row |= dict(sample.fields) | {"rules": None if rules is None else json.dumps(rules)}
         for name, value in row.items():
             columns[name].append(value)
     return datasets.Dataset.from_dict(columns, features=features)
@@ -175,14 +175,14 @@ def _questions_of(item: Item, questions: Questions) -> tuple[Question, ...]:
     return (dynamic_question(item), *(static_questions(item) if questions == "both" else ()))
 
 
-def _fields(item: Item, asked: Question) -> dict[str, Any]:
-    """What tables group by; what simple rules say, in words, stands with the question about the future only."""
+def _fields(item: Item, chosen: Question) -> dict[str, Any]:
+    """Return the fields that tables group by; only the question about the future has the answers of simple rules."""
     return {
         "task": item.scene.task,
-        "kind": asked.kind,
-        "choices": asked.choices,
-        "answer_place": asked.place,
-        "rules": rules_of(item) if asked.kind == "end" else None,
+        "kind": chosen.kind,
+        "choices": chosen.choices,
+        "answer_place": chosen.place,
+        "rules": rules_of(item) if chosen.kind == "end" else None,
         "split": item.split,
         "index": item.index,
     }

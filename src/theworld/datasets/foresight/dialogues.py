@@ -1,4 +1,4 @@
-"""Conversations: several questions about one scene in a row, for training the fused model."""
+"""Conversations: several questions in a row about one scene, for training the fused model."""
 
 from abc import abstractmethod
 from collections.abc import Hashable, Sequence
@@ -15,32 +15,32 @@ from theworld.datasets.sample import Sample, Turn
 NUM_QUESTIONS: Final = 6
 """Questions of a conversation of alignment."""
 NUM_CONTROLS: Final = 3
-"""Those of any conversation that are about Gemma's own picture, where a scene has so many."""
+"""Questions of any conversation about Gemma's own picture; fewer if a scene has fewer controls."""
 
 _MOST_STEPS: Final = 162
-"""Items that the scene of Gemma's picture lies ahead, at most: whole periods of every balance, so that it says nothing
-about how the clip ends."""
+"""Largest distance, in items, from a clip to the scene of Gemma's picture. It spans whole periods of every balance, so
+that the picture carries no information about the end of the clip."""
 
 
 class _Conversations:
-    """A map-style data set of one conversation per scene; scenes of several tasks take turns.
+    """A map-style data set of one conversation per scene; scenes cycle through the tasks.
 
     Args:
-        split: which scenes; not those of the world model or the language side.
+        split: a split of the fused model: neither `world` nor `language`.
         size: number of scenes.
         image_size_px: side of the pictures.
         tasks: the kinds of scene.
 
     Raises:
-        ValueError: for a split that the fused model does not see, or a negative size.
+        ValueError: for a split that is not one of the fused model's, or a negative size.
     """
 
     suffix: ClassVar[str]
-    """What the id of a sample ends with."""
+    """End of the id of a sample."""
 
     def __init__(self, split: Split, size: int, image_size_px: int = 64, *, tasks: tuple[Task, ...] = TASKS) -> None:
         if split in ("world", "language"):
-            raise ValueError(f"split {split!r} serves no conversations: what it trains must not see what follows")
+            raise ValueError(f"split {split!r} serves no conversations: models trained on it must not see outcomes")
         if size < 0:
             raise ValueError(f"size={size}: expected 0 or more")
         self.split: Split = split
@@ -52,7 +52,7 @@ class _Conversations:
         return self.size
 
     def shape_of(self, index: int) -> Hashable:
-        """The shape of a sample, without drawing it."""
+        """Return the shape of a sample without drawing it."""
         task = self.tasks[index % len(self.tasks)]
         return (NUM_GIVEN_FRAMES[task],), num_future_slots(task)
 
@@ -64,12 +64,12 @@ class _Conversations:
 
     @abstractmethod
     def _converse(self, item: Item) -> Sample:
-        """The conversation about an item."""
+        """Return the conversation about an item."""
 
-    def _sample(self, item: Item, pictured: Item, asked: Sequence[Question], with_future: bool) -> Sample:
-        """These questions and their answers; the world sees one item, Gemma the current picture of another."""
+    def _sample(self, item: Item, pictured: Item, questions: Sequence[Question], with_future: bool) -> Sample:
+        """Return a sample: the clip of `item` for the world model, the current picture of `pictured` for Gemma."""
         task, given = item.scene.task, item.scene.num_given_frames
-        turns = [(Turn("user", question.text), Turn("assistant", question.answer)) for question in asked]
+        turns = [(Turn("user", question.text), Turn("assistant", question.answer)) for question in questions]
         return Sample(
             id=f"{item.id}-{self.suffix}",
             turns=tuple(turn for pair in turns for turn in pair),
@@ -82,11 +82,11 @@ class _Conversations:
 
 
 class ForesightAlignment(_Conversations):
-    """True clips, and questions about what is where when, for learning to read world tokens.
+    """True clips with questions about each slot, which train the reading of world tokens.
 
-    No pair of a present picture and a later answer is among these samples: what Gemma sees is of another scene. Each
-    asks `NUM_QUESTIONS` in random order: how the clip ends, other readings of it, and `NUM_CONTROLS` controls about
-    the picture, so that Gemma goes on looking at it. The clips are what the tap `true-future` reads.
+    Gemma's picture is of another scene, so no sample pairs a present picture with a later answer. Each sample asks
+    `NUM_QUESTIONS` in random order: about the end of the clip, about its slots, and `NUM_CONTROLS` controls about the
+    picture, so that Gemma keeps using it. The tap `true-future` reads the clips.
     """
 
     suffix = "readings"
@@ -96,16 +96,16 @@ class ForesightAlignment(_Conversations):
         other = make_item(self.split, item.index + rng.randint(1, _MOST_STEPS), item.scene.task)
         *facts, end = readings(item)
         controls = static_questions(other)
-        asked = [end, *rng.sample(controls, min(NUM_CONTROLS, len(controls)))]
-        asked += rng.sample(facts, NUM_QUESTIONS - len(asked))
-        rng.shuffle(asked)
-        return self._sample(item, other, asked, with_future=True)
+        questions = [end, *rng.sample(controls, min(NUM_CONTROLS, len(controls)))]
+        questions += rng.sample(facts, NUM_QUESTIONS - len(questions))
+        rng.shuffle(questions)
+        return self._sample(item, other, questions, with_future=True)
 
 
 class ForesightLabels(_Conversations):
-    """Outcome labels: what will happen in a scene, asked in random order among controls about the same picture.
+    """Outcome labels: the question about the future of a scene, in random order with controls about the same picture.
 
-    The controls keep a model that learns outcomes from forgetting what is there.
+    The controls keep a model that learns outcomes from forgetting how to read the picture.
     """
 
     suffix = "label"
@@ -117,6 +117,6 @@ class ForesightLabels(_Conversations):
     def _converse(self, item: Item) -> Sample:
         rng = Random(f"foresight/labels/{item.id}")
         controls = static_questions(item)
-        asked = [dynamic_question(item), *rng.sample(controls, min(NUM_CONTROLS, len(controls)))]
-        rng.shuffle(asked)
-        return self._sample(item, item, asked, self.with_future)
+        questions = [dynamic_question(item), *rng.sample(controls, min(NUM_CONTROLS, len(controls)))]
+        rng.shuffle(questions)
+        return self._sample(item, item, questions, self.with_future)

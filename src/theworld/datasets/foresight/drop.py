@@ -1,4 +1,4 @@
-"""The task `drop`: a ball above tilted planks; in which coloured bin does it come to rest?"""
+"""The task `drop`: in which coloured bin does a ball above tilted planks come to rest?"""
 
 import math
 from dataclasses import dataclass, replace
@@ -29,17 +29,17 @@ _PIXEL = 1 / 64
 JITTERS: Final = tuple(
     (dx * _PIXEL, dy * _PIXEL) for dx, dy in ((0.5, 0.5), (-0.5, -0.5), (0.25, -0.25), (-0.25, 0.25))
 )
-"""Shifts of the start, in unit lengths, that may not change the outcome: up to half a pixel of a 64-px picture."""
+"""Shifts of the start, in unit lengths, that must not change the outcome: up to half a pixel of a 64-px picture."""
 
 _START_X = (0.08, 0.92)
 _START_Y = (0.07, 0.12)
-_START_MARGIN = 0.03  # to the edge of a third, so that the bin under the ball is seen at 64 px
+_START_MARGIN = 0.03  # to the edge of a third: the bin under the ball must be clear at 64 px
 _PLANK_Y = (0.28, 0.64)
 _PLANK_HALF_LENGTH = (0.08, 0.16)
 _PLANK_TILT_RAD = (0.15, 0.6)
 _PLANK_MARGIN = 0.06  # from a plank's end to the picture's edge
-_OVERLAP = 0.01  # of the ball's fall with a plank: the ball meets it beyond doubt
-_GAP = 2 * BALL_RADIUS + 0.02  # a ball passes between any two planks
+_OVERLAP = 0.01  # of the ball's fall with a plank, so that the ball certainly hits it
+_GAP = 2 * BALL_RADIUS + 0.02  # wide enough for a ball between any two planks
 _DECIMALS = 4
 
 _Line = tuple[float, float, float, float]
@@ -47,7 +47,7 @@ _Line = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Target:
-    """What the scene of an index has to show; the rest is left to chance.
+    """Required properties of the scene of an index; all others are random.
 
     Start, end and plank count are balanced jointly, so neither start nor count says anything about the end.
     """
@@ -62,7 +62,7 @@ class Target:
 
     @classmethod
     def of(cls, index: int) -> "Target":
-        """The target of an item: nine (start, end) pairs in turn, then another plank count, then another colour."""
+        """Return the target of an item: cycles through nine (start, end) pairs, then plank counts, then colours."""
         start, end = index % 3, index // 3 % 3
         num_planks = 1 + (start + end + index // 9) % MAX_PLANKS
         colour = COLOURS[(index % 27 + index // 27) % len(COLOURS)]
@@ -70,9 +70,9 @@ class Target:
 
 
 def propose(rng: Random, index: int) -> Scene:
-    """A scene with the start, plank count and colours of the index's target; where its ball ends is not yet known.
+    """Return a scene with the start, plank count and colours of the index's target; its outcome is still unknown.
 
-    Coordinates are multiples of 1/10,000; at least one plank lies under the ball, planks keep a ball's width apart.
+    Coordinates are multiples of 1/10,000. At least one plank is under the ball, and planks are a ball's width apart.
     """
     target = Target.of(index)
     low = max(_START_X[0], target.start / 3 + _START_MARGIN)
@@ -93,36 +93,36 @@ def propose(rng: Random, index: int) -> Scene:
 
 
 def examine(scene: Scene, index: int) -> Motion | None:
-    """The motion of a scene that is fit to ask about, otherwise None.
+    """Return the motion of a scene that is fit for a question, otherwise None.
 
-    Fit: the ball comes to rest, in the target's bin, and goes to the same bin from every jittered start.
+    Fit: the ball comes to rest in the target's bin, and reaches the same bin from every jittered start.
     """
     end = Target.of(index).end
-    if any(caught_by(one) != end for one in (scene, *neighbours(scene))):
+    if any(caught_by(variant) != end for variant in (scene, *neighbours(scene))):
         return None
     motion = simulate(scene)
     return motion if motion.has_come_to_rest else None
 
 
 def outcome(scene: Scene, motion: Motion) -> int:
-    """The bin, 0 to 2, in which the ball comes to rest."""
+    """Return the bin, 0 to 2, in which the ball comes to rest."""
     return third(float(motion.poses[-1, 0, 0]))
 
 
 def neighbours(scene: Scene) -> tuple[Scene, ...]:
-    """The scene with its ball moved by less than can be drawn."""
+    """Return scenes with the ball moved by less than a picture can show."""
     return tuple(
         replace(scene, balls=(replace(scene.ball, x=scene.ball.x + dx, y=scene.ball.y + dy),)) for dx, dy in JITTERS
     )
 
 
 def caught_by(scene: Scene) -> int | None:
-    """The bin that the ball cannot leave any more; None if there is none within the scene's 17 frames."""
+    """Return the bin that the ball can no longer leave; None if there is none within the scene's 17 frames."""
     simulation = Simulation(scene)
     (body,) = simulation.bodies
     for _ in range(NUM_FRAMES - 1):
         simulation.advance()
-        # Impacts and friction only lose energy: too little to lift the centre to the divider's top means caught.
+        # Impacts and friction only lose energy: a ball that cannot rise to the divider's top is caught.
         energy = (body.velocity.length**2 + body.moment * body.angular_velocity**2) / 2
         if energy < GRAVITY * (body.position.y - DIVIDER_TOP_Y):
             return third(body.position.x)
@@ -130,15 +130,14 @@ def caught_by(scene: Scene) -> int | None:
 
 
 def straight_down(scene: Scene) -> int:
-    """The bin under the ball at its start: what a rule says that ignores the planks."""
+    """Answer by a rule that ignores the planks: the bin under the start of the ball."""
     return third(scene.ball.x)
 
 
 def downhill(scene: Scene) -> int:
-    """The bin next to the start, on the side to which the first plank under the ball slopes.
+    """Answer by a rule that looks one impact ahead: the next bin on the side to which the first plank slopes.
 
-    The rule of somebody who looks one impact ahead. Beyond the outermost bins are walls; without a plank below, the
-    ball falls straight down.
+    Walls limit the outermost bins; without a plank below it, the ball falls straight down.
     """
     fall = (scene.ball.x, scene.ball.y, scene.ball.x, FLOOR_Y)
     hit = [plank for plank in scene.planks if _distance(_line(plank), fall) < PLANK_RADIUS + BALL_RADIUS]
@@ -167,7 +166,7 @@ def _propose_line(rng: Random) -> _Line:
 
 
 def _distance(a: _Line, b: _Line) -> float:
-    """Between two straight lines: zero if they cross, otherwise from an end of one to the other."""
+    """Return the distance of two straight lines: zero if they cross, otherwise from an end of one to the other."""
     if _side(a, *b[:2]) * _side(a, *b[2:]) < 0 and _side(b, *a[:2]) * _side(b, *a[2:]) < 0:
         return 0.0
     return min(_to_line(a, *b[:2]), _to_line(a, *b[2:]), _to_line(b, *a[:2]), _to_line(b, *a[2:]))

@@ -1,4 +1,4 @@
-"""Shipping: writes the validation and test items that come with the package, so that all machines share them."""
+"""Export: the shipped validation and test items with their data card, and pictures of scenes."""
 
 import gzip
 import json
@@ -19,11 +19,11 @@ from theworld.datasets.foresight.scene import FRAME_RATE_HZ, NUM_FRAMES, TASKS, 
 from theworld.io import write_whole
 
 TEMPLATE: Final = Path(__file__).with_name("data_card.md")
-"""The card with its blanks."""
+"""Template of the data card."""
 
 
 def data_card(items: Sequence[Item]) -> str:
-    """README.md of a repository with these items, in Markdown with the hub's metadata."""
+    """Return the README.md of a repository with these items, in Markdown with the Hub's metadata."""
     counts = Counter((item.split, item.scene.task) for item in items)
     outcomes = {key: Counter(item.outcome for item in items if (item.split, item.scene.task) == key) for key in counts}
     rows = []
@@ -41,9 +41,9 @@ def data_card(items: Sequence[Item]) -> str:
 
 
 def write_scenes(folder: Path) -> list[Path]:
-    """Simulate the shipped items anew and write them, a file of JSON lines per split and task, and a card beside them.
+    """Simulate the shipped items again; write a file of JSON lines per split and task, and a data card.
 
-    Floating-point physics differs between processors: what this writes elsewhere need not be what is shipped.
+    Floating-point physics differs between processors, so your files may differ from the shipped ones.
 
     Returns:
         The files; the last one is the card, README.md.
@@ -54,7 +54,7 @@ def write_scenes(folder: Path) -> list[Path]:
             items = [find_item(split, index, task) for index in trange(size, desc=f"{task} {split}", unit="item")]
             lines = "".join(json.dumps(item.to_dict(), separators=(",", ":")) + "\n" for item in items)
             paths.append(shipped_path(folder, split, task))
-            write_whole(paths[-1], gzip.compress(lines.encode(), mtime=0))  # without a time: same items, same bytes
+            write_whole(paths[-1], gzip.compress(lines.encode(), mtime=0))  # mtime=0: the same items, the same bytes
             written += items
     paths.append(folder / "README.md")
     write_whole(paths[-1], data_card(written))
@@ -65,8 +65,8 @@ _FRAMES: Final[Mapping[int, Sequence[int]]] = {
     1: (0, 3, 5, 7, 9, 11, 13, NUM_FRAMES - 1),
     5: (0, 1, 2, 3, 4, 8, 12, NUM_FRAMES - 1),
 }
-"""Frames that are shown, by the number of those given."""
-_STEP: Final = 7  # neighbouring items share the side they start from; these differ in what comes of them, too
+"""Frames to show, by the number of given frames."""
+_STEP: Final = 7  # neighbouring items share the side of the start; these differ in outcome, too
 
 _PAPER: Final = (255, 255, 255)
 _INK: Final = (30, 33, 38)
@@ -84,11 +84,11 @@ def preview(
     """Write a PNG with one scene per row: eight of its frames in time, question and answer, and one control.
 
     Args:
-        path: where the PNG goes.
-        split: which scenes.
+        path: the PNG file.
+        split: split of the scenes.
         rows: number of scenes, every seventh of a task.
         image_size_px: side of each frame.
-        task: the kind of scene; None: all in turn.
+        task: the kind of scene; None: all tasks in turn.
 
     Raises:
         ValueError: if there are no rows.
@@ -110,7 +110,7 @@ def preview(
 
 
 def _strip(item: Item, control: Question, image_size_px: int) -> Image.Image:
-    """One scene: question and answer above its frames, times and a control below."""
+    """Draw one scene: question and answer above its frames, times and a control below."""
     text_px = max(11, image_size_px // 9)
     font, small = ImageFont.load_default(text_px), ImageFont.load_default(text_px * 5 // 6)
     line_px, gap_px = text_px * 8 // 5, max(3, image_size_px // 20)
@@ -121,14 +121,14 @@ def _strip(item: Item, control: Question, image_size_px: int) -> Image.Image:
     strip = Image.new("RGB", (width, image_size_px + 3 * line_px), _PAPER)
     pen = ImageDraw.Draw(strip)
 
-    asked = dynamic_question(item)
+    question = dynamic_question(item)
     middle = line_px // 2
-    pen.text((0, middle), asked.text, _INK, font, anchor="lm")
-    pen.text((width, middle), asked.answer, _INK, font, anchor="rm")
-    if asked.answer in _COLOUR_OF:
-        chip = width - font.getlength(asked.answer) - text_px
+    pen.text((0, middle), question.text, _INK, font, anchor="lm")
+    pen.text((width, middle), question.answer, _INK, font, anchor="rm")
+    if question.answer in _COLOUR_OF:
+        chip = width - font.getlength(question.answer) - text_px
         box = (chip - text_px // 2, middle - text_px // 2, chip + text_px // 2, middle + text_px // 2)
-        pen.rounded_rectangle(box, text_px // 4, _COLOUR_OF[asked.answer])
+        pen.rounded_rectangle(box, text_px // 4, _COLOUR_OF[question.answer])
 
     for column, frame in enumerate(frames):
         left = column * (image_size_px + gap_px)

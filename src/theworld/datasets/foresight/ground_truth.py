@@ -1,4 +1,4 @@
-"""Facts: what one picture of a scene shows, as questions with one right answer each."""
+"""Facts: the contents of one picture of a scene, as questions with one right answer each."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -32,11 +32,11 @@ STATIC_KINDS: Final[Mapping[Task, tuple[str, ...]]] = {
     "collide": ("left_ball", "higher_ball", "ball_place", "ball_half"),
     "hide": ("screen_colour", "post"),
 }
-"""Kinds of the controls of each task; a scene whose current picture leaves one of them undecided is rejected."""
+"""Kinds of the controls of each task; the current picture of every scene decides all of them."""
 
 _HOW = "Answer with one word."
 _CLEAR = 0.03
-"""Difference, unit lengths, below which a comparison is not asked: two pixels of a 64-px picture."""
+"""Smallest difference, unit lengths, for a question that compares: two pixels of a 64-px picture."""
 
 _Poses = Float[np.ndarray, "num_bodies 3"]
 
@@ -46,57 +46,57 @@ class Question:
     """A question with its one right answer."""
 
     kind: str
-    """Names the wording: the same for all scenes that it is asked of."""
+    """Name of the wording, which is the same for all scenes."""
     text: str
     choices: tuple[str, ...]
-    """All words that can be right for this kind of question; `text` lists them unless they are all colours."""
+    """All possible answers to this kind of question; `text` lists them unless they are all colours."""
     answer: str
     place: Place | None = None
-    """Where in the picture the answer lies; None if the question is not about a place."""
+    """Place of the answer in the picture; None if the question is not about a place."""
 
 
 def facts_of(scene: Scene, poses: _Poses) -> tuple[Question, ...]:
-    """What a picture shows beyond doubt at 64 px, its state (`state_of`) left out.
+    """Return all questions that a picture decides at 64 px, except its state (`state_of`).
 
     Args:
         scene: the scene.
-        poses: where its balls and blocks are in this picture.
+        poses: poses of its balls and blocks in this picture.
     """
     return tuple(_FACTS[scene.task](scene, poses))
 
 
 def controls_of(scene: Scene, poses: _Poses) -> tuple[Question, ...]:
-    """The facts that every current picture of the task is asked about."""
+    """Return the facts of the kinds that every current picture of the task decides."""
     kinds = STATIC_KINDS[scene.task]
     return tuple(fact for fact in facts_of(scene, poses) if fact.kind in kinds)
 
 
 def state_of(scene: Scene, poses: _Poses) -> Question | None:
-    """The fact whose answer in the last picture is the answer to the question about the future.
+    """Return the fact that answers the question about the future, if asked of the last picture.
 
-    None where a picture does not decide it, as while a tower is falling.
+    None if a picture does not decide it, as during the fall of a tower.
     """
     return _STATES[scene.task](scene, poses)
 
 
-def asked(kind: str, words: str, choices: tuple[str, ...], answer: str, place: Place | None = None) -> Question:
-    """A question that lists its choices."""
+def with_choices(kind: str, words: str, choices: tuple[str, ...], answer: str, place: Place | None = None) -> Question:
+    """Return a question that lists its choices."""
     return Question(kind, f"{words}: {listed(choices)}? {_HOW}", choices, answer, place)
 
 
 def listed(choices: tuple[str, ...]) -> str:
-    """Choices as a text lists them: a, b or c."""
+    """Return choices as a text: a, b or c."""
     return f"{', '.join(choices[:-1])} or {choices[-1]}"
 
 
 def bin_choices(scene: Scene) -> tuple[str, ...]:
-    """The colours of the bins in the order of the alphabet: a text must not say where the bins are."""
+    """Return the colours of the bins in alphabetical order: a text must not reveal their places."""
     assert scene.bins is not None
     return tuple(sorted(scene.bins))
 
 
 def ball_choices(scene: Scene) -> tuple[str, ...]:
-    """The colours of the balls in the order of the alphabet."""
+    """Return the colours of the balls in alphabetical order."""
     return tuple(sorted(ball.colour for ball in scene.balls))
 
 
@@ -112,30 +112,30 @@ def _of_drop(scene: Scene, poses: _Poses) -> Iterator[Question]:
         yield _colour(f"{place}_bin", f"the {place} bin", colour, place)
     if min(abs(x - 1 / 3), abs(x - 2 / 3)) >= _CLEAR:
         below = PLACES[third(x)]
-        yield asked("ball_place", "Where is the ball now", PLACES, below, below)
+        yield with_choices("ball_place", "Where is the ball now", PLACES, below, below)
         if y < DIVIDER_TOP_Y - BALL_RADIUS:
             words = "Which bin is straight below the ball now"
-            yield asked("bin_below", words, bin_choices(scene), scene.bins[third(x)], below)
+            yield with_choices("bin_below", words, bin_choices(scene), scene.bins[third(x)], below)
     counts = NUMBER_WORDS[:MAX_PLANKS]
-    yield asked("num_planks", "How many planks are there", counts, counts[len(scene.planks) - 1])
+    yield with_choices("num_planks", "How many planks are there", counts, counts[len(scene.planks) - 1])
 
 
 def _of_topple(scene: Scene, poses: _Poses) -> Iterator[Question]:
     counts = NUMBER_WORDS[topple.LEAST_BLOCKS - 1 : topple.LEAST_BLOCKS + 1]
-    yield asked("num_blocks", "How many blocks are there", counts, NUMBER_WORDS[len(scene.blocks) - 1])
+    yield with_choices("num_blocks", "How many blocks are there", counts, NUMBER_WORDS[len(scene.blocks) - 1])
     colours: list[Colour] = [block.colour for block in scene.blocks]
     upright = np.abs(poses - poses[:1])[:, 2].max() < 0.05 and (np.diff(poses[:, 1]) < 0).all()
-    if upright:  # while the blocks lie on each other, "top" has a meaning
+    if upright:  # "top" has a meaning only while the blocks are on each other
         yield _colour("top_colour", "the top block", colours[-1])
         yield _colour("lowest_colour", "the lowest block", colours[0])
     x, y = poses[:, 0], poses[:, 1]
     if abs(x[-1] - x[0]) >= 0.02:
         words = f"On which side of the {colours[0]} block is the {colours[-1]} block"
-        yield asked("block_side", words, ("left", "right"), "left" if x[-1] < x[0] else "right")
+        yield with_choices("block_side", words, ("left", "right"), "left" if x[-1] < x[0] else "right")
     if abs(y[1] - y[2]) >= _CLEAR:
-        one, other = sorted((1, 2), key=lambda level: colours[level])  # by colour: the text says nothing about height
-        words = f"Is the {colours[one]} block above or below the {colours[other]} block"
-        yield asked("block_above", words, ("above", "below"), "above" if y[one] < y[other] else "below")
+        first, second = sorted((1, 2), key=lambda level: colours[level])  # by colour: the text reveals no height
+        words = f"Is the {colours[first]} block above or below the {colours[second]} block"
+        yield with_choices("block_above", words, ("above", "below"), "above" if y[first] < y[second] else "below")
 
 
 def _of_roll(scene: Scene, poses: _Poses) -> Iterator[Question]:
@@ -146,14 +146,14 @@ def _of_roll(scene: Scene, poses: _Poses) -> Iterator[Question]:
         yield _colour("left_ball", "the ball on the left", left, "left")
         yield _colour("right_ball", "the ball on the right", right, "right")
     if abs(y0 - y1) >= _CLEAR:
-        yield asked("higher_ball", "Which ball is higher", choices, left if y0 < y1 else right)
+        yield with_choices("higher_ball", "Which ball is higher", choices, left if y0 < y1 else right)
     ways = abs(x0 - 0.5), abs(x1 - 0.5)
     if abs(ways[0] - ways[1]) >= _CLEAR:
         words = "Which ball is nearer to the middle"
-        yield asked("nearer_ball", words, choices, left if ways[0] < ways[1] else right)
+        yield with_choices("nearer_ball", words, choices, left if ways[0] < ways[1] else right)
     steeper = scene.planks[0].y0 < scene.planks[1].y1  # ramps end at the same height in the middle
     if abs(scene.planks[0].y0 - scene.planks[1].y1) >= _CLEAR:
-        yield asked("steeper_ramp", "Which ramp is steeper", ("left", "right"), "left" if steeper else "right")
+        yield with_choices("steeper_ramp", "Which ramp is steeper", ("left", "right"), "left" if steeper else "right")
 
 
 def _of_collide(scene: Scene, poses: _Poses) -> Iterator[Question]:
@@ -161,20 +161,20 @@ def _of_collide(scene: Scene, poses: _Poses) -> Iterator[Question]:
     first, second = (ball.colour for ball in scene.balls)
     choices = ball_choices(scene)
     if abs(x0 - x1) >= _CLEAR:
-        yield asked("left_ball", "Which ball is further left", choices, first if x0 < x1 else second)
+        yield with_choices("left_ball", "Which ball is further left", choices, first if x0 < x1 else second)
     if abs(y0 - y1) >= _CLEAR:
-        yield asked("higher_ball", "Which ball is higher", choices, first if y0 < y1 else second)
+        yield with_choices("higher_ball", "Which ball is higher", choices, first if y0 < y1 else second)
     if min(abs(x0 - 1 / 3), abs(x0 - 2 / 3)) >= _CLEAR:
-        yield asked("ball_place", f"Where is the {first} ball now", PLACES, PLACES[third(x0)])
+        yield with_choices("ball_place", f"Where is the {first} ball now", PLACES, PLACES[third(x0)])
     if abs(y1 - 0.5) >= _CLEAR:
         half = "upper" if y1 < 0.5 else "lower"
-        yield asked("ball_half", f"In which half is the {second} ball", ("upper", "lower"), half)
+        yield with_choices("ball_half", f"In which half is the {second} ball", ("upper", "lower"), half)
 
 
 def _of_hide(scene: Scene, poses: _Poses) -> Iterator[Question]:
     assert scene.screen is not None
     yield _colour("screen_colour", "the screen", scene.screen.colour)
-    yield asked("post", "Is there a post", ("yes", "no"), "yes" if scene.planks else "no")
+    yield with_choices("post", "Is there a post", ("yes", "no"), "yes" if scene.planks else "no")
     if hide.place_of(scene, float(poses[0, 0])) in (hide.LEFT, hide.RIGHT):
         yield _colour("ball_colour", "the ball", scene.ball.colour)
 
@@ -185,7 +185,7 @@ def _drop_state(scene: Scene, poses: _Poses) -> Question | None:
     if abs(y - DIVIDER_TOP_Y) < _CLEAR:
         return None
     answer = scene.bins[third(x)] if y > DIVIDER_TOP_Y else "none"
-    return asked("in_bin", "In which bin is the ball", (*bin_choices(scene), "none"), answer)
+    return with_choices("in_bin", "In which bin is the ball", (*bin_choices(scene), "none"), answer)
 
 
 def _topple_state(scene: Scene, poses: _Poses) -> Question | None:
@@ -194,7 +194,7 @@ def _topple_state(scene: Scene, poses: _Poses) -> Question | None:
     if outcome is None:
         return None
     words = "Which way has the tower fallen"
-    return asked("has_fallen", words, ("left", "right", NEITHER), ("left", "right", NEITHER)[outcome])
+    return with_choices("has_fallen", words, ("left", "right", NEITHER), ("left", "right", NEITHER)[outcome])
 
 
 def _roll_state(scene: Scene, poses: _Poses) -> Question | None:
@@ -203,14 +203,14 @@ def _roll_state(scene: Scene, poses: _Poses) -> Question | None:
     if low.all() or (np.abs(heights - _CLEAR) < 0.01).any():
         return None
     answer = scene.balls[int(low.argmax())].colour if low.any() else "none"
-    return asked("on_floor", "Which ball is on the floor", (*ball_choices(scene), "none"), answer)
+    return with_choices("on_floor", "Which ball is on the floor", (*ball_choices(scene), "none"), answer)
 
 
 def _collide_state(scene: Scene, poses: _Poses) -> Question | None:
     gap = float(np.linalg.norm(poses[1, :2] - poses[0, :2])) - 2 * BALL_RADIUS
     if 0.005 < gap < 0.02:
         return None
-    return asked("do_touch", "Do the balls touch", ("yes", "no"), "yes" if gap < 0.01 else "no")
+    return with_choices("do_touch", "Do the balls touch", ("yes", "no"), "yes" if gap < 0.01 else "no")
 
 
 def _hide_state(scene: Scene, poses: _Poses) -> Question | None:
@@ -218,7 +218,7 @@ def _hide_state(scene: Scene, poses: _Poses) -> Question | None:
     if place is None:
         return None
     words = "On which side of the screen is the ball"
-    return asked("ball_side", words, ("left", "right", NEITHER), ("left", "right", NEITHER)[place])
+    return with_choices("ball_side", words, ("left", "right", NEITHER), ("left", "right", NEITHER)[place])
 
 
 _FACTS: Final[Mapping[Task, Callable[[Scene, _Poses], Iterator[Question]]]] = {

@@ -1,4 +1,4 @@
-"""Simple rules: what somebody would answer who does not look ahead, or one step only."""
+"""Simple rules: answers without looking ahead, or with one step of physics, and their accuracies."""
 
 import math
 from collections import Counter, defaultdict
@@ -17,7 +17,7 @@ from theworld.datasets.foresight.scene import Scene, Task
 
 
 def rules_of(item: Item) -> dict[str, str]:
-    """The answer of each rule to the question about the item's future."""
+    """Return the answer of each rule to the question about the item's future."""
     return {name: rule(item.scene) for name, rule in RULES[item.scene.task].items()}
 
 
@@ -59,19 +59,19 @@ RULES: Final[Mapping[Task, Mapping[str, Callable[[Scene], str]]]] = {
 }
 
 LOOKING_AHEAD: Final = ("downhill", "overhang", "much_nearer", "rebound")
-"""Rules that take one real step of physics: no shortcut, but what a model has to beat that claims to see the future."""
+"""Rules that take one real step of physics: not shortcuts, but baselines for models that predict the future."""
 
 
 NUM_NEIGHBOURS = 15
 
 
 def baselines(task: Task) -> dict[str, float]:
-    """Accuracies on the shipped test items of a task.
+    """Return accuracies of baselines on the shipped test items of a task.
 
     Returns:
         `chance` among the choices; `majority`, the most frequent answer; `wording`, a classifier on the words of the
         question alone, and `wording_choice` on those in multiple choice; `nearest`, the outcome of the most similar
-        current pictures; and a name for each rule. What learns, learns from the validation items.
+        current pictures; and each rule by its name. Classifiers learn from the validation items.
     """
     known, items = (_items(split, task) for split in ("validation", "test"))
     questions = [dynamic_question(item) for item in items]
@@ -83,14 +83,14 @@ def baselines(task: Task) -> dict[str, float]:
         "wording": wording_accuracy([dynamic_question(item) for item in known], questions),
         "wording_choice": wording_accuracy(_choices(known), _choices(items)),
         "nearest": nearest_accuracy(known, items),
-        **{name: _share(answers, [said[name] for said in rules]) for name in rules[0]},
+        **{name: _share(answers, [replies[name] for replies in rules]) for name in rules[0]},
     }
 
 
-def wording_accuracy(known: Sequence[Question], asked: Sequence[Question]) -> float:
-    """How often naive Bayes on words and pairs of neighbouring words is right, which has no picture.
+def wording_accuracy(known: Sequence[Question], questions: Sequence[Question]) -> float:
+    """Return the accuracy of naive Bayes on words and pairs of neighbouring words, without a picture.
 
-    It learns from `known` and names the likeliest of the choices of each question in `asked`.
+    It learns from `known` and chooses the likeliest choice of each question in `questions`.
     """
     priors = Counter(question.answer for question in known)
     counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
@@ -103,26 +103,26 @@ def wording_accuracy(known: Sequence[Question], asked: Sequence[Question]) -> fl
         norm = math.log(seen.total() + num_terms)
         return math.log(priors[answer] + 1) + sum(math.log(seen[term] + 1) - norm for term in terms)
 
-    said = []
-    for question in asked:
+    guesses = []
+    for question in questions:
         terms = list(_terms(question.text))
-        said.append(max(question.choices, key=lambda answer: likelihood(answer, terms)))
-    return _share([question.answer for question in asked], said)
+        guesses.append(max(question.choices, key=lambda answer: likelihood(answer, terms)))
+    return _share([question.answer for question in questions], guesses)
 
 
-def nearest_accuracy(known: Sequence[Item], asked: Sequence[Item]) -> float:
-    """How often the most frequent outcome among the 15 items with the most similar current picture is right.
+def nearest_accuracy(known: Sequence[Item], items: Sequence[Item]) -> float:
+    """Return the accuracy of the most frequent outcome among the 15 items with the most similar current picture.
 
-    Pictures are compared by the numbers that describe them, each scaled to unit variance: no seeing is involved.
+    The distance of pictures is that of their numerical descriptions, scaled to unit variance; it uses no pixels.
     """
-    features = np.array([_current(item) for item in (*known, *asked)])
+    features = np.array([_current(item) for item in (*known, *items)])
     features = features / np.maximum(features.std(axis=0), 1e-6)
     outcomes = np.array([item.outcome for item in known])
-    said = []
+    guesses = []
     for place in features[len(known) :]:
         nearest = np.argsort(((features[: len(known)] - place) ** 2).sum(axis=1), kind="stable")[:NUM_NEIGHBOURS]
-        said.append(int(np.bincount(outcomes[nearest]).argmax()))
-    return _share([item.outcome for item in asked], said)
+        guesses.append(int(np.bincount(outcomes[nearest]).argmax()))
+    return _share([item.outcome for item in items], guesses)
 
 
 def _choices(items: Sequence[Item]) -> list[Question]:
@@ -136,11 +136,11 @@ def _items(split: Split, task: Task) -> list[Item]:
 def _terms(text: str) -> Iterator[str]:
     words = text.lower().split()
     yield from words
-    yield from (f"{one} {other}" for one, other in pairwise(words))
+    yield from (f"{word} {following}" for word, following in pairwise(words))
 
 
 def _current(item: Item) -> Float[np.ndarray, " num_features"]:
-    """Where everything is that is seen in the current picture; planks from the highest down."""
+    """Return the positions of all visible objects in the current picture; planks from the highest down."""
     scene, screen = item.scene, item.scene.screen
     bodies = [] if screen else item.poses[scene.num_given_frames - 1, :, :2].tolist()
     planks = sorted((min(plank.y0, plank.y1), plank.x0, plank.x1, plank.y1 - plank.y0) for plank in scene.planks)
@@ -160,5 +160,5 @@ def _padded(rows: Sequence[Sequence[float]], shape: tuple[int, int]) -> Float[np
     return table.ravel()
 
 
-def _share(right: Sequence[object], said: Sequence[object]) -> float:
-    return float(np.mean([one == other for one, other in zip(right, said, strict=True)]))
+def _share(answers: Sequence[object], guesses: Sequence[object]) -> float:
+    return float(np.mean([answer == guess for answer, guess in zip(answers, guesses, strict=True)]))

@@ -1,4 +1,4 @@
-"""The task `hide`: a ball has rolled behind a screen; on which side does it come out, or does it stay behind it?"""
+"""The task `hide`: on which side does a ball come out from behind a screen, or does it stay hidden?"""
 
 import math
 from dataclasses import replace
@@ -24,8 +24,8 @@ from theworld.datasets.foresight.scene import (
 PERIOD: Final = 24
 """Consecutive indices over which targets are balanced exactly.
 
-3 outcomes x 2 sides it comes from x 2 (post or not) x 2 halves of the screen that a post stands in. For "stays" there
-is a post or none; a ball that passes has none in its way, a ball that comes back has one.
+3 outcomes x 2 sides of the start x 2 (post or not) x 2 halves of the screen that hold a post. For "stays" there is a
+post or none; a ball that passes has no post in its way, a ball that comes back has one.
 """
 
 LEFT, RIGHT, NOWHERE = range(3)
@@ -39,15 +39,15 @@ _SCREEN_X = (0.44, 0.56)
 _SCREEN_TOP = (0.50, 0.60)
 _POST_TOP = 0.36
 _START = BALL_RADIUS + WALL_WIDTH + 0.01
-_HIDDEN_BY = 0.01  # the ball is at least so far behind the screen's edge when it is hidden
-_OUT_BY = 0.03  # and so far beyond it when it has come out
-_POST_OFF = 0.04  # of a post from the middle of the screen
+_HIDDEN_BY = 0.01  # least distance of a hidden ball behind the screen's edge
+_OUT_BY = 0.03  # least distance beyond it of a ball that has come out
+_POST_OFF = 0.04  # most distance of a post from the middle of the screen
 _JITTER = 0.5 / 64
 _DECIMALS = 4
 
 
 def propose(rng: Random, index: int) -> Scene:
-    """A ball that rolls behind a screen from the side, with or without a post behind it, that the index asks for."""
+    """Return a ball that rolls behind a screen; the index determines its side and the post."""
     aim, from_left = aim_of(index), index // 3 % 2 == 0
     passes = aim == (RIGHT if from_left else LEFT)
     has_post = not passes and (aim != NOWHERE or index // 6 % 2 == 0)
@@ -74,12 +74,12 @@ def propose(rng: Random, index: int) -> Scene:
 
 
 def _place(x: float, from_left: bool) -> float:
-    """An x as the scene has it: mirrored for a ball that comes from the right."""
+    """Return an x as a coordinate of the scene: mirrored for a ball from the right."""
     return round(x if from_left else 1 - x, _DECIMALS)
 
 
 def _ends(start: float, speed: float, middle: float, half_width: float, post: float | None) -> int | None:
-    """By theory, for a ball from the left: where it is at the end; None if it is not hidden now, or not clearly out."""
+    """Predict the outcome for a ball from the left; None if it is not hidden now, or not clearly out at the end."""
     inner, outer = middle - half_width, middle + half_width
     bounce_x = math.inf if post is None else post - PLANK_RADIUS - BALL_RADIUS
     now, end = (_position(start, speed, seconds, bounce_x) for seconds in (_NOW_S, (NUM_FRAMES - 1) / FRAME_RATE_HZ))
@@ -96,7 +96,7 @@ def _ends(start: float, speed: float, middle: float, half_width: float, post: fl
 
 
 def _position(start: float, speed: float, seconds: float, bounce_x: float) -> float:
-    """Where a ball is that slows down evenly and comes back from `bounce_x` with 0.9 of its speed."""
+    """Return the x of a ball that slows down evenly and comes back from `bounce_x` with 0.9 of its speed."""
     if start + _travelled(speed, seconds) <= bounce_x:
         return start + _travelled(speed, seconds)
     at_post = math.sqrt(speed**2 - 2 * _DECELERATION * (bounce_x - start))
@@ -110,26 +110,26 @@ def _travelled(speed: float, seconds: float) -> float:
 
 
 def aim_of(index: int) -> int:
-    """The outcome that the item of an index shall have."""
+    """Return the required outcome of the item of an index."""
     return index % 3
 
 
 def examine(scene: Scene, index: int) -> Motion | None:
-    """The motion of a ball that does what the index asks for, as do its neighbours; otherwise None."""
+    """Return the motion if it and its neighbours have the index's outcome; otherwise None."""
     aim = aim_of(index)
     if not (_is_post_fair(scene, index) and _is_seen_twice(scene)):
         return None
     motion = simulate(scene)
     if outcome(scene, motion) != aim:
         return None
-    return motion if all(outcome(one, simulate(one)) == aim for one in neighbours(scene)) else None
+    return motion if all(outcome(variant, simulate(variant)) == aim for variant in neighbours(scene)) else None
 
 
 def _is_post_fair(scene: Scene, index: int) -> bool:
-    """Whether a post stands in the half of the screen that the index asks for, near the middle.
+    """Return True if a post is near the middle of the screen, in the half that the index requires.
 
-    Of all proposals 98 % have it on the side that the ball does not come from: where the ball is hidden, that would
-    tell what only the clip shall tell.
+    In 98 % of all proposals the post is in the half away from the ball's start. That would reveal the direction of a
+    hidden ball, which only the clip may show.
     """
     if not scene.planks:
         return True
@@ -139,21 +139,21 @@ def _is_post_fair(scene: Scene, index: int) -> bool:
 
 
 def _is_seen_twice(scene: Scene) -> bool:
-    """Whether half of the ball or more is seen in the second frame too, so that the clip shows how fast it is."""
+    """Return True if at least half of the ball is visible in the second frame, too: the clip must show its speed."""
     assert scene.screen is not None
     way = math.copysign(_travelled(abs(scene.ball.vx), 1 / FRAME_RATE_HZ), scene.ball.vx)
     return not scene.screen.left < scene.ball.x + way < scene.screen.right
 
 
 def outcome(scene: Scene, motion: Motion) -> int | None:
-    """0 if the ball is out on the left at the end, 1 on the right, 2 if still hidden; None if it is seen in part."""
+    """Return 0 if the ball is out on the left at the end, 1 on the right, 2 if hidden; None if partly hidden."""
     if place_of(scene, float(motion.poses[_NOW, 0, 0])) != NOWHERE:
         return None
     return place_of(scene, float(motion.poses[-1, 0, 0]))
 
 
 def place_of(scene: Scene, x: float) -> int | None:
-    """Where a ball at x is: 0 left of the screen, 1 right of it, 2 behind it; None if it is half hidden."""
+    """Return the place of a ball at x: 0 left of the screen, 1 right of it, 2 behind it; None if partly hidden."""
     assert scene.screen is not None
     if x < scene.screen.left - BALL_RADIUS:
         return LEFT
@@ -163,7 +163,7 @@ def place_of(scene: Scene, x: float) -> int | None:
 
 
 def neighbours(scene: Scene) -> tuple[Scene, ...]:
-    """Scenes whose ball starts elsewhere and is a little faster or slower, by less than can be drawn."""
+    """Return scenes whose ball starts elsewhere and is faster or slower, by less than a picture can show."""
     ball = scene.ball
     return tuple(
         replace(scene, balls=(replace(ball, x=ball.x + dx, vx=ball.vx + dv),))
@@ -172,18 +172,18 @@ def neighbours(scene: Scene) -> tuple[Scene, ...]:
 
 
 def straight_on(scene: Scene) -> int:
-    """What a rule says that knows the direction alone: the ball comes out on the other side."""
+    """Answer by the direction alone: the ball comes out on the other side."""
     return RIGHT if scene.ball.vx > 0 else LEFT
 
 
 def post_side(scene: Scene) -> int:
-    """What a rule says that knows the last given frame alone: the ball comes back from the larger side of the post."""
+    """Answer by the last given frame alone: the ball comes back on the larger side of the post."""
     assert scene.screen is not None
     middle = (scene.screen.left + scene.screen.right) / 2
     return NOWHERE if not scene.planks else LEFT if scene.planks[0].x0 > middle else RIGHT
 
 
 def rebound(scene: Scene) -> int:
-    """What a rule says that looks one step ahead: back from a post, on where there is none, never too slow."""
+    """Answer by a rule that looks one step ahead: a post sends the ball back, and no ball is too slow."""
     passes = straight_on(scene)
     return 1 - passes if scene.planks else passes

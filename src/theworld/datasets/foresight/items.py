@@ -1,4 +1,4 @@
-"""Items: the scene of a split and an index, always the same one, and never one of another split."""
+"""Items: one fixed scene for each split, task and index; no scene is in two splits."""
 
 import gzip
 import hashlib
@@ -24,36 +24,36 @@ Split = Literal["world", "language", "train", "validation", "test"]
 SPLITS: Final[tuple[Split, ...]] = get_args(Split)
 
 NUM_SHIPPED: Final[Mapping[Split, int]] = {"validation": 300, "test": 600}
-"""Items of each task that come with the package, described, with what happened; others are simulated when asked for."""
+"""Items of each task in the package, with their scenes and motions; all others are simulated on demand."""
 SCENES: Final = Path(__file__).parent / "scenes"
 """Folder of the shipped items: a file per split and task, an item per line."""
 
 VERSION: Final = 2
-"""Of scenes, pictures and questions: change it, and every item changes."""
+"""Version of scenes, pictures and questions; a new one changes every item."""
 
-_MAX_ATTEMPTS = 5_000  # 14 are needed on average, 511 were the most of 1,000 items
+_MAX_ATTEMPTS = 5_000  # the mean is 14, the maximum over 1,000 items 511
 _DECIMALS = 4
 _TICKS = 10**_DECIMALS  # coordinates are multiples of one tick, 1 / 10,000
 
 
 class Design(Protocol):
-    """What the module of a task provides."""
+    """Interface of the module of a task."""
 
     @property
     def PERIOD(self) -> int:  # noqa: N802  # a constant of the module
-        """Consecutive indices over which outcomes are balanced jointly with what simple rules look at."""
+        """Consecutive indices over which outcomes are balanced jointly with the cues of simple rules."""
         ...
 
     def propose(self, rng: Random, index: int) -> Scene:
-        """A scene of the kind that the index asks for; how it goes on is not yet known."""
+        """Return a scene with the properties that the index requires; its outcome is still unknown."""
         ...
 
     def examine(self, scene: Scene, index: int) -> Motion | None:
-        """The motion of a scene that is fit to ask about and has the index's outcome, otherwise None."""
+        """Return the motion of a scene that is fit for a question and has the index's outcome, otherwise None."""
         ...
 
     def outcome(self, scene: Scene, motion: Motion) -> int | None:
-        """What comes of it, as the number of an answer; None: nothing that could be asked about."""
+        """Return the outcome as the number of an answer; None: it is not one of the answers."""
         ...
 
 
@@ -68,7 +68,7 @@ DESIGNS: Final[Mapping[Task, Design]] = {
 
 @dataclass(frozen=True)
 class Item:
-    """A scene that is fit to ask about, with what happens in it."""
+    """A scene that is fit for a question, with its motion."""
 
     split: Split
     index: int
@@ -76,36 +76,36 @@ class Item:
     poses: Float[np.ndarray, "17 num_bodies 3"]
     """Centre (x, y) in unit lengths and angle in rad of balls, then blocks, in each frame, to 4 decimals."""
     outcome: int
-    """What comes of it, as the number of an answer."""
+    """Outcome, as the number of an answer."""
 
     @property
     def id(self) -> str:
-        """Names the item among all tasks and splits."""
+        """Return the name of the item, unique among all tasks and splits."""
         return f"{self.scene.task}-{self.split}-{self.index}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Scene, outcome and motion as plain values for JSON; `from_dict` gives an equal item back."""
+        """Return scene, outcome and motion as plain values for JSON; `from_dict` turns them into an equal item."""
         return {"scene": self.scene.to_dict(), "outcome": self.outcome, "poses": self.poses.tolist()}
 
     @classmethod
     def from_dict(cls, split: Split, index: int, values: Mapping[str, Any]) -> "Item":
-        """The item that `to_dict` described.
+        """Return the item that `to_dict` described.
 
         Raises:
-            ValueError: if the scene is none.
+            ValueError: if the scene is not valid.
         """
         poses = np.array(values["poses"])
-        poses.setflags(write=False)  # the item is shared by all who ask for it
+        poses.setflags(write=False)  # callers share the item
         return cls(split, index, Scene.from_dict(values["scene"]), poses, values["outcome"])
 
 
 def make_item(split: Split, index: int, task: Task = "drop") -> Item:
-    """The item of an index: a pure function of its arguments.
+    """Return the item of an index: a pure function of its arguments.
 
-    What is shipped (`NUM_SHIPPED`) is read, the rest found by simulation.
+    Shipped items (`NUM_SHIPPED`) are read from a file; all others are found by simulation.
 
     Raises:
-        ValueError: unknown split or task, negative index.
+        ValueError: for an unknown split or task, or a negative index.
     """
     if split not in SPLITS:
         raise ValueError(f"split {split!r}: expected one of {SPLITS}")
@@ -129,12 +129,12 @@ def _shipped(split: Split, task: Task) -> list[bytes]:
 
 
 def shipped_path(folder: Path, split: Split, task: Task) -> Path:
-    """The file of the items of a split and task."""
+    """Return the path of the file with the items of a split and task."""
     return folder / f"{split}-{task}.jsonl.gz"
 
 
 def find_item(split: Split, index: int, task: Task) -> Item:
-    """The item of an index by simulation: scenes are drawn until one fits the index and its picture all controls."""
+    """Draw scenes until one has the outcome of the index, and a picture that decides all controls."""
     design = DESIGNS[task]
     for scene in _proposals(split, index, task):
         motion = design.examine(scene, index)
@@ -150,14 +150,15 @@ def find_item(split: Split, index: int, task: Task) -> Item:
 
 
 def _is_clear(scene: Scene, poses: Float[np.ndarray, "17 num_bodies 3"]) -> bool:
-    """Whether the current picture decides every control."""
+    """Return True if the current picture decides every control."""
     return len(controls_of(scene, poses[scene.num_given_frames - 1])) == len(STATIC_KINDS[scene.task])
 
 
 def make_film(index: int) -> tuple[Scene, Motion]:
-    """Scene and motion of the split `world` that a world model learns from: the first proposal, whatever comes of it.
+    """Return scene and motion of the split `world`, for the training of a world model: the first proposal of the index.
 
-    Tasks take turns. Nothing is asked about these, so nothing is rejected: a world model must see near misses too.
+    Indices cycle through the tasks. No proposal is rejected: these scenes have no questions, and a world model must see
+    near misses, too.
     """
     task = TASKS[index % len(TASKS)]
     scene = next(_proposals("world", index // len(TASKS), task))
@@ -172,10 +173,10 @@ def _proposals(split: Split, index: int, task: Task) -> Iterator[Scene]:
 
 
 def split_of(scene: Scene) -> Split:
-    """The split that a scene belongs to, read from the scene alone.
+    """Return the split of a scene, from the scene alone.
 
-    The start of the first ball, or the place of the lowest block, counted in ticks of 1/10,000, has the split's number
-    as remainder modulo five. Hence no scene can belong to two splits.
+    The x of the first ball, or of the lowest block, in ticks of 1/10,000, is congruent to the split's number modulo
+    five. Hence no scene belongs to two splits.
     """
     first = (scene.balls or scene.blocks)[0]
     return SPLITS[round(first.x * _TICKS) % len(SPLITS)]

@@ -1,4 +1,4 @@
-"""Watching: what a picture shows, read off its pixels by colour alone, so that an imagined future can be judged."""
+"""Outcome detector: reads the outcome of a scene from the colours of its last picture, true or imagined."""
 
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -11,10 +11,10 @@ from theworld.datasets.foresight.rendering import BACKGROUND, PALETTE, SOLID, TA
 from theworld.datasets.foresight.scene import BALL_RADIUS, DIVIDER_TOP_Y, FLOOR_Y, Colour, Scene, Task, third
 
 _FEWEST_SHARE: Final = 0.45
-"""Share of a body's area that must be seen for it to count as there."""
+"""Share of a body's area that must be visible for it to count as present."""
 
 _NEAR: Final = 70.0
-"""Distance in RGB, of 442 from black to white, within which a pixel has a colour."""
+"""Largest distance in RGB between a pixel and its colour; black and white are 442 apart."""
 
 _NAMES: Final = tuple(PALETTE)
 _COLOURS: Final = np.array([*PALETTE.values(), BACKGROUND, TABLE, SOLID], dtype=np.float32)
@@ -23,25 +23,25 @@ _Picture = UInt8[np.ndarray, "H W 3"]
 
 
 def watched_outcome(scene: Scene, picture: _Picture) -> int | None:
-    """The outcome that the last picture of a scene shows, as the number of an answer; None if it shows none.
+    """Return the outcome in the last picture of a scene, as the number of an answer; None if it shows none.
 
-    A body is in the middle of the pixels that have its colour.
+    The position of a body is the median of the pixels with its colour.
 
     Args:
-        scene: its colours, and where its bodies started.
+        scene: the scene, for its colours and the start of its bodies.
         picture: the last frame, true or imagined.
     """
     return _WATCHED[scene.task](scene, _nearest(picture))
 
 
 def _nearest(picture: _Picture) -> np.ndarray:
-    """Number of the colour of each pixel; -1 where none is near, as on the edges between two."""
+    """Return the number of the colour of each pixel; -1 if none is near, as on the edges between two."""
     squares = np.square(picture[:, :, None].astype(np.float32) - _COLOURS).sum(-1)
     return np.where(squares.min(-1) < _NEAR**2, squares.argmin(-1), -1)
 
 
 def _centre(nearest: np.ndarray, colour: Colour, area: float) -> Float[np.ndarray, "2"] | None:
-    """Middle (x, y) of what has a colour, unit lengths; None if too little of `area` (square units) has it."""
+    """Return the middle (x, y) of a colour, unit lengths; None if it covers too little of `area` (square units)."""
     seen: Bool[np.ndarray, "H W"] = nearest == _NAMES.index(colour)
     height, width = seen.shape
     if seen.sum() < _FEWEST_SHARE * area * height * width:

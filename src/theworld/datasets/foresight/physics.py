@@ -1,4 +1,4 @@
-"""The physics of a scene: a pymunk space in unit lengths, and the motion of its balls and blocks."""
+"""Physics of a scene: a pymunk space in unit lengths, and the motion of its balls and blocks."""
 
 import math
 from collections.abc import Mapping
@@ -30,27 +30,27 @@ GRAVITY: Final = 2.0
 STEPS_PER_FRAME: Final = 30
 TIME_STEP_S: Final = 1 / (FRAME_RATE_HZ * STEPS_PER_FRAME)
 REST_SPEED: Final = 0.02
-"""Unit lengths / s below which a body is at rest: a fifth of a pixel per frame at 64 px."""
+"""Slower bodies are at rest, unit lengths / s: a fifth of a pixel per frame at 64 px."""
 
-_CONTACT_DEPTH = 1e-4  # Chipmunk lets contacts sink by 0.1 units otherwise: it counts in pixels
-_BLOCK_RADIUS = 0.5  # floor and walls reach far beyond the picture, so that nothing tunnels through
-_SOLVER_ITERATIONS = 30  # Chipmunk's 10 let a tower of four blocks creep
+_CONTACT_DEPTH = 1e-4  # Chipmunk's default of 0.1 units is meant for pixels
+_BLOCK_RADIUS = 0.5  # thick floor and walls, so that no body tunnels through
+_SOLVER_ITERATIONS = 30  # with Chipmunk's default of 10, a tower of four blocks creeps
 
 
 @dataclass(frozen=True)
 class Law:
-    """What holds in a kind of scene."""
+    """Physical constants of a kind of scene."""
 
     gravity: float = GRAVITY
     """Downwards, unit lengths / s^2; 0: a table seen from above."""
     restitution: float = 0.1
-    """Speed after over speed before a head-on impact."""
+    """Ratio of the speeds after and before a head-on impact."""
     friction: float = 0.25
     """Coulomb's coefficient between any two bodies."""
     deceleration: float = 0.0
     """Rolling resistance of a ball on the floor, unit lengths / s^2."""
     sticky: bool = False
-    """Whether two balls that touch stay together."""
+    """True: two balls that touch stay together."""
 
 
 LAWS: Final[Mapping[Task, Law]] = {
@@ -64,7 +64,7 @@ LAWS: Final[Mapping[Task, Law]] = {
 
 @dataclass(frozen=True)
 class Motion:
-    """Where the balls and blocks of a scene are in each frame, and how fast they are in the last."""
+    """Poses of the balls and blocks of a scene in each frame, and their speeds in the last."""
 
     poses: Float[np.ndarray, "17 num_bodies 3"]
     """Centre (x, y) in unit lengths and angle in rad (clockwise as drawn); balls first, then blocks."""
@@ -73,17 +73,17 @@ class Motion:
 
     @property
     def has_come_to_rest(self) -> bool:
-        """Whether every body is at rest: slow in the last frame, and not just at the turn of a bounce."""
+        """Return True if every body is at rest: slow in the last frame, and not at the turn of a bounce."""
         moved = np.linalg.norm(self.poses[-1, :, :2] - self.poses[-2, :, :2], axis=-1)
         return bool((self.final_speeds < REST_SPEED).all() and (moved * FRAME_RATE_HZ < REST_SPEED).all())
 
 
 class Simulation:
-    """A scene in a pymunk space, moved on frame by frame.
+    """A scene in a pymunk space, advanced frame by frame.
 
     Args:
-        scene: what to simulate.
-        law: what holds in it; default: the law of its task.
+        scene: the scene to simulate.
+        law: its physical constants; None: those of its task.
     """
 
     def __init__(self, scene: Scene, law: Law | None = None) -> None:
@@ -98,13 +98,13 @@ class Simulation:
         near, far = WALL_WIDTH - _BLOCK_RADIUS, 1 - WALL_WIDTH + _BLOCK_RADIUS
         for x in (near, far):
             self._fix((x, -2.0), (x, 2.0), _BLOCK_RADIUS)
-        # From the side there is a floor and no lid; a table seen from above has four rails.
+        # A scene seen from the side has a floor and no lid; a table seen from above has four rails.
         for y in (FLOOR_Y + _BLOCK_RADIUS,) if self._law.gravity else (near, far):
             self._fix((-1.0, y), (2.0, y), _BLOCK_RADIUS)
         for x in (1 / 3, 2 / 3) if scene.bins else ():
             self._fix((x, DIVIDER_TOP_Y + DIVIDER_RADIUS), (x, FLOOR_Y), DIVIDER_RADIUS)
         self.bodies: list[pymunk.Body] = []
-        """Balls of mass 1 in their order, then blocks of 100 per unit of area in theirs."""
+        """Balls of mass 1, then blocks of mass 100 per unit of area, in the order of the scene."""
         for ball in scene.balls:
             body = pymunk.Body(1.0, pymunk.moment_for_circle(1.0, 0.0, BALL_RADIUS))
             body.velocity = (ball.vx, ball.vy)
@@ -140,7 +140,7 @@ class Simulation:
         body.velocity = (math.copysign(slower, body.velocity.x), body.velocity.y)
 
     def advance(self) -> None:
-        """Move on by one frame, 1/6 s."""
+        """Advance by one frame, 1/6 s."""
         for _ in range(STEPS_PER_FRAME):
             self._space.step(TIME_STEP_S)
             if self._law.sticky and not self._stuck:
@@ -157,12 +157,12 @@ class Simulation:
 
     @property
     def poses(self) -> list[tuple[float, float, float]]:
-        """Centre (x, y) and angle of every body now."""
+        """Return centre (x, y) and angle of every body at the current time."""
         return [(body.position.x, body.position.y, body.angle) for body in self.bodies]
 
 
 def simulate(scene: Scene, law: Law | None = None) -> Motion:
-    """The motion of a scene over its 17 frames."""
+    """Return the motion of a scene over its 17 frames."""
     simulation = Simulation(scene, law)
     poses = [simulation.poses]
     for _ in range(NUM_FRAMES - 1):

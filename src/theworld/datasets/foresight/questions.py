@@ -1,4 +1,4 @@
-"""Questions about an item: what will happen, what its picture shows, and what a true clip of it shows when."""
+"""Questions about an item: its future, its current picture, and each slot of its true clip."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -10,13 +10,13 @@ from theworld.datasets.foresight.ground_truth import (
     NEITHER,
     NUMBER_WORDS,
     Question,
-    asked,
     ball_choices,
     bin_choices,
     controls_of,
     facts_of,
     listed,
     state_of,
+    with_choices,
 )
 from theworld.datasets.foresight.items import Item
 from theworld.datasets.foresight.scene import NUM_SLOTS, PLACES, Task
@@ -26,37 +26,37 @@ BY_LETTER: Final = "Answer with the letter."
 
 
 def dynamic_question(item: Item) -> Question:
-    """What will happen: the answer is not in the pictures given, only in what follows."""
+    """Return the question about the future; the given pictures do not hold its answer."""
     return _DYNAMIC[item.scene.task](item)
 
 
 def static_questions(item: Item) -> tuple[Question, ...]:
-    """The controls: what the current picture shows, by itself and beyond doubt."""
+    """Return the controls; the current picture alone decides their answers."""
     return controls_of(item.scene, item.poses[item.scene.num_given_frames - 1])
 
 
 def readings(item: Item) -> tuple[Question, ...]:
-    """What the true clip shows, slot by slot, and how it ends: for learning to read world tokens.
+    """Return questions about each slot of the true clip and about its end, which train the reading of world tokens.
 
-    A slot is asked about by its number: "In picture three: ...". Its facts are those of its last frame.
+    Questions name a slot by its number: "In picture three: ...". Its facts are those of its last frame.
     """
-    found = []
+    questions = []
     for slot in range(NUM_SLOTS):
         poses = item.poses[slot * TEMPORAL_STRIDE]
         state = state_of(item.scene, poses)
         for fact in (*facts_of(item.scene, poses), *([state] if state else [])):
             text = f"In picture {NUMBER_WORDS[slot]}: {fact.text[0].lower()}{fact.text[1:]}"
-            found.append(replace(fact, kind=f"slot_{slot}_{fact.kind}", text=text))
-    return (*found, dynamic_question(item))
+            questions.append(replace(fact, kind=f"slot_{slot}_{fact.kind}", text=text))
+    return (*questions, dynamic_question(item))
 
 
 def multiple_choice(question: Question, key: str, place: int | None = None) -> Question:
-    """The same question with its choices behind letters.
+    """Return the same question with lettered choices.
 
     Args:
         question: the open question.
-        key: the order of the choices is a function of it, such as the id of the item.
-        place: of the answer among the letters, from 0; None: any, as the key has it.
+        key: determines the order of the choices; for example the id of the item.
+        place: of the answer among the letters, from 0; None: as the key determines it.
     """
     order = list(question.choices)
     Random(f"foresight/choices/{key}/{question.kind}").shuffle(order)
@@ -75,7 +75,7 @@ def multiple_choice(question: Question, key: str, place: int | None = None) -> Q
 
 
 def item_choice(question: Question, item: Item) -> Question:
-    """A question about an item in multiple choice: of 2n consecutive items each of the n letters is right for two."""
+    """Return a question in multiple choice; each of n letters is the answer to two of 2n consecutive items."""
     size = len(question.choices)
     block, turn = divmod(item.index, 2 * size)
     places = [*range(size), *range(size)]
@@ -86,27 +86,27 @@ def item_choice(question: Question, item: Item) -> Question:
 def _end_of_drop(item: Item) -> Question:
     assert item.scene.bins is not None
     words, choices = "In which bin does the ball come to rest", bin_choices(item.scene)
-    return asked("end", words, choices, item.scene.bins[item.outcome], PLACES[item.outcome])
+    return with_choices("end", words, choices, item.scene.bins[item.outcome], PLACES[item.outcome])
 
 
 def _end_of_topple(item: Item) -> Question:
     choices = ("left", "right", NEITHER)
-    return asked("end", "Which way does the tower fall", choices, choices[item.outcome])
+    return with_choices("end", "Which way does the tower fall", choices, choices[item.outcome])
 
 
 def _end_of_roll(item: Item) -> Question:
     answer = item.scene.balls[item.outcome].colour
-    return asked("end", "Which ball reaches the floor first", ball_choices(item.scene), answer)
+    return with_choices("end", "Which ball reaches the floor first", ball_choices(item.scene), answer)
 
 
 def _end_of_collide(item: Item) -> Question:
-    return asked("end", "Will the balls touch", ("yes", "no"), ("yes", "no")[item.outcome])
+    return with_choices("end", "Will the balls touch", ("yes", "no"), ("yes", "no")[item.outcome])
 
 
 def _end_of_hide(item: Item) -> Question:
     choices = ("left", "right", NEITHER)
     words = "On which side of the screen does the ball come out"
-    return asked("end", words, choices, choices[item.outcome])
+    return with_choices("end", words, choices, choices[item.outcome])
 
 
 _DYNAMIC: Final[Mapping[Task, Callable[[Item], Question]]] = {

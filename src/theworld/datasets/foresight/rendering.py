@@ -1,4 +1,4 @@
-"""Drawing: the picture of a scene at any resolution, the same pixels for the same scene."""
+"""Rendering: the picture of a scene at any resolution; the same scene always gives the same pixels."""
 
 import math
 from collections.abc import Mapping
@@ -32,7 +32,7 @@ PALETTE: Final[Mapping[Colour, Rgb]] = {
 }
 BACKGROUND: Final[Rgb] = (244, 243, 238)
 TABLE: Final[Rgb] = (222, 230, 226)
-"""Background of what is seen from above."""
+"""Background of scenes seen from above."""
 SOLID: Final[Rgb] = (66, 70, 78)
 """Planks, walls, floor and dividers."""
 
@@ -47,7 +47,7 @@ _Box = tuple[float, float, float, float]
 
 
 def draw(scene: Scene, poses: Float[np.ndarray, "num_bodies 3"], size_px: int) -> Image.Image:
-    """The picture of a scene with its balls and blocks at the given places.
+    """Draw a scene with its balls and blocks in the given poses.
 
     Args:
         scene: the scene.
@@ -55,7 +55,7 @@ def draw(scene: Scene, poses: Float[np.ndarray, "num_bodies 3"], size_px: int) -
         size_px: side of the picture, at least 16.
 
     Raises:
-        ValueError: if the picture is too small to tell anything apart.
+        ValueError: if the picture is too small to show planks.
     """
     return _Canvas(scene, size_px).with_bodies(poses)
 
@@ -63,17 +63,17 @@ def draw(scene: Scene, poses: Float[np.ndarray, "num_bodies 3"], size_px: int) -
 def draw_clip(
     scene: Scene, poses: Float[np.ndarray, "num_frames num_bodies 3"], size_px: int
 ) -> UInt8[np.ndarray, "num_frames {size_px} {size_px} 3"]:
-    """The frames of a scene, each equal to `draw` at its poses; what stands still is drawn once."""
+    """Draw the frames of a scene, each equal to `draw` at its poses; fixed parts are drawn only once."""
     canvas = _Canvas(scene, size_px)
     return np.stack([np.asarray(canvas.with_bodies(frame)) for frame in poses])
 
 
 class _Canvas:
-    """The fixed parts of a scene, drawn several times too large and averaged down box by box."""
+    """The fixed parts of a scene, drawn at a multiple of the size and averaged down box by box."""
 
     def __init__(self, scene: Scene, size_px: int) -> None:
         if size_px < _LEAST_SIZE_PX:
-            raise ValueError(f"size_px={size_px}: expected {_LEAST_SIZE_PX} or more, or planks can not be seen")
+            raise ValueError(f"size_px={size_px}: expected {_LEAST_SIZE_PX} or more, to show planks")
         self._scene = scene
         self._scale = min(max(2048 // size_px, 4), 8)  # canvas pixels per pixel: an eighth, from 512 px on a quarter
         self._side = size_px * self._scale
@@ -96,7 +96,7 @@ class _Canvas:
         self._small = self._large.reduce(self._scale)
 
     def with_bodies(self, poses: Float[np.ndarray, "num_bodies 3"]) -> Image.Image:
-        """The picture with its bodies; only the box around each is drawn large and averaged again."""
+        """Return the picture with its bodies; only the box around them is drawn large and averaged again."""
         scene = self._scene
         if len(poses) != len(scene.balls) + len(scene.blocks):
             raise ValueError(f"{len(poses)} poses for {len(scene.balls)} balls and {len(scene.blocks)} blocks")
@@ -123,7 +123,7 @@ class _Canvas:
         return picture
 
     def _extent(self, poses: Float[np.ndarray, "num_bodies 3"]) -> tuple[np.ndarray, np.ndarray]:
-        """Upper left and lower right corner of the box around all that moves, and the screen."""
+        """Return the upper left and lower right corner of the box around all bodies and the screen."""
         scene = self._scene
         reach = [BALL_RADIUS] * len(scene.balls)
         reach += [math.hypot(block.width, block.height) / 2 for block in scene.blocks]
@@ -134,7 +134,7 @@ class _Canvas:
             high = np.maximum(high, (scene.screen.right, FLOOR_Y))
         return low, high
 
-    # Pillow's boxes include their last pixel and cut fractions off: round here, end one pixel earlier.
+    # Pillow's boxes include their last pixel and truncate fractions: round here, and end one pixel earlier.
     def _box(self, pen: ImageDraw.ImageDraw, box: _Box, colour: Rgb) -> None:
         left, top, right, bottom = (round(value * self._side) for value in box)
         pen.rectangle((left, top, right - 1, bottom - 1), fill=colour)
@@ -145,7 +145,7 @@ class _Canvas:
         pen.ellipse((left, top, right - 1, bottom - 1), fill=colour)
 
     def _bar(self, pen: ImageDraw.ImageDraw, x0: float, y0: float, x1: float, y1: float, radius: float) -> None:
-        """A thick line with round ends, the shape that the physics has."""
+        """Draw a thick line with round ends, as in the physics."""
         angle = math.atan2(y1 - y0, x1 - x0)
         middle = np.array([(x0 + x1) / 2, (y0 + y1) / 2, angle])
         self._tile(pen, middle, math.hypot(x1 - x0, y1 - y0), 2 * radius, SOLID)
@@ -153,7 +153,7 @@ class _Canvas:
         self._disc(pen, x1, y1, radius, SOLID)
 
     def _tile(self, pen: ImageDraw.ImageDraw, pose: np.ndarray, width: float, height: float, colour: Rgb) -> None:
-        """A rectangle around (x, y), turned by an angle."""
+        """Draw a rectangle around (x, y), turned by an angle."""
         x, y, angle = pose
         along = np.array([math.cos(angle), math.sin(angle)]) * width / 2
         across = np.array([-math.sin(angle), math.cos(angle)]) * height / 2

@@ -1,4 +1,4 @@
-"""The task `roll`: two balls on two ramps above one shaft; which of them reaches the floor first?"""
+"""The task `roll`: which of two balls on two ramps above a shaft reaches the floor first?"""
 
 import math
 from dataclasses import replace
@@ -18,19 +18,19 @@ LEFT, RIGHT = range(2)
 
 _MIDDLE = 0.5
 _HALF_GAP = BALL_RADIUS + PLANK_RADIUS + 0.012  # from the middle of the shaft to the middle line of its walls
-_MOUTH_Y = 0.66  # the shaft holds both balls, one on the other
+_MOUTH_Y = 0.66  # the shaft holds both balls, one above the other
 _TILT_RAD = (0.10, 0.62)
 _FAR_END = 0.05  # x of a ramp's upper end, from the wall
 _WAY = (0.06, 0.34)  # of a ball along its ramp, unit lengths
 _SLOWEST_S = 1.9
 _LEAST_LEAD_S = 0.3
-_LEAST_DIFFERENCE = 0.05  # of ways and of rises, so that the nearer ball and the steeper ramp are seen at 64 px
+_LEAST_DIFFERENCE = 0.05  # of ways and of rises: the nearer ball and the steeper ramp must be clear at 64 px
 _JITTER = 0.5 / 64
 _DECIMALS = 4
 
 
 def propose(rng: Random, index: int) -> Scene:
-    """Two balls of which one has the shorter way and the other the steeper ramp; by theory the index's is first."""
+    """Return two balls, one with the shorter way and one with the steeper ramp; in theory the index's ball is first."""
     first, nearer = aim_of(index), index // 2 % 2
     colours = rng.sample(COLOURS, 2)
     while True:
@@ -54,7 +54,7 @@ def propose(rng: Random, index: int) -> Scene:
 
 
 def _half(side: int, tilt: float, way: float) -> tuple[tuple[float, float], Plank, Plank]:
-    """Centre of the ball, ramp and wall of the shaft of one side; the right one is the left one mirrored."""
+    """Return centre of the ball, ramp and wall of the shaft of one side; the right side mirrors the left one."""
     edge = _MIDDLE - _HALF_GAP
     upper_y = _MOUTH_Y - (edge - _FAR_END) * math.tan(tilt)
     along, off = way, BALL_RADIUS + PLANK_RADIUS  # off the ramp's middle line
@@ -69,36 +69,37 @@ def _half(side: int, tilt: float, way: float) -> tuple[tuple[float, float], Plan
 
 
 def aim_of(index: int) -> int:
-    """The outcome that the item of an index shall have."""
+    """Return the required outcome of the item of an index."""
     return index % 2
 
 
 def colours_of(index: int) -> tuple[Colour, Colour]:
-    """The colours that the ball that is first and the other one shall have.
+    """Return the required colours of the first ball and of the other one.
 
-    Two colours stay together for eight items, of which each is the answer to two in the first four and to two in the
-    last; pairs follow each other as in a tournament of six, so that every 24 items ask for each colour equally often.
+    Two colours stay together for eight items; each of the two is the answer to two of the first four items and to two
+    of the last four. Pairs follow each other as in a tournament of six, so that in every 24 items each colour is the
+    answer equally often.
     """
     match, swapped = index // 8 % 15, (index + index // 2 + index // 4) % 2
     game_round, game = divmod(match, 3)
-    one = COLOURS[5 if game == 0 else (game_round + game) % 5]
-    other = COLOURS[(game_round - game) % 5]
-    return (other, one) if swapped else (one, other)
+    home = COLOURS[5 if game == 0 else (game_round + game) % 5]
+    guest = COLOURS[(game_round - game) % 5]
+    return (guest, home) if swapped else (home, guest)
 
 
 def examine(scene: Scene, index: int) -> Motion | None:
-    """The motion of balls of which the index's is first, also when one starts a little earlier; otherwise None."""
+    """Return the motion if the index's ball is first, also from slightly moved starts; otherwise None."""
     aim = aim_of(index)
     if (scene.balls[aim].colour, scene.balls[1 - aim].colour) != colours_of(index):
         return None
     motion = simulate(scene)
     if outcome(scene, motion) != aim:
         return None
-    return motion if all(outcome(one, simulate(one)) == aim for one in neighbours(scene)) else None
+    return motion if all(outcome(variant, simulate(variant)) == aim for variant in neighbours(scene)) else None
 
 
 def outcome(scene: Scene, motion: Motion) -> int | None:
-    """0 if the left ball lies on the floor and the other on it, 1 if the right one; None if they lie otherwise."""
+    """Return 0 if the left ball is on the floor and the other on top of it, 1 for the right one, otherwise None."""
     (x0, y0, _), (x1, y1, _) = motion.poses[-1]
     in_shaft = max(abs(x0 - _MIDDLE), abs(x1 - _MIDDLE)) < _HALF_GAP
     lowest = max(y0, y1)
@@ -108,7 +109,7 @@ def outcome(scene: Scene, motion: Motion) -> int | None:
 
 
 def neighbours(scene: Scene) -> tuple[Scene, ...]:
-    """The scene with its balls moved along their ramps by less than can be drawn, one up and one down."""
+    """Return scenes with the balls moved along their ramps by less than a picture can show, one up and one down."""
     return tuple(
         replace(scene, balls=tuple(_moved(scene, side, sign * _JITTER) for side, sign in enumerate(signs)))
         for signs in ((1, -1), (-1, 1))
@@ -122,27 +123,27 @@ def _moved(scene: Scene, side: int, dx: float) -> Ball:
 
 
 def nearer(scene: Scene) -> int:
-    """What a rule says that looks at the way alone: the ball nearer to the shaft is first."""
+    """Answer by the way alone: the ball nearer to the shaft is first."""
     left, right = scene.balls
     return LEFT if _MIDDLE - left.x < right.x - _MIDDLE else RIGHT
 
 
 def lower(scene: Scene) -> int:
-    """What a rule says that looks at the height alone: the lower ball is first."""
+    """Answer by the height alone: the lower ball is first."""
     left, right = scene.balls
     return LEFT if left.y > right.y else RIGHT
 
 
 def steeper(scene: Scene) -> int:
-    """What a rule says that looks at the slope alone: the ball on the steeper ramp is first."""
+    """Answer by the slope alone: the ball on the steeper ramp is first."""
     left, right, *_ = scene.planks
     return LEFT if left.y0 < right.y1 else RIGHT
 
 
 def much_nearer(scene: Scene) -> int:
-    """What a rule says that weighs both: the nearer ball is first if it has less than half the way, else the other.
+    """Answer by a rule that weighs both: the nearer ball is first if it has less than half the way of the other.
 
-    The other one has the steeper ramp.
+    The other ball has the steeper ramp.
     """
     ways = _MIDDLE - scene.balls[LEFT].x, scene.balls[RIGHT].x - _MIDDLE
     first = nearer(scene)

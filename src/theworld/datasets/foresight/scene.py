@@ -1,4 +1,4 @@
-"""Scene: what a Foresight picture shows, in unit lengths, and its JSON form."""
+"""Scene: the contents of a Foresight picture in unit lengths, and its JSON form."""
 
 import json
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ Task = Literal["drop", "topple", "roll", "collide", "hide"]
 TASKS: Final[tuple[Task, ...]] = get_args(Task)
 
 NUM_GIVEN_FRAMES: Final[Mapping[Task, int]] = {"drop": 1, "topple": 1, "roll": 1, "collide": 5, "hide": 5}
-"""Frames that are shown before a question is asked: one picture, or a clip in which velocity is seen."""
+"""Frames shown before the question: one picture, or a clip, which shows velocity."""
 
 Colour = Literal["red", "orange", "yellow", "green", "blue", "purple"]
 COLOURS: Final[tuple[Colour, ...]] = get_args(Colour)
@@ -64,7 +64,7 @@ class Block:
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class Plank:
-    """A fixed plank: the ends of its middle line in unit lengths, left end first; an upright one from its top."""
+    """A fixed plank: the ends of its middle line in unit lengths, left end first; for an upright plank, top first."""
 
     x0: UnitLength
     y0: UnitLength
@@ -74,7 +74,7 @@ class Plank:
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class Screen:
-    """A screen that stands on the floor before everything else and hides what is behind it."""
+    """A screen on the floor in front of all other objects, which it hides."""
 
     left: UnitLength
     right: UnitLength
@@ -84,7 +84,7 @@ class Screen:
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class Scene:
-    """A physical scene at time zero: all that physics, drawing and questions are computed from."""
+    """A physical scene at time zero, from which physics, drawings and questions follow."""
 
     task: Task
     balls: tuple[Ball, ...] = ()
@@ -97,36 +97,36 @@ class Scene:
     @model_validator(mode="after")
     def _check(self) -> "Scene":
         if not self.balls and not self.blocks:
-            raise ValueError("a scene without a ball or a block: expected something that can move")
+            raise ValueError("a scene without a ball or a block: expected an object that can move")
         parts = [*self.balls, *self.blocks, *([self.screen] if self.screen else [])]
         colours = [*(self.bins or ()), *(part.colour for part in parts)]
         if len(set(colours)) < len(colours):
-            raise ValueError(f"colours {colours}: expected all different, or answers are ambiguous")
+            raise ValueError(f"colours {colours}: expected all different, since answers name colours")
         return self
 
     @property
     def ball(self) -> Ball:
-        """The first ball."""
+        """Return the first ball."""
         return self.balls[0]
 
     @property
     def num_given_frames(self) -> int:
-        """Frames that are shown before a question is asked, 1 or 5; the current one is the last of them."""
+        """Return the number of frames shown before the question, 1 or 5; the last of them is the current one."""
         return NUM_GIVEN_FRAMES[self.task]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; `from_dict` gives an equal scene back."""
-        return asdict(self)  # type: ignore[call-overload]
+        """Return plain values for JSON; `from_dict` turns them into an equal scene."""
+        return asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Scene":
-        """The scene that `to_dict` described.
+        """Return the scene that `to_dict` described.
 
         Raises:
-            ValueError: unknown or missing key, unknown colour or task, coordinate outside the picture.
+            ValueError: for an unknown or missing key, an unknown colour or task, a coordinate outside the picture.
         """
         try:
-            # Through JSON text: strict validation takes lists for tuples there only.
+            # Through JSON text: only there does strict validation accept lists as tuples.
             return _SCENE.validate_json(json.dumps(dict(values)))
         except ValidationError as error:
             raise ValueError(f"not a scene of Foresight: {error}") from error
@@ -136,10 +136,10 @@ _SCENE = TypeAdapter(Scene)
 
 
 def num_future_slots(task: Task) -> int:
-    """Latent slots after the given frames: 4 of a picture, 3 of a clip."""
+    """Return the number of latent slots after the given frames: 4 after a picture, 3 after a clip."""
     return (NUM_FRAMES - NUM_GIVEN_FRAMES[task]) // TEMPORAL_STRIDE
 
 
 def third(x: float) -> int:
-    """Which third of the picture a position x (unit lengths) is in: 0 left, 1 middle, 2 right."""
+    """Return the third of the picture that holds a position x (unit lengths): 0 left, 1 middle, 2 right."""
     return min(max(int(3 * x), 0), 2)

@@ -1,4 +1,4 @@
-"""The task `topple`: a tower of four or five blocks; to which side does it fall, or does it stay?"""
+"""The task `topple`: to which side does a tower of four or five blocks fall, or does it stay?"""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -22,11 +22,11 @@ _HEIGHT = 0.10
 _WIDTHS = (0.10, 0.26)
 _BASE_X = (0.40, 0.60)
 _MOST_OFFSET = 0.13  # of a block from the one below it
-_LEAST_LEAN = 0.025  # of the top block from the lowest, so that the side it leans to is seen at 64 px
+_LEAST_LEAN = 0.025  # of the top block from the lowest: the side it leans to must be clear at 64 px
 _LEAST_OVERLAP = 0.02
-_MARGIN = 0.022  # of a centre of mass to the edge that decides, about one and a half pixels of a 64-px picture
-_MOVED = 0.05  # unit lengths by which a block that fell has moved at least
-_STAYED = 0.01  # and one of a tower that stays at most
+_MARGIN = 0.022  # of a centre of mass to the deciding edge: about one and a half pixels of a 64-px picture
+_MOVED = 0.05  # least shift of a fallen block, unit lengths
+_STAYED = 0.01  # most shift of a block in a tower that stays
 _STAYED_RAD = 0.05
 _JITTER = 0.5 / 64
 _CROWD = 512  # towers drawn at a time
@@ -34,7 +34,7 @@ _DECIMALS = 4
 
 
 def propose(rng: Random, index: int) -> Scene:
-    """A tower that leans to the side, has the number of blocks, and by statics the outcome, that the index asks for."""
+    """Return a tower with the lean, the number of blocks and, by statics, the outcome of the index."""
     leans_left, num_blocks = index // 3 % 2 == 0, LEAST_BLOCKS + index // 6 % 2
     colours = rng.sample(COLOURS, num_blocks)
     xs, widths = _tower(np.random.default_rng(rng.getrandbits(64)), aim_of(index), leans_left, num_blocks)
@@ -52,7 +52,7 @@ def propose(rng: Random, index: int) -> Scene:
 
 
 def _tower(rng: np.random.Generator, aim: int, leans_left: bool, num_blocks: int) -> tuple[np.ndarray, np.ndarray]:
-    """Middles and widths of blocks from the lowest up, drawn until one tower of a crowd is what is wanted."""
+    """Return middles and widths of blocks from the lowest up: draw crowds of towers until one fits."""
     while True:
         widths = rng.uniform(*_WIDTHS, (_CROWD, num_blocks)).round(_DECIMALS)
         steps = rng.uniform(-_MOST_OFFSET, _MOST_OFFSET, (_CROWD, num_blocks))
@@ -66,28 +66,28 @@ def _tower(rng: np.random.Generator, aim: int, leans_left: bool, num_blocks: int
 
 
 def aim_of(index: int) -> int:
-    """The outcome that the item of an index shall have."""
+    """Return the required outcome of the item of an index."""
     return index % 3
 
 
 def examine(scene: Scene, index: int) -> Motion | None:
-    """The motion of a tower that does what the index asks for, as do its neighbours; otherwise None."""
+    """Return the motion if it and its neighbours have the index's outcome; otherwise None."""
     aim = aim_of(index)
     if any(min(block.x, 1 - block.x) - block.width / 2 < WALL_WIDTH for block in scene.blocks):
         return None  # a block that starts inside a wall is pushed out by it
     motion = simulate(scene)
     if outcome(scene, motion) != aim:
         return None
-    return motion if all(outcome(one, simulate(one)) == aim for one in neighbours(scene)) else None
+    return motion if all(outcome(variant, simulate(variant)) == aim for variant in neighbours(scene)) else None
 
 
 def outcome(scene: Scene, motion: Motion) -> int | None:
-    """0 fallen to the left, 1 to the right, 2 standing at the end; None if that cannot be told."""
+    """Return 0 for fallen to the left, 1 to the right, 2 for standing at the end; None if undecided."""
     return fallen(motion.poses[0], motion.poses[-1])
 
 
 def fallen(start: Float[np.ndarray, "num_blocks 3"], poses: Float[np.ndarray, "num_blocks 3"]) -> int | None:
-    """0 if blocks have fallen to the left, 1 to the right, 2 if the tower stands; None for both, or while it falls."""
+    """Return 0 if blocks fell to the left, 1 to the right, 2 if the tower stands; None for both, or in mid-fall."""
     shifts = poses[:, 0] - start[:, 0]
     if np.abs(shifts).max() < _STAYED and np.abs(poses[:, 2]).max() < _STAYED_RAD:
         return STAYS
@@ -98,7 +98,7 @@ def fallen(start: Float[np.ndarray, "num_blocks 3"], poses: Float[np.ndarray, "n
 
 
 def neighbours(scene: Scene) -> tuple[Scene, ...]:
-    """Towers whose blocks are moved by less than can be drawn, to alternate sides and to the same side."""
+    """Return towers with every block moved by less than a picture can show, to alternate sides."""
     patterns = ((1, -1, 1, -1, 1), (-1, 1, -1, 1, -1))
     return tuple(
         replace(
@@ -115,10 +115,10 @@ def neighbours(scene: Scene) -> tuple[Scene, ...]:
 def statics(
     xs: Float[np.ndarray, "num_towers num_blocks"], widths: Float[np.ndarray, "num_towers num_blocks"]
 ) -> Int[np.ndarray, " num_towers"]:
-    """The outcome by statics; -1 within a margin of an edge, or where a block does not rest on the one below.
+    """Return outcomes by statics; -1 within a margin of an edge, or if a block does not rest on the one below.
 
-    The blocks above an interface topple over an edge of the contact there when their common centre of mass (blocks
-    have equal heights, so mass goes as width) lies beyond it.
+    The blocks above an interface topple over an edge of its contact if their common centre of mass is beyond that edge.
+    Blocks have equal heights, so their masses are proportional to their widths.
     """
     falls = np.zeros((2, len(xs)), dtype=bool)
     unclear = np.zeros(len(xs), dtype=bool)
@@ -135,14 +135,14 @@ def statics(
 
 
 def lean(scene: Scene) -> int:
-    """What a rule says that looks at the top alone: the tower falls to the side on which its top block is."""
+    """Answer by the top alone: the tower falls to the side of its top block."""
     return RIGHT if scene.blocks[-1].x > scene.blocks[0].x else LEFT
 
 
 def overhang(scene: Scene) -> int:
-    """What a rule says that looks one step ahead: a block whose middle has nothing below it falls to that side.
+    """Answer by a rule that looks one step ahead: a block whose middle has no support falls to that side.
 
-    It judges each block by the one below it, and forgets what lies on top.
+    The rule judges each block by the one below it, and ignores the load on top.
     """
     below, block = max(pairwise(scene.blocks), key=lambda pair: abs(pair[1].x - pair[0].x) - pair[0].width / 2)
     if abs(block.x - below.x) <= below.width / 2:

@@ -11,9 +11,10 @@ from typing import Any
 
 from tqdm import tqdm
 
+from theworld.config import loader
 from theworld.config.evaluation import JudgeSettings, SpatialRGPTJudgeSettings
+from theworld.environment import describe_environment
 from theworld.evaluation.benchmarks.spatial_rgpt import read
-from theworld.evaluation.claims import claim_folder
 from theworld.evaluation.jsonl import error_text
 from theworld.evaluation.judges.client import CallFailedError, CallRefusedError, Judge, JudgeReply, JudgeUnusableError
 from theworld.evaluation.judges.prompts import PROMPT_VERSION, REMINDER, kind_of, prompt_for
@@ -181,7 +182,8 @@ def judge_spatial_rgpt(
     """
     started = time.perf_counter()
     rows, _ = read(settings.file)
-    claim_folder(settings)
+    loader.claim(settings, settings.output_dir / "config.json")
+    write_whole(settings.output_dir / "environment.json", describe_environment())
     own = settings.judge
     persistence = persistence or Persistence(own.max_attempts, own.max_wait_seconds)
     path = settings.output_dir / "verdicts.jsonl"

@@ -17,7 +17,7 @@ from theworld.evaluation.generation import measure_cost
 from theworld.evaluation.predictions import read_predictions
 from theworld.evaluation.run_audit import shuffle_worlds
 from theworld.experiments.arms.arm import Rates, answer, data_of, folder_of, trained
-from theworld.io import write_whole
+from theworld.io import check_same_run, write_whole
 from theworld.modeling import TheWorld
 from theworld.modeling.factory import on_this_machine
 
@@ -126,13 +126,15 @@ def claim(own: ArmsSettings) -> ArmsSettings:
     path = own.output_dir / "config.json"
     before = settings_file.load(ArmsSettings, path) if path.exists() else None
     own = in_number_formats(own, like=before)
-    free = {name: getattr(own, name) for name in FREE}
-    if before is not None and in_number_formats(replace(before, **free)) != own:
-        raise ValueError(f"{path} is of a comparison with other settings: choose another output_dir")
+    if before is not None:
+        free = {name: getattr(own, name) for name in FREE}
+        begun = in_number_formats(replace(before, **free))
+        check_same_run(path, asdict(own), asdict(begun), "choose another output_dir")
     for arm in own.arms:
         named = own.output_dir / "arms" / arm.name / "arm.json"
-        if named.exists() and settings_file.load(Arm, named) != arm:
-            raise ValueError(f"{named} is of another arm of this name: rename the arm, or delete that folder")
+        if named.exists():
+            earlier = settings_file.load(Arm, named)
+            check_same_run(named, asdict(arm), asdict(earlier), "rename the arm, or delete that folder")
         settings_file.save(arm, named)
     settings_file.save(own, path)
     return own

@@ -3,7 +3,7 @@
 import jaxtyping
 import pytest
 
-from theworld.datasets.foresight.ground_truth import asked
+from theworld.datasets.foresight.ground_truth import with_choices
 from theworld.datasets.foresight.heuristics import LOOKING_AHEAD, RULES, baselines, rules_of, wording_accuracy
 from theworld.datasets.foresight.questions import dynamic_question
 from theworld.datasets.foresight.scene import TASKS
@@ -56,6 +56,6 @@ def test_the_last_given_picture_of_a_clip_hardly_tells_what_comes(scores, task, 
 def test_the_classifier_would_see_a_wording_that_gives_the_answer_away():
     def leaking(index):
         answer = ("yes", "no")[index % 2]
-        return asked("end", f"Will the {'red' if answer == 'yes' else 'blue'} ball fall", ("yes", "no"), answer)
+        return with_choices("end", f"Will the {'red' if answer == 'yes' else 'blue'} ball fall", ("yes", "no"), answer)
 
     assert wording_accuracy([leaking(index) for index in range(20)], [leaking(index) for index in range(20)]) == 1.0
