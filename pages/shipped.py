@@ -18,7 +18,7 @@ from theworld.evaluation.predictions import read_identity, read_predictions
 from theworld.evaluation.statistics import Interval
 from theworld.evaluation.summary import summarise
 from theworld.io import write_whole
-from theworld.report.tables import percent, percent_range
+from theworld.tables import markdown_lines, percent, percent_with_range
 
 SHIPPED: Final = RESULTS / "foresight-shipped.json"
 
@@ -41,19 +41,19 @@ def collect(evaluation: Path, audit: Path) -> dict[str, Any]:
     return {"arms": arms, "origin": {"summarised_by": commit(), "runs": runs}}
 
 
-def table(found: dict[str, Any]) -> str:
-    """Accuracy over all questions with its interval, and by kind of scene; at the foot what guessing gives."""
-    world = found["arms"]["world"]
+def table(results: dict[str, Any]) -> str:
+    """Accuracy over all questions with its interval, and by kind of scene; the last row is guessing."""
+    world = results["arms"]["world"]
     tasks = [task for task in TASKS if task in world["groups"]["task"]]
-    rows = [f"| | right, % [95 % interval] | {' | '.join(tasks)} |", "|---" * (len(tasks) + 2) + "|"]
+    rows = []
     for name, words in WORDS.items():
-        arm = found["arms"][name]
-        told = f"{percent(arm['accuracy']['value'])} {percent_range(Interval(**arm['accuracy']['wilson']))}"
+        arm = results["arms"][name]
+        overall = percent_with_range(arm["accuracy"]["value"], Interval(**arm["accuracy"]["wilson"]))
         by_task = [percent(arm["groups"]["task"][task]["accuracy"]["value"]) for task in tasks]
-        rows.append(f"| {words} | {told} | {' | '.join(by_task)} |")
-    guessed = [one["accuracy"]["guessing"] for one in (world, *(world["groups"]["task"][task] for task in tasks))]
-    rows.append(f"| guessing among the choices | {' | '.join(map(percent, guessed))} |")
-    return "\n".join(rows)
+        rows.append([words, overall, *by_task])
+    summaries = (world, *(world["groups"]["task"][task] for task in tasks))
+    rows.append(["guessing among the choices", *(percent(one["accuracy"]["guessing"]) for one in summaries)])
+    return "\n".join(markdown_lines(["", "right, % [95 % interval]", *tasks], rows))
 
 
 def read_table() -> str:

@@ -3,12 +3,11 @@
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from theworld.evaluation.predictions import Prediction, read_predictions
+from theworld.evaluation.predictions import Prediction
 from theworld.evaluation.scoring import Score, Scorer, score
 from theworld.evaluation.statistics import (
     Interval,
@@ -18,8 +17,34 @@ from theworld.evaluation.statistics import (
     smallest_detectable_difference,
 )
 from theworld.evaluation.summary import Accuracy, Summary, field_text, summarise
+from theworld.tables import markdown_lines, markdown_text, percent, percent_range, percent_with_range
 
 _EXAMPLES = 5
+
+_RUN_COLUMNS = (
+    "run",
+    "n",
+    "accuracy, %",
+    "bootstrap",
+    "balanced, %",
+    "bootstrap",
+    "majority, %",
+    "guessing, %",
+    "unparsed",
+    "missing",
+    "clips read",
+)
+_PAIR_COLUMNS = (
+    "second - first",
+    "n",
+    "points",
+    "95 %",
+    "only second right",
+    "only first right",
+    "p",
+    "p (Holm)",
+    "could have seen",
+)
 
 
 @dataclass(frozen=True)
@@ -107,48 +132,29 @@ def compare(
     )
 
 
-def compare_files(
-    files: Mapping[str, Path],
-    *,
-    baseline: str | None = None,
-    group_by: Sequence[str] = (),
-    cluster_by: str | None = None,
-    scorer: Scorer = score,
-) -> Comparison:
-    """`compare` of files of predictions: name to path."""
-    runs = {name: read_predictions(path) for name, path in files.items()}
-    return compare(runs, baseline=baseline, group_by=group_by, cluster_by=cluster_by, scorer=scorer)
-
-
 def to_markdown(comparison: Comparison) -> str:
     """A page of tables: warnings first, then the runs, their pairs, the answers given, and the groups."""
     summaries = comparison.summaries
     lines = [f"> **{pair.note}**\n" for pair in comparison.pairs if pair.note]
-    lines += _table(
-        "run | n | accuracy, % | bootstrap | balanced, % | bootstrap | majority, % | guessing, % | unparsed | missing"
-        " | clips read",
-        [[name, f"{one.num_scored:,}", *_accuracy_cells(one)] for name, one in summaries.items()],
+    lines += markdown_lines(
+        _RUN_COLUMNS,
+        [[name, f"{summary.num_scored:,}", *_accuracy_cells(summary)] for name, summary in summaries.items()],
     )
-    lines += _table(
-        "second - first | n | points | 95 % | only second right | only first right | p | p (Holm) | could have seen",
-        [_pair_cells(pair) for pair in comparison.pairs],
-    )
+    lines += ["", *markdown_lines(_PAIR_COLUMNS, map(_pair_cells, comparison.pairs)), ""]
     lines.append(f"Shared by all runs: {comparison.num_shared_by_all:,} items.")
     for name, ids in comparison.absent.items():
         if ids:
             shown = ", ".join(ids[:_EXAMPLES]) + (", ..." if len(ids) > _EXAMPLES else "")
-            lines.append(f"{_cell(name)} lacks {len(ids):,} items that another run has: {_cell(shown)}.")
+            lines.append(markdown_text(f"{name} lacks {len(ids):,} items that another run has: {shown}."))
     lines.append("")
     scored = {name: one.accuracy for name, one in summaries.items() if one.accuracy is not None}
     if scored:
         answers = next(iter(scored.values())).answers
-        lines += _table(
-            " | ".join(["answer", "true, %", *(f"{_cell(name)} says, %" for name in scored)]),
-            [
-                [answer, _percent(share.true), *(_given(accuracy, answer) for accuracy in scored.values())]
-                for answer, share in answers.items()
-            ],
-        )
+        rows = [
+            [answer, percent(share.true), *(_given(accuracy, answer) for accuracy in scored.values())]
+            for answer, share in answers.items()
+        ]
+        lines += [*markdown_lines(["answer", "true, %", *(f"{name} says, %" for name in scored)], rows), ""]
     for name in next(iter(summaries.values())).groups:
         lines += _group_table(name, {run: one.groups[name] for run, one in summaries.items()})
     return "\n".join(lines).rstrip() + "\n"
@@ -240,12 +246,12 @@ def _accuracy_cells(one: Summary) -> list[str]:
         return ["-"] * 6 + counts
     of = one.accuracy
     return [
-        f"{_percent(of.value)} {_range(of.wilson)}",
-        _range(of.bootstrap),
-        _percent(of.balanced),
-        _range(of.balanced_bootstrap),
-        f"{_percent(of.majority)} ({of.majority_answer})",
-        "-" if of.guessing is None else _percent(of.guessing),
+        percent_with_range(of.value, of.wilson),
+        percent_range(of.bootstrap),
+        percent(of.balanced),
+        percent_range(of.balanced_bootstrap),
+        f"{percent(of.majority)} ({of.majority_answer})",
+        "-" if of.guessing is None else percent(of.guessing),
         *counts,
     ]
 
@@ -255,17 +261,17 @@ def _pair_cells(pair: Pair) -> list[str]:
         f"{pair.second} - {pair.first}",
         f"{pair.num_scored:,}",
         f"{100 * pair.difference:+.1f}" + (" (IDENTICAL)" if pair.identical else ""),
-        _range(pair.interval),
+        percent_range(pair.interval),
         f"{pair.num_second_only:,}",
         f"{pair.num_first_only:,}",
         f"{pair.p_value:.2g}",
         f"{pair.p_holm:.2g}",
-        "nothing" if pair.smallest_difference is None else _percent(pair.smallest_difference),
+        "nothing" if pair.smallest_difference is None else percent(pair.smallest_difference),
     ]
 
 
 def _given(accuracy: Accuracy, answer: str) -> str:
-    return _percent(accuracy.answers[answer].given) if answer in accuracy.answers else "-"
+    return percent(accuracy.answers[answer].given) if answer in accuracy.answers else "-"
 
 
 def _group_table(name: str, groups: Mapping[str, Mapping[str, Summary]]) -> list[str]:
@@ -274,29 +280,11 @@ def _group_table(name: str, groups: Mapping[str, Mapping[str, Summary]]) -> list
     for label in sorted({label for members in groups.values() for label in members}):
         cells = [members.get(label) for members in groups.values()]
         known = [one.accuracy for one in cells if one is not None and one.accuracy is not None]
-        rows.append([label, _percent(known[0].majority) if known else "-", *map(_group_cell, cells)])
-    return _table(" | ".join([_cell(name), "majority, %", *(f"{_cell(run)}, %" for run in groups)]), rows)
+        rows.append([label, percent(known[0].majority) if known else "-", *map(_group_cell, cells)])
+    return [*markdown_lines([name, "majority, %", *(f"{run}, %" for run in groups)], rows), ""]
 
 
 def _group_cell(one: Summary | None) -> str:
     if one is None or one.accuracy is None:
         return "-"
-    return f"{_percent(one.accuracy.value)} {_range(one.accuracy.wilson)} of {one.num_scored:,}"
-
-
-def _table(header: str, rows: Sequence[Sequence[str]]) -> list[str]:
-    num_columns = header.count(" | ") + 1
-    rule = "|".join(["---"] * num_columns)
-    return [f"| {header} |", f"|{rule}|", *(f"| {' | '.join(map(_cell, row))} |" for row in rows), ""]
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f}"
-
-
-def _range(interval: Interval) -> str:
-    return f"[{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
+    return f"{percent_with_range(one.accuracy.value, one.accuracy.wilson)} of {one.num_scored:,}"

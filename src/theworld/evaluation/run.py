@@ -198,47 +198,62 @@ def _versions() -> dict[str, str]:
 def report(
     files: dict[str, Path], path: Path, baseline: str | None = None, seeds: dict[str, int | None] | None = None
 ) -> dict[str, Any]:
-    """Score files of predictions, by kind of question too, compare them if there are several, and write it down.
+    """Score files of predictions, compare them if there are several, and write the results.
 
-    Where answers are withheld nothing is scored: the replies are written as the benchmark takes them, one file per arm
-    in submissions/ beside `path`. Otherwise scores/ beside it has a row per item.
+        FOLDER/
+          results.json            `path`; numbers by kind of question, too
+          scores/ARM.jsonl        a row per item
+          submissions/ARM.json    instead of numbers and scores, where the answers are withheld: the replies in the
+                                  format of the benchmark
 
     Args:
-        files: of predictions, by arm.
+        files: files of predictions, by arm.
         path: of the results.
-        baseline: arm that every other is held against; None: each against each.
-        seeds: what was drawn from which seed. Answers are decoded greedily: nothing is drawn there.
+        baseline: arm that every other is compared with; None: every pair.
+        seeds: by name, the seeds that were used. Answers are decoded greedily, without a seed.
+
+    Returns:
+        The results.
     """
     rows = {name: read_predictions(file) for name, file in files.items()}
     runs = {name: asdict(read_identity(file)) for name, file in files.items()}
     origin = {"commit": commit(), "seeds": seeds or {}, "runs": runs}
     if any(row.answer is None for predictions in rows.values() for row in predictions):
-        results: dict[str, Any] = {"submissions": _submit(rows, path.parent / "submissions"), "origin": origin}
-        write_whole(path, json.dumps(results, indent=2))
-        return results
+        results: dict[str, Any] = {"submissions": _write_submissions(rows, path.parent / "submissions")}
+    else:
+        results = _numbers(rows, baseline)
+        _write_scores(rows, path.parent / "scores")
+    results["origin"] = origin
+    write_whole(path, json.dumps(results, indent=2))
+    return results
+
+
+def _numbers(rows: dict[str, list[Prediction]], baseline: str | None) -> dict[str, Any]:
+    """Scores of each arm, their comparison, and the numbers of a benchmark."""
     group_by, cluster_by = breakdown(list(rows.values()))
     arms = {
         name: summarise(predictions, group_by=group_by, cluster_by=cluster_by, scorer=score).to_dict()
         for name, predictions in rows.items()
     }
     comparison = None
-    if len(files) > 1:
+    if len(rows) > 1:
         comparison = compare(rows, baseline=baseline, group_by=group_by, cluster_by=cluster_by, scorer=score).to_dict()
     benchmark = {
-        name: {found[0]: found[1].to_dict()}
-        for name, one in rows.items()
-        if (found := benchmark_scores(one)) is not None
+        name: {result[0]: result[1].to_dict()}
+        for name, predictions in rows.items()
+        if (result := benchmark_scores(predictions)) is not None
     }
+    return {"arms": arms, "comparison": comparison, "benchmark": benchmark or None}
+
+
+def _write_scores(rows: dict[str, list[Prediction]], folder: Path) -> None:
     for name, predictions in rows.items():
         lines = [json.dumps(asdict(score(row))) + "\n" for row in predictions]
-        write_whole(path.parent / "scores" / f"{name}.jsonl", "".join(lines))
-    results = {"arms": arms, "comparison": comparison, "benchmark": benchmark or None, "origin": origin}
-    write_whole(path, json.dumps(results, indent=2))
-    return results
+        write_whole(folder / f"{name}.jsonl", "".join(lines))
 
 
-def _submit(rows: dict[str, list[Prediction]], folder: Path) -> dict[str, str]:
-    """Write the replies of each arm as the evaluation server of BLINK takes them; the files."""
+def _write_submissions(rows: dict[str, list[Prediction]], folder: Path) -> dict[str, str]:
+    """Write the replies of each arm in the format of BLINK's evaluation server; return the files."""
     written = {}
     for name, predictions in rows.items():
         write_whole(folder / f"{name}.json", json.dumps(blink.submission(predictions), indent=1))

@@ -48,11 +48,6 @@ def wilson_interval(num_right: int, num_items: int, level: float = 0.95) -> Inte
     return Interval(float(interval.low), float(interval.high))
 
 
-def planned_half_width(share: float, num_items: int, level: float = 0.95) -> float:
-    """Half-width to expect of an interval around a share: normal approximation, z * sqrt(p (1 - p) / n)."""
-    return float(norm.ppf((1 + level) / 2)) * sqrt(share * (1 - share) / num_items)
-
-
 def bootstrap_mean(
     values: Values, clusters: Labels | None = None, num_resamples: int = 2000, seed: int = 0, level: float = 0.95
 ) -> Interval:

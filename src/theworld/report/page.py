@@ -9,30 +9,23 @@ from typing import Final
 
 from theworld.evaluation.scoring import State
 from theworld.io import write_whole
-from theworld.report.benchmarks import benchmark_tables
+from theworld.report.conclusions import above_baseline, verdicts, warnings
 from theworld.report.figures import IntervalRow, curve_plot, interval_plot
 from theworld.report.folder import Picture, RunFolder, ShownScene, in_order, read_run
 from theworld.report.html import document, escaped
-from theworld.report.tables import (
+from theworld.report.run_tables import (
     ARMS,
     DIFFERENCES,
     MARKS,
     SCENES,
     STATES,
     TRAINING,
-    Table,
     all_tables,
-    markdown_text,
-    percent,
-    percent_range,
-    points,
-    points_range,
     reply,
     strongest,
     to_html,
-    to_markdown,
 )
-from theworld.report.verdicts import above_baseline, verdicts, warnings
+from theworld.tables import Table, markdown_text, percent_with_range, points_with_range, to_markdown
 
 _PIXELATED_BELOW_PX: Final = 320
 """Pictures narrower than this are enlarged with sharp pixels."""
@@ -64,7 +57,7 @@ def write_report(run: Path, title: str) -> Path:
 
 def html_report(run: RunFolder, title: str) -> str:
     """The page as text. It loads nothing, and its own policy forbids it to."""
-    sections = [_section(run, table) for table in all_tables(run, benchmark_tables(run))]
+    sections = [_section(run, table) for table in all_tables(run)]
     body = "\n".join(part for part in (_head(run, title), *sections, _settings(run)) if part)
     return document(title, body)
 
@@ -74,7 +67,7 @@ def markdown_report(run: RunFolder, title: str) -> str:
     parts = [f"# {markdown_text(title)}", *(f"> **{markdown_text(text)}**" for text in warnings(run))]
     parts.append("\n".join(f"- **{one.finding}**: {markdown_text(one.sentence)}" for one in verdicts(run)))
     parts += map(markdown_text, [above_baseline(run), *_notes(run)])
-    for table in all_tables(run, benchmark_tables(run)):
+    for table in all_tables(run):
         parts += [f"## {markdown_text(table.heading)}", to_markdown(table), markdown_text(table.note)]
     if run.config is not None:
         parts += ["## Settings", f"```json\n{_pretty(run.config)}\n```"]
@@ -127,7 +120,7 @@ def _accuracy_plot(run: RunFolder) -> str:
         if (of := one.accuracy) is not None
     ]
     alt = "; ".join(
-        f"{name} {percent(one.accuracy.value)} {percent_range(one.accuracy.wilson)}"
+        f"{name} {percent_with_range(one.accuracy.value, one.accuracy.wilson)}"
         for name, one in arms.items()
         if one.accuracy is not None
     )
@@ -146,7 +139,7 @@ def _difference_plot(run: RunFolder) -> str:
         )
         for pair in pairs
     ]
-    alt = "; ".join(f"{p.second} − {p.first} {points(p.difference)} {points_range(p.interval)}" for p in pairs)
+    alt = "; ".join(f"{p.second} − {p.first} {points_with_range(p.difference, p.interval)}" for p in pairs)
     return _plot(rows, "difference, points", "no difference", f"Paired differences with 95 % intervals: {alt}")
 
 

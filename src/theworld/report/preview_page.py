@@ -20,7 +20,8 @@ from theworld.datasets.label_view import Span
 from theworld.datasets.sample import Sample
 from theworld.report.figures import histogram_plot
 from theworld.report.html import document, escaped
-from theworld.report.tables import Table, to_html
+from theworld.report.run_tables import to_html
+from theworld.tables import Table
 
 _SIDE_PX: Final = 512
 """Longest side of a picture on the page."""

@@ -6,12 +6,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from theworld.config.evaluation import BlinkScoreSettings
 from theworld.evaluation import scoring
-from theworld.evaluation.benchmarks.saved_replies import Rate, Record, prediction, rate, read_object
+from theworld.evaluation.benchmarks.rates import RATE_COLUMNS, RATE_NOTE, Rate, rate
+from theworld.evaluation.benchmarks.saved_replies import Record, prediction, read_object
 from theworld.evaluation.parsing.text import chosen_letter
 from theworld.evaluation.predictions import Prediction
 from theworld.evaluation.scoring import Score
 from theworld.evaluation.statistics import Interval, balanced_accuracy, bootstrap_balanced_accuracy
+from theworld.tables import Table, percent, percent_range, table_of
 
 NUM_CHOICES = {
     "Art_Style": 2,
@@ -53,6 +56,27 @@ class BlinkScores:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return asdict(self)
+
+    def tables(self) -> list[Table]:
+        """Show each task, then the mean over tasks and over items."""
+        macro = {
+            "task": "macro mean",
+            "n": f"{self.micro.num_items:,}",
+            "right, %": percent(self.macro),
+            "95 % bootstrap": percent_range(self.macro_bootstrap),
+        }
+        records = [
+            *({"task": task, **rate.cells()} for task, rate in self.tasks.items()),
+            macro,
+            {"task": "micro mean", **self.micro.cells()},
+        ]
+        note = f"{RATE_NOTE} The macro mean is the benchmark's Total; there a missing reply counts as wrong."
+        if not self.is_whole:
+            note += f" Not the whole benchmark: {len(self.tasks)} of {len(NUM_CHOICES)} tasks."
+        if self.num_stored:
+            same = percent(self.num_stored_same / self.num_stored)
+            note += f" The letters in the files are the same in {same} % of {self.num_stored:,} items."
+        return [table_of("BLINK", ("task", *RATE_COLUMNS), records, note)]
 
 
 def score(row: Prediction) -> Score:
@@ -117,6 +141,16 @@ def evaluate(rows: Sequence[Prediction], stored: Mapping[str, str | None] | None
         num_stored=len(known),
         num_stored_same=sum(ours == (None if theirs in (None, "(Z)") else theirs) for ours, theirs in known),
     )
+
+
+def evaluate_files(settings: BlinkScoreSettings) -> BlinkScores:
+    """Score saved replies.
+
+    Raises:
+        OSError: if a file cannot be read.
+        ValueError: as `read`.
+    """
+    return evaluate(*read(settings.answers, settings.predictions))
 
 
 def read(answers: Path, predictions: Path) -> tuple[list[Prediction], dict[str, str | None]]:

@@ -7,13 +7,26 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from theworld.evaluation.benchmarks.saved_replies import Rate, Record, prediction, rate, read_rows, require_distinct
+from theworld.config.evaluation import SpatialRGPTScoreSettings
+from theworld.evaluation.benchmarks.rates import (
+    RATE_COLUMNS,
+    RATE_NOTE,
+    Agreement,
+    Rate,
+    agreement,
+    agreement_table,
+    rate,
+    rate_table,
+    summary_table,
+)
+from theworld.evaluation.benchmarks.saved_replies import Record, prediction, read_rows, require_distinct
 from theworld.evaluation.parsing.quantities import DEGREES_PER_HOUR, clock_error, clock_hour, named_length
-from theworld.evaluation.parsing.regions import RELATIONS, chosen_region
+from theworld.evaluation.parsing.region_choices import RELATIONS, chosen_region
 from theworld.evaluation.parsing.yes_no import says_yes
 from theworld.evaluation.predictions import Prediction
 from theworld.evaluation.scoring import Score, State
 from theworld.evaluation.summary import Summary, summarise
+from theworld.tables import Table, percent, table_of
 
 QUALITATIVE = {
     "below/above": ("above_choice", "above_predicate", "below_choice", "below_predicate"),
@@ -59,18 +72,11 @@ class Measured:
     error: float | None
     """Mean |reply - truth| / truth of lengths (AbsRel), mean degrees of directions; None without a readable reply."""
 
-
-@dataclass(frozen=True)
-class Agreement:
-    """How often a stored verdict and the reading say the same."""
-
-    num_items: int
-    """Items with a verdict."""
-    num_same: int
-    num_only_judge_right: int
-    num_only_reading_right: int
-    value: float | None
-    """Share that says the same; None without a verdict."""
+    def cells(self, group: str) -> dict[str, str]:
+        """Cells of a table by column."""
+        if self.error is None:
+            return self.rate.cells()
+        return {**self.rate.cells(), "error": f"{self.error:.1f}°" if group == "direction" else f"{self.error:.3f}"}
 
 
 @dataclass(frozen=True)
@@ -93,6 +99,28 @@ class SpatialRGPTScores:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return asdict(self)
+
+    def tables(self, agreement_with: str = "the stored verdict") -> list[Table]:
+        """Show qualitative and quantitative groups, predicates, and the agreement of judge and reading."""
+        tables, note = [], RATE_NOTE
+        if not self.is_whole:
+            note += f" Not the whole benchmark, which has {NUM_QUALITATIVE} and {NUM_QUANTITATIVE} items."
+        if self.qualitative is not None:
+            rates = {**self.qualitative_groups, "all (micro)": self.qualitative}
+            tables.append(rate_table("SpatialRGPT-Bench, qualitative", "group", rates, note))
+        if self.quantitative is not None:
+            records = [{"group": name, **group.cells(name)} for name, group in self.quantitative_groups.items()]
+            records.append({"group": "all (micro)", **self.quantitative.cells()})
+            within = f"Right: within {percent(TOLERANCE)} %, or one hour of the clock."
+            error = "Error: mean |reply - truth| / truth (AbsRel) or degrees, of the replies that can be read."
+            columns = ("group", *RATE_COLUMNS, "error")
+            note = f"{within} {error} {note}"
+            tables.append(table_of("SpatialRGPT-Bench, quantitative", columns, records, note))
+        if self.predicates is not None:
+            tables.append(summary_table("Predicates", "questions", self.predicates, "yes"))
+        if self.agreement:
+            tables.append(agreement_table(self.agreement, agreement_with))
+        return tables
 
 
 def score(row: Prediction) -> Score:
@@ -128,14 +156,14 @@ def evaluate(rows: Sequence[Prediction], verdicts: Mapping[str, bool] | None = N
         ValueError: without rows, or as `score`.
     """
     scored = [_score_and_deviation(row) for row in rows]
-    agreement = {} if verdicts is None else agreements(rows, [score for score, _ in scored], verdicts)
-    return gather(rows, scored, agreement, with_predicates=True)
+    by_kind = {} if verdicts is None else agreements(rows, [score for score, _ in scored], verdicts)
+    return gather(rows, scored, by_kind, with_predicates=True)
 
 
 def gather(
     rows: Sequence[Prediction],
     scored: Sequence[tuple[Score, float | None]],
-    agreement: Mapping[str, Agreement],
+    by_kind: Mapping[str, Agreement],
     *,
     with_predicates: bool,
 ) -> SpatialRGPTScores:
@@ -173,9 +201,20 @@ def gather(
         predicates=summarise([rows[i] for i in predicates], scorer=lambda row: score_of[row.sample_id])
         if predicates
         else None,
-        agreement=dict(agreement),
+        agreement=dict(by_kind),
         is_whole=(len(all_qualitative), len(all_quantitative)) == (NUM_QUALITATIVE, NUM_QUANTITATIVE),
     )
+
+
+def evaluate_files(settings: SpatialRGPTScoreSettings) -> SpatialRGPTScores:
+    """Score saved replies.
+
+    Raises:
+        OSError: if a file cannot be read.
+        ValueError: as `read`.
+    """
+    rows, verdicts = read(settings.file, settings.judged)
+    return evaluate(rows, None if settings.judged is None else verdicts)
 
 
 def read(path: Path, judged: str | None = None) -> tuple[list[Prediction], dict[str, bool]]:
@@ -332,7 +371,7 @@ def agreements(
         members.setdefault(kinds[category.rpartition("_")[2]], []).extend(indices)
     named = {"all": list(range(len(rows))), **{name: members[name] for name in kinds.values() if name in members}}
     return {
-        name: _agreement([scores[index] for index in indices], verdicts)
+        name: agreement([scores[index] for index in indices], verdicts)
         for name, indices in {**named, **dict(sorted(by_category.items()))}.items()
         if name not in ("direction",)  # one category, which is a kind already
     }
@@ -343,15 +382,3 @@ def _by_category(rows: Sequence[Prediction]) -> dict[str, list[int]]:
     for index, row in enumerate(rows):
         found.setdefault(str(row.fields["category"]), []).append(index)
     return found
-
-
-def _agreement(scores: Sequence[Score], verdicts: Mapping[str, bool]) -> Agreement:
-    pairs = [(verdicts[one.sample_id], one.state == "right") for one in scores if one.sample_id in verdicts]
-    num_same = sum(judge == ours for judge, ours in pairs)
-    return Agreement(
-        num_items=len(pairs),
-        num_same=num_same,
-        num_only_judge_right=sum(judge and not ours for judge, ours in pairs),
-        num_only_reading_right=sum(ours and not judge for judge, ours in pairs),
-        value=num_same / len(pairs) if pairs else None,
-    )

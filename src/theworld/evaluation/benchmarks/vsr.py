@@ -6,14 +6,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from theworld.config.evaluation import VsrScoreSettings
 from theworld.datasets.public.vsr_relations import meta_category
 from theworld.evaluation import scoring
-from theworld.evaluation.benchmarks.saved_replies import Rate, Record, prediction, rate, read_rows, require_distinct
+from theworld.evaluation.benchmarks.rates import Rate, rate, rate_table, summary_table
+from theworld.evaluation.benchmarks.saved_replies import Record, prediction, read_rows, require_distinct
 from theworld.evaluation.parsing.text import plain
 from theworld.evaluation.parsing.yes_no import says_yes
 from theworld.evaluation.predictions import Prediction
 from theworld.evaluation.scoring import Score, normalise
 from theworld.evaluation.summary import Summary, summarise
+from theworld.tables import Table
 
 _BIT = re.compile(r"\W*(?:answer\W+|label\W+)?(?P<bit>1+|0+)(?![\w/]|[.,:]\d)", re.IGNORECASE)
 """`1`, `0.`, `Answer: 1`; also `1111`, as models write that were trained on bits and do not stop."""
@@ -32,6 +35,13 @@ class VsrScores:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return asdict(self)
+
+    def tables(self) -> list[Table]:
+        """Show all statements, then each relation."""
+        return [
+            summary_table("VSR", "statements", self.overall, "true"),
+            rate_table("By relation", "relation", self.relations),
+        ]
 
 
 def says_true(reply: str, statement: str) -> bool | None:
@@ -84,6 +94,16 @@ def evaluate(rows: Sequence[Prediction]) -> VsrScores:
         meta_categories=_rates(rows, scores, "meta_category"),
         relations=_rates(rows, scores, "relation"),
     )
+
+
+def evaluate_files(settings: VsrScoreSettings) -> VsrScores:
+    """Score saved replies.
+
+    Raises:
+        OSError: if a file cannot be read.
+        ValueError: as `read`.
+    """
+    return evaluate(read(settings.annotations, settings.predictions))
 
 
 def _rates(rows: Sequence[Prediction], scores: Mapping[str, Score], name: str) -> dict[str, Rate]:

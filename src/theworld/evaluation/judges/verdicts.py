@@ -17,6 +17,7 @@ from theworld.evaluation.jsonl import RowFormat, RowWriter
 from theworld.evaluation.judges.prompts import Kind, kind_of
 from theworld.evaluation.predictions import Prediction
 from theworld.evaluation.scoring import Score, State
+from theworld.tables import Table, table_of
 
 _FENCED = re.compile(r"```(?:json|JSON)?[ \t]*\n?(.*?)```", re.DOTALL)
 
@@ -216,6 +217,32 @@ class Judged:
             "num_misread": self.num_misread,
             "cost": asdict(self.cost),
         }
+
+    def tables(self, judge: str) -> list[Table]:
+        """Show groups by the judge's verdicts, its agreement with the readings, and its cost.
+
+        Args:
+            judge: name of the judge.
+        """
+        cost = self.cost
+        cells = {
+            "judge": judge,
+            "calls": f"{cost.num_calls:,}",
+            "of them retries": f"{cost.num_retries:,}",
+            "prompt tokens": f"{cost.num_prompt_tokens:,}",
+            "completion tokens": f"{cost.num_completion_tokens:,}",
+            "seconds in calls": f"{cost.seconds:,.1f}",
+            "without a verdict": f"{self.num_without_verdict:,}",
+            "true answer misread": f"{self.num_misread:,}",
+        }
+        note = (
+            "Over all runs into this folder. Replies without a verdict are missing; the same command asks about them"
+            " again."
+        )
+        if cost.num_uncounted:
+            note += f" The tokens of {cost.num_uncounted:,} replies were not told."
+        groups = self.scores.tables(agreement_with="the readings of theworld score")
+        return [*groups, table_of("The judge", tuple(cells), [cells], note)]
 
 
 def evaluate(rows: Sequence[Prediction], verdicts: Sequence[Verdict]) -> Judged:

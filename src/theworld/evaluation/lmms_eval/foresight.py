@@ -23,7 +23,7 @@ _SMALL_SIDE_PX: Final = 16
 """Side of pictures that nobody looks at, where only words are wanted."""
 
 
-def questions(settings: "datasets.Dataset") -> "datasets.Dataset":
+def questions(rows: "datasets.Dataset") -> "datasets.Dataset":
     """The questions that a data file asks for: one row of settings, those of `theworld evaluate --data.*`.
 
     Raises:
@@ -31,13 +31,14 @@ def questions(settings: "datasets.Dataset") -> "datasets.Dataset":
     """
     import datasets
 
-    if len(settings) != 1:
-        raise ValueError(f"{len(settings)} rows of settings for Foresight: expected one")
-    text = json.dumps(settings[0])
-    own = _SETTINGS.validate_json(text)
-    if own.questions in ("labels", "readings") or own.images != "current":
+    if len(rows) != 1:
+        raise ValueError(f"{len(rows)} rows of settings for Foresight: expected one")
+    text = json.dumps(rows[0])
+    settings = _SETTINGS.validate_json(text)
+    if settings.questions in ("labels", "readings") or settings.images != "current":
         raise ValueError(
-            f"questions={own.questions!r}, images={own.images!r}: expected single questions about the current picture"
+            f"questions={settings.questions!r}, images={settings.images!r}: expected single questions about the"
+            " current picture"
         )
     places = range(len(_samples(text, None)))
     return datasets.Dataset.from_dict({"settings": [text] * len(places), "place": list(places)})
@@ -110,8 +111,8 @@ def _accuracy(summary: Summary) -> Accuracy:
 
 @lru_cache(maxsize=8)
 def _samples(settings: str, side_px: int | None) -> Samples:
-    own = json.loads(settings) | ({} if side_px is None else {"image_size_px": side_px})
-    data = _SETTINGS.validate_json(json.dumps(own))
+    fields = json.loads(settings) | ({} if side_px is None else {"image_size_px": side_px})
+    data = _SETTINGS.validate_json(json.dumps(fields))
     return open_samples(data, data.validation_split, data.num_validation)
 
 

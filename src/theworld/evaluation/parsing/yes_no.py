@@ -2,7 +2,7 @@
 
 import re
 
-from theworld.evaluation.parsing.regions import Relation, claims
+from theworld.evaluation.parsing.region_choices import Relation, claims
 from theworld.evaluation.parsing.text import after_answer, after_therefore, plain
 
 _OPTION_LINE = re.compile(r"^[ \t]*[-•]?[ \t]*(yes|no|true|false)[ \t]*\.?[ \t]*$", re.MULTILINE)

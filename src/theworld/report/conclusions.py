@@ -9,7 +9,8 @@ from theworld.evaluation.audit import Verdict as AuditVerdict
 from theworld.evaluation.comparison import Pair
 from theworld.evaluation.summary import Summary
 from theworld.report.folder import RunFolder, in_order
-from theworld.report.tables import equation, listed, percent, percent_range, points, points_range, strongest
+from theworld.report.run_tables import strongest
+from theworld.tables import equation, percent, percent_range, points, points_range
 
 Finding: TypeAlias = Literal[
     "better", "worse", "no difference shown", "undecided", "identical", "world used", "world not used"
@@ -58,13 +59,13 @@ def above_baseline(run: RunFolder) -> str:
         return ""
     if not above:
         return f"No arm is shown to be above {baseline}."
-    return f"Shown to be above {baseline}: {listed(above)}." + (f" Not shown: {listed(rest)}." if rest else "")
+    return f"Shown to be above {baseline}: {_listed(above)}." + (f" Not shown: {_listed(rest)}." if rest else "")
 
 
 def warnings(run: RunFolder) -> list[str]:
     """Sentences that a reader must see before any number."""
     found = [
-        f"IDENTICAL PREDICTIONS: {listed(list(group))} gave the same reply, to the last character, to all"
+        f"IDENTICAL PREDICTIONS: {_listed(list(group))} gave the same reply, to the last character, to all"
         f" {num_items:,} items compared. Either one file stands under several names, or what should differ never"
         " reached the model. This is no evidence that it makes no difference."
         for group, num_items in _identical_groups(run)
@@ -106,6 +107,11 @@ def _verdict(pair: Pair, arms: dict[str, Summary], num_pairs: int) -> Verdict:
     visible = pair.smallest_difference
     least = "so few can show none at all" if visible is None else f"smallest visible {percent(visible)} points"
     return Verdict("no difference shown", f"{head}: no difference that {items} could show ({cost}; {least}).")
+
+
+def _listed(names: list[str]) -> str:
+    """Names as part of a sentence: `a, b and c`."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def _side(pair: Pair) -> int:

@@ -1,62 +1,25 @@
-"""Tables: the numbers of a run as rows of text, from which both the page and the Markdown are written."""
+"""Tables of a run's numbers, for its page and its Markdown."""
 
 import html
-import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from statistics import median
 
 from theworld.evaluation.audit import Drop
+from theworld.evaluation.benchmarks.dispatch import benchmark_scores
 from theworld.evaluation.comparison import Pair
 from theworld.evaluation.scoring import State
-from theworld.evaluation.statistics import Interval
 from theworld.evaluation.summary import Summary
 from theworld.report.folder import MetricsRow, RunFolder, in_order
-
-ABSENT = "–"
-"""What stands where there is nothing to say."""
-
-
-def percent(share: float) -> str:
-    """A share in percent, one decimal, without the sign."""
-    return f"{100 * share:.1f}"
-
-
-def percent_range(interval: Interval) -> str:
-    """An interval of shares in percent."""
-    return f"[{percent(interval.low)}, {percent(interval.high)}]"
-
-
-def points(difference: float) -> str:
-    """A difference of shares in percentage points, with its sign."""
-    return _signed(100 * difference)
-
-
-def points_range(interval: Interval) -> str:
-    """An interval of differences in percentage points."""
-    return f"[{points(interval.low)}, {points(interval.high)}]"
-
-
-def probability(p_value: float) -> str:
-    """A p-value to two digits."""
-    return "< 0.0001" if p_value < 0.0001 else f"{p_value:.2g}"
-
-
-def equation(p_value: float) -> str:
-    """A p-value inside a sentence: `p = 0.03`."""
-    text = probability(p_value)
-    return f"p {text}" if text.startswith("<") else f"p = {text}"
-
-
-def listed(names: list[str]) -> str:
-    """Names as part of a sentence: `a, b and c`."""
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
-
-
-def _signed(value: float) -> str:
-    text = f"{value:+.1f}"
-    return text[1:] if text in ("+0.0", "-0.0") else text.replace("-", "−")
-
+from theworld.tables import (
+    ABSENT,
+    Table,
+    percent,
+    percent_with_range,
+    points_with_range,
+    probability,
+    table_of,
+)
 
 MARKS: dict[State, str] = {"right": "✓", "wrong": "✗", "unparsed": "?", "missing": ABSENT}
 STATES: dict[State, str] = {"right": "right", "wrong": "wrong", "unparsed": "not readable", "missing": "no reply"}
@@ -66,30 +29,16 @@ STATES: dict[State, str] = {"right": "right", "wrong": "wrong", "unparsed": "not
 _NARROW_COLUMNS = 3
 """Tables of so few columns do not stretch over the page."""
 
-_TAG = re.compile(r"<(?=[a-zA-Z/!?])")
-
 ARMS, DIFFERENCES, SCENES, TRAINING = "Arms", "Paired differences", "Scenes", "Training"
 """Headings of the tables that have pictures beside them."""
 
 
-@dataclass(frozen=True)
-class Table:
-    """A heading, a grid of text, and a sentence on how to read it."""
-
-    heading: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    note: str = ""
-    num_text_columns: int = 1
-    """Columns on the left that hold words; the others hold numbers."""
-
-
-def all_tables(run: RunFolder, benchmark: Sequence[Table] = ()) -> list[Table]:
-    """Whatever the run has a table of, in the order of the page; `benchmark`: those of a benchmark's own numbers."""
-    found = (
+def all_tables(run: RunFolder) -> list[Table]:
+    """Every table that the run has numbers for, in the order of the page."""
+    tables = (
         arms_table(run),
         differences_table(run),
-        *benchmark,
+        *benchmark_tables(run),
         *group_tables(run),
         answers_table(run),
         audit_table(run),
@@ -98,7 +47,7 @@ def all_tables(run: RunFolder, benchmark: Sequence[Table] = ()) -> list[Table]:
         timings_table(run),
         environment_table(run),
     )
-    return [table for table in found if table is not None]
+    return [table for table in tables if table is not None]
 
 
 def to_html(table: Table) -> str:
@@ -115,25 +64,24 @@ def to_html(table: Table) -> str:
     )
 
 
-def to_markdown(table: Table) -> str:
-    """The grid as a Markdown table."""
-    rule = ["---" if index < table.num_text_columns else "---:" for index in range(len(table.columns))]
-    return "\n".join(_markdown_row(row) for row in (table.columns, rule, *table.rows))
-
-
-def markdown_text(text: str) -> str:
-    """Text on one line that opens neither a tag nor a table column."""
-    return _TAG.sub("&lt;", " ".join(text.split())).replace("|", "\\|")
+def benchmark_tables(run: RunFolder) -> list[Table]:
+    """The numbers of the public benchmark that a run was asked, arm by arm; none for other questions."""
+    tables = []
+    for arm in in_order(run.predictions, run.results):
+        result = benchmark_scores(run.predictions[arm])
+        if result is not None:
+            tables += [replace(table, heading=f"{table.heading}: {arm}") for table in result[1].tables()]
+    return tables
 
 
 def arms_table(run: RunFolder) -> Table | None:
     """One row per arm: n, accuracy, balanced accuracy, majority baseline, counts."""
     if run.results is None:
         return None
-    return Table(
+    return table_of(
         ARMS,
         ("arm", "n", "accuracy, %", "balanced, %", "majority, %", "guessing, %", "unparsed", "missing", "clips read"),
-        tuple((name, *_arm_cells(one)) for name, one in run.results.arms.items()),
+        [{"arm": name, **_arm_cells(summary)} for name, summary in run.results.arms.items()],
         "n: items with a reply. In brackets 95 % intervals: Wilson's for accuracy, bootstrap for balanced accuracy (the"
         " mean over the true answers). Majority: always giving the most frequent answer. Guessing: one of the item's"
         " choices at random. Baseline: the better of the two. Unparsed replies count as wrong, missing ones as"
@@ -261,26 +209,30 @@ def environment_table(run: RunFolder) -> Table | None:
     return Table("Environment", ("part", "version"), tuple(rows), num_text_columns=2)
 
 
-def _arm_cells(one: Summary) -> tuple[str, ...]:
-    of = one.accuracy
-    shares = (
-        (ABSENT, ABSENT, ABSENT, ABSENT)
-        if of is None
-        else (
-            f"{percent(of.value)} {percent_range(of.wilson)}",
-            f"{percent(of.balanced)} {percent_range(of.balanced_bootstrap)}",
-            percent(of.majority),
-            ABSENT if of.guessing is None else percent(of.guessing),
-        )
-    )
-    return (f"{one.num_scored:,}", *shares, f"{one.num_unparsed:,}", f"{one.num_missing:,}", f"{one.world_read:,}")
+def _arm_cells(summary: Summary) -> dict[str, str]:
+    cells = {
+        "n": f"{summary.num_scored:,}",
+        "unparsed": f"{summary.num_unparsed:,}",
+        "missing": f"{summary.num_missing:,}",
+        "clips read": f"{summary.world_read:,}",
+    }
+    accuracy = summary.accuracy
+    if accuracy is not None:
+        cells |= {
+            "accuracy, %": percent_with_range(accuracy.value, accuracy.wilson),
+            "balanced, %": percent_with_range(accuracy.balanced, accuracy.balanced_bootstrap),
+            "majority, %": percent(accuracy.majority),
+        }
+        if accuracy.guessing is not None:
+            cells["guessing, %"] = percent(accuracy.guessing)
+    return cells
 
 
 def _pair_cells(pair: Pair) -> tuple[str, ...]:
     return (
         f"{pair.second} − {pair.first}",
         f"{pair.num_scored:,}",
-        f"{points(pair.difference)} {points_range(pair.interval)}",
+        points_with_range(pair.difference, pair.interval),
         f"{pair.num_second_only:,}",
         f"{pair.num_first_only:,}",
         probability(pair.p_value),
@@ -316,7 +268,7 @@ def _group_table(field: str, arms: dict[str, Summary]) -> Table:
 def _group_cell(one: Summary | None) -> str:
     if one is None or one.accuracy is None:
         return ABSENT
-    return f"{percent(one.accuracy.value)} {percent_range(one.accuracy.wilson)}"
+    return percent_with_range(one.accuracy.value, one.accuracy.wilson)
 
 
 def _drop_cells(drop: Drop, role: str) -> tuple[str, ...]:
@@ -326,7 +278,7 @@ def _drop_cells(drop: Drop, role: str) -> tuple[str, ...]:
         f"{drop.num_items:,}",
         percent(drop.real_accuracy),
         percent(drop.accuracy),
-        f"{points(drop.drop)} {points_range(drop.interval)}",
+        points_with_range(drop.drop, drop.interval),
         f"{drop.num_changed:,}",
         probability(drop.p_value),
         ABSENT if drop.p_holm is None else probability(drop.p_holm),
@@ -350,10 +302,6 @@ def _html_row(row: Sequence[str], kinds: Sequence[str]) -> str:
     return f'<th scope="row">{_escaped(first)}</th>' + "".join(
         f"<td{kind}>{_escaped(cell)}</td>" for kind, cell in zip(kinds[1:], rest, strict=True)
     )
-
-
-def _markdown_row(row: Iterable[str]) -> str:
-    return f"| {' | '.join(map(markdown_text, row))} |"
 
 
 def _escaped(text: str) -> str:
