@@ -69,7 +69,7 @@ def _names(cells: Sequence[Cell]) -> list[str]:
 
 
 def _accuracies(cells: Sequence[Cell], label_counts: Sequence[int]) -> Grid:
-    """Accuracy by arm and number of labels; the best of a column is bold, except for the upper bound."""
+    """Make a table of accuracy by arm and number of labels; the best of a column, but the upper bound, is bold."""
     num_seeds = max(len(cell.seeds) for cell in cells)
     seeds = "1 seed" if num_seeds == 1 else f"{num_seeds} seeds"
     shown = {}
@@ -90,7 +90,7 @@ def _accuracies(cells: Sequence[Cell], label_counts: Sequence[int]) -> Grid:
 
 
 def _more(results: Results, cells: Sequence[Cell]) -> Grid:
-    """Further columns: a partner's world and the controls, with the fewest labels; answer cost; learning rates."""
+    """Make further columns: a partner's world and the controls, with the fewest labels; answer cost; learning rates."""
     fewest = {cell.arm: cell for cell in cells if cell.num_labels == _label_counts(cells)[0]}
     rates = {name: rate["chosen"] for name, rate in results.origin["learning_rates"].items()}
     rows = []
@@ -103,7 +103,10 @@ def _more(results: Results, cells: Sequence[Cell]) -> Grid:
 
 
 def _differences(contrasts: Sequence[Contrast], label_counts: Sequence[int]) -> Grid:
-    """Differences in points with intervals and the worst seed's p-value, Holm-adjusted except for the primary one."""
+    """Make a table of differences in points, with intervals and the worst seed's p-value.
+
+    P-values are adjusted after Holm, except for the primary comparison.
+    """
     shown = {}
     for contrast in contrasts:
         p_value = max(contrast.p_by_seed) if contrast.adjusted_p is None else contrast.adjusted_p

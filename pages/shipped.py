@@ -1,7 +1,7 @@
-"""What the shipped model answers with its world and without it, as the README shows it, from the committed results.
+"""Accuracy of the embedded model with its world and without it, for the README, from the committed results.
 
-`python -m pages.shipped EVALUATION AUDIT` takes them from the folders that the README's commands make, summed up by
-kind of scene: the row with the world from the audit, which asks the same questions, the others from the evaluation.
+`python -m pages.shipped EVALUATION AUDIT` collects the results from the folders of the README's commands, by kind of
+scene. The row with the world is from the audit, which asks the same questions; the others are from the evaluation.
 """
 
 import json
@@ -30,7 +30,7 @@ WORDS: Final = {
 
 
 def collect(evaluation: Path, audit: Path) -> dict[str, Any]:
-    """Counts, accuracies and intervals of each arm, and of which runs they are."""
+    """Return counts, accuracies and intervals of each arm, and the identity of their runs."""
     files = {name: evaluation / "predictions" / f"{name}.jsonl" for name in WORDS}
     files["world"] = audit / "predictions" / "real.jsonl"
     arms = {
@@ -42,7 +42,7 @@ def collect(evaluation: Path, audit: Path) -> dict[str, Any]:
 
 
 def table(results: dict[str, Any]) -> str:
-    """Accuracy over all questions with its interval, and by kind of scene; the last row is guessing."""
+    """Write accuracy over all questions with its interval, and by kind of scene; the last row is guessing."""
     world = results["arms"]["world"]
     tasks = [task for task in TASKS if task in world["groups"]["task"]]
     rows = []
@@ -52,12 +52,12 @@ def table(results: dict[str, Any]) -> str:
         by_task = [percent(arm["groups"]["task"][task]["accuracy"]["value"]) for task in tasks]
         rows.append([words, overall, *by_task])
     summaries = (world, *(world["groups"]["task"][task] for task in tasks))
-    rows.append(["guessing among the choices", *(percent(one["accuracy"]["guessing"]) for one in summaries)])
+    rows.append(["guessing among the choices", *(percent(summary["accuracy"]["guessing"]) for summary in summaries)])
     return "\n".join(markdown_lines(["", "right, % [95 % interval]", *tasks], rows))
 
 
 def read_table() -> str:
-    """The table of the committed results."""
+    """Write the table of the committed results."""
     return table(json.loads(SHIPPED.read_text()))
 
 

@@ -1,4 +1,4 @@
-"""An evaluation: from its settings to predictions, scores and a comparison of its arms."""
+"""Evaluation: from settings to predictions, scores and a comparison of arms."""
 
 import json
 from collections.abc import Sequence
@@ -44,24 +44,24 @@ LIBRARIES = ("torch", "transformers", "diffusers", "theworld")
 
 
 def evaluate(config: EvaluationConfig) -> dict[str, Any]:
-    """Answer, score and compare; started again, it goes on where it stopped.
+    """Answer, score and compare; a restarted evaluation continues at the point where it stopped.
 
         output_dir/
           config.json             resolved settings
           environment.json        versions, commit, machine
-          predictions/ARM.jsonl   a row per item, and ARM.run.json: which run they belong to; the arm `world` at
+          predictions/ARM.jsonl   a row per item, and ARM.run.json, the identity of the run; the arm `world` at
                                   several K is `world-K0`, `world-K4`, ...
-          scores/ARM.jsonl        what each reply was read as, and whether that is right
+          scores/ARM.jsonl        reading and score of each reply
           results.json            scores and intervals of every arm, paired differences, a benchmark's own numbers;
-                                  of which runs: commit, model, tap, versions, seed
-          submissions/ARM.json    instead of scores, where the answers are withheld (the test split of BLINK)
+                                  and their origin: commit, model, tap, versions, seed
+          submissions/ARM.json    instead of scores, if the answers are withheld (the test split of BLINK)
 
     Returns:
-        What results.json holds.
+        The content of results.json.
 
     Raises:
-        ValueError: for a folder that holds something else, or an arm in which no item could be answered.
-        StoreError: if the feature store is damaged, belongs to another tap, or cannot be written.
+        ValueError: for a folder of another run, or an arm without a single answered item.
+        StoreError: if the feature store is damaged, belongs to another tap, or is not writable.
     """
     saved = saved_config(config.checkpoint)
     formats = answering_formats(saved, config.dtype, config.store_dir)
@@ -74,24 +74,24 @@ def evaluate(config: EvaluationConfig) -> dict[str, Any]:
 
 
 def _answer(config: EvaluationConfig, arm: ArmName, saved: TheWorldConfig, formats: dict[str, str]) -> dict[str, Path]:
-    """Let an arm answer; its files of predictions by name."""
+    """Answer the questions in an arm; return its files of predictions by name."""
     data = config.data
     folder = config.output_dir / "predictions"
     reads = arm in READS_WORLD
     with_future = reads and saved.enable_world and saved.world_settings().sees_future
-    samples = open_samples(data, data.validation_split, data.num_validation, with_future)  # first: it may be refused
+    samples = open_samples(data, data.validation_split, data.num_validation, with_future)  # first: it may fail
     if arm == "majority":
         return {arm: _answer_by_majority(samples, folder / f"{arm}.jsonl", data)}
-    who = open_respondent(config.checkpoint, arm, saved, formats, config.store_dir)
-    model = who.model
-    own = model.config.num_world_steps
+    respondent = open_respondent(config.checkpoint, arm, saved, formats, config.store_dir)
+    model = respondent.model
+    default_steps = model.config.num_world_steps
     files: dict[str, Path] = {}
-    for steps in (config.num_world_steps or (own,)) if reads else (0,):
+    for steps in (config.num_world_steps or (default_steps,)) if reads else (0,):
         name = f"{arm}-K{steps}" if reads and len(config.num_world_steps or ()) > 1 else arm
         files[name] = folder / f"{name}.jsonl"
         identity = identify(model, [data, config.max_new_tokens, config.answers, arm, steps])
-        if who.tap_fingerprint is not None:
-            identity = replace(identity, tap_fingerprint=who.tap_fingerprint)
+        if respondent.tap_fingerprint is not None:
+            identity = replace(identity, tap_fingerprint=respondent.tap_fingerprint)
         predict(
             model,
             blind(samples) if arm == "blind" else samples,
@@ -102,14 +102,14 @@ def _answer(config: EvaluationConfig, arm: ArmName, saved: TheWorldConfig, forma
             num_world_steps=steps,
             max_new_tokens=config.max_new_tokens,
             score_choices=config.answers == "weighed",
-            read_features=who.read_features,
+            read_features=respondent.read_features,
         )
     return files
 
 
 def _answer_by_majority(samples: Samples, path: Path, data: Any) -> Path:
-    """Write the most frequent true answer of each kind of question as the reply to all of them."""
-    asked = [samples[index] for index in range(len(samples))]
+    """Reply to each question with the most frequent true answer of its kind."""
+    questions = [samples[index] for index in range(len(samples))]
     name = "majority"
     identity = RunIdentity(settings_hash=_settings_hash([data, name]), checkpoint=name, versions=_versions())
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -117,18 +117,18 @@ def _answer_by_majority(samples: Samples, path: Path, data: Any) -> Path:
         done = writer.done()
         rows = [
             Prediction(**row_of(sample, prediction=answer))
-            for sample, answer in zip(asked, frequent_answers(asked, true_answer), strict=True)
+            for sample, answer in zip(questions, frequent_answers(questions, true_answer), strict=True)
         ]
         writer.append(row for row in rows if row.sample_id not in done)
     return path
 
 
 def saved_config(checkpoint: Path) -> TheWorldConfig:
-    """The configuration of a saved TheWorld, without its weights.
+    """Load the configuration of a saved TheWorld, without its weights.
 
     Raises:
-        ValueError: for a model that is no TheWorld, or whose base is another one by now.
-        OSError: for a folder that does not exist or holds no model.
+        ValueError: for a model that is no TheWorld, or whose base model has changed.
+        OSError: for a folder that does not exist or has no model.
     """
     folder = saved_folder(checkpoint)
     if not is_checkpoint(folder):
@@ -149,10 +149,10 @@ def predict(
     score_choices: bool = False,
     read_features: FeatureReader | None = None,
 ) -> None:
-    """Answer the samples that a file of predictions does not hold yet.
+    """Answer the samples that a file of predictions lacks.
 
     Raises:
-        ValueError: if the file then holds rows of other samples, or no sample could be answered.
+        ValueError: if the file has rows of other samples, or if no sample could be answered.
     """
     answerer = Answerer(
         model,
@@ -176,13 +176,13 @@ def predict(
 
 
 def identify(model: TheWorld, given: Any) -> RunIdentity:
-    """Which run predictions belong to: the model, its world, and the settings given."""
+    """Return the identity of a run: the model, its world, and other settings."""
     config = model.config
     return RunIdentity(
         settings_hash=_settings_hash(given),
         checkpoint=describe_weights(model),
         tap_fingerprint=config.world_fingerprint if config.enable_world else None,
-        dtype=name_of(config.dtype or model.dtype),  # of the base: what was trained of it may be float32
+        dtype=name_of(config.dtype or model.dtype),  # of the base model: its trained parts may be float32
         versions=_versions(),
     )
 
@@ -262,10 +262,9 @@ def _write_submissions(rows: dict[str, list[Prediction]], folder: Path) -> dict[
 
 
 def breakdown(runs: Sequence[Sequence[Prediction]]) -> tuple[tuple[str, ...], str | None]:
-    """Fields to group and to cluster by, as `summarise` takes them, so far as every row has them.
+    """Choose the fields to group by and to cluster by, for `summarise`, among those that every row has.
 
-    Questions of another kind are never told by one number alone, and several questions about one scene (`index`) are
-    not independent.
+    Questions of several kinds need a number each, and several questions about one scene (`index`) are dependent.
     """
     rows = [row for run in runs for row in run]
     kind = kind_field(rows)

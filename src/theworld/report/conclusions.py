@@ -1,4 +1,4 @@
-"""Verdicts: what the numbers of a run allow to be said, in plain words, and what a reader must be warned of."""
+"""Conclusions from the numbers of a run, as sentences: verdicts, baselines and warnings."""
 
 import itertools
 from dataclasses import dataclass
@@ -26,27 +26,27 @@ _AUDIT_FINDINGS: Final[dict[AuditVerdict, Finding]] = {
 
 @dataclass(frozen=True)
 class Verdict:
-    """One comparison, or the audit, in a sentence."""
+    """Verdict on one comparison, or on the audit, in a sentence."""
 
     finding: Finding
     sentence: str
 
 
 def verdicts(run: RunFolder) -> list[Verdict]:
-    """One verdict per pair of the comparison, in its order, and that of the audit."""
-    found = []
+    """Return a verdict per pair of the comparison, in its order, and the verdict of the audit."""
+    result = []
     if run.results is not None and run.results.comparison is not None:
         pairs = run.results.comparison.pairs
-        found += [_verdict(pair, run.results.arms, len(pairs)) for pair in pairs]
+        result += [_verdict(pair, run.results.arms, len(pairs)) for pair in pairs]
     if run.audit is not None:
-        found.append(Verdict(_AUDIT_FINDINGS[run.audit.verdict], f"Audit: {run.audit.line}."))
-    return found
+        result.append(Verdict(_AUDIT_FINDINGS[run.audit.verdict], f"Audit: {run.audit.line}."))
+    return result
 
 
 def above_baseline(run: RunFolder) -> str:
-    """A sentence on which arms are shown to beat answering without looking; empty without accuracies.
+    """Write a sentence that names the arms above their baselines; empty without accuracies.
 
-    Shown: the whole Wilson interval lies above the stronger of the arm's baselines.
+    Above: the whole Wilson interval is above the stronger of the arm's baselines.
     """
     baselines = strongest(run)
     arms = {} if run.results is None else run.results.arms
@@ -63,7 +63,7 @@ def above_baseline(run: RunFolder) -> str:
 
 
 def warnings(run: RunFolder) -> list[str]:
-    """Sentences that a reader must see before any number."""
+    """Return warnings that a reader must see before any number."""
     found = [
         f"IDENTICAL PREDICTIONS: {_listed(list(group))} gave the same reply, to the last character, to all"
         f" {num_items:,} items compared. Either one file stands under several names, or what should differ never"
@@ -110,24 +110,28 @@ def _verdict(pair: Pair, arms: dict[str, Summary], num_pairs: int) -> Verdict:
 
 
 def _listed(names: list[str]) -> str:
-    """Names as part of a sentence: `a, b and c`."""
+    """Join names for a sentence: `a, b and c`."""
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def _side(pair: Pair) -> int:
-    """1 or -1 if the whole interval lies on one side of 0, else 0."""
+    """Return 1 or -1 if the whole interval is on one side of 0, else 0."""
     return int(pair.interval.low > 0) - int(pair.interval.high < 0)
 
 
 def _arm(name: str, arms: dict[str, Summary]) -> str:
-    one = arms.get(name)
-    if one is None or one.accuracy is None:
+    summary = arms.get(name)
+    if summary is None or summary.accuracy is None:
         return name
-    return f"{name} {percent(one.accuracy.value)} % {percent_range(one.accuracy.wilson)}"
+    return f"{name} {percent(summary.accuracy.value)} % {percent_range(summary.accuracy.wilson)}"
 
 
 def _identical_groups(run: RunFolder) -> list[tuple[tuple[str, ...], int]]:
-    """Arms that cannot be told apart, and the least number of items that any two of them share."""
+    """Group arms whose replies are pairwise identical; return each group and its smallest number of shared items.
+
+    Greedy, in the order of the results: an arm joins the first group in which it equals every member. Equality is not
+    transitive, since two pairs may share different items, so connected components could join arms that differ.
+    """
     shared = _identical_pairs(run)
     groups: list[list[str]] = []
     for name in in_order({name for pair in shared for name in pair}, run.results):
@@ -145,15 +149,15 @@ def _identical_groups(run: RunFolder) -> list[tuple[tuple[str, ...], int]]:
 
 
 def _identical_pairs(run: RunFolder) -> dict[frozenset[str], int]:
-    """Pairs with the same reply to every item that both answered, and how many those are.
+    """Return pairs with the same reply to every item that both answered, and the number of these items.
 
-    A comparison with a baseline leaves most pairs out: the files of predictions are looked at as well.
+    The files of predictions are compared too, since a comparison with a baseline omits most pairs.
     """
-    found = {}
+    num_shared = {}
     if run.results is not None and run.results.comparison is not None:
         for pair in run.results.comparison.pairs:
             if pair.identical:
-                found[frozenset((pair.first, pair.second))] = pair.num_scored
+                num_shared[frozenset((pair.first, pair.second))] = pair.num_scored
     replies = {
         name: {row.sample_id: (row.prediction, row.log_likelihoods) for row in rows if row.error is None}
         for name, rows in run.predictions.items()
@@ -161,5 +165,5 @@ def _identical_pairs(run: RunFolder) -> dict[frozenset[str], int]:
     for first, second in itertools.combinations(replies, 2):
         shared = replies[first].keys() & replies[second].keys()
         if shared and all(replies[first][sample_id] == replies[second][sample_id] for sample_id in shared):
-            found[frozenset((first, second))] = len(shared)
-    return found
+            num_shared[frozenset((first, second))] = len(shared)
+    return num_shared

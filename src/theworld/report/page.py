@@ -1,4 +1,4 @@
-"""The report: one self-contained HTML page, and the same tables as Markdown, from nothing but a run's folder."""
+"""Report of a run's folder: a self-contained HTML page, and the same tables as Markdown."""
 
 import html
 import json
@@ -28,42 +28,42 @@ from theworld.report.run_tables import (
 from theworld.tables import Table, markdown_text, percent_with_range, points_with_range, to_markdown
 
 _PIXELATED_BELOW_PX: Final = 320
-"""Pictures narrower than this are enlarged with sharp pixels."""
+"""Width below which pictures are enlarged with sharp pixels."""
 
 _UNBROKEN: Final = re.compile(r"\[[^]]*\]|\d %|p (?:=|&lt;) ")
-"""Parts of a sentence that no line may break in: intervals, percentages, p-values."""
+"""Parts of a sentence without a line break: intervals, percentages, p-values."""
 
 
 def write_report(run: Path, title: str) -> Path:
     """Write `report.html` and `report.md` into a run's folder; the same folder gives the same bytes.
 
     Args:
-        run: the folder, as `read_run` describes it; also that of a plain training run, an evaluation or an audit.
+        run: the folder of a comparison, training run, evaluation or audit, see `read_run`.
         title: heading of the page.
 
     Returns:
-        The path of the page.
+        Path of the page.
 
     Raises:
-        ValueError: for a folder with nothing to report on; names any file that is damaged.
+        ValueError: for a folder without any of these files; names a damaged file.
     """
     run = Path(run)
-    found = read_run(run)
-    texts = {"report.md": markdown_report(found, title), "report.html": html_report(found, title)}
+    content = read_run(run)
+    texts = {"report.md": markdown_report(content, title), "report.html": html_report(content, title)}
     for name, text in texts.items():
         write_whole(run / name, text)
     return run / "report.html"
 
 
 def html_report(run: RunFolder, title: str) -> str:
-    """The page as text. It loads nothing, and its own policy forbids it to."""
+    """Write the page, which loads nothing: its content security policy forbids it."""
     sections = [_section(run, table) for table in all_tables(run)]
     body = "\n".join(part for part in (_head(run, title), *sections, _settings(run)) if part)
     return document(title, body)
 
 
 def markdown_report(run: RunFolder, title: str) -> str:
-    """Warnings, verdicts, notes, tables and settings as Markdown."""
+    """Write warnings, verdicts, notes, tables and settings as Markdown."""
     parts = [f"# {markdown_text(title)}", *(f"> **{markdown_text(text)}**" for text in warnings(run))]
     parts.append("\n".join(f"- **{one.finding}**: {markdown_text(one.sentence)}" for one in verdicts(run)))
     parts += map(markdown_text, [above_baseline(run), *_notes(run)])
@@ -75,18 +75,18 @@ def markdown_report(run: RunFolder, title: str) -> str:
 
 
 def _head(run: RunFolder, title: str) -> str:
-    """Title, warnings, verdicts and notes."""
+    """Write the title, warnings, verdicts and notes."""
     parts = [f"<h1>{escaped(title)}</h1>"]
     for text in warnings(run):
         kind, _, rest = text.partition(": ")
         parts.append(f'<p class="warning" role="note"><b>{escaped(kind)}.</b> {escaped(rest)}</p>')
-    said = [
+    items = [
         f'<li class="{one.finding.replace(" ", "-")}"><span class="tag">{escaped(one.finding)}</span>'
         f"<span>{_UNBROKEN.sub(_joined, escaped(one.sentence))}</span></li>"
         for one in verdicts(run)
     ]
-    if said:
-        parts.append(f'<ul class="verdicts">\n{"".join(said)}\n</ul>')
+    if items:
+        parts.append(f'<ul class="verdicts">\n{"".join(items)}\n</ul>')
     parts.append(_paragraph(above_baseline(run), "lead"))
     parts += [_paragraph(note, "notes") for note in _notes(run)]
     return "\n".join(part for part in parts if part)
@@ -101,7 +101,7 @@ def _joined(part: re.Match[str]) -> str:
 
 
 def _section(run: RunFolder, table: Table) -> str:
-    """A table below what is drawn of it; scenes are cards instead."""
+    """Write a plot of the table, then the table; scenes are cards instead."""
     drawn = {ARMS: _accuracy_plot, DIFFERENCES: _difference_plot, TRAINING: _curves, SCENES: _cards}.get(table.heading)
     parts = [
         f"<h2>{escaped(table.heading)}</h2>",
@@ -148,7 +148,7 @@ def _plot(rows: list[IntervalRow], axis_label: str, reference_label: str, alt: s
 
 
 def _curves(run: RunFolder) -> str:
-    """A small plot per arm of its loss, and one of its speed, all arms on the same axes."""
+    """Draw two small plots per arm, of loss and speed, on the same axes for all arms."""
     parts = []
     for words, value in (("Loss", attrgetter("loss")), ("Samples per second", attrgetter("samples_per_second"))):
         curves = {
@@ -206,7 +206,7 @@ def _settings(run: RunFolder) -> str:
 
 
 def _paragraph(text: str, kind: str) -> str:
-    """A paragraph; what stands between backticks is code."""
+    """Write a paragraph; text between backticks is code."""
     code = re.sub(r"`([^`]+)`", r"<code>\1</code>", escaped(text))
     return f'<p class="{kind}">{code}</p>' if text else ""
 

@@ -23,18 +23,18 @@ from theworld.tables import (
 
 MARKS: dict[State, str] = {"right": "✓", "wrong": "✗", "unparsed": "?", "missing": ABSENT}
 STATES: dict[State, str] = {"right": "right", "wrong": "wrong", "unparsed": "not readable", "missing": "no reply"}
-"""How a reply fared, for a reader."""
+"""Scores of a reply, for a reader."""
 
 
 _NARROW_COLUMNS = 3
-"""Tables of so few columns do not stretch over the page."""
+"""Tables with at most this many columns do not stretch over the page."""
 
 ARMS, DIFFERENCES, SCENES, TRAINING = "Arms", "Paired differences", "Scenes", "Training"
-"""Headings of the tables that have pictures beside them."""
+"""Headings of the tables with pictures."""
 
 
 def all_tables(run: RunFolder) -> list[Table]:
-    """Every table that the run has numbers for, in the order of the page."""
+    """Make every table that the run has numbers for, in the order of the page."""
     tables = (
         arms_table(run),
         differences_table(run),
@@ -51,7 +51,7 @@ def all_tables(run: RunFolder) -> list[Table]:
 
 
 def to_html(table: Table) -> str:
-    """The grid as an HTML table; the first cell of each row is its header."""
+    """Write the grid as an HTML table; the first cell of each row is its header."""
     kinds = ["" if index < table.num_text_columns else ' class="number"' for index in range(len(table.columns))]
     head = "".join(
         f'<th scope="col"{kind}>{_escaped(column)}</th>' for kind, column in zip(kinds, table.columns, strict=True)
@@ -65,7 +65,7 @@ def to_html(table: Table) -> str:
 
 
 def benchmark_tables(run: RunFolder) -> list[Table]:
-    """The numbers of the public benchmark that a run was asked, arm by arm; none for other questions."""
+    """Make tables of a public benchmark's own numbers, arm by arm; none for other questions."""
     tables = []
     for arm in in_order(run.predictions, run.results):
         result = benchmark_scores(run.predictions[arm])
@@ -75,7 +75,7 @@ def benchmark_tables(run: RunFolder) -> list[Table]:
 
 
 def arms_table(run: RunFolder) -> Table | None:
-    """One row per arm: n, accuracy, balanced accuracy, majority baseline, counts."""
+    """Make a row per arm: n, accuracy, balanced accuracy, majority baseline, counts."""
     if run.results is None:
         return None
     return table_of(
@@ -90,7 +90,7 @@ def arms_table(run: RunFolder) -> Table | None:
 
 
 def differences_table(run: RunFolder) -> Table | None:
-    """One row per pair of arms, on the items that both answered."""
+    """Make a row per pair of arms, on the items that both answered."""
     if run.results is None or run.results.comparison is None:
         return None
     return Table(
@@ -113,14 +113,14 @@ def differences_table(run: RunFolder) -> Table | None:
 
 
 def group_tables(run: RunFolder) -> list[Table]:
-    """One table per field that the summaries are broken down by: a row per value, a column per arm."""
+    """Make a table per field of the breakdown: a row per value, a column per arm."""
     arms = {} if run.results is None else run.results.arms
-    fields = dict.fromkeys(name for one in arms.values() for name in one.groups)
+    fields = dict.fromkeys(name for summary in arms.values() for name in summary.groups)
     return [_group_table(name, arms) for name in fields]
 
 
 def answers_table(run: RunFolder) -> Table | None:
-    """How often each answer is true, and how often each arm gives it."""
+    """Make a row per answer: its share of the true answers, and of each arm's replies."""
     arms = {} if run.results is None else run.results.arms
     scored = {name: one.accuracy for name, one in arms.items() if one.accuracy is not None}
     true = {answer: of.true for one in reversed(scored.values()) for answer, of in one.answers.items()}
@@ -139,7 +139,7 @@ def answers_table(run: RunFolder) -> Table | None:
 
 
 def audit_table(run: RunFolder) -> Table | None:
-    """What each replacement of the world features costs."""
+    """Make a row per replacement of the world features, with its drop."""
     if run.audit is None:
         return None
     audit = run.audit
@@ -155,7 +155,7 @@ def audit_table(run: RunFolder) -> Table | None:
 
 
 def scenes_table(run: RunFolder) -> Table | None:
-    """The scenes that are shown, with every arm's reply."""
+    """Make a row per shown scene, with every arm's reply."""
     if not run.scenes:
         return None
     arms = in_order({arm for scene in run.scenes for arm in scene.scores}, run.results)
@@ -172,12 +172,12 @@ def scenes_table(run: RunFolder) -> Table | None:
 
 
 def reply(text: str | None) -> str:
-    """A reply as a reader sees it, also where there is none to see."""
+    """Write a reply for a reader, also if it is missing or empty."""
     return ABSENT if text is None else text.strip() or "(empty)"
 
 
 def training_table(run: RunFolder) -> Table | None:
-    """One row per trained arm: how far the loss fell, and how fast."""
+    """Make a row per trained arm: loss, speed and memory."""
     if not run.metrics:
         return None
     return Table(
@@ -189,7 +189,7 @@ def training_table(run: RunFolder) -> Table | None:
 
 
 def timings_table(run: RunFolder) -> Table | None:
-    """Where the time went."""
+    """Make a row per stage, with its time."""
     seconds = {} if run.results is None else run.results.seconds
     total = sum(seconds.values())
     if total <= 0:
@@ -199,13 +199,13 @@ def timings_table(run: RunFolder) -> Table | None:
 
 
 def environment_table(run: RunFolder) -> Table | None:
-    """Versions, commit and machine; libraries in lines of their own."""
+    """Make a row per version, commit and machine; one row per library."""
     if not run.environment:
         return None
     rows: list[tuple[str, str]] = []
     for name, value in run.environment.items():
         entries = value.items() if isinstance(value, dict) else [(name, value)]
-        rows += [(str(key), ABSENT if one is None else str(one)) for key, one in entries]
+        rows += [(str(key), ABSENT if version is None else str(version)) for key, version in entries]
     return Table("Environment", ("part", "version"), tuple(rows), num_text_columns=2)
 
 
@@ -242,13 +242,13 @@ def _pair_cells(pair: Pair) -> tuple[str, ...]:
 
 
 def _group_table(field: str, arms: dict[str, Summary]) -> Table:
-    values = dict.fromkeys(value for one in arms.values() for value in one.groups.get(field, {}))
+    values = dict.fromkeys(value for summary in arms.values() for value in summary.groups.get(field, {}))
     rows = []
     for value in values:
-        cells = [one.groups.get(field, {}).get(value) for one in arms.values()]
-        known = [one for one in cells if one is not None and one.accuracy is not None]
+        cells = [summary.groups.get(field, {}).get(value) for summary in arms.values()]
+        known = [summary for summary in cells if summary is not None and summary.accuracy is not None]
         majority = known[0].accuracy.majority if known and known[0].accuracy else None
-        counts = sorted({one.num_scored for one in cells if one is not None})
+        counts = sorted({summary.num_scored for summary in cells if summary is not None})
         rows.append(
             (
                 value,
@@ -265,10 +265,10 @@ def _group_table(field: str, arms: dict[str, Summary]) -> Table:
     )
 
 
-def _group_cell(one: Summary | None) -> str:
-    if one is None or one.accuracy is None:
+def _group_cell(summary: Summary | None) -> str:
+    if summary is None or summary.accuracy is None:
         return ABSENT
-    return percent_with_range(one.accuracy.value, one.accuracy.wilson)
+    return percent_with_range(summary.accuracy.value, summary.accuracy.wilson)
 
 
 def _drop_cells(drop: Drop, role: str) -> tuple[str, ...]:
@@ -310,21 +310,21 @@ def _escaped(text: str) -> str:
 
 @dataclass(frozen=True)
 class Baseline:
-    """A way to answer without looking, and the accuracy that it has."""
+    """A way to answer without the picture, and its accuracy."""
 
     words: str
     share: float
 
 
 def strongest(run: RunFolder) -> dict[str, Baseline]:
-    """For each arm with an accuracy the better of always giving the most frequent answer, and guessing."""
-    found = {}
-    for name, one in (run.results.arms if run.results is not None else {}).items():
-        if one.accuracy is None:
+    """Return for each arm with an accuracy the better baseline of two: the most frequent answer, and guessing."""
+    baselines = {}
+    for name, summary in (run.results.arms if run.results is not None else {}).items():
+        if summary.accuracy is None:
             continue
-        chance, majority = one.accuracy.guessing, one.accuracy.majority
+        chance, majority = summary.accuracy.guessing, summary.accuracy.majority
         if chance is not None and chance > majority:
-            found[name] = Baseline(f"guessing among the choices, {percent(chance)} %", chance)
+            baselines[name] = Baseline(f"guessing among the choices, {percent(chance)} %", chance)
         else:
-            found[name] = Baseline(f"always “{one.accuracy.majority_answer}”, {percent(majority)} %", majority)
-    return found
+            baselines[name] = Baseline(f"always “{summary.accuracy.majority_answer}”, {percent(majority)} %", majority)
+    return baselines

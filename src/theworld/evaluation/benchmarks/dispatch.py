@@ -30,10 +30,10 @@ class BenchmarkScores(Protocol):
 
 @dataclass(frozen=True)
 class Benchmark(Generic[Files]):
-    """A public benchmark. `datasets.factory` opens its questions under the same name."""
+    """A public benchmark; `datasets.factory` opens its questions under the same name."""
 
     name: str
-    """Value of the field `benchmark` of its rows."""
+    """Name, also the value of the field `benchmark` of its rows."""
     score: Scorer
     """Scores one row."""
     evaluate: Callable[[Sequence[Prediction]], BenchmarkScores]
@@ -70,7 +70,7 @@ _KINDS: Final = ("kind", "task", "category", "meta_category")
 
 
 def score(row: Prediction) -> Score:
-    """The score of a row: by the rules of its benchmark, or without one by what it holds (`scoring.score`).
+    """Score a row by the rules of its benchmark, or without a benchmark with `scoring.score`.
 
     Raises:
         ValueError: for an unknown benchmark, or as the rules do.
@@ -115,10 +115,10 @@ def evaluate_files(settings: Scoring) -> tuple[str, BenchmarkScores]:
 
 
 def true_answer(sample: Sample) -> str:
-    """What a sample's true answer says, normalised: what two wordings of one answer share.
+    """Return a sample's true answer, normalised, so that two wordings of one answer are equal.
 
     Raises:
-        ValueError: for an answer that says nothing that is asked for.
+        ValueError: for an answer that does not answer its question.
     """
     choices = sample.fields.get("choices")
     row = Prediction(
@@ -134,7 +134,7 @@ def true_answer(sample: Sample) -> str:
 
 
 def kind_field(rows: Sequence[Prediction]) -> str | None:
-    """The field that says what kind of question a row is, if all have one."""
+    """Return the field with the kind of question, if all rows have one."""
     common = set.intersection(*({*row.fields} for row in rows)) if rows else set()
     return next((name for name in _KINDS if name in common), None)
 

@@ -81,7 +81,7 @@ def summary_table(heading: str, first_column: str, summary: Summary, affirmed: s
         summary: numbers of all items.
         affirmed: the answer that affirms, such as yes.
     """
-    said, true = f"{affirmed} is said, %", f"{affirmed} is true, %"
+    given, true = f"{affirmed} is said, %", f"{affirmed} is true, %"
     columns = (
         first_column,
         "n",
@@ -90,7 +90,7 @@ def summary_table(heading: str, first_column: str, summary: Summary, affirmed: s
         "balanced, %",
         "95 % bootstrap",
         "majority, %",
-        said,
+        given,
         true,
         "unparsed",
         "missing",
@@ -112,7 +112,7 @@ def summary_table(heading: str, first_column: str, summary: Summary, affirmed: s
         }
         if affirmed in accuracy.answers:
             share = accuracy.answers[affirmed]
-            cells |= {said: percent(share.given), true: percent(share.true)}
+            cells |= {given: percent(share.given), true: percent(share.true)}
     note = f"{RATE_NOTE} Balanced: the mean over the true answers; a constant reply gets 50."
     return table_of(heading, columns, [cells], note)
 
@@ -147,14 +147,14 @@ def agreement_table(agreements: Mapping[str, Agreement], agreement_with: str) ->
     """Make a table with one row per kind of question."""
     columns = ("questions", "judged", "same, %", "only judge right", "only reading right")
     records = []
-    for name, one in agreements.items():
+    for name, result in agreements.items():
         cells = {
             "questions": name,
-            "judged": f"{one.num_items:,}",
-            "only judge right": f"{one.num_only_judge_right:,}",
-            "only reading right": f"{one.num_only_reading_right:,}",
+            "judged": f"{result.num_items:,}",
+            "only judge right": f"{result.num_only_judge_right:,}",
+            "only reading right": f"{result.num_only_reading_right:,}",
         }
-        if one.value is not None:
-            cells["same, %"] = percent(one.value)
+        if result.value is not None:
+            cells["same, %"] = percent(result.value)
         records.append(cells)
     return table_of(f"Agreement with {agreement_with}", columns, records)

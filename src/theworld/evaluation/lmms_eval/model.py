@@ -1,4 +1,4 @@
-"""TheWorldChat: a TheWorld as a model of lmms-eval, answering through the one answering loop."""
+"""TheWorldChat: TheWorld as a chat model of lmms-eval."""
 
 import os
 import time
@@ -19,7 +19,7 @@ from theworld.modeling import TheWorld
 from theworld.modeling.factory import on_this_machine
 
 DEFAULT_MAX_NEW_TOKENS: Final = 128
-"""Longest reply of tasks that name none, tokens; what the harness's own models take."""
+"""Longest reply of tasks without a limit, tokens; the default of the harness's own models."""
 
 _SAMPLING: Final = ("temperature", "top_p", "top_k")
 _UNDERSTOOD: Final = frozenset({"max_new_tokens", "until", "do_sample", "num_beams", *_SAMPLING})
@@ -27,52 +27,52 @@ _UNDERSTOOD: Final = frozenset({"max_new_tokens", "until", "do_sample", "num_bea
 
 @dataclass(frozen=True)
 class Decoding:
-    """How replies are to be written; requests that agree in it can be answered together."""
+    """Decoding options; requests with the same options can share a batch."""
 
     max_new_tokens: int
     until: tuple[str, ...]
-    """Texts at which a reply ends."""
+    """Texts that end a reply."""
     options: tuple[tuple[str, Any], ...]
     """Options of transformers' `generate`."""
 
     def cut(self, reply: str) -> str:
-        """A reply up to the first of the texts at which it ends."""
+        """Cut a reply at the first of the texts that end it."""
         return reply[: min([reply.find(stop) for stop in self.until if stop in reply], default=None)].strip()
 
 
-def to_decoding(given: Mapping[str, Any]) -> tuple[Decoding, frozenset[str]]:
-    """What a task's `generation_kwargs` ask for, and the names of those that mean nothing here.
+def to_decoding(kwargs: Mapping[str, Any]) -> tuple[Decoding, frozenset[str]]:
+    """Read a task's `generation_kwargs`; return the decoding and the names of unknown options.
 
-    A temperature above 0 samples, unless `do_sample` is false; a temperature of 0 is greedy, whatever else is said.
+    A temperature above 0 samples, unless `do_sample` is false; a temperature of 0 is always greedy.
 
     Raises:
-        ValueError: for stop texts that are none.
+        ValueError: for stop texts that are not text.
     """
-    until = given.get("until") or ()
+    until = kwargs.get("until") or ()
     stops = (until,) if isinstance(until, str) else tuple(until)
     if not all(isinstance(stop, str) for stop in stops):
         raise ValueError(f"until={until!r}: expected a text, or a list of texts, at which replies end")
-    temperature = given.get("temperature")
-    options: dict[str, Any] = {"do_sample": temperature != 0 and bool(given.get("do_sample", temperature is not None))}
+    temperature = kwargs.get("temperature")
+    options: dict[str, Any] = {"do_sample": temperature != 0 and bool(kwargs.get("do_sample", temperature is not None))}
     if options["do_sample"]:
-        options |= {name: given[name] for name in _SAMPLING if given.get(name) is not None}
-    if (given.get("num_beams") or 1) > 1:
-        options["num_beams"] = int(given["num_beams"])
+        options |= {name: kwargs[name] for name in _SAMPLING if kwargs.get(name) is not None}
+    if (kwargs.get("num_beams") or 1) > 1:
+        options["num_beams"] = int(kwargs["num_beams"])
     decoding = Decoding(
-        max_new_tokens=int(given.get("max_new_tokens", DEFAULT_MAX_NEW_TOKENS)),
+        max_new_tokens=int(kwargs.get("max_new_tokens", DEFAULT_MAX_NEW_TOKENS)),
         until=tuple(stop for stop in stops if stop),
         options=tuple(options.items()),
     )
-    return decoding, frozenset(given) - _UNDERSTOOD
+    return decoding, frozenset(kwargs) - _UNDERSTOOD
 
 
 def to_sample(messages: Sequence[Mapping[str, Any]], sample_id: str) -> Sample:
-    """Chat messages as a sample.
+    """Convert chat messages to a sample.
 
-    Pictures stand before the text, in their order, and each is a clip of one frame to the world model. A video whose
+    Pictures come before the text, in their order, and the world model sees each as a clip of one frame. A video whose
     `url` is a list of frames is a clip: the world model sees the frames, Gemma the last of them. A system message
-    stands before the first question, as in Gemma's own chat template. A user message may say `num_world_steps`: how
-    far its question looks ahead.
+    comes before the first question, as in Gemma's own chat template. A user message may set `num_world_steps`, the
+    number of world steps that its question needs.
 
     Raises:
         ValueError: for a video file, sound, a picture after the first question, or turns out of order.
@@ -119,7 +119,7 @@ def _text(message: Mapping[str, Any]) -> str:
 
 
 def _clip(part: Mapping[str, Any], sample_id: str) -> list[Any]:
-    """A picture as a clip of one frame, or the frames of a clip."""
+    """Return a picture as a clip of one frame, or the frames of a clip."""
     kind, url = part["type"], part.get("url")
     if kind == "image":
         return [url]
@@ -135,30 +135,30 @@ def _clip(part: Mapping[str, Any], sample_id: str) -> list[Any]:
 
 @dataclass(frozen=True)
 class _Open:
-    """A request that waits for its answer."""
+    """A request without an answer."""
 
     place: int
-    """Among the requests."""
+    """Index among the requests."""
     sample: Sample
     decoding: Decoding
     key: tuple[Any, ...]
-    """Under which the harness keeps the answer."""
+    """Key of the answer in the harness's cache."""
 
 
 class TheWorldChat(lmms):
-    """`--model theworld --model_args pretrained=...`: a saved TheWorld, or a Gemma 3 to be fused or asked alone.
+    """`--model theworld --model_args pretrained=...`: a saved TheWorld, or a Gemma 3, fused or alone.
 
     Args:
-        pretrained: folder, hub id, `tiny-foresight`, as `TheWorld.from_pretrained` takes it.
-        batch_size: requests that are answered together.
-        device: where the model goes; default: accelerators if there are.
-        max_batch_size: of no meaning here; the harness gives it.
-        settings: whatever else `TheWorld.from_pretrained` takes: `num_world_steps=4`, `enable_world=False`,
+        pretrained: folder, hub id or `tiny-foresight`, as for `TheWorld.from_pretrained`.
+        batch_size: requests in a batch.
+        device: device of the model; None: accelerators, if any.
+        max_batch_size: not used; the harness passes it.
+        settings: other arguments of `TheWorld.from_pretrained`: `num_world_steps=4`, `enable_world=False`,
             `dtype=bfloat16`, ...
 
     Raises:
-        ValueError: for a batch size that is no number, or more than one process.
-        TypeError: for a misspelt setting.
+        ValueError: for an invalid batch size, or more than one process.
+        TypeError: for an unknown setting.
     """
 
     is_simple = False
@@ -184,57 +184,59 @@ class TheWorldChat(lmms):
 
     @classmethod
     def create_from_arg_string(cls, arg_string: str, additional_config: Mapping[str, Any] | None = None) -> Any:
-        """A model of `--model_args`; what stands there wins over flags of the same name, such as `--batch_size`."""
+        """Make a model from `--model_args`, which override flags of the same name, such as `--batch_size`."""
         flags = {name: value for name, value in (additional_config or {}).items() if value is not None}
         return cls(**{**flags, **simple_parse_args_string(arg_string)})
 
     def generate_until(self, requests: Sequence[Any]) -> list[str]:
-        """Replies, in the order of the requests.
+        """Answer requests; return the replies in their order.
 
-        How many clips were read from the world for them is logged, and kept with the results, under `throughput`.
+        The log and the results, under `throughput`, give the number of clips that the world model read.
 
         Raises:
-            ValueError: if a request cannot be answered: an error is no answer, and would be scored as one.
+            ValueError: if a request cannot be answered, since the harness would score an error as an answer.
         """
         started = time.perf_counter()
         replies = [""] * len(requests)
         answerers: dict[Decoding, Answerer] = {}
         with tqdm(total=len(requests), desc="theworld", unit="item") as progress:
-            for batch in grouped(self._opened(requests), self.batch_size, lambda one: (one.decoding, one.sample.shape)):
+            for batch in grouped(
+                self._opened(requests), self.batch_size, lambda item: (item.decoding, item.sample.shape)
+            ):
                 decoding = batch[0].decoding
                 if decoding not in answerers:
                     answerers[decoding] = self._answerer(decoding)
-                for one, row in zip(batch, answerers[decoding]([one.sample for one in batch]), strict=True):
+                for item, row in zip(batch, answerers[decoding]([item.sample for item in batch]), strict=True):
                     if row.prediction is None:
-                        raise ValueError(f"{one.sample.id} could not be answered: {row.error}")
-                    replies[one.place] = decoding.cut(row.prediction)
-                    self.cache_hook.add_partial("generate_until", one.key, replies[one.place])
+                        raise ValueError(f"{item.sample.id} could not be answered: {row.error}")
+                    replies[item.place] = decoding.cut(row.prediction)
+                    self.cache_hook.add_partial("generate_until", item.key, replies[item.place])
                 progress.update(len(batch))
-        self._report(replies, sum(one.clips_read for one in answerers.values()), time.perf_counter() - started)
+        self._report(replies, sum(item.clips_read for item in answerers.values()), time.perf_counter() - started)
         return replies
 
     def loglikelihood(self, requests: Sequence[Any]) -> list[tuple[float, bool]]:
-        """Refused: the harness asks chat models for replies alone."""
+        """Refuse: the harness asks chat models for replies only."""
         raise NotImplementedError(
             "tasks that weigh choices are not served; choose one that writes replies, or weigh with"
             " `theworld evaluate --answers weighed`"
         )
 
     def generate_until_multi_round(self, requests: Sequence[Any]) -> list[str]:
-        """Refused: every request is one question."""
+        """Refuse: every request is one question."""
         raise NotImplementedError("tasks of several rounds are not supported; choose one of single questions")
 
     def _opened(self, requests: Sequence[Any]) -> Iterator[_Open]:
-        """The requests as samples, each made when its turn comes: pictures are large."""
+        """Convert requests to samples, one at a time, because pictures are large."""
         ignored: set[str] = set()
         for place, request in enumerate(requests):
-            context, to_messages, given, doc_id, task, split = request.args
-            decoding, unknown = to_decoding(given)
+            context, to_messages, kwargs, doc_id, task, split = request.args
+            decoding, unknown = to_decoding(kwargs)
             if unknown - ignored:
                 logger.warning("theworld: {} of {} mean nothing to it", sorted(unknown - ignored), task)
                 ignored |= unknown
             sample = to_sample(to_messages(self.task_dict[task][split][doc_id]), f"{task}/{split}/{doc_id}")
-            yield _Open(place, sample, decoding, (context, given))
+            yield _Open(place, sample, decoding, (context, kwargs))
 
     def _answerer(self, decoding: Decoding) -> Answerer:
         return Answerer(self.model, max_new_tokens=decoding.max_new_tokens, decoding=dict(decoding.options))
