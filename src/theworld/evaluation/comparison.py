@@ -218,8 +218,8 @@ def _pair(first: str, a: _Outcomes, second: str, b: _Outcomes, clusters: np.ndar
     identical = all(a.replies[index] == b.replies[index] for index in scored)
     note = (
         f"IDENTICAL PREDICTIONS: {first} and {second} gave the same reply, to the last character, to all"
-        f" {len(scored):,} items. Either one file stands under two names, or what should differ between the runs never"
-        " reached the model. This is no evidence that it makes no difference."
+        f" {len(scored):,} items. Either both names are of one file, or the change between the runs never reached the"
+        " model. This does not show that the change has no effect."
     )
     return Pair(
         first=first,

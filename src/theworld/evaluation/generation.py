@@ -97,7 +97,7 @@ class Answerer:
         answers = self._weigh(samples) if self.score_choices else self._write(samples)
         expected = sum(sample.num_clips for sample in samples) if self._enabled else 0
         if self.clips_read - before != expected:
-            raise RuntimeError(f"{self.clips_read - before} clips were read from the world for {expected} asked about")
+            raise RuntimeError(f"{self.clips_read - before} clips were read from the world; expected {expected}")
         counts = [sample.num_clips if self._enabled else 0 for sample in samples]
         return [
             row_of(sample, world_read=count, **answer)

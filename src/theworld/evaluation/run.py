@@ -168,8 +168,8 @@ def predict(
     foreign = sorted({row.sample_id for row in rows} - set(ids))
     if foreign:
         raise ValueError(
-            f"{path} holds {len(foreign)} rows of samples that were not asked now (the first: {foreign[0]!r}): it was"
-            " made on other data; choose another output_dir, or remove the file and its .run.json"
+            f"{path} holds {len(foreign)} rows of other samples (the first: {foreign[0]!r}): it was made on other"
+            " data; choose another output_dir, or remove the file and its .run.json"
         )
     if rows and all(row.error is not None for row in rows):
         raise ValueError(f"{path}: none of {len(rows)} items could be answered; the first error: {rows[0].error}")

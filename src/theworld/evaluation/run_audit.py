@@ -134,8 +134,8 @@ def _check_one_kind(samples: Sequence[Sample]) -> None:
     kinds = sorted({str(sample.fields.get("kind")) for sample in samples})
     if len(kinds) > 1:
         raise ValueError(
-            f"questions of {len(kinds)} kinds ({', '.join(kinds)}): one verdict over all would mix what the picture"
-            " shows with what only the world can tell; ask one kind, with --data.questions dynamic"
+            f"questions of {len(kinds)} kinds ({', '.join(kinds)}): one verdict would mix questions about the picture"
+            " with questions about the future; ask one kind, with --data.questions dynamic"
         )
 
 

@@ -50,10 +50,10 @@ def above_baseline(run: RunFolder) -> str:
     """
     baselines = strongest(run)
     arms = {} if run.results is None else run.results.arms
-    lows = {name: one.accuracy.wilson.low for name, one in arms.items() if one.accuracy is not None}
+    lows = {name: result.accuracy.wilson.low for name, result in arms.items() if result.accuracy is not None}
     above = [name for name, low in lows.items() if low > baselines[name].share]
     rest = [name for name in lows if name not in above]
-    words = {one.words for one in baselines.values()}
+    words = {result.words for result in baselines.values()}
     baseline = f"the baseline ({words.pop()})" if len(words) == 1 else "its baseline"
     if not lows:
         return ""
@@ -64,27 +64,28 @@ def above_baseline(run: RunFolder) -> str:
 
 def warnings(run: RunFolder) -> list[str]:
     """Return warnings that a reader must see before any number."""
-    found = [
+    texts = [
         f"IDENTICAL PREDICTIONS: {_listed(list(group))} gave the same reply, to the last character, to all"
-        f" {num_items:,} items compared. Either one file stands under several names, or what should differ never"
-        " reached the model. This is no evidence that it makes no difference."
+        f" {num_items:,} items compared. Either these names are of one file, or the change between the arms never"
+        " reached the model. This does not show that the change has no effect."
         for group, num_items in _identical_groups(run)
     ]
-    for name, one in (run.results.arms if run.results is not None else {}).items():
-        if name in run.world_arms and one.world_read == 0:
-            found.append(
-                f"WORLD NEVER READ: {name} has a world model, but no clip was read for any of its {one.num_items:,}"
-                " items. Its numbers say nothing about the world."
+    for name, summary in (run.results.arms if run.results is not None else {}).items():
+        if name in run.world_arms and summary.world_read == 0:
+            texts.append(
+                f"WORLD NEVER READ: {name} has a world model, but no clip was read for any of its {summary.num_items:,}"
+                " items. Its numbers show nothing about the world."
             )
-        if one.num_missing:
-            found.append(
-                f"MISSING REPLIES: {one.num_missing:,} of the {one.num_items:,} items of {name} met an error; they"
-                " count as nothing."
+        if summary.num_missing:
+            texts.append(
+                f"MISSING REPLIES: {summary.num_missing:,} of the {summary.num_items:,} items of {name} met an error;"
+                " they count as nothing."
             )
-        constant = [] if one.accuracy is None else [text for text, of in one.accuracy.answers.items() if of.given == 1]
+        answers = {} if summary.accuracy is None else summary.accuracy.answers
+        constant = [text for text, share in answers.items() if share.given == 1]
         if constant:
-            found.append(f"ONE ANSWER: {name} says “{constant[0]}” to every item, whatever the picture shows.")
-    return found
+            texts.append(f"ONE ANSWER: {name} says “{constant[0]}” to every item, whatever the picture shows.")
+    return texts
 
 
 def _verdict(pair: Pair, arms: dict[str, Summary], num_pairs: int) -> Verdict:

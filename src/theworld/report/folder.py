@@ -174,7 +174,7 @@ def _checked(text: bytes, validate: Callable[[Any], Read], place: str) -> Read:
     try:
         return validate(json.loads(text))
     except ValidationError as error:
-        reasons = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()[:3]]
+        reasons = [f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()[:3]]
         raise ValueError(f"{place}: {'; '.join(reasons)}") from error
     except ValueError as error:
         raise ValueError(f"{place}: not JSON ({error}); write it again, or take it out of the folder") from error

@@ -65,7 +65,7 @@ def html_report(run: RunFolder, title: str) -> str:
 def markdown_report(run: RunFolder, title: str) -> str:
     """Write warnings, verdicts, notes, tables and settings as Markdown."""
     parts = [f"# {markdown_text(title)}", *(f"> **{markdown_text(text)}**" for text in warnings(run))]
-    parts.append("\n".join(f"- **{one.finding}**: {markdown_text(one.sentence)}" for one in verdicts(run)))
+    parts.append("\n".join(f"- **{verdict.finding}**: {markdown_text(verdict.sentence)}" for verdict in verdicts(run)))
     parts += map(markdown_text, [above_baseline(run), *_notes(run)])
     for table in all_tables(run):
         parts += [f"## {markdown_text(table.heading)}", to_markdown(table), markdown_text(table.note)]
@@ -81,9 +81,9 @@ def _head(run: RunFolder, title: str) -> str:
         kind, _, rest = text.partition(": ")
         parts.append(f'<p class="warning" role="note"><b>{escaped(kind)}.</b> {escaped(rest)}</p>')
     items = [
-        f'<li class="{one.finding.replace(" ", "-")}"><span class="tag">{escaped(one.finding)}</span>'
-        f"<span>{_UNBROKEN.sub(_joined, escaped(one.sentence))}</span></li>"
-        for one in verdicts(run)
+        f'<li class="{verdict.finding.replace(" ", "-")}"><span class="tag">{escaped(verdict.finding)}</span>'
+        f"<span>{_UNBROKEN.sub(_joined, escaped(verdict.sentence))}</span></li>"
+        for verdict in verdicts(run)
     ]
     if items:
         parts.append(f'<ul class="verdicts">\n{"".join(items)}\n</ul>')
@@ -114,15 +114,16 @@ def _section(run: RunFolder, table: Table) -> str:
 def _accuracy_plot(run: RunFolder) -> str:
     arms = {} if run.results is None else run.results.arms
     baselines = strongest(run)
-    rows = [
-        IntervalRow(name, 100 * of.value, 100 * of.wilson.low, 100 * of.wilson.high, 100 * baselines[name].share)
-        for name, one in arms.items()
-        if (of := one.accuracy) is not None
-    ]
+    rows = []
+    for name, summary in arms.items():
+        if summary.accuracy is not None:
+            value, interval = summary.accuracy.value, summary.accuracy.wilson
+            reference = 100 * baselines[name].share
+            rows.append(IntervalRow(name, 100 * value, 100 * interval.low, 100 * interval.high, reference))
     alt = "; ".join(
-        f"{name} {percent_with_range(one.accuracy.value, one.accuracy.wilson)}"
-        for name, one in arms.items()
-        if one.accuracy is not None
+        f"{name} {percent_with_range(summary.accuracy.value, summary.accuracy.wilson)}"
+        for name, summary in arms.items()
+        if summary.accuracy is not None
     )
     return _plot(rows, "accuracy, %", "baseline", f"Accuracy in percent with 95 % intervals: {alt}")
 

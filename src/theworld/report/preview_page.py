@@ -82,7 +82,7 @@ def page(preview: Preview) -> str:
 
 
 def _title(preview: Preview) -> str:
-    return f"What {preview.config.output_dir} is trained on"
+    return f"Training data of {preview.config.output_dir}"
 
 
 def _head(preview: Preview) -> str:
@@ -151,8 +151,8 @@ def _samples(shown: list[Shown]) -> str:
     cards = "\n".join(_card(item, longest) for item in shown)
     key = "".join(f'<span><i class="{kind}"></i>{name}</span>' for kind, name in _KINDS)
     note = (
-        "Each text is the row that the model reads, decoded; a placeholder stands once, with its number. What is marked"
-        " is learnt; all else is given."
+        "Each text is the row that the model reads, decoded; a placeholder stands once, with its number. Marked text"
+        " is supervised; all other text is input."
     )
     return (
         f'<section>\n<h2>Samples</h2>\n<p class="note">{note}</p>\n<p class="key">{key}</p>\n'

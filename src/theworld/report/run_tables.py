@@ -122,18 +122,22 @@ def group_tables(run: RunFolder) -> list[Table]:
 def answers_table(run: RunFolder) -> Table | None:
     """Make a row per answer: its share of the true answers, and of each arm's replies."""
     arms = {} if run.results is None else run.results.arms
-    scored = {name: one.accuracy for name, one in arms.items() if one.accuracy is not None}
-    true = {answer: of.true for one in reversed(scored.values()) for answer, of in one.answers.items()}
+    accuracies = {name: summary.accuracy for name, summary in arms.items() if summary.accuracy is not None}
+    true: dict[str, float] = {}
+    for accuracy in accuracies.values():
+        for answer, share in accuracy.answers.items():
+            true.setdefault(answer, share.true)
     if not true:
         return None
-    given = {name: {answer: percent(of.given) for answer, of in one.answers.items()} for name, one in scored.items()}
+    rows = []
+    for answer, true_share in sorted(true.items(), key=lambda pair: (-pair[1], pair[0])):
+        given = [accuracy.answers.get(answer) for accuracy in accuracies.values()]
+        cells = (ABSENT if share is None else percent(share.given) for share in given)
+        rows.append((answer, percent(true_share), *cells))
     return Table(
         "Answers given",
-        ("answer", "true, %", *(f"{name}, %" for name in scored)),
-        tuple(
-            (answer, percent(share), *(of.get(answer, ABSENT) for of in given.values()))
-            for answer, share in sorted(true.items(), key=lambda pair: (-pair[1], pair[0]))
-        ),
+        ("answer", "true, %", *(f"{name}, %" for name in accuracies)),
+        tuple(rows),
         "How often an answer is the true one, and how often each arm gives it.",
     )
 
@@ -149,7 +153,7 @@ def audit_table(run: RunFolder) -> Table | None:
         ("features", "role", "n", "real, %", "replaced, %", "drop, points", "answers changed", "p", "p (Holm)"),
         tuple(_drop_cells(drop, role) for drop, role in rows),
         "The trained model with its world features replaced: those of another item (shuffle), the mean of all, zeros,"
-        " noise. The last two lie outside of what it was trained on and decide nothing.",
+        " noise. The last two are outside of the training distribution and do not decide.",
         num_text_columns=2,
     )
 

@@ -308,7 +308,7 @@ def true_value(row: Prediction) -> float:
     category, answer = str(row.fields["category"]), row.answer or ""
     value = _true_value(answer, category)
     if value is None:
-        raise ValueError(f"ground_truth: {answer!r} does not say what {category!r} asks for")
+        raise ValueError(f"ground_truth: {answer!r} does not answer a question of category {category!r}")
     return value
 
 

@@ -240,7 +240,7 @@ class Judged:
             " again."
         )
         if cost.num_uncounted:
-            note += f" The tokens of {cost.num_uncounted:,} replies were not told."
+            note += f" The judge did not count the tokens of {cost.num_uncounted:,} replies."
         groups = self.scores.tables(agreement_with="the readings of theworld score")
         return [*groups, table_of("The judge", tuple(cells), [cells], note)]
 
