@@ -9,9 +9,9 @@ from random import Random
 
 from benchmarks.figures import Figure
 from theworld.config.evaluation import SpatialRGPTScoreSettings
-from theworld.evaluation.comparison import compare_files, to_markdown
-from theworld.evaluation.predictions import Prediction, PredictionWriter, RunIdentity
-from theworld.report.benchmarks import scored
+from theworld.evaluation.benchmarks.dispatch import evaluate_files
+from theworld.evaluation.comparison import compare, to_markdown
+from theworld.evaluation.predictions import Prediction, PredictionWriter, RunIdentity, read_predictions
 
 NUM_REPLIES, NUM_FILES, NUM_ROWS = 100_000, 10, 10_000
 
@@ -39,13 +39,14 @@ def figures() -> Iterator[Figure]:
         replies = Path(folder) / "replies.jsonl"
         _write_replies(replies)
         start = time.perf_counter()
-        scored(SpatialRGPTScoreSettings(file=replies))
+        _, scores = evaluate_files(SpatialRGPTScoreSettings(file=replies))
+        scores.tables()
         yield Figure("rescoring_100000_replies", time.perf_counter() - start, 10.0, unit="s")
         files = {
             f"run-{number}": _write_rows(Path(folder) / f"run-{number}.jsonl", number) for number in range(NUM_FILES)
         }
         start = time.perf_counter()
-        to_markdown(compare_files(files))
+        to_markdown(compare({name: read_predictions(path) for name, path in files.items()}))
         yield Figure("comparison_of_10_files_of_10000_rows", time.perf_counter() - start, 5.0, unit="s")
 
 

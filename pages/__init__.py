@@ -1,1 +1,1 @@
-"""What the README and docs/ show of runs, made from the files that the runs wrote: `python -m pages`."""
+"""Parts of the README and docs/ that show runs, made from the runs' files: `python -m pages`."""

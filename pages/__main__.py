@@ -1,4 +1,4 @@
-"""Write what the README and docs/ show of runs: the picture of one scene, and tables from docs/results/."""
+"""Write the parts of the README and docs/ that show runs: the picture of a scene, and tables from docs/results/."""
 
 from pages.arms import ARMS, write_tables
 from pages.blocks import write_block

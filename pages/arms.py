@@ -1,14 +1,14 @@
-"""Tables of the comparison of arms, as the README and docs/tiny.md show them, from the results that are committed."""
+"""Tables of the comparison of arms in the README and docs/tiny.md, from the committed results."""
 
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from pages.blocks import RESULTS, ROOT, write_block
 from theworld.experiments.arms.results import Cell, Contrast, Results, cells_of, contrasts_of, read_results
 from theworld.experiments.arms.table import draw_curves
-from theworld.report.tables import percent, percent_range, points, points_range
+from theworld.tables import markdown_lines, percent, percent_range, points, points_range, points_with_range
 
 ARMS: Final = RESULTS / "foresight-arms.json"
 """arms.json of `theworld arms configs/foresight/arms.yaml`."""
@@ -28,16 +28,22 @@ WORDS: Final = {
 """The arms of configs/foresight/arms.yaml, in the order of the tables."""
 _BOUND: Final = "true-future"
 
+Grid: TypeAlias = tuple[list[str], list[list[str]]]
+"""Columns and rows of a table."""
+
 
 def blocks(results: Results) -> dict[str, str]:
-    """By page, what stands between its marks."""
+    """Return the text between the marks of each page."""
     cells, contrasts = cells_of(results), contrasts_of(results)
-    short = _rows(cells, _budgets(cells)[:2])
-    long = [row + more for row, more in zip(_rows(cells, _budgets(cells)), _more(results, cells), strict=True)]
-    long += ["", *_differences(contrasts, _budgets(cells))]
+    label_counts = _label_counts(cells)
+    short = markdown_lines(*_accuracies(cells, label_counts[:2]))
+    columns, rows = _accuracies(cells, label_counts)
+    more_columns, more_rows = _more(results, cells)
+    long = markdown_lines(columns + more_columns, [row + more for row, more in zip(rows, more_rows, strict=True)])
+    long += ["", *markdown_lines(*_differences(contrasts, label_counts))]
     return {
-        page: "\n".join([*rows, "", _named_beforehand(results, contrasts, (ROOT / page).parent)])
-        for page, rows in zip(PAGES, (short, long), strict=True)
+        page: "\n".join([*lines, "", _primary_comparison(results, contrasts, (ROOT / page).parent)])
+        for page, lines in zip(PAGES, (short, long), strict=True)
     }
 
 
@@ -53,83 +59,87 @@ def write_tables() -> None:
     draw_curves(cells_of(results), ROOT / "docs" / "images" / "arms.png")
 
 
-def _budgets(cells: Sequence[Cell]) -> list[int]:
+def _label_counts(cells: Sequence[Cell]) -> list[int]:
     return sorted({cell.num_labels for cell in cells})
 
 
 def _names(cells: Sequence[Cell]) -> list[str]:
-    """The arms that were compared, in the order of the tables."""
+    """Return the arms of the comparison, in the order of the tables."""
     return [name for name in WORDS if any(cell.arm == name for cell in cells)]
 
 
-def _rows(cells: Sequence[Cell], budgets: Sequence[int]) -> list[str]:
-    """Accuracy by arm and number of labels; the best of a column is bold, the upper bound aside."""
+def _accuracies(cells: Sequence[Cell], label_counts: Sequence[int]) -> Grid:
+    """Make a table of accuracy by arm and number of labels; the best of a column, but the upper bound, is bold."""
     num_seeds = max(len(cell.seeds) for cell in cells)
     seeds = "1 seed" if num_seeds == 1 else f"{num_seeds} seeds"
-    rows = [f"| arms at equal budget, {seeds}, % right [95 %] | {' | '.join(map(_labels, budgets))} |"]
-    rows.append("|---" * (len(budgets) + 1) + "|")
     shown = {}
-    for budget in budgets:
-        column = [cell for cell in cells if cell.num_labels == budget]
+    for num_labels in label_counts:
+        column = [cell for cell in cells if cell.num_labels == num_labels]
         rivals = [cell.accuracy for cell in column if cell.arm != _BOUND]
         best = max(rivals) if len(rivals) > 1 else None
         for cell in column:
             value = percent(cell.accuracy)
             value = f"**{value}**" if cell.arm != _BOUND and cell.accuracy == best else value
             fewer = f" ({len(cell.seeds)})" if len(cell.seeds) < num_seeds else ""
-            shown[cell.arm, budget] = f"{value} {percent_range(cell.interval)}{fewer}"
-    for name in _names(cells):
-        rows.append(f"| {WORDS[name]} | {' | '.join(shown.get((name, budget), '') for budget in budgets)} |")
-    return rows
+            shown[cell.arm, num_labels] = f"{value} {percent_range(cell.interval)}{fewer}"
+    columns = [f"arms at equal budget, {seeds}, % right [95 %]", *map(_labels, label_counts)]
+    rows = [
+        [WORDS[name], *(shown.get((name, num_labels), "") for num_labels in label_counts)] for name in _names(cells)
+    ]
+    return columns, rows
 
 
-def _more(results: Results, cells: Sequence[Cell]) -> list[str]:
-    """Further columns: a partner's world and the controls, with the fewest labels; what an answer costs; the rates."""
-    fewest = {cell.arm: cell for cell in cells if cell.num_labels == _budgets(cells)[0]}
-    rates = {name: one["chosen"] for name, one in results.origin["learning_rates"].items()}
-    more = [" a partner's world | controls | ms, GFLOP an answer | learning rates |", "---|---|---|---|"]
+def _more(results: Results, cells: Sequence[Cell]) -> Grid:
+    """Make further columns: a partner's world and the controls, with the fewest labels; answer cost; learning rates."""
+    fewest = {cell.arm: cell for cell in cells if cell.num_labels == _label_counts(cells)[0]}
+    rates = {name: rate["chosen"] for name, rate in results.origin["learning_rates"].items()}
+    rows = []
     for name in _names(cells):
         cell, cost = fewest.get(name), results.costs[name]
-        told = " |" if cell is None else f"{percent(cell.shuffled)} | {percent(cell.static)}"
+        controls = ["", ""] if cell is None else [percent(cell.shuffled), percent(cell.static)]
         chosen = f"{rates[name]['aligned']:g}, {rates[name]['labels']:g}"
-        more.append(f" {told} | {1000 * cost.seconds:.0f}, {cost.gflops:.1f} | {chosen} |")
-    return more
+        rows.append([*controls, f"{1000 * cost.seconds:.0f}, {cost.gflops:.1f}", chosen])
+    return ["a partner's world", "controls", "ms, GFLOP an answer", "learning rates"], rows
 
 
-def _differences(contrasts: Sequence[Contrast], budgets: Sequence[int]) -> list[str]:
-    """Differences in points with intervals, and the p-value of the worst seed, after Holm but for the one named."""
-    rows = [f"| difference in points [95 %] | {' | '.join(map(_labels, budgets))} |", "|---" * (len(budgets) + 1) + "|"]
+def _differences(contrasts: Sequence[Contrast], label_counts: Sequence[int]) -> Grid:
+    """Make a table of differences in points, with intervals and the worst seed's p-value.
+
+    P-values are adjusted after Holm, except for the primary comparison.
+    """
     shown = {}
-    for one in contrasts:
-        p_value = max(one.p_by_seed) if one.adjusted_p is None else one.adjusted_p
-        told = f"{points(one.points / 100)} {points_range(one.interval)}, p = {p_value:.1g}"
-        shown[one.first, one.second, one.num_labels] = f"**{told}**" if one.is_primary else told
-    for first, second in dict.fromkeys(key[:2] for key in shown):
-        row = [shown.get((first, second, budget), "") for budget in budgets]
-        rows.append(f"| `{first}` over `{second}` | {' | '.join(row)} |")
-    return rows
+    for contrast in contrasts:
+        p_value = max(contrast.p_by_seed) if contrast.adjusted_p is None else contrast.adjusted_p
+        text = f"{points_with_range(contrast.points / 100, contrast.interval)}, p = {p_value:.1g}"
+        key = (contrast.first, contrast.second, contrast.num_labels)
+        shown[key] = f"**{text}**" if contrast.is_primary else text
+    rows = [
+        [f"`{first}` over `{second}`", *(shown.get((first, second, num_labels), "") for num_labels in label_counts)]
+        for first, second in dict.fromkeys(key[:2] for key in shown)
+    ]
+    return ["difference in points [95 %]", *map(_labels, label_counts)], rows
 
 
 def _labels(number: int) -> str:
     return "no outcome label" if number == 0 else f"{number:,} labels"
 
 
-def _named_beforehand(results: Results, contrasts: Sequence[Contrast], folder: Path) -> str:
-    """The comparison named beforehand, and where the numbers come from."""
-    commits = sorted({one[:7] for one in results.origin.get("commits", ())})
-    told = f"commit {commits[0]}" if len(commits) == 1 else f"trained at {len(commits)} commits, named there"
-    source = f"[{ARMS.name}]({ARMS.relative_to(folder)}), {told}"
+def _primary_comparison(results: Results, contrasts: Sequence[Contrast], folder: Path) -> str:
+    """State the comparison that was named beforehand, and the source of the numbers."""
+    commits = sorted({commit[:7] for commit in results.origin.get("commits", ())})
+    origin = f"commit {commits[0]}" if len(commits) == 1 else f"trained at {len(commits)} commits, named there"
+    source = f"[{ARMS.name}]({ARMS.relative_to(folder)}), {origin}"
     num_items = f"{len(results.items['dynamic']):,} test questions"
-    primary = next((one for one in contrasts if one.is_primary), None)
+    primary = next((contrast for contrast in contrasts if contrast.is_primary), None)
     if primary is None:
         return f"{num_items} ({source})."
     labels = "without labels" if primary.num_labels == 0 else f"after {primary.num_labels:,} labels"
-    told = f"{points(primary.points / 100)} points {points_range(primary.interval)}, {_below(max(primary.p_by_seed))}"
+    size = f"{points(primary.points / 100)} points {points_range(primary.interval)}"
     named = f"`{primary.first}` against `{primary.second}` {labels} was named beforehand"
-    return f"{named}: {told} in each seed; {num_items} ({source})."
+    return f"{named}: {size}, {_below(max(primary.p_by_seed))} in each seed; {num_items} ({source})."
 
 
 def _below(p_value: float) -> str:
-    """The power of ten that a p-value lies below."""
+    """Return the power of ten above a p-value."""
     power = math.floor(math.log10(p_value)) + 1 if p_value > 0 else -300
     return f"p below 1e{power}" if power < -3 else f"p = {p_value:.2g} at most"

@@ -1,18 +1,18 @@
-"""Blocks of a page that are written by `python -m pages`, between marks that name them."""
+"""Blocks of a page between named marks, which `python -m pages` writes."""
 
 from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).parents[1]
 RESULTS: Final = ROOT / "docs" / "results"
-"""What runs wrote, committed: the figures that the pages show."""
+"""Committed results of runs, which the pages show."""
 
 
 def with_block(text: str, name: str, block: str) -> str:
-    """A page with what stands between the marks of a name replaced.
+    """Replace the text between the marks of a name in a page.
 
     Raises:
-        ValueError: if the marks are not there, each once.
+        ValueError: unless each mark is there once.
     """
     start, end = f"<!-- {name}: written by `make pages` -->", f"<!-- end of {name} -->"
     if text.count(start) != 1 or text.count(end) != 1:
@@ -22,6 +22,6 @@ def with_block(text: str, name: str, block: str) -> str:
 
 
 def write_block(page: str, name: str, block: str) -> None:
-    """Write a block into a page, named by its path from the root."""
+    """Write a block into a page, a path relative to the root."""
     path = ROOT / page
     path.write_text(with_block(path.read_text(), name, block))

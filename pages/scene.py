@@ -1,4 +1,4 @@
-"""The scene at the top of the README: the first of the test split, asked of the model that comes with the package."""
+"""The scene at the top of the README: the first of the test split, with answers of the embedded model."""
 
 from pathlib import Path
 from typing import Final
@@ -15,14 +15,14 @@ SIDE_PX: Final = 192
 
 
 def ask_first_scene() -> AskedScene:
-    """What the shipped model says of it, and what its world imagines."""
+    """Ask the embedded model about the scene, with its world and without, and imagine the future."""
     model = TheWorld.from_pretrained("tiny-foresight")
     plain = TheWorld.from_pretrained("tiny-foresight", enable_world=False)
     return ask_about(ForesightDataset("test", 1, 64, "dynamic", with_future=True)[0], model, plain)
 
 
 def write_pictures(folder: Path = IMAGES) -> None:
-    """Write the picture of the scene, and the picture that the model was given, for who wants to ask it."""
+    """Write the picture of the scene, and the input picture of the model, for readers who want to ask about it."""
     scene = ask_first_scene()
     draw_sheet([scene], folder / "scene.png", FRAME_RATE_HZ, SIDE_PX)
     Image.fromarray(scene.given).save(folder / "given.png", optimize=True)

@@ -1,7 +1,7 @@
-"""What the shipped model answers with its world and without it, as the README shows it, from the committed results.
+"""Accuracy of the embedded model with its world and without it, for the README, from the committed results.
 
-`python -m pages.shipped EVALUATION AUDIT` takes them from the folders that the README's commands make, summed up by
-kind of scene: the row with the world from the audit, which asks the same questions, the others from the evaluation.
+`python -m pages.shipped EVALUATION AUDIT` collects the results from the folders of the README's commands, by kind of
+scene. The row with the world is from the audit, which asks the same questions; the others are from the evaluation.
 """
 
 import json
@@ -18,7 +18,7 @@ from theworld.evaluation.predictions import read_identity, read_predictions
 from theworld.evaluation.statistics import Interval
 from theworld.evaluation.summary import summarise
 from theworld.io import write_whole
-from theworld.report.tables import percent, percent_range
+from theworld.tables import markdown_lines, percent, percent_with_range
 
 SHIPPED: Final = RESULTS / "foresight-shipped.json"
 
@@ -30,7 +30,7 @@ WORDS: Final = {
 
 
 def collect(evaluation: Path, audit: Path) -> dict[str, Any]:
-    """Counts, accuracies and intervals of each arm, and of which runs they are."""
+    """Return counts, accuracies and intervals of each arm, and the identity of their runs."""
     files = {name: evaluation / "predictions" / f"{name}.jsonl" for name in WORDS}
     files["world"] = audit / "predictions" / "real.jsonl"
     arms = {
@@ -41,23 +41,23 @@ def collect(evaluation: Path, audit: Path) -> dict[str, Any]:
     return {"arms": arms, "origin": {"summarised_by": commit(), "runs": runs}}
 
 
-def table(found: dict[str, Any]) -> str:
-    """Accuracy over all questions with its interval, and by kind of scene; at the foot what guessing gives."""
-    world = found["arms"]["world"]
+def table(results: dict[str, Any]) -> str:
+    """Write accuracy over all questions with its interval, and by kind of scene; the last row is guessing."""
+    world = results["arms"]["world"]
     tasks = [task for task in TASKS if task in world["groups"]["task"]]
-    rows = [f"| | right, % [95 % interval] | {' | '.join(tasks)} |", "|---" * (len(tasks) + 2) + "|"]
+    rows = []
     for name, words in WORDS.items():
-        arm = found["arms"][name]
-        told = f"{percent(arm['accuracy']['value'])} {percent_range(Interval(**arm['accuracy']['wilson']))}"
+        arm = results["arms"][name]
+        overall = percent_with_range(arm["accuracy"]["value"], Interval(**arm["accuracy"]["wilson"]))
         by_task = [percent(arm["groups"]["task"][task]["accuracy"]["value"]) for task in tasks]
-        rows.append(f"| {words} | {told} | {' | '.join(by_task)} |")
-    guessed = [one["accuracy"]["guessing"] for one in (world, *(world["groups"]["task"][task] for task in tasks))]
-    rows.append(f"| guessing among the choices | {' | '.join(map(percent, guessed))} |")
-    return "\n".join(rows)
+        rows.append([words, overall, *by_task])
+    summaries = (world, *(world["groups"]["task"][task] for task in tasks))
+    rows.append(["guessing among the choices", *(percent(summary["accuracy"]["guessing"]) for summary in summaries)])
+    return "\n".join(markdown_lines(["", "right, % [95 % interval]", *tasks], rows))
 
 
 def read_table() -> str:
-    """The table of the committed results."""
+    """Write the table of the committed results."""
     return table(json.loads(SHIPPED.read_text()))
 
 

@@ -83,7 +83,7 @@ def test_a_link_to_a_page_that_is_not_there_ends_the_build(tmp_path: Path) -> No
 
 def test_columns_that_the_page_about_evaluation_explains_are_those_of_the_tables() -> None:
     page = (ROOT / "docs" / "evaluation.md").read_text().split("\n## Reading the tables\n")[1].split("\n## ")[0]
-    tables = (ROOT / "src" / "theworld" / "report" / "tables.py").read_text()
+    tables = (ROOT / "src" / "theworld" / "report" / "run_tables.py").read_text()
     first_cells = [line.split(" | ")[0] for line in page.splitlines() if line.startswith("| `")]
     columns = [column for cell in first_cells for column in re.findall("`(.+?)`", cell)]
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from theworld.config.experiments import ArmsSettings, ProbeSettings
     from theworld.config.serving import AppSettings, ServeSettings
     from theworld.config.training import SlurmSettings
-    from theworld.report.tables import Table
+    from theworld.tables import Table
 
 _FUTURE_SIDE_PX = 512
 """Side of animations of the future, about."""
@@ -133,7 +133,7 @@ def audit(settings: "AuditSettings") -> Told:
     """An audit: its verdict and its table."""
     from theworld.evaluation.run_audit import audit
     from theworld.report.folder import read_run
-    from theworld.report.tables import audit_table
+    from theworld.report.run_tables import audit_table
 
     found = audit(settings)
     table = audit_table(read_run(settings.output_dir))
@@ -171,16 +171,15 @@ def compare(arguments: "CompareSettings") -> Told:
 
 def score(settings: "Scoring") -> Told:
     """The scores of saved replies to a public benchmark: its tables."""
-    from theworld.report.benchmarks import scored
+    from theworld.evaluation.benchmarks.dispatch import evaluate_files
 
-    tables, found = scored(settings)
-    return Told(found, _markdown(tables))
+    name, scores = evaluate_files(settings)
+    return Told({"benchmark": name, **scores.to_dict()}, _markdown(scores.tables()))
 
 
 def judge(settings: "SpatialRGPTJudgeSettings") -> Told:
     """What a language model makes of saved replies: tables of its verdicts."""
     from theworld.evaluation.judges.run import judge_spatial_rgpt
-    from theworld.report.benchmarks import judged_tables
 
     result, seconds = judge_spatial_rgpt(settings)
     name = settings.judge.model or str(settings.judge.checkpoint)
@@ -191,7 +190,7 @@ def judge(settings: "SpatialRGPTJudgeSettings") -> Told:
         "seconds_of_this_run": round(seconds, 3),
         **result.to_dict(),
     }
-    return Told(values, _markdown(judged_tables(result, name)))
+    return Told(values, _markdown(result.tables(name)))
 
 
 def plan(settings: "PlanSettings") -> Told:
@@ -205,7 +204,7 @@ def plan(settings: "PlanSettings") -> Told:
 def doctor(settings: "DoctorSettings") -> Told:
     """What was looked at before a run, a row each; exit code 1 if there is a fault."""
     from theworld.planning.doctor import examine
-    from theworld.report.tables import Table
+    from theworld.tables import Table
 
     findings = list(examine(settings))
     num_faults = sum(one.state == "fault" for one in findings)
@@ -263,9 +262,8 @@ def slurm(settings: "SlurmSettings") -> dict[str, Any]:
 
 def _tables_of(folder: Path) -> str:
     """The tables of a folder that arms were asked in: each arm, the differences, a benchmark's own numbers, by kind."""
-    from theworld.report.benchmarks import benchmark_tables
     from theworld.report.folder import read_run
-    from theworld.report.tables import arms_table, differences_table, group_tables
+    from theworld.report.run_tables import arms_table, benchmark_tables, differences_table, group_tables
 
     run = read_run(folder)
     tables = [arms_table(run), differences_table(run), *benchmark_tables(run), *group_tables(run)]
@@ -273,7 +271,7 @@ def _tables_of(folder: Path) -> str:
 
 
 def _markdown(tables: "Sequence[Table]") -> str:
-    from theworld.report.tables import to_markdown
+    from theworld.tables import to_markdown
 
     parts = [part for table in tables for part in (f"## {table.heading}", to_markdown(table), table.note)]
     return "\n\n".join(part for part in parts if part)

@@ -1,4 +1,4 @@
-"""EvaluationConfig and AuditSettings: what is asked of a trained model, and how its answers are taken."""
+"""Settings of evaluations, audits, scores of public benchmarks, and judges."""
 
 from dataclasses import field
 from pathlib import Path
@@ -13,51 +13,51 @@ from theworld.config.data import DataSettings
 from theworld.precision import Dtype
 
 ArmName = Literal["world", "no-world-tokens", "gemma", "blind", "random-projection", "random-world", "majority"]
-"""Who answers:
+"""Arms of an evaluation:
 
-- `world`: the checkpoint as it is.
-- `no-world-tokens`: the checkpoint without its world; what was trained of its Gemma stays.
-- `gemma`: Gemma 3 alone, the checkpoint's base as it was before any training.
-- `blind`: the checkpoint without its world and without the picture: the wording alone.
-- `random-projection`: the checkpoint with its projector drawn anew.
-- `random-world`: the checkpoint reading its tap with weights that have learnt nothing.
+- `world`: the checkpoint, unchanged.
+- `no-world-tokens`: the checkpoint without its world; trained parts of its Gemma stay.
+- `gemma`: Gemma 3 alone, the checkpoint's base before any training.
+- `blind`: the checkpoint without its world and without the picture; it sees only the question.
+- `random-projection`: the checkpoint with a new, random projector.
+- `random-world`: the checkpoint with random weights of its tap.
 - `majority`: no model: the most frequent true answer of each kind of question.
 """
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class EvaluationConfig:
-    """An evaluation, complete: which model answers which questions, in which arms."""
+    """Settings of an evaluation: model, questions and arms."""
 
     checkpoint: Path
     """Folder of a saved TheWorld; "tiny-foresight": the embedded one."""
 
     output_dir: Path
-    """Where predictions and scores are written; an interrupted evaluation continues there."""
+    """Folder for predictions and scores; an interrupted evaluation continues there."""
 
     arms: Annotated[tuple[ArmName, ...], Field(min_length=1)] = ("world",)
-    """What is measured, side by side."""
+    """Arms to evaluate, side by side."""
 
     num_world_steps: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] | None = None
-    """The values of K at which the arm `world` answers; None: the model's own."""
+    """Values of K for the arm `world`; None: the model's own."""
 
     batch_size: Annotated[int, Field(ge=1)] = 8
-    """Samples answered at a time."""
+    """Samples in a batch."""
 
     answers: Literal["written", "weighed"] = "written"
-    """What counts as the answer: the text that the model writes, or the choice that it finds likeliest."""
+    """Source of the answer: the generated text (written), or the choice with the highest log-likelihood (weighed)."""
 
     max_new_tokens: Annotated[int, Field(ge=1)] = 16
     """Longest written answer, tokens."""
 
     dtype: Dtype = "auto"
-    """Number format of the weights; auto: as saved, or float32 where this machine emulates that."""
+    """Number format of the weights; auto: as saved, or float32 if this machine emulates the saved one."""
 
     store_dir: Path | None = None
-    """Folder of the feature store: world features are computed once and read from there."""
+    """Folder of the feature store, which keeps computed world features."""
 
     data: DataSettings = field(default_factory=DataSettings)
-    """The questions: its validation split."""
+    """Questions: the validation split of these data."""
 
     @model_validator(mode="after")
     def _check(self) -> "EvaluationConfig":
@@ -71,36 +71,36 @@ class EvaluationConfig:
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class AuditSettings:
-    """An audit, complete: which trained model, on which questions."""
+    """Settings of an audit: trained model and questions."""
 
     checkpoint: Path
     """Folder of a saved TheWorld; "tiny-foresight": the embedded one."""
 
     output_dir: Path = Path("audit")
-    """Where predictions and the verdict are written; an interrupted audit continues there."""
+    """Folder for predictions and the verdict; an interrupted audit continues there."""
 
     answers: Literal["written", "weighed"] = "written"
-    """What counts as the answer: the text that the model writes, or the choice that it finds likeliest."""
+    """Source of the answer: the generated text (written), or the choice with the highest log-likelihood (weighed)."""
 
     batch_size: Annotated[int, Field(ge=1)] = 8
-    """Samples answered at a time."""
+    """Samples in a batch."""
 
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the derangement and of the noise."""
 
     dtype: Dtype = "auto"
-    """Number format of the weights; auto: as saved, or float32 where this machine emulates that."""
+    """Number format of the weights; auto: as saved, or float32 if this machine emulates the saved one."""
 
     store_dir: Path | None = None
     """Folder of a feature store; None: one in output_dir."""
 
     data: DataSettings = field(default_factory=lambda: DataSettings(questions="dynamic"))
-    """The questions: its validation split, of one kind; by default those about the future."""
+    """Questions: the validation split of these data, of one kind; by default questions about the future."""
 
     @field_validator("data", mode="before")
     @classmethod
     def _ask_about_the_future(cls, given: Any) -> Any:
-        """What a file or the command line leaves open of the data is the default of an audit, not of the data."""
+        """Apply the default of an audit, questions about the future, instead of the default of the data."""
         if isinstance(given, dict) and given.get("dataset", "foresight") == "foresight":
             return {"questions": "dynamic", **given}
         return given
@@ -112,7 +112,7 @@ class AuditSettings:
 
 
 def refuse_conversations(data: DataSettings) -> None:
-    """Refuse what is for training alone.
+    """Refuse questions that are for training only.
 
     Raises:
         ValueError: for `labels` and `readings`.
@@ -123,18 +123,18 @@ def refuse_conversations(data: DataSettings) -> None:
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class SpatialRGPTScoreSettings:
-    """Saved replies to SpatialRGPT-Bench, and by which stored verdict they are checked."""
+    """Saved replies to SpatialRGPT-Bench, and stored verdicts to compare the scores with."""
 
     file: Path
     """JSONL rows of id, question, ground_truth, prediction, qa_type and qa_category."""
 
     judged: str | None = None
-    """Key of a verdict that a judge left in each row, such as correct: the agreement with it is shown."""
+    """Key of a stored verdict in each row, such as correct; the agreement with it is shown."""
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class BlinkScoreSettings:
-    """Saved replies to BLINK, and its answers."""
+    """Saved replies to BLINK, and the benchmark's answers."""
 
     answers: Path
     """The benchmark's val_answers.json: {"val_Counting_1": "(D)", ...}."""
@@ -145,28 +145,28 @@ class BlinkScoreSettings:
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class VsrScoreSettings:
-    """Saved replies to Visual Spatial Reasoning, and its annotations."""
+    """Saved replies to Visual Spatial Reasoning, and the benchmark's annotations."""
 
     annotations: Path
-    """A split as the benchmark has it: JSONL rows of image, caption, label (0 or 1), relation."""
+    """A split of the benchmark: JSONL rows of image, caption, label (0 or 1), relation."""
 
     predictions: Path
-    """JSONL rows of image, caption and prediction, the reply; one for each annotation, in any order."""
+    """JSONL rows of image, caption and prediction (the reply); one for each annotation, in any order."""
 
 
 Scoring: TypeAlias = SpatialRGPTScoreSettings | BlinkScoreSettings | VsrScoreSettings
-"""Whichever benchmark is scored."""
+"""Settings of any benchmark to score."""
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class JudgeSettings:
-    """A language model that judges: a Gemma 3 of this machine, or an endpoint for chat completions."""
+    """Judge: a local Gemma 3, or an endpoint for chat completions."""
 
     checkpoint: str | None = None
-    """Gemma 3 or a saved TheWorld, asked with its world off: hub id, folder, or "tiny"."""
+    """Gemma 3, or a saved TheWorld, which judges without its world: hub id, folder, or "tiny"."""
 
     dtype: Dtype = "auto"
-    """Number format of that checkpoint; auto: as saved, or float32 where this machine emulates that."""
+    """Number format of the checkpoint; auto: as saved, or float32 if this machine emulates the saved one."""
 
     endpoint: str | None = None
     """Base URL of an OpenAI-compatible endpoint, such as https://api.openai.com/v1 or http://127.0.0.1:8000/v1."""
@@ -175,25 +175,25 @@ class JudgeSettings:
     """Name of the model at the endpoint."""
 
     num_concurrent: Annotated[int, Field(ge=1, le=256)] = 4
-    """Requests to the endpoint at a time."""
+    """Concurrent requests to the endpoint."""
 
     max_attempts: Annotated[int, Field(ge=1)] = 6
-    """Calls per item and run, until its reply can be used."""
+    """Most calls per item and run."""
 
     timeout_seconds: Annotated[float, Field(gt=0)] = 60.0
-    """Longest time of one call, from its request to the last byte."""
+    """Timeout of a call, from the request to the last byte."""
 
     max_wait_seconds: Annotated[float, Field(gt=0)] = 120.0
-    """Longest pause between two calls; an endpoint that asks for more has its item left to the next run."""
+    """Longest pause between two calls; if an endpoint asks for more, the item is left to the next run."""
 
     max_new_tokens: Annotated[int, Field(ge=1)] | None = 256
-    """Longest reply of the judge, tokens; None: as long as the endpoint lets it be (models that think need more)."""
+    """Longest reply of the judge, tokens; None: the endpoint's limit (reasoning models need more)."""
 
     temperature: Annotated[float, Field(ge=0)] | None = 0.0
-    """Sampling temperature at the endpoint; None: not sent, for models that take none. Checkpoints decode greedily."""
+    """Sampling temperature at the endpoint; None: not sent, for models without one. Checkpoints decode greedily."""
 
     json_mode: bool = True
-    """Ask the endpoint for a JSON object (`response_format`), as the benchmark does; off where it knows none."""
+    """Ask the endpoint for a JSON object (`response_format`), as the benchmark does; off if it cannot do that."""
 
     @field_validator("endpoint")
     @classmethod
@@ -217,16 +217,16 @@ class JudgeSettings:
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class SpatialRGPTJudgeSettings:
-    """Saved replies to SpatialRGPT-Bench, and the language model that judges them."""
+    """Saved replies to SpatialRGPT-Bench, and their judge."""
 
     file: Path
     """JSONL rows of id, question, ground_truth, prediction, qa_type and qa_category."""
 
     output_dir: Path = Path("judged")
-    """Where verdicts and results are written; an interrupted run, or one with failures, continues there."""
+    """Folder for verdicts and results; an interrupted run, or one with failures, continues there."""
 
     judge: JudgeSettings = field(default_factory=JudgeSettings)
-    """Who judges."""
+    """The judge."""
 
     @model_validator(mode="after")
     def _check(self) -> "SpatialRGPTJudgeSettings":

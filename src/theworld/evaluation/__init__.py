@@ -1,1 +1,1 @@
-"""Asking a model, scoring what it says, and what the scores can show."""
+"""Evaluation: asks a model, scores its replies, and tests the differences."""

@@ -1,4 +1,4 @@
-"""World-use audit: from scores under real, shuffled, mean, zero and noise features to one verdict; the derangement."""
+"""World-use audit: a verdict from scores under real, shuffled, mean, zero and noise features."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -19,21 +19,21 @@ from theworld.evaluation.statistics import (
 Verdict: TypeAlias = Literal["used", "not used", "undecided"]
 
 ALPHA = 0.05
-"""Level of the two deciding tests together."""
+"""Significance level of the two deciding tests together."""
 
 RELEVANT_DROP = 0.05
-"""A drop that no audit may miss and still say "not used": published gains are of this size or below (VEGA-3D,
-arXiv 2603.19235: 1.6 points on VSI-Bench, 4.5 on ScanRefer)."""
+"""Smallest drop that an audit must be able to detect before it says "not used". Published gains are of this size or
+smaller (VEGA-3D, arXiv 2603.19235: 1.6 points on VSI-Bench, 4.5 on ScanRefer)."""
 
 
 @dataclass(frozen=True)
 class Drop:
-    """What a condition costs: real minus condition, as shares, on the items scored under both."""
+    """Loss of accuracy under a condition: real minus condition, as shares, on the items scored under both."""
 
     condition: str
     num_items: int
     num_missing: int
-    """Items left out, since one of the two runs met an error there."""
+    """Items left out because one of the two runs failed on them."""
     real_accuracy: float
     accuracy: float
     drop: float
@@ -42,22 +42,22 @@ class Drop:
     """Items right with the real features only."""
     num_condition_only: int
     num_changed: int
-    """Items whose reading is another one than with the real features, right or wrong."""
+    """Items whose reading differs from the one with the real features, right or wrong."""
     p_value: float
     """Exact McNemar test, two-sided."""
     p_holm: float | None
-    """The same, corrected over the two deciding conditions; None for a condition that is only reported."""
+    """`p_value` after Holm's correction over the two deciding conditions; None for the other conditions."""
     smallest_drop: float
-    """The least drop that these items would probably have shown: what the test sees four times in five, or the upper
+    """Smallest drop that these items can detect: the test's detectable difference at a power of 0.8, or the upper
     Wilson limit of the share lost, which no drop can exceed, if that is smaller."""
 
 
 @dataclass(frozen=True)
 class Audit:
-    """Whether a trained model uses its world features.
+    """Verdict on the use of world features by a trained model.
 
-    `shuffle` and `mean` decide: both keep the features where the model has seen them. `zero` and `noise` lie outside
-    of what it was trained on, so a drop there may only say that it stumbles over them.
+    `shuffle` and `mean` decide: both keep the features in the distribution that the model was trained on. `zero` and
+    `noise` are outside of it, so a drop there may only show that the model cannot cope with them.
     """
 
     verdict: Verdict
@@ -82,19 +82,19 @@ def audit_verdict(
     """Judge a model from its scores on the same items under five kinds of world features.
 
     Used: the drops under `shuffle` and `mean` are both positive and both significant after Holm's correction. A drop
-    under `shuffle` alone says that wrong features mislead, not that right ones help; one under `mean` alone may be a
-    matter of their size. Not used: neither is significant, and a drop of 5 points would probably have shown. All
-    else is undecided.
+    under `shuffle` alone shows that wrong features mislead, not that right ones help; a drop under `mean` alone may
+    come from their norm. Not used: neither drop is significant, and the test could detect a drop of 5 points.
+    Everything else is undecided.
 
     Args:
-        real: the item's own features.
-        shuffle: those of its partner in a fixed `derangement`.
-        mean: the mean feature of all items.
-        zero: zeros.
-        noise: noise of the features' mean and standard deviation.
+        real: with the item's own features.
+        shuffle: with the features of its partner in a fixed `derangement`.
+        mean: with the mean feature of all items.
+        zero: with zeros.
+        noise: with noise of the features' mean and standard deviation.
 
     Raises:
-        ValueError: if the conditions hold different items, or no item is scored under real and another condition.
+        ValueError: if the conditions have different items, or if no item is scored under both real and a condition.
     """
     deciding = [_drop("shuffle", real, shuffle, ALPHA / 2), _drop("mean", real, mean, ALPHA / 2)]
     corrected = holm([drop.p_value for drop in deciding])
@@ -108,26 +108,26 @@ def audit_verdict(
 
 
 def derangement(answers: Sequence[str], seed: int = 0, groups: Sequence[str] | None = None) -> list[int]:
-    """For each item the index of a partner with another answer: whose features it gets under `shuffle`.
+    """Return for each item the index of a partner with another answer, whose features it gets under `shuffle`.
 
-    Where no answer is held by more than half of the items, each item is partner exactly once:
+    If no answer belongs to more than half of the items, each item is a partner exactly once:
 
     ```
     sorted by answer   A A A | B B | C C C      each takes the item s places on, around the end;
     s = 4 places on    B C C | C A | A A B      s at least the longest block and at most n minus it
     ```
 
-    Otherwise too few others exist: each item that holds the frequent answer takes one of the others, all of them
-    equally often (to one), and the others take partners of the frequent answer, each at most once.
+    Otherwise each item with the frequent answer takes one of the other items, all of them equally often (within one),
+    and the other items take partners with the frequent answer, each at most once.
 
     Args:
         answers: the answer of each item.
-        seed: another seed, another derangement; the same seed, the same one.
-        groups: partners come from the same group, where given: features of another task's item with another answer
-            may well agree with this item's own answer.
+        seed: determines the derangement.
+        groups: of each item; partners come from the same group. Features of another task's item with another answer
+            might agree with this item's own answer. None: one group.
 
     Raises:
-        ValueError: if all items of a group hold one answer.
+        ValueError: if all items of a group have the same answer.
     """
     if groups is not None and len(groups) != len(answers):
         raise ValueError(f"{len(groups)} groups for {len(answers)} answers: expected one for each")
@@ -163,8 +163,8 @@ def _derange(answers: np.ndarray, generator: np.random.Generator) -> np.ndarray:
 
 
 def _drop(condition: str, real: Sequence[Score], other: Sequence[Score], alpha: float) -> Drop:
-    theirs = {one.sample_id: one for one in other}
-    if len(theirs) != len(real) or theirs.keys() != {one.sample_id for one in real}:
+    theirs = {score.sample_id: score for score in other}
+    if len(theirs) != len(real) or theirs.keys() != {score.sample_id for score in real}:
         raise ValueError(
             f"condition {condition!r} has {len(other)} scores, 'real' has {len(real)}: expected the same items in both,"
             " each once"

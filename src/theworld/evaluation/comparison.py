@@ -1,14 +1,13 @@
-"""Comparison: runs side by side and pair by pair on the items that they share, as values, JSON and Markdown."""
+"""Comparison of runs, side by side and pair by pair on the items that they share."""
 
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from theworld.evaluation.predictions import Prediction, read_predictions
+from theworld.evaluation.predictions import Prediction
 from theworld.evaluation.scoring import Score, Scorer, score
 from theworld.evaluation.statistics import (
     Interval,
@@ -18,20 +17,46 @@ from theworld.evaluation.statistics import (
     smallest_detectable_difference,
 )
 from theworld.evaluation.summary import Accuracy, Summary, field_text, summarise
+from theworld.tables import markdown_lines, markdown_text, percent, percent_range, percent_with_range
 
 _EXAMPLES = 5
+
+_RUN_COLUMNS = (
+    "run",
+    "n",
+    "accuracy, %",
+    "bootstrap",
+    "balanced, %",
+    "bootstrap",
+    "majority, %",
+    "guessing, %",
+    "unparsed",
+    "missing",
+    "clips read",
+)
+_PAIR_COLUMNS = (
+    "second - first",
+    "n",
+    "points",
+    "95 %",
+    "only second right",
+    "only first right",
+    "p",
+    "p (Holm)",
+    "could have seen",
+)
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two runs on the items that both answered; differences are second minus first, as shares."""
+    """Comparison of two runs on the items that both answered; differences are second minus first, as shares."""
 
     first: str
     second: str
     num_shared: int
     """Items in both files."""
     num_scored: int
-    """Of these, items missing in neither: n of all that follows."""
+    """Of these, items missing in neither run: n of the values below."""
     difference: float
     interval: Interval
     num_first_only: int
@@ -39,23 +64,23 @@ class Pair:
     p_value: float
     """Exact McNemar test."""
     p_holm: float
-    """The same, corrected over all pairs of the comparison."""
+    """`p_value` after Holm's correction over all pairs of the comparison."""
     smallest_difference: float | None
-    """What this n would have seen four times in five, at 5 % and this share of flips; None: nothing."""
+    """Difference that this n detects at a power of 0.8, a level of 5 % and this share of flips; None: no difference."""
     identical: bool
-    """Whether every reply to every shared item is the same to the last character."""
+    """True if all replies to the shared items are the same to the last character."""
     note: str
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Several runs side by side, and pair by pair."""
+    """Summaries of several runs, and their pairwise comparisons."""
 
     summaries: dict[str, Summary]
     pairs: list[Pair]
     num_shared_by_all: int
     absent: dict[str, list[str]]
-    """Ids that a run lacks and another one has."""
+    """By run, the ids that it lacks and another run has."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -70,18 +95,18 @@ def compare(
     cluster_by: str | None = None,
     scorer: Scorer = score,
 ) -> Comparison:
-    """Summarise runs and test their differences on the items that they share.
+    """Summarise runs, and test their differences on the items that they share.
 
     Args:
         runs: name to rows.
-        baseline: the run that all others are held against; None: every pair is tested.
+        baseline: the run that all others are compared with; None: every pair.
         group_by: as in `summarise`.
-        cluster_by: as in `summarise`, for the bootstrap (McNemar's test takes items as independent).
-        scorer: turns a row into a score.
+        cluster_by: as in `summarise`, for the bootstrap (McNemar's test assumes independent items).
+        scorer: scores a row.
 
     Raises:
-        ValueError: for fewer than two runs, an unknown baseline, an id that stands for two different items, or two
-            runs that share none.
+        ValueError: for fewer than two runs, an unknown baseline, an id with two different items, or two runs without
+            a shared item.
     """
     if len(runs) < 2 or (baseline is not None and baseline not in runs):
         raise ValueError(
@@ -107,68 +132,49 @@ def compare(
     )
 
 
-def compare_files(
-    files: Mapping[str, Path],
-    *,
-    baseline: str | None = None,
-    group_by: Sequence[str] = (),
-    cluster_by: str | None = None,
-    scorer: Scorer = score,
-) -> Comparison:
-    """`compare` of files of predictions: name to path."""
-    runs = {name: read_predictions(path) for name, path in files.items()}
-    return compare(runs, baseline=baseline, group_by=group_by, cluster_by=cluster_by, scorer=scorer)
-
-
 def to_markdown(comparison: Comparison) -> str:
-    """A page of tables: warnings first, then the runs, their pairs, the answers given, and the groups."""
+    """Write warnings, then tables of the runs, their pairs, the answers given, and the groups."""
     summaries = comparison.summaries
     lines = [f"> **{pair.note}**\n" for pair in comparison.pairs if pair.note]
-    lines += _table(
-        "run | n | accuracy, % | bootstrap | balanced, % | bootstrap | majority, % | guessing, % | unparsed | missing"
-        " | clips read",
-        [[name, f"{one.num_scored:,}", *_accuracy_cells(one)] for name, one in summaries.items()],
+    lines += markdown_lines(
+        _RUN_COLUMNS,
+        [[name, f"{summary.num_scored:,}", *_accuracy_cells(summary)] for name, summary in summaries.items()],
     )
-    lines += _table(
-        "second - first | n | points | 95 % | only second right | only first right | p | p (Holm) | could have seen",
-        [_pair_cells(pair) for pair in comparison.pairs],
-    )
+    lines += ["", *markdown_lines(_PAIR_COLUMNS, map(_pair_cells, comparison.pairs)), ""]
     lines.append(f"Shared by all runs: {comparison.num_shared_by_all:,} items.")
     for name, ids in comparison.absent.items():
         if ids:
             shown = ", ".join(ids[:_EXAMPLES]) + (", ..." if len(ids) > _EXAMPLES else "")
-            lines.append(f"{_cell(name)} lacks {len(ids):,} items that another run has: {_cell(shown)}.")
+            lines.append(markdown_text(f"{name} lacks {len(ids):,} items that another run has: {shown}."))
     lines.append("")
-    scored = {name: one.accuracy for name, one in summaries.items() if one.accuracy is not None}
+    scored = {name: summary.accuracy for name, summary in summaries.items() if summary.accuracy is not None}
     if scored:
         answers = next(iter(scored.values())).answers
-        lines += _table(
-            " | ".join(["answer", "true, %", *(f"{_cell(name)} says, %" for name in scored)]),
-            [
-                [answer, _percent(share.true), *(_given(accuracy, answer) for accuracy in scored.values())]
-                for answer, share in answers.items()
-            ],
-        )
+        rows = [
+            [answer, percent(share.true), *(_given(accuracy, answer) for accuracy in scored.values())]
+            for answer, share in answers.items()
+        ]
+        lines += [*markdown_lines(["answer", "true, %", *(f"{name} says, %" for name in scored)], rows), ""]
     for name in next(iter(summaries.values())).groups:
-        lines += _group_table(name, {run: one.groups[name] for run, one in summaries.items()})
+        lines += _group_table(name, {run: summary.groups[name] for run, summary in summaries.items()})
     return "\n".join(lines).rstrip() + "\n"
 
 
 @dataclass(frozen=True)
 class _Outcomes:
-    """One run, its items in the order of the union of all runs."""
+    """Scores of one run; U is the number of items in the union of all runs."""
 
     scores: dict[str, Score]  # by sample id
     present: np.ndarray  # (U,) bool
     values: np.ndarray  # (U,) 1, 0, or NaN where missing or absent
-    replies: list[Any]  # (U,) what must differ somewhere if the runs do
+    replies: list[Any]  # (U,) raw replies, which differ somewhere if the runs do
 
     def score(self, row: Prediction) -> Score:
         return self.scores[row.sample_id]
 
 
 def _items(runs: Mapping[str, Sequence[Prediction]]) -> dict[str, Prediction]:
-    """The union of the runs' items, one row for each id."""
+    """Return the union of the runs' items, one row for each id."""
     items: dict[str, Prediction] = {}
     run_of: dict[str, str] = {}
     for name, rows in runs.items():
@@ -212,8 +218,8 @@ def _pair(first: str, a: _Outcomes, second: str, b: _Outcomes, clusters: np.ndar
     identical = all(a.replies[index] == b.replies[index] for index in scored)
     note = (
         f"IDENTICAL PREDICTIONS: {first} and {second} gave the same reply, to the last character, to all"
-        f" {len(scored):,} items. Either one file stands under two names, or what should differ between the runs never"
-        " reached the model. This is no evidence that it makes no difference."
+        f" {len(scored):,} items. Either both names are of one file, or the change between the runs never reached the"
+        " model. This does not show that the change has no effect."
     )
     return Pair(
         first=first,
@@ -234,18 +240,18 @@ def _pair(first: str, a: _Outcomes, second: str, b: _Outcomes, clusters: np.ndar
     )
 
 
-def _accuracy_cells(one: Summary) -> list[str]:
-    counts = [f"{one.num_unparsed:,}", f"{one.num_missing:,}", f"{one.world_read:,}"]
-    if one.accuracy is None:
+def _accuracy_cells(summary: Summary) -> list[str]:
+    counts = [f"{summary.num_unparsed:,}", f"{summary.num_missing:,}", f"{summary.world_read:,}"]
+    if summary.accuracy is None:
         return ["-"] * 6 + counts
-    of = one.accuracy
+    accuracy = summary.accuracy
     return [
-        f"{_percent(of.value)} {_range(of.wilson)}",
-        _range(of.bootstrap),
-        _percent(of.balanced),
-        _range(of.balanced_bootstrap),
-        f"{_percent(of.majority)} ({of.majority_answer})",
-        "-" if of.guessing is None else _percent(of.guessing),
+        percent_with_range(accuracy.value, accuracy.wilson),
+        percent_range(accuracy.bootstrap),
+        percent(accuracy.balanced),
+        percent_range(accuracy.balanced_bootstrap),
+        f"{percent(accuracy.majority)} ({accuracy.majority_answer})",
+        "-" if accuracy.guessing is None else percent(accuracy.guessing),
         *counts,
     ]
 
@@ -255,48 +261,30 @@ def _pair_cells(pair: Pair) -> list[str]:
         f"{pair.second} - {pair.first}",
         f"{pair.num_scored:,}",
         f"{100 * pair.difference:+.1f}" + (" (IDENTICAL)" if pair.identical else ""),
-        _range(pair.interval),
+        percent_range(pair.interval),
         f"{pair.num_second_only:,}",
         f"{pair.num_first_only:,}",
         f"{pair.p_value:.2g}",
         f"{pair.p_holm:.2g}",
-        "nothing" if pair.smallest_difference is None else _percent(pair.smallest_difference),
+        "nothing" if pair.smallest_difference is None else percent(pair.smallest_difference),
     ]
 
 
 def _given(accuracy: Accuracy, answer: str) -> str:
-    return _percent(accuracy.answers[answer].given) if answer in accuracy.answers else "-"
+    return percent(accuracy.answers[answer].given) if answer in accuracy.answers else "-"
 
 
 def _group_table(name: str, groups: Mapping[str, Mapping[str, Summary]]) -> list[str]:
-    """One row per value of a field, one column per run; the majority is that of the first run that has the items."""
+    """Make a row per value of a field and a column per run; the majority is from the first run that has the items."""
     rows = []
     for label in sorted({label for members in groups.values() for label in members}):
         cells = [members.get(label) for members in groups.values()]
-        known = [one.accuracy for one in cells if one is not None and one.accuracy is not None]
-        rows.append([label, _percent(known[0].majority) if known else "-", *map(_group_cell, cells)])
-    return _table(" | ".join([_cell(name), "majority, %", *(f"{_cell(run)}, %" for run in groups)]), rows)
+        known = [summary.accuracy for summary in cells if summary is not None and summary.accuracy is not None]
+        rows.append([label, percent(known[0].majority) if known else "-", *map(_group_cell, cells)])
+    return [*markdown_lines([name, "majority, %", *(f"{run}, %" for run in groups)], rows), ""]
 
 
-def _group_cell(one: Summary | None) -> str:
-    if one is None or one.accuracy is None:
+def _group_cell(summary: Summary | None) -> str:
+    if summary is None or summary.accuracy is None:
         return "-"
-    return f"{_percent(one.accuracy.value)} {_range(one.accuracy.wilson)} of {one.num_scored:,}"
-
-
-def _table(header: str, rows: Sequence[Sequence[str]]) -> list[str]:
-    num_columns = header.count(" | ") + 1
-    rule = "|".join(["---"] * num_columns)
-    return [f"| {header} |", f"|{rule}|", *(f"| {' | '.join(map(_cell, row))} |" for row in rows), ""]
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f}"
-
-
-def _range(interval: Interval) -> str:
-    return f"[{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
+    return f"{percent_with_range(summary.accuracy.value, summary.accuracy.wilson)} of {summary.num_scored:,}"

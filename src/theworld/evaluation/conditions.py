@@ -1,4 +1,4 @@
-"""Respondents: who answers in each arm: the checkpoint, what is left of it without something, and Gemma alone."""
+"""Arms of an evaluation: the checkpoint, the checkpoint without a part, and Gemma alone."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -20,30 +20,30 @@ from theworld.world.store import stored_fingerprint
 from theworld.world.tap import WorldTap, clip_seeds
 
 READS_WORLD: Final[frozenset[ArmName]] = frozenset({"world", "random-projection", "random-world"})
-"""Arms that are given world features."""
+"""Arms that get world features."""
 
 _SEED: Final = 0
-"""Of random weights."""
+"""Seed of random weights."""
 
 
 @dataclass(frozen=True)
 class Respondent:
-    """A model, and where its world features come from."""
+    """A model and the source of its world features."""
 
     model: TheWorld
     read_features: FeatureReader | None = None
-    """None: the model's own world, or none."""
+    """Returns world features; None: the model's own world, or no world."""
     tap_fingerprint: str | None = None
-    """Of the tap that is read; None: the one that the model was trained on, or none."""
+    """Fingerprint of the tap; None: the tap that the model was trained with, or no tap."""
 
 
 def answering_formats(saved: TheWorldConfig, dtype: str, store_dir: Path | None) -> dict[str, str]:
-    """The number formats in which a saved TheWorld answers here: of its weights, and of its world.
+    """Return the number formats of a saved TheWorld on this machine: of its weights and of its world.
 
     Args:
         saved: its configuration.
-        dtype: that was asked for; auto: as saved, or float32 where that is emulated.
-        store_dir: folder of a feature store; one that was filled in the world's saved format is read in it.
+        dtype: requested format; auto: as saved, or float32 if this machine emulates the saved one.
+        store_dir: folder of a feature store; if it was filled in the world's saved format, that format is used.
     """
     weights = loading_dtype(dtype, saved.dtype)
     if weights == "auto" and saved.dtype is not None:
@@ -60,17 +60,17 @@ def answering_formats(saved: TheWorldConfig, dtype: str, store_dir: Path | None)
 def open_respondent(
     checkpoint: Path, arm: ArmName, saved: TheWorldConfig, formats: dict[str, str], store_dir: Path | None = None
 ) -> Respondent:
-    """Load who answers in an arm that is a model.
+    """Load the model of an arm.
 
     Args:
         checkpoint: folder of a saved TheWorld.
         saved: its configuration.
+        formats: see `answering_formats`; the same for all arms, so that they can be compared.
         store_dir: folder of a feature store, for arms that read the checkpoint's own tap.
-        formats: as `answering_formats` gives them; the same for all arms, or they could not be compared.
 
     Raises:
-        ValueError: for an arm that needs the world of a checkpoint without one, or random weights of its tap where
-            there are none.
+        ValueError: for an arm that needs a world if the checkpoint has none, or random weights if its tap has no
+            weights.
     """
     options = on_this_machine(formats["weights"])
     if arm == "gemma":
@@ -94,7 +94,7 @@ def open_respondent(
 
 
 def _untrained(saved: TheWorldConfig, device: torch.device) -> WorldTap:
-    """The checkpoint's tap with weights that have learnt nothing."""
+    """Open the checkpoint's tap with random weights."""
     settings = saved.world_settings()
     try:
         return open_tap(replace(settings, tap="random", control_of=settings.tap), device)
@@ -103,25 +103,25 @@ def _untrained(saved: TheWorldConfig, device: torch.device) -> WorldTap:
 
 
 def blind(samples: Samples) -> list[Sample]:
-    """The same questions without their pictures: what the wording alone gives away."""
+    """Remove pictures and clips, so that only the wording of a question can give its answer away."""
     return [replace(samples[index], images=(), clips=None, future=None) for index in range(len(samples))]
 
 
 def frequent_answers(samples: Sequence[Sample], read: Callable[[Sample], str]) -> list[str]:
-    """For each sample the text of the most frequent true answer among those of its kind.
+    """Return for each sample the most frequent true answer among the samples of its kind.
 
     Args:
         samples: with answers.
-        read: what an answer says, so that "Yes, it is" and "Indeed" count as one.
+        read: normalises the answer of a sample, so that "Yes, it is" and "Indeed" count as one.
 
     Raises:
         ValueError: for a sample whose answer is withheld.
     """
-    said: dict[str, dict[str, list[str]]] = {}
+    answers: dict[str, dict[str, list[str]]] = {}
     kinds = [" ".join(str(sample.fields.get(name)) for name in ("task", "category", "kind")) for sample in samples]
     for sample, kind in zip(samples, kinds, strict=True):
         if sample.answer is None:
             raise ValueError(f"sample {sample.id!r}: its answer is withheld, so none is known to be frequent")
-        said.setdefault(kind, {}).setdefault(read(sample), []).append(sample.answer)
-    most = {kind: max(groups.values(), key=len)[0] for kind, groups in said.items()}
+        answers.setdefault(kind, {}).setdefault(read(sample), []).append(sample.answer)
+    most = {kind: max(groups.values(), key=len)[0] for kind, groups in answers.items()}
     return [most[kind] for kind in kinds]

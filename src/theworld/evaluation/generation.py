@@ -1,4 +1,4 @@
-"""The one loop in which a model answers: batched, restartable, with proof that the world was read."""
+"""The answering loop: batched, restartable, with a count of the clips that the world model read."""
 
 import errno
 import hashlib
@@ -22,11 +22,11 @@ from theworld.modeling import TheWorld
 from theworld.world.store_files import StoreError
 
 FeatureReader = Callable[[Tensor, int], Tensor]
-"""(frames, K) -> features: the model's own world, or a feature store."""
+"""Function (frames, K) -> features: the model's own world, or a feature store."""
 
 FAILURES = (ValueError, OSError, RuntimeError)
-"""What may go wrong with one item (a picture, memory) and is written down as an error; anything else is a fault of
-this program and ends the run, as does a fault of the machine (see `is_of_the_machine`)."""
+"""Errors of a single item (its picture, memory), which become error rows. Any other error is a bug and ends the run,
+and so does an error of the machine (see `is_of_the_machine`)."""
 
 _FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
@@ -36,13 +36,13 @@ class Answerer:
 
     Args:
         model: a TheWorld.
-        num_world_steps: K; default: the model's own.
+        num_world_steps: K; None: the model's own.
         max_new_tokens: longest reply, tokens.
-        score_choices: instead of writing a reply, weigh every choice of `sample.fields["choices"]` by its
-            log-likelihood, end of turn included.
-        read_features: where features come from; default: the model's own world.
+        score_choices: compute the log-likelihood of every choice of `sample.fields["choices"]`, end of turn included,
+            instead of generating a reply.
+        read_features: source of world features; None: the model's own world.
         decoding: options of transformers' `generate` beyond the length (`do_sample`, `temperature`, `num_beams`, ...);
-            default: greedy.
+            None: greedy.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Answerer:
         self.score_choices = score_choices
         self.decoding = {"do_sample": False, **(decoding or {})}
         self.clips_read = 0
-        """Clips that were read from the world, counted where they are read."""
+        """Clips that the world model has read."""
         self._source: FeatureReader = read_features or model.read_world
         self._enabled = model.config.enable_world
         self._prompts = Collator(
@@ -78,7 +78,7 @@ class Answerer:
         return features
 
     def __call__(self, samples: Sequence[Sample]) -> list[Prediction]:
-        """One prediction per sample; a batch that fails is answered one by one, a sample that fails is an error."""
+        """Return a prediction per sample; retry a failed batch one by one, and give a failed sample an error row."""
         started = time.perf_counter()
         try:
             rows = self._answer(samples)
@@ -97,7 +97,7 @@ class Answerer:
         answers = self._weigh(samples) if self.score_choices else self._write(samples)
         expected = sum(sample.num_clips for sample in samples) if self._enabled else 0
         if self.clips_read - before != expected:
-            raise RuntimeError(f"{self.clips_read - before} clips were read from the world for {expected} asked about")
+            raise RuntimeError(f"{self.clips_read - before} clips were read from the world; expected {expected}")
         counts = [sample.num_clips if self._enabled else 0 for sample in samples]
         return [
             row_of(sample, world_read=count, **answer)
@@ -112,16 +112,16 @@ class Answerer:
         return [{"prediction": text.strip()} for text in texts]
 
     def _weigh(self, samples: Sequence[Sample]) -> list[dict[str, Any]]:
-        """Log-likelihood of each choice as the answer; each clip is read once, whatever the number of choices."""
+        """Compute the log-likelihood of each choice as the answer; read each clip once for all choices."""
         choices = [_choices(sample) for sample in samples]
         candidates = [
-            _answered(sample, choice) for sample, some in zip(samples, choices, strict=True) for choice in some
+            _answered(sample, choice) for sample, options in zip(samples, choices, strict=True) for choice in options
         ]
         batch = self._candidates(candidates)
         labels = batch.pop("labels")
         if "world_pixels" in batch:
             pixels, steps = batch.pop("world_pixels"), batch["num_world_steps"]
-            first, copies = _first_of_each([len(some) for some in choices], [s.num_clips for s in samples])
+            first, copies = _first_of_each([len(options) for options in choices], [s.num_clips for s in samples])
             batch["world_features"] = self._read(pixels[first], steps)[copies]
         inputs = place(self.model, batch)
         shifted = torch.nn.functional.pad(labels, (0, 1), value=-100)[:, 1:].to(self.model.device)
@@ -131,11 +131,11 @@ class Answerer:
         rows = torch.arange(len(candidates), device=keep.device)[:, None].expand_as(keep)[keep]
         totals = torch.zeros(len(candidates), device=keep.device).index_add_(0, rows, picked).tolist()
         weights = iter(totals)
-        return [{"log_likelihoods": {choice: next(weights) for choice in some}} for some in choices]
+        return [{"log_likelihoods": {choice: next(weights) for choice in options}} for options in choices]
 
 
 def place(model: Any, batch: dict[str, Any]) -> dict[str, Any]:
-    """A batch on the model's device, pictures in its number format."""
+    """Move a batch to the model's device, and its pictures to the model's number format."""
     placed = {name: value.to(model.device) if isinstance(value, Tensor) else value for name, value in batch.items()}
     if "pixel_values" in placed:
         placed["pixel_values"] = placed["pixel_values"].to(model.dtype)
@@ -143,14 +143,14 @@ def place(model: Any, batch: dict[str, Any]) -> dict[str, Any]:
 
 
 def is_of_the_machine(error: BaseException) -> bool:
-    """Whether an error is no item's own, but would meet every item alike: a broken feature store, a full disk."""
+    """Return True for an error that every item would meet: a damaged feature store, a full disk."""
     return isinstance(error, StoreError) or (isinstance(error, OSError) and error.errno in _FULL_DISK)
 
 
 def answer_all(
     answerer: Answerer, samples: Samples, writer: PredictionWriter, batch_size: int, title: str
 ) -> list[str]:
-    """Answer what the writer's file does not hold yet, and append it batch by batch; the ids of all samples."""
+    """Answer the samples that the writer's file lacks, append them batch by batch, and return all sample ids."""
     done = writer.done()
     ids: list[str] = []
     answerer.model.eval()
@@ -162,7 +162,7 @@ def answer_all(
 
 
 def _open_items(samples: Samples, done: frozenset[str], ids: list[str], progress: Any) -> Iterator[Sample]:
-    """The samples without an answer; notes the ids of all."""
+    """Yield the samples without an answer; add the ids of all samples to `ids`."""
     for index in range(len(samples)):
         sample = samples[index]
         ids.append(sample.id)
@@ -173,7 +173,7 @@ def _open_items(samples: Samples, done: frozenset[str], ids: list[str], progress
 
 
 def row_of(sample: Sample, **answer: Any) -> dict[str, Any]:
-    """Values of a row of predictions: what the sample says of itself, and the answer."""
+    """Return the values of a row of predictions, from the sample and the answer."""
     fields = {name: value for name, value in sample.fields.items() if isinstance(value, str | int | float | bool)}
     choices = sample.fields.get("choices")
     prompt = "\n".join(f"{turn.role}: {turn.text}" for turn in sample.prompt)
@@ -197,12 +197,12 @@ def _choices(sample: Sample) -> tuple[str, ...]:
 
 
 def _answered(sample: Sample, answer: str) -> Sample:
-    """The sample with this answer in the place of its own; the true one is not looked at."""
+    """Replace the sample's answer; its true answer has no influence."""
     return replace(sample, turns=(*sample.prompt, Turn("assistant", answer)))
 
 
 def _first_of_each(num_choices: Sequence[int], num_clips: Sequence[int]) -> tuple[list[int], list[int]]:
-    """Which clips of the expanded batch to read, and where their features go.
+    """Return the clips of the expanded batch to read, and the positions of their features.
 
     Two samples of one clip, three and two choices:  clips a a a b b  ->  first [0, 3], copies [0, 0, 0, 1, 1].
     """
@@ -222,20 +222,20 @@ _NUM_TIMED = 3
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one sample, in a batch."""
+    """Cost of one sample in a batch."""
 
     seconds: float
-    """Wall time, the median of three, on this machine."""
+    """Wall time on this machine, the median of three runs."""
     gflops: float
     """Billions of floating-point operations in matrix products, convolutions and attention."""
 
 
 def measure_cost(model: TheWorld, samples: Sequence[Sample], max_new_tokens: int) -> Cost:
-    """Answer a batch a few times, the world read anew each time and nothing stored.
+    """Answer a batch a few times; read the world anew each time and store nothing.
 
     Args:
-        model: with its world loaded.
-        samples: a batch, of one shape.
+        model: a TheWorld with its world loaded.
+        samples: a batch of one shape.
         max_new_tokens: longest reply.
     """
     answerer = Answerer(model, max_new_tokens=max_new_tokens)

@@ -1,4 +1,4 @@
-"""Files of rows: JSONL that survives a kill at any byte, goes on where it ended, and refuses rows of another run."""
+"""JSONL files that survive a kill at any byte, continue at their end, and refuse rows of another run."""
 
 import json
 import logging
@@ -16,57 +16,57 @@ logger = logging.getLogger(__name__)
 
 
 RowType = TypeVar("RowType", bound=Any)
-"""A pydantic dataclass with `sample_id`, and with `error`: `TypeName: message`, or None where nothing went wrong."""
+"""A pydantic dataclass with `sample_id`, and with `error`: `TypeName: message`, or None without an error."""
 IdentityType = TypeVar("IdentityType", bound=Any)
 WriterType = TypeVar("WriterType")
-"""RowWriter, or a class of it: beartype does not take `Self` in a single method."""
+"""RowWriter or a subclass: beartype does not accept `Self` in a single method."""
 
 
 class RowFormat(Generic[RowType, IdentityType]):
-    """What the rows of a file are, and what says which run they belong to.
+    """Classes of the rows of a file and of the identity of their run.
 
     Args:
         row: class of the rows, a pydantic dataclass.
         identity: class of the run's identity, a pydantic dataclass.
-        what: the rows in the plural: predictions, verdicts.
-        keeps_errors: whether error rows stay when the file is opened again, for what they cost, and may be followed
-            by a new try.
+        noun: plural name of the rows: predictions, verdicts.
+        keeps_errors: keep error rows when the file is opened again, because they record a cost; a new attempt may
+            follow them.
     """
 
     def __init__(
-        self, row: type[RowType], identity: type[IdentityType], what: str, *, keeps_errors: bool = False
+        self, row: type[RowType], identity: type[IdentityType], noun: str, *, keeps_errors: bool = False
     ) -> None:
         self.row = TypeAdapter(row)
         self.identity = TypeAdapter(identity)
-        self.what = what
+        self.noun = noun
         self.keeps_errors = keeps_errors
 
     def identity_path(self, path: Path) -> Path:
-        """The file beside `name.jsonl` that holds its run identity: `name.run.json`.
+        """Return the path of the run identity beside `name.jsonl`: `name.run.json`.
 
         Raises:
             ValueError: if the name does not end in `.jsonl`.
         """
         path = Path(path)
         if path.suffix != ".jsonl":
-            raise ValueError(f"{path}: files of {self.what} are named *.jsonl")
+            raise ValueError(f"{path}: files of {self.noun} are named *.jsonl")
         return path.with_suffix(".run.json")
 
     def read_identity(self, path: Path) -> IdentityType:
-        """The run that the rows at `path` belong to.
+        """Read the identity of the run that wrote the rows at `path`.
 
         Raises:
             FileNotFoundError: if there is no `name.run.json`.
-            ValueError: if it cannot be understood.
+            ValueError: if it cannot be parsed.
         """
         file = self.identity_path(path)
         return _validated(self.identity.validate_json, file.read_bytes(), str(file))
 
     def read(self, path: Path) -> list[RowType]:
-        """All rows of a file, error rows included, in the order in which they were written.
+        """Read all rows of a file, error rows included, in the order of writing.
 
         Raises:
-            ValueError: names the file and line of a row that is damaged, cut off or a repetition.
+            ValueError: names the file and line of a row that is damaged, cut off or repeated.
         """
         rows, torn = self.whole_rows(Path(path))
         if torn:
@@ -77,7 +77,7 @@ class RowFormat(Generic[RowType, IdentityType]):
         return rows
 
     def whole_rows(self, path: Path) -> tuple[list[RowType], int]:
-        """Rows of the whole lines, and the number of bytes after the last line end."""
+        """Read the rows of complete lines; return them and the number of bytes after the last line end."""
         *lines, tail = path.read_bytes().split(b"\n")
         rows: list[RowType] = []
         line_of: dict[str, int] = {}
@@ -93,20 +93,20 @@ class RowFormat(Generic[RowType, IdentityType]):
         return rows, len(tail)
 
     def line(self, row: RowType) -> bytes:
-        """A row as it stands in a file."""
+        """Return a row as a line of a file."""
         return self.row.dump_json(row) + b"\n"
 
     def claim(self, path: Path, identity: IdentityType) -> None:
-        """Write the identity beside a new file; refuse a file of another run.
+        """Write the identity beside a new file, and refuse a file of another run.
 
         Raises:
-            ValueError: if the file belongs to another run or to none.
+            ValueError: if the file belongs to another run or has no identity.
         """
         beside = self.identity_path(path)
         if not beside.exists():
             if path.exists() and path.stat().st_size:
                 raise ValueError(
-                    f"{path} holds {self.what}, but no {beside.name} says of which run; choose another name"
+                    f"{path} holds {self.noun}, but no {beside.name} says of which run; choose another name"
                 )
             write_whole(beside, json.dumps(self.identity.dump_python(identity), indent=2, sort_keys=True) + "\n")
             return
@@ -117,10 +117,10 @@ class RowFormat(Generic[RowType, IdentityType]):
 
 
 class RowWriter(Generic[RowType, IdentityType]):
-    """Appends rows to a file; opened again after any kill, it goes on where the file ends.
+    """Appends rows to a file; after a kill, it continues at the end of the file.
 
-    Opening cuts off a torn last line and, unless the format keeps them, takes out the error rows: both are done again.
-    Each row is handed to the operating system at once: a killed process loses at most the row it was writing.
+    Opening removes an incomplete last line and, unless the format keeps them, the error rows: both are done again.
+    Each row goes to the operating system at once, so a killed process loses at most the row that it was writing.
 
     ```
     file     {row a}\\n{row b: error}\\n{row c}\\n{"sample_id": "d", "que
@@ -132,7 +132,7 @@ class RowWriter(Generic[RowType, IdentityType]):
         """Open or create the file.
 
         Raises:
-            ValueError: if the file belongs to another run or to none, or holds a damaged row before its last line.
+            ValueError: if the file belongs to another run, has no identity, or is damaged before its last line.
         """
         self.path = Path(path)
         self._form = form
@@ -142,7 +142,7 @@ class RowWriter(Generic[RowType, IdentityType]):
         kept = rows if form.keeps_errors else whole
         if num_torn_bytes or len(whole) < len(rows):
             logger.warning(
-                "%s: %d error rows and a torn line of %d bytes are done again",
+                "%s: doing %d error rows and an incomplete line of %d bytes again",
                 self.path,
                 len(rows) - len(whole),
                 num_torn_bytes,
@@ -154,7 +154,7 @@ class RowWriter(Generic[RowType, IdentityType]):
         self._written = self._place()
 
     def done(self) -> frozenset[str]:
-        """Ids of the rows in the file; without those of error rows, where the format keeps them."""
+        """Return the ids of the rows in the file, except for error rows that the format keeps."""
         return frozenset(self._done)
 
     def append(self, rows: Iterable[RowType]) -> None:
@@ -162,7 +162,7 @@ class RowWriter(Generic[RowType, IdentityType]):
 
         Raises:
             ValueError: if an id is in the file already.
-            RuntimeError: if another process has written to the file since.
+            RuntimeError: if another process has written to the file.
         """
         for row in rows:
             if row.sample_id in self._done:
@@ -195,7 +195,7 @@ class RowWriter(Generic[RowType, IdentityType]):
 
 
 def error_text(error: BaseException) -> str:
-    """`TypeName: message`, the form in which an exception enters a row."""
+    """Format an exception for a row: `TypeName: message`."""
     return f"{type(error).__name__}: {error}"
 
 

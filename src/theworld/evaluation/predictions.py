@@ -1,4 +1,4 @@
-"""Predictions: one JSONL row per item, in a file that survives a kill at any byte and refuses rows of another run."""
+"""Predictions: one JSONL row per item, and the identity of the run that wrote them."""
 
 from collections.abc import Mapping
 from dataclasses import field
@@ -14,27 +14,27 @@ _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 @dataclass(config=_STRICT, frozen=True, kw_only=True)
 class Prediction:
-    """What a model said about one item: its raw text, its log-likelihoods of the choices, or the error it met.
+    """Reply of a model to one item: its raw text, its log-likelihoods of the choices, or an error.
 
     Raises:
-        ValueError: (pydantic's) unless there is either an error alone or something to score; if log-likelihoods and
-            choices disagree, or the answer is no choice; for a value that JSON would not give back unchanged.
+        ValueError: (pydantic's) unless there is either an error alone or a reply to score; if log-likelihoods and
+            choices disagree, or the answer is not a choice; for a value that changes in JSON.
     """
 
     sample_id: str
     """Id of the sample, unique in a file."""
 
     question: str
-    """Text of the question: what must agree, with answer and choices, before two files are compared."""
+    """Text of the question; it must agree, with answer and choices, before two files are compared."""
 
     answer: str | None
-    """The true answer, one of the choices where there are choices; None where it is withheld."""
+    """The true answer, one of the choices if there are choices; None: withheld."""
 
     prediction: str | None
     """The raw text of the reply; None for an error row, or if only log-likelihoods were computed."""
 
     error: str | None = None
-    """`TypeName: message` of the exception that stood in the way; an error is never an answer."""
+    """`TypeName: message` of the exception; an error is never an answer."""
 
     choices: tuple[str, ...] | None = None
     """The answers to choose from; None for an open question."""
@@ -43,21 +43,21 @@ class Prediction:
     """Natural logarithm of the probability of each choice."""
 
     fields: Mapping[str, str | int | float | bool | None] = field(default_factory=dict)
-    """Whatever a table may group by: task, split, scene."""
+    """Values that a table may group by: task, split, scene."""
 
     prompt_hash: str
-    """Hash of the rendered prompt: other prompts, other hash."""
+    """Hash of the rendered prompt."""
 
     world_read: int = 0
-    """Clips that the world model, or its feature store, was read for on behalf of this item."""
+    """Clips of this item that the world model or its feature store read."""
 
     seconds: float | None = None
     """Wall time of this item."""
 
     @model_validator(mode="after")
     def _check(self) -> "Prediction":
-        said_something = self.prediction is not None or self.log_likelihoods is not None
-        if said_something == (self.error is not None):
+        has_reply = self.prediction is not None or self.log_likelihoods is not None
+        if has_reply == (self.error is not None):
             raise ValueError(
                 f"sample {self.sample_id!r}: expected either an error alone, or a prediction or log-likelihoods"
                 " without an error"
@@ -73,10 +73,10 @@ class Prediction:
 
 @dataclass(config=_STRICT, frozen=True, kw_only=True)
 class RunIdentity:
-    """Which run a file of predictions belongs to; rows of any other run are refused."""
+    """Identity of the run that wrote a file of predictions; rows of other runs are refused."""
 
     settings_hash: str
-    """Hash of all settings that the predictions depend on: prompts, decoding, world, data."""
+    """Hash of all settings that influence predictions: prompts, decoding, world, data."""
 
     checkpoint: str
     """Hub id and revision, or folder and fingerprint, of the model."""
@@ -95,7 +95,7 @@ _FORMAT = RowFormat(Prediction, RunIdentity, "predictions")
 
 
 def identity_path(path: Path) -> Path:
-    """The file beside `name.jsonl` that holds its run identity: `name.run.json`.
+    """Return the path of the run identity beside `name.jsonl`: `name.run.json`.
 
     Raises:
         ValueError: if the name does not end in `.jsonl`.
@@ -104,31 +104,31 @@ def identity_path(path: Path) -> Path:
 
 
 def read_identity(path: Path) -> RunIdentity:
-    """The run that the predictions at `path` belong to.
+    """Read the identity of the run that wrote the predictions at `path`.
 
     Raises:
         FileNotFoundError: if there is no `name.run.json`.
-        ValueError: if it cannot be understood.
+        ValueError: if it cannot be parsed.
     """
     return _FORMAT.read_identity(path)
 
 
 def read_predictions(path: Path) -> list[Prediction]:
-    """All rows of a file, error rows included, in the order in which they were written.
+    """Read all rows of a file, error rows included, in the order of writing.
 
     Raises:
-        ValueError: names the file and line of a row that is damaged, cut off or a repetition.
+        ValueError: names the file and line of a row that is damaged, cut off or repeated.
     """
     return _FORMAT.read(path)
 
 
 class PredictionWriter(RowWriter[Prediction, RunIdentity]):
-    """Appends predictions to a file; see `RowWriter`. Error rows are taken out when it is opened, and done again."""
+    """Appends predictions to a file; see `RowWriter`. Opening removes error rows, so that they are done again."""
 
     def __init__(self, path: Path, identity: RunIdentity) -> None:
         """Open or create the file.
 
         Raises:
-            ValueError: if the file belongs to another run or to none, or holds a damaged row before its last line.
+            ValueError: if the file belongs to another run, has no identity, or is damaged before its last line.
         """
         super().__init__(path, identity, _FORMAT)

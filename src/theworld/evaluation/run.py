@@ -1,4 +1,4 @@
-"""An evaluation: from its settings to predictions, scores and a comparison of its arms."""
+"""Evaluation: from settings to predictions, scores and a comparison of arms."""
 
 import json
 from collections.abc import Sequence
@@ -43,24 +43,24 @@ LIBRARIES = ("torch", "transformers", "diffusers", "theworld")
 
 
 def evaluate(config: EvaluationConfig) -> dict[str, Any]:
-    """Answer, score and compare; started again, it goes on where it stopped.
+    """Answer, score and compare; a restarted evaluation continues at the point where it stopped.
 
         output_dir/
           config.json             resolved settings
           environment.json        versions, commit, machine
-          predictions/ARM.jsonl   a row per item, and ARM.run.json: which run they belong to; the arm `world` at
+          predictions/ARM.jsonl   a row per item, and ARM.run.json, the identity of the run; the arm `world` at
                                   several K is `world-K0`, `world-K4`, ...
-          scores/ARM.jsonl        what each reply was read as, and whether that is right
+          scores/ARM.jsonl        reading and score of each reply
           results.json            scores and intervals of every arm, paired differences, a benchmark's own numbers;
-                                  of which runs: commit, model, tap, versions, seed
-          submissions/ARM.json    instead of scores, where the answers are withheld (the test split of BLINK)
+                                  and their origin: commit, model, tap, versions, seed
+          submissions/ARM.json    instead of scores, if the answers are withheld (the test split of BLINK)
 
     Returns:
-        What results.json holds.
+        The content of results.json.
 
     Raises:
-        ValueError: for a folder that holds something else, or an arm in which no item could be answered.
-        StoreError: if the feature store is damaged, belongs to another tap, or cannot be written.
+        ValueError: for a folder of another run, or an arm without a single answered item.
+        StoreError: if the feature store is damaged, belongs to another tap, or is not writable.
     """
     saved = saved_config(config.checkpoint)
     formats = answering_formats(saved, config.dtype, config.store_dir)
@@ -74,24 +74,24 @@ def evaluate(config: EvaluationConfig) -> dict[str, Any]:
 
 
 def _answer(config: EvaluationConfig, arm: ArmName, saved: TheWorldConfig, formats: dict[str, str]) -> dict[str, Path]:
-    """Let an arm answer; its files of predictions by name."""
+    """Answer the questions in an arm; return its files of predictions by name."""
     data = config.data
     folder = config.output_dir / "predictions"
     reads = arm in READS_WORLD
     with_future = reads and saved.enable_world and saved.world_settings().sees_future
-    samples = open_samples(data, data.validation_split, data.num_validation, with_future)  # first: it may be refused
+    samples = open_samples(data, data.validation_split, data.num_validation, with_future)  # first: it may fail
     if arm == "majority":
         return {arm: _answer_by_majority(samples, folder / f"{arm}.jsonl", data)}
-    who = open_respondent(config.checkpoint, arm, saved, formats, config.store_dir)
-    model = who.model
-    own = model.config.num_world_steps
+    respondent = open_respondent(config.checkpoint, arm, saved, formats, config.store_dir)
+    model = respondent.model
+    default_steps = model.config.num_world_steps
     files: dict[str, Path] = {}
-    for steps in (config.num_world_steps or (own,)) if reads else (0,):
+    for steps in (config.num_world_steps or (default_steps,)) if reads else (0,):
         name = f"{arm}-K{steps}" if reads and len(config.num_world_steps or ()) > 1 else arm
         files[name] = folder / f"{name}.jsonl"
         identity = identify(model, [data, config.max_new_tokens, config.answers, arm, steps])
-        if who.tap_fingerprint is not None:
-            identity = replace(identity, tap_fingerprint=who.tap_fingerprint)
+        if respondent.tap_fingerprint is not None:
+            identity = replace(identity, tap_fingerprint=respondent.tap_fingerprint)
         predict(
             model,
             blind(samples) if arm == "blind" else samples,
@@ -102,14 +102,14 @@ def _answer(config: EvaluationConfig, arm: ArmName, saved: TheWorldConfig, forma
             num_world_steps=steps,
             max_new_tokens=config.max_new_tokens,
             score_choices=config.answers == "weighed",
-            read_features=who.read_features,
+            read_features=respondent.read_features,
         )
     return files
 
 
 def _answer_by_majority(samples: Samples, path: Path, data: Any) -> Path:
-    """Write the most frequent true answer of each kind of question as the reply to all of them."""
-    asked = [samples[index] for index in range(len(samples))]
+    """Reply to each question with the most frequent true answer of its kind."""
+    questions = [samples[index] for index in range(len(samples))]
     name = "majority"
     identity = RunIdentity(settings_hash=_settings_hash([data, name]), checkpoint=name, versions=_versions())
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -117,18 +117,18 @@ def _answer_by_majority(samples: Samples, path: Path, data: Any) -> Path:
         done = writer.done()
         rows = [
             Prediction(**row_of(sample, prediction=answer))
-            for sample, answer in zip(asked, frequent_answers(asked, true_answer), strict=True)
+            for sample, answer in zip(questions, frequent_answers(questions, true_answer), strict=True)
         ]
         writer.append(row for row in rows if row.sample_id not in done)
     return path
 
 
 def saved_config(checkpoint: Path) -> TheWorldConfig:
-    """The configuration of a saved TheWorld, without its weights.
+    """Load the configuration of a saved TheWorld, without its weights.
 
     Raises:
-        ValueError: for a model that is no TheWorld, or whose base is another one by now.
-        OSError: for a folder that does not exist or holds no model.
+        ValueError: for a model that is no TheWorld, or whose base model has changed.
+        OSError: for a folder that does not exist or has no model.
     """
     folder = saved_folder(checkpoint)
     if not is_checkpoint(folder):
@@ -149,10 +149,10 @@ def predict(
     score_choices: bool = False,
     read_features: FeatureReader | None = None,
 ) -> None:
-    """Answer the samples that a file of predictions does not hold yet.
+    """Answer the samples that a file of predictions lacks.
 
     Raises:
-        ValueError: if the file then holds rows of other samples, or no sample could be answered.
+        ValueError: if the file has rows of other samples, or if no sample could be answered.
     """
     answerer = Answerer(
         model,
@@ -168,21 +168,21 @@ def predict(
     foreign = sorted({row.sample_id for row in rows} - set(ids))
     if foreign:
         raise ValueError(
-            f"{path} holds {len(foreign)} rows of samples that were not asked now (the first: {foreign[0]!r}): it was"
-            " made on other data; choose another output_dir, or remove the file and its .run.json"
+            f"{path} holds {len(foreign)} rows of other samples (the first: {foreign[0]!r}): it was made on other"
+            " data; choose another output_dir, or remove the file and its .run.json"
         )
     if rows and all(row.error is not None for row in rows):
         raise ValueError(f"{path}: none of {len(rows)} items could be answered; the first error: {rows[0].error}")
 
 
 def identify(model: TheWorld, given: Any) -> RunIdentity:
-    """Which run predictions belong to: the model, its world, and the settings given."""
+    """Return the identity of a run: the model, its world, and other settings."""
     config = model.config
     return RunIdentity(
         settings_hash=_settings_hash(given),
         checkpoint=describe_weights(model),
         tap_fingerprint=config.world_fingerprint if config.enable_world else None,
-        dtype=name_of(config.dtype or model.dtype),  # of the base: what was trained of it may be float32
+        dtype=name_of(config.dtype or model.dtype),  # of the base model: its trained parts may be float32
         versions=_versions(),
     )
 
@@ -198,47 +198,62 @@ def _versions() -> dict[str, str]:
 def report(
     files: dict[str, Path], path: Path, baseline: str | None = None, seeds: dict[str, int | None] | None = None
 ) -> dict[str, Any]:
-    """Score files of predictions, by kind of question too, compare them if there are several, and write it down.
+    """Score files of predictions, compare them if there are several, and write the results.
 
-    Where answers are withheld nothing is scored: the replies are written as the benchmark takes them, one file per arm
-    in submissions/ beside `path`. Otherwise scores/ beside it has a row per item.
+        FOLDER/
+          results.json            `path`; numbers by kind of question, too
+          scores/ARM.jsonl        a row per item
+          submissions/ARM.json    instead of numbers and scores, where the answers are withheld: the replies in the
+                                  format of the benchmark
 
     Args:
-        files: of predictions, by arm.
+        files: files of predictions, by arm.
         path: of the results.
-        baseline: arm that every other is held against; None: each against each.
-        seeds: what was drawn from which seed. Answers are decoded greedily: nothing is drawn there.
+        baseline: arm that every other is compared with; None: every pair.
+        seeds: by name, the seeds that were used. Answers are decoded greedily, without a seed.
+
+    Returns:
+        The results.
     """
     rows = {name: read_predictions(file) for name, file in files.items()}
     runs = {name: asdict(read_identity(file)) for name, file in files.items()}
     origin = {"commit": commit(), "seeds": seeds or {}, "runs": runs}
     if any(row.answer is None for predictions in rows.values() for row in predictions):
-        results: dict[str, Any] = {"submissions": _submit(rows, path.parent / "submissions"), "origin": origin}
-        write_whole(path, json.dumps(results, indent=2))
-        return results
+        results: dict[str, Any] = {"submissions": _write_submissions(rows, path.parent / "submissions")}
+    else:
+        results = _numbers(rows, baseline)
+        _write_scores(rows, path.parent / "scores")
+    results["origin"] = origin
+    write_whole(path, json.dumps(results, indent=2))
+    return results
+
+
+def _numbers(rows: dict[str, list[Prediction]], baseline: str | None) -> dict[str, Any]:
+    """Scores of each arm, their comparison, and the numbers of a benchmark."""
     group_by, cluster_by = breakdown(list(rows.values()))
     arms = {
         name: summarise(predictions, group_by=group_by, cluster_by=cluster_by, scorer=score).to_dict()
         for name, predictions in rows.items()
     }
     comparison = None
-    if len(files) > 1:
+    if len(rows) > 1:
         comparison = compare(rows, baseline=baseline, group_by=group_by, cluster_by=cluster_by, scorer=score).to_dict()
     benchmark = {
-        name: {found[0]: found[1].to_dict()}
-        for name, one in rows.items()
-        if (found := benchmark_scores(one)) is not None
+        name: {result[0]: result[1].to_dict()}
+        for name, predictions in rows.items()
+        if (result := benchmark_scores(predictions)) is not None
     }
+    return {"arms": arms, "comparison": comparison, "benchmark": benchmark or None}
+
+
+def _write_scores(rows: dict[str, list[Prediction]], folder: Path) -> None:
     for name, predictions in rows.items():
         lines = [json.dumps(asdict(score(row))) + "\n" for row in predictions]
-        write_whole(path.parent / "scores" / f"{name}.jsonl", "".join(lines))
-    results = {"arms": arms, "comparison": comparison, "benchmark": benchmark or None, "origin": origin}
-    write_whole(path, json.dumps(results, indent=2))
-    return results
+        write_whole(folder / f"{name}.jsonl", "".join(lines))
 
 
-def _submit(rows: dict[str, list[Prediction]], folder: Path) -> dict[str, str]:
-    """Write the replies of each arm as the evaluation server of BLINK takes them; the files."""
+def _write_submissions(rows: dict[str, list[Prediction]], folder: Path) -> dict[str, str]:
+    """Write the replies of each arm in the format of BLINK's evaluation server; return the files."""
     written = {}
     for name, predictions in rows.items():
         write_whole(folder / f"{name}.json", json.dumps(blink.submission(predictions), indent=1))
@@ -247,10 +262,9 @@ def _submit(rows: dict[str, list[Prediction]], folder: Path) -> dict[str, str]:
 
 
 def breakdown(runs: Sequence[Sequence[Prediction]]) -> tuple[tuple[str, ...], str | None]:
-    """Fields to group and to cluster by, as `summarise` takes them, so far as every row has them.
+    """Choose the fields to group by and to cluster by, for `summarise`, among those that every row has.
 
-    Questions of another kind are never told by one number alone, and several questions about one scene (`index`) are
-    not independent.
+    Questions of several kinds need a number each, and several questions about one scene (`index`) are dependent.
     """
     rows = [row for run in runs for row in run]
     kind = kind_field(rows)

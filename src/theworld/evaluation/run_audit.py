@@ -1,4 +1,4 @@
-"""The audit of a trained checkpoint: the same questions with its world features shuffled, averaged, zeroed, noised."""
+"""Audit of a trained checkpoint: the same questions with real, shuffled, mean, zero and noise world features."""
 
 import json
 from collections import defaultdict
@@ -32,7 +32,7 @@ CONDITIONS = ("real", "shuffle", "mean", "zero", "noise")
 
 
 def audit(settings: AuditSettings) -> dict[str, Any]:
-    """Ask under every condition, and judge whether the model uses its world.
+    """Answer the questions under every condition and decide if the model uses its world features.
 
         output_dir/
           config.json, environment.json
@@ -40,11 +40,11 @@ def audit(settings: AuditSettings) -> dict[str, Any]:
           audit.json
 
     Returns:
-        The verdict, its line, and what each condition cost.
+        The verdict, its line, and the drop under each condition.
 
     Raises:
-        ValueError: for a model without a world, questions of several kinds, questions that all have one answer, or if
-            none could be answered.
+        ValueError: for a model without a world, for questions of several kinds or with one answer only, or if no
+            question could be answered.
     """
     saved = saved_config(settings.checkpoint)
     if not saved.enable_world:
@@ -52,7 +52,7 @@ def audit(settings: AuditSettings) -> dict[str, Any]:
     folder = settings.store_dir or settings.output_dir / "features"
     formats = answering_formats(saved, settings.dtype, folder)
     options = on_this_machine(formats["weights"])
-    # First: a damaged checkpoint shows at once.
+    # Load the model first, so that a damaged checkpoint fails at once.
     model = TheWorld.from_pretrained(settings.checkpoint, world_dtype=formats["world"], **options)
     data = settings.data
     dataset = open_samples(data, data.validation_split, data.num_validation, saved.world_settings().sees_future)
@@ -60,7 +60,7 @@ def audit(settings: AuditSettings) -> dict[str, Any]:
     _check_one_kind(samples)
     loader.claim(settings, settings.output_dir / "config.json")
     write_whole(settings.output_dir / "environment.json", describe_environment(number_formats=formats))
-    read = model.read_world if model.tap is None else open_stored(model.tap, folder).read  # None: its VAE was trained
+    read = model.read_world if model.tap is None else open_stored(model.tap, folder).read  # no tap: its VAE was trained
     result = audit_model(
         model,
         samples,
@@ -85,12 +85,15 @@ def audit_model(
     score_choices: bool = False,
     seed: int = 0,
 ) -> Audit:
-    """Audit a loaded model on samples, one clip each at least.
+    """Audit a loaded model on samples with at least one clip each.
 
     Args:
-        read: the model's real features; every clip is asked for several times, so a store pays.
-        identity_of: settings that the samples follow from: predictions on other ones are refused.
+        read: returns the real features. It is called several times for each clip, so a feature store saves time.
+        identity_of: settings that determine the samples; existing predictions for other settings are refused.
         seed: of the derangement and of the noise.
+
+    Raises:
+        ValueError: as `audit`.
     """
     shuffled = shuffle_worlds(samples, seed)
     readers = {"real": read, "shuffle": read, **_readers(model, samples, read, batch_size, seed)}
@@ -109,15 +112,15 @@ def audit_model(
         )
         scores[condition] = [score(row) for row in read_predictions(path)]
     result = audit_verdict(**scores)
-    told = {"checkpoint": describe_weights(model), **result.to_dict()}  # a verdict is of these weights and no others
-    write_whole(folder / "audit.json", json.dumps(told, indent=2))
+    record = {"checkpoint": describe_weights(model), **result.to_dict()}  # the verdict holds for these weights only
+    write_whole(folder / "audit.json", json.dumps(record, indent=2))
     return result
 
 
 def shuffle_worlds(samples: Sequence[Sample], seed: int = 0) -> list[Sample]:
-    """Each sample with the clips, and their future, of a partner of the same kind that has another answer.
+    """Give each sample the clips and the future of a partner of the same kind with another answer.
 
-    Gemma still sees the sample's own picture: only what the world model reads is exchanged.
+    Only the input of the world model changes: Gemma still sees the sample's own picture.
     """
     names = ("task", "category", "kind")
     kinds = [" ".join([*(str(sample.fields.get(name)) for name in names), str(sample.num_clips)]) for sample in samples]
@@ -132,8 +135,8 @@ def _check_one_kind(samples: Sequence[Sample]) -> None:
     kinds = sorted({str(sample.fields.get("kind")) for sample in samples})
     if len(kinds) > 1:
         raise ValueError(
-            f"questions of {len(kinds)} kinds ({', '.join(kinds)}): one verdict over all would mix what the picture"
-            " shows with what only the world can tell; ask one kind, with --data.questions dynamic"
+            f"questions of {len(kinds)} kinds ({', '.join(kinds)}): one verdict would mix questions about the picture"
+            " with questions about the future; ask one kind, with --data.questions dynamic"
         )
 
 
@@ -142,20 +145,20 @@ def _clips(sample: Sample) -> tuple[Any, ...]:
 
 
 class _Moments:
-    """Mean and spread of features that arrive batch by batch, which memory need not hold together."""
+    """Running mean and standard deviation of features, batch by batch."""
 
     def __init__(self) -> None:
         self.total, self.squares, self.num_clips = torch.zeros(1), torch.zeros(1), 0
 
     def add(self, features: Float[Tensor, "N C T h w"]) -> None:
-        """Take a batch in."""
+        """Add a batch."""
         features = features.cpu().double()
         self.total = self.total + features.sum(0)
         self.squares = self.squares + features.square().sum((0, 2, 3, 4))[:, None, None, None]
         self.num_clips += len(features)
 
     def finish(self) -> None:
-        """Settle the mean feature, and each channel's middle and spread over all its cells."""
+        """Compute the mean feature, and the mean and standard deviation of each channel over all its cells."""
         count = self.num_clips * self.total[0].numel()
         self.mean = (self.total / self.num_clips).float()
         middle = self.total.sum((1, 2, 3), keepdim=True) / count
@@ -166,9 +169,9 @@ class _Moments:
 def _readers(
     model: TheWorld, samples: Sequence[Sample], read: FeatureReader, batch_size: int, seed: int
 ) -> dict[str, FeatureReader]:
-    """Readers of the conditions that need no clip: the mean feature, zeros, and noise of the features' own scale.
+    """Make readers for the conditions that need no clip: the mean feature, zeros, and noise of the features' scale.
 
-    Clips of other lengths, or that look less far ahead, have means of their own: their slots are other times.
+    Each clip length and each number of world steps has a mean of its own, since the slots are at other times.
     """
     from theworld.datasets.collator import Collator
 
@@ -178,16 +181,16 @@ def _readers(
         batch = collator(group)
         frames, steps = batch["world_pixels"], batch["num_world_steps"]
         moments[frames.shape[1], steps].add(read(frames, steps))
-    for one in moments.values():
-        one.finish()
+    for moment in moments.values():
+        moment.finish()
 
     def mean(frames: Tensor, num_world_steps: int) -> Tensor:
-        own = moments[frames.shape[1], num_world_steps].mean
-        return own.expand(len(frames), *own.shape)
+        feature = moments[frames.shape[1], num_world_steps].mean
+        return feature.expand(len(frames), *feature.shape)
 
     def noise(frames: Tensor, num_world_steps: int) -> Tensor:
-        own = moments[frames.shape[1], num_world_steps]
-        return clip_noise(tuple(own.mean.shape), clip_seeds(frames, seed)) * own.spread + own.middle
+        scale = moments[frames.shape[1], num_world_steps]
+        return clip_noise(tuple(scale.mean.shape), clip_seeds(frames, seed)) * scale.spread + scale.middle
 
     return {
         "mean": mean,

@@ -1,4 +1,4 @@
-"""Scoring: what a reply is read as, and whether that is right; pure functions of prediction rows."""
+"""Scoring: reads replies and compares them with true answers; pure functions of prediction rows."""
 
 import re
 from collections.abc import Callable
@@ -9,74 +9,74 @@ from typing import Literal, TypeAlias
 from theworld.evaluation.predictions import Prediction
 
 State: TypeAlias = Literal["right", "wrong", "unparsed", "missing"]
-"""`unparsed`: a reply that names no choice, or several; `missing`: an error row, which is no reply at all."""
+"""`unparsed`: a reply that names no choice, or several. `missing`: an error row, which has no reply."""
 
 _LEADING_LABEL = re.compile(r"\A(?:answer:\s*)+")
 _TRAILING_PUNCTUATION = " .,;:!?"
 _NEGATION = re.compile(r"(?:\bnot|n['’]t|\bneither|\bnor)(?:\s+\w+){0,2}\s+$", re.IGNORECASE)
 _NEGATION_REACH = 60
-"""Characters before a mention in which a negation is looked for."""
+"""Length of the text before a mention that is searched for a negation, characters."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """How one item went."""
+    """Score of one item."""
 
     sample_id: str
     state: State
     reading: str | None
-    """What the reply was taken to say, normalised; None if it could not be read."""
+    """The answer that was read from the reply, normalised; None if it could not be read."""
     answer: str
     """The true answer, normalised."""
 
     @property
     def value(self) -> int | None:
-        """1 for right, 0 for wrong and unparsed (a reply that answers nothing earns nothing), None for missing."""
+        """1 for right, 0 for wrong and unparsed, None for missing."""
         return None if self.state == "missing" else int(self.state == "right")
 
 
 Scorer: TypeAlias = Callable[[Prediction], Score]
-"""Anything that turns a row into a score: benchmarks with rules of their own bring theirs."""
+"""Function that scores a row; a benchmark may have its own."""
 
 
-@lru_cache(maxsize=4096)  # answers and choices come back on every row
+@lru_cache(maxsize=4096)  # answers and choices repeat on every row
 def normalise(text: str) -> str:
-    """Case, white space, leading `answer:` and trailing punctuation taken away; articles and all else are kept."""
+    """Remove case, repeated white space, a leading `answer:` and trailing punctuation; keep articles and all else."""
     return _LEADING_LABEL.sub("", " ".join(text.casefold().split())).rstrip(_TRAILING_PUNCTUATION)
 
 
 def named_choice(text: str, choices: tuple[str, ...]) -> str | None:
-    """The one choice that a reply names; None if it names none, several, or says what it is not.
+    """Return the only choice that a reply names; None if it names none or several, or negates one.
 
-    A reply that equals a choice after normalisation names it. Otherwise choices are looked for as whole words, the
-    longest first ("dark red" is not "red"), whatever their case; a choice of one letter in its own case only, since
-    the article "a" names no "A".
+    A reply that equals a choice after normalisation names it. Otherwise choices are searched as whole words, the
+    longest first ("dark red" is not "red"), in any case; a choice of one letter only in its own case, since the
+    article "a" does not name "A".
     """
     whole = normalise(text)
     equal = [choice for choice in choices if normalise(choice) == whole]
     if equal:
         return equal[0] if len(equal) == 1 else None
     by_length = sorted(choices, key=len, reverse=True)
-    found = set()
+    named = set()
     for mention in _mentions(tuple(by_length)).finditer(text):
         if _NEGATION.search(text, max(0, mention.start() - _NEGATION_REACH), mention.start()):
             return None
-        found.add(by_length[(mention.lastindex or 1) - 1])
-    return found.pop() if len(found) == 1 else None
+        named.add(by_length[(mention.lastindex or 1) - 1])
+    return named.pop() if len(named) == 1 else None
 
 
 @lru_cache(maxsize=1024)
 def _mentions(choices: tuple[str, ...]) -> re.Pattern[str]:
-    """Matches any choice as a whole word, and no number inside a longer number; group i is choice i."""
+    """Pattern of any choice as a whole word, but not of a number inside a longer number; group i is choice i."""
     parts = (f"({re.escape(choice)})" if len(choice) == 1 else f"((?i:{re.escape(choice)}))" for choice in choices)
     return re.compile(rf"(?<!\w)(?<!\d[.,])(?:{'|'.join(parts)})(?!\w|[.,]\d)")
 
 
 def score(row: Prediction) -> Score:
-    """The score of a row by what it holds: log-likelihoods, else choices, else exact match.
+    """Score a row by its log-likelihoods, else by its choices, else by exact match.
 
-    Log-likelihoods: the largest is the reading; equal largest ones are unparsed. Choices: `named_choice`. Otherwise
-    the reply must equal the answer after `normalise`; an empty reply is unparsed.
+    Log-likelihoods: the reading is the largest; if two are largest, the row is unparsed. Choices: `named_choice`.
+    Otherwise the reply must equal the answer after `normalise`; an empty reply is unparsed.
 
     Raises:
         ValueError: if the row's answer is withheld.
@@ -96,10 +96,10 @@ def score(row: Prediction) -> Score:
 
 
 def likeliest_choice(row: Prediction) -> str | None:
-    """The choice of the largest log-likelihood; None if two share it.
+    """Return the choice with the largest log-likelihood; None if two share it.
 
     Raises:
-        ValueError: if the row holds no log-likelihoods.
+        ValueError: if the row has no log-likelihoods.
     """
     if not row.log_likelihoods:
         raise ValueError(f"sample {row.sample_id!r}: no log-likelihoods were computed")

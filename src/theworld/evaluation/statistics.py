@@ -1,4 +1,4 @@
-"""Statistics of right and wrong: intervals, baselines, paired tests, and what a test set can see at all."""
+"""Statistics of binary scores: intervals, baselines, paired tests and detectable differences."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +13,7 @@ Values: TypeAlias = Sequence[int | float] | np.ndarray
 Labels: TypeAlias = Sequence[str | int] | np.ndarray
 
 _CHUNK = 4_000_000
-"""Numbers that a bootstrap holds at a time."""
+"""Largest number of values that a bootstrap holds in memory."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class McNemar:
-    """Exact McNemar test: do two models, right and wrong on the same items, differ?"""
+    """Result of an exact McNemar test of two models on the same items."""
 
     num_first_only: int
     """Items that only the first got right."""
@@ -37,10 +37,10 @@ class McNemar:
 
 
 def wilson_interval(num_right: int, num_items: int, level: float = 0.95) -> Interval:
-    """Wilson's score interval of a share (Wilson 1927, JASA 22:209).
+    """Compute Wilson's score interval of a share (Wilson 1927, JASA 22:209).
 
     Raises:
-        ValueError: without items, or with more right than there are.
+        ValueError: without items, or if more are right than there are items.
     """
     if not 0 <= num_right <= num_items or num_items == 0:
         raise ValueError(f"{num_right} right of {num_items} items: expected 0 <= right <= items, and an item at least")
@@ -48,22 +48,17 @@ def wilson_interval(num_right: int, num_items: int, level: float = 0.95) -> Inte
     return Interval(float(interval.low), float(interval.high))
 
 
-def planned_half_width(share: float, num_items: int, level: float = 0.95) -> float:
-    """Half-width to expect of an interval around a share: normal approximation, z * sqrt(p (1 - p) / n)."""
-    return float(norm.ppf((1 + level) / 2)) * sqrt(share * (1 - share) / num_items)
-
-
 def bootstrap_mean(
     values: Values, clusters: Labels | None = None, num_resamples: int = 2000, seed: int = 0, level: float = 0.95
 ) -> Interval:
-    """Percentile bootstrap interval of a mean (Efron and Tibshirani 1993, chapter 13).
+    """Compute a percentile bootstrap interval of a mean (Efron and Tibshirani 1993, chapter 13).
 
     Args:
         values: one number per item.
-        clusters: one label per item (its scene): items of one cluster are drawn together.
+        clusters: one label per item (its scene): items of one cluster are resampled together.
 
     Raises:
-        ValueError: without values, or with another number of labels.
+        ValueError: without values, or if the numbers of values and labels differ.
     """
     distinct, cells = np.unique(np.asarray(values, dtype=float), return_inverse=True)
 
@@ -81,17 +76,17 @@ def bootstrap_difference(
     seed: int = 0,
     level: float = 0.95,
 ) -> Interval:
-    """Paired bootstrap interval of mean(second) - mean(first), over the same items in the same order.
+    """Compute a paired bootstrap interval of mean(second) - mean(first), over the same items in the same order.
 
     Raises:
-        ValueError: as `bootstrap_mean`, or for two lengths.
+        ValueError: as `bootstrap_mean`, or if the lengths differ.
     """
     first, second = _paired(first, second)
     return bootstrap_mean(second - first, clusters, num_resamples, seed, level)
 
 
 def balanced_accuracy(answers: Labels, values: Values) -> float:
-    """Mean over the true answers of the share of their items that is right: 1 / (number of answers) for any constant.
+    """Compute the mean over the true answers of the share that is right: 1 / (number of answers) for a constant reply.
 
     Args:
         answers: the true answer of each item.
@@ -112,7 +107,7 @@ def bootstrap_balanced_accuracy(
     seed: int = 0,
     level: float = 0.95,
 ) -> Interval:
-    """Percentile bootstrap interval of `balanced_accuracy`; a resample averages over the answers it holds.
+    """Compute a percentile bootstrap interval of `balanced_accuracy`; a resample averages over the answers in it.
 
     Raises:
         ValueError: as `balanced_accuracy` and `bootstrap_mean`.
@@ -122,7 +117,7 @@ def bootstrap_balanced_accuracy(
 
 
 def majority(answers: Labels) -> tuple[str, float]:
-    """The most frequent answer (the alphabetically first of several) and its share: the constant to beat.
+    """Return the most frequent answer (alphabetically first of several) and its share, a baseline.
 
     Raises:
         ValueError: without answers.
@@ -135,11 +130,11 @@ def majority(answers: Labels) -> tuple[str, float]:
 
 
 def mcnemar(first: Values, second: Values) -> McNemar:
-    """Exact McNemar test of two models on the same items (McNemar 1947; binomial, no continuity correction).
+    """Run an exact McNemar test of two models on the same items (McNemar 1947; binomial, no continuity correction).
 
     Args:
         first: 1 for right, 0 for not, of the first model.
-        second: the same of the second, in the same order.
+        second: the same for the second model, in the same order.
 
     Raises:
         ValueError: without items, or for two lengths.
@@ -152,7 +147,7 @@ def mcnemar(first: Values, second: Values) -> McNemar:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjusted p-values that keep the chance of any false finding among them at its level (Holm 1979, SJS 6:65)."""
+    """Adjust p-values to control the family-wise error rate (Holm 1979, SJS 6:65)."""
     adjusted = [0.0] * len(p_values)
     largest = 0.0
     for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
@@ -164,20 +159,20 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def smallest_detectable_difference(
     num_items: int, flip_share: float, power: float = 0.8, alpha: float = 0.05
 ) -> float | None:
-    """The smallest difference in accuracy that a paired test would probably have seen.
+    """Compute the smallest difference in accuracy that a paired test detects at a given power.
 
     Solves n d^2 = (z_alpha sqrt(f) + z_power sqrt(f - d^2))^2 for d: the normal approximation to McNemar's test
-    (Connor 1987, Biometrics 43:207). A difference of d needs d of the items to flip at least, so f is the larger of
+    (Connor 1987, Biometrics 43:207). A difference of d needs a share of at least d to flip, so f is the larger of
     `flip_share` and d.
 
     Args:
-        num_items: n, items that both models answered.
-        flip_share: f, share of items that exactly one of the two got right.
-        power: chance of seeing the difference, in [0.5, 1).
+        num_items: n, number of items that both models answered.
+        flip_share: f, share of items that exactly one of the two models got right.
+        power: probability of detecting the difference, in [0.5, 1).
         alpha: level of the two-sided test, in (0, 1).
 
     Returns:
-        A share of the items (0.027 is 2.7 points); None if no difference could be seen with so few.
+        A share of the items (0.027 is 2.7 points); None if there are too few items to detect any difference.
 
     Raises:
         ValueError: outside these ranges.
@@ -207,7 +202,7 @@ def _paired(first: Values, second: Values) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _answer_cells(answers: Labels, values: Values) -> tuple[np.ndarray, int]:
-    """Cell 2a + (1 if right) of each item of answer a, and the number of answers."""
+    """Return cell 2a + (1 if right) of each item with answer a, and the number of answers."""
     if len(answers) != len(values) or len(answers) == 0:
         raise ValueError(f"{len(answers)} answers for {len(values)} values: expected as many, and one at least")
     names, codes = np.unique(np.asarray(answers), return_inverse=True)
@@ -215,7 +210,7 @@ def _answer_cells(answers: Labels, values: Values) -> tuple[np.ndarray, int]:
 
 
 def _mean_recall(counts: np.ndarray) -> np.ndarray:
-    """Mean recall of each row of counts: even columns count wrong items, odd ones right items, of one answer each."""
+    """Compute the mean recall of each row of counts; even columns count wrong items, odd columns right ones."""
     wrong, right = counts[:, 0::2], counts[:, 1::2]
     totals = wrong + right
     recalls = np.divide(right, totals, out=np.zeros(totals.shape), where=totals > 0)
@@ -242,10 +237,10 @@ def _bootstrap(
 def _resampled_counts(
     cells: np.ndarray, num_cells: int, clusters: Labels | None, num_resamples: int, seed: int
 ) -> Iterator[np.ndarray]:
-    """How often each cell is drawn, (resamples, cells), in chunks.
+    """Yield the number of draws of each cell, (resamples, cells), in chunks.
 
-    To draw n items with replacement and count them by kind is one multinomial draw over the kinds: with values that
-    are only right or wrong this costs the same for 100 items as for a million, and it is the same distribution.
+    Drawing n items with replacement and counting them by kind is one multinomial draw over the kinds. With binary
+    values the cost does not depend on the number of items, and the distribution is the same.
     """
     if clusters is None:
         kinds, repeats = None, np.bincount(cells, minlength=num_cells)

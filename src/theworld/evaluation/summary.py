@@ -1,4 +1,4 @@
-"""Summaries: one file of predictions in counts, accuracy with intervals, baselines and answers given."""
+"""Summary of a file of predictions: counts, accuracy with intervals, baselines and shares of answers."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ _MOST_FREQUENT = 20
 
 @dataclass(frozen=True)
 class AnswerShare:
-    """How often an answer is true, and how often it is given: P(yes) of the items and of the model."""
+    """Share of items with this true answer, and share of replies that give it."""
 
     true: float
     given: float
@@ -31,7 +31,7 @@ class AnswerShare:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """What all scored items together say; missing items (error rows) are in none of these."""
+    """Accuracy over all scored items; missing items (error rows) are left out."""
 
     value: float
     wilson: Interval
@@ -40,31 +40,31 @@ class Accuracy:
     balanced_bootstrap: Interval
     majority_answer: str
     majority: float
-    """Accuracy of always giving the most frequent true answer."""
+    """Accuracy of a constant reply, the most frequent true answer."""
     guessing: float | None
-    """Accuracy of picking one of each item's choices at random; None if a question is open. Where the choices change
-    from item to item, the most frequent answer is right far less often than this."""
+    """Expected accuracy of a random choice among each item's choices; None if a question is open. If the choices
+    change from item to item, the most frequent answer is right far less often than this."""
     answers: dict[str, AnswerShare]
-    """The most frequent true answers, 20 at most."""
+    """The most frequent true answers, at most 20."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """One file of predictions in numbers."""
+    """Numbers of one file of predictions."""
 
     num_items: int
     num_right: int
     num_wrong: int
     num_unparsed: int
-    """Replies that could not be read: they count as not right."""
+    """Replies that cannot be read: they count as not right."""
     num_missing: int
-    """Error rows: they count as nothing."""
+    """Error rows: they are not counted."""
     world_read: int
-    """Clips that the world model was read for; 0 says that no prediction can depend on it."""
+    """Clips that the world model read; if 0, no prediction depends on it."""
     accuracy: Accuracy | None
     """None if every item is missing."""
     groups: dict[str, dict[str, "Summary"]] = field(default_factory=dict)
-    """Field, value of the field, and the summary of the items that have it."""
+    """By field and value of the field, the summary of its items."""
 
     @property
     def num_scored(self) -> int:
@@ -83,14 +83,14 @@ def summarise(
     cluster_by: str | None = None,
     scorer: Scorer = score,
 ) -> Summary:
-    """Count, score and bound one run.
+    """Count and score the rows of one run.
 
     Args:
         predictions: rows of one run.
         group_by: fields to break the numbers down by, such as task.
-        cluster_by: field whose equal values mark items that are not independent, such as scene: the bootstrap draws
-            them together (Wilson's interval cannot).
-        scorer: turns a row into a score.
+        cluster_by: field whose equal values mark dependent items, such as scene: the bootstrap resamples them
+            together (Wilson's interval cannot).
+        scorer: scores a row.
 
     Raises:
         ValueError: without rows, or for a row without one of these fields or without an answer.
@@ -101,7 +101,7 @@ def summarise(
 
 
 def field_text(row: Prediction, name: str) -> str:
-    """The value of a row's field as text, to group by.
+    """Return the value of a row's field as text, to group by.
 
     Raises:
         ValueError: if the row has no such field.
@@ -114,7 +114,7 @@ def field_text(row: Prediction, name: str) -> str:
 def _summary(
     rows: Sequence[Prediction], scores: Sequence[Score], group_by: Sequence[str], cluster_by: str | None
 ) -> Summary:
-    states = Counter(one.state for one in scores)
+    states = Counter(item.state for item in scores)
     groups: dict[str, dict[str, Summary]] = {}
     for name in group_by:
         members: dict[str, list[int]] = {}
@@ -124,7 +124,7 @@ def _summary(
             label: _summary([rows[index] for index in indices], [scores[index] for index in indices], (), cluster_by)
             for label, indices in sorted(members.items())
         }
-    scored = [index for index, one in enumerate(scores) if one.value is not None]
+    scored = [index for index, item in enumerate(scores) if item.value is not None]
     clusters = None if cluster_by is None else [field_text(rows[index], cluster_by) for index in scored]
     return Summary(
         num_items=len(rows),
@@ -144,9 +144,9 @@ def _summary(
 
 def _accuracy(rows: Sequence[Prediction], scores: Sequence[Score], clusters: Sequence[str] | None) -> Accuracy:
     chances = [1 / len(row.choices) for row in rows if row.choices]
-    answers = [one.answer for one in scores]
-    values = np.array([one.value for one in scores])
-    true, given = Counter(answers), Counter(one.reading for one in scores)
+    answers = [item.answer for item in scores]
+    values = np.array([item.value for item in scores])
+    true, given = Counter(answers), Counter(item.reading for item in scores)
     majority_answer, majority_share = majority(answers)
     return Accuracy(
         value=float(values.mean()),

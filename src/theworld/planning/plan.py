@@ -16,7 +16,7 @@ from theworld.planning.blocks import forward_of, step_of
 from theworld.planning.memory import Memory, memory_of
 from theworld.planning.world_cost import reading_of
 from theworld.precision import DTYPE_OF, warn_if_emulated
-from theworld.report.tables import Table
+from theworld.tables import Table
 from theworld.training.flops import WorkCounter, measured_peak
 
 

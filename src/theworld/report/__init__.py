@@ -1,1 +1,1 @@
-"""Pages and pictures made from the folder of a run."""
+"""Reports: pages and figures from the folder of a run."""

@@ -1,4 +1,4 @@
-"""Plots: intervals and curves as SVG pictures that follow the reader's light or dark mode."""
+"""Figures: SVG plots for light and dark mode, GIF animations, and sheets of scenes."""
 
 import base64
 import html
@@ -21,14 +21,14 @@ from PIL import Image, ImageDraw, ImageFont
 
 from theworld.report.html import DARK, LIGHT
 
-# Colours that stand for a role while matplotlib draws; the SVG's own style sheet then gives them their real ones.
+# Placeholder colours for matplotlib; the style sheet of the SVG replaces them.
 _STAND_INS: Final = {name: f"#0102{index:02x}" for index, name in enumerate(LIGHT, start=3)}
 _WIDE_PX, _NARROW_PX = 680, 350
 _NARROW_SCREEN_PX = 720
 _SETTINGS: Final[dict[Any, Any]] = {
     "svg.hashsalt": "theworld",
     "svg.fonttype": "none",
-    "font.family": ["DejaVu Sans"],  # measures the labels; readers see their own system's font
+    "font.family": ["DejaVu Sans"],  # for the size of labels; readers see the font of their system
     "font.size": 12,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -59,11 +59,11 @@ class IntervalRow:
     low: float
     high: float
     reference: float
-    """What the value is held against on this line: the stronger baseline, or 0."""
+    """Value to compare with on this line: the stronger baseline, or 0."""
 
 
 def interval_plot(rows: Sequence[IntervalRow], axis_label: str, reference_label: str, alt: str) -> str:
-    """Values with their intervals, one below the other, and a line of what to hold them against.
+    """Draw values with their intervals, one per line, and their reference values.
 
     Returns:
         An HTML `picture`: one drawing for wide screens, one for narrow ones.
@@ -76,12 +76,12 @@ def interval_plot(rows: Sequence[IntervalRow], axis_label: str, reference_label:
 
 
 def curve_plot(curves: Mapping[str, tuple[Sequence[int], Sequence[float]]], shown: str, alt: str) -> str:
-    """One curve against the step, the others pale behind it, on axes that are the same for each of them.
+    """Draw one curve against the step, and the others pale behind it, on the same axes.
 
     Args:
         curves: name to steps and values.
-        shown: the name of the curve that stands out.
-        alt: what the picture says, in words.
+        shown: name of the highlighted curve.
+        alt: description of the picture.
 
     Returns:
         An HTML image.
@@ -107,7 +107,7 @@ def curve_plot(curves: Mapping[str, tuple[Sequence[int], Sequence[float]]], show
 
 
 def histogram_plot(values: Sequence[int], axis_label: str, alt: str) -> str:
-    """How often values lie where; an HTML image."""
+    """Draw a histogram; return an HTML image."""
     with _settings():
         figure, axes = _canvas(_WIDE_PX, 150)
         axes.hist(values, bins=min(40, len(set(values))), color=_STAND_INS["accent"], rwidth=0.92)
@@ -152,7 +152,7 @@ def _intervals(rows: Sequence[IntervalRow], axis_label: str, reference_label: st
 
 @contextmanager
 def _settings() -> Iterator[None]:
-    """matplotlib as it comes, whatever the user's own settings file says, and our colours."""
+    """Use matplotlib's defaults with our colours, and ignore the user's settings file."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_SETTINGS)
@@ -200,11 +200,11 @@ def write_gif(frames: UInt8[np.ndarray, "F H W 3"], path: Path, frame_rate_hz: f
         frames: pictures in time order, at least one.
         path: where the GIF goes.
         frame_rate_hz: frames per second, above 0 and at most 50. A GIF counts time in hundredths of a second: delays
-            differ by one of them where need be, and the whole keeps its length.
-        scale: side of the square, pixels, that each pixel is drawn as.
+            may differ by one of them, so that the total length is right.
+        scale: side of the square of pixels that shows one pixel.
 
     Raises:
-        ValueError: without frames, for a rate that browsers do not show, or a scale below 1.
+        ValueError: without frames, for a rate that browsers cannot show, or a scale below 1.
     """
     if len(frames) == 0:
         raise ValueError(f"frames of shape {frames.shape}: an animation needs one at least")
@@ -213,7 +213,7 @@ def write_gif(frames: UInt8[np.ndarray, "F H W 3"], path: Path, frame_rate_hz: f
     if scale < 1:
         raise ValueError(f"scale={scale}: expected 1 or more")
     num_frames, height, width, _ = frames.shape
-    # All frames share one palette: palettes of their own would make what stands still flicker.
+    # All frames share one palette: with several palettes, still parts would flicker.
     strip = Image.fromarray(frames.reshape(num_frames * height, width, 3))
     strip = strip.quantize(256, method=Image.Quantize.MAXCOVERAGE, kmeans=3, dither=Image.Dither.NONE)
     pictures = [
@@ -233,7 +233,7 @@ _PALE: Final = (118, 124, 134)
 _RIGHT: Final = (24, 128, 68)
 _WRONG: Final = (190, 50, 50)
 _SHARES: Final = (1 / 8, 1 / 4, 1 / 2, 1)
-"""Which frames of a future are shown, as shares of it: most happens early."""
+"""Positions of the shown frames in a future, as shares of its length; most happens early."""
 
 
 @dataclass(frozen=True)
@@ -243,21 +243,21 @@ class AskedScene:
     given: UInt8[np.ndarray, "H W 3"]
     """The current picture."""
     imagined: UInt8[np.ndarray, "F H W 3"]
-    """What the world imagined after it."""
+    """Frames that the world imagined after it."""
     happened: UInt8[np.ndarray, "F H W 3"]
-    """What really came after it."""
+    """True frames after it."""
     question: str
     answer: str
-    """The true one."""
+    """The true answer."""
     with_world: str
     without_world: str
 
 
 def draw_sheet(scenes: Sequence[AskedScene], path: Path, frame_rate_hz: float, side_px: int = 128) -> None:
-    """Write a PNG with one scene below the other, the same bytes for the same scenes.
+    """Write a PNG with one row per scene; the same scenes give the same bytes.
 
     Args:
-        scenes: at least one; frames of any size, drawn at `side_px`.
+        scenes: at least one, with frames of any size.
         path: where the PNG goes.
         frame_rate_hz: frames per second of both futures.
         side_px: side of each frame, pixels.
@@ -280,7 +280,7 @@ def draw_sheet(scenes: Sequence[AskedScene], path: Path, frame_rate_hz: float, s
 
 
 def _row(scene: AskedScene, side_px: int, frame_rate_hz: float) -> Image.Image:
-    """One scene.
+    """Draw one scene.
 
     question
     given      imagined  imagined  imagined  imagined
@@ -310,10 +310,10 @@ def _row(scene: AskedScene, side_px: int, frame_rate_hz: float) -> Image.Image:
 
 
 def _write_answers(pen: ImageDraw.ImageDraw, scene: AskedScene, middle: int, font: Any) -> None:
-    """Both answers, green where they are right and red where they are not, and the true one."""
+    """Write both answers, green if right and red if wrong, and the true answer."""
     at = 0.0
-    for name, said in (("without the world", scene.without_world), ("with it", scene.with_world)):
-        for text, colour in ((f"{name}: ", _PALE), (said, _RIGHT if said == scene.answer else _WRONG)):
+    for name, reply in (("without the world", scene.without_world), ("with it", scene.with_world)):
+        for text, colour in ((f"{name}: ", _PALE), (reply, _RIGHT if reply == scene.answer else _WRONG)):
             pen.text((at, middle), text, colour, font, anchor="lm")
             at += font.getlength(text)
         at += font.getlength("    ")

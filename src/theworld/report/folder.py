@@ -1,4 +1,4 @@
-"""The folder of a run, read and checked: results, predictions, curves, scenes, environment and settings."""
+"""Reads and checks the folder of a run: results, predictions, curves, scenes, environment and settings."""
 
 import base64
 import io
@@ -21,7 +21,7 @@ from theworld.evaluation.summary import Summary
 Read = TypeVar("Read")
 
 SINGLE_RUN = "training"
-"""What the curves of a run without arms are called."""
+"""Name of the curves of a run without arms."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Results:
     seconds: dict[str, float] = field(default_factory=dict)
     """Stage and the wall time it took."""
     notes: list[str] = field(default_factory=list)
-    """Sentences that a reader of the numbers must know."""
+    """Sentences that a reader of the numbers needs to know."""
 
 
 @dataclass(frozen=True)
@@ -51,20 +51,20 @@ class MetricsRow:
 
 @dataclass(frozen=True)
 class SceneItem:
-    """`item.json`: a question about a scene, its true answer and the replies to it."""
+    """`item.json`: a question about a scene, its true answer and the replies."""
 
     id: str
     question: str
     answer: str
     answers: dict[str, str | None] = field(default_factory=dict)
-    """Arm and its reply; None if it met an error."""
+    """Arm and its reply; None: an error."""
     choices: tuple[str, ...] | None = None
     note: str | None = None
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture or animation, as it is in the file."""
+    """A picture or animation from a file."""
 
     url: str
     """`data:` URL."""
@@ -74,7 +74,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class ShownScene:
-    """A scene to look at: its item, how each reply scores, and its pictures as far as there are any."""
+    """A scene to show: its item, the score of each reply, and its pictures, if any."""
 
     item: SceneItem
     scores: dict[str, Score]
@@ -85,7 +85,7 @@ class ShownScene:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """All that a report is made from; what the folder lacks is None or empty."""
+    """Content of a run's folder for a report; missing parts are None or empty."""
 
     results: Results | None
     metrics: dict[str, list[MetricsRow]]
@@ -93,12 +93,12 @@ class RunFolder:
     predictions: dict[str, list[Prediction]]
     """By arm."""
     world_arms: frozenset[str]
-    """Arms whose run identity names a world tap."""
+    """Arms with a world tap in their run identity."""
     scenes: list[ShownScene]
     environment: dict[str, Any] | None
     config: object | None
     audit: Audit | None = None
-    """Of the run's model."""
+    """Audit of the run's model."""
 
 
 _RESULTS = TypeAdapter(Results).validate_python
@@ -110,19 +110,19 @@ _ANYTHING = TypeAdapter(object).validate_python
 
 
 def read_run(run: Path) -> RunFolder:
-    """Read what there is of
+    """Read any of these files.
 
         results.json                      numbers of an evaluation
-        audit.json, or audit/audit.json   whether the model uses its world
-        environment.json, config.json     where it ran, and its settings
+        audit.json, or audit/audit.json   the audit of the model
+        environment.json, config.json     versions and machine, settings
         metrics.jsonl                     curves of a training run
         arms/NAME/metrics.jsonl           the same, arm by arm
-        predictions/NAME.jsonl            replies, and NAME.run.json: of which run; beside an audit also of its
-                                          conditions, which are no arms and are left to the audit
-        scenes/NN/item.json               scenes to look at, with picture.png, true.gif and imagined.gif
+        predictions/NAME.jsonl            replies, and NAME.run.json, the identity of their run; files of an audit's
+                                          conditions, which are not arms, are ignored
+        scenes/NN/item.json               scenes to show, with picture.png, true.gif and imagined.gif
 
     Raises:
-        ValueError: if there is nothing of it, or two audits; names any file that is damaged.
+        ValueError: if none of them exist, or two audits; names a damaged file.
     """
     run = Path(run)
     results, audit = _read(run / "results.json", _RESULTS), _audit(run)
@@ -130,7 +130,7 @@ def read_run(run: Path) -> RunFolder:
     if (run / "audit.json").exists():
         arms = set() if results is None else set(results.arms)
         files = {name: path for name, path in files.items() if name in arms}
-    found = RunFolder(
+    content = RunFolder(
         results=results,
         metrics=_metrics(run),
         predictions={name: read_predictions(path) for name, path in files.items()},
@@ -140,16 +140,16 @@ def read_run(run: Path) -> RunFolder:
         config=_read(run / "config.json", _ANYTHING),
         audit=audit,
     )
-    if not any((found.results, found.audit, found.metrics, found.scenes, found.environment, found.config)):
+    if not any((content.results, content.audit, content.metrics, content.scenes, content.environment, content.config)):
         raise ValueError(
             f"{run}: nothing to report on: expected the folder of a run, with results.json, audit.json, metrics.jsonl,"
             " arms/, scenes/, environment.json or config.json in it"
         )
-    return found
+    return content
 
 
 def in_order(names: Iterable[str], results: Results | None) -> list[str]:
-    """Names of arms in the order of the results; those that the results lack come last, sorted."""
+    """Sort names of arms in the order of the results; other names come last, in alphabetical order."""
     known = [] if results is None else list(results.arms)
     return sorted(names, key=lambda name: (known.index(name) if name in known else len(known), name))
 
@@ -166,15 +166,15 @@ def _read(path: Path, validate: Callable[[Any], Read]) -> Read | None:
 
 
 def _checked(text: bytes, validate: Callable[[Any], Read], place: str) -> Read:
-    """JSON text as a value of the type that is validated.
+    """Parse and validate JSON text.
 
     Raises:
-        ValueError: names the place, and what is wrong there.
+        ValueError: names the place and the problem.
     """
     try:
         return validate(json.loads(text))
     except ValidationError as error:
-        reasons = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()[:3]]
+        reasons = [f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()[:3]]
         raise ValueError(f"{place}: {'; '.join(reasons)}") from error
     except ValueError as error:
         raise ValueError(f"{place}: not JSON ({error}); write it again, or take it out of the folder") from error
@@ -188,7 +188,7 @@ def _metrics(run: Path) -> dict[str, list[MetricsRow]]:
 
 
 def _metrics_rows(path: Path) -> list[MetricsRow]:
-    """Rows in the order of the file; a last line that has no end is still being written, or was cut off by a kill."""
+    """Read complete lines; the last one may be incomplete, because the run still writes it or was killed."""
     lines = path.read_bytes().split(b"\n")[:-1]
     return [_checked(line, _METRICS_ROW, f"{path}, line {number}") for number, line in enumerate(lines, start=1)]
 

@@ -1,4 +1,4 @@
-"""One self-contained page: it loads nothing, and its own policy forbids it to."""
+"""Template of a self-contained page, which loads nothing: its content security policy forbids it."""
 
 import html
 from typing import Final
@@ -32,7 +32,7 @@ DARK: Final = {
 
 
 def style_sheet() -> str:
-    """The CSS of the page."""
+    """Return the CSS of the page."""
     light, dark = ("; ".join(f"--{name}: {value}" for name, value in colours.items()) for colours in (LIGHT, DARK))
     return f":root {{ {light} }}\n@media (prefers-color-scheme: dark) {{ :root {{ {dark} }} }}\n{_RULES}"
 

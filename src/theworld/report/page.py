@@ -1,4 +1,4 @@
-"""The report: one self-contained HTML page, and the same tables as Markdown, from nothing but a run's folder."""
+"""Report of a run's folder: a self-contained HTML page, and the same tables as Markdown."""
 
 import html
 import json
@@ -9,72 +9,65 @@ from typing import Final
 
 from theworld.evaluation.scoring import State
 from theworld.io import write_whole
-from theworld.report.benchmarks import benchmark_tables
+from theworld.report.conclusions import above_baseline, verdicts, warnings
 from theworld.report.figures import IntervalRow, curve_plot, interval_plot
 from theworld.report.folder import Picture, RunFolder, ShownScene, in_order, read_run
 from theworld.report.html import document, escaped
-from theworld.report.tables import (
+from theworld.report.run_tables import (
     ARMS,
     DIFFERENCES,
     MARKS,
     SCENES,
     STATES,
     TRAINING,
-    Table,
     all_tables,
-    markdown_text,
-    percent,
-    percent_range,
-    points,
-    points_range,
     reply,
     strongest,
     to_html,
-    to_markdown,
 )
-from theworld.report.verdicts import above_baseline, verdicts, warnings
+from theworld.tables import Table, markdown_text, percent_with_range, points_with_range, to_markdown
 
 _PIXELATED_BELOW_PX: Final = 320
-"""Pictures narrower than this are enlarged with sharp pixels."""
+"""Width below which pictures are enlarged with sharp pixels."""
 
 _UNBROKEN: Final = re.compile(r"\[[^]]*\]|\d %|p (?:=|&lt;) ")
-"""Parts of a sentence that no line may break in: intervals, percentages, p-values."""
+"""Parts of a sentence without a line break: intervals, percentages, p-values."""
 
 
 def write_report(run: Path, title: str) -> Path:
     """Write `report.html` and `report.md` into a run's folder; the same folder gives the same bytes.
 
     Args:
-        run: the folder, as `read_run` describes it; also that of a plain training run, an evaluation or an audit.
+        run: the folder of a comparison, training run, evaluation or audit, see `read_run`.
         title: heading of the page.
 
     Returns:
-        The path of the page.
+        Path of the page.
 
     Raises:
-        ValueError: for a folder with nothing to report on; names any file that is damaged.
+        ValueError: for a folder without any of these files; names a damaged file.
     """
     run = Path(run)
-    found = read_run(run)
-    texts = {"report.md": markdown_report(found, title), "report.html": html_report(found, title)}
+    content = read_run(run)
+    texts = {"report.md": markdown_report(content, title), "report.html": html_report(content, title)}
     for name, text in texts.items():
         write_whole(run / name, text)
     return run / "report.html"
 
 
 def html_report(run: RunFolder, title: str) -> str:
-    """The page as text. It loads nothing, and its own policy forbids it to."""
-    sections = [_section(run, table) for table in all_tables(run, benchmark_tables(run))]
+    """Write the page, which loads nothing: its content security policy forbids it."""
+    sections = [_section(run, table) for table in all_tables(run)]
     body = "\n".join(part for part in (_head(run, title), *sections, _settings(run)) if part)
     return document(title, body)
 
 
 def markdown_report(run: RunFolder, title: str) -> str:
-    """Warnings, verdicts, notes, tables and settings as Markdown."""
+    """Write warnings, verdicts, notes, tables and settings as Markdown."""
     parts = [f"# {markdown_text(title)}", *(f"> **{markdown_text(text)}**" for text in warnings(run))]
-    parts.append("\n".join(f"- **{one.finding}**: {markdown_text(one.sentence)}" for one in verdicts(run)))
+    parts.append("\n".join(f"- **{verdict.finding}**: {markdown_text(verdict.sentence)}" for verdict in verdicts(run)))
     parts += map(markdown_text, [above_baseline(run), *_notes(run)])
-    for table in all_tables(run, benchmark_tables(run)):
+    for table in all_tables(run):
         parts += [f"## {markdown_text(table.heading)}", to_markdown(table), markdown_text(table.note)]
     if run.config is not None:
         parts += ["## Settings", f"```json\n{_pretty(run.config)}\n```"]
@@ -82,18 +75,18 @@ def markdown_report(run: RunFolder, title: str) -> str:
 
 
 def _head(run: RunFolder, title: str) -> str:
-    """Title, warnings, verdicts and notes."""
+    """Write the title, warnings, verdicts and notes."""
     parts = [f"<h1>{escaped(title)}</h1>"]
     for text in warnings(run):
         kind, _, rest = text.partition(": ")
         parts.append(f'<p class="warning" role="note"><b>{escaped(kind)}.</b> {escaped(rest)}</p>')
-    said = [
-        f'<li class="{one.finding.replace(" ", "-")}"><span class="tag">{escaped(one.finding)}</span>'
-        f"<span>{_UNBROKEN.sub(_joined, escaped(one.sentence))}</span></li>"
-        for one in verdicts(run)
+    items = [
+        f'<li class="{verdict.finding.replace(" ", "-")}"><span class="tag">{escaped(verdict.finding)}</span>'
+        f"<span>{_UNBROKEN.sub(_joined, escaped(verdict.sentence))}</span></li>"
+        for verdict in verdicts(run)
     ]
-    if said:
-        parts.append(f'<ul class="verdicts">\n{"".join(said)}\n</ul>')
+    if items:
+        parts.append(f'<ul class="verdicts">\n{"".join(items)}\n</ul>')
     parts.append(_paragraph(above_baseline(run), "lead"))
     parts += [_paragraph(note, "notes") for note in _notes(run)]
     return "\n".join(part for part in parts if part)
@@ -108,7 +101,7 @@ def _joined(part: re.Match[str]) -> str:
 
 
 def _section(run: RunFolder, table: Table) -> str:
-    """A table below what is drawn of it; scenes are cards instead."""
+    """Write a plot of the table, then the table; scenes are cards instead."""
     drawn = {ARMS: _accuracy_plot, DIFFERENCES: _difference_plot, TRAINING: _curves, SCENES: _cards}.get(table.heading)
     parts = [
         f"<h2>{escaped(table.heading)}</h2>",
@@ -121,15 +114,16 @@ def _section(run: RunFolder, table: Table) -> str:
 def _accuracy_plot(run: RunFolder) -> str:
     arms = {} if run.results is None else run.results.arms
     baselines = strongest(run)
-    rows = [
-        IntervalRow(name, 100 * of.value, 100 * of.wilson.low, 100 * of.wilson.high, 100 * baselines[name].share)
-        for name, one in arms.items()
-        if (of := one.accuracy) is not None
-    ]
+    rows = []
+    for name, summary in arms.items():
+        if summary.accuracy is not None:
+            value, interval = summary.accuracy.value, summary.accuracy.wilson
+            reference = 100 * baselines[name].share
+            rows.append(IntervalRow(name, 100 * value, 100 * interval.low, 100 * interval.high, reference))
     alt = "; ".join(
-        f"{name} {percent(one.accuracy.value)} {percent_range(one.accuracy.wilson)}"
-        for name, one in arms.items()
-        if one.accuracy is not None
+        f"{name} {percent_with_range(summary.accuracy.value, summary.accuracy.wilson)}"
+        for name, summary in arms.items()
+        if summary.accuracy is not None
     )
     return _plot(rows, "accuracy, %", "baseline", f"Accuracy in percent with 95 % intervals: {alt}")
 
@@ -146,7 +140,7 @@ def _difference_plot(run: RunFolder) -> str:
         )
         for pair in pairs
     ]
-    alt = "; ".join(f"{p.second} − {p.first} {points(p.difference)} {points_range(p.interval)}" for p in pairs)
+    alt = "; ".join(f"{p.second} − {p.first} {points_with_range(p.difference, p.interval)}" for p in pairs)
     return _plot(rows, "difference, points", "no difference", f"Paired differences with 95 % intervals: {alt}")
 
 
@@ -155,7 +149,7 @@ def _plot(rows: list[IntervalRow], axis_label: str, reference_label: str, alt: s
 
 
 def _curves(run: RunFolder) -> str:
-    """A small plot per arm of its loss, and one of its speed, all arms on the same axes."""
+    """Draw two small plots per arm, of loss and speed, on the same axes for all arms."""
     parts = []
     for words, value in (("Loss", attrgetter("loss")), ("Samples per second", attrgetter("samples_per_second"))):
         curves = {
@@ -213,7 +207,7 @@ def _settings(run: RunFolder) -> str:
 
 
 def _paragraph(text: str, kind: str) -> str:
-    """A paragraph; what stands between backticks is code."""
+    """Write a paragraph; text between backticks is code."""
     code = re.sub(r"`([^`]+)`", r"<code>\1</code>", escaped(text))
     return f'<p class="{kind}">{code}</p>' if text else ""
 

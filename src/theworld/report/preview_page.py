@@ -1,4 +1,4 @@
-"""The page of a preview: samples as a model is trained on them, with pictures, lengths and what is supervised."""
+"""Page of a preview: training samples with pictures, token lengths and supervised tokens."""
 
 import base64
 import html
@@ -20,12 +20,13 @@ from theworld.datasets.label_view import Span
 from theworld.datasets.sample import Sample
 from theworld.report.figures import histogram_plot
 from theworld.report.html import document, escaped
-from theworld.report.tables import Table, to_html
+from theworld.report.run_tables import to_html
+from theworld.tables import Table
 
 _SIDE_PX: Final = 512
 """Longest side of a picture on the page."""
 _SMALL_PX: Final = 128
-"""Pictures of at most this side keep every pixel, and are enlarged with sharp ones."""
+"""Longest side of pictures that keep every pixel and are enlarged with sharp pixels."""
 _MOST_MESSAGES: Final = 20
 _TAG_LENGTH: Final = 40
 _CONTROL: Final = re.compile(r"&lt;\w+&gt;(?:×\d+)?")
@@ -35,14 +36,14 @@ _KINDS: Final = (("world", "world"), ("image", "image"), ("text", "prompt"), ("s
 
 @dataclass(frozen=True)
 class Lengths:
-    """Tokens of a sample, by what they stand for."""
+    """Number of tokens of a sample, by kind."""
 
     world: int
     image: int
     text: int
-    """All others: words, and control tokens."""
+    """All other tokens: words and control tokens."""
     supervised: int
-    """Those of the text that the loss is taken on."""
+    """Text tokens that count for the loss."""
 
     @property
     def total(self) -> int:
@@ -52,7 +53,7 @@ class Lengths:
 
 @dataclass(frozen=True)
 class Shown:
-    """A sample to look at: as it was read, and as it is given to the model."""
+    """A sample to show: as it was read, and as the model gets it."""
 
     sample: Sample
     spans: list[Span]
@@ -61,56 +62,58 @@ class Shown:
 
 @dataclass(frozen=True)
 class Preview:
-    """All that the page is made from."""
+    """Content of the page."""
 
     config: PreviewSettings
     num_samples: int
     num_read: int
     lengths: list[Lengths]
-    """Of the samples that were read."""
+    """Lengths of the samples that were read."""
     parts: list[str]
-    """Which part of a mixture each of them is of; empty without a mixture."""
+    """Part of the mixture of each of these samples; empty without a mixture."""
     shown: list[Shown]
     left_out: list[LeftOut]
 
 
-def page(found: Preview) -> str:
-    """The page as text."""
-    parts = [_head(found), _mixture(found), _lengths(found.lengths), _samples(found.shown), _left_out(found)]
-    return document(_title(found), "\n".join(part for part in parts if part), _RULES)
+def page(preview: Preview) -> str:
+    """Write the page."""
+    parts = [_head(preview), _mixture(preview), _lengths(preview.lengths), _samples(preview.shown), _left_out(preview)]
+    return document(_title(preview), "\n".join(part for part in parts if part), _RULES)
 
 
-def _title(found: Preview) -> str:
-    return f"What {found.config.output_dir} is trained on"
+def _title(preview: Preview) -> str:
+    return f"Training data of {preview.config.output_dir}"
 
 
-def _head(found: Preview) -> str:
-    data, model, mixture = found.config.data, found.config.model, found.config.mixture
-    num_good = len(found.lengths)
+def _head(preview: Preview) -> str:
+    data, model, mixture = preview.config.data, preview.config.model, preview.config.mixture
+    num_good = len(preview.lengths)
     facts = {
         "data": f"a mixture of {len(mixture)}" if mixture else _named(data),
-        "records": f"{found.num_samples:,}" + ("" if mixture else f" in {data.train_split}"),
-        "read": f"{found.num_read:,} at random, seed {found.config.seed}",
-        "good": f"{num_good:,}, {100 * num_good / found.num_read:.1f} %",
+        "records": f"{preview.num_samples:,}" + ("" if mixture else f" in {data.train_split}"),
+        "read": f"{preview.num_read:,} at random, seed {preview.config.seed}",
+        "good": f"{num_good:,}, {100 * num_good / preview.num_read:.1f} %",
         "model": str(model.checkpoint or model.gemma_model_name),
     }
     rows = "".join(f"<div><dt>{name}</dt><dd>{escaped(value)}</dd></div>" for name, value in facts.items())
-    return f'<h1>{escaped(_title(found))}</h1>\n<dl class="facts">{rows}</dl>'
+    return f'<h1>{escaped(_title(preview))}</h1>\n<dl class="facts">{rows}</dl>'
 
 
 def _named(data: DataSettings) -> str:
     return data.dataset + (f" from {data.source}" if data.source else "")
 
 
-def _mixture(found: Preview) -> str:
-    """How much each part of a mixture gives, by its weight and among what was read."""
-    mixture = found.config.mixture
+def _mixture(preview: Preview) -> str:
+    """Write a table of the parts of a mixture: share by weight, and samples read."""
+    mixture = preview.config.mixture
     if not mixture:
         return ""
     weight = sum(part.weight for part in mixture)
     rows = []
     for name, part in zip(part_names(mixture), mixture, strict=True):
-        tokens = [one.total for one, own in zip(found.lengths, found.parts, strict=True) if own == name]
+        tokens = [
+            length.total for length, part_name in zip(preview.lengths, preview.parts, strict=True) if part_name == name
+        ]
         numbers = (f"{100 * part.weight / weight:.1f}", f"{len(tokens):,}", f"{median(tokens):,.0f}" if tokens else "–")
         rows.append((name, _named(part.data), *numbers))
     columns = ("part", "data", "% by weight", "read", "median tokens")
@@ -119,14 +122,14 @@ def _mixture(found: Preview) -> str:
 
 
 def _lengths(lengths: list[Lengths]) -> str:
-    totals = [one.total for one in lengths]
+    totals = [length.total for length in lengths]
     columns = ("tokens", "smallest", "median", "95 % below", "largest", "all")
     kinds = {
         "sequence": totals,
-        "world": [one.world for one in lengths],
-        "image": [one.image for one in lengths],
-        "text": [one.text for one in lengths],
-        "supervised": [one.supervised for one in lengths],
+        "world": [length.world for length in lengths],
+        "image": [length.image for length in lengths],
+        "text": [length.text for length in lengths],
+        "supervised": [length.supervised for length in lengths],
     }
     table = Table("Lengths", columns, tuple((kind, *_five(values)) for kind, values in kinds.items()))
     plot = histogram_plot(totals, "tokens of a sample", f"Lengths from {min(totals)} to {max(totals)} tokens")
@@ -144,12 +147,12 @@ def _five(values: list[int]) -> tuple[str, ...]:
 
 
 def _samples(shown: list[Shown]) -> str:
-    longest = max(one.lengths.total for one in shown)
-    cards = "\n".join(_card(one, longest) for one in shown)
+    longest = max(item.lengths.total for item in shown)
+    cards = "\n".join(_card(item, longest) for item in shown)
     key = "".join(f'<span><i class="{kind}"></i>{name}</span>' for kind, name in _KINDS)
     note = (
-        "Each text is the row that the model reads, decoded; a placeholder stands once, with its number. What is marked"
-        " is learnt; all else is given."
+        "Each text is the row that the model reads, decoded; a placeholder stands once, with its number. Marked text"
+        " is supervised; all other text is input."
     )
     return (
         f'<section>\n<h2>Samples</h2>\n<p class="note">{note}</p>\n<p class="key">{key}</p>\n'
@@ -157,8 +160,8 @@ def _samples(shown: list[Shown]) -> str:
     )
 
 
-def _card(one: Shown, longest: int) -> str:
-    sample = one.sample
+def _card(shown: Shown, longest: int) -> str:
+    sample = shown.sample
     tags = "".join(
         f"<span>{escaped(name)} <b>{escaped(str(value))}</b></span>"
         for name, value in sample.fields.items()
@@ -166,13 +169,13 @@ def _card(one: Shown, longest: int) -> str:
     )
     return (
         f'<article class="sample">\n<h3>{escaped(sample.id)}</h3>\n{_pictures(sample)}\n'
-        f'<pre class="row">{"".join(map(_span, one.spans))}</pre>\n{_bar(one.lengths, longest)}\n'
+        f'<pre class="row">{"".join(map(_span, shown.spans))}</pre>\n{_bar(shown.lengths, longest)}\n'
         f'<p class="tags">{tags}</p>\n</article>'
     )
 
 
 def _pictures(sample: Sample) -> str:
-    """What Gemma sees, and below it what the world sees where that is something else."""
+    """Show the pictures for Gemma, and below them the clips for the world model, if they differ."""
     pictures = to_pictures(list(sample.images))
     clips = [to_pictures(list(clip)) for clip in sample.clips or ()]
     rows = [("seen", [(picture, f"{picture.width} × {picture.height} px") for picture in pictures])]
@@ -209,7 +212,7 @@ def _span(span: Span) -> str:
 
 
 def _bar(lengths: Lengths, longest: int) -> str:
-    """World, image, prompt and supervised tokens side by side, on the scale of the longest sample shown."""
+    """Draw a bar of world, image, prompt and supervised tokens, on the scale of the longest sample shown."""
     counts = {
         "world": lengths.world,
         "image": lengths.image,
@@ -226,21 +229,23 @@ def _bar(lengths: Lengths, longest: int) -> str:
     )
 
 
-def _left_out(found: Preview) -> str:
-    if not found.left_out:
+def _left_out(preview: Preview) -> str:
+    if not preview.left_out:
         return (
-            f"<section>\n<h2>Records that give no sample</h2>\n<p>None of {found.num_read:,} records that were read."
+            f"<section>\n<h2>Records that give no sample</h2>\n<p>None of {preview.num_read:,} records that were read."
             "</p>\n</section>"
         )
-    causes = Counter(record.cause for record in found.left_out)
-    rows = tuple((cause, f"{count:,}", f"{100 * count / found.num_read:.1f}") for cause, count in causes.most_common())
+    causes = Counter(record.cause for record in preview.left_out)
+    rows = tuple(
+        (cause, f"{count:,}", f"{100 * count / preview.num_read:.1f}") for cause, count in causes.most_common()
+    )
     table = to_html(Table("", ("cause", "records", "% of those read"), rows))
     listed = "".join(
         f"<li><code>{escaped(str(record.record))}</code> {escaped(record.message)}"
         f" <span>{escaped(record.cause)}</span></li>"
-        for record in found.left_out[:_MOST_MESSAGES]
+        for record in preview.left_out[:_MOST_MESSAGES]
     )
-    more = len(found.left_out) - _MOST_MESSAGES
+    more = len(preview.left_out) - _MOST_MESSAGES
     rest = f'<p class="note">and {more:,} more</p>' if more > 0 else ""
     return (
         f"<section>\n<h2>Records that give no sample</h2>\n{table}\n"

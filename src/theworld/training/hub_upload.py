@@ -17,8 +17,10 @@ from transformers import TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint
 
 from theworld.config import DataSettings, TrainingConfig
+from theworld.evaluation.statistics import Interval
 from theworld.hub import HUB_NAME, client, fetch, without_tokens
 from theworld.io import whole_folder, write_whole
+from theworld.tables import markdown_lines, percent_with_range
 from theworld.training.metrics import read_metrics
 
 _LICENCES: Final = {
@@ -108,28 +110,28 @@ def _results(run: Path) -> str:
         lines.append(f"Loss at step {rows[-1]['step']}: {rows[-1]['loss']:.4f}.\n")
     table = [*_measured(run), *_compared(run)]
     if table:
-        lines += ["| what | right, % [95 % interval] | items |", "|---|---|---|", *table]
+        lines += markdown_lines(["what", "right, % [95 % interval]", "items"], table)
     return "\n".join(lines) or "Nothing was measured yet."
 
 
-def _measured(run: Path) -> list[str]:
-    """A line for each set of questions that was asked during training, at the last measurement."""
+def _measured(run: Path) -> list[list[str]]:
+    """A row for each set of questions that was asked during training, at the last measurement."""
     rows = read_metrics(run / "validation.jsonl")
     if not rows:
         return []
     return [
-        _line(f"{name}, step {rows[-1]['step']}", one["accuracy"], one["low"], one["high"], one["num_items"])
+        _row(f"{name}, step {rows[-1]['step']}", one["accuracy"], one["low"], one["high"], one["num_items"])
         for name, one in rows[-1]["sets"].items()
     ]
 
 
-def _compared(run: Path) -> list[str]:
-    """A line for each arm of an evaluation that lies beside the run."""
+def _compared(run: Path) -> list[list[str]]:
+    """A row for each arm of an evaluation that lies beside the run."""
     path = run / "results.json"
     arms: dict[str, Any] = json.loads(path.read_text()).get("arms", {}) if path.exists() else {}
     found = {name: arm for name, arm in arms.items() if arm.get("accuracy")}
     return [
-        _line(
+        _row(
             f"arm `{name}`",
             arm["accuracy"]["value"],
             arm["accuracy"]["wilson"]["low"],
@@ -140,8 +142,8 @@ def _compared(run: Path) -> list[str]:
     ]
 
 
-def _line(name: str, value: float, low: float, high: float, num_items: int) -> str:
-    return f"| {name} | {100 * value:.1f} [{100 * low:.1f}, {100 * high:.1f}] | {num_items} |"
+def _row(name: str, value: float, low: float, high: float, num_items: int) -> list[str]:
+    return [name, percent_with_range(value, Interval(low, high)), str(num_items)]
 
 
 logger = logging.getLogger(__name__)

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from theworld.evaluation.comparison import compare, compare_files, to_markdown
-from theworld.evaluation.predictions import Prediction, PredictionWriter, RunIdentity
+from theworld.evaluation.comparison import compare, to_markdown
+from theworld.evaluation.predictions import Prediction
 from theworld.evaluation.statistics import bootstrap_difference, smallest_detectable_difference
 from theworld.evaluation.summary import summarise
 
@@ -159,16 +159,6 @@ def test_scenes_widen_the_interval_of_a_difference():
     runs = {"gemma": rows(*[0] * 120), "world": rows(*values.astype(int))}
     alone, together = compare(runs).pairs[0].interval, compare(runs, cluster_by="scene").pairs[0].interval
     assert together.high - together.low > 1.2 * (alone.high - alone.low)
-
-
-def test_files_are_compared_as_their_rows_are(tmp_path):
-    runs = {"gemma": rows(*GEMMA), "world": rows(*WORLD)}
-    for name, predictions in runs.items():
-        with PredictionWriter(tmp_path / f"{name}.jsonl", RunIdentity(settings_hash=name, checkpoint="tiny")) as writer:
-            writer.append(predictions)
-    files = {name: tmp_path / f"{name}.jsonl" for name in runs}
-    options = {"baseline": "world", "group_by": ("task",), "cluster_by": "scene"}
-    assert compare_files(files, **options) == compare(runs, **options)
 
 
 def test_a_comparison_is_json():

@@ -111,7 +111,7 @@ def test_a_reader_that_reads_nothing_is_found_out(model: TheWorld, samples: list
 
     rows = answerer(samples[:1])
 
-    assert rows[0].error == "RuntimeError: 0 clips were read from the world for 1 asked about"
+    assert rows[0].error == "RuntimeError: 0 clips were read from the world; expected 1"
 
 
 def test_a_fault_of_the_program_is_no_error_row(

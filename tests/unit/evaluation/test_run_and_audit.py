@@ -180,7 +180,7 @@ def test_rows_of_other_samples_are_found_out(checkpoint: Path, tmp_path: Path) -
     options: dict[str, Any] = {"title": "t", "batch_size": 2, "max_new_tokens": 1}
     predict(model, samples[:2], tmp_path / "rows.jsonl", identify(model, []), **options)
 
-    with pytest.raises(ValueError, match=r"rows\.jsonl holds 2 rows of samples that were not asked now"):
+    with pytest.raises(ValueError, match=r"rows\.jsonl holds 2 rows of other samples"):
         predict(model, samples[2:4], tmp_path / "rows.jsonl", identify(model, []), **options)
 
 

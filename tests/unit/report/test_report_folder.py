@@ -5,9 +5,9 @@ import json
 import pytest
 from small_run import REPLIES, write_audit, write_metrics, write_run, write_scene
 
+from theworld.report.conclusions import warnings
 from theworld.report.folder import read_run
 from theworld.report.page import write_report
-from theworld.report.verdicts import warnings
 
 
 @pytest.mark.parametrize("name", ["nowhere", "."])

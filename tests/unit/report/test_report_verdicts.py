@@ -10,8 +10,8 @@ from theworld.evaluation.comparison import Comparison, Pair, compare
 from theworld.evaluation.predictions import Prediction
 from theworld.evaluation.statistics import Interval
 from theworld.evaluation.summary import summarise
+from theworld.report.conclusions import above_baseline, verdicts, warnings
 from theworld.report.folder import Results, RunFolder, read_run
-from theworld.report.verdicts import above_baseline, verdicts, warnings
 
 PAIR = Pair(
     first="zero",

@@ -17,6 +17,7 @@ from theworld.datasets.foresight.questions import Question, dynamic_question, st
 from theworld.datasets.foresight.rendering import PALETTE, Rgb, draw
 from theworld.datasets.foresight.scene import FRAME_RATE_HZ, NUM_FRAMES, TASKS, Task
 from theworld.io import write_whole
+from theworld.tables import markdown_lines
 
 TEMPLATE: Final = Path(__file__).with_name("data_card.md")
 """Template of the data card."""
@@ -29,8 +30,8 @@ def data_card(items: Sequence[Item]) -> str:
     rows = []
     for (split, task), num_items in counts.items():
         by_outcome = ", ".join(str(number) for _, number in sorted(outcomes[split, task].items()))
-        rows.append(f"| {split} | {task} | {num_items:,} | {by_outcome} |")
-    table = ["| split | task | items | of each outcome |", "|---|---|---:|---|", *rows]
+        rows.append([split, task, f"{num_items:,}", by_outcome])
+    table = markdown_lines(["split", "task", "items", "of each outcome"], rows, "|---|---|---:|---|")
     blanks = {
         "version": VERSION,
         "counts": "\n".join(table),

@@ -1,1 +1,1 @@
-"""Public benchmarks by their own rules: saved replies in, scores out."""
+"""Public benchmarks, scored by their own rules."""

@@ -1,4 +1,4 @@
-"""BLINK: option letters by the official extraction order, per task, macro and micro mean."""
+"""BLINK: option letters in the official extraction order, accuracy per task, macro and micro mean."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -6,12 +6,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from theworld.config.evaluation import BlinkScoreSettings
 from theworld.evaluation import scoring
-from theworld.evaluation.benchmarks.saved_replies import Rate, Record, prediction, rate, read_object
+from theworld.evaluation.benchmarks.rates import RATE_COLUMNS, RATE_NOTE, Rate, rate
+from theworld.evaluation.benchmarks.saved_replies import Record, prediction, read_object
 from theworld.evaluation.parsing.text import chosen_letter
 from theworld.evaluation.predictions import Prediction
 from theworld.evaluation.scoring import Score
 from theworld.evaluation.statistics import Interval, balanced_accuracy, bootstrap_balanced_accuracy
+from theworld.tables import Table, percent, percent_range, table_of
 
 NUM_CHOICES = {
     "Art_Style": 2,
@@ -29,34 +32,55 @@ NUM_CHOICES = {
     "Visual_Correspondence": 4,
     "Visual_Similarity": 2,
 }
-"""The 14 tasks (arXiv 2404.12390) and how many options each of their questions has."""
+"""The 14 tasks (arXiv 2404.12390) and the number of options of their questions."""
 
 _ID = re.compile(r"(val|test)_(.+)_(\d+)")
 
 
 @dataclass(frozen=True)
 class BlinkScores:
-    """BLINK in numbers."""
+    """Scores of BLINK."""
 
     macro: float
-    """Mean of the tasks' accuracies: the number that the benchmark calls Total. Missing replies count as wrong."""
+    """Mean of the tasks' accuracies, which the benchmark calls Total. Missing replies count as wrong."""
     macro_bootstrap: Interval
     micro: Rate
     tasks: dict[str, Rate]
     is_whole: bool
-    """Whether all 14 tasks are there."""
+    """True if all 14 tasks are present."""
     num_stored: int
-    """Items whose file holds the letter that was read when the reply was saved."""
+    """Items with a stored letter, which was read when the reply was saved."""
     num_stored_same: int
-    """Of these, items in which it is the letter that is read here; (Z), which is none, is the same as unparsed."""
+    """Of these, items with the same letter as read here; (Z), no letter, equals unparsed."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return asdict(self)
 
+    def tables(self) -> list[Table]:
+        """Show each task, then the mean over tasks and over items."""
+        macro = {
+            "task": "macro mean",
+            "n": f"{self.micro.num_items:,}",
+            "right, %": percent(self.macro),
+            "95 % bootstrap": percent_range(self.macro_bootstrap),
+        }
+        records = [
+            *({"task": task, **rate.cells()} for task, rate in self.tasks.items()),
+            macro,
+            {"task": "micro mean", **self.micro.cells()},
+        ]
+        note = f"{RATE_NOTE} The macro mean is the benchmark's Total; there a missing reply counts as wrong."
+        if not self.is_whole:
+            note += f" Not the whole benchmark: {len(self.tasks)} of {len(NUM_CHOICES)} tasks."
+        if self.num_stored:
+            same = percent(self.num_stored_same / self.num_stored)
+            note += f" The letters in the files are the same in {same} % of {self.num_stored:,} items."
+        return [table_of("BLINK", ("task", *RATE_COLUMNS), records, note)]
+
 
 def score(row: Prediction) -> Score:
-    """The score of a row whose choices are `(A)`, `(B)`, ...
+    """Score a row whose choices are `(A)`, `(B)`, ...
 
     Raises:
         ValueError: for a row without choices or without an answer.
@@ -73,7 +97,7 @@ def score(row: Prediction) -> Score:
 
 
 def submission(rows: Sequence[Prediction]) -> dict[str, str]:
-    """Letters by id, as EvalAI takes them for the test split; `(Z)`, as in the official script, where none was read.
+    """Return letters by id in EvalAI's format for the test split; `(Z)`, as in the official script, if none was read.
 
     Raises:
         ValueError: for a row without choices.
@@ -83,10 +107,10 @@ def submission(rows: Sequence[Prediction]) -> dict[str, str]:
         if row.choices is None:
             raise ValueError(f"sample {row.sample_id!r}: expected the choices (A), (B), ...")
         if row.log_likelihoods is not None:
-            found = scoring.likeliest_choice(row)
+            letter = scoring.likeliest_choice(row)
         else:
-            found = None if row.prediction is None else chosen_letter(row.prediction, len(row.choices))
-        letters[row.sample_id] = found or "(Z)"
+            letter = None if row.prediction is None else chosen_letter(row.prediction, len(row.choices))
+        letters[row.sample_id] = letter or "(Z)"
     return letters
 
 
@@ -95,20 +119,20 @@ def evaluate(rows: Sequence[Prediction], stored: Mapping[str, str | None] | None
 
     Args:
         rows: one per item.
-        stored: by sample id, the letter that was read when the reply was saved.
+        stored: by sample id, letters that were read when the replies were saved.
 
     Raises:
         ValueError: without rows, or as `score`.
     """
     scores = [score(row) for row in rows]
     labels = [str(row.fields["task"]) for row in rows]
-    values = [int(one.state == "right") for one in scores]
+    values = [int(item.state == "right") for item in scores]
     by_task: dict[str, list[Score]] = {}
-    for label, one in zip(labels, scores, strict=True):
-        by_task.setdefault(label, []).append(one)
-    known = [(one.reading, stored[one.sample_id]) for one in scores if stored and one.sample_id in stored]
+    for label, item in zip(labels, scores, strict=True):
+        by_task.setdefault(label, []).append(item)
+    known = [(item.reading, stored[item.sample_id]) for item in scores if stored and item.sample_id in stored]
     return BlinkScores(
-        # the mean over tasks of the share that is right is balanced accuracy with the task for the answer
+        # the mean accuracy over tasks is balanced accuracy with the task in place of the answer
         macro=balanced_accuracy(labels, values),
         macro_bootstrap=bootstrap_balanced_accuracy(labels, values),
         micro=rate(scores),
@@ -119,8 +143,18 @@ def evaluate(rows: Sequence[Prediction], stored: Mapping[str, str | None] | None
     )
 
 
+def evaluate_files(settings: BlinkScoreSettings) -> BlinkScores:
+    """Score saved replies.
+
+    Raises:
+        OSError: if a file cannot be read.
+        ValueError: as `read`.
+    """
+    return evaluate(*read(settings.answers, settings.predictions))
+
+
 def read(answers: Path, predictions: Path) -> tuple[list[Prediction], dict[str, str | None]]:
-    """Rows of saved replies with the benchmark's answers, and the letters that the files hold by sample id.
+    """Read saved replies as rows with the benchmark's answers, and the stored letters by sample id.
 
     Args:
         answers: `eval/val_answers.json` of the benchmark's repository: `{"val_Counting_1": "(D)"}`.
@@ -130,7 +164,7 @@ def read(answers: Path, predictions: Path) -> tuple[list[Prediction], dict[str, 
     Raises:
         OSError: if a file cannot be read.
         ValueError: names the file: no JSON, keys that are missing, an unknown id, ids of a task that are not there,
-            one that comes twice, a folder without the files of a task.
+            a repeated id, a folder without the files of a task.
     """
     true = _answers(answers)
     replies: dict[str, str | None] = {}
@@ -174,12 +208,12 @@ def _answers(path: Path) -> dict[str, str]:
 
 
 def _task(sample_id: str) -> str:
-    found = _ID.fullmatch(sample_id)
-    return found[2] if found else ""
+    match = _ID.fullmatch(sample_id)
+    return match[2] if match else ""
 
 
 def _records(path: Path) -> Iterator[tuple[str, Record, str]]:
-    """Id of each item, the record that holds its reply, and the key in it."""
+    """Yield the id of each item, the record with its reply, and the key of the reply."""
     if not path.is_dir():
         for sample_id, reply in read_object(path).items():
             yield sample_id, Record({sample_id: reply}, str(path)), sample_id

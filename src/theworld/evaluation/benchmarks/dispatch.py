@@ -1,23 +1,76 @@
-"""Rules: by which a reply is scored, and a whole benchmark told, as the rows themselves say (field `benchmark`)."""
+"""Public benchmarks: each scores its own rows, sums them up, and reads its files of saved replies."""
 
-from collections.abc import Mapping, Sequence
-from types import ModuleType
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar, runtime_checkable
 
+from theworld.config.evaluation import BlinkScoreSettings, Scoring, SpatialRGPTScoreSettings, VsrScoreSettings
 from theworld.datasets.sample import Sample
 from theworld.evaluation import scoring
 from theworld.evaluation.benchmarks import blink, spatial_rgpt, vsr
 from theworld.evaluation.predictions import Prediction
-from theworld.evaluation.scoring import Score
+from theworld.evaluation.scoring import Score, Scorer
+from theworld.tables import Table
 
-_MODULES: Final[Mapping[str, ModuleType]] = {"blink": blink, "spatial-rgpt": spatial_rgpt, "vsr": vsr}
-"""Each has `score(row)` and `evaluate(rows)`."""
+Files = TypeVar("Files", bound=Scoring)
+
+
+@runtime_checkable
+class BenchmarkScores(Protocol):
+    """The numbers that a benchmark reports."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        ...
+
+    def tables(self) -> list[Table]:
+        """The same numbers for a reader."""
+        ...
+
+
+@dataclass(frozen=True)
+class Benchmark(Generic[Files]):
+    """A public benchmark; `datasets.factory` opens its questions under the same name."""
+
+    name: str
+    """Name, also the value of the field `benchmark` of its rows."""
+    score: Scorer
+    """Scores one row."""
+    evaluate: Callable[[Sequence[Prediction]], BenchmarkScores]
+    """Sums up rows."""
+    files: type[Files]
+    """Settings that name files of saved replies."""
+    evaluate_files: Callable[[Files], BenchmarkScores]
+    """Reads such files and sums them up."""
+
+    def scores_of(self, settings: Scoring) -> BenchmarkScores | None:
+        """Read and sum up the files that settings name; None for the settings of another benchmark."""
+        return self.evaluate_files(settings) if isinstance(settings, self.files) else None
+
+
+AnyBenchmark: TypeAlias = (
+    Benchmark[BlinkScoreSettings] | Benchmark[SpatialRGPTScoreSettings] | Benchmark[VsrScoreSettings]
+)
+
+
+BENCHMARKS: Final[tuple[AnyBenchmark, ...]] = (
+    Benchmark("blink", blink.score, blink.evaluate, BlinkScoreSettings, blink.evaluate_files),
+    Benchmark(
+        "spatial-rgpt",
+        spatial_rgpt.score,
+        spatial_rgpt.evaluate,
+        SpatialRGPTScoreSettings,
+        spatial_rgpt.evaluate_files,
+    ),
+    Benchmark("vsr", vsr.score, vsr.evaluate, VsrScoreSettings, vsr.evaluate_files),
+)
+_BY_NAME: Final = {benchmark.name: benchmark for benchmark in BENCHMARKS}
 
 _KINDS: Final = ("kind", "task", "category", "meta_category")
 
 
 def score(row: Prediction) -> Score:
-    """The score of a row: by the rules of its benchmark, or without one by what it holds (`scoring.score`).
+    """Score a row by the rules of its benchmark, or without a benchmark with `scoring.score`.
 
     Raises:
         ValueError: for an unknown benchmark, or as the rules do.
@@ -25,11 +78,14 @@ def score(row: Prediction) -> Score:
     name = row.fields.get("benchmark")
     if name is None or row.log_likelihoods is not None:
         return scoring.score(row)
-    return _module(str(name)).score(row)
+    return _benchmark(name).score(row)
 
 
-def benchmark_scores(rows: Sequence[Prediction]) -> tuple[str, Any] | None:
-    """The name of the rows' benchmark and the numbers that it is told by; None for rows of none, or of several.
+def benchmark_scores(rows: Sequence[Prediction]) -> tuple[str, BenchmarkScores] | None:
+    """Sum up rows of one benchmark.
+
+    Returns:
+        The name of the benchmark and its numbers; None for rows of no benchmark, or of several.
 
     Raises:
         ValueError: as `score`.
@@ -37,15 +93,32 @@ def benchmark_scores(rows: Sequence[Prediction]) -> tuple[str, Any] | None:
     names = {row.fields.get("benchmark") for row in rows}
     if len(names) != 1 or None in names:
         return None
-    name = str(names.pop())
-    return name, _module(name).evaluate(rows)
+    benchmark = _benchmark(names.pop())
+    return benchmark.name, benchmark.evaluate(rows)
+
+
+def evaluate_files(settings: Scoring) -> tuple[str, BenchmarkScores]:
+    """Sum up the saved replies that the settings name.
+
+    Returns:
+        The name of the benchmark and its numbers.
+
+    Raises:
+        OSError: if a file cannot be read.
+        ValueError: names the place in a file that is damaged.
+    """
+    for benchmark in BENCHMARKS:
+        scores = benchmark.scores_of(settings)
+        if scores is not None:
+            return benchmark.name, scores
+    raise TypeError(f"{type(settings).__name__}: expected the settings of a benchmark")
 
 
 def true_answer(sample: Sample) -> str:
-    """What a sample's true answer says, normalised: what two wordings of one answer share.
+    """Return a sample's true answer, normalised, so that two wordings of one answer are equal.
 
     Raises:
-        ValueError: for an answer that says nothing that is asked for.
+        ValueError: for an answer that does not answer its question.
     """
     choices = sample.fields.get("choices")
     row = Prediction(
@@ -61,12 +134,12 @@ def true_answer(sample: Sample) -> str:
 
 
 def kind_field(rows: Sequence[Prediction]) -> str | None:
-    """The field that says what kind of question a row is, if all have one."""
+    """Return the field with the kind of question, if all rows have one."""
     common = set.intersection(*({*row.fields} for row in rows)) if rows else set()
     return next((name for name in _KINDS if name in common), None)
 
 
-def _module(name: str) -> Any:
-    if name not in _MODULES:
-        raise ValueError(f"benchmark {name!r}: expected one of {', '.join(_MODULES)}")
-    return _MODULES[name]
+def _benchmark(name: object) -> AnyBenchmark:
+    if str(name) not in _BY_NAME:
+        raise ValueError(f"benchmark {name!r}: expected one of {', '.join(_BY_NAME)}")
+    return _BY_NAME[str(name)]

@@ -1,25 +1,21 @@
-"""Records of saved replies: rows of JSONL and JSON files, each read strictly and named by its line."""
+"""Strict reading of saved replies from JSONL and JSON files, with the place of each row for error messages."""
 
 import json
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
 from theworld.evaluation.predictions import Prediction
-from theworld.evaluation.scoring import Score
-from theworld.evaluation.statistics import Interval, bootstrap_mean, wilson_interval
 
 
 class Record:
-    """One JSON object of a file, and where it stands."""
+    """One JSON object of a file, and its place."""
 
     def __init__(self, content: Any, place: str) -> None:
         """Wrap an object.
 
         Raises:
-            ValueError: if it is no object.
+            ValueError: if it is not an object.
         """
         if not isinstance(content, dict):
             raise ValueError(f"{place}: {_kind(content)}; expected an object, one to a row")
@@ -27,10 +23,10 @@ class Record:
         self.place = place
 
     def text(self, key: str) -> str:
-        """The text under a key.
+        """Return the text of a key.
 
         Raises:
-            ValueError: without the key, or if there is no text under it.
+            ValueError: if the key is missing, or if its value is not text.
         """
         value = self._value(key)
         if not isinstance(value, str):
@@ -38,7 +34,7 @@ class Record:
         return value
 
     def reply(self, key: str) -> str | None:
-        """The reply under a key; None where the file says that there is none (`null`).
+        """Return the reply of a key; None for `null`, no reply.
 
         Raises:
             ValueError: as `text`.
@@ -46,7 +42,7 @@ class Record:
         return None if self._value(key) is None else self.text(key)
 
     def error(self, problem: str) -> ValueError:
-        """What is wrong with this row, with its place."""
+        """Make an error that names the place of this row."""
         return ValueError(f"{self.place}: {problem}")
 
     def _value(self, key: str) -> Any:
@@ -56,11 +52,11 @@ class Record:
 
 
 def read_rows(path: Path) -> Iterator[Record]:
-    """The rows of a JSONL file.
+    """Read the rows of a JSONL file.
 
     Raises:
         OSError: if the file cannot be read.
-        ValueError: names the line of a row that is no JSON object; without rows.
+        ValueError: names the line of a row that is not a JSON object; if there are no rows.
     """
     content = path.read_bytes()
     if not content.strip():
@@ -72,33 +68,33 @@ def read_rows(path: Path) -> Iterator[Record]:
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """The object that a JSON file holds.
+    """Read the object of a JSON file.
 
     Raises:
         OSError: if the file cannot be read.
-        ValueError: if it is no JSON, or no object.
+        ValueError: if the file is not JSON, or not an object.
     """
     return Record(_parsed(path.read_bytes(), str(path)), str(path)).content
 
 
 def prediction(sample_id: str, reply: str | None, answer: str, **rest: Any) -> Prediction:
-    """A saved reply as a row of predictions; one that is not there is an error, and so missing from every share."""
+    """Make a row of predictions from a saved reply; without a reply, an error row, which no share counts."""
     error = "no reply is saved" if reply is None else None
     return Prediction(
         sample_id=sample_id,
         answer=answer,
         prediction=reply,
         error=error,
-        prompt_hash="",  # whoever saved the reply knows its prompt
+        prompt_hash="",  # unknown: the prompt is not saved
         **{"question": "", **rest},
     )
 
 
 def require_distinct(predictions: Mapping[str, Any], sample_id: str, record: Record) -> None:
-    """Refuse an id that a file holds twice.
+    """Refuse an id that occurs twice in a file.
 
     Raises:
-        ValueError: with the line of the second.
+        ValueError: names the line of the second.
     """
     if sample_id in predictions:
         raise record.error(f"{sample_id!r} is in the file already")
@@ -109,7 +105,7 @@ def _parsed(text: bytes, place: str) -> Any:
         return json.loads(text, parse_constant=_refuse_constant)
     except RecursionError:
         raise ValueError(f"{place}: nested too deeply") from None
-    except ValueError as error:  # of json, and of bytes that are no UTF-8
+    except ValueError as error:  # also for bytes that are not UTF-8
         raise ValueError(f"{place}: not JSON: {error}") from None
 
 
@@ -120,40 +116,3 @@ def _refuse_constant(name: str) -> NoReturn:
 def _kind(value: Any) -> str:
     names = {dict: "an object", list: "a list", str: "text", bool: "true or false", type(None): "null"}
     return names.get(type(value), "a number")
-
-
-@dataclass(frozen=True)
-class Rate:
-    """How a group of items went; shares are over the items with a reply."""
-
-    num_items: int
-    num_right: int
-    num_unparsed: int
-    """Replies that could not be read: they count as not right."""
-    num_missing: int
-    """Items without a reply: they count as nothing."""
-    value: float | None
-    """Share that is right; None without a reply."""
-    wilson: Interval | None
-    bootstrap: Interval | None
-
-    @property
-    def num_scored(self) -> int:
-        """Items with a reply."""
-        return self.num_items - self.num_missing
-
-
-def rate(scores: Sequence[Score]) -> Rate:
-    """Count a group."""
-    states = Counter(one.state for one in scores)
-    values = [one.value for one in scores if one.value is not None]
-    num_right = states["right"]
-    return Rate(
-        num_items=len(scores),
-        num_right=num_right,
-        num_unparsed=states["unparsed"],
-        num_missing=states["missing"],
-        value=num_right / len(values) if values else None,
-        wilson=wilson_interval(num_right, len(values)) if values else None,
-        bootstrap=bootstrap_mean(values) if values else None,
-    )

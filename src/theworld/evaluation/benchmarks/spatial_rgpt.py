@@ -7,13 +7,26 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from theworld.evaluation.benchmarks.saved_replies import Rate, Record, prediction, rate, read_rows, require_distinct
+from theworld.config.evaluation import SpatialRGPTScoreSettings
+from theworld.evaluation.benchmarks.rates import (
+    RATE_COLUMNS,
+    RATE_NOTE,
+    Agreement,
+    Rate,
+    agreement,
+    agreement_table,
+    rate,
+    rate_table,
+    summary_table,
+)
+from theworld.evaluation.benchmarks.saved_replies import Record, prediction, read_rows, require_distinct
 from theworld.evaluation.parsing.quantities import DEGREES_PER_HOUR, clock_error, clock_hour, named_length
-from theworld.evaluation.parsing.regions import RELATIONS, chosen_region
+from theworld.evaluation.parsing.region_choices import RELATIONS, chosen_region
 from theworld.evaluation.parsing.yes_no import says_yes
 from theworld.evaluation.predictions import Prediction
 from theworld.evaluation.scoring import Score, State
 from theworld.evaluation.summary import Summary, summarise
+from theworld.tables import Table, percent, table_of
 
 QUALITATIVE = {
     "below/above": ("above_choice", "above_predicate", "below_choice", "below_predicate"),
@@ -44,72 +57,87 @@ TOLERANCE_HOURS = 1.0
 
 _GROUP_OF = {name: group for groups in (QUALITATIVE, QUANTITATIVE) for group, names in groups.items() for name in names}
 _DIMENSIONS = {"width_data": "width|horizontal|diameter", "height_data": "height|vertical"}
-"""What labels the length asked for, where a reply names several."""
+"""Labels of the length in question, for replies that name several lengths."""
 
 _DENIALS = re.compile(r"(?:no|incorrect|in fact|actually|that is false)\b", re.IGNORECASE)
-"""How the benchmark's own answers to predicates begin if they deny; all others affirm."""
+"""First words of the benchmark's own answers to predicates, if they deny; all others affirm."""
 _AFFIRMATIONS = re.compile(r"(?:yes|indeed|correct|that is true)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A quantitative group: the success rate, and how far off the replies are that can be read."""
+    """Success rate of a quantitative group, and mean error of its readable replies."""
 
     rate: Rate
     error: float | None
     """Mean |reply - truth| / truth of lengths (AbsRel), mean degrees of directions; None without a readable reply."""
 
-
-@dataclass(frozen=True)
-class Agreement:
-    """How often a stored verdict and the reading say the same."""
-
-    num_items: int
-    """Items with a verdict."""
-    num_same: int
-    num_only_judge_right: int
-    num_only_reading_right: int
-    value: float | None
-    """Share that says the same; None without a verdict."""
+    def cells(self, group: str) -> dict[str, str]:
+        """Cells of a table by column."""
+        if self.error is None:
+            return self.rate.cells()
+        return {**self.rate.cells(), "error": f"{self.error:.1f}°" if group == "direction" else f"{self.error:.3f}"}
 
 
 @dataclass(frozen=True)
 class SpatialRGPTScores:
-    """SpatialRGPT-Bench in numbers."""
+    """Scores of SpatialRGPT-Bench."""
 
     qualitative: Rate | None
-    """Micro average over all qualitative items, as the paper gives it."""
+    """Micro average over all qualitative items, as in the paper."""
     quantitative: Rate | None
     overall: Rate
     qualitative_groups: dict[str, Rate]
     quantitative_groups: dict[str, Measured]
     predicates: Summary | None
-    """Yes-or-no questions: balanced accuracy, and how often yes is true and said."""
+    """Yes-or-no questions: balanced accuracy, and shares of yes among answers and replies."""
     agreement: dict[str, Agreement]
-    """Of all, by kind and by category of question; empty unless a verdict was asked for."""
+    """Agreement with a judge, over all items, by kind and by category; empty without verdicts."""
     is_whole: bool
-    """Whether the file holds as many items as the benchmark."""
+    """True if the file has as many items as the benchmark."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return asdict(self)
 
+    def tables(self, agreement_with: str = "the stored verdict") -> list[Table]:
+        """Show qualitative and quantitative groups, predicates, and the agreement of judge and reading."""
+        tables, note = [], RATE_NOTE
+        if not self.is_whole:
+            note += f" Not the whole benchmark, which has {NUM_QUALITATIVE} and {NUM_QUANTITATIVE} items."
+        if self.qualitative is not None:
+            rates = {**self.qualitative_groups, "all (micro)": self.qualitative}
+            tables.append(rate_table("SpatialRGPT-Bench, qualitative", "group", rates, note))
+        if self.quantitative is not None:
+            records = [{"group": name, **group.cells(name)} for name, group in self.quantitative_groups.items()]
+            records.append({"group": "all (micro)", **self.quantitative.cells()})
+            within = f"Right: within {percent(TOLERANCE)} %, or one hour of the clock."
+            error = "Error: mean |reply - truth| / truth (AbsRel) or degrees, of the replies that can be read."
+            columns = ("group", *RATE_COLUMNS, "error")
+            note = f"{within} {error} {note}"
+            tables.append(table_of("SpatialRGPT-Bench, quantitative", columns, records, note))
+        if self.predicates is not None:
+            tables.append(summary_table("Predicates", "questions", self.predicates, "yes"))
+        if self.agreement:
+            tables.append(agreement_table(self.agreement, agreement_with))
+        return tables
+
 
 def score(row: Prediction) -> Score:
-    """The score of a row whose `category` is one of the benchmark's.
+    """Score a row whose `category` is one of the benchmark's.
 
     Readings are `yes` and `no`, `region 0` and `region 1`, metres (`0.7633 m`) and hours of the clock (`2 o'clock`).
 
     Raises:
-        ValueError: for an unknown category, or an answer that holds no such thing.
+        ValueError: for an unknown category, or an answer that does not fit it.
     """
     return _score_and_deviation(row)[0]
 
 
 def deviation(row: Prediction) -> float | None:
-    """How far a quantitative reply is off: |reply - truth| / truth of a length, degrees of a direction.
+    """Compute the error of a quantitative reply: |reply - truth| / truth of a length, degrees of a direction.
 
-    None for a reply that cannot be read, and for other questions.
+    None for an unreadable reply, and for other questions.
 
     Raises:
         ValueError: as `score`.
@@ -118,37 +146,39 @@ def deviation(row: Prediction) -> float | None:
 
 
 def evaluate(rows: Sequence[Prediction], verdicts: Mapping[str, bool] | None = None) -> SpatialRGPTScores:
-    """Score rows, and hold them against stored verdicts.
+    """Score rows, and compare the scores with stored verdicts.
 
     Args:
         rows: with the field `category`.
-        verdicts: by sample id, whether a judge found the reply right; ids that are not there were not judged.
+        verdicts: by sample id, True if a judge called the reply right; other ids were not judged.
 
     Raises:
         ValueError: without rows, or as `score`.
     """
     scored = [_score_and_deviation(row) for row in rows]
-    agreement = {} if verdicts is None else agreements(rows, [score for score, _ in scored], verdicts)
-    return gather(rows, scored, agreement, with_predicates=True)
+    by_kind = {} if verdicts is None else agreements(rows, [score for score, _ in scored], verdicts)
+    return gather(rows, scored, by_kind, with_predicates=True)
 
 
 def gather(
     rows: Sequence[Prediction],
     scored: Sequence[tuple[Score, float | None]],
-    agreement: Mapping[str, Agreement],
+    by_kind: Mapping[str, Agreement],
     *,
     with_predicates: bool,
 ) -> SpatialRGPTScores:
-    """The groups and averages of the benchmark, whoever scored its items.
+    """Compute the groups and averages of the benchmark from scored items.
 
     Args:
-        scored: of each row its score, and how far off it is (see `deviation`).
-        with_predicates: whether readings of predicates are yes and no, so that those can be counted.
+        rows: with the field `category`.
+        scored: score and `deviation` of each row.
+        by_kind: agreement with a judge, by kind of question.
+        with_predicates: readings of predicates are yes and no, and are counted.
 
     Raises:
         ValueError: without rows.
     """
-    scores, deviations = [one for one, _ in scored], [one for _, one in scored]
+    scores, deviations = [item for item, _ in scored], [item for _, item in scored]
     by_category = _by_category(rows)
 
     def members(categories: Sequence[str]) -> list[int]:
@@ -156,37 +186,50 @@ def gather(
 
     qualitative = {group: members(names) for group, names in QUALITATIVE.items()}
     quantitative = {group: members(names) for group, names in QUANTITATIVE.items()}
-    all_qualitative = [index for found in qualitative.values() for index in found]
-    all_quantitative = [index for found in quantitative.values() for index in found]
+    all_qualitative = [index for indices in qualitative.values() for index in indices]
+    all_quantitative = [index for indices in quantitative.values() for index in indices]
     predicates = members([name for name in _GROUP_OF if name.endswith("_predicate")]) if with_predicates else []
-    score_of = {one.sample_id: one for one in scores}
+    score_of = {item.sample_id: item for item in scores}
     return SpatialRGPTScores(
         qualitative=_rate(scores, all_qualitative),
         quantitative=_rate(scores, all_quantitative),
         overall=rate(scores),
-        qualitative_groups={group: rate([scores[i] for i in found]) for group, found in qualitative.items() if found},
+        qualitative_groups={
+            group: rate([scores[i] for i in indices]) for group, indices in qualitative.items() if indices
+        },
         quantitative_groups={
-            group: Measured(rate([scores[i] for i in found]), _mean([deviations[i] for i in found]))
-            for group, found in quantitative.items()
-            if found
+            group: Measured(rate([scores[i] for i in indices]), _mean([deviations[i] for i in indices]))
+            for group, indices in quantitative.items()
+            if indices
         },
         predicates=summarise([rows[i] for i in predicates], scorer=lambda row: score_of[row.sample_id])
         if predicates
         else None,
-        agreement=dict(agreement),
+        agreement=dict(by_kind),
         is_whole=(len(all_qualitative), len(all_quantitative)) == (NUM_QUALITATIVE, NUM_QUANTITATIVE),
     )
 
 
-def read(path: Path, judged: str | None = None) -> tuple[list[Prediction], dict[str, bool]]:
-    """Rows of a file of saved replies, and the verdicts in it by sample id.
+def evaluate_files(settings: SpatialRGPTScoreSettings) -> SpatialRGPTScores:
+    """Score saved replies.
 
-    Rows without a verdict (null, or a `judge_response` that tells of an error) are not judged.
+    Raises:
+        OSError: if a file cannot be read.
+        ValueError: as `read`.
+    """
+    rows, verdicts = read(settings.file, settings.judged)
+    return evaluate(rows, None if settings.judged is None else verdicts)
+
+
+def read(path: Path, judged: str | None = None) -> tuple[list[Prediction], dict[str, bool]]:
+    """Read the rows of a file of saved replies, and its verdicts by sample id.
+
+    Rows without a verdict (null, or an error in `judge_response`) are not judged.
 
     Raises:
         OSError: if the file cannot be read.
-        ValueError: names the line: no JSON, a key that is missing, an unknown category, an answer without what the
-            category asks for, an id that comes twice, a verdict that is none.
+        ValueError: names the line: no JSON, a missing key, an unknown category, an answer that does not fit the
+            category, a repeated id, an invalid verdict.
     """
     rows: dict[str, Prediction] = {}
     verdicts: dict[str, bool] = {}
@@ -201,11 +244,10 @@ def read(path: Path, judged: str | None = None) -> tuple[list[Prediction], dict[
 
 
 def answered(record: Record) -> Prediction:
-    """The row of a saved reply: id, question, ground_truth, prediction, qa_type and qa_category.
+    """Make a row from a saved reply: id, question, ground_truth, prediction, qa_type and qa_category.
 
     Raises:
-        ValueError: names the record: a key that is missing, an unknown category, an answer without what the category
-            asks for.
+        ValueError: names the record: a missing key, an unknown category, an answer that does not fit the category.
     """
     category = record.text("qa_category")
     if category not in _GROUP_OF:
@@ -243,34 +285,34 @@ def _score_and_deviation(row: Prediction) -> tuple[Score, float | None]:
     answer = in_words(true, category)
     if row.prediction is None:
         return Score(row.sample_id, "missing", None, answer), None
-    said = _read(row.prediction, category)
-    if said is None:
+    value = _read(row.prediction, category)
+    if value is None:
         return Score(row.sample_id, "unparsed", None, answer), None
-    state: State = "right" if is_right(said, true, category) else "wrong"
-    return Score(row.sample_id, state, in_words(said, category), answer), off(said, true, category)
+    state: State = "right" if is_right(value, true, category) else "wrong"
+    return Score(row.sample_id, state, in_words(value, category), answer), off(value, true, category)
 
 
-def off(said: float, true: float, category: str) -> float | None:
-    """How far a reading is off, as `deviation` gives it; None for questions without a measure."""
+def off(value: float, true: float, category: str) -> float | None:
+    """Compute the error of a reading, as in `deviation`; None for questions without a measure."""
     if category == "direction":
-        return DEGREES_PER_HOUR * clock_error(said, true)
-    return abs(said - true) / true if _GROUP_OF[category] in QUANTITATIVE else None
+        return DEGREES_PER_HOUR * clock_error(value, true)
+    return abs(value - true) / true if _GROUP_OF[category] in QUANTITATIVE else None
 
 
 def true_value(row: Prediction) -> float:
-    """What the true answer says: 1 for yes, the index of a region, metres, or hours.
+    """Return the value of the true answer: 1 for yes, the index of a region, metres, or hours.
 
     Raises:
-        ValueError: if it says no such thing.
+        ValueError: if it has no such value.
     """
     category, answer = str(row.fields["category"]), row.answer or ""
-    found = _true_value(answer, category)
-    if found is None:
-        raise ValueError(f"ground_truth: {answer!r} does not say what {category!r} asks for")
-    return found
+    value = _true_value(answer, category)
+    if value is None:
+        raise ValueError(f"ground_truth: {answer!r} does not answer a question of category {category!r}")
+    return value
 
 
-@lru_cache(maxsize=8192)  # answers come back, and each is read for the check of its row and for its score
+@lru_cache(maxsize=8192)  # answers repeat, and each is read twice: to check its row and to score it
 def _true_value(answer: str, category: str) -> float | None:
     if category.endswith("_predicate"):
         if _DENIALS.match(answer):
@@ -280,7 +322,7 @@ def _true_value(answer: str, category: str) -> float | None:
 
 
 def _read(text: str, category: str) -> float | None:
-    """What a text says as one number: 1 for yes, the index of a region, metres, or hours."""
+    """Read a text as one number: 1 for yes, the index of a region, metres, or hours."""
     if category == "direction":
         return clock_hour(text)
     if category in _GROUP_OF and _GROUP_OF[category] in QUANTITATIVE:
@@ -288,21 +330,21 @@ def _read(text: str, category: str) -> float | None:
     relation, _, kind = category.partition("_")
     if relation not in RELATIONS:
         raise ValueError(f"category {category!r}: expected one of {', '.join(_GROUP_OF)}")
-    found = (says_yes if kind == "predicate" else chosen_region)(text, RELATIONS[relation])
-    return None if found is None else float(found)
+    value = (says_yes if kind == "predicate" else chosen_region)(text, RELATIONS[relation])
+    return None if value is None else float(value)
 
 
-def is_right(said: float, true: float, category: str) -> bool:
-    """Whether a reading is right by the rule of its category."""
+def is_right(value: float, true: float, category: str) -> bool:
+    """Return True if a reading is right by the rule of its category."""
     if category == "direction":
-        return clock_error(said, true) <= TOLERANCE_HOURS
+        return clock_error(value, true) <= TOLERANCE_HOURS
     if _GROUP_OF[category] in QUANTITATIVE:
-        return (1 - TOLERANCE) * true <= said <= (1 + TOLERANCE) * true
-    return said == true
+        return (1 - TOLERANCE) * true <= value <= (1 + TOLERANCE) * true
+    return value == true
 
 
 def in_words(value: float, category: str) -> str:
-    """A value as a reading: `yes`, `region 0`, `0.7633 m`, `2 o'clock`."""
+    """Write a value as a reading: `yes`, `region 0`, `0.7633 m`, `2 o'clock`."""
     if category == "direction":
         return f"{value:g} o'clock"
     if _GROUP_OF[category] in QUANTITATIVE:
@@ -324,7 +366,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
 def agreements(
     rows: Sequence[Prediction], scores: Sequence[Score], verdicts: Mapping[str, bool]
 ) -> dict[str, Agreement]:
-    """Of all items, of choices, predicates, lengths and directions, then of each category."""
+    """Compute the agreement over all items, by kind (choices, predicates, lengths, directions), and by category."""
     kinds = {"choice": "choices", "predicate": "predicates", "data": "lengths", "direction": "directions"}
     by_category = _by_category(rows)
     members: dict[str, list[int]] = {}
@@ -332,26 +374,14 @@ def agreements(
         members.setdefault(kinds[category.rpartition("_")[2]], []).extend(indices)
     named = {"all": list(range(len(rows))), **{name: members[name] for name in kinds.values() if name in members}}
     return {
-        name: _agreement([scores[index] for index in indices], verdicts)
+        name: agreement([scores[index] for index in indices], verdicts)
         for name, indices in {**named, **dict(sorted(by_category.items()))}.items()
-        if name not in ("direction",)  # one category, which is a kind already
+        if name not in ("direction",)  # this category is also a kind
     }
 
 
 def _by_category(rows: Sequence[Prediction]) -> dict[str, list[int]]:
-    found: dict[str, list[int]] = {}
+    members: dict[str, list[int]] = {}
     for index, row in enumerate(rows):
-        found.setdefault(str(row.fields["category"]), []).append(index)
-    return found
-
-
-def _agreement(scores: Sequence[Score], verdicts: Mapping[str, bool]) -> Agreement:
-    pairs = [(verdicts[one.sample_id], one.state == "right") for one in scores if one.sample_id in verdicts]
-    num_same = sum(judge == ours for judge, ours in pairs)
-    return Agreement(
-        num_items=len(pairs),
-        num_same=num_same,
-        num_only_judge_right=sum(judge and not ours for judge, ours in pairs),
-        num_only_reading_right=sum(ours and not judge for judge, ours in pairs),
-        value=num_same / len(pairs) if pairs else None,
-    )
+        members.setdefault(str(row.fields["category"]), []).append(index)
+    return members

@@ -1,4 +1,4 @@
-"""Visual Spatial Reasoning: is a statement about a picture true, by relation, and how often a model says so."""
+"""Visual Spatial Reasoning: accuracy on true or false statements about pictures, by relation."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -6,55 +6,64 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from theworld.config.evaluation import VsrScoreSettings
 from theworld.datasets.public.vsr_relations import meta_category
 from theworld.evaluation import scoring
-from theworld.evaluation.benchmarks.saved_replies import Rate, Record, prediction, rate, read_rows, require_distinct
+from theworld.evaluation.benchmarks.rates import Rate, rate, rate_table, summary_table
+from theworld.evaluation.benchmarks.saved_replies import Record, prediction, read_rows, require_distinct
 from theworld.evaluation.parsing.text import plain
 from theworld.evaluation.parsing.yes_no import says_yes
 from theworld.evaluation.predictions import Prediction
 from theworld.evaluation.scoring import Score, normalise
 from theworld.evaluation.summary import Summary, summarise
+from theworld.tables import Table
 
 _BIT = re.compile(r"\W*(?:answer\W+|label\W+)?(?P<bit>1+|0+)(?![\w/]|[.,:]\d)", re.IGNORECASE)
-"""`1`, `0.`, `Answer: 1`; also `1111`, as models write that were trained on bits and do not stop."""
+"""`1`, `0.`, `Answer: 1`; also `1111`, from models that were trained on bits and do not stop."""
 
 
 @dataclass(frozen=True)
 class VsrScores:
-    """VSR in numbers."""
+    """Scores of VSR."""
 
     overall: Summary
-    """Accuracy, balanced accuracy, majority, and how often `true` is true and said."""
+    """Accuracy, balanced accuracy, majority, and shares of `true` among answers and replies."""
     meta_categories: dict[str, Rate]
-    """Seven kinds of relation; empty if the rows do not say which."""
+    """Rates of the seven kinds of relation; empty if the rows do not name them."""
     relations: dict[str, Rate]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return asdict(self)
 
+    def tables(self) -> list[Table]:
+        """Show all statements, then each relation."""
+        return [
+            summary_table("VSR", "statements", self.overall, "true"),
+            rate_table("By relation", "relation", self.relations),
+        ]
+
 
 def says_true(reply: str, statement: str) -> bool | None:
-    """Whether a reply calls a statement true; None if it does neither, or both.
+    """Return True if a reply calls a statement true, False if it calls it false, None if neither or both.
 
-    True and false may be said as `1` and `0`, as words of assent and denial, or by saying the statement again, with
-    or without a `not`.
+    A reply may be `1` or `0`, words of assent or denial, or the statement itself, with or without a `not`.
     """
     bit = _BIT.match(plain(reply))
     if bit is not None:
         return bit["bit"][0] == "1"
-    said = says_yes(reply)
-    if said is not None:
-        return said
-    statement, again = normalise(statement), normalise(plain(reply))
-    if statement and statement in again:
+    affirms = says_yes(reply)
+    if affirms is not None:
+        return affirms
+    statement, normal = normalise(statement), normalise(plain(reply))
+    if statement and statement in normal:
         return True
     denied = re.sub(r"\b(is|are)\b", r"\1 not", statement, count=1)
-    return False if denied != statement and denied in again.replace("n't", " not") else None
+    return False if denied != statement and denied in normal.replace("n't", " not") else None
 
 
 def score(row: Prediction) -> Score:
-    """The score of a row whose field `statement`, or else question, is the statement; its answer is `true` or `false`.
+    """Score a row with the answer `true` or `false`; the statement is its field `statement`, or else its question.
 
     Raises:
         ValueError: for another answer.
@@ -65,10 +74,10 @@ def score(row: Prediction) -> Score:
         return scoring.score(row)
     if row.prediction is None:
         return Score(row.sample_id, "missing", None, row.answer)
-    said = says_true(row.prediction, str(row.fields.get("statement", row.question)))
-    if said is None:
+    affirms = says_true(row.prediction, str(row.fields.get("statement", row.question)))
+    if affirms is None:
         return Score(row.sample_id, "unparsed", None, row.answer)
-    reading = "true" if said else "false"
+    reading = "true" if affirms else "false"
     return Score(row.sample_id, "right" if reading == row.answer else "wrong", reading, row.answer)
 
 
@@ -86,17 +95,29 @@ def evaluate(rows: Sequence[Prediction]) -> VsrScores:
     )
 
 
+def evaluate_files(settings: VsrScoreSettings) -> VsrScores:
+    """Score saved replies.
+
+    Raises:
+        OSError: if a file cannot be read.
+        ValueError: as `read`.
+    """
+    return evaluate(read(settings.annotations, settings.predictions))
+
+
 def _rates(rows: Sequence[Prediction], scores: Mapping[str, Score], name: str) -> dict[str, Rate]:
-    """The rate of each value of a field, the most frequent value first."""
+    """Compute the rate of each value of a field, the most frequent value first."""
     groups: dict[str, list[Score]] = {}
     for row in rows:
         if name in row.fields:
             groups.setdefault(str(row.fields[name]), []).append(scores[row.sample_id])
-    return {value: rate(found) for value, found in sorted(groups.items(), key=lambda pair: (-len(pair[1]), pair[0]))}
+    return {
+        value: rate(members) for value, members in sorted(groups.items(), key=lambda pair: (-len(pair[1]), pair[0]))
+    }
 
 
 def read(annotations: Path, predictions: Path) -> list[Prediction]:
-    """Annotations with the replies to them; they belong together that have the same picture and caption.
+    """Read annotations and the replies to them, matched by picture and caption.
 
     Args:
         annotations: a split of github.com/cambridgeltl/visual-spatial-reasoning, `data/splits/*/*.jsonl`.
@@ -104,8 +125,8 @@ def read(annotations: Path, predictions: Path) -> list[Prediction]:
 
     Raises:
         OSError: if a file cannot be read.
-        ValueError: names the line: no JSON, a key that is missing, a label that is none, a reply to no annotation,
-            or a second one; or says how many annotations have no reply.
+        ValueError: names the line: no JSON, a missing key, an invalid label, a reply without an annotation, a second
+            reply; or gives the number of annotations without a reply.
     """
     replies: dict[str, str | None] = {}
     places: dict[str, Record] = {}
@@ -132,10 +153,10 @@ def read(annotations: Path, predictions: Path) -> list[Prediction]:
 
 
 def annotated(record: Record, reply: str | None) -> Prediction:
-    """The row of an annotation and the reply to it.
+    """Make a row from an annotation and the reply to it.
 
     Raises:
-        ValueError: names the record: a key that is missing, a label that is none.
+        ValueError: names the record: a missing key, an invalid label.
     """
     label = record.content.get("label")
     if label not in (0, 1):

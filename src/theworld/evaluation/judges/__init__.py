@@ -1,1 +1,1 @@
-"""Language models that judge replies: one small interface, prompts, verdicts, what they cost."""
+"""Language models that judge replies: clients, prompts, verdicts and their cost."""

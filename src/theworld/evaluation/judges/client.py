@@ -1,4 +1,4 @@
-"""A judge behind an OpenAI-compatible endpoint for chat completions."""
+"""Judge at an OpenAI-compatible endpoint for chat completions."""
 
 import asyncio
 import math
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class JudgeReply:
-    """What a judge said, and how many tokens that took; None where it does not tell."""
+    """Reply of a judge, and its numbers of tokens; None if the judge does not report them."""
 
     text: str
     num_prompt_tokens: int | None = None
@@ -31,44 +31,44 @@ class JudgeReply:
 
 @runtime_checkable
 class Judge(Protocol):
-    """A language model behind one question: what do you say to this prompt?"""
+    """A language model that replies to prompts."""
 
     async def ask(self, prompt: Prompt) -> JudgeReply:
-        """The reply to one prompt.
+        """Reply to one prompt.
 
         Raises:
-            CallFailedError: for a failure that may pass.
-            CallRefusedError: for a prompt that will be refused again.
+            CallFailedError: for a failure that may be temporary.
+            CallRefusedError: for a prompt that would be refused again.
             JudgeUnusableError: for a failure that every prompt would meet.
         """
         ...
 
 
 class CallFailedError(RuntimeError):
-    """A call that may succeed when it is made again: too many requests, a server's error, no answer in time."""
+    """A call that may succeed if it is repeated: too many requests, a server error, a timeout."""
 
     def __init__(self, message: str, wait_seconds: float | None = None) -> None:
         super().__init__(message)
         self.wait_seconds = wait_seconds
-        """How long the judge asks to be left alone; None: it does not say."""
+        """Pause that the judge asks for; None: it asks for none."""
 
 
 class CallRefusedError(RuntimeError):
-    """A call that would be refused again: this prompt is too long, or against the judge's rules."""
+    """A call that would be refused again: the prompt is too long, or against the judge's rules."""
 
 
 class JudgeUnusableError(ValueError):
-    """No call will succeed: a key that is not accepted, a model that is not there, an endpoint that never answers."""
+    """No call can succeed: the key is refused, the model does not exist, or the endpoint never answers."""
 
 
 KEY_VARIABLE, OPENAI_KEY_VARIABLE = "THEWORLD_JUDGE_API_KEY", "OPENAI_API_KEY"
-"""Where the key is looked for; it is kept nowhere else."""
+"""Environment variables of the key; it is stored nowhere else."""
 
 _LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 _MOST_BYTES = 4_000_000
-"""Of a response: a verdict is a line."""
+"""Largest response, bytes; a verdict is one line."""
 _MOST_CHARACTERS = 300
-"""Of what a server says about an error."""
+"""Longest part of a server's error message that is shown."""
 _OF_EVERY_CALL = {
     401: "the key is not accepted",
     402: "the account has no credit",
@@ -77,7 +77,7 @@ _OF_EVERY_CALL = {
     405: "no endpoint for chat completions",
 }
 _PASSING = (408, 409, 425, 429)
-"""Besides 5xx: what may be otherwise in a moment."""
+"""Status codes that may be temporary, besides 5xx."""
 
 
 class _Message(BaseModel):
@@ -95,20 +95,20 @@ class _Usage(BaseModel):
 
 
 class _Completion(BaseModel):
-    """So much of a response as is read."""
+    """Part of a response that is read."""
 
     choices: Annotated[list[_Choice], Field(min_length=1)]
     usage: Any = None
 
 
 def key_for(endpoint: str, environment: Mapping[str, str] = os.environ) -> str | None:
-    """The key that goes to an endpoint; None: none does.
+    """Return the key for an endpoint; None: no key is sent.
 
-    `THEWORLD_JUDGE_API_KEY` is meant for the endpoint that is given, whichever it is; `OPENAI_API_KEY` may be there
-    for something else, and is sent neither in the open nor, where the first is set, at all.
+    `THEWORLD_JUDGE_API_KEY` is sent to any endpoint. `OPENAI_API_KEY` may be set for another program: it is not used
+    if the first is set, and it is never sent unencrypted to another machine.
 
     Raises:
-        JudgeUnusableError: for a key that no header can carry.
+        JudgeUnusableError: for a key that does not fit in a header.
     """
     variable = KEY_VARIABLE
     key = environment.get(variable, "").strip()
@@ -126,10 +126,11 @@ def key_for(endpoint: str, environment: Mapping[str, str] = os.environ) -> str |
 
 
 def retry_after_seconds(value: str | None, now: float) -> float | None:
-    """Seconds that a header `Retry-After` asks for, given as such or as a date; None if it says nothing of use.
+    """Read the seconds from a header `Retry-After`, a number or a date; None if it cannot be read.
 
     Args:
-        now: seconds since 1970, as `time.time` gives them.
+        value: of the header; None: no header.
+        now: seconds since 1970, as from `time.time`.
     """
     if value is None:
         return None
@@ -144,10 +145,10 @@ def retry_after_seconds(value: str | None, now: float) -> float | None:
 
 
 class EndpointJudge:
-    """Asks an endpoint over one pool of connections; to be used as an asynchronous context.
+    """Asks an endpoint over one pool of connections; use it as an asynchronous context.
 
     Raises:
-        JudgeUnusableError: for a key that no header can carry.
+        JudgeUnusableError: for a key that does not fit in a header.
     """
 
     def __init__(self, settings: JudgeSettings) -> None:
@@ -161,7 +162,7 @@ class EndpointJudge:
             headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
             timeout=settings.timeout_seconds,
             limits=httpx2.Limits(max_connections=settings.num_concurrent),
-            follow_redirects=False,  # the key goes where it was meant to go
+            follow_redirects=False,  # the key must not go to another server
         )
 
     async def __aenter__(self) -> "EndpointJudge":
@@ -173,7 +174,7 @@ class EndpointJudge:
         await self._client.aclose()
 
     async def ask(self, prompt: Prompt) -> JudgeReply:
-        """The reply to one prompt; see `Judge.ask` for what it raises."""
+        """Reply to one prompt; see `Judge.ask` for the errors."""
         try:
             async with asyncio.timeout(self._settings.timeout_seconds):
                 status, headers, body = await self._post(prompt)
@@ -209,20 +210,20 @@ class EndpointJudge:
         }
 
     def _refuse(self, status: int, headers: Mapping[str, str], text: str) -> None:
-        said = f"HTTP {status}: {' '.join(text.split())[:_MOST_CHARACTERS]}".rstrip(": ")
+        message = f"HTTP {status}: {' '.join(text.split())[:_MOST_CHARACTERS]}".rstrip(": ")
         if status >= 500 or status in _PASSING:
-            raise CallFailedError(said, retry_after_seconds(headers.get("retry-after"), time.time()))
+            raise CallFailedError(message, retry_after_seconds(headers.get("retry-after"), time.time()))
         if status in _OF_EVERY_CALL:
             remedy = "name another with --judge.model or --judge.endpoint"
             if status in (401, 402, 403):
                 sent = "a key was sent" if self._key else "no key was sent"
                 remedy = f"{sent}; set {KEY_VARIABLE} in the environment"
-            raise JudgeUnusableError(f"{self._settings.endpoint}: {_OF_EVERY_CALL[status]} ({said}); {remedy}")
+            raise JudgeUnusableError(f"{self._settings.endpoint}: {_OF_EVERY_CALL[status]} ({message}); {remedy}")
         if status < 400:
             raise JudgeUnusableError(
                 f"{self._settings.endpoint}: HTTP {status} instead of an answer; give the final URL"
             )
-        raise CallRefusedError(said)
+        raise CallRefusedError(message)
 
     def _without_key(self, text: str) -> str:
         return text.replace(self._key, "***") if self._key else text
@@ -230,13 +231,13 @@ class EndpointJudge:
 
 def _reply(text: str) -> JudgeReply:
     try:
-        found = _Completion.model_validate_json(text)
+        completion = _Completion.model_validate_json(text)
     except ValidationError as error:
         reason = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, reason["loc"])) or "the response"
         raise CallFailedError(f"no chat completion: {place}: {reason['msg']}") from None
     try:
-        usage = _Usage.model_validate(found.usage)
-    except ValidationError:  # many servers leave it out
-        return JudgeReply(found.choices[0].message.content or "")
-    return JudgeReply(found.choices[0].message.content or "", usage.prompt_tokens, usage.completion_tokens)
+        usage = _Usage.model_validate(completion.usage)
+    except ValidationError:  # many servers omit it
+        return JudgeReply(completion.choices[0].message.content or "")
+    return JudgeReply(completion.choices[0].message.content or "", usage.prompt_tokens, usage.completion_tokens)

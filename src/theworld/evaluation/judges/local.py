@@ -6,7 +6,7 @@ from theworld.modeling import TheWorld
 from theworld.modeling.factory import describe_weights, on_this_machine
 
 _MOST_NEW_TOKENS = 256
-"""Longest reply where the settings name none."""
+"""Longest reply if the settings do not limit it, tokens."""
 
 
 class LocalJudge:
@@ -15,11 +15,11 @@ class LocalJudge:
     Args:
         checkpoint: hub id, folder, or "tiny".
         max_new_tokens: longest reply, tokens.
-        dtype: number format of its weights; auto: as saved, or float32 where that is emulated.
+        dtype: number format of its weights; auto: as saved, or float32 if this machine emulates the saved one.
 
     Raises:
-        ValueError: for a model that is no Gemma 3.
-        OSError: for a model that is not there.
+        ValueError: for a model that is not a Gemma 3.
+        OSError: for a model that does not exist.
     """
 
     def __init__(self, checkpoint: str, max_new_tokens: int | None = None, dtype: str = "auto") -> None:
@@ -28,11 +28,11 @@ class LocalJudge:
 
     @property
     def name(self) -> str:
-        """The model and the fingerprint of its weights, or its revision."""
+        """Name of the model with the fingerprint of its weights, or its revision."""
         return describe_weights(self.model)
 
     async def ask(self, prompt: Prompt) -> JudgeReply:
-        """The reply to one prompt.
+        """Reply to one prompt.
 
         Raises:
             CallRefusedError: for a prompt longer than the model's context.

@@ -1,4 +1,4 @@
-"""What a judge is asked about a reply to SpatialRGPT-Bench: three kinds of question, each with examples."""
+"""Prompts of a judge for replies to SpatialRGPT-Bench: three kinds of question, each with examples."""
 
 import json
 from dataclasses import dataclass
@@ -10,17 +10,17 @@ from theworld.io import fingerprint
 
 @dataclass(frozen=True)
 class Prompt:
-    """What a judge is asked."""
+    """System and user message for a judge."""
 
     system: str
     user: str
 
 
 Kind: TypeAlias = Literal["mark", "length", "direction"]
-"""Whether a reply is right, two lengths in metres, or two hours of the clock."""
+"""Question to the judge: a mark, two lengths in metres, or two hours of the clock."""
 
 _MOST_CHARACTERS = 10_000
-"""Of a reply; the readings without a judge stop there too."""
+"""Longest part of a reply that is shown; the readings without a judge have the same limit."""
 
 _SYSTEM = "You check replies to questions about pictures. You say nothing but one JSON object."
 
@@ -50,9 +50,9 @@ _TASKS: dict[Kind, str] = {
 }
 
 REMINDER = "\n\nWrite only that JSON object: the keys as given, and nothing before or after it."
-"""What is added after a reply that could not be used, so that a judge without chance in it may say something else."""
+"""Text added to the prompt after an unusable reply, so that a greedy judge may reply differently."""
 
-# Of each axis: name and comparative of either end.
+# Name and comparative of both ends of each axis.
 _WORDS = {
     "above": ("above", "higher up"),
     "below": ("below", "lower down"),
@@ -71,18 +71,18 @@ _NAMES = tuple(_WORDS)
 _OPPOSITE = {name: _NAMES[index ^ 1] for index, name in enumerate(_NAMES)}
 
 _Example: TypeAlias = tuple[str, str, str, dict[str, float | int | None]]
-"""Question, true answer, response, verdict."""
+"""Examples: question, true answer, response, verdict."""
 
 
 def kind_of(category: str) -> Kind:
-    """The kind of question that a category of the benchmark asks a judge."""
+    """Return the kind of question to a judge for a category of the benchmark."""
     if category == "direction":
         return "direction"
     return "length" if category.endswith("_data") else "mark"
 
 
 def prompt_for(row: Prediction) -> Prompt:
-    """What a judge is asked about a row with the field `category`.
+    """Write the prompt for a row with the field `category`.
 
     Raises:
         ValueError: for a row without a reply.
@@ -182,4 +182,4 @@ _DIRECTIONS: tuple[_Example, ...] = (
 PROMPT_VERSION = fingerprint(
     _SYSTEM, _ITEM, _TASKS, REMINDER, _LENGTHS, _DIRECTIONS, [(_predicates(name), _choices(name)) for name in _WORDS]
 )
-"""Fingerprint of all that is said to a judge: verdicts on other words are another run's."""
+"""Fingerprint of all prompts; verdicts on other prompts belong to another run."""

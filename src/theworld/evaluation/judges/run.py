@@ -1,4 +1,4 @@
-"""A judging: from saved replies to verdicts and scores; started again, it goes on where it stopped."""
+"""Judging: from saved replies to verdicts and scores; a restarted run continues at the point where it stopped."""
 
 import asyncio
 import json
@@ -33,43 +33,44 @@ from theworld.io import fingerprint, write_whole
 _FIRST_WAIT_SECONDS = 1.0
 
 MOST_FAILURES_IN_A_ROW = 20
-"""So many items one after another without any reply end the run: the judge is out of reach."""
+"""Consecutive items without any reply that end the run: the judge is out of reach."""
 
 
 @dataclass(frozen=True)
 class Persistence:
-    """How often a judge is asked, and how long the pauses between are."""
+    """Number of attempts, and pauses between them."""
 
     max_attempts: int = 6
     """Calls per item."""
     max_wait_seconds: float = 120.0
-    """Longest pause; a judge that asks for a longer one has its item left to the next run."""
+    """Longest pause; if a judge asks for a longer one, the item is left to the next run."""
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
     draw: Callable[[], float] = random.random
-    """Chance in [0, 1): what keeps callers that failed together from coming back together."""
+    """Random number in [0, 1): it spreads the retries of concurrent callers."""
 
     def wait_seconds(self, num_failures: int, asked_for: float | None) -> float | None:
-        """The pause after so many failures: 1, 2, 4, ... seconds, of which chance takes away up to half.
+        """Compute the pause after a number of failures: 1, 2, 4, ... seconds, reduced at random by up to half.
 
         Args:
-            asked_for: seconds that the judge asks for, to which as much is added; None: it does not say.
+            num_failures: of this item, at least 1.
+            asked_for: seconds that the judge asks for, which are added; None: it asks for none.
 
         Returns:
             Seconds; None if the judge asks for more than the longest pause.
         """
         doubled = _FIRST_WAIT_SECONDS * 2 ** min(num_failures - 1, 30)
-        own = min(doubled, self.max_wait_seconds) * (1 - self.draw() / 2)
+        pause = min(doubled, self.max_wait_seconds) * (1 - self.draw() / 2)
         if asked_for is None:
-            return own
-        return asked_for + own if asked_for <= self.max_wait_seconds else None
+            return pause
+        return asked_for + pause if asked_for <= self.max_wait_seconds else None
 
 
 class UnusableReplyError(ValueError):
-    """A judge's reply that is not what was asked for."""
+    """A judge's reply in another form than requested."""
 
 
 async def judge_one(judge: Judge, row: Prediction, persistence: Persistence) -> Verdict:
-    """Ask about one reply until the judge's own can be used; an error row if it never can.
+    """Ask about one reply until the judge gives a usable verdict; return an error row if it never does.
 
     Raises:
         JudgeUnusableError: for a failure that every item would meet.
@@ -112,9 +113,9 @@ async def judge_one(judge: Judge, row: Prediction, persistence: Persistence) -> 
         reply=replies[-1].text if replies else None,
         error=None if failure is None else error_text(failure),
         num_calls=num_calls,
-        num_prompt_tokens=sum(one.num_prompt_tokens or 0 for one in replies),
-        num_completion_tokens=sum(one.num_completion_tokens or 0 for one in replies),
-        num_uncounted=sum(one.num_prompt_tokens is None for one in replies),
+        num_prompt_tokens=sum(reply.num_prompt_tokens or 0 for reply in replies),
+        num_completion_tokens=sum(reply.num_completion_tokens or 0 for reply in replies),
+        num_uncounted=sum(reply.num_prompt_tokens is None for reply in replies),
         seconds=seconds,
     )
 
@@ -122,11 +123,11 @@ async def judge_one(judge: Judge, row: Prediction, persistence: Persistence) -> 
 async def judge_all(
     judge: Judge, rows: Sequence[Prediction], writer: VerdictWriter, num_concurrent: int, persistence: Persistence
 ) -> None:
-    """Ask about every reply that the writer's file holds no verdict on, and append what comes.
+    """Ask about every reply without a verdict in the writer's file, and append the verdicts.
 
     Raises:
-        JudgeUnusableError: for a failure that every item would meet, or if many items one after another get no reply.
-            What was judged until then is in the file.
+        JudgeUnusableError: for a failure that every item would meet, or if many consecutive items get no reply. The
+            file keeps the verdicts until then.
     """
     done = writer.done()
     waiting = [row for row in rows if row.prediction is not None and row.sample_id not in done]
@@ -162,43 +163,44 @@ async def judge_all(
 def judge_spatial_rgpt(
     settings: SpatialRGPTJudgeSettings, persistence: Persistence | None = None
 ) -> tuple[Judged, float]:
-    """Have saved replies judged, and score them by the verdicts.
+    """Let a judge mark saved replies, and score them by its verdicts.
 
         output_dir/
           config.json             resolved settings
           environment.json        versions, commit, machine
-          verdicts.jsonl          a row per item and run, and verdicts.run.json: which judging they belong to
+          verdicts.jsonl          a row per item and run, and verdicts.run.json, the identity of the judging
           results.json            scores, agreement with the readings of `theworld score`, cost
 
     Args:
-        persistence: default: as the settings say.
+        settings: replies, judge and folder.
+        persistence: attempts and pauses; None: from the settings.
 
     Returns:
-        The scores, and the seconds that this run took.
+        The scores, and the duration of this run in seconds.
 
     Raises:
         OSError: if the file of replies cannot be read.
-        ValueError: for replies or a folder that cannot be used, or a judge that cannot.
+        ValueError: for invalid replies, a folder of another run, or an unusable judge.
     """
     started = time.perf_counter()
     rows, _ = read(settings.file)
     loader.claim(settings, settings.output_dir / "config.json")
     write_whole(settings.output_dir / "environment.json", describe_environment())
-    own = settings.judge
-    persistence = persistence or Persistence(own.max_attempts, own.max_wait_seconds)
+    judging = settings.judge
+    persistence = persistence or Persistence(judging.max_attempts, judging.max_wait_seconds)
     path = settings.output_dir / "verdicts.jsonl"
-    if own.endpoint is not None:
-        asyncio.run(_ask_endpoint(own, rows, path, persistence))
+    if judging.endpoint is not None:
+        asyncio.run(_ask_endpoint(judging, rows, path, persistence))
     else:
-        from theworld.evaluation.judges.local import LocalJudge  # torch and a model: only where they are asked for
+        from theworld.evaluation.judges.local import LocalJudge  # imports torch
 
-        judge = LocalJudge(own.checkpoint or "", own.max_new_tokens, own.dtype)
-        with VerdictWriter(path, _identify(judge.name, own, rows, ("torch", "transformers"))) as writer:
+        judge = LocalJudge(judging.checkpoint or "", judging.max_new_tokens, judging.dtype)
+        with VerdictWriter(path, _identify(judge.name, judging, rows, ("torch", "transformers"))) as writer:
             asyncio.run(judge_all(judge, rows, writer, 1, persistence))
-    found = evaluate(rows, read_verdicts(path))
+    result = evaluate(rows, read_verdicts(path))
     seconds = time.perf_counter() - started
-    write_whole(settings.output_dir / "results.json", json.dumps(found.to_dict(), indent=2))
-    return found, seconds
+    write_whole(settings.output_dir / "results.json", json.dumps(result.to_dict(), indent=2))
+    return result, seconds
 
 
 async def _ask_endpoint(settings: JudgeSettings, rows: list[Prediction], path: Any, persistence: Persistence) -> None:

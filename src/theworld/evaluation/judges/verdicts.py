@@ -1,4 +1,4 @@
-"""Verdicts: what a judge said about each reply, in a file that keeps what failed calls cost."""
+"""Verdicts of a judge on each reply, their file, which records failed calls too, and the scores by them."""
 
 import math
 import re
@@ -17,31 +17,32 @@ from theworld.evaluation.jsonl import RowFormat, RowWriter
 from theworld.evaluation.judges.prompts import Kind, kind_of
 from theworld.evaluation.predictions import Prediction
 from theworld.evaluation.scoring import Score, State
+from theworld.tables import Table, table_of
 
 _FENCED = re.compile(r"```(?:json|JSON)?[ \t]*\n?(.*?)```", re.DOTALL)
 
 
 class _Read(BaseModel):
-    """Strict in its values; keys that were not asked for are passed over, as in the benchmark's script."""
+    """Base class: strict values; unknown keys are ignored, as in the benchmark's script."""
 
     model_config = ConfigDict(strict=True, frozen=True, allow_inf_nan=False)
 
 
 class Mark(_Read):
-    """Whether a reply is right."""
+    """Judgement of a reply: 1 for right, 0 for wrong."""
 
     your_mark: Annotated[int, Field(ge=0, le=1)]
 
 
 class Lengths(_Read):
-    """Two lengths, metres; None where a reply names none."""
+    """Two lengths, metres; None: the reply names no length."""
 
     answer_in_meters: Annotated[float, Field(gt=0)]
     response_in_meters: Annotated[float, Field(ge=0)] | None
 
 
 class Directions(_Read):
-    """Two hours of the clock; None where a reply names none."""
+    """Two hours of the clock; None: the reply names no direction."""
 
     answer_direction: Annotated[int, Field(ge=1, le=12)]
     response_direction: Annotated[int, Field(ge=1, le=12)] | None
@@ -57,10 +58,10 @@ _SHAPES: dict[Kind, type[Mark] | type[Lengths] | type[Directions]] = {
 
 
 def read_reply(text: str, kind: Kind) -> Reading:
-    """What a judge's reply says: one JSON object, alone or in the only fenced block.
+    """Read a judge's reply: one JSON object, alone or in the only fenced block.
 
     Raises:
-        ValueError: says what is wrong with it.
+        ValueError: names the problem.
     """
     fenced = _FENCED.findall(text)
     try:
@@ -76,38 +77,38 @@ _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 @dataclass(config=_STRICT, frozen=True, kw_only=True)
 class Verdict:
-    """What a judge said about one reply, and what that took, in one run.
+    """Verdict of a judge on one reply in one run, with its cost.
 
     Raises:
-        ValueError: (pydantic's) unless there is either a reply that can be used or an error.
+        ValueError: (pydantic's) unless there is a usable reply or an error.
     """
 
     sample_id: str
-    """Id of the item; a file may hold several rows of it, of which the last may be no error."""
+    """Id of the item; a file may have several rows of it, and only the last may be a verdict."""
 
     category: str
     """Category of the question."""
 
     reply: str | None
-    """The judge's last reply as it is; beside an error, one that cannot be used."""
+    """The judge's last reply, unchanged; with an error, an unusable one."""
 
     error: str | None = None
-    """`TypeName: message` of what stood in the way; an error is never a verdict."""
+    """`TypeName: message` of the error; an error is never a verdict."""
 
     num_calls: int
-    """Calls that were made, those that failed included."""
+    """Number of calls, failed ones included."""
 
     num_prompt_tokens: int = 0
-    """Tokens of prompts, as the judge counts them."""
+    """Tokens of prompts, counted by the judge."""
 
     num_completion_tokens: int = 0
-    """Tokens of replies, as the judge counts them."""
+    """Tokens of replies, counted by the judge."""
 
     num_uncounted: int = 0
     """Replies of which the judge did not tell the tokens."""
 
     seconds: float
-    """Wall time of the calls, pauses left out."""
+    """Wall time of the calls without pauses."""
 
     @model_validator(mode="after")
     def _check(self) -> "Verdict":
@@ -118,13 +119,13 @@ class Verdict:
 
 @dataclass(config=_STRICT, frozen=True, kw_only=True)
 class JudgingIdentity:
-    """Which run a file of verdicts belongs to: this judge, asked in these words, about these replies."""
+    """Identity of a judging: the judge, its prompts, and the replies."""
 
     judge: str
     """Endpoint and model, or checkpoint and fingerprint."""
 
     settings_hash: str
-    """Hash of what the judge's replies depend on besides: decoding, format."""
+    """Hash of other settings that influence the judge's replies: decoding, format."""
 
     prompts: str
     """Fingerprint of all prompts."""
@@ -133,7 +134,7 @@ class JudgingIdentity:
     """Fingerprint of the items and the replies to them."""
 
     versions: Mapping[str, str] = field(default_factory=dict)
-    """Library name to version, for a judge on this machine."""
+    """Library name to version, for a local judge."""
 
 
 FORMAT: RowFormat[Verdict, JudgingIdentity] = RowFormat(Verdict, JudgingIdentity, "verdicts", keeps_errors=True)
@@ -146,33 +147,33 @@ class VerdictWriter(RowWriter[Verdict, JudgingIdentity]):
         """Open or create the file.
 
         Raises:
-            ValueError: if the file belongs to another run or to none, or holds a damaged row before its last line.
+            ValueError: if the file belongs to another run, has no identity, or is damaged before its last line.
         """
         super().__init__(path, identity, FORMAT)
 
 
 def read_verdicts(path: Path) -> list[Verdict]:
-    """All rows of a file, error rows and items that were judged again included.
+    """Read all rows of a file, including error rows and repeated judgements.
 
     Raises:
-        ValueError: names the file and line of a row that is damaged, cut off, or behind a verdict on the same item.
+        ValueError: names the file and line of a row that is damaged, cut off, or after a verdict on the same item.
     """
     return FORMAT.read(path)
 
 
 @plain_dataclass(frozen=True)
 class Cost:
-    """What verdicts took, over all runs that wrote to their file."""
+    """Cost of verdicts, over all runs that wrote to their file."""
 
     num_calls: int
     num_retries: int
-    """Calls beyond the first for an item in a run, and those for items that an earlier run had failed at."""
+    """Calls after the first for an item, in this run or in later ones."""
     num_prompt_tokens: int
     num_completion_tokens: int
     num_uncounted: int
     """Replies of which the judge did not tell the tokens."""
     seconds: float
-    """Sum over the calls, which may have run side by side."""
+    """Sum over the calls, which may have run concurrently."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -180,7 +181,7 @@ class Cost:
 
 
 def cost(rows: Sequence[Verdict]) -> Cost:
-    """Add up what rows took."""
+    """Add up the cost of rows."""
     num_calls = sum(row.num_calls for row in rows)
     return Cost(
         num_calls=num_calls,
@@ -193,19 +194,19 @@ def cost(rows: Sequence[Verdict]) -> Cost:
 
 
 _SAME_LENGTH = 0.02
-"""A judge has read a true length if it gives it within this share: it rounds, and its feet may have 0.3 m."""
+"""Tolerance for a judge that repeats the true length: it rounds, and may take a foot as 0.3 m."""
 
 
 @plain_dataclass(frozen=True)
 class Judged:
-    """What a judge makes of saved replies."""
+    """Scores of saved replies by the verdicts of a judge."""
 
     scores: SpatialRGPTScores
-    """By the judge's verdicts; agreement is with the readings of `theworld score`."""
+    """Scores by the verdicts; agreement is with the readings of `theworld score`."""
     num_without_verdict: int
-    """Replies that the judge gave no verdict on: they are missing, and asked about again by the next run."""
+    """Replies without a verdict: they are missing, and the next run judges them again."""
     num_misread: int
-    """Verdicts on lengths and directions in which the true answer is another than the one that is written."""
+    """Verdicts on lengths and directions in which the judge misread the true answer."""
     cost: Cost
 
     def to_dict(self) -> dict[str, Any]:
@@ -217,23 +218,49 @@ class Judged:
             "cost": asdict(self.cost),
         }
 
+    def tables(self, judge: str) -> list[Table]:
+        """Show groups by the judge's verdicts, its agreement with the readings, and its cost.
+
+        Args:
+            judge: name of the judge.
+        """
+        cost = self.cost
+        cells = {
+            "judge": judge,
+            "calls": f"{cost.num_calls:,}",
+            "of them retries": f"{cost.num_retries:,}",
+            "prompt tokens": f"{cost.num_prompt_tokens:,}",
+            "completion tokens": f"{cost.num_completion_tokens:,}",
+            "seconds in calls": f"{cost.seconds:,.1f}",
+            "without a verdict": f"{self.num_without_verdict:,}",
+            "true answer misread": f"{self.num_misread:,}",
+        }
+        note = (
+            "Over all runs into this folder. Replies without a verdict are missing; the same command asks about them"
+            " again."
+        )
+        if cost.num_uncounted:
+            note += f" The judge did not count the tokens of {cost.num_uncounted:,} replies."
+        groups = self.scores.tables(agreement_with="the readings of theworld score")
+        return [*groups, table_of("The judge", tuple(cells), [cells], note)]
+
 
 def evaluate(rows: Sequence[Prediction], verdicts: Sequence[Verdict]) -> Judged:
-    """Score rows by the verdicts on them, and hold both against each other.
+    """Score rows by the verdicts on them, and compare the verdicts with the readings.
 
     Args:
         rows: with the field `category`.
         verdicts: of one file, error rows included; an item without a verdict is missing.
 
     Raises:
-        ValueError: without rows; for a verdict that cannot be read.
+        ValueError: without rows; for an unreadable verdict.
     """
     readings = {
-        one.sample_id: read_reply(one.reply or "", kind_of(one.category)) for one in verdicts if one.error is None
+        item.sample_id: read_reply(item.reply or "", kind_of(item.category)) for item in verdicts if item.error is None
     }
     by_rule = [spatial_rgpt.score(row) for row in rows]
     scored = [_scored(row, readings.get(row.sample_id), true.answer) for row, true in zip(rows, by_rule, strict=True)]
-    judged_right = {one.sample_id: one.state == "right" for one, _ in scored if one.state != "missing"}
+    judged_right = {item.sample_id: item.state == "right" for item, _ in scored if item.state != "missing"}
     return Judged(
         scores=gather(rows, scored, agreements(rows, by_rule, judged_right), with_predicates=False),
         num_without_verdict=sum(row.prediction is not None and row.sample_id not in readings for row in rows),
@@ -243,7 +270,7 @@ def evaluate(rows: Sequence[Prediction], verdicts: Sequence[Verdict]) -> Judged:
 
 
 def _scored(row: Prediction, reading: Reading | None, answer: str) -> tuple[Score, float | None]:
-    """The score of a row and how far its reply is off; lengths and hours are those that the judge read."""
+    """Score a row by its verdict, and return the error of its reply; lengths and hours are from the judge."""
     category = str(row.fields["category"])
     if reading is None:
         return Score(row.sample_id, "missing", None, answer), None
@@ -251,12 +278,12 @@ def _scored(row: Prediction, reading: Reading | None, answer: str) -> tuple[Scor
         return Score(
             row.sample_id, "right" if reading.your_mark else "wrong", f"mark {reading.your_mark}", answer
         ), None
-    true, said = _values(reading)
+    true, value = _values(reading)
     answer = in_words(true, category)
-    if said is None:
+    if value is None:
         return Score(row.sample_id, "unparsed", None, answer), None
-    state: State = "right" if is_right(said, true, category) else "wrong"
-    return Score(row.sample_id, state, in_words(said, category), answer), off(said, true, category)
+    state: State = "right" if is_right(value, true, category) else "wrong"
+    return Score(row.sample_id, state, in_words(value, category), answer), off(value, true, category)
 
 
 def _is_misread(row: Prediction, reading: Reading | None) -> bool:
@@ -268,10 +295,10 @@ def _is_misread(row: Prediction, reading: Reading | None) -> bool:
 
 
 def _values(reading: Reading) -> tuple[float, float | None]:
-    """The true value and the one of the reply: metres, or hours."""
+    """Return the true value and the value of the reply: metres, or hours."""
     if isinstance(reading, Lengths):
         return reading.answer_in_meters, reading.response_in_meters
     if isinstance(reading, Mark):
         raise TypeError("a mark holds no values")
-    said = reading.response_direction
-    return float(reading.answer_direction), None if said is None else float(said)
+    hour = reading.response_direction
+    return float(reading.answer_direction), None if hour is None else float(hour)

@@ -1,4 +1,4 @@
-"""Says where our task files lie: `lmms-eval --include_path "$(python -m theworld.evaluation.lmms_eval)" ...`."""
+"""Print the folder of the task files: `lmms-eval --include_path "$(python -m theworld.evaluation.lmms_eval)" ...`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Foresight as a task of lmms-eval: nothing is downloaded, scenes are simulated and drawn when they are asked about."""
+"""Foresight as a task of lmms-eval: scenes are simulated and drawn on demand, without a download."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -20,31 +20,32 @@ if TYPE_CHECKING:
 
 _SETTINGS: Final = TypeAdapter(DataSettings)
 _SMALL_SIDE_PX: Final = 16
-"""Side of pictures that nobody looks at, where only words are wanted."""
+"""Side of pictures that are not used, if only text is needed."""
 
 
-def questions(settings: "datasets.Dataset") -> "datasets.Dataset":
-    """The questions that a data file asks for: one row of settings, those of `theworld evaluate --data.*`.
+def questions(rows: "datasets.Dataset") -> "datasets.Dataset":
+    """Return the questions of a data file with one row of settings, those of `theworld evaluate --data.*`.
 
     Raises:
-        ValueError: for several rows, unknown settings, or settings that make conversations or several pictures.
+        ValueError: for several rows, unknown settings, or settings of conversations or several pictures.
     """
     import datasets
 
-    if len(settings) != 1:
-        raise ValueError(f"{len(settings)} rows of settings for Foresight: expected one")
-    text = json.dumps(settings[0])
-    own = _SETTINGS.validate_json(text)
-    if own.questions in ("labels", "readings") or own.images != "current":
+    if len(rows) != 1:
+        raise ValueError(f"{len(rows)} rows of settings for Foresight: expected one")
+    text = json.dumps(rows[0])
+    settings = _SETTINGS.validate_json(text)
+    if settings.questions in ("labels", "readings") or settings.images != "current":
         raise ValueError(
-            f"questions={own.questions!r}, images={own.images!r}: expected single questions about the current picture"
+            f"questions={settings.questions!r}, images={settings.images!r}: expected single questions about the"
+            " current picture"
         )
     places = range(len(_samples(text, None)))
     return datasets.Dataset.from_dict({"settings": [text] * len(places), "place": list(places)})
 
 
 def messages(doc: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The question of a scene, with the picture, or with the clip that a task of motion gives."""
+    """Return the question about a scene with its picture, or with the clip of a task about motion."""
     sample = _sample(doc["settings"], doc["place"], None)
     if sample.clips is None:
         seen: dict[str, Any] = {"type": "image", "url": to_image(sample.images[0])}
@@ -55,22 +56,22 @@ def messages(doc: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def pictures(doc: Mapping[str, Any]) -> list[Any]:
-    """The current picture, for models of lmms-eval's simple form."""
+    """Return the current picture, for lmms-eval's simple models."""
     return [to_image(_sample(doc["settings"], doc["place"], None).images[0])]
 
 
 def question(doc: Mapping[str, Any]) -> str:
-    """What is asked."""
+    """Return the question."""
     return _words(doc).prompt[-1].text
 
 
 def answer(doc: Mapping[str, Any]) -> str:
-    """What is true."""
+    """Return the true answer."""
     return _words(doc).answer or ""
 
 
 def results(doc: Mapping[str, Any], replies: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """The row of a reply, for all scenes and for those of its kind."""
+    """Return the row of a reply, for all scenes and for its task."""
     sample = _words(doc)
     row = prediction(
         sample.id,
@@ -84,17 +85,17 @@ def results(doc: Mapping[str, Any], replies: Sequence[str]) -> dict[str, dict[st
 
 
 def accuracy(items: Sequence[Mapping[str, Any]]) -> float:
-    """Share that is right."""
+    """Compute the share of right replies."""
     return _accuracy(_summary(items)).value
 
 
 def balanced_accuracy(items: Sequence[Mapping[str, Any]]) -> float:
-    """Mean over the true answers of the share that is right."""
+    """Compute the mean accuracy over the true answers."""
     return _accuracy(_summary(items)).balanced
 
 
 def unparsed(items: Sequence[Mapping[str, Any]]) -> float:
-    """Share of replies that name no choice, or several."""
+    """Compute the share of replies that name no choice, or several."""
     summary = _summary(items)
     return summary.num_unparsed / summary.num_items
 
@@ -110,8 +111,8 @@ def _accuracy(summary: Summary) -> Accuracy:
 
 @lru_cache(maxsize=8)
 def _samples(settings: str, side_px: int | None) -> Samples:
-    own = json.loads(settings) | ({} if side_px is None else {"image_size_px": side_px})
-    data = _SETTINGS.validate_json(json.dumps(own))
+    fields = json.loads(settings) | ({} if side_px is None else {"image_size_px": side_px})
+    data = _SETTINGS.validate_json(json.dumps(fields))
     return open_samples(data, data.validation_split, data.num_validation)
 
 
@@ -121,7 +122,7 @@ def _small(settings: str, place: int) -> Sample:
 
 
 def _words(doc: Mapping[str, Any]) -> Sample:
-    """The sample of a document with a picture too small to see: its words are the same, and take no drawing."""
+    """Return the sample of a document with a tiny picture, which is fast to draw; its text is the same."""
     return _small(doc["settings"], doc["place"])
 
 

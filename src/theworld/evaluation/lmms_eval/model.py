@@ -1,4 +1,4 @@
-"""TheWorldChat: a TheWorld as a model of lmms-eval, answering through the one answering loop."""
+"""TheWorldChat: TheWorld as a chat model of lmms-eval."""
 
 import os
 import time
@@ -22,30 +22,30 @@ from theworld.modeling.factory import on_this_machine
 
 @dataclass(frozen=True)
 class _Open:
-    """A request that waits for its answer."""
+    """A request without an answer."""
 
     place: int
-    """Among the requests."""
+    """Index among the requests."""
     sample: Sample
     decoding: Decoding
     key: tuple[Any, ...]
-    """Under which the harness keeps the answer."""
+    """Key of the answer in the harness's cache."""
 
 
 class TheWorldChat(lmms):
-    """`--model theworld --model_args pretrained=...`: a saved TheWorld, or a Gemma 3 to be fused or asked alone.
+    """`--model theworld --model_args pretrained=...`: a saved TheWorld, or a Gemma 3, fused or alone.
 
     Args:
-        pretrained: folder, hub id, `tiny-foresight`, as `TheWorld.from_pretrained` takes it.
-        batch_size: requests that are answered together.
-        device: where the model goes; default: accelerators if there are.
-        max_batch_size: of no meaning here; the harness gives it.
-        settings: whatever else `TheWorld.from_pretrained` takes: `num_world_steps=4`, `enable_world=False`,
+        pretrained: folder, hub id or `tiny-foresight`, as for `TheWorld.from_pretrained`.
+        batch_size: requests in a batch.
+        device: device of the model; None: accelerators, if any.
+        max_batch_size: not used; the harness passes it.
+        settings: other arguments of `TheWorld.from_pretrained`: `num_world_steps=4`, `enable_world=False`,
             `dtype=bfloat16`, ...
 
     Raises:
-        ValueError: for a batch size that is no number, or more than one process.
-        TypeError: for a misspelt setting.
+        ValueError: for an invalid batch size, or more than one process.
+        TypeError: for an unknown setting.
     """
 
     is_simple = False
@@ -71,57 +71,59 @@ class TheWorldChat(lmms):
 
     @classmethod
     def create_from_arg_string(cls, arg_string: str, additional_config: Mapping[str, Any] | None = None) -> Any:
-        """A model of `--model_args`; what stands there wins over flags of the same name, such as `--batch_size`."""
+        """Make a model from `--model_args`, which override flags of the same name, such as `--batch_size`."""
         flags = {name: value for name, value in (additional_config or {}).items() if value is not None}
         return cls(**{**flags, **simple_parse_args_string(arg_string)})
 
     def generate_until(self, requests: Sequence[Any]) -> list[str]:
-        """Replies, in the order of the requests.
+        """Answer requests; return the replies in their order.
 
-        How many clips were read from the world for them is logged, and kept with the results, under `throughput`.
+        The log and the results, under `throughput`, give the number of clips that the world model read.
 
         Raises:
-            ValueError: if a request cannot be answered: an error is no answer, and would be scored as one.
+            ValueError: if a request cannot be answered, since the harness would score an error as an answer.
         """
         started = time.perf_counter()
         replies = [""] * len(requests)
         answerers: dict[Decoding, Answerer] = {}
         with tqdm(total=len(requests), desc="theworld", unit="item") as progress:
-            for batch in grouped(self._opened(requests), self.batch_size, lambda one: (one.decoding, one.sample.shape)):
+            for batch in grouped(
+                self._opened(requests), self.batch_size, lambda item: (item.decoding, item.sample.shape)
+            ):
                 decoding = batch[0].decoding
                 if decoding not in answerers:
                     answerers[decoding] = self._answerer(decoding)
-                for one, row in zip(batch, answerers[decoding]([one.sample for one in batch]), strict=True):
+                for item, row in zip(batch, answerers[decoding]([item.sample for item in batch]), strict=True):
                     if row.prediction is None:
-                        raise ValueError(f"{one.sample.id} could not be answered: {row.error}")
-                    replies[one.place] = decoding.cut(row.prediction)
-                    self.cache_hook.add_partial("generate_until", one.key, replies[one.place])
+                        raise ValueError(f"{item.sample.id} could not be answered: {row.error}")
+                    replies[item.place] = decoding.cut(row.prediction)
+                    self.cache_hook.add_partial("generate_until", item.key, replies[item.place])
                 progress.update(len(batch))
-        self._report(replies, sum(one.clips_read for one in answerers.values()), time.perf_counter() - started)
+        self._report(replies, sum(item.clips_read for item in answerers.values()), time.perf_counter() - started)
         return replies
 
     def loglikelihood(self, requests: Sequence[Any]) -> list[tuple[float, bool]]:
-        """Refused: the harness asks chat models for replies alone."""
+        """Refuse: the harness asks chat models for replies only."""
         raise NotImplementedError(
             "tasks that weigh choices are not served; choose one that writes replies, or weigh with"
             " `theworld evaluate --answers weighed`"
         )
 
     def generate_until_multi_round(self, requests: Sequence[Any]) -> list[str]:
-        """Refused: every request is one question."""
+        """Refuse: every request is one question."""
         raise NotImplementedError("tasks of several rounds are not supported; choose one of single questions")
 
     def _opened(self, requests: Sequence[Any]) -> Iterator[_Open]:
-        """The requests as samples, each made when its turn comes: pictures are large."""
+        """Convert requests to samples, one at a time, because pictures are large."""
         ignored: set[str] = set()
         for place, request in enumerate(requests):
-            context, to_messages, given, doc_id, task, split = request.args
-            decoding, unknown = to_decoding(given)
+            context, to_messages, kwargs, doc_id, task, split = request.args
+            decoding, unknown = to_decoding(kwargs)
             if unknown - ignored:
                 logger.warning("theworld: {} of {} mean nothing to it", sorted(unknown - ignored), task)
                 ignored |= unknown
             sample = to_sample(to_messages(self.task_dict[task][split][doc_id]), f"{task}/{split}/{doc_id}")
-            yield _Open(place, sample, decoding, (context, given))
+            yield _Open(place, sample, decoding, (context, kwargs))
 
     def _answerer(self, decoding: Decoding) -> Answerer:
         return Answerer(self.model, max_new_tokens=decoding.max_new_tokens, decoding=dict(decoding.options))

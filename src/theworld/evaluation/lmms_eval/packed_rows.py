@@ -8,17 +8,17 @@ from theworld.evaluation.predictions import Prediction
 
 
 def packed(row: Prediction, *metrics: str) -> dict[str, dict[str, Any]]:
-    """A row as what `process_results` returns: the same plain values under each metric that it counts in."""
+    """Return a row in the format of `process_results`: the same plain values under each of its metrics."""
     return dict.fromkeys(metrics, asdict(row))
 
 
 def unpacked(items: Sequence[Mapping[str, Any]]) -> list[Prediction]:
-    """The rows that lmms-eval collected of one metric."""
+    """Return the rows that lmms-eval collected for one metric."""
     return [Prediction(**item) for item in items]
 
 
 def only_reply(results: Sequence[str]) -> str:
-    """The reply to an item.
+    """Return the reply to an item.
 
     Raises:
         ValueError: if there are several.

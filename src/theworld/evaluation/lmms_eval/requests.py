@@ -1,4 +1,4 @@
-"""Requests of lmms-eval in our terms: chat messages as a sample, and what they ask of decoding."""
+"""Convert requests of lmms-eval: chat messages to samples, `generation_kwargs` to decoding options."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any, Final
 from theworld.datasets.sample import Sample, Turn
 
 DEFAULT_MAX_NEW_TOKENS: Final = 128
-"""Longest reply of tasks that name none, tokens; what the harness's own models take."""
+"""Longest reply of tasks without a limit, tokens; the default of the harness's own models."""
 
 _SAMPLING: Final = ("temperature", "top_p", "top_k")
 _UNDERSTOOD: Final = frozenset({"max_new_tokens", "until", "do_sample", "num_beams", *_SAMPLING})
@@ -15,52 +15,52 @@ _UNDERSTOOD: Final = frozenset({"max_new_tokens", "until", "do_sample", "num_bea
 
 @dataclass(frozen=True)
 class Decoding:
-    """How replies are to be written; requests that agree in it can be answered together."""
+    """Decoding options; requests with the same options can share a batch."""
 
     max_new_tokens: int
     until: tuple[str, ...]
-    """Texts at which a reply ends."""
+    """Texts that end a reply."""
     options: tuple[tuple[str, Any], ...]
     """Options of transformers' `generate`."""
 
     def cut(self, reply: str) -> str:
-        """A reply up to the first of the texts at which it ends."""
+        """Cut a reply at the first of the texts that end it."""
         return reply[: min([reply.find(stop) for stop in self.until if stop in reply], default=None)].strip()
 
 
-def to_decoding(given: Mapping[str, Any]) -> tuple[Decoding, frozenset[str]]:
-    """What a task's `generation_kwargs` ask for, and the names of those that mean nothing here.
+def to_decoding(kwargs: Mapping[str, Any]) -> tuple[Decoding, frozenset[str]]:
+    """Read a task's `generation_kwargs`; return the decoding and the names of unknown options.
 
-    A temperature above 0 samples, unless `do_sample` is false; a temperature of 0 is greedy, whatever else is said.
+    A temperature above 0 samples, unless `do_sample` is false; a temperature of 0 is always greedy.
 
     Raises:
-        ValueError: for stop texts that are none.
+        ValueError: for stop texts that are not text.
     """
-    until = given.get("until") or ()
+    until = kwargs.get("until") or ()
     stops = (until,) if isinstance(until, str) else tuple(until)
     if not all(isinstance(stop, str) for stop in stops):
         raise ValueError(f"until={until!r}: expected a text, or a list of texts, at which replies end")
-    temperature = given.get("temperature")
-    options: dict[str, Any] = {"do_sample": temperature != 0 and bool(given.get("do_sample", temperature is not None))}
+    temperature = kwargs.get("temperature")
+    options: dict[str, Any] = {"do_sample": temperature != 0 and bool(kwargs.get("do_sample", temperature is not None))}
     if options["do_sample"]:
-        options |= {name: given[name] for name in _SAMPLING if given.get(name) is not None}
-    if (given.get("num_beams") or 1) > 1:
-        options["num_beams"] = int(given["num_beams"])
+        options |= {name: kwargs[name] for name in _SAMPLING if kwargs.get(name) is not None}
+    if (kwargs.get("num_beams") or 1) > 1:
+        options["num_beams"] = int(kwargs["num_beams"])
     decoding = Decoding(
-        max_new_tokens=int(given.get("max_new_tokens", DEFAULT_MAX_NEW_TOKENS)),
+        max_new_tokens=int(kwargs.get("max_new_tokens", DEFAULT_MAX_NEW_TOKENS)),
         until=tuple(stop for stop in stops if stop),
         options=tuple(options.items()),
     )
-    return decoding, frozenset(given) - _UNDERSTOOD
+    return decoding, frozenset(kwargs) - _UNDERSTOOD
 
 
 def to_sample(messages: Sequence[Mapping[str, Any]], sample_id: str) -> Sample:
-    """Chat messages as a sample.
+    """Convert chat messages to a sample.
 
-    Pictures stand before the text, in their order, and each is a clip of one frame to the world model. A video whose
+    Pictures come before the text, in their order, and the world model sees each as a clip of one frame. A video whose
     `url` is a list of frames is a clip: the world model sees the frames, Gemma the last of them. A system message
-    stands before the first question, as in Gemma's own chat template. A user message may say `num_world_steps`: how
-    far its question looks ahead.
+    comes before the first question, as in Gemma's own chat template. A user message may set `num_world_steps`, the
+    number of world steps that its question needs.
 
     Raises:
         ValueError: for a video file, sound, a picture after the first question, or turns out of order.
@@ -107,7 +107,7 @@ def _text(message: Mapping[str, Any]) -> str:
 
 
 def _clip(part: Mapping[str, Any], sample_id: str) -> list[Any]:
-    """A picture as a clip of one frame, or the frames of a clip."""
+    """Return a picture as a clip of one frame, or the frames of a clip."""
     kind, url = part["type"], part.get("url")
     if kind == "image":
         return [url]

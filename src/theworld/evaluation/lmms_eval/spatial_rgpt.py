@@ -20,29 +20,29 @@ _GROUPS: Final = {
 
 
 def pictures(doc: Mapping[str, Any], options: Mapping[str, Any]) -> list[Image.Image]:
-    """The picture, with a numbered box around each region.
+    """Return the picture with a numbered box around each region.
 
-    Rows without a picture in them name a file of `images_dir`.
+    Rows without a picture name a file in `images_dir`.
 
     Raises:
-        ValueError: if it is not there, or for a region or field that cannot be read.
+        ValueError: if the file is missing, or for an invalid region or field.
     """
     folder = options.get("images_dir")
     return [marked_picture(doc, None if folder is None else Path(folder))]
 
 
 def question(doc: Mapping[str, Any], options: Mapping[str, Any] | None = None) -> str:
-    """What is asked; `options` change nothing."""
+    """Return the question; `options` have no effect."""
     return doc["text_q"]
 
 
 def answer(doc: Mapping[str, Any]) -> str:
-    """What the benchmark answers."""
+    """Return the benchmark's answer."""
     return nested(doc, "conversations")[-1]["value"]
 
 
 def results(doc: Mapping[str, Any], replies: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """The row of a reply: for all items, for its kind and for its group."""
+    """Return the row of a reply, for all items, its kind and its group."""
     about = nested(doc, "qa_info")
     saved = {
         "id": doc["id"],
@@ -57,13 +57,13 @@ def results(doc: Mapping[str, Any], replies: Sequence[str]) -> dict[str, dict[st
 
 
 def success(items: Sequence[Mapping[str, Any]]) -> float:
-    """Share that is right."""
+    """Compute the share of right replies."""
     value = evaluate(unpacked(items)).overall.value
     assert value is not None  # every item has a reply
     return value
 
 
 def unparsed(items: Sequence[Mapping[str, Any]]) -> float:
-    """Share of replies that cannot be read."""
+    """Compute the share of unreadable replies."""
     overall = evaluate(unpacked(items)).overall
     return overall.num_unparsed / overall.num_items

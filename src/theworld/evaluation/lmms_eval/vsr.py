@@ -1,4 +1,4 @@
-"""VSR as a task of lmms-eval: is a statement about a picture true?"""
+"""VSR as a task of lmms-eval: true or false statements about pictures."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,10 +13,10 @@ from theworld.evaluation.summary import Accuracy
 
 
 def pictures(doc: Mapping[str, Any], options: Mapping[str, Any]) -> list[Any]:
-    """The picture of a statement; annotations name it, and `images_dir` holds it.
+    """Return the picture of a statement from `images_dir`.
 
     Raises:
-        ValueError: if it is not there.
+        ValueError: if it is missing.
     """
     path = picture_path(doc, Path(options["images_dir"]))
     if not path.is_file():
@@ -28,39 +28,39 @@ def pictures(doc: Mapping[str, Any], options: Mapping[str, Any]) -> list[Any]:
 
 
 def question(doc: Mapping[str, Any], options: Mapping[str, Any] | None = None) -> str:
-    """What is asked; `options` change nothing."""
+    """Return the question; `options` have no effect."""
     return question_about(doc["caption"])
 
 
 def answer(doc: Mapping[str, Any]) -> str:
-    """What is right."""
+    """Return the true answer."""
     return "true" if doc["label"] else "false"
 
 
 def results(doc: Mapping[str, Any], replies: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """The row of a reply."""
+    """Return the row of a reply."""
     row = annotated(Record(dict(doc), "VSR"), only_reply(replies))
     return packed(row, "accuracy", "balanced_accuracy", "said_true", "unparsed")
 
 
 def accuracy(items: Sequence[Mapping[str, Any]]) -> float:
-    """Share that is right."""
+    """Compute the share of right replies."""
     return _accuracy(_scores(items)).value
 
 
 def balanced_accuracy(items: Sequence[Mapping[str, Any]]) -> float:
-    """Mean of the shares that are right among the true and among the false statements."""
+    """Compute the mean of the accuracies on true and on false statements."""
     return _accuracy(_scores(items)).balanced
 
 
 def said_true(items: Sequence[Mapping[str, Any]]) -> float:
-    """Share of statements that the model calls true."""
+    """Compute the share of statements that the model calls true."""
     readings = [score(row).reading for row in unpacked(items)]
     return readings.count("true") / len(readings)
 
 
 def unparsed(items: Sequence[Mapping[str, Any]]) -> float:
-    """Share of replies that say neither."""
+    """Compute the share of replies that are neither true nor false."""
     overall = _scores(items).overall
     return overall.num_unparsed / overall.num_items
 

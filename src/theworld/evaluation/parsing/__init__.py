@@ -1,1 +1,1 @@
-"""What a reply says: pure functions from text to a letter, a polarity, a choice, a length or a clock hour."""
+"""Answer extraction: pure functions from a reply to a letter, yes or no, a choice, a length or a clock hour."""

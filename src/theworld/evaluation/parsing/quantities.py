@@ -1,4 +1,4 @@
-"""Lengths in a reply: numbers with units, in metres; ranges, fractions, thousands separators, feet and inches."""
+"""Lengths in a reply, in metres, and clock directions: units, ranges, fractions, separators, feet and inches."""
 
 import math
 import re
@@ -8,7 +8,7 @@ from typing import NamedTuple
 from theworld.evaluation.parsing.text import after_answer, after_therefore, plain, without_options
 
 METRES = {"mm": 0.001, "cm": 0.01, "m": 1.0, "km": 1000.0, "in": 0.0254, "ft": 0.3048, "yd": 0.9144}
-"""Metres of one unit. Inch, foot and centimetre as SpatialRGPT-Bench gives them to its judge (arXiv 2406.01584)."""
+"""Metres per unit. Inch, foot and centimetre are as in the judge prompt of SpatialRGPT-Bench (arXiv 2406.01584)."""
 
 _UNITS = {
     "mm": r"mm\b|millimet(?:er|re)s?\b",
@@ -16,7 +16,7 @@ _UNITS = {
     "km": r"kms?\b|kilomet(?:er|re)s?\b",
     "m": r"m\b|met(?:er|re)s?\b",
     "ft": r"ft\b|feet\b|foot\b|'(?!')",
-    # "in" is a word first: it measures only where what follows could follow "inches"
+    # "in" is a unit only before words that could follow "inches"
     "in": r"inch(?:es)?\b|''|\"|in\b(?=\.?\s*(?:$|[),;:]|\.\s|(?:wide|tall|high|long|deep|apart|away|from|across)\b))",
     "yd": r"yds?\b|yards?\b",
 }
@@ -46,7 +46,7 @@ _TOKEN = re.compile(
 )
 _DIGIT = re.compile(r"\.\d|\d")
 _START = re.compile(rf"\.?\d|\b(?:{'|'.join(_WORDS)})\b|\b(?:{'|'.join(_BEFORE_ARTICLE)}) (?=an?\b)")
-"""Where a number begins: only there are tokens looked for."""
+"""Start of a number; the search for tokens begins there."""
 _LETTERS = re.compile(r"[a-z]+")
 
 
@@ -57,14 +57,16 @@ class _Token(NamedTuple):
 
 
 def lengths(text: str) -> Iterator[float]:
-    """Every length in a plain text in lower case, in metres and in order; of a range its middle.
+    """Yield every length in a plain lower-case text, in metres and in order; for a range, its middle.
 
     ```
     "5-6 feet (1.5 to 1.8 m)"  ->  1.6764, 1.65        "5'10\\""  ->  1.778        "2 x 3 m", "300 pixels"  ->  none
     ```
     """
-    spelled = not _WORDS.keys().isdisjoint(_LETTERS.findall(text)) or any(f"{one} a" in text for one in _BEFORE_ARTICLE)
-    beginning, place = _START if spelled else _DIGIT, 0  # digits alone are found several times faster
+    spelled = not _WORDS.keys().isdisjoint(_LETTERS.findall(text)) or any(
+        f"{word} a" in text for word in _BEFORE_ARTICLE
+    )
+    beginning, place = _START if spelled else _DIGIT, 0  # a search for digits alone is several times faster
     while (start := beginning.search(text, place)) is not None:
         tokens, place = _run(text, start.end() if start[0].endswith(" ") else start.start())
         at = 0
@@ -76,12 +78,12 @@ def lengths(text: str) -> Iterator[float]:
 
 
 def _length(tokens: Sequence[_Token], at: int) -> tuple[float | None, int]:
-    """The length that begins at a token, and the token after it."""
+    """Return the length that begins at a token, and the index after it."""
     first, after = _amount(tokens, at)
     if first is None:
         return None, at + 1
     number, unit = first
-    if _kind(tokens, after) == "times":  # "2 x 3 m" has no one length
+    if _kind(tokens, after) == "times":  # "2 x 3 m" is not a single length
         rest, after_rest = _amount(tokens, after + 1)
         return None, after + 1 if rest is None else after_rest
     if _kind(tokens, after) == "join":
@@ -96,7 +98,7 @@ def _length(tokens: Sequence[_Token], at: int) -> tuple[float | None, int]:
 
 
 def _amount(tokens: Sequence[_Token], at: int) -> tuple[tuple[float, str | None] | None, int]:
-    """Number and unit, if there is one, of the tokens from a place on; feet with inches become feet."""
+    """Return the number and the unit (or None) at an index, and the index after; inches are added to feet."""
     if _kind(tokens, at) != "number":
         return None, at
     number = float(tokens[at].value)
@@ -122,7 +124,7 @@ def _kind(tokens: Sequence[_Token], at: int) -> str | None:
 
 
 def _run(text: str, start: int) -> tuple[list[_Token], int]:
-    """Numbers, units and what joins them, from a place on until anything else stands there; and that place."""
+    """Return the run of numbers, units and joining words from a position on, and the position after it."""
     tokens: list[_Token] = []
     end = start
     while (match := _TOKEN.match(text, end)) is not None:
@@ -156,29 +158,29 @@ def _number(match: re.Match[str]) -> float | None:
 
 
 def named_length(text: str, dimension: str | None = None) -> float | None:
-    """The length that a reply names, in metres; None if it names none.
+    """Return the length that a reply names, in metres; None if it names none.
 
-    In this order: the first behind `answer:`; the first behind `therefore`; the first in a line that the dimension
-    asked for labels, `Width: 40 cm`; the first at all. Lists of options, `A) 10 cm`, are left out. A reply that was cut
-    off behind its `therefore` names no length: those before it led there, and are none of its own.
+    In this order: the first after `answer:`; the first after `therefore`; the first in a line with the label of the
+    dimension, `Width: 40 cm`; the first at all. Lists of options, `A) 10 cm`, are ignored. A reply that is cut off
+    after its `therefore` names no length: the lengths before it are steps, not the answer.
 
     Args:
-        text: the reply as the model wrote it.
-        dimension: pattern, in lower case, of the label of what was asked for, such as `width`.
+        text: the unchanged reply.
+        dimension: lower-case pattern of the dimension's label, such as `width`.
     """
     text = without_options(plain(text).casefold())
     therefore = after_therefore(text)
     for part in (after_answer(text), therefore):
-        found = None if part is None else next(lengths(part), None)
-        if found is not None:
-            return found
+        length = None if part is None else next(lengths(part), None)
+        if length is not None:
+            return length
     if therefore is not None and not therefore.rstrip().endswith((".", "!", "?", ")", '"')):
         return None
     labelled = None
     if dimension is not None:
         labelled = re.search(rf"^[^\w\n]*(?:{dimension})[^:\n]*:(.*)$", text, re.MULTILINE)
-    found = None if labelled is None else next(lengths(labelled[1]), None)
-    return next(lengths(text), None) if found is None else found
+    length = None if labelled is None else next(lengths(labelled[1]), None)
+    return next(lengths(text), None) if length is None else length
 
 
 DEGREES_PER_HOUR = 30.0
@@ -194,19 +196,19 @@ _HOUR_ALONE = re.compile(r"\W*(\d{1,2})\W*\Z")
 
 
 def clock_hour(text: str) -> float | None:
-    """The hour of the clock that a reply points to, in [1, 13); None if it names none.
+    """Return the clock hour that a reply names, in [1, 13); None if it names none.
 
-    The first behind `answer:`, else behind `therefore`, else at all; between two hours the middle ("2 to 3 o'clock" is
-    2.5). A reply that is nothing but a number from 1 to 12 is that hour. Words such as "to the right" name no hour:
-    they may be meant in the picture or on the ground.
+    The first after `answer:`, else after `therefore`, else at all; for a range its middle ("2 to 3 o'clock" is 2.5). A
+    reply that is only a number from 1 to 12 is that hour. Words such as "to the right" name no hour: they may refer to
+    the picture or to the ground.
     """
     text = plain(text)
     alone = _HOUR_ALONE.match(text)
     if alone is not None:
         return _hour(alone[1])
     for part in (after_answer(text), after_therefore(text), text):
-        for found in _DIRECTION.finditer(part or ""):
-            high, low = _hour(found["hour"]), _hour(found["low"])
+        for match in _DIRECTION.finditer(part or ""):
+            high, low = _hour(match["hour"]), _hour(match["low"])
             if high is None:
                 continue
             if low is None:
@@ -216,7 +218,7 @@ def clock_hour(text: str) -> float | None:
 
 
 def clock_error(first: float, second: float) -> float:
-    """Hours between two directions, the shorter way round: 11 and 1 are two hours apart."""
+    """Compute the smaller difference of two directions in hours: 11 and 1 differ by two hours."""
     apart = abs(first - second) % 12
     return min(apart, 12 - apart)
 

@@ -1,18 +1,18 @@
-"""Replies as plain text: no markup, regions as words without digits of their own, lists of options left out."""
+"""Plain text of replies without markup and lists of options, and the option letter that a reply chooses."""
 
 import re
 
 from theworld.evaluation.scoring import named_choice
 
 _OPENING = re.compile(r"\A\s*(?:model\s*\n\s*)?(?:\[?\d*\]\s*\?+)?")
-"""What is no part of a reply: Gemma's name of the turn, and the end of the question, `1]?`, written on."""
+"""Text before a reply: Gemma's name of the turn, or the rest of the question, `1]?`."""
 
 _REGION = re.compile(
     r"\bregions?[\s_]*(?:[\[(<{]\s*(\d+)\s*[\])>}]|(\d)>?(?!\w|[.,]\d|\s*[-–—/'\"]\s*\d"
     r"|\s*(?:m|cm|mm|km|ft|yd|met\w+|cent\w+|mill\w+|kilo\w+|inch\w*|foot|feet|yards?)\b))",
     re.IGNORECASE,
 )
-"""`Region [0]`, `region 0`, `<region0>`; a digit without brackets only if it measures nothing."""
+"""`Region [0]`, `region 0`, `<region0>`; a digit without brackets only if it is not a measure."""
 
 _BRACKETED = re.compile(r"\[\s*(\d+)\s*\]")
 _SPACES = re.compile(r"[^\S\n]{2,}")
@@ -38,7 +38,7 @@ _SAME = str.maketrans(
     | dict.fromkeys("*`$")
     | {"½": " 1/2", "¼": " 1/4", "¾": " 3/4", "⅓": " 1/3", "⅔": " 2/3"}
 )
-"""Characters that say the same in another form."""
+"""Characters and their plain equivalents."""
 
 _OPTION = re.compile(r"^[ \t]*(?:[-•][ \t]*)?\(?([A-Ea-e])[).:](?:[ \t]|$).*$", re.MULTILINE)
 _ANSWER = re.compile(r"\b(?:answer|conclusion|confirmation)\s*:|\banswer\s+is\b", re.IGNORECASE)
@@ -47,13 +47,13 @@ _THEREFORE = re.compile(
     re.IGNORECASE,
 )
 _MOST_CHARACTERS = 10_000
-"""Of a reply; what a model repeats beyond that adds nothing, and costs time."""
+"""Longest part of a reply that is read; repetition beyond it adds nothing and costs time."""
 
 
 def plain(text: str) -> str:
-    """The text without markup; `Region [0]` and all its spellings become `region_0`, where no number is read.
+    """Remove markup; `Region [0]` and all its spellings become `region_0`, so that 0 is not read as a number.
 
-    Lines are kept, since lists are told by them. Any text is taken; nothing raises.
+    Lines are kept, since they separate lists. The function accepts any text and never raises.
     """
     text = text[:_MOST_CHARACTERS].translate(_SAME)
     text = _OPENING.sub("", text, count=1)
@@ -63,41 +63,41 @@ def plain(text: str) -> str:
         text = _MARGIN.sub("", text)
     if "_" in text:
         text = _UNDERSCORES.sub("", text)
-    text = _REGION.sub(lambda found: f"region_{found[1] or found[2]} ", text)
+    text = _REGION.sub(lambda match: f"region_{match[1] or match[2]} ", text)
     if "[" in text:
         text = _BRACKETED.sub(r"region_\1 ", text)
     return _SPACES.sub(" ", text)
 
 
 def after_answer(text: str) -> str | None:
-    """What stands behind the last `answer:` of a plain text; None without one."""
+    """Return the text after the last `answer:` of a plain text; None without one."""
     return _after_last(_ANSWER, text, ("answer", "conclusion", "confirmation"))
 
 
 def after_therefore(text: str) -> str | None:
-    """What stands behind the last `therefore` of a plain text; None without one."""
+    """Return the text after the last `therefore` of a plain text; None without one."""
     return _after_last(
         _THEREFORE, text, ("therefore", "thus", "hence", "conclusion", "considering", "based on this", "based on these")
     )
 
 
 def without_options(text: str) -> str:
-    """A plain text less the lines that list options, `A) 10 cm`: two letters at least make a list."""
-    if len({found[1].upper() for found in _OPTION.finditer(text)}) < 2:
+    """Remove lines that list options, `A) 10 cm`, from a plain text; a list has at least two letters."""
+    if len({match[1].upper() for match in _OPTION.finditer(text)}) < 2:
         return text
     return _OPTION.sub("", text)
 
 
 def _after_last(mark: re.Pattern[str], text: str, words: tuple[str, ...]) -> str | None:
     lowered = text.casefold()
-    for word in words:  # ten times faster than the pattern, and most often the end of it
+    for word in words:  # ten times faster than the pattern, and usually decisive
         if word in lowered:
             break
     else:
         return None
     end = None
-    for found in mark.finditer(text):
-        end = found.end()
+    for match in mark.finditer(text):
+        end = match.end()
     return None if end is None else text[end:]
 
 
@@ -111,11 +111,11 @@ _DENIED = re.compile(r"\b(?:none of|neither|cannot|can't|unable|not)\b", re.IGNO
 
 
 def official_letter(text: str, num_choices: int) -> str | None:
-    """The letter that BLINK's own script reads without a language model; None where it would ask one.
+    """Return the letter that BLINK's own script reads without a language model; None if it would ask one.
 
     In its order (`analyze_answer` in `eval/test_benchmark.py` of github.com/zeyofu/BLINK_Benchmark): a reply that is a
-    letter, with or without parentheses; else, of the words `(A)`, `(B)`, ... set apart by white space, the only one in
-    the last paragraph, or else the only one in the whole reply. The script asks GPT-3.5 for the rest.
+    letter, with or without parentheses; else the only one of the words `(A)`, `(B)`, ... (separated by white space) in
+    the last paragraph, or else in the whole reply. The script asks GPT-3.5 for the rest.
 
     Returns:
         `(A)` to `(E)`.
@@ -132,10 +132,10 @@ def official_letter(text: str, num_choices: int) -> str | None:
 
 
 def chosen_letter(text: str, num_choices: int) -> str | None:
-    """The option that a reply chooses: `official_letter`, else by rules; None if it names none, or several.
+    """Return the option that a reply chooses: `official_letter`, else by rules; None if it names none, or several.
 
-    The rules stand where the official script asks a language model, and read what is written: `(B).`, `B. a ball`,
-    `the answer is B`, `option B`, `B is closer`; what follows `answer:` or `therefore` first, lists of options last.
+    The rules replace the official script's language model: they read `(B).`, `B. a ball`, `the answer is B`, `option
+    B`, `B is closer`, first in the text after `answer:` or `therefore`, and ignore lists of options.
 
     Returns:
         `(A)` to `(E)`.
@@ -151,7 +151,7 @@ def chosen_letter(text: str, num_choices: int) -> str | None:
         named = named_choice(part, choices)
         if named is not None:
             return named
-        letters = {next(filter(None, found.groups())) for found in _CHOSEN.finditer(part)}
+        letters = {next(filter(None, match.groups())) for match in _CHOSEN.finditer(part)}
         if len(letters) == 1 and not _DENIED.search(part):
             chosen = f"({letters.pop()})"
             return chosen if chosen in choices else None

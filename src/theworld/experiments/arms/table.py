@@ -22,6 +22,7 @@ from theworld.experiments.arms.results import (
 )
 from theworld.experiments.arms.run import claim, run_arms
 from theworld.io import write_whole
+from theworld.tables import markdown_lines, percent, percent_with_range
 
 
 def compare_arms(own: ArmsSettings) -> dict[str, Any]:
@@ -64,40 +65,47 @@ def to_markdown(results: Results, cells: Sequence[Cell], contrasts: Sequence[Con
     names = list(dict.fromkeys(cell.arm for cell in cells))
     by_key = {(cell.arm, cell.num_labels): cell for cell in cells}
     lines = ["Accuracy on questions about the future, % [95 % interval], by outcome labels.", ""]
-    head = [*(f"{budget:,}" for budget in budgets), "ms an answer", "GFLOP an answer"]
-    lines += [f"| arm | {' | '.join(head)} |", "|---" * (len(head) + 1) + "|"]
+    columns = ["arm", *(f"{budget:,}" for budget in budgets), "ms an answer", "GFLOP an answer"]
+    rows = []
     for name in names:
-        row = [_accuracy(by_key.get((name, budget))) for budget in budgets]
-        row += [f"{1000 * costs[name].seconds:.1f}", f"{costs[name].gflops:.2f}"]
-        lines.append(f"| {name} | {' | '.join(row)} |")
-    lines += ["", "| arm | labels | seeds | static controls | shuffled world | by task |", "|---" * 6 + "|"]
-    for cell in cells:
-        tasks = ", ".join(f"{task} {100 * value:.1f}" for task, value in cell.by_task.items())
-        lines.append(
-            f"| {cell.arm} | {cell.num_labels:,} | {len(cell.seeds)} | {100 * cell.static:.1f}"
-            f" | {100 * cell.shuffled:.1f} | {tasks} |"
-        )
+        accuracies = [_accuracy(by_key.get((name, budget))) for budget in budgets]
+        rows.append([name, *accuracies, f"{1000 * costs[name].seconds:.1f}", f"{costs[name].gflops:.2f}"])
+    lines += [*markdown_lines(columns, rows), ""]
+    columns = ["arm", "labels", "seeds", "static controls", "shuffled world", "by task"]
+    lines += markdown_lines(columns, map(_control_cells, cells))
     rates = {name: found["chosen"] for name, found in results.origin.get("learning_rates", {}).items()}
     if rates:
         told = [f"{name} {chosen['aligned']:g} and {chosen['labels']:g}" for name, chosen in rates.items()]
         lines += ["", f"Learning rates chosen on validation, of the alignment and of labels: {', '.join(told)}."]
     named = f"{results.primary[0]} against {results.primary[1]} after {results.primary_labels:,} labels"
     lines += ["", f"Named beforehand: {named}. p: exact McNemar test, per seed.", ""]
-    lines += ["| arm | against | labels | points | p | p, Holm |", "|---" * 6 + "|"]
-    for one in contrasts:
-        low, high = 100 * one.interval.low, 100 * one.interval.high
-        adjusted = "" if one.adjusted_p is None else f"{one.adjusted_p:.2g}"
-        lines.append(
-            f"| {one.first} | {one.second} | {one.num_labels:,} | {one.points:+.1f} [{low:+.1f}, {high:+.1f}]"
-            f" | {', '.join(f'{p:.2g}' for p in one.p_by_seed)} | {adjusted} |"
-        )
+    columns = ["arm", "against", "labels", "points", "p", "p, Holm"]
+    lines += markdown_lines(columns, map(_contrast_cells, contrasts))
     return "\n".join(lines) + "\n"
 
 
 def _accuracy(cell: Cell | None) -> str:
     if cell is None:
         return "not done"
-    return f"{100 * cell.accuracy:.1f} [{100 * cell.interval.low:.1f}, {100 * cell.interval.high:.1f}]"
+    return percent_with_range(cell.accuracy, cell.interval)
+
+
+def _control_cells(cell: Cell) -> list[str]:
+    tasks = ", ".join(f"{task} {percent(value)}" for task, value in cell.by_task.items())
+    counts = [f"{cell.num_labels:,}", str(len(cell.seeds))]
+    return [cell.arm, *counts, percent(cell.static), percent(cell.shuffled), tasks]
+
+
+def _contrast_cells(contrast: Contrast) -> list[str]:
+    low, high = 100 * contrast.interval.low, 100 * contrast.interval.high
+    return [
+        contrast.first,
+        contrast.second,
+        f"{contrast.num_labels:,}",
+        f"{contrast.points:+.1f} [{low:+.1f}, {high:+.1f}]",
+        ", ".join(f"{p_value:.2g}" for p_value in contrast.p_by_seed),
+        "" if contrast.adjusted_p is None else f"{contrast.adjusted_p:.2g}",
+    ]
 
 
 def draw_curves(cells: Sequence[Cell], path: Path) -> None:

@@ -16,7 +16,7 @@ from theworld.evaluation.statistics import wilson_interval
 from theworld.experiments.probe.clips import DECISIVE, Labelled, open_labelled
 from theworld.experiments.probe.probe import Probe, best_cells, probe, watch_futures
 from theworld.io import write_whole
-from theworld.report.tables import percent_range
+from theworld.tables import markdown_lines, percent_range
 
 _OF_SCENES = ("outcome", "contact", "position", "velocity")
 
@@ -74,11 +74,12 @@ def pictures_to_markdown(clips: Labelled) -> str:
 
 def watched_to_markdown(watched: Mapping[str, Mapping[str, float]]) -> str:
     """How often the last picture shows what really happened: imagined, and the true one through the same VAE."""
-    lines = ["## The last picture, watched", "", "| task | imagined | true, decoded | chance | n |", "|---" * 5 + "|"]
-    for task, found in watched.items():
-        shares = " | ".join(f"{found[name]:.1%}" for name in ("imagined", "decoded", "chance"))
-        lines.append(f"| {task} | {shares} | {found['n']:.0f} |")
-    return "\n".join([*lines, "", ""])
+    rows = [
+        [task, *(f"{found[name]:.1%}" for name in ("imagined", "decoded", "chance")), f"{found['n']:.0f}"]
+        for task, found in watched.items()
+    ]
+    table = markdown_lines(["task", "imagined", "true, decoded", "chance", "n"], rows)
+    return "\n".join(["## The last picture, watched", "", *table, "", ""])
 
 
 def to_markdown(cells: Sequence[Probe]) -> str:
@@ -87,13 +88,11 @@ def to_markdown(cells: Sequence[Probe]) -> str:
     for task in dict.fromkeys(cell.task for cell in cells):
         of_task = [cell for cell in cells if cell.task == task]
         quantities = _OF_SCENES if task in TASK_NAMES else tuple(dict.fromkeys(cell.quantity for cell in of_task))
-        rule = "|---" * (1 + len(quantities)) + "|"
-        lines += [f"## {task}", "", f"| tap | {' | '.join(quantities)} |", rule]
+        rows = []
         for tap in dict.fromkeys(cell.tap for cell in of_task):
-            found = [cell for cell in of_task if cell.tap == tap]
-            row = [_best([cell for cell in found if cell.quantity == quantity]) for quantity in quantities]
-            lines.append(f"| {tap} | " + " | ".join(row) + " |")
-        lines.append("")
+            of_tap = [cell for cell in of_task if cell.tap == tap]
+            rows.append([tap, *(_best([cell for cell in of_tap if cell.quantity == name]) for name in quantities)])
+        lines += [f"## {task}", "", *markdown_lines(["tap", *quantities], rows), ""]
     return "\n".join(lines)
 
 

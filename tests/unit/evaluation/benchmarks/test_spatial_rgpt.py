@@ -132,7 +132,7 @@ def test_the_benchmark_has_the_categories_of_its_paper():
     [
         ({"qa_category": "size_data"}, "qa_category: 'size_data'; expected one of"),
         ({"qa_type": "qualitative"}, "expected 'quantitative' for 'width_data'"),
-        ({"ground_truth": "wide"}, "'wide' does not say what 'width_data' asks for"),
+        ({"ground_truth": "wide"}, "'wide' does not answer a question of category 'width_data'"),
         ({"prediction": 3}, "prediction: a number; expected text"),
         ({"correct": "maybe"}, "correct: 'maybe'; expected true or false"),
     ],

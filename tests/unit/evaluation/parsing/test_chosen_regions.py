@@ -2,7 +2,7 @@
 
 import pytest
 
-from theworld.evaluation.parsing.regions import RELATIONS, chosen_region
+from theworld.evaluation.parsing.region_choices import RELATIONS, chosen_region
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from theworld.evaluation.parsing.regions import RELATIONS
+from theworld.evaluation.parsing.region_choices import RELATIONS
 from theworld.evaluation.parsing.yes_no import says_yes
 
 

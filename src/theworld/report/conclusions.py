@@ -1,4 +1,4 @@
-"""Verdicts: what the numbers of a run allow to be said, in plain words, and what a reader must be warned of."""
+"""Conclusions from the numbers of a run, as sentences: verdicts, baselines and warnings."""
 
 import itertools
 from dataclasses import dataclass
@@ -9,7 +9,8 @@ from theworld.evaluation.audit import Verdict as AuditVerdict
 from theworld.evaluation.comparison import Pair
 from theworld.evaluation.summary import Summary
 from theworld.report.folder import RunFolder, in_order
-from theworld.report.tables import equation, listed, percent, percent_range, points, points_range, strongest
+from theworld.report.run_tables import strongest
+from theworld.tables import equation, percent, percent_range, points, points_range
 
 Finding: TypeAlias = Literal[
     "better", "worse", "no difference shown", "undecided", "identical", "world used", "world not used"
@@ -25,65 +26,66 @@ _AUDIT_FINDINGS: Final[dict[AuditVerdict, Finding]] = {
 
 @dataclass(frozen=True)
 class Verdict:
-    """One comparison, or the audit, in a sentence."""
+    """Verdict on one comparison, or on the audit, in a sentence."""
 
     finding: Finding
     sentence: str
 
 
 def verdicts(run: RunFolder) -> list[Verdict]:
-    """One verdict per pair of the comparison, in its order, and that of the audit."""
-    found = []
+    """Return a verdict per pair of the comparison, in its order, and the verdict of the audit."""
+    result = []
     if run.results is not None and run.results.comparison is not None:
         pairs = run.results.comparison.pairs
-        found += [_verdict(pair, run.results.arms, len(pairs)) for pair in pairs]
+        result += [_verdict(pair, run.results.arms, len(pairs)) for pair in pairs]
     if run.audit is not None:
-        found.append(Verdict(_AUDIT_FINDINGS[run.audit.verdict], f"Audit: {run.audit.line}."))
-    return found
+        result.append(Verdict(_AUDIT_FINDINGS[run.audit.verdict], f"Audit: {run.audit.line}."))
+    return result
 
 
 def above_baseline(run: RunFolder) -> str:
-    """A sentence on which arms are shown to beat answering without looking; empty without accuracies.
+    """Write a sentence that names the arms above their baselines; empty without accuracies.
 
-    Shown: the whole Wilson interval lies above the stronger of the arm's baselines.
+    Above: the whole Wilson interval is above the stronger of the arm's baselines.
     """
     baselines = strongest(run)
     arms = {} if run.results is None else run.results.arms
-    lows = {name: one.accuracy.wilson.low for name, one in arms.items() if one.accuracy is not None}
+    lows = {name: result.accuracy.wilson.low for name, result in arms.items() if result.accuracy is not None}
     above = [name for name, low in lows.items() if low > baselines[name].share]
     rest = [name for name in lows if name not in above]
-    words = {one.words for one in baselines.values()}
+    words = {result.words for result in baselines.values()}
     baseline = f"the baseline ({words.pop()})" if len(words) == 1 else "its baseline"
     if not lows:
         return ""
     if not above:
         return f"No arm is shown to be above {baseline}."
-    return f"Shown to be above {baseline}: {listed(above)}." + (f" Not shown: {listed(rest)}." if rest else "")
+    return f"Shown to be above {baseline}: {_listed(above)}." + (f" Not shown: {_listed(rest)}." if rest else "")
 
 
 def warnings(run: RunFolder) -> list[str]:
-    """Sentences that a reader must see before any number."""
-    found = [
-        f"IDENTICAL PREDICTIONS: {listed(list(group))} gave the same reply, to the last character, to all"
-        f" {num_items:,} items compared. Either one file stands under several names, or what should differ never"
-        " reached the model. This is no evidence that it makes no difference."
+    """Return warnings that a reader must see before any number."""
+    texts = [
+        f"IDENTICAL PREDICTIONS: {_listed(list(group))} gave the same reply, to the last character, to all"
+        f" {num_items:,} items compared. Either these names are of one file, or the change between the arms never"
+        " reached the model. This does not show that the change has no effect."
         for group, num_items in _identical_groups(run)
     ]
-    for name, one in (run.results.arms if run.results is not None else {}).items():
-        if name in run.world_arms and one.world_read == 0:
-            found.append(
-                f"WORLD NEVER READ: {name} has a world model, but no clip was read for any of its {one.num_items:,}"
-                " items. Its numbers say nothing about the world."
+    for name, summary in (run.results.arms if run.results is not None else {}).items():
+        if name in run.world_arms and summary.world_read == 0:
+            texts.append(
+                f"WORLD NEVER READ: {name} has a world model, but no clip was read for any of its {summary.num_items:,}"
+                " items. Its numbers show nothing about the world."
             )
-        if one.num_missing:
-            found.append(
-                f"MISSING REPLIES: {one.num_missing:,} of the {one.num_items:,} items of {name} met an error; they"
-                " count as nothing."
+        if summary.num_missing:
+            texts.append(
+                f"MISSING REPLIES: {summary.num_missing:,} of the {summary.num_items:,} items of {name} met an error;"
+                " they count as nothing."
             )
-        constant = [] if one.accuracy is None else [text for text, of in one.accuracy.answers.items() if of.given == 1]
+        answers = {} if summary.accuracy is None else summary.accuracy.answers
+        constant = [text for text, share in answers.items() if share.given == 1]
         if constant:
-            found.append(f"ONE ANSWER: {name} says “{constant[0]}” to every item, whatever the picture shows.")
-    return found
+            texts.append(f"ONE ANSWER: {name} says “{constant[0]}” to every item, whatever the picture shows.")
+    return texts
 
 
 def _verdict(pair: Pair, arms: dict[str, Summary], num_pairs: int) -> Verdict:
@@ -108,20 +110,29 @@ def _verdict(pair: Pair, arms: dict[str, Summary], num_pairs: int) -> Verdict:
     return Verdict("no difference shown", f"{head}: no difference that {items} could show ({cost}; {least}).")
 
 
+def _listed(names: list[str]) -> str:
+    """Join names for a sentence: `a, b and c`."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
 def _side(pair: Pair) -> int:
-    """1 or -1 if the whole interval lies on one side of 0, else 0."""
+    """Return 1 or -1 if the whole interval is on one side of 0, else 0."""
     return int(pair.interval.low > 0) - int(pair.interval.high < 0)
 
 
 def _arm(name: str, arms: dict[str, Summary]) -> str:
-    one = arms.get(name)
-    if one is None or one.accuracy is None:
+    summary = arms.get(name)
+    if summary is None or summary.accuracy is None:
         return name
-    return f"{name} {percent(one.accuracy.value)} % {percent_range(one.accuracy.wilson)}"
+    return f"{name} {percent(summary.accuracy.value)} % {percent_range(summary.accuracy.wilson)}"
 
 
 def _identical_groups(run: RunFolder) -> list[tuple[tuple[str, ...], int]]:
-    """Arms that cannot be told apart, and the least number of items that any two of them share."""
+    """Group arms whose replies are pairwise identical; return each group and its smallest number of shared items.
+
+    Greedy, in the order of the results: an arm joins the first group in which it equals every member. Equality is not
+    transitive, since two pairs may share different items, so connected components could join arms that differ.
+    """
     shared = _identical_pairs(run)
     groups: list[list[str]] = []
     for name in in_order({name for pair in shared for name in pair}, run.results):
@@ -139,15 +150,15 @@ def _identical_groups(run: RunFolder) -> list[tuple[tuple[str, ...], int]]:
 
 
 def _identical_pairs(run: RunFolder) -> dict[frozenset[str], int]:
-    """Pairs with the same reply to every item that both answered, and how many those are.
+    """Return pairs with the same reply to every item that both answered, and the number of these items.
 
-    A comparison with a baseline leaves most pairs out: the files of predictions are looked at as well.
+    The files of predictions are compared too, since a comparison with a baseline omits most pairs.
     """
-    found = {}
+    num_shared = {}
     if run.results is not None and run.results.comparison is not None:
         for pair in run.results.comparison.pairs:
             if pair.identical:
-                found[frozenset((pair.first, pair.second))] = pair.num_scored
+                num_shared[frozenset((pair.first, pair.second))] = pair.num_scored
     replies = {
         name: {row.sample_id: (row.prediction, row.log_likelihoods) for row in rows if row.error is None}
         for name, rows in run.predictions.items()
@@ -155,5 +166,5 @@ def _identical_pairs(run: RunFolder) -> dict[frozenset[str], int]:
     for first, second in itertools.combinations(replies, 2):
         shared = replies[first].keys() & replies[second].keys()
         if shared and all(replies[first][sample_id] == replies[second][sample_id] for sample_id in shared):
-            found[frozenset((first, second))] = len(shared)
-    return found
+            num_shared[frozenset((first, second))] = len(shared)
+    return num_shared

@@ -1,95 +1,44 @@
-"""Tables: the numbers of a run as rows of text, from which both the page and the Markdown are written."""
+"""Tables of a run's numbers, for its page and its Markdown."""
 
 import html
-import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from statistics import median
 
 from theworld.evaluation.audit import Drop
+from theworld.evaluation.benchmarks.dispatch import benchmark_scores
 from theworld.evaluation.comparison import Pair
 from theworld.evaluation.scoring import State
-from theworld.evaluation.statistics import Interval
 from theworld.evaluation.summary import Summary
 from theworld.report.folder import MetricsRow, RunFolder, in_order
-
-ABSENT = "–"
-"""What stands where there is nothing to say."""
-
-
-def percent(share: float) -> str:
-    """A share in percent, one decimal, without the sign."""
-    return f"{100 * share:.1f}"
-
-
-def percent_range(interval: Interval) -> str:
-    """An interval of shares in percent."""
-    return f"[{percent(interval.low)}, {percent(interval.high)}]"
-
-
-def points(difference: float) -> str:
-    """A difference of shares in percentage points, with its sign."""
-    return _signed(100 * difference)
-
-
-def points_range(interval: Interval) -> str:
-    """An interval of differences in percentage points."""
-    return f"[{points(interval.low)}, {points(interval.high)}]"
-
-
-def probability(p_value: float) -> str:
-    """A p-value to two digits."""
-    return "< 0.0001" if p_value < 0.0001 else f"{p_value:.2g}"
-
-
-def equation(p_value: float) -> str:
-    """A p-value inside a sentence: `p = 0.03`."""
-    text = probability(p_value)
-    return f"p {text}" if text.startswith("<") else f"p = {text}"
-
-
-def listed(names: list[str]) -> str:
-    """Names as part of a sentence: `a, b and c`."""
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
-
-
-def _signed(value: float) -> str:
-    text = f"{value:+.1f}"
-    return text[1:] if text in ("+0.0", "-0.0") else text.replace("-", "−")
-
+from theworld.tables import (
+    ABSENT,
+    Table,
+    percent,
+    percent_with_range,
+    points_with_range,
+    probability,
+    table_of,
+)
 
 MARKS: dict[State, str] = {"right": "✓", "wrong": "✗", "unparsed": "?", "missing": ABSENT}
 STATES: dict[State, str] = {"right": "right", "wrong": "wrong", "unparsed": "not readable", "missing": "no reply"}
-"""How a reply fared, for a reader."""
+"""Scores of a reply, for a reader."""
 
 
 _NARROW_COLUMNS = 3
-"""Tables of so few columns do not stretch over the page."""
-
-_TAG = re.compile(r"<(?=[a-zA-Z/!?])")
+"""Tables with at most this many columns do not stretch over the page."""
 
 ARMS, DIFFERENCES, SCENES, TRAINING = "Arms", "Paired differences", "Scenes", "Training"
-"""Headings of the tables that have pictures beside them."""
+"""Headings of the tables with pictures."""
 
 
-@dataclass(frozen=True)
-class Table:
-    """A heading, a grid of text, and a sentence on how to read it."""
-
-    heading: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    note: str = ""
-    num_text_columns: int = 1
-    """Columns on the left that hold words; the others hold numbers."""
-
-
-def all_tables(run: RunFolder, benchmark: Sequence[Table] = ()) -> list[Table]:
-    """Whatever the run has a table of, in the order of the page; `benchmark`: those of a benchmark's own numbers."""
-    found = (
+def all_tables(run: RunFolder) -> list[Table]:
+    """Make every table that the run has numbers for, in the order of the page."""
+    tables = (
         arms_table(run),
         differences_table(run),
-        *benchmark,
+        *benchmark_tables(run),
         *group_tables(run),
         answers_table(run),
         audit_table(run),
@@ -98,11 +47,11 @@ def all_tables(run: RunFolder, benchmark: Sequence[Table] = ()) -> list[Table]:
         timings_table(run),
         environment_table(run),
     )
-    return [table for table in found if table is not None]
+    return [table for table in tables if table is not None]
 
 
 def to_html(table: Table) -> str:
-    """The grid as an HTML table; the first cell of each row is its header."""
+    """Write the grid as an HTML table; the first cell of each row is its header."""
     kinds = ["" if index < table.num_text_columns else ' class="number"' for index in range(len(table.columns))]
     head = "".join(
         f'<th scope="col"{kind}>{_escaped(column)}</th>' for kind, column in zip(kinds, table.columns, strict=True)
@@ -115,25 +64,24 @@ def to_html(table: Table) -> str:
     )
 
 
-def to_markdown(table: Table) -> str:
-    """The grid as a Markdown table."""
-    rule = ["---" if index < table.num_text_columns else "---:" for index in range(len(table.columns))]
-    return "\n".join(_markdown_row(row) for row in (table.columns, rule, *table.rows))
-
-
-def markdown_text(text: str) -> str:
-    """Text on one line that opens neither a tag nor a table column."""
-    return _TAG.sub("&lt;", " ".join(text.split())).replace("|", "\\|")
+def benchmark_tables(run: RunFolder) -> list[Table]:
+    """Make tables of a public benchmark's own numbers, arm by arm; none for other questions."""
+    tables = []
+    for arm in in_order(run.predictions, run.results):
+        result = benchmark_scores(run.predictions[arm])
+        if result is not None:
+            tables += [replace(table, heading=f"{table.heading}: {arm}") for table in result[1].tables()]
+    return tables
 
 
 def arms_table(run: RunFolder) -> Table | None:
-    """One row per arm: n, accuracy, balanced accuracy, majority baseline, counts."""
+    """Make a row per arm: n, accuracy, balanced accuracy, majority baseline, counts."""
     if run.results is None:
         return None
-    return Table(
+    return table_of(
         ARMS,
         ("arm", "n", "accuracy, %", "balanced, %", "majority, %", "guessing, %", "unparsed", "missing", "clips read"),
-        tuple((name, *_arm_cells(one)) for name, one in run.results.arms.items()),
+        [{"arm": name, **_arm_cells(summary)} for name, summary in run.results.arms.items()],
         "n: items with a reply. In brackets 95 % intervals: Wilson's for accuracy, bootstrap for balanced accuracy (the"
         " mean over the true answers). Majority: always giving the most frequent answer. Guessing: one of the item's"
         " choices at random. Baseline: the better of the two. Unparsed replies count as wrong, missing ones as"
@@ -142,7 +90,7 @@ def arms_table(run: RunFolder) -> Table | None:
 
 
 def differences_table(run: RunFolder) -> Table | None:
-    """One row per pair of arms, on the items that both answered."""
+    """Make a row per pair of arms, on the items that both answered."""
     if run.results is None or run.results.comparison is None:
         return None
     return Table(
@@ -165,33 +113,37 @@ def differences_table(run: RunFolder) -> Table | None:
 
 
 def group_tables(run: RunFolder) -> list[Table]:
-    """One table per field that the summaries are broken down by: a row per value, a column per arm."""
+    """Make a table per field of the breakdown: a row per value, a column per arm."""
     arms = {} if run.results is None else run.results.arms
-    fields = dict.fromkeys(name for one in arms.values() for name in one.groups)
+    fields = dict.fromkeys(name for summary in arms.values() for name in summary.groups)
     return [_group_table(name, arms) for name in fields]
 
 
 def answers_table(run: RunFolder) -> Table | None:
-    """How often each answer is true, and how often each arm gives it."""
+    """Make a row per answer: its share of the true answers, and of each arm's replies."""
     arms = {} if run.results is None else run.results.arms
-    scored = {name: one.accuracy for name, one in arms.items() if one.accuracy is not None}
-    true = {answer: of.true for one in reversed(scored.values()) for answer, of in one.answers.items()}
+    accuracies = {name: summary.accuracy for name, summary in arms.items() if summary.accuracy is not None}
+    true: dict[str, float] = {}
+    for accuracy in accuracies.values():
+        for answer, share in accuracy.answers.items():
+            true.setdefault(answer, share.true)
     if not true:
         return None
-    given = {name: {answer: percent(of.given) for answer, of in one.answers.items()} for name, one in scored.items()}
+    rows = []
+    for answer, true_share in sorted(true.items(), key=lambda pair: (-pair[1], pair[0])):
+        given = [accuracy.answers.get(answer) for accuracy in accuracies.values()]
+        cells = (ABSENT if share is None else percent(share.given) for share in given)
+        rows.append((answer, percent(true_share), *cells))
     return Table(
         "Answers given",
-        ("answer", "true, %", *(f"{name}, %" for name in scored)),
-        tuple(
-            (answer, percent(share), *(of.get(answer, ABSENT) for of in given.values()))
-            for answer, share in sorted(true.items(), key=lambda pair: (-pair[1], pair[0]))
-        ),
+        ("answer", "true, %", *(f"{name}, %" for name in accuracies)),
+        tuple(rows),
         "How often an answer is the true one, and how often each arm gives it.",
     )
 
 
 def audit_table(run: RunFolder) -> Table | None:
-    """What each replacement of the world features costs."""
+    """Make a row per replacement of the world features, with its drop."""
     if run.audit is None:
         return None
     audit = run.audit
@@ -201,13 +153,13 @@ def audit_table(run: RunFolder) -> Table | None:
         ("features", "role", "n", "real, %", "replaced, %", "drop, points", "answers changed", "p", "p (Holm)"),
         tuple(_drop_cells(drop, role) for drop, role in rows),
         "The trained model with its world features replaced: those of another item (shuffle), the mean of all, zeros,"
-        " noise. The last two lie outside of what it was trained on and decide nothing.",
+        " noise. The last two are outside of the training distribution and do not decide.",
         num_text_columns=2,
     )
 
 
 def scenes_table(run: RunFolder) -> Table | None:
-    """The scenes that are shown, with every arm's reply."""
+    """Make a row per shown scene, with every arm's reply."""
     if not run.scenes:
         return None
     arms = in_order({arm for scene in run.scenes for arm in scene.scores}, run.results)
@@ -224,12 +176,12 @@ def scenes_table(run: RunFolder) -> Table | None:
 
 
 def reply(text: str | None) -> str:
-    """A reply as a reader sees it, also where there is none to see."""
+    """Write a reply for a reader, also if it is missing or empty."""
     return ABSENT if text is None else text.strip() or "(empty)"
 
 
 def training_table(run: RunFolder) -> Table | None:
-    """One row per trained arm: how far the loss fell, and how fast."""
+    """Make a row per trained arm: loss, speed and memory."""
     if not run.metrics:
         return None
     return Table(
@@ -241,7 +193,7 @@ def training_table(run: RunFolder) -> Table | None:
 
 
 def timings_table(run: RunFolder) -> Table | None:
-    """Where the time went."""
+    """Make a row per stage, with its time."""
     seconds = {} if run.results is None else run.results.seconds
     total = sum(seconds.values())
     if total <= 0:
@@ -251,36 +203,40 @@ def timings_table(run: RunFolder) -> Table | None:
 
 
 def environment_table(run: RunFolder) -> Table | None:
-    """Versions, commit and machine; libraries in lines of their own."""
+    """Make a row per version, commit and machine; one row per library."""
     if not run.environment:
         return None
     rows: list[tuple[str, str]] = []
     for name, value in run.environment.items():
         entries = value.items() if isinstance(value, dict) else [(name, value)]
-        rows += [(str(key), ABSENT if one is None else str(one)) for key, one in entries]
+        rows += [(str(key), ABSENT if version is None else str(version)) for key, version in entries]
     return Table("Environment", ("part", "version"), tuple(rows), num_text_columns=2)
 
 
-def _arm_cells(one: Summary) -> tuple[str, ...]:
-    of = one.accuracy
-    shares = (
-        (ABSENT, ABSENT, ABSENT, ABSENT)
-        if of is None
-        else (
-            f"{percent(of.value)} {percent_range(of.wilson)}",
-            f"{percent(of.balanced)} {percent_range(of.balanced_bootstrap)}",
-            percent(of.majority),
-            ABSENT if of.guessing is None else percent(of.guessing),
-        )
-    )
-    return (f"{one.num_scored:,}", *shares, f"{one.num_unparsed:,}", f"{one.num_missing:,}", f"{one.world_read:,}")
+def _arm_cells(summary: Summary) -> dict[str, str]:
+    cells = {
+        "n": f"{summary.num_scored:,}",
+        "unparsed": f"{summary.num_unparsed:,}",
+        "missing": f"{summary.num_missing:,}",
+        "clips read": f"{summary.world_read:,}",
+    }
+    accuracy = summary.accuracy
+    if accuracy is not None:
+        cells |= {
+            "accuracy, %": percent_with_range(accuracy.value, accuracy.wilson),
+            "balanced, %": percent_with_range(accuracy.balanced, accuracy.balanced_bootstrap),
+            "majority, %": percent(accuracy.majority),
+        }
+        if accuracy.guessing is not None:
+            cells["guessing, %"] = percent(accuracy.guessing)
+    return cells
 
 
 def _pair_cells(pair: Pair) -> tuple[str, ...]:
     return (
         f"{pair.second} − {pair.first}",
         f"{pair.num_scored:,}",
-        f"{points(pair.difference)} {points_range(pair.interval)}",
+        points_with_range(pair.difference, pair.interval),
         f"{pair.num_second_only:,}",
         f"{pair.num_first_only:,}",
         probability(pair.p_value),
@@ -290,13 +246,13 @@ def _pair_cells(pair: Pair) -> tuple[str, ...]:
 
 
 def _group_table(field: str, arms: dict[str, Summary]) -> Table:
-    values = dict.fromkeys(value for one in arms.values() for value in one.groups.get(field, {}))
+    values = dict.fromkeys(value for summary in arms.values() for value in summary.groups.get(field, {}))
     rows = []
     for value in values:
-        cells = [one.groups.get(field, {}).get(value) for one in arms.values()]
-        known = [one for one in cells if one is not None and one.accuracy is not None]
+        cells = [summary.groups.get(field, {}).get(value) for summary in arms.values()]
+        known = [summary for summary in cells if summary is not None and summary.accuracy is not None]
         majority = known[0].accuracy.majority if known and known[0].accuracy else None
-        counts = sorted({one.num_scored for one in cells if one is not None})
+        counts = sorted({summary.num_scored for summary in cells if summary is not None})
         rows.append(
             (
                 value,
@@ -313,10 +269,10 @@ def _group_table(field: str, arms: dict[str, Summary]) -> Table:
     )
 
 
-def _group_cell(one: Summary | None) -> str:
-    if one is None or one.accuracy is None:
+def _group_cell(summary: Summary | None) -> str:
+    if summary is None or summary.accuracy is None:
         return ABSENT
-    return f"{percent(one.accuracy.value)} {percent_range(one.accuracy.wilson)}"
+    return percent_with_range(summary.accuracy.value, summary.accuracy.wilson)
 
 
 def _drop_cells(drop: Drop, role: str) -> tuple[str, ...]:
@@ -326,7 +282,7 @@ def _drop_cells(drop: Drop, role: str) -> tuple[str, ...]:
         f"{drop.num_items:,}",
         percent(drop.real_accuracy),
         percent(drop.accuracy),
-        f"{points(drop.drop)} {points_range(drop.interval)}",
+        points_with_range(drop.drop, drop.interval),
         f"{drop.num_changed:,}",
         probability(drop.p_value),
         ABSENT if drop.p_holm is None else probability(drop.p_holm),
@@ -352,31 +308,27 @@ def _html_row(row: Sequence[str], kinds: Sequence[str]) -> str:
     )
 
 
-def _markdown_row(row: Iterable[str]) -> str:
-    return f"| {' | '.join(map(markdown_text, row))} |"
-
-
 def _escaped(text: str) -> str:
     return html.escape(" ".join(text.split()))
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """A way to answer without looking, and the accuracy that it has."""
+    """A way to answer without the picture, and its accuracy."""
 
     words: str
     share: float
 
 
 def strongest(run: RunFolder) -> dict[str, Baseline]:
-    """For each arm with an accuracy the better of always giving the most frequent answer, and guessing."""
-    found = {}
-    for name, one in (run.results.arms if run.results is not None else {}).items():
-        if one.accuracy is None:
+    """Return for each arm with an accuracy the better baseline of two: the most frequent answer, and guessing."""
+    baselines = {}
+    for name, summary in (run.results.arms if run.results is not None else {}).items():
+        if summary.accuracy is None:
             continue
-        chance, majority = one.accuracy.guessing, one.accuracy.majority
+        chance, majority = summary.accuracy.guessing, summary.accuracy.majority
         if chance is not None and chance > majority:
-            found[name] = Baseline(f"guessing among the choices, {percent(chance)} %", chance)
+            baselines[name] = Baseline(f"guessing among the choices, {percent(chance)} %", chance)
         else:
-            found[name] = Baseline(f"always “{one.accuracy.majority_answer}”, {percent(majority)} %", majority)
-    return found
+            baselines[name] = Baseline(f"always “{summary.accuracy.majority_answer}”, {percent(majority)} %", majority)
+    return baselines

@@ -1,4 +1,4 @@
-"""Claims about two regions in a reply: which of them is the higher, the wider, the nearer one."""
+"""Claims of a reply about two regions, and the choice between them: the higher, the wider, the nearer one."""
 
 import re
 from collections.abc import Iterator
@@ -28,27 +28,27 @@ _AXES = {
         r"in front|ahead|before|closer|nearer|closest|nearest|less distant|not as (?:far|distant)",
     ),
 }
-"""Words for either end of an axis, in the vocabulary of SpatialRGPT-Bench and of models that answer it."""
+"""Words for both ends of an axis, from SpatialRGPT-Bench and from the replies of models to it."""
 
 _MEASURES = {("tall", "short"): "height", ("wide", "thin"): "width", ("big", "small"): "size"}
 _OF_A_MEASURE = (
     r"greater|larger|bigger|more|higher|longer|exceed\w*|surpass\w*",
     r"lesser|less|smaller|lower|shorter|falls? short",
 )
-"""Words that say the same where their clause names the measure: a *greater* height."""
+"""Words with the same meaning if their clause names the measure: a *greater* height."""
 
 
 class Relation(NamedTuple):
-    """One end of an axis: what is asked about; patterns of words."""
+    """One end of an axis, which a question asks about; patterns of words."""
 
     same: str
-    """Its own words."""
+    """Words of this end."""
     opposite: str
-    """The words of the other end."""
+    """Words of the other end."""
     measure: str | None = None
-    """What both compare, such as height."""
+    """The quantity that both ends compare, such as height."""
     same_measure: str = ""
-    """More of it or less, whichever this end is."""
+    """Words for more or less of the measure, as for this end."""
     opposite_measure: str = ""
 
 
@@ -61,7 +61,7 @@ RELATIONS = {
 
 
 class Claim(NamedTuple):
-    """What one clause says: this region is (or, with `same` false, its counterpart is) what is asked about."""
+    """Claim of one clause: the relation holds for this region, or with `same` false for the other region."""
 
     region: int
     same: bool
@@ -79,7 +79,7 @@ _DENIED = re.compile(r"(?:\bnot\b|n't\b|\bnever\b|\bneither\b|\bnor\b|\bcannot\b
 
 
 def claims(text: str, relation: Relation) -> Iterator[Claim]:
-    """What the clauses of a plain text say about a relation, in order; questions say nothing.
+    """Yield the claims of a plain text about a relation, in order; questions make no claims.
 
     ```
     asked: below   "region_0 is above region_1"      ->  Claim(0, same=False)
@@ -111,7 +111,7 @@ def _words(relation: Relation, measured: bool) -> re.Pattern[str]:
 
 
 def _subject(clause: str, word: re.Match[str]) -> int | None:
-    """The region that a relation is said of: the last one before its word, else the one that `is` it."""
+    """Return the subject of a relation: the last region before its word, else the one after `is`."""
     before = list(_REGION.finditer(clause, 0, word.start()))
     if before:
         return int(before[-1][1])
@@ -121,21 +121,21 @@ def _subject(clause: str, word: re.Match[str]) -> int | None:
 
 _NAMED = re.compile(r"\bregion_(\d+)\b")
 _ALONE = re.compile(r"\W*region_(\d+)\b[^\w\n]*(?:\n|$)")
-"""A region and nothing else on its line."""
+"""A region alone on its line."""
 _LISTED = re.compile(r"^[ \t]*[-•]?[ \t]*region_\d+ *(?:\([^()\n]*\))?[.,]?[ \t]*$", re.MULTILINE)
 _DESCRIBED = re.compile(r"^[ \t]*[-•]?[ \t]*region_\d+ *:.*$", re.MULTILINE)
 
 
 def chosen_region(text: str, relation: Relation) -> int | None:
-    """The region that a reply says to be the one asked for; None if it names none, or both alike.
+    """Return the region that a reply chooses; None if it chooses none, or both.
 
-    What follows `answer:` counts first, then what follows `therefore`, then the whole reply. In each the first claim
-    about the relation decides ("Region [1] is taller than Region [0]", asked for the shorter one, chooses 0); without
-    a claim, the only region that is named. Lists of both regions and descriptions of each choose nothing.
+    The text after `answer:` counts first, then the text after `therefore`, then the whole reply. In each, the first
+    claim about the relation decides (if the question is about the shorter one, "Region [1] is taller than Region [0]"
+    chooses 0); without a claim, the only region with a mention. Lists and descriptions of both regions do not count.
 
     Args:
-        text: the reply as the model wrote it.
-        relation: what the region asked for is, compared with the other.
+        text: the unchanged reply.
+        relation: of the region in question to the other.
     """
     text = plain(text).casefold()
     answer = after_answer(text)
@@ -145,10 +145,10 @@ def chosen_region(text: str, relation: Relation) -> int | None:
     for part in (answer, after_therefore(text), _without_lists(text)):
         if part is None:
             continue
-        claim = next((one for one in claims(part, relation) if one.region in (0, 1)), None)
+        claim = next((item for item in claims(part, relation) if item.region in (0, 1)), None)
         if claim is not None:
             return claim.region if claim.same else 1 - claim.region
-        named = {int(found[1]) for found in _NAMED.finditer(part)}
+        named = {int(match[1]) for match in _NAMED.finditer(part)}
         if len(named) == 1:
             return _known(named.pop())
     return None
@@ -160,6 +160,6 @@ def _known(region: int) -> int | None:
 
 def _without_lists(text: str) -> str:
     for listing in (_LISTED, _DESCRIBED):
-        if len({named[1] for found in listing.finditer(text) for named in _NAMED.finditer(found[0])}) == 2:
+        if len({named[1] for match in listing.finditer(text) for named in _NAMED.finditer(match[0])}) == 2:
             text = listing.sub("", text)
     return text
