@@ -33,7 +33,7 @@ from theworld.modeling.introspection import imagine
 from theworld.precision import fastest_dtype
 from theworld.report.figures import write_gif
 from theworld.report.page import write_report
-from theworld.training.run import METRICS_NAME
+from theworld.training.metrics import METRICS_NAME
 from theworld.world.cached import open_stored
 
 IMAGE_SIZE_PX: Final = 64

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from accelerate import PartialState
@@ -19,10 +19,14 @@ from accelerate.utils import gather_object
 from tqdm import tqdm
 from transformers import TrainerCallback
 
+from theworld.config import TrainingConfig
 from theworld.io import write_whole
-from theworld.training.flops import WorkCounter
+from theworld.modeling import TheWorld
+from theworld.training.flops import WorkCounter, measured_peak
 
 logger = logging.getLogger(__name__)
+
+METRICS_NAME: Final = "metrics.jsonl"
 
 
 @dataclass
@@ -91,8 +95,8 @@ class Metrics(TrainerCallback):
         """What has been collected since the last row, for a checkpoint between two rows; JSON keeps every bit."""
         return {**asdict(self._tally), "seconds": self._seconds()}
 
-    def take_up(self, pending: dict[str, Any]) -> None:
-        """Go on with what `pending` gave."""
+    def load_state(self, pending: dict[str, Any]) -> None:
+        """Continue with the result of `pending`."""
         self._tally = Tally(**pending)
 
     def _seconds(self) -> float:
@@ -172,6 +176,21 @@ class Metrics(TrainerCallback):
             _warn_of_peak(self.peak_flops)
             return {}
         return {"mfu": share}
+
+
+def open_metrics(config: TrainingConfig, model: TheWorld, device: torch.device) -> Metrics:
+    """Return the metrics of a run.
+
+    The peak for `mfu` comes from the settings. Without the setting it is measured on a GPU; a CPU, which other
+    programs share, has none.
+    """
+    peak = None
+    if config.peak_tflops is not None:
+        peak = config.peak_tflops * 1e12
+    elif device.type == "cuda":
+        peak = measured_peak(device, config.precision)
+        logger.info("mfu is a share of %.3f TFLOP/s, the measured rate of a large matrix product", peak / 1e12)
+    return Metrics(config.output_dir / METRICS_NAME, WorkCounter(model), peak)
 
 
 @cache

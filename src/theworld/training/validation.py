@@ -16,7 +16,6 @@ from theworld.config import DataSettings, TrainingConfig
 from theworld.datasets.factory import open_samples
 from theworld.datasets.sample import Sample, Samples
 from theworld.datasets.samplers import batches
-from theworld.evaluation.benchmarks.dispatch import score
 from theworld.evaluation.generation import Answerer, FeatureReader
 from theworld.evaluation.predictions import Prediction
 from theworld.evaluation.statistics import wilson_interval
@@ -172,7 +171,9 @@ def result_of(rows: Sequence[Prediction], name: str) -> Result:
     Raises:
         ValueError: if all of them are errors.
     """
-    values = [one.value for one in map(score, rows) if one.value is not None]
+    from theworld.evaluation.benchmarks.dispatch import score  # imports every benchmark, which few runs need
+
+    values = [result.value for result in map(score, rows) if result.value is not None]
     if not values:
         first = next((row.error for row in rows), "there are no items")
         raise ValueError(f"validation on {name}: none of {len(rows)} items could be answered; the first error: {first}")
