@@ -56,14 +56,15 @@ DRAG = """what => {
 def server() -> Iterator[Any]:
     """The page with the model that users have, in a thread of its own; its `address` is where it is."""
     from theworld.config.serving import AppSettings
+    from theworld.serving.server import Server, open_model
     from theworld.serving.web.about import verdict_of
-    from theworld.serving.web.server import Server, open_shown
+    from theworld.serving.web.page_api import PageApi
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tiny, "stack", lambda: tiny.WEIGHTS)
         settings = AppSettings(port=0, max_seconds=600.0, max_request_bytes=1_000_000)
-        model = open_shown(settings)
-        server = Server(model, settings, verdict_of(model, settings.model))
+        model = open_model(settings)
+        server = Server(PageApi(model, settings, verdict_of(model, settings.model)), settings.max_seconds)
     listening = socket.create_server(("127.0.0.1", 0))
     running = threading.Thread(target=server.serve_forever, args=(listening,))
     running.start()
@@ -234,9 +235,9 @@ def test_a_picture_is_pasted_and_a_question_stopped(
 ):
     given_up = threading.Event()
 
-    def write_without_end(turn: Any, asked: Any) -> None:
-        while not turn.cancelled:
-            turn.emit({"is": "piece", "side": "without", "text": "and "})
+    def write_without_end(question: Any) -> None:
+        while not question.cancelled:
+            question.emit({"is": "piece", "side": "without", "text": "and "})
             threading.Event().wait(0.05)
         given_up.set()
 

@@ -17,8 +17,9 @@ from fixtures_model import picture
 from theworld import TheWorld
 from theworld.config.serving import AppSettings
 from theworld.serving.protocol import RequestError
+from theworld.serving.server import Server
 from theworld.serving.web.about import verdict_of
-from theworld.serving.web.server import Server
+from theworld.serving.web.page_api import PageApi
 
 
 class Page:
@@ -26,7 +27,8 @@ class Page:
 
     def __init__(self, model: TheWorld, **limits: Any) -> None:
         settings = AppSettings(model="test", port=0, max_new_tokens=4, **{"max_seconds": 600.0, **limits})
-        self.server = Server(model, settings, verdict_of(model, "test"))
+        self.api = PageApi(model, settings, verdict_of(model, "test"))
+        self.server = Server(self.api, settings.max_seconds)
         self.listening = socket.create_server(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{self.listening.getsockname()[1]}"
         self.client = httpx2.Client(base_url=address, timeout=600)
@@ -118,7 +120,7 @@ def test_the_page_says_what_was_loaded(page: Page):
         ("/picture", {"files": ["%"]}, 400, "A file that is not base64"),
         ("/picture", {"files": [base64.b64encode(b"x").decode()]}, 400, "Not a readable picture or video"),
         ("/picture", {"folder": "/etc"}, 400, "Files: Field required."),
-        ("/ask", {"picture_id": "gone", "question": "Why?"}, 410, "This picture is forgotten"),
+        ("/ask", {"picture_id": "gone", "question": "Why?"}, 410, "The server no longer keeps"),
         ("/ask", {"picture_id": "gone", "question": " "}, 400, "No question: write one."),
         ("/ask", {"picture_id": "gone", "question": "a" * 1001}, 400, "A question of 1,001 characters: expected at"),
         ("/ask", {"picture_id": "gone", "question": "a" * 200_000}, 413, "A request of too many bytes: write less."),
@@ -138,7 +140,16 @@ def test_further_ahead_than_the_model_can_is_refused(page: Page):
 
 def test_what_other_sites_can_send_is_refused(page: Page):
     reply = page.client.post("/ask", content=b"{}", headers={"content-type": "text/plain"})
-    assert (reply.status_code, reply.json()) == (415, {"sentence": "Expected application/json."})
+    assert (reply.status_code, reply.json()) == (
+        415,
+        {"sentence": "Content-type 'text/plain': expected application/json."},
+    )
+
+
+def test_a_media_type_may_have_parameters(page: Page):
+    body = json.dumps({"task": "drop", "number": 1})
+    reply = page.client.post("/scene", content=body, headers={"content-type": "application/json; charset=utf-8"})
+    assert reply.status_code == 200
 
 
 def test_more_bytes_than_allowed_are_not_read_to_their_end(opened: Any):
@@ -162,7 +173,7 @@ def test_only_so_many_pictures_are_read_at_once(opened: Any, monkeypatch: pytest
     refused = page.send("/picture", files=["AAAA"])
     may_go_on.set()
     first.join(60)
-    assert refused == (429, {"sentence": "Many pictures are being read; send it again in a moment."})
+    assert refused == (429, {"sentence": "The server is reading many pictures; send this again later."})
     assert page.send("/picture", files=["AAAA"]) == (400, {"sentence": "No picture."})
 
 
@@ -170,7 +181,7 @@ def test_a_question_as_long_as_the_limit_allows_is_taken_however_it_is_written(o
     page = opened(max_question_characters=30_000)
     body = json.dumps({"picture_id": "gone", "question": "\U0001f3b1" * 30_000})  # twelve bytes each, as escapes
     reply = page.client.post("/ask", content=body, headers={"content-type": "application/json"})
-    assert (reply.status_code, reply.json()["sentence"][:25]) == (410, "This picture is forgotten")
+    assert (reply.status_code, reply.json()["sentence"][:25]) == (410, "The server no longer keeps")
 
 
 def test_the_oldest_picture_is_forgotten(opened: Any):
@@ -183,40 +194,40 @@ def test_the_oldest_picture_is_forgotten(opened: Any):
 def test_visitors_wait_for_each_other_and_a_full_line_is_told(opened: Any, monkeypatch: pytest.MonkeyPatch):
     page = opened(max_queue=1)
     begun, may_go_on = threading.Event(), threading.Event()
-    answer = page.server.service._answers.answer
+    answer = page.api._answers.answer
 
-    def wait_and_answer(turn: Any, asked: Any) -> None:
+    def wait_and_answer(question: Any) -> None:
         begun.set()
         assert may_go_on.wait(60)
-        answer(turn, asked)
+        answer(question)
 
-    monkeypatch.setattr(page.server.service._answers, "answer", wait_and_answer)
+    monkeypatch.setattr(page.api._answers, "answer", wait_and_answer)
     shown = page.show()
     told: dict[str, list[dict[str, Any]]] = {}
     visitors = [threading.Thread(target=lambda name=name: told.update({name: page.ask(shown)})) for name in "ab"]
     visitors[0].start()
     assert begun.wait(60)
     visitors[1].start()
-    while not page.server.service.line._waiting:
+    while not page.api.engine.num_waiting:
         threading.Event().wait(0.02)
     status, refused = page.send("/ask", picture_id=shown, question="Why?")
     may_go_on.set()
     for visitor in visitors:
         visitor.join(60)
-    assert (status, refused["sentence"]) == (429, "1 others are waiting already; ask again in a moment.")
+    assert (status, refused["sentence"]) == (429, "1 requests are waiting already; ask later.")
     assert [events[-1]["is"] for events in told.values()] == ["done", "done"]
 
 
 def test_an_answer_that_takes_too_long_is_given_up(opened: Any, monkeypatch: pytest.MonkeyPatch):
     page, given_up = opened(max_seconds=0.2), threading.Event()
 
-    def wait(turn: Any, asked: Any) -> None:
+    def wait(question: Any) -> None:
         for _ in range(600):
-            if turn.cancelled:
+            if question.cancelled:
                 given_up.set()
                 return
             threading.Event().wait(0.05)
 
-    monkeypatch.setattr(page.server.service._answers, "answer", wait)
+    monkeypatch.setattr(page.api._answers, "answer", wait)
     assert page.ask(page.show())[-1]["sentence"].startswith("No whole answer within 0.2 s")
     assert given_up.wait(60)

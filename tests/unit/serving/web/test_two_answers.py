@@ -6,20 +6,21 @@ import pytest
 
 pytest.importorskip("av", reason="the extra `app` is not installed")
 
+from theworld.serving.web.uploads import Clip, read_scene
+
 from fixtures_model import IMAGE_TOKENS, WORLD_TOKENS, picture
 from theworld import TheWorld
 from theworld.config.serving import AppSettings
-from theworld.serving.web.demo_answer import Asked, TwoAnswers
-from theworld.serving.web.inputs import Given, read_scene
-from theworld.serving.web.line import Turn
+from theworld.serving.protocol import RequestError
+from theworld.serving.web.demo_answer import DemoQuestion, TwoAnswers
 
 SETTINGS = AppSettings(max_new_tokens=6, num_looks=4)
 
 
-def told(answers: TwoAnswers, given: Given, question: str = "Which bin?", name: str = "one") -> list[dict[str, Any]]:
+def told(answers: TwoAnswers, clip: Clip, question: str = "Which bin?", name: str = "one") -> list[dict[str, Any]]:
     """All events of one question."""
     events: list[dict[str, Any]] = []
-    answers.answer(Turn(lambda turn: None, events.append), Asked(name, given, question, 0))
+    answers.answer(DemoQuestion(name, clip, question, 0, events.append))
     return events
 
 
@@ -36,7 +37,7 @@ def answers(fused: TheWorld) -> TwoAnswers:
 def test_the_answers_are_those_of_generate_with_and_without_the_world(
     answers: TwoAnswers, fused: TheWorld, world_off: TheWorld
 ):
-    events = told(answers, Given((picture(1),)))
+    events = told(answers, Clip((picture(1),)))
     for side, model in (("without", world_off), ("with", fused)):
         whole = model.generate(picture(1), "Which bin?", max_new_tokens=6, do_sample=False)
         assert answer_of(events, side)["text"] == whole
@@ -48,7 +49,7 @@ def test_the_answers_are_those_of_generate_with_and_without_the_world(
 
 
 def test_events_come_in_the_order_in_which_things_happen(answers: TwoAnswers):
-    events = told(answers, Given((picture(1),)))
+    events = told(answers, Clip((picture(1),)))
     kinds = [event["is"] for event in events if event["is"] != "piece"]
     assert kinds == ["stage", "stage", "answer", "stage", "stage", "stage", "answer", "future", "attention", "done"]
     stages = [(event["side"], event["name"]) for event in events if event["is"] == "stage"]
@@ -62,7 +63,7 @@ def test_events_come_in_the_order_in_which_things_happen(answers: TwoAnswers):
 
 
 def test_tokens_are_counted_by_what_they_stand_for(answers: TwoAnswers):
-    events = told(answers, Given((picture(1),)))
+    events = told(answers, Clip((picture(1),)))
     without, with_world = (answer_of(events, side)["tokens"] for side in ("without", "with"))
     assert (without["image"], without["world"]) == (IMAGE_TOKENS, 0)
     assert (with_world["image"], with_world["world"]) == (IMAGE_TOKENS, WORLD_TOKENS)
@@ -70,10 +71,10 @@ def test_tokens_are_counted_by_what_they_stand_for(answers: TwoAnswers):
 
 
 def test_a_second_question_about_a_picture_reads_nothing_again(answers: TwoAnswers, fused: TheWorld, monkeypatch):
-    told(answers, Given((picture(1),)))
+    told(answers, Clip((picture(1),)))
     monkeypatch.setattr(fused, "read_world", lambda *args: pytest.fail("the world was read again"))
     monkeypatch.setattr(fused, "look", lambda *args: pytest.fail("the picture was read again"))
-    events = told(answers, Given((picture(1),)), "Left or right?")
+    events = told(answers, Clip((picture(1),)), "Left or right?")
     assert [(one["name"], one["remembered"]) for one in answer_of(events, "with")["stages"]] == [
         ("imagining", True),
         ("reading", True),
@@ -83,14 +84,14 @@ def test_a_second_question_about_a_picture_reads_nothing_again(answers: TwoAnswe
 
 def test_the_oldest_look_is_forgotten(answers: TwoAnswers):
     for name in ("one", "two", "three"):  # two looks each; four are kept
-        told(answers, Given((picture(1),)), name=name)
-    again = {name: told(answers, Given((picture(1),)), name=name) for name in ("three", "one")}
+        told(answers, Clip((picture(1),)), name=name)
+    again = {name: told(answers, Clip((picture(1),)), name=name) for name in ("three", "one")}
     remembered = {name: answer_of(events, "with")["stages"][0]["remembered"] for name, events in again.items()}
     assert remembered == {"three": True, "one": False}
 
 
 def test_why_an_imagined_future_is_not_shown_is_told(answers: TwoAnswers):
-    (future,) = [event for event in told(answers, Given((picture(1),))) if event["is"] == "future"]
+    (future,) = [event for event in told(answers, Clip((picture(1),))) if event["is"] == "future"]
     assert future["imagined"] is None
     assert future["sentence"].startswith("tap 'vae' imagines no video")
 
@@ -103,28 +104,41 @@ def test_a_question_about_a_scene_is_scored_whatever_its_white_space(answers: Tw
 
 
 def test_what_the_model_cannot_do_is_told_in_a_sentence(answers: TwoAnswers):
-    events: list[dict[str, Any]] = []
-    answers.answer(Turn(lambda turn: None, events.append), Asked("one", Given((picture(1),)), "Which bin?", 3))
-    assert events[-1]["is"] == "error"
-    assert "num_world_steps=3 needs a tap that looks ahead" in events[-1]["sentence"]
+    events: list[Any] = []
+    answers.answer(DemoQuestion("one", Clip((picture(1),)), "Which bin?", 3, events.append))
+    assert isinstance(events[-1], RequestError)
+    assert "num_world_steps=3 needs a tap that looks ahead" in str(events[-1])
     assert answers.model.config.enable_world
 
 
-def test_a_turn_that_nobody_waits_for_ends_at_its_next_step(answers: TwoAnswers):
+def test_a_failure_of_the_model_is_logged_with_its_traceback(
+    answers: TwoAnswers, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(answers.model, "look", fail)
+    events: list[Any] = []
+    answers.answer(DemoQuestion("one", Clip((picture(1),)), "Which bin?", 0, events.append))
+    assert str(events[-1]) == "the model failed on this question; the server's log says why"
+    assert "in fail" in caplog.text
+    assert "RuntimeError: out of memory" in caplog.text
+
+
+def test_a_question_that_nobody_waits_for_ends_at_its_next_step(answers: TwoAnswers):
     events: list[dict[str, Any]] = []
-    turn = Turn(lambda turn: None, events.append)
 
     def leave(event: dict[str, Any]) -> None:
         events.append(event)
-        turn.cancelled = event["is"] == "piece"
+        question.cancelled = event["is"] == "piece"
 
-    turn.emit = leave
-    answers.answer(turn, Asked("one", Given((picture(1),)), "Which bin?", 0))
+    question = DemoQuestion("one", Clip((picture(1),)), "Which bin?", 0, leave)
+    answers.answer(question)
     assert events[-1]["is"] == "piece"
     assert answers.model.config.enable_world
 
 
 def test_a_model_without_a_world_answers_once(world_off: TheWorld):
-    events = told(TwoAnswers(world_off, SETTINGS), Given((picture(1),)))
+    events = told(TwoAnswers(world_off, SETTINGS), Clip((picture(1),)))
     assert [event["side"] for event in events if event["is"] == "answer"] == ["without"]
     assert events[-1]["is"] == "done"
