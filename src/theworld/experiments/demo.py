@@ -25,7 +25,7 @@ from theworld.evaluation.generation import FeatureReader
 from theworld.evaluation.predictions import read_predictions
 from theworld.evaluation.run import identify, predict, report
 from theworld.evaluation.run_audit import audit_model
-from theworld.experiments.arms.arm import Rates, aligned_folder, answer, data_of, store_folder, trained
+from theworld.experiments.arms.arm import Rates, aligned_folder, answer, data_of, store_folder, train_arm
 from theworld.io import write_whole
 from theworld.modeling import TheWorld
 from theworld.modeling.factory import on_this_machine
@@ -82,13 +82,13 @@ class Demo:
 
     @property
     def comparison(self) -> ArmsSettings:
-        """The arms that are trained here, at equal budget and without any outcome label."""
-        own = self.settings
+        """The arms that are trained here, at equal num_labels and without any outcome label."""
+        settings = self.settings
         return ArmsSettings(
             output_dir=self.root / "comparison",
             primary=("rollout", "zero"),
             arms=TRAINED_ARMS,
-            seeds=(own.seed,),
+            seeds=(settings.seed,),
             budgets=(0,),
             model=ModelSettings(
                 gemma_model_name=TINY_MODEL,
@@ -104,16 +104,16 @@ class Demo:
                     frame_rate_hz=FRAME_RATE_HZ,
                 ),
             ),
-            num_aligned=own.num_train,
-            num_test=own.num_test,
-            imitate_steps=own.num_steps,
-            align_steps=own.num_steps,
+            num_aligned=settings.num_train,
+            num_test=settings.num_test,
+            imitate_steps=settings.num_steps,
+            align_steps=settings.num_steps,
             num_workers=0,
-            optim=OptimSettings(warmup_steps=own.num_steps // 10, weight_decay=0.0),
+            optim=OptimSettings(warmup_steps=settings.num_steps // 10, weight_decay=0.0),
         )
 
 
-def run_demo(own: DemoSettings) -> dict[str, Any]:
+def run_demo(settings: DemoSettings) -> dict[str, Any]:
     """Simulate, train, evaluate, audit, ask, report.
 
     Returns:
@@ -123,13 +123,13 @@ def run_demo(own: DemoSettings) -> dict[str, Any]:
     Raises:
         ValueError: if the folder holds something that is not a demo.
     """
-    demo = Demo(own)
+    demo = Demo(settings)
     clear(demo.root)
-    loader.save(own, demo.root / "config.json")
+    loader.save(settings, demo.root / "config.json")
     formats = in_number_formats(demo.comparison)
     used = {"precision": formats.precision, "weights": formats.model.dtype, "world": formats.model.world.dtype}
     write_whole(demo.root / "environment.json", describe_environment(number_formats=used))
-    samples = ForesightDataset("test", own.num_test, IMAGE_SIZE_PX, "dynamic")
+    samples = ForesightDataset("test", settings.num_test, IMAGE_SIZE_PX, "dynamic")
     with demo.stage("gemma and blind"):
         gemma = TheWorld.from_pretrained(TINY_MODEL, enable_world=False, **on_this_machine())
         _evaluate(demo, "gemma", gemma, samples)
@@ -144,12 +144,12 @@ def run_demo(own: DemoSettings) -> dict[str, Any]:
     with demo.stage("audit"):
         audited = audit_model(
             shipped,
-            [samples[index] for index in range(min(own.num_audited, own.num_test))],
+            [samples[index] for index in range(min(settings.num_audited, settings.num_test))],
             demo.root / "audit",
             stored.read,
-            identity_of=own.num_audited,
+            identity_of=settings.num_audited,
             batch_size=50,
-            seed=own.seed,
+            seed=settings.seed,
         )
     with demo.stage("compare and draw"):
         _write_scenes(demo, shipped, samples)
@@ -200,16 +200,16 @@ def _evaluate(
 
 def _train_and_ask_arms(demo: Demo) -> None:
     """Train every arm and let it answer; answers and curves lie where the report looks for them."""
-    own = demo.comparison
-    seed, rates = own.seeds[0], Rates(own.align_learning_rates[0], own.label_learning_rates[0])
-    for arm in own.arms:
-        model = TheWorld.from_pretrained(trained(own, arm, seed, 0, rates), **on_this_machine())
-        data = data_of(own, arm, "dynamic", own.num_test)
-        asked = open_samples(data, "test", own.num_test, model.config.world_settings().sees_future)
-        answer(own, arm, model, data, asked, demo.root / "predictions" / f"{arm.name}.jsonl")
+    settings = demo.comparison
+    seed, rates = settings.seeds[0], Rates(settings.align_learning_rates[0], settings.label_learning_rates[0])
+    for arm in settings.arms:
+        model = TheWorld.from_pretrained(train_arm(settings, arm, seed, 0, rates), **on_this_machine())
+        data = data_of(settings, arm, "dynamic", settings.num_test)
+        asked = open_samples(data, "test", settings.num_test, model.config.world_settings().sees_future)
+        answer(settings, arm, model, data, asked, demo.root / "predictions" / f"{arm.name}.jsonl")
     for name, arm in CURVES.items():
         (demo.root / "arms" / name).mkdir(parents=True)
-        training = aligned_folder(own, arm, seed, rates.aligned)
+        training = aligned_folder(settings, arm, seed, rates.aligned)
         shutil.copyfile(training / METRICS_NAME, demo.root / "arms" / name / METRICS_NAME)
 
 

@@ -1,4 +1,4 @@
-"""The table of arms: accuracy by outcome labels with intervals, the one comparison named beforehand, and the curves."""
+"""The table of arms: accuracy by number of outcome labels with intervals, primary comparison, and curves."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -24,50 +24,50 @@ from theworld.experiments.arms.run import claim, run_arms
 from theworld.io import write_whole
 
 
-def compare_arms(own: ArmsSettings) -> dict[str, Any]:
-    """Do what is missing of a comparison (unless only a report is wanted), and write its table and curves.
+def compare_arms(settings: ArmsSettings) -> dict[str, Any]:
+    """Run the rest of a comparison (not with `report`), and write its table and curves.
 
         output_dir/arms.json, arms.md, arms.png
 
-    The first holds all that the others show, and the right answers item by item: `experiments.arms.results` reads it.
+    arms.json holds everything that the others show, and the right answers by item: read it with `read_results`.
 
     Returns:
-        Its path, and the cells, contrasts and costs in it.
+        The path of arms.json, and the cells, contrasts and costs in it.
 
     Raises:
-        ValueError: if nothing is done yet, the folder holds another comparison, or one of `also` is of another or has a
-            run that is in this folder, too.
+        ValueError: if no run is finished, the folder holds another comparison, or one of `also` belongs to another
+            comparison or has a run of this folder.
     """
-    others = [read_results(path) for path in own.also]
-    check_parts(own, others)  # before hours are spent
-    own = claim(own)
-    if not own.report:
-        run_arms(own, [(run.arm, run.num_labels, run.seed) for other in others for run in other.runs])
-    results = merged([collect(own), *others])
+    others = [read_results(path) for path in settings.also]
+    check_parts(settings, others)  # before hours of training
+    settings = claim(settings)
+    if not settings.report:
+        run_arms(settings, [(run.arm, run.num_labels, run.seed) for other in others for run in other.runs])
+    results = merged([collect(settings), *others])
     cells, contrasts = cells_of(results), contrasts_of(results)
-    path = own.output_dir / "arms.json"
+    path = settings.output_dir / "arms.json"
     write_results(results, cells, contrasts, path)
     write_whole(path.with_suffix(".md"), to_markdown(results, cells, contrasts))
     draw_curves(cells, path.with_suffix(".png"))
     return {
         "results": str(path),
         "cells": [asdict(cell) for cell in cells],
-        "contrasts": [asdict(one) for one in contrasts],
+        "contrasts": [asdict(contrast) for contrast in contrasts],
         "costs": {name: asdict(cost) for name, cost in results.costs.items()},
     }
 
 
 def to_markdown(results: Results, cells: Sequence[Cell], contrasts: Sequence[Contrast]) -> str:
-    """Three tables: accuracy by labels and what an answer costs; controls; differences."""
+    """Return three tables: accuracy by labels with the cost of an answer; controls; differences."""
     costs = results.costs
-    budgets = sorted({cell.num_labels for cell in cells})
+    label_counts = sorted({cell.num_labels for cell in cells})
     names = list(dict.fromkeys(cell.arm for cell in cells))
     by_key = {(cell.arm, cell.num_labels): cell for cell in cells}
     lines = ["Accuracy on questions about the future, % [95 % interval], by outcome labels.", ""]
-    head = [*(f"{budget:,}" for budget in budgets), "ms an answer", "GFLOP an answer"]
+    head = [*(f"{num_labels:,}" for num_labels in label_counts), "ms an answer", "GFLOP an answer"]
     lines += [f"| arm | {' | '.join(head)} |", "|---" * (len(head) + 1) + "|"]
     for name in names:
-        row = [_accuracy(by_key.get((name, budget))) for budget in budgets]
+        row = [_accuracy(by_key.get((name, num_labels))) for num_labels in label_counts]
         row += [f"{1000 * costs[name].seconds:.1f}", f"{costs[name].gflops:.2f}"]
         lines.append(f"| {name} | {' | '.join(row)} |")
     lines += ["", "| arm | labels | seeds | static controls | shuffled world | by task |", "|---" * 6 + "|"]
@@ -77,19 +77,20 @@ def to_markdown(results: Results, cells: Sequence[Cell], contrasts: Sequence[Con
             f"| {cell.arm} | {cell.num_labels:,} | {len(cell.seeds)} | {100 * cell.static:.1f}"
             f" | {100 * cell.shuffled:.1f} | {tasks} |"
         )
-    rates = {name: found["chosen"] for name, found in results.origin.get("learning_rates", {}).items()}
+    rates = {name: report["chosen"] for name, report in results.origin.get("learning_rates", {}).items()}
     if rates:
-        told = [f"{name} {chosen['aligned']:g} and {chosen['labels']:g}" for name, chosen in rates.items()]
-        lines += ["", f"Learning rates chosen on validation, of the alignment and of labels: {', '.join(told)}."]
-    named = f"{results.primary[0]} against {results.primary[1]} after {results.primary_labels:,} labels"
-    lines += ["", f"Named beforehand: {named}. p: exact McNemar test, per seed.", ""]
+        texts = [f"{name} {chosen['aligned']:g} and {chosen['labels']:g}" for name, chosen in rates.items()]
+        lines += ["", f"Learning rates chosen on validation, of the alignment and of labels: {', '.join(texts)}."]
+    primary = f"{results.primary[0]} against {results.primary[1]} after {results.primary_labels:,} labels"
+    lines += ["", f"Named beforehand: {primary}. p: exact McNemar test, per seed.", ""]
     lines += ["| arm | against | labels | points | p | p, Holm |", "|---" * 6 + "|"]
-    for one in contrasts:
-        low, high = 100 * one.interval.low, 100 * one.interval.high
-        adjusted = "" if one.adjusted_p is None else f"{one.adjusted_p:.2g}"
+    for contrast in contrasts:
+        low, high = 100 * contrast.interval.low, 100 * contrast.interval.high
+        adjusted = "" if contrast.adjusted_p is None else f"{contrast.adjusted_p:.2g}"
         lines.append(
-            f"| {one.first} | {one.second} | {one.num_labels:,} | {one.points:+.1f} [{low:+.1f}, {high:+.1f}]"
-            f" | {', '.join(f'{p:.2g}' for p in one.p_by_seed)} | {adjusted} |"
+            f"| {contrast.first} | {contrast.second} | {contrast.num_labels:,}"
+            f" | {contrast.points:+.1f} [{low:+.1f}, {high:+.1f}]"
+            f" | {', '.join(f'{p:.2g}' for p in contrast.p_by_seed)} | {adjusted} |"
         )
     return "\n".join(lines) + "\n"
 
@@ -101,18 +102,18 @@ def _accuracy(cell: Cell | None) -> str:
 
 
 def draw_curves(cells: Sequence[Cell], path: Path) -> None:
-    """Accuracy against the number of outcome labels, one line an arm, an interval around each point."""
+    """Draw accuracy by number of outcome labels: a line for each arm, an interval around each point."""
     figure = Figure(figsize=(8.0, 4.8), layout="constrained")
     axes = figure.subplots()
-    budgets = sorted({cell.num_labels for cell in cells})
+    label_counts = sorted({cell.num_labels for cell in cells})
     for number, name in enumerate(dict.fromkeys(cell.arm for cell in cells)):
-        own = sorted((cell for cell in cells if cell.arm == name), key=lambda cell: cell.num_labels)
-        places = [budgets.index(cell.num_labels) + 0.02 * number for cell in own]
-        values = [100 * cell.accuracy for cell in own]
-        low = [100 * (cell.accuracy - cell.interval.low) for cell in own]
-        high = [100 * (cell.interval.high - cell.accuracy) for cell in own]
+        line = sorted((cell for cell in cells if cell.arm == name), key=lambda cell: cell.num_labels)
+        places = [label_counts.index(cell.num_labels) + 0.02 * number for cell in line]
+        values = [100 * cell.accuracy for cell in line]
+        low = [100 * (cell.accuracy - cell.interval.low) for cell in line]
+        high = [100 * (cell.interval.high - cell.accuracy) for cell in line]
         axes.errorbar(places, values, yerr=[low, high], marker="o", capsize=2, linewidth=1.4, label=name)
-    axes.set_xticks(range(len(budgets)), [f"{budget:,}" for budget in budgets])
+    axes.set_xticks(range(len(label_counts)), [f"{num_labels:,}" for num_labels in label_counts])
     axes.set_xlabel("outcome labels")
     axes.set_ylabel("accuracy on the future, %")
     axes.grid(axis="y", alpha=0.3)

@@ -57,25 +57,25 @@ class Labelled:
     """Of public pictures: how many are not used, by reason."""
 
 
-def open_labelled(own: ProbeSettings) -> Iterator[Labelled]:
+def open_labelled(settings: ProbeSettings) -> Iterator[Labelled]:
     """The clips that are probed, one kind after the other.
 
     Raises:
         ValueError: for files that cannot be had, or too few pictures among them.
     """
-    if own.labels == "foresight":
-        for task in own.tasks:
-            yield _scenes(own, task)
-    elif own.labels == "vsr":
-        yield _relations(own)
+    if settings.labels == "foresight":
+        for task in settings.tasks:
+            yield _scenes(settings, task)
+    elif settings.labels == "vsr":
+        yield _relations(settings)
     else:
-        yield _depth_order(own)
+        yield _depth_order(settings)
 
 
-def _scenes(own: ProbeSettings, task: TaskName) -> Labelled:
-    train = [make_item("train", index, task) for index in range(own.num_train)]
-    items = [*train, *(make_item("validation", index, task) for index in range(own.num_test))]
-    clips = np.stack([draw_clip(item.scene, item.poses, own.world.image_size_px) for item in items])
+def _scenes(settings: ProbeSettings, task: TaskName) -> Labelled:
+    train = [make_item("train", index, task) for index in range(settings.num_train)]
+    items = [*train, *(make_item("validation", index, task) for index in range(settings.num_test))]
+    clips = np.stack([draw_clip(item.scene, item.poses, settings.world.image_size_px) for item in items])
     frames = torch.from_numpy(clips).permute(0, 1, 4, 2, 3)
     steps = num_future_slots(task)
     labels: dict[Quantity, Tensor] = {
@@ -103,16 +103,16 @@ def _motion(items: Iterable[Item], slot: int, quantity: Literal["position", "vel
     return torch.from_numpy(np.stack(found))
 
 
-def _relations(own: ProbeSettings) -> Labelled:
+def _relations(settings: ProbeSettings) -> Labelled:
     """VSR: the relation of true statements; fitted on its train split, measured on dev."""
-    subset = () if own.subset is None else (own.subset,)
+    subset = () if settings.subset is None else (settings.subset,)
     data = DataSettings(
-        dataset="vsr", source=own.source, revision=own.revision, subsets=subset, image_dir=own.image_dir
+        dataset="vsr", source=settings.source, revision=settings.revision, subsets=subset, image_dir=settings.image_dir
     )
     fit, measured = (_true_statements(open_samples(data, split, None)) for split in ("train", "validation"))
     counts = Counter(relation for _, relation in fit)
     classes = tuple(sorted(counts, key=lambda relation: (-counts[relation], relation))[:MOST_RELATIONS])
-    return _pictures(own, "relation", classes, fit, measured)
+    return _pictures(settings, "relation", classes, fit, measured)
 
 
 def _true_statements(samples: Samples) -> list[tuple[Sample, str]]:
@@ -120,18 +120,18 @@ def _true_statements(samples: Samples) -> list[tuple[Sample, str]]:
     return [(sample, sample.fields["relation"].strip()) for sample in found if sample.answer == "true"]
 
 
-def _depth_order(own: ProbeSettings) -> Labelled:
+def _depth_order(settings: ProbeSettings) -> Labelled:
     """BLINK: which of two points is closer. Only `val` has answers: its items are halved by the hash of their id."""
-    data = DataSettings(dataset="blink", source=own.source, revision=own.revision, subsets=(DEPTH_TASK,))
+    data = DataSettings(dataset="blink", source=settings.source, revision=settings.revision, subsets=(DEPTH_TASK,))
     samples = open_samples(data, "validation", None)
     halves: tuple[list[tuple[Sample, str]], list[tuple[Sample, str]]] = ([], [])
     for sample in (samples[index] for index in range(len(samples))):
         halves[_digest(sample.id.encode())[0] % 2].append((sample, str(sample.answer)))
-    return _pictures(own, "depth", ("(A)", "(B)"), *halves)
+    return _pictures(settings, "depth", ("(A)", "(B)"), *halves)
 
 
 def _pictures(
-    own: ProbeSettings,
+    settings: ProbeSettings,
     quantity: Quantity,
     classes: tuple[str, ...],
     fit: list[tuple[Sample, str]],
@@ -139,13 +139,13 @@ def _pictures(
 ) -> Labelled:
     """Single pictures as clips of one frame; one that is measured is never fitted to, whatever is said of it."""
     left_out = {"unreadable": 0, "shared": 0}
-    size_px = own.world.image_size_px
+    size_px = settings.world.image_size_px
     readable = _readable(measured, classes, size_px, left_out)
-    test = list(islice(readable, own.num_test))
+    test = list(islice(readable, settings.num_test))
     seen = {_digest(frames.numpy().tobytes()) for frames, _ in test}
     train: list[tuple[Tensor, int]] = []
     for frames, label in _readable(fit, classes, size_px, left_out):
-        if len(train) == own.num_train:
+        if len(train) == settings.num_train:
             break
         if _digest(frames.numpy().tobytes()) in seen:
             left_out["shared"] += 1
@@ -153,14 +153,14 @@ def _pictures(
             train.append((frames, label))
     if not test or len({label for _, label in train}) < 2:
         raise ValueError(
-            f"labels={own.labels!r}: {len(train)} pictures to fit to and {len(test)} to measure on, of"
+            f"labels={settings.labels!r}: {len(train)} pictures to fit to and {len(test)} to measure on, of"
             f" {len(fit)} and {len(measured)}; {left_out['unreadable']} cannot be read, {left_out['shared']} are in"
             " both. Expected two classes to fit to, and pictures of them to measure on: look at source and image_dir"
         )
     both = [*train, *test]
     labels: dict[Quantity, Tensor] = {quantity: torch.tensor([[label for _, label in both]])}
     frames = torch.stack([frames for frames, _ in both])
-    return Labelled(own.labels, frames, 0, labels, len(train), classes=classes, left_out=left_out)
+    return Labelled(settings.labels, frames, 0, labels, len(train), classes=classes, left_out=left_out)
 
 
 def _readable(

@@ -111,11 +111,11 @@ def best_cells(cells: Sequence[Probe]) -> dict[str, Probe]:
     }
 
 
-def probe(own: ProbeSettings, clips: Labelled) -> list[Probe]:
+def probe(settings: ProbeSettings, clips: Labelled) -> list[Probe]:
     """Fit and measure every read-out of one kind of clip."""
     num_test = len(clips.frames) - clips.num_fit
     cells: list[Probe] = []
-    for tap, block, level, features in tqdm(_readings(own, clips), desc=f"probe {clips.name}", unit="reading"):
+    for tap, block, level, features in tqdm(_readings(settings, clips), desc=f"probe {clips.name}", unit="reading"):
         for slot in range(features.shape[2]):
             flat = features[:, :, slot].flatten(1)
             for quantity, score, chance in _scores(clips, slot, flat):
@@ -139,7 +139,7 @@ def _scores(clips: Labelled, slot: int, features: Float[Tensor, "N D"]) -> Itera
 
 
 def _readings(
-    own: ProbeSettings, clips: Labelled
+    settings: ProbeSettings, clips: Labelled
 ) -> Iterator[tuple[str, int | None, float | None, Float[Tensor, "N C T h w"]]]:
     """Tap, block, noise level and features of all clips, one reading after the other.
 
@@ -148,18 +148,18 @@ def _readings(
     """
     steps, ahead = clips.num_world_steps, clips.num_world_steps > 0
     simple = {
-        "siglip": replace(own.world, tap="siglip", repeat_current=ahead),
-        "vae": replace(own.world, tap="vae", repeat_current=ahead),
+        "siglip": replace(settings.world, tap="siglip", repeat_current=ahead),
+        "vae": replace(settings.world, tap="vae", repeat_current=ahead),
     }
     if ahead:
-        simple["rollout"] = replace(own.world, tap="rollout")
+        simple["rollout"] = replace(settings.world, tap="rollout")
     if clips.with_future is not None:
-        simple["true-future"] = replace(own.world, tap="true-future")
+        simple["true-future"] = replace(settings.world, tap="true-future")
     for name, world in simple.items():
         frames = clips.with_future if name == "true-future" else clips.frames
         assert frames is not None
-        yield name, None, None, _read(open_tap(world), frames, steps, own.batch_size)
-    denoiser = replace(own.world, tap="dit", dit_block=max(own.blocks), dit_future="none")
+        yield name, None, None, _read(open_tap(world), frames, steps, settings.batch_size)
+    denoiser = replace(settings.world, tap="dit", dit_block=max(settings.blocks), dit_future="none")
     noised = {"dit": (denoiser, clips.frames)}
     if ahead:
         noised = {
@@ -170,8 +170,8 @@ def _readings(
         told = replace(denoiser, tap="true-future", control_of="dit", dit_future="repeat")
         noised["dit-true"] = (told, clips.with_future)
     for name, (world, frames) in noised.items():
-        for level in own.noise_levels:
-            yield from _blocks(own, name, replace(world, dit_noise_level=level), frames, steps)
+        for level in settings.noise_levels:
+            yield from _blocks(settings, name, replace(world, dit_noise_level=level), frames, steps)
 
 
 def _read(tap: WorldTap, frames: UInt8[Tensor, "N F 3 H W"], steps: int, batch_size: int) -> Float[Tensor, "N C T h w"]:
@@ -180,18 +180,18 @@ def _read(tap: WorldTap, frames: UInt8[Tensor, "N F 3 H W"], steps: int, batch_s
 
 
 def _blocks(
-    own: ProbeSettings, name: str, world: WorldSettings, frames: UInt8[Tensor, "N F 3 H W"], steps: int
+    settings: ProbeSettings, name: str, world: WorldSettings, frames: UInt8[Tensor, "N F 3 H W"], steps: int
 ) -> Iterator[tuple[str, int, float, Tensor]]:
     """The states of every block from one run of the denoiser."""
     tap = open_tap(world)
     assert isinstance(tap, DitTap)
-    states: dict[int, list[Tensor]] = {block: [] for block in own.blocks}
-    with _watching(tap.transformer, own.blocks) as latest:
-        for batch in frames.split(own.batch_size):
+    states: dict[int, list[Tensor]] = {block: [] for block in settings.blocks}
+    with _watching(tap.transformer, settings.blocks) as latest:
+        for batch in frames.split(settings.batch_size):
             batch = batch.contiguous()
             latest[world.dit_block] = tap.read(batch, steps, clip_seeds(batch, world.seed))
             side = latest[world.dit_block].shape[-1]
-            for block in own.blocks:
+            for block in settings.blocks:
                 found = latest[block]
                 if block != world.dit_block:  # as the tap arranges what it reads
                     found = found.unflatten(1, (-1, side, side)).permute(0, 4, 1, 2, 3).float()

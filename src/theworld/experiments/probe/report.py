@@ -21,7 +21,7 @@ from theworld.report.tables import percent_range
 _OF_SCENES = ("outcome", "contact", "position", "velocity")
 
 
-def run_probes(own: ProbeSettings) -> dict[str, Any]:
+def run_probes(settings: ProbeSettings) -> dict[str, Any]:
     """Probe, and write the folder.
 
         output_dir/
@@ -36,22 +36,22 @@ def run_probes(own: ProbeSettings) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     said = ""
-    if own.labels == "foresight":
-        imagined = replace(own.world, tap="rollout")
-        found["watched"] = watch_futures(imagined, own.tasks, own.num_test, batch_size=own.batch_size)
+    if settings.labels == "foresight":
+        imagined = replace(settings.world, tap="rollout")
+        found["watched"] = watch_futures(imagined, settings.tasks, settings.num_test, batch_size=settings.batch_size)
         said = watched_to_markdown(found["watched"])
     cells: list[Probe] = []
-    for clips in open_labelled(own):
-        if own.labels != "foresight":
+    for clips in open_labelled(settings):
+        if settings.labels != "foresight":
             found["pictures"] = _counts(clips)
             said = pictures_to_markdown(clips)
-        cells += probe(own, clips)
-    loader.save(own, own.output_dir / "config.json")
-    write_whole(own.output_dir / "probe.json", json.dumps([asdict(cell) for cell in cells], indent=1))
-    write_whole(own.output_dir / "probe.md", said + to_markdown(cells))
-    draw_heat_maps(cells, own.output_dir / "probe.png")
+        cells += probe(settings, clips)
+    loader.save(settings, settings.output_dir / "config.json")
+    write_whole(settings.output_dir / "probe.json", json.dumps([asdict(cell) for cell in cells], indent=1))
+    write_whole(settings.output_dir / "probe.md", said + to_markdown(cells))
+    draw_heat_maps(cells, settings.output_dir / "probe.png")
     best = {task: asdict(cell) for task, cell in best_cells(cells).items()}
-    paths = {"table": str(own.output_dir / "probe.md"), "heat_maps": str(own.output_dir / "probe.png")}
+    paths = {"table": str(settings.output_dir / "probe.md"), "heat_maps": str(settings.output_dir / "probe.png")}
     return {"best": best, **found, **paths}
 
 

@@ -10,8 +10,8 @@ from theworld.config import ModelSettings, OptimSettings, WorldSettings
 from theworld.config.experiments import Arm, ArmsSettings, Reading
 from theworld.config.model import LoraSettings
 from theworld.evaluation.predictions import read_predictions
-from theworld.experiments.arms.arm import Rates, aligned_folder, folder_of, trained
-from theworld.experiments.arms.run import rates_of, run_arms
+from theworld.experiments.arms.arm import Rates, aligned_folder, folder_of, train_arm
+from theworld.experiments.arms.run import choose_rates, run_arms
 from theworld.experiments.arms.table import compare_arms
 from theworld.modeling import TheWorld
 
@@ -61,7 +61,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> ArmsSettings:
 
 def test_every_arm_has_as_many_trained_parameters_within_one_per_cent(done):
     for arm in done.arms:
-        model = TheWorld.from_pretrained(trained(done, arm, 0, 10, RATES), load_world=False)
+        model = TheWorld.from_pretrained(train_arm(done, arm, 0, 10, RATES), load_world=False)
         assert abs(model.get_trainable_parameters()[0] - done.num_parameters) < 0.01 * done.num_parameters, arm.name
 
 
@@ -75,7 +75,7 @@ def test_arms_that_read_true_clips_alike_share_their_alignment(done):
 def test_without_labels_an_arm_is_the_aligned_model_with_another_future(done):
     rollout = done.arms[2]
     aligned = TheWorld.from_pretrained(aligned_folder(done, rollout, 0, 3e-3) / "model", load_world=False)
-    given = TheWorld.from_pretrained(trained(done, rollout, 0, 0, RATES), load_world=False)
+    given = TheWorld.from_pretrained(train_arm(done, rollout, 0, 0, RATES), load_world=False)
 
     assert (aligned.config.world_tap, given.config.world_tap) == ("true-future", "rollout")
     assert all((a == b).all() for a, b in zip(aligned.parameters(), given.parameters(), strict=True))
@@ -133,9 +133,9 @@ def test_of_several_learning_rates_the_one_is_kept_that_answers_most_validation_
 
     monkeypatch.setattr("theworld.experiments.arms.run._share_right", measured)
 
-    assert rates_of(choosing, ARMS[1]) == Rates(aligned=3e-2, labels=1e-9)
+    assert choose_rates(choosing, ARMS[1]) == Rates(aligned=3e-2, labels=1e-9)
     assert asked[2:] == [(10, Rates(aligned=3e-2, labels=rate)) for rate in (3e-3, 1e-9)]
-    assert rates_of(choosing, ARMS[1]) == Rates(aligned=3e-2, labels=1e-9), "read from its file"
+    assert choose_rates(choosing, ARMS[1]) == Rates(aligned=3e-2, labels=1e-9), "read from its file"
     assert len(asked) == 4
     (choosing.output_dir / "arms" / "vae" / "rates.json").unlink()
 
@@ -144,7 +144,7 @@ def test_rates_are_chosen_on_validation_scenes_and_trained_models_are_used_again
     own = replace(choosing, budgets=(0, 10))
     run_arms(own)
 
-    chosen = rates_of(own, ARMS[1])
+    chosen = choose_rates(own, ARMS[1])
     written = json.loads((own.output_dir / "arms" / "vae" / "rates.json").read_text())
     assert set(written["aligned"]) == {"1e-09", "0.03"}
     assert set(written["labels"]) == {"0.003", "1e-09"}
@@ -163,7 +163,7 @@ def test_rates_are_chosen_on_validation_scenes_and_trained_models_are_used_again
 def test_a_comparison_goes_on_elsewhere_with_the_rates_that_were_chosen_and_without_what_is_done(choosing, tmp_path):
     own = replace(choosing, budgets=(0, 10))
     compare_arms(own)
-    first = rates_of(own, ARMS[1])
+    first = choose_rates(own, ARMS[1])
     also = (own.output_dir / "arms.json",)
     elsewhere = replace(own, output_dir=tmp_path, seeds=(0, 1), budgets=(0,), also=also)
     with pytest.raises(ValueError, match=r"differ in: align_steps$"):
@@ -172,14 +172,14 @@ def test_a_comparison_goes_on_elsewhere_with_the_rates_that_were_chosen_and_with
 
     table = compare_arms(elsewhere)
 
-    assert rates_of(elsewhere, ARMS[1]) == first
+    assert choose_rates(elsewhere, ARMS[1]) == first
     assert not list(tmp_path.rglob("validation.jsonl"))
     assert [path.name for path in (tmp_path / "arms" / "vae").glob("seed-*")] == ["seed-1"]
     assert {(cell["num_labels"], tuple(cell["seeds"])) for cell in table["cells"]} == {(0, (0, 1)), (10, (0,))}
 
 
 def test_where_one_rate_is_named_nothing_is_chosen(done):
-    assert rates_of(done, done.arms[0]) == RATES
+    assert choose_rates(done, done.arms[0]) == RATES
     assert not list(done.output_dir.rglob("validation.jsonl"))
 
 
@@ -188,7 +188,7 @@ def test_adapters_come_to_the_projector_after_imitation_and_learn_in_both_traini
     own = small(tmp_path, arms=ARMS[1:2], primary=("vae", "vae"), budgets=(10,))
     own = replace(own, model=replace(own.model, lora=lora))
 
-    labelled = TheWorld.from_pretrained(trained(own, ARMS[1], 0, 10, RATES), load_world=False)
+    labelled = TheWorld.from_pretrained(train_arm(own, ARMS[1], 0, 10, RATES), load_world=False)
 
     aligned = aligned_folder(own, ARMS[1], 0, RATES.aligned)
     plain = TheWorld.from_pretrained(aligned.parent / "imitation" / "model", load_world=False)
