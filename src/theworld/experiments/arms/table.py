@@ -82,7 +82,7 @@ def to_markdown(results: Results, cells: Sequence[Cell], contrasts: Sequence[Con
         texts = [f"{name} {chosen['aligned']:g} and {chosen['labels']:g}" for name, chosen in rates.items()]
         lines += ["", f"Learning rates chosen on validation, of the alignment and of labels: {', '.join(texts)}."]
     primary = f"{results.primary[0]} against {results.primary[1]} after {results.primary_labels:,} labels"
-    lines += ["", f"Named beforehand: {primary}. p: exact McNemar test, per seed.", ""]
+    lines += ["", f"Primary comparison: {primary}. p: exact McNemar test, per seed.", ""]
     lines += ["| arm | against | labels | points | p | p, Holm |", "|---" * 6 + "|"]
     for contrast in contrasts:
         low, high = 100 * contrast.interval.low, 100 * contrast.interval.high

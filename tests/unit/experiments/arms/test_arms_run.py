@@ -104,7 +104,7 @@ def test_the_table_counts_every_question_once_and_compares_with_the_partner_and_
         assert one["is_primary"] == (name == ("rollout", "gemma", 0)) == (one["adjusted_p"] is None)
     written = json.loads((done.output_dir / "arms.json").read_text())
     assert json.loads(json.dumps(table["cells"])) == written["cells"]
-    assert "Named beforehand: rollout against gemma" in (done.output_dir / "arms.md").read_text()
+    assert "Primary comparison: rollout against gemma" in (done.output_dir / "arms.md").read_text()
     assert (done.output_dir / "arms.png").stat().st_size > 0
 
 

@@ -1,4 +1,4 @@
-"""Labelled pictures: what a colour says is read from them, shuffled labels are not, and no picture is on both sides."""
+"""LabelledClips pictures: what a colour says is read from them, shuffled labels are not, and no picture is on both sides."""
 
 from collections import Counter
 from dataclasses import replace
@@ -10,7 +10,7 @@ import torch
 from fixtures_public import RELATIONS, coloured, write_blink, write_vsr
 from theworld.config import WorldSettings
 from theworld.config.experiments import ProbeSettings
-from theworld.experiments.probe.clips import Labelled, open_labelled
+from theworld.experiments.probe.clips import LabelledClips, open_labelled_clips
 from theworld.experiments.probe.probe import Probe, probe
 
 NUM_FIT, NUM_TEST = 48, 40
@@ -42,9 +42,9 @@ def vae_cell(cells: list[Probe]) -> Probe:
 
 
 @pytest.fixture(scope="module")
-def statements(tmp_path_factory: pytest.TempPathFactory) -> tuple[ProbeSettings, Labelled]:
+def statements(tmp_path_factory: pytest.TempPathFactory) -> tuple[ProbeSettings, LabelledClips]:
     own = of_vsr(*write_coloured(tmp_path_factory.mktemp("vsr")))
-    (clips,) = open_labelled(own)
+    (clips,) = open_labelled_clips(own)
     return own, clips
 
 
@@ -78,7 +78,7 @@ def test_only_true_statements_are_asked_for_their_relation(tmp_path: Path):
         tmp_path, [1] * 8, "dev", {number: coloured(number % 4, number) for number in range(24, 32)}
     )
 
-    (clips,) = open_labelled(of_vsr(folder, images))
+    (clips,) = open_labelled_clips(of_vsr(folder, images))
 
     assert clips.classes == ("left of", "on", "touching")
     assert (clips.num_fit, len(clips.frames)) == (18, 24)
@@ -89,7 +89,7 @@ def test_pictures_that_cannot_be_read_are_left_out_and_counted(tmp_path: Path):
     (images / "train2017" / "000000000001.jpg").write_bytes(b"no picture")
     (images / "000000000010.jpg").unlink()
 
-    (clips,) = open_labelled(of_vsr(folder, images))
+    (clips,) = open_labelled_clips(of_vsr(folder, images))
 
     assert clips.left_out["unreadable"] == 3  # number 10 is in both splits
     assert (clips.num_fit, len(clips.frames)) == (7, 14)
@@ -100,15 +100,15 @@ def test_without_any_picture_that_can_be_read_there_is_nothing_to_probe(tmp_path
     for path in images.rglob("*.jpg"):
         path.unlink()
 
-    with pytest.raises(ValueError, match="0 pictures to fit to and 0 to measure on, of 12 and 8; 20 cannot be read"):
-        list(open_labelled(of_vsr(folder, images)))
+    with pytest.raises(ValueError, match="0 training pictures and 0 test pictures, of 12 and 8; 20 are unreadable"):
+        list(open_labelled_clips(of_vsr(folder, images)))
 
 
 def test_the_half_an_item_of_blink_is_in_depends_on_its_id_alone(tmp_path: Path):
     few, more = ("(A)", "(B)") * 20, ("(A)", "(B)") * 40
     halves = []
     for number, letters in enumerate((few, more)):
-        (clips,) = open_labelled(of_blink(tmp_path / str(number), list(letters)))
+        (clips,) = open_labelled_clips(of_blink(tmp_path / str(number), list(letters)))
         assert (clips.classes, clips.num_world_steps, clips.frames.shape[1]) == (("(A)", "(B)"), 0, 1)
         assert len(clips.frames) + sum(clips.left_out.values()) == len(letters)
         labelled = zip(clips.frames, clips.labels["depth"][0].tolist(), strict=True)

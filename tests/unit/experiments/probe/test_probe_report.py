@@ -51,7 +51,7 @@ def test_tables_and_heat_maps_are_written(probed):
     own, found = probed
     text = (own.output_dir / "probe.md").read_text()
 
-    assert "## The last picture, watched" in text
+    assert "## Outcome in the last picture" in text
     assert "| true-future |" in text
     assert found["watched"]["collide"]["n"] == 20
     assert Path(found["heat_maps"]).stat().st_size > 0
@@ -87,7 +87,7 @@ def test_the_tables_of_public_labels_say_how_many_pictures_are_used(tmp_path: Pa
     used = found["pictures"]
     assert "watched" not in found
     assert used["num_fit"] + used["num_test"] + used["shared"] == 40
-    assert text.startswith(f"Told apart: (A), (B). Fitted to {used['num_fit']} pictures, measured on")
+    assert text.startswith(f"Classes: (A), (B). {used['num_fit']} training pictures, {used['num_test']} test")
     assert "| dit |" in text
     assert Path(found["heat_maps"]).stat().st_size > 0
 
