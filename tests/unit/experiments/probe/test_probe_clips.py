@@ -1,4 +1,4 @@
-"""LabelledClips pictures: what a colour says is read from them, shuffled labels are not, and no picture is on both sides."""
+"""Labelled pictures: a probe reads the meaning of a colour, no shuffled labels, and no picture is on both sides."""
 
 from collections import Counter
 from dataclasses import replace
