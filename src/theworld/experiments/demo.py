@@ -141,7 +141,7 @@ def run_demo(settings: DemoSettings) -> dict[str, Any]:
         shipped = TheWorld.from_pretrained(TINY_FUSED_MODEL, **on_this_machine())
         stored = open_stored(shipped.tap, store_folder(demo.comparison, _IMAGINED))
         _evaluate(demo, "shipped", shipped, samples, stored.read)
-        asked = _ask(gemma, shipped, samples)
+        answers = _ask(gemma, shipped, samples)
     with demo.stage("audit"):
         audited = audit_model(
             shipped,
@@ -162,7 +162,7 @@ def run_demo(settings: DemoSettings) -> dict[str, Any]:
     page = write_report(demo.root, "TheWorld: the demo")
     return {
         "arms": {arm: _numbers(summary) for arm, summary in results["arms"].items()},
-        "asked": asked,
+        "asked": answers,
         "audit": audited.line,
         "seconds": demo.seconds,
         "report": str(page),

@@ -79,7 +79,7 @@ class FeedBatch:
     samples: list[Sample]
     left_out: list[LeftOut]
     place: tuple[int, Position] | None = None
-    """Of a stream: the worker that read the batch, and the position at which that worker continues."""
+    """Worker that read the batch, and the position at which it continues; None: not a stream."""
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,7 @@ class LanguageFlops:
     window: int
     """Tokens that a layer of sliding attention sees."""
     width: int
-    """Of all heads together."""
+    """Width of all heads together."""
 
     @classmethod
     def of(cls, model: TheWorld) -> "LanguageFlops":

@@ -44,7 +44,7 @@ _FREE = frozenset(
 
 
 class Start(NamedTuple):
-    """How a run begins."""
+    """Settings and checkpoint at the start of a run."""
 
     config: TrainingConfig
     """Its settings, with every `auto` number format resolved."""

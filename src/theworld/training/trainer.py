@@ -74,7 +74,7 @@ class TheWorldTrainer(Trainer):
         self._tokenizer: Any = collator.processor.tokenizer
         self._has_begun = False
         self._sample_ids: deque[list[str]] = deque()
-        """Of each batch of the current step that is still to be trained on."""
+        """Sample ids of the batches that the current step still has to train on."""
         self._aside: Path | None = None
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:

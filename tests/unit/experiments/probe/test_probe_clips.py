@@ -43,23 +43,23 @@ def vae_cell(cells: list[Probe]) -> Probe:
 
 @pytest.fixture(scope="module")
 def statements(tmp_path_factory: pytest.TempPathFactory) -> tuple[ProbeSettings, LabelledClips]:
-    own = of_vsr(*write_coloured(tmp_path_factory.mktemp("vsr")))
-    (clips,) = open_labelled_clips(own)
-    return own, clips
+    settings = of_vsr(*write_coloured(tmp_path_factory.mktemp("vsr")))
+    (clips,) = open_labelled_clips(settings)
+    return settings, clips
 
 
 def test_what_the_colour_says_is_read_and_shuffled_labels_are_not(statements):
-    own, clips = statements
+    settings, clips = statements
     order = torch.randperm(len(clips.frames), generator=torch.Generator().manual_seed(0))
     shuffled = replace(clips, labels={"relation": clips.labels["relation"][:, order]})
 
-    cells = probe(own, clips)
+    cells = probe(settings, clips)
 
     assert {(cell.tap, cell.block) for cell in cells} == {("siglip", None), ("vae", None), ("dit", 0), ("dit", 2)}
     assert {(cell.task, cell.quantity, cell.slot, cell.num_test) for cell in cells} == {("vsr", "relation", 0, 40)}
     assert vae_cell(cells).chance == 0.25
     assert vae_cell(cells).score > 0.8
-    assert vae_cell(probe(own, shuffled)).score < 0.5
+    assert vae_cell(probe(settings, shuffled)).score < 0.5
 
 
 def test_a_picture_that_is_measured_is_not_fitted_to(statements):
