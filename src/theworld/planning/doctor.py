@@ -45,7 +45,7 @@ def examine(settings: DoctorSettings) -> Iterator[Finding]:
         return
     yield Finding("ok", "models and data", "configuration files and samples can be read")
     yield _formats_of_run(plan)
-    yield _memory(plan)
+    yield _memory(plan.memory.peak)
     yield _disk(plan)
 
 
@@ -116,12 +116,12 @@ def _nearest(folder: Path) -> Path:
     return next(path for path in (folder, *folder.parents) if path.exists())
 
 
-def _memory(plan: Plan) -> Finding:
+def _memory(needed: int) -> Finding:
+    """Compare the peak of the plan, bytes, with the memory of the device."""
     if torch.cuda.is_available():
         total = torch.cuda.get_device_properties(0).total_memory
     else:
         total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    needed = plan.memory.peak
     text = f"{needed / 1e9:.1f} GB of {total / 1e9:.1f} GB a device"
     if needed > total:
         remedy = "a smaller batch_size, gradient_checkpointing, or more devices with --sharding fsdp"

@@ -228,7 +228,7 @@ def _print_unless_reader_ended(kind: type[BaseException], error: BaseException, 
         sys.__excepthook__(kind, error, trace)
 
 
-def check_curves(config: TrainingConfig) -> None:
+def check_logger(config: TrainingConfig) -> None:
     """Check that the logger of `log_to` is installed.
 
     Raises:
@@ -240,7 +240,7 @@ def check_curves(config: TrainingConfig) -> None:
         )
 
 
-def open_curves(config: TrainingConfig) -> list[TrainerCallback]:
+def open_loggers(config: TrainingConfig) -> list[TrainerCallback]:
     """Return the loggers of a run, for the main process; their files are in the run's folder."""
     if config.log_to == "tensorboard":
         return [TensorBoardCallback(SummaryWriter(config.output_dir / "tensorboard"))]

@@ -21,7 +21,7 @@ from theworld.modeling.factory import open_model
 from theworld.modeling.model import compile_layers
 from theworld.precision import DTYPE_OF, warn_if_emulated
 from theworld.training.bad_records import BAD_RECORDS_NAME, BadRecords
-from theworld.training.callbacks import LossWatch, Stopping, check_curves, open_curves
+from theworld.training.callbacks import LossWatch, Stopping, check_logger, open_loggers
 from theworld.training.dataloading import make_feed, open_data
 from theworld.training.feature_cache import stored_features
 from theworld.training.hub_upload import Pushing, check_token
@@ -69,13 +69,7 @@ def train(config: TrainingConfig) -> dict[str, Any]:
         trainer = _build_trainer(config, model, samples, read_features)
         if questions:
             trainer.add_callback(Validation(trainer, config, questions, read_features))
-        if trainer.is_world_process_zero():
-            for callback in open_curves(config):
-                trainer.add_callback(callback)
-        trainer.add_callback(stopping)
-        pushing = Pushing(config) if config.hub.is_pushed and trainer.is_world_process_zero() else None
-        if pushing is not None:
-            trainer.add_callback(pushing)
+        pushing = _add_callbacks(trainer, config, stopping)
         result = trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         stopping.end_if_stopped()
         return _finish(config, trainer, result.metrics["train_runtime"], pushing)
@@ -90,7 +84,7 @@ def _prepare(config: TrainingConfig) -> Start:
         The settings that the run goes by, and the checkpoint that it continues from.
     """
     config, checkpoint = where_to_start(config)
-    check_curves(config)
+    check_logger(config)
     check_token(config)
     # The same choice as in `_arguments`: without CUDA everything is on the CPU.
     process = PartialState(cpu=not torch.cuda.is_available())
@@ -172,6 +166,19 @@ def _build_trainer(
         bad_records=BadRecords(config.output_dir / BAD_RECORDS_NAME, config.max_bad_share),
         watch=LossWatch(config.output_dir, config.max_loss_ratio, config.optim.warmup_steps),
     )
+
+
+def _add_callbacks(trainer: TheWorldTrainer, config: TrainingConfig, stopping: Stopping) -> Pushing | None:
+    """Add loggers, stop signals and the upload to the hub, and return the upload; None without one."""
+    if trainer.is_world_process_zero():
+        for logger_callback in open_loggers(config):
+            trainer.add_callback(logger_callback)
+    trainer.add_callback(stopping)
+    if not (config.hub.is_pushed and trainer.is_world_process_zero()):
+        return None
+    pushing = Pushing(config)
+    trainer.add_callback(pushing)
+    return pushing
 
 
 def _finish(
