@@ -40,6 +40,10 @@ NUM_NEEDED = 10
 """Steps after the warm-up before the watch compares a loss with the median."""
 LEAST_LOSS = 1.0
 """Lower bound of the median: a loss near zero may rise by a large factor and still be small."""
+STOPPED: Final = 75
+"""Exit code of a run that a signal stopped and that you can continue: EX_TEMPFAIL of sysexits.h, "try again later"."""
+
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGUSR1)
 
 
 class LossError(ValueError):
@@ -121,12 +125,6 @@ def log_sample(batch: dict[str, Any], sample_id: str, tokenizer: Any) -> None:
     """Log the first sample of a batch as the model gets it."""
     text = supervised_text(batch["input_ids"][0], batch["labels"][0], tokenizer)
     logger.info("the first sample, %s, with supervised text between ⟦ and ⟧:\n%s", sample_id, text)
-
-
-STOPPED: Final = 75
-"""Exit code of a run that a signal stopped and that you can continue: EX_TEMPFAIL of sysexits.h, "try again later"."""
-
-_SIGNALS: Final = (signal.SIGTERM, signal.SIGUSR1)
 
 
 class Stopped(SystemExit):

@@ -21,6 +21,14 @@ from theworld.hub import HUB_NAME, client, fetch, without_tokens
 from theworld.io import whole_folder, write_whole
 from theworld.training.metrics import read_metrics
 
+logger = logging.getLogger(__name__)
+
+RUN_NAME: Final = "run"
+"""Folder of the repository for the files about the run."""
+_ASIDE: Final = ".pushing."
+_RUN_FILES: Final = ("config.json", "environment.json", "metrics.jsonl", "validation.jsonl", "results.json")
+_FAILURES: Final = (HfHubHTTPError, HTTPError, OSError, ValueError, RuntimeError)
+"""Errors of an upload (RuntimeError: of the hub's Xet storage); training continues after them."""
 _LICENCES: Final = {
     "google/": ("Gemma Terms of Use", "https://ai.google.dev/gemma/terms"),
     "nvidia/": (
@@ -144,16 +152,6 @@ def _compared(run: Path) -> list[str]:
 
 def _line(name: str, value: float, low: float, high: float, num_items: int) -> str:
     return f"| {name} | {100 * value:.1f} [{100 * low:.1f}, {100 * high:.1f}] | {num_items} |"
-
-
-logger = logging.getLogger(__name__)
-
-RUN_NAME: Final = "run"
-"""Folder of the repository for the files about the run."""
-_ASIDE: Final = ".pushing."
-_RUN_FILES: Final = ("config.json", "environment.json", "metrics.jsonl", "validation.jsonl", "results.json")
-_FAILURES: Final = (HfHubHTTPError, HTTPError, OSError, ValueError, RuntimeError)
-"""Errors of an upload (RuntimeError: of the hub's Xet storage); training continues after them."""
 
 
 def check_token(config: TrainingConfig) -> None:
