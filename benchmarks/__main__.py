@@ -1,6 +1,6 @@
 """Print one JSON line per figure: {"name", "value", "goal", "met", "unit"}; `python -m benchmarks [MODULE ...]`.
 
-What is measured in pairs has "quartiles", too: half of the pairs lie between them.
+A figure that is measured in pairs has "quartiles", too: half of the pairs are between them.
 """
 
 import importlib

@@ -14,10 +14,10 @@ NUM_BLOCKS, BLOCK, SIDE_PX, STEPS = 28, 14, 224, 2
 
 
 def figures() -> Iterator[Figure]:
-    """Time up to a block over time through all, the frames encoded before."""
+    """Time the blocks up to the middle one over all blocks; encoding the frames does not count."""
     torch.manual_seed(0)
     transformer = CosmosTransformer3DModel(
-        in_channels=17,  # 16 of the latents and the condition mask
+        in_channels=17,  # 16 latent channels and the condition mask
         num_attention_heads=4,
         attention_head_dim=64,
         num_layers=NUM_BLOCKS,

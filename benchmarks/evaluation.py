@@ -11,7 +11,7 @@ ITEMS, BATCH = 48, 24
 
 
 def figures() -> Iterator[Figure]:
-    """Speed of a batch of answers over the same answers one by one."""
+    """Compare the speed of a batch of answers with the same answers one by one."""
     model = TheWorld.from_pretrained("tiny", world_grid=4).eval()
     dataset = ForesightDataset("validation", ITEMS, tasks=("drop",))
     samples = [dataset[index] for index in range(ITEMS)]

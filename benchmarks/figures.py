@@ -1,4 +1,4 @@
-"""Figure: a measured value, its goal, and the JSON line it is printed as; timing in pairs."""
+"""Figures: a measured value with its goal, as a JSON line; timing in pairs."""
 
 import json
 import statistics
@@ -9,12 +9,12 @@ from typing import Any
 
 
 class Ratio(float):
-    """A median of ratios, and the quartiles between which half of them lie."""
+    """The median of ratios, with their quartiles."""
 
     quartiles: tuple[float, float]
 
     def __new__(cls, ratios: Sequence[float]) -> "Ratio":
-        """Of two ratios or more."""
+        """Take the median of at least two ratios."""
         lower, median, upper = statistics.quantiles(ratios, n=4, method="inclusive")
         self = super().__new__(cls, median)
         self.quartiles = lower, upper
@@ -23,22 +23,22 @@ class Ratio(float):
 
 @dataclass(frozen=True)
 class Figure:
-    """A value to hold against a goal."""
+    """A measured value with its goal."""
 
     name: str
     value: float
     goal: float
     unit: str = "ratio"
     at_least: bool = False
-    """Whether more is better; else less is."""
+    """True if the goal is a lower bound, False if it is an upper bound."""
 
     @property
     def met(self) -> bool:
-        """Whether the goal is reached."""
+        """True if the value reaches the goal."""
         return self.value >= self.goal if self.at_least else self.value <= self.goal
 
     def line(self) -> str:
-        """The JSON line."""
+        """Return the JSON line."""
         values: dict[str, Any] = {"name": self.name, "value": round(self.value, 4)}
         if isinstance(self.value, Ratio):
             values["quartiles"] = [round(quartile, 4) for quartile in self.value.quartiles]
@@ -46,10 +46,10 @@ class Figure:
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """Processor time of one call: what others do on the machine is no part of it."""
-    began = time.process_time()
+    """Return the processor time of one call, which leaves other programs of the machine out."""
+    started = time.process_time()
     work()
-    return time.process_time() - began
+    return time.process_time() - started
 
 
 def paired_ratio(
@@ -57,9 +57,9 @@ def paired_ratio(
     reference: Callable[[], object],
     num_pairs: int = 15,
 ) -> Ratio:
-    """Median and quartiles of time(work) / time(reference) over pairs that run one after the other, in changing order.
+    """Return median and quartiles of time(work) / time(reference) over pairs of runs, in alternating order.
 
-    Both sides must do their work in this process, on one thread. One pair before the counted ones warms caches up.
+    Both sides must do their work in this process, on one thread. One more pair before the counted ones warms up caches.
     """
     ratios = []
     for pair in range(num_pairs + 1):

@@ -26,35 +26,35 @@ NUM_PAIRS = 3
 
 
 def measure(kind: str) -> dict[str, Any]:
-    """Load and answer with one token: plain `gemma`, or with the `world`, which then answers with NEW_TOKENS."""
-    torch.set_num_threads(len(os.sched_getaffinity(0)))  # the cores that this process was given
+    """Load plain `gemma` or the model with its `world`, and answer with one token; `world` also with NEW_TOKENS."""
+    torch.set_num_threads(len(os.sched_getaffinity(0)))  # all cores of this process
     picture = np.random.default_rng(0).integers(0, 256, (224, 224, 3), np.uint8)
     fields: dict[str, Any] = {"enable_world": False}
     if kind == "world":
         fields = {"cosmos_model_name": str(Path(FOLDER, COSMOS)), "world_grid": 4}
-    before, began = rss(), time.process_time()
+    before, started = rss(), time.process_time()
     model = TheWorld.from_pretrained(str(Path(FOLDER, GEMMA)), dtype=torch.bfloat16, load_world=False, **fields).eval()
-    seconds = time.process_time() - began
+    seconds = time.process_time() - started
     if kind == "world":
-        model.load_world()  # its own bytes are no part of the comparison; reading the picture is
+        model.load_world()  # loading its bytes does not count, reading the picture does
     seconds += _answer(model, picture, 1)
     parts = [model] if model.tap is None else [model, model.tap.vae]
-    weights = {id(one): one.numel() * one.element_size() for part in parts for one in part.parameters()}
-    found = {"seconds": seconds, "rss_over_weights": (rss() - before) / sum(weights.values())}
+    weights = {id(weight): weight.nbytes for part in parts for weight in part.parameters()}
+    result = {"seconds": seconds, "rss_over_weights": (rss() - before) / sum(weights.values())}
     if kind == "world":
-        found["seconds_of_answer"] = _answer(model, picture, NEW_TOKENS)
-    return {**found, "peak_gb": peak() / 1e9}
+        result["seconds_of_answer"] = _answer(model, picture, NEW_TOKENS)
+    return {**result, "peak_gb": peak() / 1e9}
 
 
 def _answer(model: Any, picture: np.ndarray, num_tokens: int) -> float:
-    """Processor seconds of an answer of so many tokens."""
-    began = time.process_time()
+    """Return the processor seconds of an answer of this length."""
+    started = time.process_time()
     model.generate(picture, "What is it?", max_new_tokens=num_tokens, min_new_tokens=num_tokens, do_sample=False)
-    return time.process_time() - began
+    return time.process_time() - started
 
 
 def figures() -> Iterator[Figure]:
-    """Memory over the weights' own bytes; time to the first answer over plain Gemma 3's."""
+    """Compare memory with the bytes of the weights, and the time to a first answer with plain Gemma 3."""
     if not FOLDER:
         print("full_size: THEWORLD_FULL_SIZE is unset; see benchmarks/make_full_size.py", file=sys.stderr)
         return

@@ -1,4 +1,4 @@
-"""Memory that training and answering hold more after 200 times than before them, on the tiny stack."""
+"""Memory growth of training and answering over 200 repetitions, on the tiny stack."""
 
 import contextlib
 import gc
@@ -28,13 +28,13 @@ QUESTIONS = ("In which bin does the ball come to rest? Answer with one word.", "
 
 
 def samples(number: int) -> list[Any]:
-    """Scenes of Foresight, with questions of several lengths."""
+    """Return scenes of Foresight, with questions of several lengths."""
     dataset = ForesightDataset("train", number, tasks=("drop",))
     return [dataset[index] for index in range(number)]
 
 
 class Watch(TrainerCallback):
-    """Notes what is held after the steps that warm up, and at the end."""
+    """Notes the memory after the warm-up steps and at the end."""
 
     def __init__(self) -> None:
         self.held: list[int] = []
@@ -46,7 +46,7 @@ class Watch(TrainerCallback):
 
 
 def training() -> int:
-    """Bytes more after COUNTED steps of the whole loop; the world model runs in each of them."""
+    """Return the growth in bytes over COUNTED steps of the whole loop, with the world model in each step."""
     model = TheWorld.from_pretrained("tiny", world_grid=4)
     watch = Watch()
     with tempfile.TemporaryDirectory() as folder:
@@ -76,7 +76,7 @@ def training() -> int:
 
 
 def answering() -> int:
-    """Bytes more after COUNTED answers, each with the world, each to a picture and a question of its own."""
+    """Return the growth in bytes over COUNTED answers with the world, to changing pictures and questions."""
     model = TheWorld.from_pretrained("tiny-foresight", num_world_steps=1).eval()
     pictures = [sample.images[-1] for sample in samples(16)]
 
@@ -91,7 +91,7 @@ def answering() -> int:
 
 
 def growth(work: Callable[[int], None]) -> int:
-    """Bytes more after COUNTED calls than after WARM_UP ones before them."""
+    """Return the growth in bytes over COUNTED calls, after WARM_UP calls."""
     held = []
     for number in range(WARM_UP + COUNTED):
         if number == WARM_UP:
@@ -106,7 +106,7 @@ MEASURES = {"training": training, "answering": answering}
 
 
 def figures() -> Iterator[Figure]:
-    """Each in a process of its own, MB."""
+    """Measure each in its own process, MB."""
     for name in MEASURES:
         grown = in_a_process("growth", name)["bytes"] / 1e6
         yield Figure(f"memory_growth_of_{COUNTED}_times_{name}", grown, 10, unit="MB")

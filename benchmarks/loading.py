@@ -15,11 +15,11 @@ from theworld.training.dataloading import MapFeed
 
 NUM_SAMPLES, BATCH = 32, 8
 WIDTH_PX, HEIGHT_PX = 640, 480
-GEMMA_PX, WORLD_PX = 896, 224  # what the real models see
+GEMMA_PX, WORLD_PX = 896, 224  # sizes of the real models
 
 
 def photographs(folder: Path) -> list[Path]:
-    """JPEG files of the size of COCO's, smooth with some noise, as photographs are."""
+    """Write JPEG files of COCO's size that are smooth with some noise, like photographs."""
     rng = np.random.default_rng(0)
     paths = []
     for number in range(NUM_SAMPLES):
@@ -32,12 +32,12 @@ def photographs(folder: Path) -> list[Path]:
 
 
 def figures() -> Iterator[Figure]:
-    """Everything between the files and the batch, against the least that must be done with Pillow, in processor time.
+    """Compare loading with the minimum of work in Pillow, in processor time.
 
     Both sides read and decode the same files, convert to RGB, and resize to Gemma's side by a bilinear and to the
-    world's by a bicubic filter, both with antialiasing. There the bare side ends, with 8 bits a colour. Loading also
-    makes normalised floats of Gemma's pixels, writes and tokenises the conversations, labels the answers and stacks
-    the batch. It resizes Gemma's pictures with torchvision, as transformers does, which is faster than Pillow.
+    world's by a bicubic filter, both with antialiasing. The bare side ends there, with 8 bits a colour. Loading also
+    normalises Gemma's pixels to floats, writes and tokenises the conversations, labels the answers and stacks the
+    batch. It resizes Gemma's pictures with torchvision, like transformers, which is faster than Pillow.
     """
     processor = TheWorldProcessor.from_pretrained("tiny", world_image_size=WORLD_PX)
     processor.image_processor.size = {"height": GEMMA_PX, "width": GEMMA_PX}

@@ -1,4 +1,4 @@
-"""Memory of a training step on long rows: logits at the supervised positions alone, over logits everywhere."""
+"""Memory of a training step on long rows: logits only at supervised positions, over logits everywhere."""
 
 import json
 import sys
@@ -17,15 +17,15 @@ from theworld.modeling import TheWorld
 
 LENGTH, ANSWER = 5_000, 40
 NEEDED_BYTES = 21e9
-"""What logits everywhere take: 5,000 x 262,208, in bfloat16 and float32, and their gradients."""
+"""Bytes of logits everywhere: 5,000 x 262,208, in bfloat16 and float32, and their gradients."""
 
 
 def measure(kind: str, folder: str) -> int:
-    """Most bytes held during a step beyond those before it."""
+    """Return the peak bytes of a step, beyond the bytes before it."""
     if kind == "supervised":
         model = TheWorld.from_pretrained(folder, enable_world=False, dtype=torch.bfloat16, freeze_gemma_language=False)
         for parameter in model.parameters():
-            parameter.data = parameter.data.to(torch.bfloat16)  # as the other: what trains is float32 here
+            parameter.data = parameter.data.to(torch.bfloat16)  # the default is float32
     else:
         model = Gemma3ForConditionalGeneration.from_pretrained(folder, dtype=torch.bfloat16)
     model.train()
@@ -40,9 +40,9 @@ def measure(kind: str, folder: str) -> int:
 
 
 def figures() -> Iterator[Figure]:
-    """The ratio, where the machine has the memory for both."""
+    """Return the ratio if the machine has the memory for both sides."""
     if available() < NEEDED_BYTES:
-        print(f"logits: {NEEDED_BYTES / 1e9:.0f} GB of free memory are needed, and not there", file=sys.stderr)
+        print(f"logits: {NEEDED_BYTES / 1e9:.0f} GB of free memory are needed", file=sys.stderr)
         return
     with tempfile.TemporaryDirectory() as folder:
         write_mid_size(Path(folder))

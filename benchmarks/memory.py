@@ -1,4 +1,4 @@
-"""Memory of this process, from /proc (Linux), and figures measured in processes of their own."""
+"""Memory of this process from /proc (Linux), and measurements in separate processes."""
 
 import json
 import subprocess
@@ -8,28 +8,28 @@ from typing import Any
 
 
 def rss() -> int:
-    """Bytes held now."""
+    """Return the current memory in bytes."""
     return _field("VmRSS")
 
 
 def forget_peak() -> None:
-    """Let `peak` count from here on."""
+    """Reset `peak`."""
     Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak() -> int:
-    """Most bytes held since `forget_peak`."""
+    """Return the peak memory in bytes since `forget_peak`."""
     return _field("VmHWM")
 
 
 def available() -> int:
-    """Bytes that the machine can give."""
+    """Return the free memory of the machine in bytes."""
     text = Path("/proc/meminfo").read_text()
     return 1024 * int(text.split("MemAvailable:")[1].split()[0])
 
 
 def in_a_process(module: str, *arguments: str) -> dict[str, Any]:
-    """What `python -m benchmarks.MODULE ARGUMENTS` prints as its last line, JSON."""
+    """Run `python -m benchmarks.MODULE ARGUMENTS`, and return the JSON of its last line."""
     command = [sys.executable, "-m", f"benchmarks.{module}", *arguments]
     output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     return json.loads(output.splitlines()[-1])

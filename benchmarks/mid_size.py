@@ -1,4 +1,4 @@
-"""A Gemma 3 between tiny and real, with the real vocabulary: what the world costs in steps, answers and memory."""
+"""A mid-size Gemma 3 with the real vocabulary: cost of the world in training steps and answers."""
 
 import copy
 import tempfile
@@ -25,7 +25,7 @@ NUM_PAIRS = 15
 
 
 def mid_size(vocab_size: int = VOCABULARY, **ids: Any) -> Gemma3Config:
-    """Hidden size 640, 6 layers, pictures of 224 px; `ids` of the tokens that stand for pictures."""
+    """Return a configuration of hidden size 640, 6 layers and pictures of 224 px, with `ids` of the image tokens."""
     return Gemma3Config(
         text_config={
             "vocab_size": vocab_size,
@@ -54,7 +54,7 @@ def mid_size(vocab_size: int = VOCABULARY, **ids: Any) -> Gemma3Config:
 
 
 def write_mid_size(folder: Path) -> None:
-    """A random Gemma 3 of that size, and its processor."""
+    """Write a random Gemma 3 of that size, and its processor."""
     tokenizer = train_tokenizer()
     config = mid_size(
         boi_token_index=tokenizer.boi_token_id,
@@ -64,25 +64,25 @@ def write_mid_size(folder: Path) -> None:
     torch.manual_seed(0)
     transformers_logging.disable_progress_bar()
     Gemma3ForConditionalGeneration(config).save_pretrained(folder)
-    pictures = Gemma3ImageProcessor(size={"height": 224, "width": 224}, image_seq_length=64)
-    processor = Gemma3Processor(pictures, tokenizer, chat_template=tokenizer.chat_template, image_seq_length=64)
+    images = Gemma3ImageProcessor(size={"height": 224, "width": 224}, image_seq_length=64)
+    processor = Gemma3Processor(images, tokenizer, chat_template=tokenizer.chat_template, image_seq_length=64)
     processor.save_pretrained(folder)
 
 
-def asked(text: str, seed: int = 0) -> Sample:
-    """A question about a picture of noise, and an answer of 16 words."""
+def noise_sample(text: str, seed: int = 0) -> Sample:
+    """Return a question about a picture of noise, with an answer of 16 words."""
     pixels = np.random.default_rng(seed).integers(0, 256, (64, 64, 3), np.uint8)
     return question(f"{seed}", [pixels], text, " ".join(["left"] * 16))
 
 
 def step(model: Any, batch: dict[str, Any]) -> None:
-    """Forward and backward."""
+    """Run forward and backward."""
     model(**batch).loss.backward()
     model.zero_grad()
 
 
 def training_figures(folder: Path) -> Iterator[Figure]:
-    """A training step with stored features over one of plain Gemma 3, the same parts of it frozen."""
+    """Compare a training step with stored features with one of plain Gemma 3, the same parts frozen."""
     frozen = {"freeze_gemma_language": False, "attn_implementation": "eager"}
     plain = TheWorld.from_pretrained(folder, enable_world=False, **frozen).train()
     for fusion, goal in (("residual", 1.05), ("tokens", 1.03)):
@@ -91,13 +91,13 @@ def training_figures(folder: Path) -> Iterator[Figure]:
         ).train()
         model.load_state_dict(plain.state_dict(), strict=False, assign=True)  # the same tensors in the same memory
         model.tie_weights()
-        sample = asked(WORDS)
+        sample = noise_sample(WORDS)
         batch = Collator(model.processor, supervise=True)([sample])
         batch["world_features"] = model.read_world(batch.pop("world_pixels"), 0)
         length = batch["input_ids"].shape[1]
         alone = Collator(plain.processor, supervise=True)([sample])
-        missing = length - alone["input_ids"].shape[1]  # tokens of the world; of plain Gemma, so many words more
-        alone = Collator(plain.processor, supervise=True)([asked(f"{WORDS}{' bin' * missing}")])
+        missing = length - alone["input_ids"].shape[1]  # world tokens, which plain Gemma gets as words
+        alone = Collator(plain.processor, supervise=True)([noise_sample(f"{WORDS}{' bin' * missing}")])
         assert alone["input_ids"].shape[1] == length
 
         def with_world(model: Any = model, batch: Any = batch) -> None:
@@ -111,7 +111,7 @@ def training_figures(folder: Path) -> Iterator[Figure]:
 
 
 def answering_figures(folder: Path) -> Iterator[Figure]:
-    """Tokens per second after a prefix of one length, and a second question about the same picture."""
+    """Compare tokens per second after prefixes of one length, and a second question with the first."""
     plain = TheWorld.from_pretrained(folder, enable_world=False).eval()
     model = TheWorld.from_pretrained(
         folder, cosmos_model_name="tiny", world_tap="rollout", world_image_size=64, num_world_steps=4
@@ -126,7 +126,7 @@ def answering_figures(folder: Path) -> Iterator[Figure]:
     ratio = paired_ratio(without, with_world, NUM_PAIRS)
     yield Figure("decode_with_world_over_gemma", ratio, 0.97, at_least=True)
 
-    model.generation_config.eos_token_id = None  # every answer has all its tokens
+    model.generation_config.eos_token_id = None  # every answer has the full length
     options = {"max_new_tokens": ANSWER_TOKENS, "do_sample": False}
 
     def first() -> None:
@@ -140,23 +140,23 @@ def answering_figures(folder: Path) -> Iterator[Figure]:
 
 
 def decoder(model: Any, prompt: dict[str, Any]) -> Callable[[], None]:
-    """What writes NEW_TOKENS tokens after a prompt whose keys and values are there."""
+    """Return a function that writes NEW_TOKENS tokens after a prompt with cached keys and values."""
     ids, cache = prompt["input_ids"], prompt["past_key_values"]
     with torch.no_grad():
         model(input_ids=ids[:, cache.get_seq_length() :], past_key_values=cache, use_cache=True, logits_to_keep=1)
 
     @torch.no_grad()
     def write() -> None:
-        own, token = copy.deepcopy(cache), ids[:, -1:]
+        past, token = copy.deepcopy(cache), ids[:, -1:]
         for _ in range(NEW_TOKENS):
-            logits = model(input_ids=token, past_key_values=own, use_cache=True, logits_to_keep=1).logits
+            logits = model(input_ids=token, past_key_values=past, use_cache=True, logits_to_keep=1).logits
             token = logits[:, -1].argmax(-1, keepdim=True)
 
     return write
 
 
 def figures() -> Iterator[Figure]:
-    """Steps and answers."""
+    """Measure training steps and answers."""
     with tempfile.TemporaryDirectory() as folder:
         write_mid_size(Path(folder))
         yield from training_figures(Path(folder))

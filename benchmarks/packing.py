@@ -1,4 +1,4 @@
-"""Samples per second with packing over without, on the tiny stack and lengths as of a mixture of conversations."""
+"""Samples per second with packing over without, on the tiny stack, with lengths of a mixture of conversations."""
 
 from collections.abc import Iterator
 
@@ -11,14 +11,14 @@ from theworld.datasets.sample import Sample, question
 from theworld.modeling import TheWorld
 
 BATCH, NUM_BATCHES = 16, 1
-# Assumed, since statistics of the lengths of LLaVA's 665,000 conversations are not at hand: text tokens are log-normal
+# Assumptions, since we have no statistics of the lengths of LLaVA's 665,000 conversations: text tokens are log-normal
 # (short visual questions, captions, long dialogues), and one sample in sixteen has no picture. The median is a quarter
-# of an assumed 120 tokens, as the tiny picture and its world are 34 tokens where Gemma's picture is 256.
+# of an assumed 120 tokens, since the tiny picture and its world take 34 tokens, and Gemma's picture takes 256.
 MEDIAN_TOKENS, SIGMA, TEXT_ONLY = 30.0, 0.9, 1 / 16
 
 
 def conversations(number: int, seed: int) -> list[Sample]:
-    """Samples with as many words as the assumed distribution has tokens."""
+    """Return samples whose numbers of words follow the assumed distribution."""
     rng = np.random.default_rng(seed)
     samples = []
     for index in range(number):
@@ -31,7 +31,7 @@ def conversations(number: int, seed: int) -> list[Sample]:
 
 
 def figures() -> Iterator[Figure]:
-    """Whole steps without an optimiser: collation, forward, backward."""
+    """Compare steps without an optimiser: collation, forward, backward."""
     model = TheWorld.from_pretrained("tiny", world_grid=4).train()
     batches = [conversations(BATCH, seed) for seed in range(NUM_BATCHES)]
     plain, packing = (Collator(model.processor, supervise=True, packing=packing) for packing in (False, True))

@@ -1,4 +1,4 @@
-"""Train a run's model for three steps on stated rows, in a process of its own, and print the most that it held."""
+"""Train the model of a run for three steps in a separate process, and print its peak memory."""
 
 import gc
 import json
@@ -9,20 +9,19 @@ from typing import Any
 
 import torch
 
-from theworld.config import ModelSettings, WorldSettings
-from theworld.config import loader as settings_file
+from theworld.config import ModelSettings, WorldSettings, loader
 from theworld.config.commands import PlanSettings
 from theworld.config.training import in_number_formats
 from theworld.modeling import TheWorld
 from theworld.modeling.factory import open_model
 from theworld.planning.activations import AUTOCAST
-from theworld.planning.batch_shape import Rows, rows_of
+from theworld.planning.batch_shape import BatchShape, batch_shape_of
 
 TINY_WORLD = WorldSettings(cosmos_model_name="tiny", image_size_px=64)
 
 
-def batch_of(model: TheWorld, rows: Rows) -> dict[str, Any]:
-    """Rows of a picture and its world, text, and an answer at the end; one picture a row."""
+def batch_of(model: TheWorld, rows: BatchShape) -> dict[str, Any]:
+    """Return a batch of this shape: in each row a picture with its world, text, and an answer at the end."""
     config: Any = model.config
     ids = torch.full((rows.num_rows, rows.length), 10)
     block: list[int] = []
@@ -49,15 +48,15 @@ def batch_of(model: TheWorld, rows: Rows) -> dict[str, Any]:
     return batch
 
 
-def most_held(settings: PlanSettings, num_steps: int = 3) -> int:
-    """Bytes that the process had in memory at most while it loaded and trained, less those it had before."""
+def peak_bytes(settings: PlanSettings, num_steps: int = 3) -> int:
+    """Load and train the model of a run, and return the peak memory in bytes beyond the memory before."""
     settings = in_number_formats(settings)
     gc.collect()
-    before = _now()
+    before = _current_bytes()
     model = open_model(settings.model).train()
     if settings.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
-    batch = batch_of(model, rows_of(settings, model.config))
+    batch = batch_of(model, batch_shape_of(settings, model.config))
     trained = [weight for weight in model.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(trained, fused=True)
     precision = AUTOCAST.get(settings.precision, torch.bfloat16)
@@ -67,21 +66,22 @@ def most_held(settings: PlanSettings, num_steps: int = 3) -> int:
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-    return _most() - before
+    return _most_bytes() - before
 
 
-def _now() -> int:
+def _current_bytes() -> int:
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize()
 
 
-def _most() -> int:
+def _most_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    chosen = settings_file.load(PlanSettings, Path(sys.argv[1]), sys.argv[2:])
+    chosen = loader.load(PlanSettings, Path(sys.argv[1]), sys.argv[2:])
     tiny = ModelSettings(gemma_model_name="tiny", dtype="float32", world=TINY_WORLD)
-    most_held(PlanSettings(output_dir=chosen.output_dir, batch_size=1, length=400, model=tiny))  # imports at first use
-    print(json.dumps(most_held(chosen)))
+    warm_up = PlanSettings(output_dir=chosen.output_dir, batch_size=1, length=400, model=tiny)
+    peak_bytes(warm_up)  # late imports do not count
+    print(json.dumps(peak_bytes(chosen)))

@@ -1,4 +1,4 @@
-"""A plan's peak over the peak of a process that trains as planned, at three sizes."""
+"""Planned peak memory over the measured peak of a training process, at three sizes."""
 
 import json
 import os
@@ -14,14 +14,14 @@ from transformers import Gemma3Config, Gemma3ForConditionalGeneration, Generatio
 
 from benchmarks.figures import Figure
 from theworld import tiny
-from theworld.config import loader as settings_file
+from theworld.config import loader
 from theworld.config.commands import PlanSettings
 from theworld.planning.plan import plan_run
 from theworld.tiny.gemma import make_processor, save_gemma
 from theworld.tiny.random_weights import draw_weights
 
 VOCABULARY = 262_208
-# glibc keeps freed blocks of up to 32 MB in its heap, in pieces: what is measured would be the allocator's, not ours.
+# glibc keeps freed blocks of up to 32 MB in its heap, in pieces, and would distort the measurement.
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
 RUNS: dict[str, tuple[int, int, dict[str, Any], dict[str, Any]]] = {
     "tiny": (0, 0, {"batch_size": 32, "precision": "fp32", "length": 200}, {"dtype": "float32"}),
@@ -33,11 +33,11 @@ RUNS: dict[str, tuple[int, int, dict[str, Any], dict[str, Any]]] = {
     ),
     "hidden_640": (640, 6, {"batch_size": 8, "precision": "bf16", "length": 500}, {"dtype": "bfloat16"}),
 }
-"""Hidden width and layers of a random Gemma 3 (0: the embedded one), the run, and what of the model it changes."""
+"""Hidden width and layers of a random Gemma 3 (0: the embedded one), settings of the run, settings of its model."""
 
 
 def write_gemma(folder: Path, hidden: int, num_layers: int) -> str:
-    """A random Gemma 3 of this size with a vocabulary of the real size, and the eyes and words of the embedded one."""
+    """Write a random Gemma 3 of this size with the real vocabulary size, and vision tower and processor of `tiny`."""
     config = Gemma3Config.from_pretrained(tiny.stack() / "gemma")
     text: Any = config.text_config
     text.vocab_size, text.hidden_size, text.intermediate_size = VOCABULARY, hidden, 4 * hidden
@@ -52,15 +52,15 @@ def write_gemma(folder: Path, hidden: int, num_layers: int) -> str:
 
 
 def figures() -> Iterator[Figure]:
-    """The plan's peak over what a process held: as far below 1 as above it is wrong."""
+    """Compare the planned peak with the measured one; the figure is the relative error in either direction."""
     for name, (hidden, num_layers, run, model) in RUNS.items():
         with tempfile.TemporaryDirectory() as folder:
             gemma = write_gemma(Path(folder) / "gemma", hidden, num_layers) if hidden else "tiny"
             world = {"cosmos_model_name": "tiny", "image_size_px": 64}
             path = Path(folder) / "run.json"
-            whole = {"gemma_model_name": gemma, "world_grid": 4, "world": world, **model}
-            path.write_text(json.dumps({"output_dir": folder, "model": whole, **run}))
-            planned = plan_run(settings_file.load(PlanSettings, path)).memory.peak
+            settings = {"gemma_model_name": gemma, "world_grid": 4, "world": world, **model}
+            path.write_text(json.dumps({"output_dir": folder, "model": settings, **run}))
+            planned = plan_run(loader.load(PlanSettings, path)).memory.peak
             done = subprocess.run(
                 [sys.executable, "-m", "benchmarks.planned_step", str(path)],
                 capture_output=True,

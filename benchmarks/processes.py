@@ -16,7 +16,7 @@ STEPS, PAIRS = 30, 3
 
 
 def samples_per_second(folder: Path, num_processes: int) -> float:
-    """Of the second half of a run, in which nothing starts any more."""
+    """Measure the second half of a run, after all start-up work."""
     config = TrainingConfig(
         output_dir=folder / "run",
         num_steps=STEPS,
@@ -50,7 +50,7 @@ def samples_per_second(folder: Path, num_processes: int) -> float:
 
 
 def figures() -> Iterator[Figure]:
-    """The median ratio of pairs of runs."""
+    """Return the median ratio over pairs of runs."""
     ratios = []
     for _ in range(PAIRS):
         speeds = []

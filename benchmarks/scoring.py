@@ -1,4 +1,4 @@
-"""Seconds that saved replies take: to be scored, and to be held against each other."""
+"""Time to score saved replies, and to compare files of predictions."""
 
 import json
 import tempfile
@@ -15,7 +15,7 @@ from theworld.evaluation.predictions import Prediction, PredictionWriter, RunIde
 
 NUM_REPLIES, NUM_FILES, NUM_ROWS = 100_000, 10, 10_000
 
-_ASKED = (
+_QUESTIONS = (
     (
         "above_predicate",
         "qualitative",
@@ -34,7 +34,7 @@ _ASKED = (
 
 
 def figures() -> Iterator[Figure]:
-    """Rescoring, all of it: reading, scoring, intervals, tables; and a comparison of every pair of files."""
+    """Time a rescoring (read, score, intervals, tables), and a comparison of every pair of files."""
     with tempfile.TemporaryDirectory() as folder:
         replies = Path(folder) / "replies.jsonl"
         _write_replies(replies)
@@ -54,7 +54,7 @@ def _write_replies(path: Path) -> None:
     rng = Random(0)
     with path.open("w") as file:
         for number in range(NUM_REPLIES):
-            category, kind, answer, reply = _ASKED[number % len(_ASKED)]
+            category, kind, answer, reply = _QUESTIONS[number % len(_QUESTIONS)]
             row = {
                 "id": f"{kind}_{number}",
                 "question": "Is Region [0] above Region [1]?",

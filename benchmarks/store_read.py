@@ -1,4 +1,4 @@
-"""Reading features from the store over raw memory-mapped reading of the same bytes."""
+"""Reading from the feature store over raw memory-mapped reading of the same bytes."""
 
 import tempfile
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ SHAPES = {(16, 1, 32, 32): 1024, (16, 4, 32, 32): 512, (16, 16, 32, 32): 256}
 
 
 def raw_over_stored(folder: Path, shape: tuple[int, ...], num_items: int) -> float:
-    """Raw time over store time: every item once, in random order, in batches of 32."""
+    """Return raw time over store time: every item once, in random order, in batches of 32."""
     store = FeatureStore(folder, "benchmark", create=True)
     keys = [f"{number:032x}" for number in range(num_items)]
     for start in range(0, num_items, BATCH):
@@ -41,7 +41,7 @@ def raw_over_stored(folder: Path, shape: tuple[int, ...], num_items: int) -> flo
 
 
 def figures() -> Iterator[Figure]:
-    """The worst of the item sizes."""
+    """Return the worst ratio of all item sizes."""
     ratios = []
     for shape, num_items in SHAPES.items():
         with tempfile.TemporaryDirectory() as folder:

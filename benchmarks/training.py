@@ -1,4 +1,4 @@
-"""Training on the tiny stack: stored features and live ones, for each tap and as arms do; the loop's own share."""
+"""Training on the tiny stack: stored features over live ones, by tap and in an arm; overhead of the loop."""
 
 import contextlib
 import io
@@ -13,8 +13,7 @@ import torch
 from transformers import TrainerCallback, TrainingArguments
 
 from benchmarks.figures import Figure, Ratio, paired_ratio
-from theworld.config import TapName
-from theworld.config import loader as settings_file
+from theworld.config import TapName, loader
 from theworld.config.experiments import ArmsSettings
 from theworld.datasets.collator import Collator
 from theworld.datasets.foresight import ForesightDataset
@@ -29,21 +28,19 @@ from theworld.world.store import FeatureStore
 
 BATCH = 8
 FUTURES: dict[TapName, int] = {"vae": 0, "dit": 2, "rollout": 2}
-
-
 ARMS = Path(__file__).parents[1] / "configs/foresight/arms.yaml"
 
 
 def steps_of(model: TheWorld, batch_size: int, folder: Path) -> dict[str, Callable[[], None]]:
-    """A training step from pictures to gradients: `live`, which runs the world model, and `stored`."""
+    """Return two training steps from pictures to gradients: `live`, which runs the world model, and `stored`."""
     dataset = ForesightDataset("train", batch_size, tasks=("drop",))
     samples = [dataset[index] for index in range(batch_size)]
     tap: Any = model.tap
     stored = StoredTap(tap, FeatureStore(folder, tap.fingerprint, create=True))
 
-    def step_of(batches: Collator) -> Callable[[], None]:
+    def step_of(collator: Collator) -> Callable[[], None]:
         def step() -> None:
-            model(**batches(samples)).loss.backward()
+            model(**collator(samples)).loss.backward()
             model.zero_grad()
 
         return step
@@ -55,36 +52,36 @@ def steps_of(model: TheWorld, batch_size: int, folder: Path) -> dict[str, Callab
 
 
 def stored_over_live(tap: TapName, num_world_steps: int, folder: Path) -> Ratio:
-    """Time of a training step with stored features over one that runs the world model."""
+    """Return the time of a training step with stored features over one that runs the world model."""
     model = TheWorld.from_pretrained("tiny", world_tap=tap, world_grid=4, num_world_steps=num_world_steps)
     steps = steps_of(model, BATCH, folder)
     return paired_ratio(steps["stored"], steps["live"], num_pairs=7)
 
 
 def live_over_stored_as_arms(folder: Path) -> Ratio:
-    """The other way round, of the arm `dit` of the shipped comparison: its model, its batch, its future slots."""
-    own = settings_file.load(ArmsSettings, ARMS)
-    (reads,) = (arm.reads for arm in own.arms if arm.name == "dit")
-    model = open_model(replace(own.model, world=reads.within(own.model.world))).train()
-    steps = steps_of(model, own.batch_size, folder)
+    """Return live over stored time for the arm `dit` of the shipped comparison: its model, batch and future slots."""
+    settings = loader.load(ArmsSettings, ARMS)
+    (reads,) = (arm.reads for arm in settings.arms if arm.name == "dit")
+    model = open_model(replace(settings.model, world=reads.within(settings.model.world))).train()
+    steps = steps_of(model, settings.batch_size, folder)
     return paired_ratio(steps["live"], steps["stored"], num_pairs=7)
 
 
 def share_outside(folder: Path) -> float:
-    """Share of a training step of the whole loop that is neither forward nor backward nor optimiser."""
+    """Return the share of the loop's time outside forward, backward and optimiser."""
     model = TheWorld.from_pretrained("tiny", world_grid=4)
     dataset = ForesightDataset("train", 64, tasks=("drop",))
     stored = StoredTap(model.tap, FeatureStore(folder / "store", model.tap.fingerprint, create=True))
-    batches = Collator(model.processor, supervise=True, read_features=stored.read)
-    samples = [dataset[index] for index in range(64)] * 60  # one epoch: its end stops and starts the workers
-    batches(samples[:64])  # computes the features
+    collator = Collator(model.processor, supervise=True, read_features=stored.read)
+    samples = [dataset[index] for index in range(64)] * 60  # one epoch only, since a new one restarts the workers
+    collator(samples[:64])  # computes the features
     spent = {"inside": 0.0}
 
     class Timed(TheWorldTrainer):
         def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
-            began = time.perf_counter()
+            started = time.perf_counter()
             loss = super().training_step(*args, **kwargs)
-            spent["inside"] += time.perf_counter() - began
+            spent["inside"] += time.perf_counter() - started
             return loss
 
     arguments = TrainingArguments(
@@ -102,7 +99,7 @@ def share_outside(folder: Path) -> float:
         model=model,
         args=arguments,
         train_dataset=MapFeed(samples),
-        collator=batches,
+        collator=collator,
         metrics=Metrics(folder / "m.jsonl"),
         bad_records=BadRecords(folder / "bad.jsonl", 1.0),
     )
@@ -120,12 +117,12 @@ class Clock(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.global_step == 1:
-            self.spent.update(inside=0.0, began=time.perf_counter())
-        self.spent["total"] = time.perf_counter() - self.spent["began"]
+            self.spent.update(inside=0.0, started=time.perf_counter())
+        self.spent["total"] = time.perf_counter() - self.spent["started"]
 
 
 def figures() -> Iterator[Figure]:
-    """Stored over live for each tap, live over stored as arms do; the loop's own time."""
+    """Measure stored over live for each tap, live over stored in an arm, and the overhead of the loop."""
     for tap, steps in FUTURES.items():
         with tempfile.TemporaryDirectory() as folder:
             ratio = stored_over_live(tap, steps, Path(folder) / "store")

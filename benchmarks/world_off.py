@@ -1,4 +1,4 @@
-"""The model with its world off over plain Gemma 3: a forward and a training step of a mid-size Gemma."""
+"""TheWorld with its world off over plain Gemma 3: forward pass and training step at middle size."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -11,14 +11,14 @@ from benchmarks.mid_size import mid_size
 from theworld.modeling import TheWorld, TheWorldConfig
 
 LENGTH, ANSWER = 384, 16
-VOCABULARY, IMAGE = 4096, 4000  # so small that logits do not hide the rest
-NUM_PAIRS = 31  # single ratios are off by some percent, on a machine that does other work too
+VOCABULARY, IMAGE = 4096, 4000  # small, so that the logits do not dominate
+NUM_PAIRS = 31  # single ratios are off by some percent on a busy machine
 
 
 def pair() -> tuple[Any, Any]:
-    """Plain Gemma 3 and TheWorld without a world, on the same weights in the same memory.
+    """Return plain Gemma 3 and TheWorld without a world, with the same weights in the same memory.
 
-    Two copies differ in how fast they can be read, by where they happen to lie.
+    Two copies in different memory would differ in speed.
     """
     torch.manual_seed(0)
     config = mid_size(VOCABULARY, boi_token_index=4, eoi_token_index=5, image_token_index=IMAGE)
@@ -33,7 +33,7 @@ def pair() -> tuple[Any, Any]:
 
 
 def batch() -> dict[str, torch.Tensor]:
-    """One row: a picture, text, and an answer at its end."""
+    """Return a batch of one row: a picture, text, and an answer at the end."""
     ids = torch.randint(10, 3000, (1, LENGTH))
     ids[:, 2:66] = IMAGE
     labels = torch.full_like(ids, -100)
@@ -48,18 +48,18 @@ def batch() -> dict[str, torch.Tensor]:
 
 
 def figures() -> Iterator[Figure]:
-    """Forward and training step, world off over plain Gemma 3."""
+    """Compare forward pass and training step with plain Gemma 3."""
     gemma, model = pair()
     inputs = batch()
     prompt = {name: value for name, value in inputs.items() if name != "labels"}
 
-    def forward(one: Any) -> None:
+    def forward(network: Any) -> None:
         with torch.no_grad():
-            one(**prompt)
+            network(**prompt)
 
-    def step(one: Any) -> None:
-        one(**inputs).loss.backward()
-        one.zero_grad()
+    def step(network: Any) -> None:
+        network(**inputs).loss.backward()
+        network.zero_grad()
 
     for name, work in (("forward", forward), ("step", step)):
 

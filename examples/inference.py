@@ -1,4 +1,4 @@
-"""Three scenes asked with the world and without it, and what the world imagined of each."""
+"""Ask about three scenes with and without the world model, and draw the imagined futures."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from theworld.report.figures import AskedScene, draw_sheet, write_gif
 
 
 def main(folder: Path = Path("runs/inference"), num_scenes: int = 3) -> list[AskedScene]:
-    """Ask what will happen in scenes of the test split; a sheet of them and an animation of each imagined future."""
+    """Ask what will happen in scenes of the test split; write a sheet, and an animation of each imagined future."""
     folder.mkdir(parents=True, exist_ok=True)
     model = TheWorld.from_pretrained("tiny-foresight")
     plain = TheWorld.from_pretrained("tiny-foresight", enable_world=False)
@@ -29,7 +29,7 @@ def main(folder: Path = Path("runs/inference"), num_scenes: int = 3) -> list[Ask
 
 
 def ask_about(sample: Sample, model: TheWorld, plain: TheWorld) -> AskedScene:
-    """One scene of one picture: its question put to the model with its world, and to the same without."""
+    """Ask one question about one picture, with the world model and without it."""
     picture: Any = sample.images[0]
     question, steps = sample.prompt[-1].text, sample.num_world_steps or 0
     assert sample.future is not None

@@ -1,4 +1,4 @@
-"""A model from the hub: fetched by its id (or one of its checkpoints), looked at once, and asked several questions."""
+"""Load a model or one of its checkpoints from the hub, and ask several questions about one picture."""
 
 import sys
 from pathlib import Path
@@ -15,14 +15,14 @@ def main(repo_id: str, picture: Path, checkpoint_name: str | None = None, revisi
     """Ask a model of the hub about a picture.
 
     Args:
-        repo_id: OWNER/NAME of a saved TheWorld. Private repositories want a token: `hf auth login`, or HF_TOKEN.
+        repo_id: OWNER/NAME of a saved TheWorld. A private repository needs a token: `hf auth login`, or HF_TOKEN.
         picture: any format that Pillow reads.
         checkpoint_name: a folder in the repository, such as `best` or `checkpoint-500`; None: its root.
-        revision: commit, tag or branch; a paper names a commit.
+        revision: commit, tag or branch; name a commit in a paper.
     """
     model = TheWorld.from_checkpoint_hub(repo_id, checkpoint_name, revision, device_map="auto")
     print(f"{repo_id}: tap {model.config.world_tap}, K = {model.config.num_world_steps}, on {model.device}")
-    seen = model.look(picture)  # the world and the picture are read once
+    seen = model.look(picture)  # encodes the picture and the world once
     answers = [seen.ask(question) for question in QUESTIONS]
     for question, answer in zip(QUESTIONS, answers, strict=True):
         print(f"{question} {answer}")

@@ -1,4 +1,4 @@
-"""Training in a program of one's own: a model, samples, a collator, and a loop."""
+"""Train in your own program: a model, samples, a collator, and a loop."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +13,7 @@ from theworld.datasets.foresight import ForesightDataset
 
 
 def main(folder: Path = Path("runs/simple-training"), num_epochs: int = 8) -> list[float]:
-    """Train the projector of the tiny model on 16 scenes, save it, load it again, and ask it; the losses."""
+    """Train the projector of the tiny model on 16 scenes, save, reload and ask it; return the losses."""
     torch.manual_seed(0)
     model = TheWorld.from_pretrained("tiny", world_tap="dit", num_world_steps=4, world_grid=4)
     print(model.parameter_table())
@@ -35,13 +35,13 @@ def main(folder: Path = Path("runs/simple-training"), num_epochs: int = 8) -> li
 
     trained = TheWorld.from_pretrained(folder)
     sample = samples[0]
-    asked = sample.prompt[-1].text
-    print(f"{asked} {trained.generate(sample.images[0], asked)} (true: {sample.answer})")
+    question = sample.prompt[-1].text
+    print(f"{question} {trained.generate(sample.images[0], question)} (true: {sample.answer})")
     return losses
 
 
 def trainable(model: torch.nn.Module) -> Iterator[torch.nn.Parameter]:
-    """The parameters that are not frozen."""
+    """Return the parameters that are not frozen."""
     return (parameter for parameter in model.parameters() if parameter.requires_grad)
 
 

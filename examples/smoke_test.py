@@ -1,14 +1,13 @@
-"""Two samples through all that a training run does: load, train, checkpoint, resume, save, reload, answer."""
+"""Run two samples through a whole training run: load, train, checkpoint, resume, save, reload, answer."""
 
 import shutil
 import time
 from pathlib import Path
 
-from theworld import TheWorld
-from theworld.config import TrainingConfig, loader
+from theworld import TheWorld, TrainingConfig, train
+from theworld.config import loader
 from theworld.datasets.foresight import ForesightDataset
-from theworld.training.metrics import read_metrics
-from theworld.training.run import METRICS_NAME, train
+from theworld.training.metrics import METRICS_NAME, read_metrics
 
 CONFIG = Path(__file__).parents[1] / "configs" / "foresight-tiny.json"
 FLAGS = {
@@ -26,22 +25,22 @@ FLAGS = {
 
 
 def main(folder: Path = Path("runs/smoke-test")) -> str:
-    """Train for two steps, go back to the first step's checkpoint, train the second anew, and ask what was saved.
+    """Train for two steps, repeat the second from the first checkpoint, and ask the saved model.
 
     Returns:
         The answer of the reloaded model.
 
     Raises:
-        RuntimeError: if the second step's loss was not the same again.
+        RuntimeError: if the second step has another loss when repeated.
     """
     started = time.perf_counter()
     shutil.rmtree(folder, ignore_errors=True)
-    flags = {**FLAGS, "output-dir": folder, "store-dir": folder / "features"}
-    words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
-    result = train(loader.load(TrainingConfig, CONFIG, words))
+    settings = {**FLAGS, "output-dir": folder, "store-dir": folder / "features"}
+    flags = [text for name, value in settings.items() for text in (f"--{name}", str(value))]
+    result = train(loader.load(TrainingConfig, CONFIG, flags))
     losses = [row["loss"] for row in read_metrics(folder / METRICS_NAME)]
     shutil.rmtree(folder / "checkpoint-2")
-    train(loader.load(TrainingConfig, CONFIG, [*words, "--resume", "True"]))
+    train(loader.load(TrainingConfig, CONFIG, [*flags, "--resume", "True"]))
     again = [row["loss"] for row in read_metrics(folder / METRICS_NAME)]
     if again != losses:
         raise RuntimeError(f"losses {losses}, and after resuming at step 1 {again}: resuming is broken")

@@ -1,4 +1,4 @@
-"""Pictures of one's own with questions: a folder of them, a training run, and an evaluation of what was learnt."""
+"""Train on your own pictures and questions, and evaluate the trained model."""
 
 import json
 import random
@@ -7,15 +7,14 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
-from theworld.config import DataSettings, EvaluationConfig, ModelSettings, OptimSettings, TrainingConfig, WorldSettings
-from theworld.evaluation.run import evaluate
-from theworld.training.run import train
+from theworld import TrainingConfig, evaluate, train
+from theworld.config import DataSettings, EvaluationConfig, ModelSettings, OptimSettings, WorldSettings
 
 QUESTION = "Where is the disc: left or right? Answer with one word."
 
 
 def main(folder: Path = Path("runs/your-own-data"), num_train: int = 160, num_steps: int = 60) -> dict[str, Any]:
-    """Train on pictures, ask about others, with the world and without; accuracies with intervals."""
+    """Train on pictures, ask about others with and without the world, and return accuracies with intervals."""
     make_pictures(folder / "pictures" / "train", num_train, seed=0)
     make_pictures(folder / "pictures" / "validation", 60, seed=1)
     data = DataSettings(dataset="hf", source=str(folder / "pictures"))  # columns image, question and answer
@@ -33,18 +32,19 @@ def main(folder: Path = Path("runs/your-own-data"), num_train: int = 160, num_st
             optim=OptimSettings(learning_rate=1e-2, weight_decay=0.0),
         )
     )
-    asked = EvaluationConfig(
+    evaluation = EvaluationConfig(
         checkpoint=Path(run["model"]), output_dir=folder / "evaluation", arms=("world", "gemma", "majority"), data=data
     )
-    arms = evaluate(asked)["arms"]
-    for name, found in arms.items():
-        right = found["accuracy"]
-        print(f"{name}: {right['value']:.0%} right [{right['wilson']['low']:.0%}, {right['wilson']['high']:.0%}]")
+    arms = evaluate(evaluation)["arms"]
+    for name, summary in arms.items():
+        accuracy = summary["accuracy"]
+        interval = accuracy["wilson"]
+        print(f"{name}: {accuracy['value']:.0%} right [{interval['low']:.0%}, {interval['high']:.0%}]")
     return arms
 
 
 def make_pictures(folder: Path, number: int, seed: int) -> None:
-    """In the place of pictures of one's own: files, and a line each in metadata.jsonl, as `load_dataset` reads them."""
+    """Write pictures in place of your own, and metadata.jsonl with a line for each, as `load_dataset` reads them."""
     folder.mkdir(parents=True, exist_ok=True)
     draw = random.Random(seed)
     lines = []

@@ -1,4 +1,4 @@
-"""The demo: the main job at tiny size, from simulated scenes to a report, on a laptop without a network."""
+"""The demo: simulate, train, evaluate, audit and report at tiny size, on a laptop without a network."""
 
 import json
 import shutil
@@ -18,6 +18,7 @@ from theworld.constants import TINY_FUSED_MODEL, TINY_MODEL
 from theworld.datasets.factory import open_samples
 from theworld.datasets.foresight import ForesightDataset, clip
 from theworld.datasets.foresight.scene import FRAME_RATE_HZ
+from theworld.datasets.images import to_image
 from theworld.datasets.sample import Samples
 from theworld.environment import describe_environment
 from theworld.evaluation.conditions import blind
@@ -25,7 +26,7 @@ from theworld.evaluation.generation import FeatureReader
 from theworld.evaluation.predictions import read_predictions
 from theworld.evaluation.run import identify, predict, report
 from theworld.evaluation.run_audit import audit_model
-from theworld.experiments.arms.arm import Rates, aligned_folder, answer, data_of, store_folder, trained
+from theworld.experiments.arms.arm import Rates, aligned_folder, answer, data_of, store_folder, train_arm
 from theworld.io import write_whole
 from theworld.modeling import TheWorld
 from theworld.modeling.factory import on_this_machine
@@ -33,31 +34,31 @@ from theworld.modeling.introspection import imagine
 from theworld.precision import fastest_dtype
 from theworld.report.figures import write_gif
 from theworld.report.page import write_report
-from theworld.training.run import METRICS_NAME
+from theworld.training.metrics import METRICS_NAME
 from theworld.world.cached import open_stored
 
 IMAGE_SIZE_PX: Final = 64
 _TRUE: Final = Reading(tap="true-future")
-_NOTHING: Final = Reading(tap="zero", control_of="rollout")
+_ZERO: Final = Reading(tap="zero", control_of="rollout")
 _IMAGINED: Final = Reading(tap="rollout")
 TRAINED_ARMS: Final = (
-    Arm(name="zero", reads=_NOTHING, aligned_on=_NOTHING),
+    Arm(name="zero", reads=_ZERO, aligned_on=_ZERO),
     Arm(name="vae", reads=Reading(tap="vae", repeat_current=True), aligned_on=_TRUE),
     Arm(name="rollout", reads=_IMAGINED, aligned_on=_TRUE),
     Arm(name="true-future", reads=_TRUE, aligned_on=_TRUE),
 )
 ARMS: Final = ("gemma", "blind", *(arm.name for arm in TRAINED_ARMS), "shipped")
 CURVES: Final = {"zero": TRAINED_ARMS[0], "true-future": TRAINED_ARMS[-1]}
-"""Names of the two trainings, and an arm of each."""
+"""Trainings whose curves the report shows, with an arm of each."""
 
 NOTES: Final = (
-    "Gemma and Cosmos are the small ones that come with the package, and stay frozen. The projector between them is"
-    " trained here, on true clips and what they show; Gemma's own picture is of another scene then. No arm ever sees"
-    " a picture together with its outcome.",
-    "`gemma` has no world, `blind` no picture either. `zero` has world tokens that carry nothing, `vae` the current"
-    " picture's latent, `rollout` the imagined future, `true-future` what really happened: an upper bound, no"
-    " competitor. `shipped` is the model that comes with the package, trained longer: `tiny-foresight`.",
-    "How to go on with Gemma 3 4B and Cosmos 2B: docs/training.md.",
+    "Gemma and Cosmos are the small models of the package, and stay frozen. The demo trains the projector between them"
+    " on true clips and questions about them, while Gemma's own picture shows another scene. No arm ever sees a picture"
+    " together with its outcome.",
+    "`gemma` has no world, `blind` has no picture either. `zero` has world tokens without content, `vae` the latent of"
+    " the current picture, `rollout` the imagined future, and `true-future` the true one: an upper bound, not a"
+    " competitor. `shipped` is the model of the package, which trained longer: `tiny-foresight`.",
+    "To train Gemma 3 4B with Cosmos 2B, see docs/training.md.",
 )
 
 
@@ -70,7 +71,7 @@ class Demo:
 
     @property
     def root(self) -> Path:
-        """The run's folder."""
+        """Folder of the run."""
         return self.settings.output_dir
 
     @contextmanager
@@ -82,13 +83,13 @@ class Demo:
 
     @property
     def comparison(self) -> ArmsSettings:
-        """The arms that are trained here, at equal budget and without any outcome label."""
-        own = self.settings
+        """The arms that the demo trains, at equal budget and without outcome labels."""
+        settings = self.settings
         return ArmsSettings(
             output_dir=self.root / "comparison",
             primary=("rollout", "zero"),
             arms=TRAINED_ARMS,
-            seeds=(own.seed,),
+            seeds=(settings.seed,),
             budgets=(0,),
             model=ModelSettings(
                 gemma_model_name=TINY_MODEL,
@@ -104,32 +105,32 @@ class Demo:
                     frame_rate_hz=FRAME_RATE_HZ,
                 ),
             ),
-            num_aligned=own.num_train,
-            num_test=own.num_test,
-            imitate_steps=own.num_steps,
-            align_steps=own.num_steps,
+            num_aligned=settings.num_train,
+            num_test=settings.num_test,
+            imitate_steps=settings.num_steps,
+            align_steps=settings.num_steps,
             num_workers=0,
-            optim=OptimSettings(warmup_steps=own.num_steps // 10, weight_decay=0.0),
+            optim=OptimSettings(warmup_steps=settings.num_steps // 10, weight_decay=0.0),
         )
 
 
-def run_demo(own: DemoSettings) -> dict[str, Any]:
+def run_demo(settings: DemoSettings) -> dict[str, Any]:
     """Simulate, train, evaluate, audit, ask, report.
 
     Returns:
-        arms (accuracy, interval, n), the answers to one question with and without the world, the audit's line, seconds
-        per stage, and the path of the report.
+        arms (accuracy, interval, n), the answers to one question with and without the world, the verdict of the audit,
+        seconds per stage, and the path of the report.
 
     Raises:
-        ValueError: if the folder holds something that is not a demo.
+        ValueError: if the folder holds anything but a demo.
     """
-    demo = Demo(own)
+    demo = Demo(settings)
     clear(demo.root)
-    loader.save(own, demo.root / "config.json")
+    loader.save(settings, demo.root / "config.json")
     formats = in_number_formats(demo.comparison)
     used = {"precision": formats.precision, "weights": formats.model.dtype, "world": formats.model.world.dtype}
     write_whole(demo.root / "environment.json", describe_environment(number_formats=used))
-    samples = ForesightDataset("test", own.num_test, IMAGE_SIZE_PX, "dynamic")
+    samples = ForesightDataset("test", settings.num_test, IMAGE_SIZE_PX, "dynamic")
     with demo.stage("gemma and blind"):
         gemma = TheWorld.from_pretrained(TINY_MODEL, enable_world=False, **on_this_machine())
         _evaluate(demo, "gemma", gemma, samples)
@@ -140,16 +141,16 @@ def run_demo(own: DemoSettings) -> dict[str, Any]:
         shipped = TheWorld.from_pretrained(TINY_FUSED_MODEL, **on_this_machine())
         stored = open_stored(shipped.tap, store_folder(demo.comparison, _IMAGINED))
         _evaluate(demo, "shipped", shipped, samples, stored.read)
-        asked = _ask(gemma, shipped, samples)
+        answers = _ask(gemma, shipped, samples)
     with demo.stage("audit"):
         audited = audit_model(
             shipped,
-            [samples[index] for index in range(min(own.num_audited, own.num_test))],
+            [samples[index] for index in range(min(settings.num_audited, settings.num_test))],
             demo.root / "audit",
             stored.read,
-            identity_of=own.num_audited,
+            identity_of=settings.num_audited,
             batch_size=50,
-            seed=own.seed,
+            seed=settings.seed,
         )
     with demo.stage("compare and draw"):
         _write_scenes(demo, shipped, samples)
@@ -161,7 +162,7 @@ def run_demo(own: DemoSettings) -> dict[str, Any]:
     page = write_report(demo.root, "TheWorld: the demo")
     return {
         "arms": {arm: _numbers(summary) for arm, summary in results["arms"].items()},
-        "asked": asked,
+        "asked": answers,
         "audit": audited.line,
         "seconds": demo.seconds,
         "report": str(page),
@@ -169,10 +170,10 @@ def run_demo(own: DemoSettings) -> dict[str, Any]:
 
 
 def clear(root: Path) -> None:
-    """Start anew where an earlier demo lies; touch nothing else.
+    """Delete an earlier demo, and nothing else.
 
     Raises:
-        ValueError: for a folder that holds something else.
+        ValueError: for a folder that holds anything else.
     """
     if not root.exists() or not any(root.iterdir()):
         return
@@ -186,6 +187,7 @@ def clear(root: Path) -> None:
 def _evaluate(
     demo: Demo, arm: str, model: TheWorld, samples: Samples, read_features: FeatureReader | None = None
 ) -> None:
+    """Write the answers of a model to predictions/ARM.jsonl."""
     predict(
         model,
         samples,
@@ -199,35 +201,35 @@ def _evaluate(
 
 
 def _train_and_ask_arms(demo: Demo) -> None:
-    """Train every arm and let it answer; answers and curves lie where the report looks for them."""
-    own = demo.comparison
-    seed, rates = own.seeds[0], Rates(own.align_learning_rates[0], own.label_learning_rates[0])
-    for arm in own.arms:
-        model = TheWorld.from_pretrained(trained(own, arm, seed, 0, rates), **on_this_machine())
-        data = data_of(own, arm, "dynamic", own.num_test)
-        asked = open_samples(data, "test", own.num_test, model.config.world_settings().sees_future)
-        answer(own, arm, model, data, asked, demo.root / "predictions" / f"{arm.name}.jsonl")
+    """Train every arm and ask it; put answers and curves into the folders that the report reads."""
+    settings = demo.comparison
+    seed, rates = settings.seeds[0], Rates(settings.align_learning_rates[0], settings.label_learning_rates[0])
+    for arm in settings.arms:
+        model = TheWorld.from_pretrained(train_arm(settings, arm, seed, 0, rates), **on_this_machine())
+        data = data_of(settings, arm, "dynamic", settings.num_test)
+        samples = open_samples(data, "test", settings.num_test, model.config.world_settings().sees_future)
+        answer(settings, arm, model, data, samples, demo.root / "predictions" / f"{arm.name}.jsonl")
     for name, arm in CURVES.items():
         (demo.root / "arms" / name).mkdir(parents=True)
-        training = aligned_folder(own, arm, seed, rates.aligned)
+        training = aligned_folder(settings, arm, seed, rates.aligned)
         shutil.copyfile(training / METRICS_NAME, demo.root / "arms" / name / METRICS_NAME)
 
 
 def _ask(gemma: TheWorld, model: TheWorld, samples: ForesightDataset) -> dict[str, Any]:
-    """One question about one picture, in the short form, with and without the world."""
+    """Ask one question about one picture, with and without the world."""
     sample = samples[0]
-    words = {"max_new_tokens": 4}
+    options = {"max_new_tokens": 4}
     return {
         "question": sample.prompt[-1].text,
         "answer": sample.answer,
-        "without the world": gemma.generate(sample.images[0], sample.prompt[-1].text, **words),
-        "with the world": model.generate(sample.images[0], sample.prompt[-1].text, **words),
+        "without the world": gemma.generate(sample.images[0], sample.prompt[-1].text, **options),
+        "with the world": model.generate(sample.images[0], sample.prompt[-1].text, **options),
     }
 
 
 def _write_scenes(demo: Demo, model: TheWorld, samples: ForesightDataset) -> None:
-    """Pictures and animations of some scenes, with what every arm said about them."""
-    said = {
+    """Write pictures and animations of some scenes, with the answers of every arm."""
+    replies = {
         arm: {row.sample_id: row.prediction for row in read_predictions(path)}
         for arm in ARMS
         for path in [demo.root / "predictions" / f"{arm}.jsonl"]
@@ -235,11 +237,11 @@ def _write_scenes(demo: Demo, model: TheWorld, samples: ForesightDataset) -> Non
     for number in range(min(demo.settings.num_scenes, len(samples))):
         sample, folder = samples[number], demo.root / "scenes" / f"{number:02d}"
         folder.mkdir(parents=True)
-        picture = sample.images[0]
-        picture.save(folder / "picture.png")  # type: ignore[union-attr]
+        picture = to_image(sample.images[0])
+        picture.save(folder / "picture.png")
         true = clip("test", sample.fields["index"], IMAGE_SIZE_PX, sample.fields["task"])
         given = picture if sample.clips is None else sample.clips[0]
-        assert sample.num_world_steps is not None, "Foresight says how far ahead its questions lie"
+        assert sample.num_world_steps is not None, "every question of Foresight has its number of steps ahead"
         imagined = imagine(model, given, sample.num_world_steps)
         write_gif(np.asarray(true), folder / "true.gif", FRAME_RATE_HZ, scale=1)
         write_gif(imagined.numpy(), folder / "imagined.gif", FRAME_RATE_HZ, scale=1)
@@ -248,12 +250,13 @@ def _write_scenes(demo: Demo, model: TheWorld, samples: ForesightDataset) -> Non
             "question": sample.prompt[-1].text,
             "choices": list(sample.fields["choices"]),
             "answer": sample.answer,
-            "answers": {arm: replies[sample.id] for arm, replies in said.items()},
+            "answers": {arm: by_sample[sample.id] for arm, by_sample in replies.items()},
         }
         write_whole(folder / "item.json", json.dumps(item, indent=2))
 
 
 def _numbers(summary: dict[str, Any]) -> dict[str, Any]:
+    """Return the numbers of an arm that the command prints."""
     accuracy = summary["accuracy"]
     return {
         "n": summary["num_items"] - summary["num_missing"],

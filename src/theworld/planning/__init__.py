@@ -1,1 +1,1 @@
-"""What a training run will need, said before anything loads."""
+"""Plan the memory and time of a training run before anything loads."""

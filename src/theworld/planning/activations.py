@@ -1,4 +1,4 @@
-"""What one block of a network keeps for its backward pass and needs in passing, found without its numbers."""
+"""Activation memory: trace the bytes that one block keeps and needs for a moment, on tensors without storage."""
 
 import copy
 import weakref
@@ -16,7 +16,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from theworld.precision import Precision
 
-_FUSED: dict[Any, Any] = {  # torch counts the kernels of GPUs alone
+_FUSED: dict[Any, Any] = {  # torch counts only the kernels of GPUs
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: lambda query, key, value, *_, **__: sdpa_flop_count(
         query, key, value
     )
@@ -28,19 +28,19 @@ class Traced(NamedTuple):
     """Bytes of one block."""
 
     kept: int
-    """Between its forward and its backward pass, its output included; without gradients only the output."""
+    """Held between its forward and its backward pass, output included; without gradients only the output."""
     forward: int
-    """Beyond that, the most at any moment of its forward pass."""
+    """Peak of its forward pass, beyond `kept`."""
     backward: int
-    """Beyond `kept`, the most at any moment of its backward pass; the weights' own gradients are not counted."""
+    """Peak of its backward pass, beyond `kept` and without the gradients of its weights."""
     gradients: int
-    """Of the weights that train."""
+    """Gradients of the trained weights."""
     flops: int
     """Operations of the forward pass."""
 
 
 class LiveBytes(TorchDispatchMode):
-    """Counts the bytes of storages that operations make, while they are alive."""
+    """Counts the live bytes of the storages that operations allocate."""
 
     def __init__(self, given: Iterable[Tensor]) -> None:
         super().__init__()
@@ -76,14 +76,13 @@ def trace(
     flows: bool,
     run: Callable[..., Any] | None = None,
 ) -> Traced:
-    """Run a block forwards and, where anything needs a gradient, backwards, on tensors that have no storage.
+    """Run a block forward, and backward if anything needs a gradient, on tensors without storage.
 
     Args:
-        block: on `meta`; it is left alone.
-        inputs: makes positional and named arguments; called where every new tensor is without storage.
-        precision: of the forward pass, `auto` replaced: with bf16 and fp16 under autocast, whose copies of weights are
-            counted.
-        flows: whether a gradient flows through to the first positional argument.
+        block: on `meta`; it stays unchanged.
+        inputs: makes positional and named arguments; called in a mode in which new tensors have no storage.
+        precision: of the forward pass, not `auto`; bf16 and fp16 run under autocast, and its copies of weights count.
+        flows: True if a gradient flows to the first positional argument.
         run: takes the block and the arguments; default: calls the block.
     """
     twin = copy.deepcopy(block)
@@ -93,8 +92,8 @@ def trace(
         if flows:
             args[0].requires_grad_()
         weights = [*twin.parameters(), *twin.buffers()]
-        live = LiveBytes(one for one in (*weights, *args, *tree_iter(kwargs)) if isinstance(one, Tensor))
-        trained = sum(one.numel() * one.element_size() for one in twin.parameters() if one.requires_grad)
+        live = LiveBytes(given for given in (*weights, *args, *tree_iter(kwargs)) if isinstance(given, Tensor))
+        trained = sum(weight.nbytes for weight in twin.parameters() if weight.requires_grad)
         learns = flows or trained > 0
         counter = FlopCounterMode(display=False, custom_mapping=_FUSED)
         with live, counter, torch.set_grad_enabled(learns), _autocast(precision):
@@ -114,8 +113,10 @@ def _autocast(precision: Precision) -> Any:
 
 
 def _take_storage(block: nn.Module) -> None:
-    """Put weights without storage in the place of a block's own. The kernels that they run through are those of a CPU:
-    flash attention there keeps what that of a GPU keeps."""
+    """Replace the weights of a block by weights without storage.
+
+    The block then runs through the kernels of a CPU, whose flash attention keeps as much as that of a GPU.
+    """
     for module in block.modules():
         for name, weight in module._parameters.items():
             if weight is not None:

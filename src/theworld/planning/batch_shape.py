@@ -1,70 +1,68 @@
-"""What the rows of a run look like: read from its first samples, or stated."""
+"""The shape of a batch: from the first samples of a run, or from the settings."""
 
 from dataclasses import dataclass, replace
 
 from theworld.config.commands import PlanSettings
-from theworld.constants import IGNORE_INDEX
+from theworld.constants import IGNORE_INDEX, TEMPORAL_STRIDE
 from theworld.datasets.errors import RecordError
 from theworld.datasets.sample import Sample, Samples
 from theworld.modeling.configuration import TheWorldConfig
 
 MOST_SAMPLES = 16
-"""Samples that are looked at."""
+"""Samples to read."""
 
 
 @dataclass(frozen=True)
-class Rows:
-    """A batch of one device, from its shape."""
+class BatchShape:
+    """The shape of a batch on one device."""
 
     num_rows: int
     length: int
-    """Tokens of the longest row: the others are padded to it."""
+    """Tokens of the longest row, the length to which padding fills the others."""
     num_supervised: int
     """Supervised tokens of all rows."""
     num_pictures: int
-    """Pictures of all rows, as Gemma sees them."""
+    """Pictures of all rows, for Gemma."""
     num_clips: int
     num_frames: int
-    """Of each clip."""
+    """Frames of each clip."""
     num_world_steps: int
     seen: bool = True
-    """Whether they were read from samples; else they were stated."""
+    """True if the shape comes from samples, False if it comes from the settings."""
 
 
-def rows_of(settings: PlanSettings, config: TheWorldConfig) -> Rows:
-    """The batch that one device takes at a time.
+def batch_shape_of(settings: PlanSettings, config: TheWorldConfig) -> BatchShape:
+    """Return the shape of the batch that one device takes at a time.
 
     Raises:
-        ValueError: for data that cannot be read.
+        ValueError: for data that cannot be opened.
     """
     if settings.length is None:
-        return _seen(settings, config)
+        return _from_samples(settings, config)
     size, pictures = settings.batch_size, settings.batch_size * settings.num_pictures
     clips = pictures if config.enable_world else 0
     steps = config.num_world_steps if config.enable_world else 0
-    frames = 1 + 4 * steps * (config.enable_world and config.world_settings().sees_future)
-    return Rows(size, settings.length, size * settings.num_supervised, pictures, clips, frames, steps, seen=False)
+    frames = 1 + TEMPORAL_STRIDE * steps if config.enable_world and config.world_settings().sees_future else 1
+    return BatchShape(size, settings.length, size * settings.num_supervised, pictures, clips, frames, steps, seen=False)
 
 
-def _seen(settings: PlanSettings, config: TheWorldConfig) -> Rows:
-    """The shape of a batch of the first samples, as training collates it."""
+def _from_samples(settings: PlanSettings, config: TheWorldConfig) -> BatchShape:
+    """Collate the first samples as training does, and return the shape of the batch."""
     from theworld.datasets.collator import Collator
     from theworld.datasets.factory import open_training
     from theworld.modeling.processor import TheWorldProcessor
 
     if settings.data.dataset == "datacomp" and not settings.mixture:
-        raise ValueError(
-            "dataset='datacomp' is a stream, of which no samples are read for a plan: state its rows, --length"
-        )
+        raise ValueError("dataset='datacomp' is a stream, which a plan does not read: state its rows, --length")
     imitates = settings.objective == "imitation"
     sees_future = config.enable_world and config.world_settings().sees_future
     num_drawn = settings.num_steps * settings.batch_size * settings.gradient_accumulation_steps
     samples = open_training(settings, num_drawn, imitates or sees_future)
-    looked_at = _readable(samples, min(settings.batch_size, MOST_SAMPLES))
+    chosen = _readable(samples, min(settings.batch_size, MOST_SAMPLES))
     collator = Collator(TheWorldProcessor.from_config(config), supervise=True, packing=settings.packing)
-    batch = collator(looked_at)
+    batch = collator(chosen)
     pixels, frames = batch.get("pixel_values"), batch.get("world_pixels")
-    found = Rows(
+    shape = BatchShape(
         num_rows=len(batch["input_ids"]),
         length=batch["input_ids"].shape[1],
         num_supervised=int((batch["labels"][:, 1:] != IGNORE_INDEX).sum()),
@@ -73,25 +71,25 @@ def _seen(settings: PlanSettings, config: TheWorldConfig) -> Rows:
         num_frames=1 if frames is None else frames.shape[1],
         num_world_steps=batch.get("num_world_steps", 0) or 0,
     )
-    return _grown(found, settings.batch_size / len(looked_at))
+    return _scaled(shape, settings.batch_size / len(chosen))
 
 
 def _readable(samples: Samples, number: int) -> list[Sample]:
-    """The first samples that can be read and share a batch, at most so many."""
-    found: list[Sample] = []
+    """Return the first readable samples that fit into one batch, at most `number`."""
+    chosen: list[Sample] = []
     for index in range(len(samples)):
         try:
             sample = samples[index]
-        except RecordError:  # training leaves it out, too
+        except RecordError:  # a bad record, which training leaves out, too
             continue
-        if not found or sample.shape == found[0].shape:
-            found.append(sample)
-        if len(found) == number:
+        if not chosen or sample.shape == chosen[0].shape:
+            chosen.append(sample)
+        if len(chosen) == number:
             break
-    return found
+    return chosen
 
 
-def _grown(rows: Rows, times: float) -> Rows:
-    """The same for so many times the rows."""
+def _scaled(shape: BatchShape, factor: float) -> BatchShape:
+    """Multiply the number of rows and of everything in them."""
     names = ("num_rows", "num_supervised", "num_pictures", "num_clips")
-    return replace(rows, **{name: round(getattr(rows, name) * times) for name in names})
+    return replace(shape, **{name: round(getattr(shape, name) * factor) for name in names})

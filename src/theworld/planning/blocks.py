@@ -1,4 +1,4 @@
-"""What each part of the fused model keeps and needs in a training step, block by block."""
+"""Activation memory of each part of the fused model in a training step, block by block."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +11,7 @@ from theworld.config import TrainingConfig
 from theworld.modeling import TheWorld
 from theworld.modeling.projector import WorldBlock
 from theworld.planning.activations import Precision, Traced, trace
-from theworld.planning.batch_shape import Rows
+from theworld.planning.batch_shape import BatchShape
 
 
 @dataclass(frozen=True)
@@ -19,18 +19,18 @@ class Kept:
     """Bytes of one part in a training step."""
 
     activations: int = 0
-    """Kept until the backward pass reaches them."""
+    """Held until the backward pass reaches them."""
     forward: int = 0
-    """In passing, at most, while the part runs forwards."""
+    """Peak of the forward pass of the part, beyond the activations."""
     backward: int = 0
-    """In passing, at most, while it runs backwards."""
+    """Peak of its backward pass, beyond the activations."""
     copies: int = 0
-    """Of float32 weights in the format of the forward pass, where they are kept beside recomputed activations."""
+    """Copies of float32 weights in the format of the forward pass, if they stay beside recomputed activations."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """What the parts of a model keep in one forward and backward pass."""
+    """Activation memory of each part in one forward and backward pass."""
 
     vision: Kept = field(default_factory=Kept)
     language: Kept = field(default_factory=Kept)
@@ -38,11 +38,11 @@ class Step:
     logits: Kept = field(default_factory=Kept)
 
 
-def step_of(model: TheWorld, config: TrainingConfig, rows: Rows) -> Step:
-    """The parts of a step.
+def step_of(model: TheWorld, config: TrainingConfig, rows: BatchShape) -> Step:
+    """Trace the parts of a step.
 
     Args:
-        model: on `meta`, frozen as it will train.
+        model: on `meta`, frozen as for training.
         config: precision, checkpointing and objective of the run.
         rows: the batch.
     """
@@ -61,8 +61,8 @@ def step_of(model: TheWorld, config: TrainingConfig, rows: Rows) -> Step:
     )
 
 
-def forward_of(model: TheWorld, rows: Rows, precision: Precision = "fp32") -> int:
-    """Bytes in passing, at most, where an answer begins: one layer of the language model at all positions."""
+def forward_of(model: TheWorld, rows: BatchShape, precision: Precision = "fp32") -> int:
+    """Return the peak bytes at the start of an answer: one layer of the language model at all positions."""
     layer = _language_layer(model)
     return trace(layer, lambda: _language_inputs(model, rows), precision, flows=False).forward
 
@@ -72,7 +72,7 @@ def _once(traced: Traced) -> Kept:
 
 
 def _stack(layer: Traced, num_layers: int, stream: int, copies: int, recomputes: bool) -> Kept:
-    """Layers one after the other: each keeps its own, or, where it is computed again, its input alone."""
+    """Add up equal layers: each keeps its activations, or only its input if checkpointing computes them again."""
     if recomputes and layer.backward:
         again = layer.kept + layer.backward
         return Kept(num_layers * stream, layer.kept + layer.forward, again, copies)
@@ -82,8 +82,8 @@ def _stack(layer: Traced, num_layers: int, stream: int, copies: int, recomputes:
 # --- Gemma's language model ----------------------------------------------------------------------------------
 
 
-def _language(model: TheWorld, rows: Rows, precision: Precision, recomputes: bool) -> Kept:
-    """Gemma's layers. Before them: the embeddings as looked up and as scattered over; masks, one of each kind."""
+def _language(model: TheWorld, rows: BatchShape, precision: Precision, recomputes: bool) -> Kept:
+    """Trace Gemma's layers; add the embeddings before and after the scatter, and the masks, one of each kind."""
     layer = _language_layer(model)
     traced = trace(layer, lambda: _language_inputs(model, rows), precision, flows=True)
     config: Any = model.config.text
@@ -105,11 +105,11 @@ def _table(model: TheWorld) -> Tensor:
 
 
 def _mask_dtype(model: TheWorld, embeds: Tensor) -> torch.dtype:
-    """Attention as matrix products adds a mask of numbers; the fused kernels read one of bits."""
+    """Return the type of the attention mask: eager attention adds numbers, the fused kernels read booleans."""
     return embeds.dtype if model.config.text._attn_implementation == "eager" else torch.bool
 
 
-def _language_inputs(model: TheWorld, rows: Rows) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
+def _language_inputs(model: TheWorld, rows: BatchShape) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
     config, embeds = model.config.text, _table(model)
     states = torch.empty(rows.num_rows, rows.length, config.hidden_size, dtype=embeds.dtype)
     turns = torch.empty(1, rows.length, config.head_dim, dtype=embeds.dtype)
@@ -121,21 +121,21 @@ def _language_inputs(model: TheWorld, rows: Rows) -> tuple[tuple[Tensor, ...], d
 
 
 def _vision(model: TheWorld, num_pictures: int, precision: Precision, recomputes: bool) -> Kept:
-    """SigLIP's layers; and the pictures themselves, as the processor gives them."""
+    """Trace SigLIP's layers; add the pictures in the processor's format."""
     if not num_pictures:
         return Kept()
     tower: Any = model.model.vision_tower
     vision: Any = model.config.vision_config
     layer = _plain_attention(_encoder(tower).layers[0])
     trains = any(weight.requires_grad for weight in tower.parameters())
-    kind = next(weight.dtype for weight in tower.parameters() if weight.ndim > 1)  # of the patches' kernel
+    dtype = next(weight.dtype for weight in tower.parameters() if weight.ndim > 1)
     num_patches = (vision.image_size // vision.patch_size) ** 2
 
     def inputs() -> tuple[tuple[Tensor, ...], dict[str, Any]]:
-        return (torch.empty(num_pictures, num_patches, vision.hidden_size, dtype=kind),), {"attention_mask": None}
+        return (torch.empty(num_pictures, num_patches, vision.hidden_size, dtype=dtype),), {"attention_mask": None}
 
     traced = trace(layer, inputs, precision, flows=trains)
-    stream = num_pictures * num_patches * vision.hidden_size * kind.itemsize
+    stream = num_pictures * num_patches * vision.hidden_size * dtype.itemsize
     pixels = num_pictures * 3 * vision.image_size**2 * torch.float32.itemsize
     if not trains:
         return Kept(pixels, traced.kept + traced.forward + stream)
@@ -150,7 +150,7 @@ def _encoder(tower: Any) -> Any:
 # --- the world's own layers, and the logits ------------------------------------------------------------------
 
 
-def _world(model: TheWorld, rows: Rows, precision: Precision) -> Traced:
+def _world(model: TheWorld, rows: BatchShape, precision: Precision) -> Traced:
     config = model.config
     grid = config.native_grid
     past = (rows.num_frames - 1) // 4
@@ -165,7 +165,7 @@ def _world(model: TheWorld, rows: Rows, precision: Precision) -> Traced:
 
 
 class _Head(nn.Module):
-    """From the last layer's states to the loss, at the supervised positions alone."""
+    """From the last layer's states to the loss, only at supervised positions."""
 
     def __init__(self, model: TheWorld) -> None:
         super().__init__()
@@ -177,8 +177,8 @@ class _Head(nn.Module):
         return F.cross_entropy(logits.float(), torch.zeros(num_supervised, dtype=torch.long))
 
 
-def _logits(model: TheWorld, rows: Rows, precision: Precision) -> Traced:
-    """The last norm, the head and the loss. The head's own gradient is among those of the language model."""
+def _logits(model: TheWorld, rows: BatchShape, precision: Precision) -> Traced:
+    """Trace the last norm, the head and the loss. The head's gradient counts with those of the language model."""
 
     def inputs() -> tuple[tuple[Tensor, ...], dict[str, Any]]:
         shape = (rows.num_rows, rows.length, model.config.text.hidden_size)
@@ -188,7 +188,7 @@ def _logits(model: TheWorld, rows: Rows, precision: Precision) -> Traced:
 
 
 def _copies(part: nn.Module, precision: Precision) -> int:
-    """Autocast keeps a copy of each float32 matrix that trains, until the forward pass is over."""
+    """Return the bytes of autocast's copies: one of each trained float32 matrix, until the forward pass ends."""
     if precision == "fp32":
         return 0
     matrices = [weight for weight in part.parameters() if weight.requires_grad and weight.ndim > 1]
@@ -196,8 +196,7 @@ def _copies(part: nn.Module, precision: Precision) -> int:
 
 
 def _plain_attention(layer: nn.Module) -> nn.Module:
-    """The layer itself, which computes attention as the run will; a kernel that needs its own package runs as `sdpa`,
-    which keeps the same."""
+    """Return the layer with flash attention replaced by `sdpa`, which needs no package and keeps as much memory."""
     for module in layer.modules():
         config: Any = getattr(module, "config", None)
         if getattr(config, "_attn_implementation", None) == "flash_attention_2":

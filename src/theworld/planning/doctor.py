@@ -1,4 +1,4 @@
-"""Doctor: what would stop a run, found before it starts; each finding with its remedy."""
+"""Doctor: find problems of the installation and of a run before it starts, each with its remedy."""
 
 import os
 import shutil
@@ -18,16 +18,17 @@ from theworld.precision import DTYPE_OF, describe_device, fastest_dtype, is_emul
 
 
 class Finding(NamedTuple):
-    """One thing that was looked at."""
+    """The result of one check."""
 
     state: Literal["ok", "warning", "fault"]
     what: str
+    """Name of the check."""
     found: str
-    """What was found, and of warnings and faults the remedy; never a secret."""
+    """The result, with the remedy of a warning or fault; never a secret."""
 
 
 def examine(settings: DoctorSettings) -> Iterator[Finding]:
-    """Look at the installation and, where the settings name a run, at what it needs."""
+    """Check the installation and, if the settings name a run, the needs of the run."""
     yield _libraries()
     yield _token()
     yield _forward()
@@ -39,12 +40,12 @@ def examine(settings: DoctorSettings) -> Iterator[Finding]:
         yield _writable("store_dir", settings.store_dir)
     try:
         plan = plan_run(settings)
-    except (ValueError, OSError) as error:  # a repository that refuses, a folder that lacks a file, data that is away
+    except (ValueError, OSError) as error:  # no access to a repository, a missing file, missing data
         yield Finding("fault", "models and data", " ".join(str(error).split()))
         return
     yield Finding("ok", "models and data", "configuration files and samples can be read")
-    yield _asked_formats(plan)
-    yield _memory(plan)
+    yield _formats_of_run(plan)
+    yield _memory(plan.memory.peak)
     yield _disk(plan)
 
 
@@ -52,7 +53,7 @@ def _libraries() -> Finding:
     wrong = []
     for line in requires("theworld") or ():
         needed = Requirement(line)
-        if needed.marker is not None:  # of an extra
+        if needed.marker is not None:  # belongs to an extra
             continue
         try:
             installed = version(needed.name)
@@ -82,7 +83,7 @@ def _forward() -> Finding:
         logits = model(input_ids=torch.tensor([[2, 5, 6]])).logits
     if not bool(logits.isfinite().all()):
         return Finding(
-            "fault", "a forward pass", "the embedded model gives numbers that are not finite: reinstall torch"
+            "fault", "a forward pass", "the embedded model returns numbers that are not finite: reinstall torch"
         )
     return Finding("ok", "a forward pass", "the embedded model runs")
 
@@ -91,51 +92,54 @@ def _number_formats() -> Finding:
     return Finding("ok", "number formats", f"{describe_device()}: 'auto' computes in {fastest_dtype()}")
 
 
-def _asked_formats(plan: Plan) -> Finding:
-    """The formats of the run; one that this machine emulates was asked for, and a run elsewhere may well compute it."""
+def _formats_of_run(plan: Plan) -> Finding:
+    """Warn of formats that this machine emulates; the run may be meant for another machine."""
     precision, dtype = plan.settings.precision, plan.settings.model.dtype
-    found = f"precision {precision}, weights in {dtype}"
-    slow = {one for one in (DTYPE_OF[precision], dtype, plan.settings.model.world.dtype) if is_emulated(one)}
-    if slow:
-        remedy = "for a run here set precision, model.dtype and model.world.dtype to 'auto'"
-        return Finding("warning", "formats of the run", f"{found}: this machine emulates {', '.join(slow)}; {remedy}")
-    return Finding("ok", "formats of the run", found)
+    formats = f"precision {precision}, weights in {dtype}"
+    emulated = {name for name in (DTYPE_OF[precision], dtype, plan.settings.model.world.dtype) if is_emulated(name)}
+    if emulated:
+        text = f"{formats}: this machine emulates {', '.join(emulated)}; for a run here set precision, model.dtype and"
+        return Finding("warning", "formats of the run", f"{text} model.world.dtype to 'auto'")
+    return Finding("ok", "formats of the run", formats)
 
 
 def _writable(name: str, folder: Path) -> Finding:
-    there = _nearest(folder)
-    if not there.is_dir() or not os.access(there, os.W_OK):
-        return Finding("fault", name, f"{there} cannot be written to: choose another {name}")
+    existing = _nearest(folder)
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        return Finding("fault", name, f"{existing} cannot be written to: choose another {name}")
     return Finding("ok", name, f"{folder} can be written to")
 
 
 def _nearest(folder: Path) -> Path:
-    """The folder, or the nearest above it that exists."""
+    """Return the folder, or the nearest parent that exists."""
     folder = folder.absolute()
     return next(path for path in (folder, *folder.parents) if path.exists())
 
 
-def _memory(plan: Plan) -> Finding:
+def _memory(needed: int) -> Finding:
+    """Compare the peak of the plan, bytes, with the memory of the device."""
     if torch.cuda.is_available():
-        there = torch.cuda.get_device_properties(0).total_memory
+        total = torch.cuda.get_device_properties(0).total_memory
     else:
-        there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    needed = plan.memory.peak
-    said = f"{needed / 1e9:.1f} GB of {there / 1e9:.1f} GB a device"
-    if needed > there:
+        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    text = f"{needed / 1e9:.1f} GB of {total / 1e9:.1f} GB a device"
+    if needed > total:
         remedy = "a smaller batch_size, gradient_checkpointing, or more devices with --sharding fsdp"
-        return Finding("fault", "memory", f"{said}: {remedy}")
-    return Finding("warning" if needed > 0.9 * there else "ok", "memory", said)
+        return Finding("fault", "memory", f"{text}: {remedy}")
+    return Finding("warning" if needed > 0.9 * total else "ok", "memory", text)
 
 
 def _disk(plan: Plan) -> Finding:
-    """Checkpoints hold what trains and its two moments; one more is written before the oldest goes."""
+    """Compare the size of all checkpoints with the free space.
+
+    A checkpoint holds the trained weights and their two moments. A run writes a new one before it deletes the oldest.
+    """
     parts = plan.memory.parts.values()
-    one = sum(part.gradients + part.optimizer for part in parts)
+    checkpoint = sum(part.gradients + part.optimizer for part in parts)
     settings = plan.settings
     kept = settings.save_total_limit or -(-settings.num_steps // settings.save_steps)
-    needed, free = one * (kept + 1), shutil.disk_usage(_nearest(settings.output_dir)).free
-    said = f"checkpoints take {needed / 1e9:.2f} GB, {free / 1e9:.1f} GB are free"
+    needed, free = checkpoint * (kept + 1), shutil.disk_usage(_nearest(settings.output_dir)).free
+    text = f"checkpoints take {needed / 1e9:.2f} GB, {free / 1e9:.1f} GB are free"
     if needed > free:
-        return Finding("fault", "disk", f"{said}: free space, or lower save_total_limit")
-    return Finding("ok", "disk", said)
+        return Finding("fault", "disk", f"{text}: free space, or lower save_total_limit")
+    return Finding("ok", "disk", text)

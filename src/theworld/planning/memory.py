@@ -1,4 +1,4 @@
-"""What a training run holds in the memory of one device, by part, and at which moment it holds most."""
+"""Memory of a training run on one device, by part and at the moments of its peaks."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -9,19 +9,19 @@ from torch import nn
 
 from theworld.config.commands import PlanSettings
 from theworld.modeling import TheWorld
-from theworld.planning.batch_shape import Rows
+from theworld.planning.batch_shape import BatchShape
 from theworld.planning.blocks import Step
-from theworld.planning.world_cost import Reading
+from theworld.planning.world_cost import WorldCost
 
 PARTS = {
     "Gemma vision": ("model.vision_tower.", "model.multi_modal_projector."),
     "Gemma language": ("model.language_model.", "lm_head."),
     "projector": ("world.",),
 }
-"""Part to the beginnings of its parameters' names; adapters belong to the part that they stand in."""
+"""Prefixes of the parameter names of each part; an adapter belongs to the part that it adapts."""
 WORLD = "world"
 _ADAM_BYTES = 8
-"""Two float32 moments of each number that trains."""
+"""Two float32 moments of each trained weight."""
 _GRADIENT_BYTES = 4
 
 
@@ -33,7 +33,7 @@ class Held:
     gradients: int
     optimizer: int
     activations: int = 0
-    """Kept between a forward and its backward pass."""
+    """Held between a forward and its backward pass."""
 
 
 @dataclass(frozen=True)
@@ -42,30 +42,30 @@ class Memory:
 
     parts: dict[str, Held]
     logits: int
-    """Of the supervised positions, with what the loss makes of them."""
+    """Logits of the supervised positions, with the tensors of the loss."""
     cache: int
     """Keys and values of a batch of prompts, in evaluation."""
     moments: dict[str, int]
-    """All that is held, at each moment at which it can be most."""
+    """Bytes in use at each moment at which the peak can be."""
 
     @property
     def peak(self) -> int:
-        """The most at any moment."""
+        """Peak over all moments."""
         return max(self.moments.values())
 
 
 def memory_of(
-    model: TheWorld, settings: PlanSettings, rows: Rows, reading: Reading, step: Step, answering: int
+    model: TheWorld, settings: PlanSettings, rows: BatchShape, world: WorldCost, step: Step, answering: int
 ) -> Memory:
-    """Add up what one device holds.
+    """Add up the memory of one device.
 
     Args:
-        model: on `meta`, frozen as it will train.
+        model: on `meta`, frozen as for training.
         settings: of the run.
-        rows: the batch of a device.
-        reading: of the world; its networks stay outside what is sharded.
-        step: of a forward and backward pass.
-        answering: bytes in passing where an answer begins.
+        rows: shape of the batch of a device.
+        world: cost of the world model, whose networks are not sharded.
+        step: activation memory of a forward and backward pass.
+        answering: peak bytes at the start of an answer.
     """
     shares = settings.num_devices if settings.sharding == "fsdp" else 1
     kept = {"Gemma vision": step.vision, "Gemma language": step.language, "projector": step.projector}
@@ -74,15 +74,15 @@ def memory_of(
         for part, names in PARTS.items()
     }
     parts[WORLD] = Held(
-        reading.weights,
-        reading.trained * _GRADIENT_BYTES,
-        reading.trained * _ADAM_BYTES,
-        reading.traced.kept if reading.trained else 0,
+        world.weights,
+        world.trained * _GRADIENT_BYTES,
+        world.trained * _ADAM_BYTES,
+        world.traced.kept if world.trained else 0,
     )
     gathered = _gathered(model) if shares > 1 else 0
     table: Any = model.get_input_embeddings()
     embedding = table.weight.numel() * _GRADIENT_BYTES if table.weight.requires_grad else 0
-    moments = _moments(settings, parts, step, reading, gathered, embedding // shares)
+    moments = _moments(settings, parts, step, world, gathered, embedding // shares)
     cache = cache_bytes(model, rows)
     if settings.objective == "answers":
         last_logits = rows.num_rows * table.weight.shape[0] * torch.float32.itemsize
@@ -92,48 +92,48 @@ def memory_of(
 
 
 def _moments(
-    settings: PlanSettings, parts: dict[str, Held], step: Step, reading: Reading, gathered: int, embedding: int
+    settings: PlanSettings, parts: dict[str, Held], step: Step, world: WorldCost, gathered: int, embedding: int
 ) -> dict[str, int]:
-    """All that is held when each of these ends, at its worst; gradients grow while activations go.
+    """Return the bytes in use at each moment, an upper bound; gradients grow while activations shrink.
 
     Args:
-        gathered: weights that sharding puts together for a while.
-        embedding: bytes of a gradient of Gemma's table of embeddings, if it trains: one comes from the logits, one
+        gathered: weights that sharding gathers for a while.
+        embedding: bytes of a gradient of Gemma's embedding table, if it is trained: one comes from the logits, one
             from the embeddings themselves, and their sum is a third.
     """
-    stored = settings.store_dir is not None and reading.weights > 0
+    stored = settings.store_dir is not None and world.weights > 0
     weights = sum(part.weights for part in parts.values())
     held = weights + sum(part.optimizer for part in parts.values()) + gathered
-    found: dict[str, int] = {}
-    if stored:  # the world is gone before training begins
-        found["world features computed"] = weights + reading.traced.kept + reading.traced.forward
+    before_model: dict[str, int] = {}
+    if stored:  # the world model leaves memory before training begins
+        before_model["world features computed"] = weights + world.traced.kept + world.traced.forward
         held -= parts[WORLD].weights
     buckets = 2 if settings.num_devices > 1 and settings.sharding == "ddp" else 1
     gradients = buckets * sum(part.gradients for part in parts.values())
-    # From one micro-batch to the next gradients stay; DDP's buckets always do.
+    # Gradients stay from one micro-batch to the next; DDP's buckets always stay.
     before = gradients if settings.gradient_accumulation_steps > 1 else gradients // 2 * (buckets - 1)
-    if reading.weights and not stored:
-        found["world read"] = held + before + reading.traced.kept + reading.traced.forward
+    if world.weights and not stored:
+        before_model["world read"] = held + before + world.traced.kept + world.traced.forward
     kept = sum(part.activations for part in parts.values())
     logits = step.logits
     tied = max(before, embedding)
     language = max(before, buckets * parts["Gemma language"].gradients)
     first = kept - parts["Gemma language"].activations
-    world = reading.traced.backward if reading.trained else 0
+    backward = max(step.vision.backward, world.traced.backward if world.trained else 0)
     return {
-        **found,
+        **before_model,
         "pictures seen": held + before + step.vision.activations + step.vision.forward,
         "language model run": held + before + kept + step.language.copies + step.language.forward,
         "loss computed": held + before + kept + step.language.copies + logits.activations + logits.forward,
         "loss differentiated": held + tied + kept + logits.activations + logits.backward,
         "last layer differentiated": held + tied + kept + step.language.backward,
-        "first layer differentiated": held + language + 2 * embedding + first + max(step.vision.backward, world),
+        "first layer differentiated": held + language + 2 * embedding + first + backward,
         "weights moved": held + gradients,
     }
 
 
-def cache_bytes(model: TheWorld, rows: Rows) -> int:
-    """Keys and values of a batch: 2 x rows x positions x heads x width a layer; sliding layers hold their window."""
+def cache_bytes(model: TheWorld, rows: BatchShape) -> int:
+    """Return bytes of keys and values: 2 x rows x positions x heads x width a layer; sliding layers hold a window."""
     config: Any = model.config.text
     table: Any = model.get_input_embeddings()
     positions = sum(
@@ -144,7 +144,7 @@ def cache_bytes(model: TheWorld, rows: Rows) -> int:
 
 
 def _gathered(model: TheWorld) -> int:
-    """What FSDP has whole on every device: all that lies in no block, a block at work and the next one."""
+    """Return the bytes that FSDP gathers on every device: all weights outside blocks, the active block, the next."""
     names = model._no_split_modules or set()
     blocks = [module for module in model.modules() if type(module).__name__ in names]
     inside = {id(weight): weight for block in blocks for weight in block.parameters()}
@@ -154,13 +154,13 @@ def _gathered(model: TheWorld) -> int:
 
 
 def _size(weights: list[nn.Parameter]) -> int:
-    return sum(one.numel() * one.element_size() for one in weights)
+    return sum(weight.nbytes for weight in weights)
 
 
-def _named(model: nn.Module, beginnings: Iterable[str]) -> list[nn.Parameter]:
-    return [weight for name, weight in model.named_parameters() if name.startswith(tuple(beginnings))]
+def _named(model: nn.Module, prefixes: Iterable[str]) -> list[nn.Parameter]:
+    return [weight for name, weight in model.named_parameters() if name.startswith(tuple(prefixes))]
 
 
 def _held(weights: list[nn.Parameter], shares: int) -> Held:
-    trained = sum(one.numel() for one in weights if one.requires_grad)
+    trained = sum(weight.numel() for weight in weights if weight.requires_grad)
     return Held(_size(weights) // shares, trained * _GRADIENT_BYTES // shares, trained * _ADAM_BYTES // shares)

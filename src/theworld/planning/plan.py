@@ -1,4 +1,4 @@
-"""Plan: what a run needs on each device, from its settings and configuration files alone."""
+"""Plan: memory and time of a training run on each device, from settings and configuration files alone."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,14 +7,14 @@ import torch
 
 from theworld.config.commands import PlanSettings
 from theworld.config.training import in_number_formats
-from theworld.constants import IGNORE_INDEX
+from theworld.constants import IGNORE_INDEX, TEMPORAL_STRIDE
 from theworld.modeling import TheWorld, freezing, lora
 from theworld.modeling.configuration import TheWorldConfig
 from theworld.modeling.factory import configuration_of
-from theworld.planning.batch_shape import Rows, rows_of
+from theworld.planning.batch_shape import BatchShape, batch_shape_of
 from theworld.planning.blocks import forward_of, step_of
 from theworld.planning.memory import Memory, memory_of
-from theworld.planning.world_cost import reading_of
+from theworld.planning.world_cost import world_cost_of
 from theworld.precision import DTYPE_OF, warn_if_emulated
 from theworld.tables import Table
 from theworld.training.flops import WorkCounter, measured_peak
@@ -22,40 +22,40 @@ from theworld.training.flops import WorkCounter, measured_peak
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run needs on each device."""
+    """Memory and time of a run on each device."""
 
     settings: PlanSettings
-    """With every number format named: where the settings say `auto`, as this machine would compute."""
-    rows: Rows
+    """Settings with every `auto` number format replaced by the choice of this machine."""
+    rows: BatchShape
     memory: Memory
     flops: float
-    """Operations of an optimiser step on a device, what passes in frozen parts included."""
+    """Operations of an optimiser step on a device, frozen parts included."""
     peak_flops: float
-    """Operations that the device can do in a second: stated, or of a large matrix product on this machine."""
+    """Peak operations per second: from the settings, or of a large matrix product on this machine."""
 
     @property
     def seconds(self) -> float:
-        """The least that a step can take."""
+        """Lower bound of the time of a step."""
         return self.flops / self.peak_flops
 
 
 def plan_run(settings: PlanSettings) -> Plan:
-    """Plan a training run; of its models only configuration files are read, and of its data a few samples.
+    """Plan a training run from the configuration files of its models and a few samples of its data.
 
     Raises:
-        ValueError: for configuration files or samples that cannot be had.
+        ValueError: for configuration files or samples that cannot be opened.
     """
     settings = in_number_formats(settings)
     config = configuration(settings)
     model = skeleton(settings, config)
-    rows = rows_of(settings, config)
-    reading = reading_of(config, rows)
+    rows = batch_shape_of(settings, config)
+    world = world_cost_of(config, rows)
     step = step_of(model, settings, rows)
     answering = forward_of(model, rows)
-    memory = memory_of(model, settings, rows, reading, step, answering)
+    memory = memory_of(model, settings, rows, world, step, answering)
     flops = work_of(model, rows, settings.objective == "imitation")
     if settings.store_dir is None:
-        flops += reading.flops * (3 if reading.trained else 1)
+        flops += world.flops * (3 if world.trained else 1)
     if settings.peak_tflops is None:
         peak = measured_peak(torch.device("cuda" if torch.cuda.is_available() else "cpu"), settings.precision)
     else:
@@ -63,17 +63,18 @@ def plan_run(settings: PlanSettings) -> Plan:
     return Plan(settings, rows, memory, flops * settings.gradient_accumulation_steps, peak)
 
 
-def work_of(model: TheWorld, rows: Rows, imitates: bool) -> float:
-    """Operations of one forward and backward pass on a batch, all but reading the world."""
+def work_of(model: TheWorld, rows: BatchShape, imitates: bool) -> float:
+    """Return the operations of one forward and backward pass on a batch, without the world model."""
     config: Any = model.config
     ids = torch.zeros(rows.num_rows, rows.length, dtype=torch.long)
     labels = torch.full_like(ids, IGNORE_INDEX)
-    places = torch.arange(rows.num_rows * (rows.length - 1))[: rows.num_supervised]
-    labels[places // (rows.length - 1), places % (rows.length - 1) + 1] = 0
+    positions = torch.arange(rows.num_rows * (rows.length - 1))[: rows.num_supervised]
+    labels[positions // (rows.length - 1), positions % (rows.length - 1) + 1] = 0
     batch: dict[str, Any] = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": labels}
-    slots = 1 + (rows.num_frames - 1) // 4
+    slots = 1 + (rows.num_frames - 1) // TEMPORAL_STRIDE
     if config.enable_world:
-        slots += rows.num_world_steps * (not config.world_settings().sees_future)
+        if not config.world_settings().sees_future:
+            slots += rows.num_world_steps
         ids.view(-1)[: rows.num_clips * slots * config.tokens_per_slot] = config.world_token_id
         batch["world_features"] = torch.empty(rows.num_clips, device="meta")
     if imitates:
@@ -84,7 +85,7 @@ def work_of(model: TheWorld, rows: Rows, imitates: bool) -> float:
 
 
 def configuration(settings: PlanSettings) -> TheWorldConfig:
-    """The configuration that the run's model will have; no weights are looked at.
+    """Return the configuration of the run's model, without a look at weights.
 
     Raises:
         ValueError: if its files cannot be found.
@@ -96,7 +97,7 @@ def configuration(settings: PlanSettings) -> TheWorldConfig:
 
 
 def skeleton(settings: PlanSettings, config: TheWorldConfig) -> TheWorld:
-    """The fused model without numbers, in the formats in which it will train."""
+    """Return the fused model on `meta`, in the number formats and with the frozen parts of the training."""
     with torch.device("meta"):
         model = TheWorld(config)
         model.to(getattr(torch, settings.model.dtype))
@@ -107,10 +108,10 @@ def skeleton(settings: PlanSettings, config: TheWorldConfig) -> TheWorld:
 
 
 def planned(settings: PlanSettings) -> tuple[list[Table], dict[str, Any]]:
-    """The tables of a plan, and the same as values in bytes.
+    """Return the tables of a plan, and the same as values in bytes.
 
     Raises:
-        ValueError: for configuration files or samples that cannot be had.
+        ValueError: for configuration files or samples that cannot be opened.
     """
     plan = plan_run(settings)
     warn_if_emulated(DTYPE_OF[plan.settings.precision], plan.settings.model.dtype)
@@ -123,14 +124,14 @@ def _parts(plan: Plan) -> Table:
         (part, *(_gb(size) for size in (held.weights, held.gradients, held.optimizer, held.activations)))
         for part, held in memory.parts.items()
     ]
-    how = "as its first samples are" if rows.seen else "as stated"
+    source = "from its first samples" if rows.seen else "as stated"
     devices = plan.settings.num_devices
     return Table(
-        "What each part holds on a device, GB",
+        "Memory of each part on a device, GB",
         ("part", "weights", "gradients", "optimiser", "activations"),
         (*lines, ("logits", "", "", "", _gb(memory.logits)), ("cache, in evaluation", "", "", "", _gb(memory.cache))),
-        f"{rows.num_rows} rows of {rows.length} tokens, {how}: {rows.num_supervised} supervised tokens,"
-        f" {rows.num_pictures} pictures, {rows.num_clips} clips in all. {devices} device{'s' * (devices > 1)}"
+        f"{rows.num_rows} rows of {rows.length} tokens, {source}: {rows.num_supervised} supervised tokens,"
+        f" {rows.num_pictures} pictures, {rows.num_clips} clips in all. {devices} device{'s' if devices > 1 else ''}"
         f"{', ' + plan.settings.sharding if devices > 1 else ''}. 1 GB is 10^9 bytes.",
     )
 
@@ -138,18 +139,18 @@ def _parts(plan: Plan) -> Table:
 def _moments(plan: Plan) -> Table:
     memory = plan.memory
     return Table(
-        "When it holds most, GB",
+        "Memory at the moments of possible peaks, GB",
         ("moment", "held"),
         (*((name, _gb(size)) for name, size in memory.moments.items()), ("peak", _gb(memory.peak))),
-        "Tensors alone: CUDA's own memory (about 0.5 GB), an allocator's unused blocks, and on a CPU the process itself"
-        " come on top.",
+        "Tensors only: add CUDA's own memory (about 0.5 GB), unused blocks of the allocator, and on a CPU the process"
+        " itself.",
     )
 
 
 def _time(plan: Plan) -> Table:
     seconds, steps = plan.seconds, plan.settings.num_steps
     return Table(
-        "Time of a step, at the least",
+        "Shortest time of a step",
         ("operations, 10^12", "device's peak, 10^12 a second", "seconds a step", "hours of the run"),
         (
             (
@@ -160,8 +161,8 @@ def _time(plan: Plan) -> Table:
             ),
         ),
         f"In {plan.settings.precision}, weights in {plan.settings.model.dtype}."
-        " At the device's peak, which no training reaches: divide by the share that yours does."
-        " Operations that checkpointing repeats, waiting for data and talk between devices are not in it.",
+        " At the device's peak, which no training reaches: divide by the share (mfu) that yours reaches."
+        " Without operations that checkpointing repeats, waiting for data, and communication between devices.",
         num_text_columns=0,
     )
 

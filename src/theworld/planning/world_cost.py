@@ -1,4 +1,4 @@
-"""What reading the world costs: the weights of the networks that a tap runs, memory in passing, operations."""
+"""Cost of the world model: weights of the networks that a tap runs, their peak memory and operations."""
 
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ from theworld.config import WorldSettings
 from theworld.modeling.configuration import TheWorldConfig
 from theworld.modeling.freezing import part_of
 from theworld.planning.activations import Traced, trace
-from theworld.planning.batch_shape import Rows
+from theworld.planning.batch_shape import BatchShape
 from theworld.world.custom import own_tap
 from theworld.world.dit import DitTap
 from theworld.world.loading import denoises, parts_read, read_config, resolve_cosmos
@@ -21,34 +21,34 @@ from theworld.world.siglip import SiglipTap, vision_config
 from theworld.world.vae import encode_mean, skip_empty_frames
 
 
-class Reading(NamedTuple):
-    """The world that a tap reads."""
+class WorldCost(NamedTuple):
+    """The cost of reading features from the world model."""
 
     weights: int
-    """Bytes of its networks."""
+    """Bytes of the networks."""
     trained: int
-    """Numbers of those of its weights that train."""
+    """Number of trained weights."""
     traced: Traced
-    """Of reading a batch."""
+    """Memory of a batch."""
     flops: int
-    """Operations of reading a batch, once forwards."""
+    """Operations of a batch in the forward pass."""
 
 
-NONE = Reading(0, 0, Traced(0, 0, 0, 0, 0), 0)
+NONE = WorldCost(0, 0, Traced(0, 0, 0, 0, 0), 0)
 
 
-def reading_of(config: TheWorldConfig, rows: Rows) -> Reading:
-    """The networks of the configured tap, on `meta`, reading the clips of a batch; constants read nothing.
+def world_cost_of(config: TheWorldConfig, rows: BatchShape) -> WorldCost:
+    """Trace the networks of the configured tap on `meta` with the clips of a batch; constant taps cost nothing.
 
     Raises:
-        ValueError: if the configuration files of the world cannot be found, or the tap is one's own.
+        ValueError: if the configuration files of the world model cannot be found, or the tap is your own.
     """
     settings = config.world_settings()
     if not config.enable_world or settings.tap in ("zero", "noise"):
         return NONE
     if own_tap(settings) is not None:
         raise ValueError(
-            f"{settings.tap!r} is a tap of one's own, whose network no plan knows: plan with another of as many tokens"
+            f"{settings.tap!r} is your own tap, whose network a plan does not know: plan with a tap of as many tokens"
         )
     nets = _networks(settings)
     nets.to(getattr(torch, settings.dtype))
@@ -57,11 +57,10 @@ def reading_of(config: TheWorldConfig, rows: Rows) -> Reading:
         for name, weight in nets.named_parameters():
             if part_of(name.replace("vae.", "cosmos_vae.", 1)) == "cosmos_vae":
                 weight.data, weight.requires_grad = weight.data.float(), True
-    sizes = [(one.numel(), one.element_size(), one.requires_grad) for one in nets.parameters()]
-    weights = sum(number * size for number, size, _ in sizes)
-    trained = sum(number for number, _, trains in sizes if trains)
+    weights = sum(weight.nbytes for weight in nets.parameters())
+    trained = sum(weight.numel() for weight in nets.parameters() if weight.requires_grad)
     if not rows.num_clips:
-        return Reading(weights, trained, NONE.traced, 0)
+        return WorldCost(weights, trained, NONE.traced, 0)
     side = settings.image_size_px
 
     def inputs() -> tuple[tuple[Tensor, ...], dict[str, Any]]:
@@ -83,31 +82,31 @@ def reading_of(config: TheWorldConfig, rows: Rows) -> Reading:
     if "transformer" in nets and _num_forwards(settings, rows.num_world_steps) != 1:
         encoded = trace(nets, inputs, flows=False, run=encode).flops
         flops = encoded + (flops - encoded) * _num_forwards(settings, rows.num_world_steps)
-    return Reading(weights, trained, traced, flops)
+    return WorldCost(weights, trained, traced, flops)
 
 
 def _networks(settings: WorldSettings) -> nn.ModuleDict:
-    """What the tap loads, without weights."""
+    """Return the networks that the tap loads, on `meta`."""
     if settings.reads == "siglip":
         with torch.device("meta"):
             return nn.ModuleDict({"tower": SiglipVisionModel(vision_config(settings.siglip_model_name))})
     parts = parts_read(settings)
     folder, _ = resolve_cosmos(settings.cosmos_model_name, settings.cosmos_revision, parts, weights=False)
-    found: dict[str, nn.Module] = {}
+    networks: dict[str, nn.Module] = {}
     with torch.device("meta"):
         vae: Any = AutoencoderKLWan.from_config(read_config(folder, "vae"))
-        found["vae"] = skip_empty_frames(vae)
+        networks["vae"] = skip_empty_frames(vae)
         if "transformer" in parts:
             values = read_config(folder, "transformer")
             if settings.reads == "dit" and not denoises(settings):
                 values["num_layers"] = settings.dit_block + 1
             transformer: Any = CosmosTransformer3DModel.from_config(values)
-            found["transformer"] = transformer
-    return nn.ModuleDict(found).eval()
+            networks["transformer"] = transformer
+    return nn.ModuleDict(networks).eval()
 
 
 def _denoise_once(settings: WorldSettings, networks: Any, frames: Tensor, num_world_steps: int) -> Tensor:
-    """The clip encoded, and one forward of all blocks that are loaded."""
+    """Encode the clip, and run all loaded blocks once."""
     transformer = networks["transformer"]
     last = len(transformer.transformer_blocks) - 1
     once = replace(settings, tap="dit", control_of="vae", dit_block=last, dit_future="repeat", repeat_current=False)
@@ -119,7 +118,7 @@ def _denoise_once(settings: WorldSettings, networks: Any, frames: Tensor, num_wo
 
 
 def _num_forwards(settings: WorldSettings, num_world_steps: int) -> int:
-    """Forward passes of the denoiser for a batch: none, one, or at most those of the rollouts."""
+    """Return the forward passes of the denoiser for a batch: none, one, or at most those of the rollouts."""
     if settings.shape_of == "rollout":
-        return (settings.num_inference_steps - 1) * settings.num_rollouts * (num_world_steps > 0)
+        return (settings.num_inference_steps - 1) * settings.num_rollouts if num_world_steps > 0 else 0
     return settings.num_inference_steps - 1 if denoises(settings) and num_world_steps else 1

@@ -1,10 +1,10 @@
-"""Records that were left out: listed in the run's folder, counted by cause, and the end of the run if they are many."""
+"""Bad records of a run: a list in its folder, counts by cause, and an error if there are too many."""
 
 import json
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,49 +22,46 @@ BAD_RECORDS_NAME = "bad_records.jsonl"
 
 
 class BadRecords:
-    """Keeps the books of what a run leaves out.
+    """Counts and lists the records that a run leaves out.
 
-    Each process notes what its own batches left out. `settle`, which all call together, adds that up: then every
-    process has the counts of all, and the main one has listed each record once, however often it came by.
+    Each process notes the records of its own batches. All processes call `settle` together to add them up: then every
+    process has the counts of all, and the main process has listed each record once, even if it came several times.
 
     Args:
         path: the list, a line per record.
-        max_share: left out of all records drawn: more of them stop the run, once `MIN_RECORDS` were drawn.
+        max_share: of all records drawn; a larger share of bad ones stops the run, once `MIN_RECORDS` were drawn.
     """
 
     def __init__(self, path: Path, max_share: float) -> None:
         self.path = path
         self.max_share = max_share
         self.num_drawn = 0
-        """Records that were read, good and bad, each as often as it came by."""
+        """Records that were read, good and bad; a record counts each time that it is read."""
         self.num_bad = 0
-        """Those of them that gave no sample."""
+        """The bad ones among them."""
         self.counts: Counter[str] = Counter()
-        """Records that were left out, by cause, each as often as it came by; also those that were lost before."""
+        """Bad records by cause, counted each time; includes records that were lost before they could be read."""
         self._drawn_since = 0
         self._left_out_since: list[LeftOut] = []
-        self._listed = {row["record"] for row in _take_up_list(path)}
+        self._listed = {row["record"] for row in _repaired_list(path)}
 
-    def noting(self, batches: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        """The same batches, without what they say of records left out, which is noted.
+    def note(self, num_samples: int, left_out: list[LeftOut]) -> None:
+        """Note the good and bad records of a batch.
 
         Raises:
-            ValueError: at a batch without a sample.
+            ValueError: for a batch without a sample.
         """
-        for batch in batches:
-            left_out: list[LeftOut] = batch.pop("left_out")
-            self._drawn_since += len(batch["sample_ids"]) + _num_read(left_out)
-            self._left_out_since += left_out
-            if not batch["sample_ids"]:
-                self._add([(self._drawn_since, self._left_out_since)])
-                raise ValueError(f"none of {len(left_out):,} records in a row gave a sample: {self._verdict(left_out)}")
-            yield batch
+        self._drawn_since += num_samples + _num_read(left_out)
+        self._left_out_since += left_out
+        if not num_samples:
+            self._add([(self._drawn_since, self._left_out_since)])
+            raise ValueError(f"none of {len(left_out):,} records in a row gave a sample: {self._verdict(left_out)}")
 
     def settle(self) -> None:
-        """Add up what all processes noted since the last time.
+        """Add up the notes of all processes since the last call.
 
         Raises:
-            ValueError: if more than `max_share` of all records were left out, with the causes.
+            ValueError: if the share of bad records is above `max_share`; the message has the causes.
         """
         mine = [(self._drawn_since, self._left_out_since)]
         self._drawn_since, self._left_out_since = 0, []
@@ -73,7 +70,7 @@ class BadRecords:
             return
         share = self.num_bad / self.num_drawn
         logger.warning(
-            "left out so far: %s; %d records were read; listed in %s", self._said(), self.num_drawn, self.path
+            "bad records so far: %s, of %d records read; see %s", self._counts_text(), self.num_drawn, self.path
         )
         if share > self.max_share and self.num_drawn >= MIN_RECORDS:
             raise ValueError(
@@ -82,57 +79,56 @@ class BadRecords:
             )
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps."""
+        """Return the counts for a checkpoint."""
         return {"num_drawn": self.num_drawn, "num_bad": self.num_bad, "counts": dict(self.counts)}
 
-    def take_up(self, state: dict[str, Any]) -> None:
-        """Go on with what `state` gave."""
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Continue with the counts of `state`."""
         self.num_drawn, self.num_bad = state["num_drawn"], state["num_bad"]
         self.counts = Counter(state["counts"])
 
     def _add(self, noted: list[tuple[int, list[LeftOut]]]) -> list[LeftOut]:
-        """Count, and list what is not listed yet."""
-        fresh = [one for _, left_out in noted for one in left_out]
+        """Count the notes of each process, (records drawn, bad records), and list the bad records that are new."""
+        fresh = [record for _, left_out in noted for record in left_out]
         self.num_drawn += sum(drawn for drawn, _ in noted)
         self.num_bad += _num_read(fresh)
-        for one in fresh:
-            self.counts[one.cause] += max(1, one.num_absent)
         unlisted: list[LeftOut] = []
-        for one in fresh:
-            if one.record not in self._listed:
-                self._listed.add(one.record)
-                unlisted.append(one)
+        for bad in fresh:
+            self.counts[bad.cause] += max(1, bad.num_absent)
+            if bad.record not in self._listed:
+                self._listed.add(bad.record)
+                unlisted.append(bad)
         if unlisted and PartialState().is_main_process:
             with self.path.open("a", encoding="utf-8") as stream:
-                stream.write(_lines(asdict(one) for one in unlisted))
+                stream.write(_lines(asdict(bad) for bad in unlisted))
                 stream.flush()
                 os.fsync(stream.fileno())
         return fresh
 
-    def _said(self) -> str:
+    def _counts_text(self) -> str:
         return ", ".join(f"{count:,} {cause}" for cause, count in self.counts.most_common())
 
     def _verdict(self, fresh: list[LeftOut]) -> str:
         return (
-            f"{self._said()}; such as: {fresh[0].message}. All are listed in {self.path}; repair the data or the"
+            f"{self._counts_text()}; such as: {fresh[0].message}. {self.path} lists all of them; repair the data or the"
             " settings of the data set, or raise max_bad_share"
         )
 
 
 def read_bad_records(path: Path) -> list[dict[str, Any]]:
-    """Rows of the list; a last line that a kill cut off is left out."""
+    """Read the rows of the list, without a last line that a kill cut off."""
     if not path.exists():
         return []
     return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1]]
 
 
 def _num_read(left_out: list[LeftOut]) -> int:
-    """How many records were read in vain; those that were lost before are nobody's mistake."""
-    return sum(one.num_absent == 0 for one in left_out)
+    """Return the number of records that were read; those that were lost before do not count."""
+    return sum(bad.num_absent == 0 for bad in left_out)
 
 
-def _take_up_list(path: Path) -> list[dict[str, Any]]:
-    """The same; and the file ends with its last whole line, so that the next one stands alone."""
+def _repaired_list(path: Path) -> list[dict[str, Any]]:
+    """Read the rows of the list, and cut an unfinished last line from the file, so that new rows start a line."""
     rows = read_bad_records(path)
     if path.exists() and PartialState().is_main_process:
         write_whole(path, _lines(rows))

@@ -1,4 +1,4 @@
-"""What is looked at in every step: the first sample, and losses that are not finite or explode."""
+"""Callbacks and checks of every step: first sample, loss watch, stop signals, TensorBoard, Weights & Biases."""
 
 import importlib.util
 import json
@@ -35,15 +35,19 @@ from theworld.io import write_whole
 logger = logging.getLogger(__name__)
 
 NUM_REMEMBERED = 100
-"""Steps whose losses the median is taken of."""
+"""Steps of which the watch takes the median loss."""
 NUM_NEEDED = 10
-"""Steps after the warm-up before a loss can be told from noise."""
+"""Steps after the warm-up before the watch compares a loss with the median."""
 LEAST_LOSS = 1.0
-"""What the median counts as at least: a loss near zero may rise by a large factor and still be small."""
+"""Lower bound of the median: a loss near zero may rise by a large factor and still be small."""
+STOPPED: Final = 75
+"""Exit code of a run that a signal stopped and that you can continue: EX_TEMPFAIL of sysexits.h, "try again later"."""
+
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGUSR1)
 
 
 class LossError(ValueError):
-    """A loss with which training cannot go on; the ids of its batches are in the run's folder."""
+    """A loss with which training cannot continue; the run's folder has the ids of its batches."""
 
 
 class NonFiniteLossError(LossError):
@@ -51,17 +55,17 @@ class NonFiniteLossError(LossError):
 
 
 class ExplodingLossError(LossError):
-    """A loss far above those before it."""
+    """A loss far above the losses before it."""
 
 
 class LossWatch:
-    """Stops a run before the weights follow a loss that is not finite, or far above the losses before.
+    """Stops a run before the optimizer steps on a loss that is not finite, or far above the losses before.
 
     Args:
         run: the run's folder.
-        max_ratio: a step's loss may be this many times the median of the last 100, or of 1 if that is more; None:
-            anything finite.
-        warmup_steps: steps whose losses are not looked at.
+        max_ratio: limit of a step's loss, as a multiple of the median of the last 100 losses (of 1, if the median is
+            lower); None: any finite loss passes.
+        warmup_steps: first steps, whose losses are not compared.
     """
 
     def __init__(self, run: Path, max_ratio: float | None = None, warmup_steps: int = 0) -> None:
@@ -72,13 +76,13 @@ class LossWatch:
         self._sample_ids: list[str] = []
 
     def see(self, step: int, loss: float, sample_ids: list[str], *, ends_step: bool) -> None:
-        """Look at a batch's share of a step's loss, after its backward pass.
+        """Check the loss of a batch after its backward pass.
 
         Args:
-            step: the step that is being made, from 1 on.
-            loss: of one batch, the mean over the processes; the sum over a step's batches is the step's loss.
+            step: the current step, from 1 on.
+            loss: the batch's share of the step's loss, the mean over the processes; the shares of a step add up.
             sample_ids: of the batch.
-            ends_step: whether the weights follow now.
+            ends_step: True if the optimizer steps next.
 
         Raises:
             NonFiniteLossError, ExplodingLossError: see there.
@@ -92,10 +96,10 @@ class LossWatch:
                 " those samples"
             )
         if ends_step:
-            whole, ids = sum(self._losses), self._sample_ids
+            step_loss, ids = sum(self._losses), self._sample_ids
             self._losses, self._sample_ids = [], []
             if step > self.warmup_steps:
-                self._compare(step, whole, ids)
+                self._compare(step, step_loss, ids)
 
     def _compare(self, step: int, loss: float, sample_ids: list[str]) -> None:
         if self.max_ratio is not None and len(self.before) >= NUM_NEEDED:
@@ -109,51 +113,45 @@ class LossWatch:
                 )
         self.before.append(loss)
 
-    def _write(self, name: str, step: int, *, sample_ids: list[str], **found: Any) -> Path:
-        """Every process comes here at once: they agree on the loss, and each has ids of its own."""
-        every: list[str] = gather_object(sample_ids)
+    def _write(self, name: str, step: int, *, sample_ids: list[str], **values: Any) -> Path:
+        """Write a report with the sample ids of all processes, which agree on the loss and call this together."""
+        all_ids: list[str] = gather_object(sample_ids)
         if PartialState().is_main_process:
-            write_whole(self.run / name, json.dumps({"step": step, **found, "sample_ids": every}, indent=2))
+            write_whole(self.run / name, json.dumps({"step": step, **values, "sample_ids": all_ids}, indent=2))
         return self.run / name
 
 
 def log_sample(batch: dict[str, Any], sample_id: str, tokenizer: Any) -> None:
-    """Write the first sample of a batch to the log as it is trained on."""
+    """Log the first sample of a batch as the model gets it."""
     text = supervised_text(batch["input_ids"][0], batch["labels"][0], tokenizer)
-    logger.info("the first sample, %s; what is supervised stands between ⟦ and ⟧:\n%s", sample_id, text)
-
-
-STOPPED: Final = 75
-"""Exit code of a run that was told to stop and can be continued: EX_TEMPFAIL of sysexits.h, "try again later"."""
-
-_SIGNALS: Final = (signal.SIGTERM, signal.SIGUSR1)
+    logger.info("the first sample, %s, with supervised text between ⟦ and ⟧:\n%s", sample_id, text)
 
 
 class Stopped(SystemExit):
-    """The end of a run that was told to stop. As KeyboardInterrupt it is no error: nothing takes it for one."""
+    """The end of a run after a stop signal. Like KeyboardInterrupt it is no error, so error handlers let it pass."""
 
 
 class Stopping(TrainerCallback):
-    """Hears SIGTERM and SIGUSR1. Before the first step a signal ends the run at once: there is nothing to save. From
-    then on the step is brought to its end and saved.
+    """Stops a run on SIGTERM and SIGUSR1: at once before the first step, later after the current step and a checkpoint.
 
-    A signal may reach one rank only, so ranks agree after every step. Give it to the trainer as a callback.
+    A signal may reach one rank only, so ranks agree after every step. Add this to the trainer as a callback.
     """
 
     def __init__(self, run: Path) -> None:
         self.run = run
-        self._heard = 0
+        self._signal = 0
+        """Number of the signal that arrived; 0: none."""
         self._in_steps = False
         self._stopped_at: int | None = None
         self._process = os.getpid()
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Hear the signals inside the block; in the main thread only, where alone Python delivers them."""
+        """Handle the signals inside the block, in the main thread only: Python delivers them nowhere else."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.signal(number, self._hear) for number in _SIGNALS}
+        before = {number: signal.signal(number, self._handle) for number in _SIGNALS}
         try:
             yield
         finally:
@@ -161,10 +159,10 @@ class Stopping(TrainerCallback):
                 signal.signal(number, handler)
 
     def end_if_stopped(self) -> None:
-        """Leave word of it in the run's folder and end the process, if training was stopped.
+        """Write stopped.json and end the process if a signal stopped the training.
 
         Raises:
-            Stopped: then.
+            Stopped: in that case.
         """
         if self._stopped_at is not None:
             self._end(self._stopped_at)
@@ -175,33 +173,36 @@ class Stopping(TrainerCallback):
             (self.run / STOPPED_NAME).unlink(missing_ok=True)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        heard: Any = reduce(torch.tensor(self._heard, device=args.device), "max")
-        self._heard = int(heard)
-        if self._heard and state.global_step < state.max_steps:  # a run at its end had better end
+        number: Any = reduce(torch.tensor(self._signal, device=args.device), "max")
+        self._signal = int(number)
+        if self._signal and state.global_step < state.max_steps:  # after its last step a run ends by itself
             self._stopped_at = state.global_step
             control.should_save = control.should_training_stop = True
 
-    def _hear(self, number: int, frame: Any) -> None:
-        if os.getpid() != self._process:  # a forked process that has its parent's handlers
+    def _handle(self, number: int, frame: Any) -> None:
+        if os.getpid() != self._process:  # a forked process, which inherits the handlers
             return
-        self._heard = number
+        self._signal = number
         if not self._in_steps:
             self._end(None)
 
     def _end(self, step: int | None) -> None:
-        said = {"signal": signal.Signals(self._heard).name, "step": step, "exit_code": STOPPED}
-        write_whole(self.run / STOPPED_NAME, json.dumps(said))
+        report = {"signal": signal.Signals(self._signal).name, "step": step, "exit_code": STOPPED}
+        write_whole(self.run / STOPPED_NAME, json.dumps(report))
         raise Stopped(STOPPED)
 
 
 def shield_workers(loader: Any) -> Any:
-    """Let the processes of a loader ignore the signals, Ctrl-C among them: they reach the whole group of processes, and
-    a step whose workers are gone cannot be brought to its end. The workers end with the process that reads from them,
-    and do not complain if it goes while it takes a batch over: it says itself why."""
+    """Let the worker processes of a loader ignore stop signals and Ctrl-C.
+
+    These signals reach the whole group of processes, and a step cannot finish without its workers. The workers end
+    with the process that reads from them. If it ends while it takes a batch from them, they print no error of their
+    own.
+    """
     at_end = RawValue(c_bool, False)
-    Finalize(None, setattr, (at_end, "value", True), exitpriority=0)  # runs before daemons are told to end
+    Finalize(None, setattr, (at_end, "value", True), exitpriority=0)  # runs before multiprocessing ends its daemons
     prepare = partial(_shield, at_end, loader.worker_init_fn)
-    loader.worker_init_fn = prepare  # what is left of an epoch is read by a copy of the loader
+    loader.worker_init_fn = prepare  # a copy of the loader reads the rest of an epoch
     getattr(loader, "base_dataloader", loader).worker_init_fn = prepare
     return loader
 
@@ -210,26 +211,26 @@ def _shield(at_end: Any, prepare: Any, worker: int) -> None:
     for ignored in (signal.SIGUSR1, signal.SIGINT):
         signal.signal(ignored, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, partial(_end_with_reader, at_end))
-    sys.excepthook = _complain  # by which multiprocessing tells what befell the thread that hands batches over
+    sys.excepthook = _print_unless_reader_ended  # multiprocessing calls it for the thread that hands batches over
     if prepare is not None:
         prepare(worker)
 
 
 def _end_with_reader(at_end: Any, number: int, frame: Any) -> None:
-    if at_end.value:  # the reader, at its own end, terminates what it has not closed, and waits for it
+    if at_end.value:  # the reader, at its own end, terminates open workers and waits for them
         os._exit(0)
 
 
-def _complain(kind: type[BaseException], error: BaseException, trace: Any) -> None:
-    if not issubclass(kind, (EOFError, ConnectionError)):  # which is how a reader that has gone looks from here
+def _print_unless_reader_ended(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    if not issubclass(kind, (EOFError, ConnectionError)):  # these errors mean that the reader has ended
         sys.__excepthook__(kind, error, trace)
 
 
-def check_curves(config: TrainingConfig) -> None:
-    """Refuse curves that cannot be drawn here.
+def check_logger(config: TrainingConfig) -> None:
+    """Check that the logger of `log_to` is installed.
 
     Raises:
-        ValueError: for wandb where it is not installed.
+        ValueError: if wandb is not.
     """
     if config.log_to == "wandb" and importlib.util.find_spec("wandb") is None:
         raise ValueError(
@@ -237,17 +238,17 @@ def check_curves(config: TrainingConfig) -> None:
         )
 
 
-def open_curves(config: TrainingConfig) -> list[TrainerCallback]:
-    """What draws the curves of a run, in the main process; its files lie in the run's folder."""
+def open_loggers(config: TrainingConfig) -> list[TrainerCallback]:
+    """Return the loggers of a run, for the main process; their files are in the run's folder."""
     if config.log_to == "tensorboard":
         return [TensorBoardCallback(SummaryWriter(config.output_dir / "tensorboard"))]
     return [_Wandb(config)] if config.log_to == "wandb" else []
 
 
 class _Wandb(WandbCallback):
-    """transformers' callback, with the run's settings as its configuration, and an end.
+    """transformers' callback, with the run's settings as configuration; it finishes the wandb run.
 
-    A continuation is a run of its own there, in one group with what it continues.
+    A continuation is another wandb run, in the same group as the first.
     """
 
     def __init__(self, config: TrainingConfig) -> None:
@@ -263,6 +264,6 @@ class _Wandb(WandbCallback):
             config={"settings": TypeAdapter(TrainingConfig).dump_python(config, mode="json")},
         )
 
-    def on_train_end(self, *given: Any, **kwargs: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        super().on_train_end(*given, **kwargs)
+    def on_train_end(self, *args: Any, **kwargs: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        super().on_train_end(*args, **kwargs)
         self._wandb.finish()

@@ -1,95 +1,161 @@
-"""The training feed: samples on their way to the trainer, and why some records give none."""
+"""The path of a training row from its data set to the trainer, including the reason if a record gives no sample."""
 
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
+from accelerate import PartialState
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
 from transformers.trainer_utils import seed_worker
 
+from theworld.config import TrainingConfig
+from theworld.datasets.collator import Collator
 from theworld.datasets.errors import Cause, LeftOut, RecordError
+from theworld.datasets.factory import open_stream, open_training
 from theworld.datasets.images import ImageError, MissingImageError, to_image
 from theworld.datasets.sample import Sample, Samples
+from theworld.datasets.samplers import WithinLength, estimated_lengths, refuse_overlong
 from theworld.datasets.streaming import Drawn, Position, SampleStream
 
 logger = logging.getLogger(__name__)
 
 MAX_TRIED = 1_000
-"""Records that are tried for a batch of which none is good, before it is handed on empty."""
+"""Records to try for a batch without a good one, before the batch is handed on empty."""
+SOURCE: Final = "source"
+"""Key of a collated batch for its `BatchSource`, which the trainer takes out."""
+
+
+def open_data(config: TrainingConfig, processor: Any, num_samples: int, with_future: bool) -> Samples | SampleStream:
+    """Open the training data of a run.
+
+    Args:
+        config: of the run.
+        processor: counts the tokens of a sample where `max_length` is set.
+        num_samples: samples that the run draws.
+        with_future: True if the model is given the true future.
+
+    Raises:
+        ValueError: for data that cannot be opened.
+    """
+    if config.data.dataset == "datacomp" and not config.mixture:
+        return open_stream(config.data, config.data.train_split, with_future)
+    samples = open_training(config, num_samples, with_future)
+    if config.max_length is not None:
+        samples = WithinLength(samples, Collator(processor, supervise=True), config.max_length)
+    return samples
+
+
+def make_feed(config: TrainingConfig, samples: Samples | SampleStream, collator: Collator) -> "MapFeed | StreamFeed":
+    """Return the data set that the trainer's loader reads: batches of decoded samples."""
+    if not isinstance(samples, SampleStream):
+        return MapFeed(samples, estimated_lengths(samples, collator) if config.group_by_length else None)
+    process = PartialState()
+    refuse = None
+    if config.max_length is not None:
+        refuse = partial(refuse_overlong, collator=collator, max_length=config.max_length)
+    return StreamFeed(
+        samples,
+        config.batch_size,
+        config.seed,
+        num_workers=config.num_workers,
+        rank=process.process_index,
+        num_processes=process.num_processes,
+        refuse=refuse,
+    )
 
 
 @dataclass(frozen=True)
 class FeedBatch:
-    """The samples of a batch, and what was left out on the way to them."""
+    """The samples of a batch and the records that were left out of it."""
 
     samples: list[Sample]
     left_out: list[LeftOut]
     place: tuple[int, Position] | None = None
-    """Of a stream: which worker read it, and where that goes on after it."""
+    """Worker that read the batch, and the position at which it continues; None: not a stream."""
+
+
+@dataclass(frozen=True)
+class BatchSource:
+    """The origin of a collated batch. It travels with the tensors, from a worker process to the trainer."""
+
+    sample_ids: list[str]
+    left_out: list[LeftOut]
+    place: tuple[int, Position] | None = None
+    """As in `FeedBatch`."""
+
+
+class FeedCollator:
+    """Collates the samples of a FeedBatch, and adds the batch's source under the key `SOURCE`."""
+
+    def __init__(self, collator: Collator) -> None:
+        self.collator = collator
+
+    def __call__(self, batch: FeedBatch) -> dict[str, Any]:
+        tensors = self.collator(batch.samples) if batch.samples else {}
+        return {**tensors, SOURCE: BatchSource([sample.id for sample in batch.samples], batch.left_out, batch.place)}
 
 
 class MapFeed(Dataset):
-    """What torch's loader asks of a map-style data set: the samples of a batch, pictures decoded.
+    """Batches of a map-style data set, pictures decoded.
 
-    A record that gives no sample makes its batch smaller. A batch that would be empty takes the records that follow
-    its last one until one is good: which samples a batch holds depends on its indices alone.
+    A record that gives no sample makes its batch smaller. A batch that would be empty takes the records after its
+    last one until one is good: the samples of a batch depend on its indices alone.
     """
 
     def __init__(self, samples: Samples, lengths: np.ndarray | None = None) -> None:
         self.samples = samples
         self.lengths = lengths
-        """Length of each sample, by which batches are grouped; None: they are not."""
+        """Length of each sample, to group batches by; None: no grouping."""
         shape_of = getattr(samples, "shape_of", None)
         self.shapes = None if shape_of is None else [shape_of(index) for index in range(len(samples))]
-        """Shape of each sample where the data set knows it without reading the sample; None: all have one."""
+        """Shape of each sample if the data set knows it without reading the sample; None: all have one shape."""
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def __getitems__(self, indices: Sequence[int]) -> FeedBatch:
-        """The batch of these indices; without samples if none of `MAX_TRIED` records was good."""
-        found = [read(self.samples, index) for index in indices]
-        following = _following(indices[-1], len(self.samples))
-        while not any(isinstance(one, Sample) for one in found) and len(found) < MAX_TRIED:
-            index = next(following, None)
-            if index is None:
+        """Return the batch of these indices; it has no samples if none of `MAX_TRIED` records is good."""
+        outcomes = [read(self.samples, index) for index in indices]
+        for index in _following(indices[-1], len(self.samples)):
+            if len(outcomes) >= MAX_TRIED or any(isinstance(outcome, Sample) for outcome in outcomes):
                 break
-            found.append(read(self.samples, index))
+            outcomes.append(read(self.samples, index))
         return FeedBatch(
-            [one for one in found if isinstance(one, Sample)], [one for one in found if isinstance(one, LeftOut)]
+            [outcome for outcome in outcomes if isinstance(outcome, Sample)],
+            [outcome for outcome in outcomes if isinstance(outcome, LeftOut)],
         )
 
 
 def _following(index: int, length: int) -> Iterator[int]:
-    """The other indices of a data set, from the next one on and around its end."""
+    """Yield the other indices of a data set, from the next one on and around its end."""
     return ((index + step) % length for step in range(1, length))
 
 
 def read(samples: Samples, index: int) -> Sample | LeftOut:
-    """The sample of an index, its pictures decoded, or why there is none."""
+    """Read one sample and decode its pictures, or return the reason why the record gives none."""
     try:
         sample = samples[index]
     except RecordError as error:
         return LeftOut(index, error.cause, error.message)
-    except ImageError as error:  # of a reader that looks at its pictures
+    except ImageError as error:  # from a data set that opens its pictures itself
         return LeftOut(index, _cause(error), str(error))
-    return prepared(sample, index)
+    return decoded(sample, index)
 
 
-def prepared(sample: Sample, record: int | str) -> Sample | LeftOut:
-    """A sample to train on, with pictures in the place of paths and bytes, or why it is none.
+def decoded(sample: Sample, record: int | str) -> Sample | LeftOut:
+    """Replace the paths and bytes of a training sample by pictures, or return the reason why it cannot be used.
 
     Args:
-        sample: as its reader gives it.
-        record: what it is listed by if it is left out.
+        sample: as its data set gives it.
+        record: name of the record in `bad_records.jsonl`.
     """
     if not (sample.answer or "").strip():
         return LeftOut(record, "empty answer", f"sample {sample.id!r} has no answer to learn")
@@ -97,29 +163,29 @@ def prepared(sample: Sample, record: int | str) -> Sample | LeftOut:
         return replace(
             sample,
             images=tuple(to_image(image) for image in sample.images),
-            clips=None if sample.clips is None else tuple(_decoded(clip) for clip in sample.clips),
-            future=None if sample.future is None else tuple(_decoded(clip) for clip in sample.future),
+            clips=None if sample.clips is None else tuple(_decoded_clip(clip) for clip in sample.clips),
+            future=None if sample.future is None else tuple(_decoded_clip(clip) for clip in sample.future),
         )
     except ImageError as error:
         return LeftOut(record, _cause(error), f"sample {sample.id!r}: {error}")
 
 
 def good_samples(samples: Samples) -> Iterator[Sample]:
-    """Every sample that a run can learn from, in order; the log says how many records gave none."""
+    """Yield every sample that a run can learn from, in order; log how many records gave none."""
     causes: Counter[str] = Counter()
     for index in range(len(samples)):
-        found = read(samples, index)
-        if isinstance(found, Sample):
-            yield found
+        outcome = read(samples, index)
+        if isinstance(outcome, Sample):
+            yield outcome
         else:
-            causes[found.cause] += 1
+            causes[outcome.cause] += 1
     if causes:
         counts = ", ".join(f"{count:,} {cause}" for cause, count in causes.most_common())
         logger.warning("of %d records these gave no sample: %s", len(samples), counts)
 
 
-def _decoded(clip: Any) -> Any:
-    """A clip without paths and bytes; arrays of frames are pixels already, and stay."""
+def _decoded_clip(clip: Any) -> Any:
+    """Decode the paths and bytes of a clip; an array of frames holds pixels already and stays."""
     return clip if isinstance(clip, np.ndarray | Tensor) else [to_image(frame) for frame in clip]
 
 
@@ -128,19 +194,19 @@ def _cause(error: ImageError) -> Cause:
 
 
 class StreamFeed(IterableDataset):
-    """Batches of a stream, endlessly; records that give no sample are left out, and the next ones take their place.
+    """Endless batches of a stream; the next records replace those that give no sample.
 
-    Every worker of every process reads a part of its own. A loader asks its workers in turn, so that the batches of a
-    process follow from the places of its workers and from whose turn it is: that is what `state` keeps.
+    Every worker of every process reads a part of its own. A loader asks its workers in turn, so the batches of a
+    process follow from the positions of its workers and from the worker whose turn it is. `state` keeps both.
 
     Args:
-        stream: what is read.
+        stream: the stream to read.
         batch_size: samples of a batch.
         seed: of the order.
         num_workers: of the loader; 0: the process itself reads.
-        rank: this process.
+        rank: index of this process.
         num_processes: processes that share the stream.
-        refuse: gives a sample back, or raises the RecordError that leaves it out; None: all are used.
+        refuse: returns a sample, or raises the RecordError that leaves it out; None: all are used.
 
     Raises:
         ValueError: for more parts than the stream has shards.
@@ -164,9 +230,9 @@ class StreamFeed(IterableDataset):
         self.num_processes = num_processes
         self.refuse = refuse
         self.positions: dict[int, Position] = {}
-        """Of each worker, where it was after its last batch that was trained on."""
+        """Position of each worker after its last batch that was trained on."""
         self.next_worker = 0
-        """Whose batch is the next."""
+        """The worker that gives the next batch."""
         num_parts = self.num_parts * num_processes
         if num_parts > stream.num_shards:
             raise ValueError(
@@ -176,12 +242,13 @@ class StreamFeed(IterableDataset):
 
     @property
     def num_parts(self) -> int:
-        """Parts that are read in this process."""
+        """Number of parts that this process reads."""
         return max(1, self.num_workers)
 
     def __iter__(self) -> Iterator[FeedBatch]:
         info = get_worker_info()
-        worker = ((0 if info is None else info.id) + self.next_worker) % self.num_parts  # the next one is asked first
+        # The loader asks its first worker first, so that worker reads the part whose turn it is.
+        worker = ((0 if info is None else info.id) + self.next_worker) % self.num_parts
         part, num_parts = self.rank * self.num_parts + worker, self.num_processes * self.num_parts
         samples: list[Sample] = []
         left_out: list[LeftOut] = []
@@ -202,10 +269,10 @@ class StreamFeed(IterableDataset):
             sample = drawn.outcome if self.refuse is None else self.refuse(drawn.outcome)
         except RecordError as error:
             return LeftOut(drawn.record, error.cause, error.message)
-        return prepared(sample, drawn.record)
+        return decoded(sample, drawn.record)
 
     def loader(self, collate: Any) -> DataLoader:
-        """What gives batches of tensors; the random numbers of training are left alone."""
+        """Return a loader of collated batches; it leaves the random numbers of training alone."""
         return DataLoader(
             self,
             batch_size=None,
@@ -216,15 +283,13 @@ class StreamFeed(IterableDataset):
             pin_memory=torch.cuda.is_available(),
         )
 
-    def noting(self, batches: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        """The same batches, without the places that they bring, which are noted."""
-        for batch in batches:
-            worker, self.positions[worker] = batch.pop("place")
-            self.next_worker = (worker + 1) % self.num_parts
-            yield batch
+    def advance(self, place: tuple[int, Position]) -> None:
+        """Note the place of a batch that the trainer takes."""
+        worker, self.positions[worker] = place
+        self.next_worker = (worker + 1) % self.num_parts
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps of this process."""
+        """Return the state of this process for a checkpoint."""
         return {
             "num_processes": self.num_processes,
             "num_workers": self.num_workers,
@@ -234,24 +299,26 @@ class StreamFeed(IterableDataset):
 
     @property
     def state_name(self) -> str:
-        """The file of this process in a checkpoint."""
+        """File name of this process's state in a checkpoint."""
         return f"stream_{self.rank}.json"
 
-    def take_up(self, checkpoint: Path) -> None:
-        """Go on where a checkpoint was written, without reading anything anew.
+    def load_state(self, checkpoint: Path) -> None:
+        """Continue where a checkpoint was written, without reading any record again.
 
         Raises:
-            ValueError: if the stream was read by another number of processes or workers.
+            ValueError: if another number of processes or workers read the stream.
         """
         path = checkpoint / "stream_0.json"
         if not path.is_file():
-            raise ValueError(f"{path} is missing: where its stream was read to cannot be told; use another checkpoint")
+            raise ValueError(
+                f"{path} is missing: the position in the stream is unknown, so use another checkpoint of this run"
+            )
         state = json.loads(path.read_text())
         for name in ("num_processes", "num_workers"):
             if state[name] != getattr(self, name):
                 raise ValueError(
-                    f"{name}={getattr(self, name)}, but the checkpoint's stream was read with {state[name]}: its places"
-                    " belong to those; continue with as many"
+                    f"{name}={getattr(self, name)}, but the checkpoint's stream was read with {state[name]}; continue"
+                    f" with {name}={state[name]}"
                 )
         state = json.loads((checkpoint / self.state_name).read_text())
         self.next_worker = state["next_worker"]

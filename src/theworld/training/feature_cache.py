@@ -1,4 +1,4 @@
-"""Filling a feature store: what a run would read is computed beforehand, once, by one process or by many machines."""
+"""Feature cache: compute the world features of a run once, before it trains, in one process or on many machines."""
 
 import logging
 import time
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 
 def stored_features(config: TrainingConfig, model: TheWorld, parts: list[Any], device: torch.device) -> Any:
-    """Fill a run's feature store with what is missing, and serve from it; None without a store."""
+    """Compute the features that a run's store lacks, and return a function that reads the store; None without one."""
     if config.store_dir is None or not model.config.enable_world:
         return None
     tap = open_tap(model.config.world_settings(), device)
@@ -43,9 +43,9 @@ def stored_features(config: TrainingConfig, model: TheWorld, parts: list[Any], d
 
 
 def fill_store(stored: StoredTap, processor: Any, samples: Samples, batch_size: int = 16) -> StoredTap:
-    """Compute the features that a store lacks; what comes back serves them and computes nothing more.
+    """Compute the features that a store lacks, and return a tap that only reads the store.
 
-    Under a launcher the main process does it, and the others wait.
+    Under a launcher the main process computes, and the others wait.
     """
     process = PartialState()
     if process.is_main_process:
@@ -64,16 +64,16 @@ def fill_store(stored: StoredTap, processor: Any, samples: Samples, batch_size: 
 
 
 def fill(config: FillSettings) -> dict[str, Any]:
-    """Compute one share of the features that a run would read: what it trains on, and what it is asked.
+    """Compute one share of the features for a run's training and validation data.
 
-    Any number of processes and machines may fill one store at once, and one that was killed is simply started again:
-    what is there is not computed anew.
+    Any number of processes and machines can fill one store at once. After a kill, start the same command again: it
+    computes only what is missing.
 
     Returns:
         Samples of this share, clips computed and found, seconds, clips per second, and the size of the store in GB.
 
     Raises:
-        ValueError: for settings without a world or a store, or data that cannot be had.
+        ValueError: for settings without a world or a store, or data that cannot be opened.
         StoreError: for a store of another tap, or a full disk.
     """
     config = in_number_formats(config)
@@ -82,18 +82,18 @@ def fill(config: FillSettings) -> dict[str, Any]:
     settings = model.config.world_settings()
     tap = open_tap(settings, device)
     model.attach_world(tap)
-    assert config.store_dir is not None  # the settings are refused without it
+    assert config.store_dir is not None  # FillSettings requires it
     stored = open_stored(tap, config.store_dir)
     parts = [
         Subset(samples, range(config.shard_index, len(samples), config.num_shards))
         for samples in _parts(config, settings.sees_future or config.objective == "imitation")
     ]
     num_samples = sum(map(len, parts))
-    _foretell(config, tap, model.config.num_world_steps, num_samples)
-    began = time.perf_counter()
+    _log_size(config, tap, model.config.num_world_steps, num_samples)
+    started = time.perf_counter()
     for part in parts:
         fill_store(stored, model.processor, part, config.fill_batch_size)
-    seconds = time.perf_counter() - began
+    seconds = time.perf_counter() - started
     return {
         "store": str(config.store_dir),
         "samples": num_samples,
@@ -105,10 +105,10 @@ def fill(config: FillSettings) -> dict[str, Any]:
     }
 
 
-def _foretell(config: FillSettings, tap: WorldTap, num_world_steps: int, num_samples: int) -> None:
-    """Say how much there is to do; a picture that is asked about twice is computed and kept once."""
+def _log_size(config: FillSettings, tap: WorldTap, num_world_steps: int, num_samples: int) -> None:
+    """Log an upper bound of the size; a picture that two samples share is computed and kept once."""
     settings = tap.settings
-    frames = 1 + TEMPORAL_STRIDE * num_world_steps * settings.sees_future
+    frames = 1 + TEMPORAL_STRIDE * num_world_steps if settings.sees_future else 1
     grid = settings.image_size_px // tap.stride_px
     num_bytes = 4 * tap.num_channels * settings.num_slots(frames, num_world_steps) * grid**2
     logger.info(
@@ -122,7 +122,7 @@ def _foretell(config: FillSettings, tap: WorldTap, num_world_steps: int, num_sam
 
 
 def _parts(config: FillSettings, with_future: bool) -> Iterator[Any]:
-    """Every data set of a run, whole."""
+    """Open every data set of a run: those to train on, and the validation sets."""
     for data in [part.data for part in config.mixture] or [config.data]:
         yield open_samples(data, data.train_split, data.num_train, with_future)
     yield from open_questions(config, with_future).values()

@@ -1,6 +1,8 @@
-"""The floating-point operations that training asks for, batch by batch, and what the device could do."""
+"""FLOPs of training: operations of each batch, and the peak rate of the device for MFU."""
 
 import time
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -20,111 +22,170 @@ class Work(NamedTuple):
     """Floating-point operations of a batch."""
 
     total: float
-    """Forward and backward, as far as a gradient is needed; recomputed activations are not counted."""
+    """Forward pass, and backward pass as far as gradients flow; without activations that are computed again."""
     frozen: float
-    """Of these, in towers that are frozen and have nothing that trains before them: forward alone."""
+    """The share of frozen towers with nothing trainable before them, which run forward only."""
 
 
-class Weights(NamedTuple):
-    """Numbers of a part's weights that are multiplied with every position."""
+class LinearWeights(NamedTuple):
+    """Number of weights in linear layers and convolutions, which every position is multiplied by."""
 
-    every: int
+    total: int
     trained: int
+
+    def flops(self, num_positions: int, *, has_gradient: bool) -> int:
+        """Return the operations of a forward pass, and of a backward pass if a gradient flows through."""
+        return 2 * num_positions * (self.total * (2 if has_gradient else 1) + self.trained)
+
+
+@dataclass(frozen=True)
+class VisionFlops:
+    """Operations of Gemma's vision tower and of the projection after it."""
+
+    tower: LinearWeights
+    projection: LinearWeights
+    num_patches: int
+    num_tokens: int
+    """Image tokens of a picture, after pooling."""
+    attention: int
+    """Operations of attention in a forward pass of one picture."""
+
+    @classmethod
+    def of(cls, model: TheWorld) -> "VisionFlops":
+        inner: Any = model.model
+        config: Any = model.config.vision_config
+        matrix = inner.multi_modal_projector.mm_input_projection_weight
+        num_patches = (config.image_size // config.patch_size) ** 2
+        return cls(
+            tower=_linear_weights(inner.vision_tower),
+            projection=_count([matrix]),
+            num_patches=num_patches,
+            num_tokens=model.config.mm_tokens_per_image,  # pyright: ignore[reportArgumentType]
+            attention=4 * config.num_hidden_layers * config.hidden_size * num_patches**2,
+        )
+
+    def flops(self, num_pictures: int, *, has_gradient: bool) -> int:
+        tower = self.tower.flops(self.num_patches, has_gradient=has_gradient)
+        attention = self.attention * (3 if has_gradient else 1)
+        return num_pictures * (tower + attention + self.projection.flops(self.num_tokens, has_gradient=has_gradient))
+
+
+@dataclass(frozen=True)
+class LanguageFlops:
+    """Operations of Gemma's language model."""
+
+    layers: LinearWeights
+    head: LinearWeights
+    layer_types: tuple[str, ...]
+    window: int
+    """Tokens that a layer of sliding attention sees."""
+    width: int
+    """Width of all heads together."""
+
+    @classmethod
+    def of(cls, model: TheWorld) -> "LanguageFlops":
+        inner: Any = model.model
+        config: Any = model.config.text
+        return cls(
+            layers=_linear_weights(inner.language_model),
+            head=_linear_weights(model.lm_head),
+            layer_types=tuple(config.layer_types),
+            window=config.sliding_window,
+            width=config.num_attention_heads * config.head_dim,
+        )
+
+    def flops(self, batch: dict[str, Any], *, has_gradient: bool) -> int:
+        """Count the layers at every token but padding, and the head at supervised tokens."""
+        lengths = _lengths(batch)
+        num_pairs = sum(
+            length * (length if kind == "full_attention" else min(length, self.window))
+            for kind in self.layer_types
+            for length in lengths
+        )
+        num_supervised = int((batch["labels"][:, 1:] != IGNORE_INDEX).sum())
+        return (
+            self.layers.flops(sum(lengths), has_gradient=has_gradient)
+            + 4 * self.width * num_pairs * (3 if has_gradient else 1)
+            + self.head.flops(num_supervised, has_gradient=has_gradient)
+        )
 
 
 class WorkCounter:
     """Counts the operations of a batch from its shapes.
 
     A weight costs 2 operations a position in the forward pass, 2 more if a gradient flows through it, and 2 more if it
-    trains itself. A gradient flows through a part if any of it trains, or anything before it. Attention costs
-    4 L W H D a layer and sequence (queries by keys, weights by values; L tokens, W of them seen, H heads of D), and
-    twice that more in the backward pass; causality is not credited, a window is. After Chowdhery et al., "PaLM",
-    appendix B. The world model is not taken apart: its forward pass is measured once for each shape of clip.
+    is trained. A gradient flows through a part if anything in it or before it is trained. Attention costs 4 L W H D a
+    layer and sequence (queries by keys, weights by values; L tokens, W of them visible, H heads of D), and twice that
+    in the backward pass; a sliding window lowers W, causality does not. After Chowdhery et al., "PaLM", appendix B.
+    The world model has no formula: the counter measures its forward pass once for each shape of clip.
 
     Args:
-        model: as it will be trained, not yet wrapped or sharded.
+        model: frozen as for training, but not yet wrapped or sharded.
     """
 
     def __init__(self, model: TheWorld) -> None:
         self.model = model
-        config = model.config
-        vision: Any = config.vision_config
-        text: Any = config.text
-        inner: Any = model.model
-        self._vision = _weights(inner.vision_tower)
-        self._bridge = inner.multi_modal_projector.mm_input_projection_weight
-        self._language = _weights(inner.language_model)
-        self._head = _weights(model.lm_head)
-        self._world = _weights(model.world) if config.enable_world else Weights(0, 0)
-        self._sees = any(one.requires_grad for one in [*inner.vision_tower.parameters(), self._bridge])
-        learns_world = any(name.startswith(("world.", "cosmos_vae.")) for name in _trained(model))
-        self._reads = self._sees or learns_world or self._language.trained > 0
-        self._num_patches = (vision.image_size // vision.patch_size) ** 2
-        self._patch_attention = 4 * vision.num_hidden_layers * vision.hidden_size * self._num_patches**2
-        self._layers: list[str] = list(text.layer_types)
-        self._window: int = text.sliding_window
-        self._heads: int = text.num_attention_heads * text.head_dim
-        self._clips: dict[tuple[int, ...], int] = {}
+        self._vision = VisionFlops.of(model)
+        self._language = LanguageFlops.of(model)
+        self._projector = _linear_weights(model.world) if model.config.enable_world else LinearWeights(0, 0)
+        trained = [name for name, weight in model.named_parameters() if weight.requires_grad]
+        vision_parts = ("model.vision_tower.", "model.multi_modal_projector.mm_input_projection_weight")
+        self._trains_vision = any(name.startswith(vision_parts) for name in trained)
+        self._trains_vae = any(name.startswith("cosmos_vae.") for name in trained)
+        trains_world = any(name.startswith(("world.", "cosmos_vae.")) for name in trained)
+        self._trains_language = self._trains_vision or trains_world or self._language.layers.trained > 0
+        self._clip_flops: dict[tuple[int, ...], int] = {}
+        """Forward pass of the world model, by the shape of a clip and the steps ahead."""
 
     def __call__(self, batch: dict[str, Any]) -> Work:
-        """Operations of one batch of the collator."""
-        pictures, imitates = batch.get("pixel_values"), "slot_pixel_values" in batch
-        if imitates:
-            pictures = batch["slot_pixel_values"].flatten(0, 1)
-        seen = self._seen(0 if pictures is None else len(pictures), self._sees and not imitates)
-        clips, learns_clips = self._read(batch)
-        total = seen + clips + self._fused(batch)
+        """Return the operations of one batch of the collator."""
+        imitates = "slot_pixel_values" in batch
+        trains_vision = self._trains_vision and not imitates
+        vision = self._vision.flops(_num_pictures(batch), has_gradient=trains_vision)
+        world_model = self._world_model(batch)
+        total = vision + world_model + self._world_projector(batch)
         if not imitates:
-            total += self._said(batch)
-        frozen = (0 if self._sees and not imitates else seen) + (0 if learns_clips else clips)
+            total += self._language.flops(batch, has_gradient=self._trains_language)
+        frozen = (0 if trains_vision else vision) + (0 if self._trains_vae else world_model)
         return Work(float(total), float(frozen))
 
-    def _seen(self, num_pictures: int, sees: bool) -> int:
-        """Gemma's vision tower and the matrix behind it."""
-        config: Any = self.model.config
-        tower = _products(self._vision, self._num_patches, sees) + self._patch_attention * (3 if sees else 1)
-        matrix = Weights(self._bridge.numel(), self._bridge.numel() * self._bridge.requires_grad)
-        return num_pictures * (tower + _products(matrix, config.mm_tokens_per_image, sees))
-
-    def _fused(self, batch: dict[str, Any]) -> int:
-        """The world's own layers; before them lies nothing that trains but a VAE."""
+    def _world_projector(self, batch: dict[str, Any]) -> int:
+        """Count the layers between world features and language model; nothing before them trains but a VAE."""
         config: Any = self.model.config
         if config.tokens_per_slot:
             num_tokens = int((batch["input_ids"] == config.world_token_id).sum())
         else:
             num_tokens = _num_clips(batch) * config.mm_tokens_per_image
-        return _products(self._world, num_tokens, self._world.trained > 0)
+        return self._projector.flops(num_tokens, has_gradient=self._projector.trained > 0)
 
-    def _said(self, batch: dict[str, Any]) -> int:
-        """The language model at every token that is no padding, its head at those that are supervised."""
-        lengths = _lengths(batch)
-        seen = sum(
-            length * (length if kind == "full_attention" else min(length, self._window))
-            for kind in self._layers
-            for length in lengths
-        )
-        attention = 4 * self._heads * seen * (3 if self._reads else 1)
-        supervised = int((batch["labels"][:, 1:] != IGNORE_INDEX).sum())
-        head = _products(self._head, supervised, self._reads)
-        return _products(self._language, sum(lengths), self._reads) + attention + head
-
-    def _read(self, batch: dict[str, Any]) -> tuple[int, bool]:
-        """The world model, where features do not come from a store; and whether it trains."""
-        trains = any(name.startswith("cosmos_vae.") for name in _trained(self.model))
+    def _world_model(self, batch: dict[str, Any]) -> int:
+        """Measure the world model; 0 if the features come from a store."""
         pixels: Tensor | None = batch.get("world_pixels")
         if pixels is None:
-            return 0, trains
+            return 0
         steps = batch["num_world_steps"]
         key = (*pixels.shape[1:], steps)
-        if key not in self._clips:
+        if key not in self._clip_flops:
             with torch.no_grad(), torch.random.fork_rng(), FlopCounterMode(display=False) as counter:
                 self.model.read_world(pixels[:1], steps)
-            self._clips[key] = counter.get_total_flops()
-        return len(pixels) * self._clips[key] * (3 if trains else 1), trains
+            self._clip_flops[key] = counter.get_total_flops()
+        return len(pixels) * self._clip_flops[key] * (3 if self._trains_vae else 1)
+
+
+def _num_pictures(batch: dict[str, Any]) -> int:
+    """Count the pictures of a batch; in imitation, one for each slot of each clip."""
+    if "slot_pixel_values" in batch:
+        num_clips, num_slots = batch["slot_pixel_values"].shape[:2]
+        return num_clips * num_slots
+    return len(batch["pixel_values"]) if "pixel_values" in batch else 0
+
+
+def _num_clips(batch: dict[str, Any]) -> int:
+    return next((len(batch[name]) for name in ("world_pixels", "world_features") if name in batch), 0)
 
 
 def _lengths(batch: dict[str, Any]) -> list[int]:
-    """Tokens of each sample, whether it has a row of its own or shares one."""
+    """Count the tokens of each sample, also where samples share a row."""
     places: Tensor | None = batch.get("packed_samples")
     if places is None:
         return batch["attention_mask"].sum(-1).tolist()
@@ -132,34 +193,25 @@ def _lengths(batch: dict[str, Any]) -> list[int]:
     return torch.cat(rows).tolist()
 
 
-def _num_clips(batch: dict[str, Any]) -> int:
-    return next((len(batch[name]) for name in ("world_pixels", "world_features") if name in batch), 0)
+def _linear_weights(part: nn.Module) -> LinearWeights:
+    """Count the weights of linear layers and convolutions; all others are added or looked up."""
+    return _count(module.weight for module in part.modules() if isinstance(module, nn.Linear | nn.modules.conv._ConvNd))
 
 
-def _trained(model: nn.Module) -> list[str]:
-    return [name for name, parameter in model.named_parameters() if parameter.requires_grad]
-
-
-def _weights(part: nn.Module) -> Weights:
-    """Weights of linear layers and convolutions: all others are added or looked up."""
-    weights = [module.weight for module in part.modules() if isinstance(module, nn.Linear | nn.modules.conv._ConvNd)]
-    return Weights(sum(one.numel() for one in weights), sum(one.numel() for one in weights if one.requires_grad))
-
-
-def _products(weights: Weights, num_positions: int, flows: bool) -> int:
-    """Operations of a forward and backward pass, and of the gradients of what trains."""
-    return 2 * num_positions * (weights.every * (2 if flows else 1) + weights.trained)
+def _count(weights: Iterable[Tensor]) -> LinearWeights:
+    sizes = [(weight.numel(), weight.requires_grad) for weight in weights]
+    return LinearWeights(sum(size for size, _ in sizes), sum(size for size, trains in sizes if trains))
 
 
 def measured_peak(device: torch.device, precision: str) -> float:
-    """Operations per second of a large matrix product on this device in this number format: what it can reach.
+    """Measure the rate of a large matrix product in operations per second: the best of several.
 
-    The best of several. On a processor its own time is counted, so that other programs take nothing away. Where a
-    format is emulated the layers of a model fall back to float32, whose rate counts if it is higher.
+    A CPU's own time is counted, so that other programs take nothing away. Where the CPU emulates a number format, the
+    layers of a model fall back to float32, and the higher of both rates counts.
 
     Args:
-        device: where the model trains.
-        precision: fp32, bf16 or fp16, as the forward pass computes.
+        device: device of the training.
+        precision: fp32, bf16 or fp16, as in the forward pass.
     """
     dtypes = {DTYPE_OF[precision], "float32"} if is_emulated(DTYPE_OF[precision], device) else {DTYPE_OF[precision]}
     return max(_rate(device, getattr(torch, dtype)) for dtype in dtypes)
@@ -167,17 +219,17 @@ def measured_peak(device: torch.device, precision: str) -> float:
 
 def _rate(device: torch.device, dtype: torch.dtype) -> float:
     side = _MATRIX_SIDE.get(device.type, _MATRIX_SIDE["cpu"])
-    one = torch.ones(side, side, device=device, dtype=dtype)
+    matrix = torch.ones(side, side, device=device, dtype=dtype)
     seconds: list[float] = []
     for _ in range(_NUM_TRIALS):  # the first one also wakes the device
         started = _clock(device)
-        torch.mm(one, one)
+        torch.mm(matrix, matrix)
         seconds.append(_clock(device) - started)
     return 2 * side**3 / min(seconds)
 
 
 def _clock(device: torch.device) -> float:
-    """Seconds: of a GPU when it has done what it was given, of a processor what each of our threads has computed."""
+    """Return seconds: on a GPU after all its work is done, on a CPU the processor time of each thread."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
         return time.perf_counter()

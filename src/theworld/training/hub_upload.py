@@ -1,4 +1,4 @@
-"""A run on its way to the hub: checkpoints as they are saved, the model with its card at the end."""
+"""Hub upload: push checkpoints during a run, and the model with its card at the end."""
 
 import json
 import logging
@@ -23,6 +23,14 @@ from theworld.io import whole_folder, write_whole
 from theworld.tables import markdown_lines, percent_with_range
 from theworld.training.metrics import read_metrics
 
+logger = logging.getLogger(__name__)
+
+RUN_NAME: Final = "run"
+"""Folder of the repository for the files about the run."""
+_ASIDE: Final = ".pushing."
+_RUN_FILES: Final = ("config.json", "environment.json", "metrics.jsonl", "validation.jsonl", "results.json")
+_FAILURES: Final = (HfHubHTTPError, HTTPError, OSError, ValueError, RuntimeError)
+"""Errors of an upload (RuntimeError: of the hub's Xet storage); training continues after them."""
 _LICENCES: Final = {
     "google/": ("Gemma Terms of Use", "https://ai.google.dev/gemma/terms"),
     "nvidia/": (
@@ -31,19 +39,19 @@ _LICENCES: Final = {
     ),
 }
 TEMPLATE: Final = Path(__file__).with_name("model_card.md")
-"""The card with its blanks: what is said of every model stands there, what is said of one here."""
+"""Template of the model card: text for every model, with placeholders that `model_card` fills in."""
 
 
 def model_card(config: TrainingConfig, run: Path) -> str:
-    """README.md of the repository of a run, in Markdown with the hub's metadata.
+    """Return README.md for the repository of a run: Markdown with the hub's metadata.
 
     Args:
         config: of the run.
-        run: its folder: metrics.jsonl, validation.jsonl and results.json are told as far as they are there.
+        run: its folder; the card shows metrics.jsonl, validation.jsonl and results.json if they exist.
     """
     bases = _bases(config)
     public = [name for name in bases if name.startswith(tuple(_LICENCES))]
-    blanks = {
+    values = {
         "base_models": "".join(["base_model:\n", *(f"- {name}\n" for name in public)]) if public else "",
         "name": config.output_dir.name,
         "trained": _trained(config),
@@ -52,7 +60,7 @@ def model_card(config: TrainingConfig, run: Path) -> str:
         "repository": config.hub.repo_id,
         "licences": "\n".join(f"- `{name}`: {_licence(name)}" for name in bases),
     }
-    return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(blanks)
+    return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(values)
 
 
 def _bases(config: TrainingConfig) -> list[str]:
@@ -61,7 +69,7 @@ def _bases(config: TrainingConfig) -> list[str]:
 
 
 def _shown(name: str) -> str:
-    """A hub id as it is; of a folder its last name: where it lies on somebody's machine concerns nobody."""
+    """Return a hub id unchanged, and of a folder only its last name: the card shows no paths of your machine."""
     return Path(name).name if Path(name).is_absolute() else name
 
 
@@ -94,14 +102,14 @@ def _trained(config: TrainingConfig) -> str:
 def _data(config: TrainingConfig) -> str:
     if not config.mixture:
         return f"{_named(config.data)}."
-    whole = sum(part.weight for part in config.mixture)
-    return "\n".join(f"- {part.weight / whole:.1%}: {_named(part.data)}" for part in config.mixture)
+    total = sum(part.weight for part in config.mixture)
+    return "\n".join(f"- {part.weight / total:.1%}: {_named(part.data)}" for part in config.mixture)
 
 
 def _named(data: DataSettings) -> str:
     source = f" from `{_shown(data.source)}`" if data.source else ""
-    asked = f", questions `{data.questions}`" if data.dataset == "foresight" else ""
-    return f"`{data.dataset}`{source}{asked}, split `{data.train_split}`"
+    questions = f", questions `{data.questions}`" if data.dataset == "foresight" else ""
+    return f"`{data.dataset}`{source}{questions}, split `{data.train_split}`"
 
 
 def _results(run: Path) -> str:
@@ -110,26 +118,25 @@ def _results(run: Path) -> str:
         lines.append(f"Loss at step {rows[-1]['step']}: {rows[-1]['loss']:.4f}.\n")
     table = [*_measured(run), *_compared(run)]
     if table:
-        lines += markdown_lines(["what", "right, % [95 % interval]", "items"], table)
+        lines += markdown_lines(["questions", "right, % [95 % interval]", "items"], table)
     return "\n".join(lines) or "Nothing was measured yet."
 
 
 def _measured(run: Path) -> list[list[str]]:
-    """A row for each set of questions that was asked during training, at the last measurement."""
+    """Return a table row for each validation set, at the last measurement."""
     rows = read_metrics(run / "validation.jsonl")
     if not rows:
         return []
     return [
-        _row(f"{name}, step {rows[-1]['step']}", one["accuracy"], one["low"], one["high"], one["num_items"])
-        for name, one in rows[-1]["sets"].items()
+        _row(f"{name}, step {rows[-1]['step']}", result["accuracy"], result["low"], result["high"], result["num_items"])
+        for name, result in rows[-1]["sets"].items()
     ]
 
 
 def _compared(run: Path) -> list[list[str]]:
-    """A row for each arm of an evaluation that lies beside the run."""
+    """Return a table row for each arm in the results.json of the run's folder."""
     path = run / "results.json"
     arms: dict[str, Any] = json.loads(path.read_text()).get("arms", {}) if path.exists() else {}
-    found = {name: arm for name, arm in arms.items() if arm.get("accuracy")}
     return [
         _row(
             f"arm `{name}`",
@@ -138,7 +145,8 @@ def _compared(run: Path) -> list[list[str]]:
             arm["accuracy"]["wilson"]["high"],
             arm["num_items"] - arm["num_missing"],
         )
-        for name, arm in found.items()
+        for name, arm in arms.items()
+        if arm.get("accuracy")
     ]
 
 
@@ -146,18 +154,8 @@ def _row(name: str, value: float, low: float, high: float, num_items: int) -> li
     return [name, percent_with_range(value, Interval(low, high)), str(num_items)]
 
 
-logger = logging.getLogger(__name__)
-
-RUN_NAME: Final = "run"
-"""Folder of the repository for what is told about the run."""
-_ASIDE: Final = ".pushing."
-_TOLD: Final = ("config.json", "environment.json", "metrics.jsonl", "validation.jsonl", "results.json")
-_FAILURES: Final = (HfHubHTTPError, HTTPError, OSError, ValueError, RuntimeError)
-"""What may go wrong on the way to the hub (RuntimeError: of hub storage of the kind Xet); training goes on."""
-
-
 def check_token(config: TrainingConfig) -> None:
-    """Refuse to begin a run that could not be pushed.
+    """Check that a run which shall be pushed has a token.
 
     Raises:
         ValueError: if HF_TOKEN is not set.
@@ -170,12 +168,12 @@ def check_token(config: TrainingConfig) -> None:
 
 
 class Pushing(TrainerCallback):
-    """Pushes a run in the background, one thing at a time; what fails is reported, and training goes on.
+    """Pushes a run in the background, one upload at a time; after a failed upload, training continues.
 
     REPOSITORY
       README.md           the card
-      config.json, ...    the model, once training has ended
-      best/               the model that answered best
+      config.json, ...    the model, at the end of training
+      best/               the model of the highest accuracy in validation
       run/                settings, environment, metrics
       checkpoint-N/       with push=save: the newest, to continue from
     """
@@ -184,9 +182,9 @@ class Pushing(TrainerCallback):
         self.config = config
         self.run = config.output_dir
         self.failures: list[str] = []
-        """What could not be pushed, and why."""
-        disable_progress_bars()  # which would stand across that of the training
-        for remains in self.run.glob(f"{_ASIDE}*"):  # of a run that was killed: they keep the room of old checkpoints
+        """Failed uploads with their reasons."""
+        disable_progress_bars()  # they would break the bar of the training
+        for remains in self.run.glob(f"{_ASIDE}*"):  # of a killed run: its links keep deleted checkpoints on the disk
             shutil.rmtree(remains)
         self._queue = ThreadPoolExecutor(max_workers=1, thread_name_prefix="hub")
         self._pending: list[Future[None]] = []
@@ -197,36 +195,42 @@ class Pushing(TrainerCallback):
             self._push(name, {name: self.run / name}, f"{PREFIX_CHECKPOINT_DIR}-*")
 
     def finish(self, model: Path) -> None:
-        """Push the model, and wait for everything on its way."""
+        """Push the model, and wait for all uploads."""
         best = self.run / "best"
         self._push("the model", {".": model, **({"best": best} if best.is_dir() else {})}, None)
         self._queue.shutdown(wait=True)
         for push in self._pending:
-            push.result()  # raises what was no failure of the hub
+            push.result()  # raises errors that are not in _FAILURES
 
-    def _push(self, what: str, folders: dict[str, Path], replaces: str | None) -> None:
-        """Take what is to be pushed aside, where nothing changes it, and queue it."""
+    def _push(self, name: str, folders: dict[str, Path], replaces: str | None) -> None:
+        """Copy folders aside, where nothing changes them, and queue their upload.
+
+        Args:
+            name: for the commit message and the log.
+            folders: folders to push, by their place in the repository.
+            replaces: pattern of folders in the repository that the upload deletes; None: none.
+        """
         aside = self.run / f"{_ASIDE}{len(self._pending)}"
         try:
-            self._take(aside, folders)
+            self._copy(aside, folders)
         except _FAILURES as error:
-            self._report(what, error)
+            self._report(name, error)
             shutil.rmtree(aside, ignore_errors=True)
             return
-        self._pending.append(self._queue.submit(self._send, what, aside, replaces))
+        self._pending.append(self._queue.submit(self._upload, name, aside, replaces))
 
-    def _take(self, aside: Path, folders: dict[str, Path]) -> None:
-        """Fill a folder with what is to be pushed, what is told about the run, and the card."""
+    def _copy(self, aside: Path, folders: dict[str, Path]) -> None:
+        """Fill a folder with the folders to push, the files about the run, and the card."""
         aside.mkdir()
         for place, folder in folders.items():
             shutil.copytree(folder, aside / place, copy_function=_linked, dirs_exist_ok=True)
-        for path in (self.run / name for name in _TOLD):
-            if path.exists():  # these grow, so they are copied
+        for path in (self.run / name for name in _RUN_FILES):
+            if path.exists():  # these files grow, so a link would not do
                 (aside / RUN_NAME).mkdir(exist_ok=True)
                 shutil.copy(path, aside / RUN_NAME / path.name)
         write_whole(aside / "README.md", model_card(self.config, self.run))
 
-    def _send(self, what: str, aside: Path, replaces: str | None) -> None:
+    def _upload(self, name: str, aside: Path, replaces: str | None) -> None:
         hub = self.config.hub
         try:
             api = client(os.environ["HF_TOKEN"])
@@ -234,60 +238,60 @@ class Pushing(TrainerCallback):
             api.upload_folder(
                 repo_id=str(hub.repo_id),
                 folder_path=aside,
-                commit_message=f"{self.run.name}: {what}",
+                commit_message=f"{self.run.name}: {name}",
                 delete_patterns=None if replaces is None else f"{replaces}/*",
             )
-            logger.info("pushed %s to %s", what, hub.repo_id)
+            logger.info("pushed %s to %s", name, hub.repo_id)
         except _FAILURES as error:
-            self._report(what, error)
+            self._report(name, error)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
 
-    def _report(self, what: str, error: BaseException) -> None:
-        reason = without_tokens(f"{what}: {type(error).__name__}: {' '.join(str(error).split())}")
+    def _report(self, name: str, error: BaseException) -> None:
+        reason = without_tokens(f"{name}: {type(error).__name__}: {' '.join(str(error).split())}")
         self.failures.append(reason)
-        logger.warning("not pushed to %s: %s; training goes on", self.config.hub.repo_id, reason)
+        logger.warning("not pushed to %s: %s; training continues", self.config.hub.repo_id, reason)
 
 
 def _linked(source: str, target: str) -> None:
-    """A second name for a file: a checkpoint may be deleted while it is under way."""
+    """Link a file under a second name, which stays if the checkpoint is deleted during the upload."""
     try:
         os.link(source, target)
-    except OSError:  # not every file system knows second names
+    except OSError:  # the file system has no hard links
         shutil.copy2(source, target)
 
 
 def fetch_checkpoint(repo_id: str, run: Path, *, is_same: Callable[[Path], object]) -> Path | None:
-    """The newest checkpoint of a repository, in the folder of the run.
+    """Fetch the newest checkpoint of a repository into the folder of the run.
 
     Args:
         repo_id: OWNER/NAME.
-        run: folder of the run; a checkpoint there that is as new is taken instead.
-        is_same: raises for a file of settings that are those of another run.
+        run: folder of the run; a checkpoint there that is at least as new comes first.
+        is_same: raises ValueError for the settings file of another run.
 
     Returns:
-        The checkpoint.
+        The folder of the checkpoint.
 
     Raises:
-        ValueError: if the repository cannot be fetched, or holds none.
+        ValueError: if the repository cannot be fetched, or has no checkpoint.
     """
     folder = fetch(repo_id, [f"{PREFIX_CHECKPOINT_DIR}-*/*", f"{RUN_NAME}/config.json"])
-    found, own = (get_last_checkpoint(str(one)) if one.is_dir() else None for one in (folder, run))
-    if found is None or not (folder / RUN_NAME / "config.json").is_file():
+    remote, local = (get_last_checkpoint(str(path)) if path.is_dir() else None for path in (folder, run))
+    if remote is None or not (folder / RUN_NAME / "config.json").is_file():
         raise ValueError(f"resume={repo_id}: no checkpoint in this repository; was it pushed with hub.push=save?")
     is_same(folder / RUN_NAME / "config.json")
-    if own is not None and _step(own) >= _step(found):
-        return Path(own)
-    target = run / Path(found).name
+    if local is not None and _step(local) >= _step(remote):
+        return Path(local)
+    target = run / Path(remote).name
     with whole_folder(target) as aside:
-        shutil.copytree(found, aside, dirs_exist_ok=True)
+        shutil.copytree(remote, aside, dirs_exist_ok=True)
     if not (run / "config.json").exists():
         shutil.copy(folder / RUN_NAME / "config.json", run / "config.json")
     return target
 
 
 def is_repository(name: Path) -> bool:
-    """Whether a path can be the name of a repository: not beside anything that lies here, where it is mistyped."""
+    """Tell if a path is the name of a repository; if its parent folder exists here, it is a mistyped path instead."""
     return not name.parent.is_dir() and HUB_NAME.fullmatch(name.as_posix()) is not None
 
 

@@ -1,4 +1,4 @@
-"""What a run tells about itself while it trains: a row of metrics per logged step, and a progress bar."""
+"""Training metrics: a row of metrics.jsonl per logged step, and a progress bar."""
 
 import json
 import logging
@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from accelerate import PartialState
@@ -19,15 +19,19 @@ from accelerate.utils import gather_object
 from tqdm import tqdm
 from transformers import TrainerCallback
 
+from theworld.config import TrainingConfig
 from theworld.io import write_whole
-from theworld.training.flops import WorkCounter
+from theworld.modeling import TheWorld
+from theworld.training.flops import WorkCounter, measured_peak
 
 logger = logging.getLogger(__name__)
+
+METRICS_NAME: Final = "metrics.jsonl"
 
 
 @dataclass
 class Tally:
-    """What has been collected since the last row of metrics."""
+    """Counts since the last row of metrics."""
 
     step_losses: list[float] = field(default_factory=list)
     tokens: int = 0
@@ -37,20 +41,20 @@ class Tally:
     flops: float = 0.0
     frozen_flops: float = 0.0
     waited_seconds: float = 0.0
-    """For the next batch."""
+    """Time that the model waited for batches."""
     seconds: float = 0.0
-    """Before `Metrics.started`; measured there from then on."""
+    """Time of training before the process started; `Metrics` measures the rest."""
 
 
 class Metrics(TrainerCallback):
-    """Collects what goes through the model; a row of `metrics.jsonl` for every logged step.
+    """Counts the batches that go through the model, and writes a row of `metrics.jsonl` for every logged step.
 
-    Rows after the step that a run continues from are taken out: they will be written again.
+    A run that continues from a checkpoint removes the rows after its step, and writes them again.
 
     Args:
         path: of the rows.
-        work: counts the operations of a batch; None: rows say nothing of operations.
-        peak_flops: operations per second that the device can reach, for their share; None: rows have no share.
+        work: counts the operations of a batch; None: rows have no operations.
+        peak_flops: operations per second that the device can reach, for `mfu`; None: rows have no `mfu`.
     """
 
     def __init__(self, path: Path, work: WorkCounter | None = None, peak_flops: float | None = None) -> None:
@@ -62,7 +66,7 @@ class Metrics(TrainerCallback):
         self._started = time.perf_counter()
 
     def count(self, batch: dict[str, Any], num_samples: int, loss: float) -> None:
-        """Note a batch that went through the model, and its share of the step's loss."""
+        """Count a batch after its forward and backward pass, with its share of the step's loss."""
         tally = self._tally
         tally.samples += num_samples
         tally.positions += batch["input_ids"].numel()
@@ -75,31 +79,31 @@ class Metrics(TrainerCallback):
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """The time inside is time in which the model waits for a batch."""
+        """Count the time inside as waiting for a batch."""
         started = time.perf_counter()
         yield
         self._tally.waited_seconds += time.perf_counter() - started
 
     @contextmanager
     def pausing(self) -> Iterator[None]:
-        """The time inside is not time of training."""
+        """Leave the time inside out of the time of training."""
         started = time.perf_counter()
         yield
         self._started += time.perf_counter() - started
 
     def pending(self) -> dict[str, Any]:
-        """What has been collected since the last row, for a checkpoint between two rows; JSON keeps every bit."""
+        """Return the counts since the last row, for a checkpoint between two rows; JSON keeps every bit."""
         return {**asdict(self._tally), "seconds": self._seconds()}
 
-    def take_up(self, pending: dict[str, Any]) -> None:
-        """Go on with what `pending` gave."""
+    def load_state(self, pending: dict[str, Any]) -> None:
+        """Continue with the result of `pending`."""
         self._tally = Tally(**pending)
 
     def _seconds(self) -> float:
         return self._tally.seconds + time.perf_counter() - self._started
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        state.compute_steps(args, state.max_steps)  # a checkpoint brings the paces of saving and logging of its run
+        state.compute_steps(args, state.max_steps)  # a checkpoint brings save_steps and logging_steps of its run
         if state.is_world_process_zero:
             keep_rows(self.path, state.global_step)
         self._started = time.perf_counter()
@@ -115,37 +119,38 @@ class Metrics(TrainerCallback):
         self._tally.step_losses.append(sum(self._micro_losses))
         self._micro_losses = []
         self._bar.update(1)
-        control.should_log |= state.global_step == state.max_steps  # what the last steps came to is a row, too
+        if state.global_step == state.max_steps:  # the last steps give a row, too
+            control.should_log = True
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._bar.close()
 
     def row(self, state: Any, logs: dict[str, Any], left_out: Mapping[str, int]) -> dict[str, Any]:
-        """Write the row of this step, and begin to collect the next.
+        """Write the row of this step, and start the counts of the next row. All processes call this together.
 
         Args:
             state: Trainer's.
-            logs: what Trainer says of the step.
-            left_out: how many records gave no sample since the run began, by cause.
+            logs: learning_rate and grad_norm of the step, from Trainer.
+            left_out: number of bad records since the run began, by cause.
 
         Returns:
             step, loss (the mean over the steps since the last row, unrounded), learning_rate, grad_norm,
-            tokens_per_second (padding not counted), samples_per_second, padding_share (of all positions),
+            tokens_per_second (without padding), samples_per_second, padding_share (of all positions),
             data_wait_share (of the time), peak_memory_gb, eta_seconds, left_out/CAUSE; tflops_per_second, mfu (their
-            share of what the devices can reach, where that is known), frozen_share (of the operations, in frozen
-            towers). Of all processes, which call this together; waiting, memory and ETA are this one's.
+            share of the devices' peak, if that is known), frozen_share (of the operations, in frozen towers). The
+            numbers cover all processes, except for waiting, memory and ETA, which are those of this process.
         """
         tally, tallies, seconds = self._tally, _of_all_processes(self._tally), self._seconds()
         steps = len(tally.step_losses)
-        tokens, positions = sum(one.tokens for one in tallies), sum(one.positions for one in tallies)
-        flops = sum(one.flops for one in tallies)
+        tokens, positions = sum(each.tokens for each in tallies), sum(each.positions for each in tallies)
+        flops = sum(each.flops for each in tallies)
         row = {
             "step": state.global_step,
             "loss": sum(tally.step_losses) / steps,
             "learning_rate": logs.get("learning_rate"),
             "grad_norm": logs.get("grad_norm"),
             "tokens_per_second": tokens / seconds,
-            "samples_per_second": sum(one.samples for one in tallies) / seconds,
+            "samples_per_second": sum(each.samples for each in tallies) / seconds,
             "padding_share": 1 - tokens / positions,
             "data_wait_share": tally.waited_seconds / seconds,
             "peak_memory_gb": peak_memory_gb(),
@@ -154,8 +159,8 @@ class Metrics(TrainerCallback):
         }
         if self.work is not None:
             row["tflops_per_second"] = flops / seconds / 1e12
-            row |= self._share(flops / seconds, len(tallies))
-            row["frozen_share"] = sum(one.frozen_flops for one in tallies) / flops if flops else 0.0
+            row |= self._mfu(flops / seconds, len(tallies))
+            row["frozen_share"] = sum(each.frozen_flops for each in tallies) / flops if flops else 0.0
         if state.is_world_process_zero:
             append_row(self.path, row)
         self._bar.set_postfix_str(_postfix(row))
@@ -163,8 +168,8 @@ class Metrics(TrainerCallback):
         self._started = time.perf_counter()
         return row
 
-    def _share(self, flops_per_second: float, num_devices: int) -> dict[str, float]:
-        """The share of what the devices can reach; none of a peak that is exceeded, which is then no peak."""
+    def _mfu(self, flops_per_second: float, num_devices: int) -> dict[str, float]:
+        """Return the share of the devices' peak; none if the run exceeds the peak, which is wrong then."""
         if self.peak_flops is None:
             return {}
         share = flops_per_second / (self.peak_flops * num_devices)
@@ -174,13 +179,28 @@ class Metrics(TrainerCallback):
         return {"mfu": share}
 
 
+def open_metrics(config: TrainingConfig, model: TheWorld, device: torch.device) -> Metrics:
+    """Return the metrics of a run.
+
+    The peak for `mfu` comes from the settings. Without the setting it is measured on a GPU; a CPU, which other
+    programs share, has none.
+    """
+    peak = None
+    if config.peak_tflops is not None:
+        peak = config.peak_tflops * 1e12
+    elif device.type == "cuda":
+        peak = measured_peak(device, config.precision)
+        logger.info("mfu is a share of %.3f TFLOP/s, the measured rate of a large matrix product", peak / 1e12)
+    return Metrics(config.output_dir / METRICS_NAME, WorkCounter(model), peak)
+
+
 @cache
 def _warn_of_peak(peak_flops: float) -> None:
-    logger.warning("peak_tflops=%.4g is less than this run reaches: no mfu is given", peak_flops / 1e12)
+    logger.warning("peak_tflops=%.4g is less than this run reaches, so its rows have no mfu", peak_flops / 1e12)
 
 
 def _of_all_processes(tally: Tally) -> list[Tally]:
-    """What each process has collected, in their order."""
+    """Return the tally of each process, in the order of processes."""
     return gather_object([tally]) if PartialState().num_processes > 1 else [tally]
 
 
@@ -193,7 +213,7 @@ def _postfix(row: dict[str, Any]) -> str:
 
 
 def append_row(path: Path, row: dict[str, Any]) -> None:
-    """Add a row to a file of rows; it is on the disk before this returns."""
+    """Append a row to a JSONL file; the row is on the disk when this returns."""
     with path.open("a") as stream:
         stream.write(json.dumps(row) + "\n")
         stream.flush()
@@ -201,13 +221,13 @@ def append_row(path: Path, row: dict[str, Any]) -> None:
 
 
 def keep_rows(path: Path, step: int) -> None:
-    """Take out the rows after a step."""
+    """Remove the rows after a step."""
     kept = [row for row in read_metrics(path) if row["step"] <= step]
     write_whole(path, "".join(json.dumps(row) + "\n" for row in kept))
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Rows of a metrics file; a last line that a kill cut off is left out."""
+    """Read the rows of a metrics file, without a last line that a kill cut off."""
     if not path.exists():
         return []
     lines = path.read_text().split("\n")
@@ -215,7 +235,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 def peak_memory_gb() -> float:
-    """Most memory held at once so far, GB: the accelerator's if there is one, else the process's."""
+    """Return the peak memory so far, GB: of the accelerator if there is one, else of the process."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 1e9
     kilobyte = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes

@@ -1,4 +1,4 @@
-"""Which checkpoint a run continues from, and the proof that it is the same run."""
+"""Resume: find the checkpoint that a run continues from, and check that it belongs to the same run."""
 
 import dataclasses
 import shutil
@@ -18,9 +18,9 @@ from theworld.training.hub_upload import fetch_checkpoint, is_repository
 CONFIG_NAME = "config.json"
 
 _FORMATS: Final = frozenset({"precision", "model.dtype", "model.world.dtype"})
-"""Number formats: `auto` stands for those that the run was begun with."""
+"""Number formats; in a continued run `auto` means those that it began with."""
 
-# What may differ between a run and its continuation: where it writes and how often, never what it computes.
+# Settings that you may change when you continue a run: where and how often it writes, never its computations.
 _FREE = frozenset(
     {
         "resume",
@@ -44,20 +44,22 @@ _FREE = frozenset(
 
 
 class Start(NamedTuple):
-    """How a run begins."""
+    """Settings and checkpoint at the start of a run."""
 
     config: TrainingConfig
-    """Its settings, with every number format named."""
+    """Its settings, with every `auto` number format resolved."""
     checkpoint: Path | None
-    """What it continues from; None: it begins anew."""
+    """The checkpoint that it continues from; None: a new run."""
 
 
 def where_to_start(config: TrainingConfig) -> Start:
-    """The settings and the checkpoint that a run starts with; number formats left open are those of the run so far.
+    """Return the settings and the checkpoint that a run starts with.
+
+    A continued run keeps the number formats that it began with where the settings say `auto`.
 
     Raises:
-        ValueError: if the folder holds a run that shall not be continued, there is none to continue, or the settings
-            are those of another run.
+        ValueError: if the folder holds a run and resume is false, the checkpoint is missing, or the settings are those
+            of another run.
     """
     run = config.output_dir
     newest = get_last_checkpoint(str(run)) if run.is_dir() else None
@@ -78,33 +80,33 @@ def where_to_start(config: TrainingConfig) -> Start:
     origin = run if checkpoint is None else checkpoint.resolve().parent
     if checkpoint is not None and not (origin / CONFIG_NAME).is_file():
         raise ValueError(
-            f"{origin / CONFIG_NAME} is missing: whether {checkpoint.name} belongs to these settings cannot be told;"
-            " put the run's settings back, or start a new run in another output_dir"
+            f"{origin / CONFIG_NAME} is missing, so {checkpoint.name} may belong to other settings; put the run's"
+            " settings back, or start a new run in another output_dir"
         )
-    for folder in (origin, run):  # the folder that is written to may hold a run of its own
+    for folder in (origin, run):  # output_dir may hold another run than the checkpoint's folder
         if (folder / CONFIG_NAME).is_file():
             config = in_number_formats(config, like=_refuse_another_run(config, folder / CONFIG_NAME))
     return Start(in_number_formats(config), checkpoint)
 
 
 def refuse_other_processes(checkpoint: Path, num_processes: int) -> None:
-    """Refuse to go on with more or fewer processes than a checkpoint was made by: their batches would be others.
+    """Check that as many processes continue a run as wrote its checkpoint; otherwise their batches would differ.
 
     Raises:
-        ValueError: then.
+        ValueError: for another number.
     """
-    found = len(list(checkpoint.glob("rng_state*.pth")))  # each process leaves one
-    if found != num_processes:
+    num_before = len(list(checkpoint.glob("rng_state*.pth")))  # one for each process
+    if num_before != num_processes:
         raise ValueError(
-            f"{checkpoint} was made by {found} process{'es' * (found != 1)}, and here there"
+            f"{checkpoint} was made by {num_before} process{'' if num_before == 1 else 'es'}, and here there"
             f" {'is' if num_processes == 1 else 'are'} {num_processes}, whose batches would be others: continue with"
-            f" {found}, or start a new run in another"
+            f" {num_before}, or start a new run in another"
             " output_dir (model.checkpoint takes trained weights along)"
         )
 
 
 def forget_old_checkpoints(run: Path, num_kept: int | None, best: str | None) -> None:
-    """Delete all but the newest checkpoints and the best one, and what a kill left of earlier deletions."""
+    """Delete all but the newest checkpoints and the best one, and the remains of deletions that a kill cut off."""
     checkpoints = sort_checkpoints(str(run))
     for checkpoint in checkpoints[: -num_kept if num_kept else 0]:
         if checkpoint != best:
@@ -114,7 +116,11 @@ def forget_old_checkpoints(run: Path, num_kept: int | None, best: str | None) ->
 
 
 def _refuse_another_run(config: TrainingConfig, saved: Path) -> TrainingConfig:
-    """The settings in a file, once they are known to be those of the same run."""
+    """Return the settings in a file.
+
+    Raises:
+        ValueError: if they are those of another run.
+    """
     earlier = loader.load(TrainingConfig, saved)
     before, now = (flattened(dataclasses.asdict(settings)) for settings in (earlier, config))
     free = _FREE | {name for name in _FORMATS if now[name] == "auto"}

@@ -1,8 +1,7 @@
-"""A training run: from its settings to its folder."""
+"""Training run: from settings to a folder with the trained model."""
 
 import logging
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import torch
@@ -12,126 +11,92 @@ from transformers import TrainingArguments, set_seed
 
 from theworld.config import TrainingConfig, loader
 from theworld.datasets.collator import Collator
-from theworld.datasets.factory import open_stream, open_training
 from theworld.datasets.sample import Samples
-from theworld.datasets.samplers import WithinLength, estimated_lengths, refuse_overlong
 from theworld.datasets.streaming import SampleStream
 from theworld.environment import describe_environment
+from theworld.evaluation.generation import FeatureReader
 from theworld.io import write_whole
 from theworld.modeling import TheWorld
 from theworld.modeling.factory import open_model
 from theworld.modeling.model import compile_layers
 from theworld.precision import DTYPE_OF, warn_if_emulated
 from theworld.training.bad_records import BAD_RECORDS_NAME, BadRecords
-from theworld.training.callbacks import LossWatch, Stopping, check_curves, open_curves
-from theworld.training.dataloading import MapFeed, StreamFeed
+from theworld.training.callbacks import LossWatch, Stopping, check_logger, open_loggers
+from theworld.training.dataloading import make_feed, open_data
 from theworld.training.feature_cache import stored_features
-from theworld.training.flops import WorkCounter, measured_peak
 from theworld.training.hub_upload import Pushing, check_token
-from theworld.training.metrics import Metrics, read_metrics
-from theworld.training.resume import CONFIG_NAME, refuse_other_processes, where_to_start
+from theworld.training.metrics import METRICS_NAME, open_metrics, read_metrics
+from theworld.training.resume import CONFIG_NAME, Start, refuse_other_processes, where_to_start
 from theworld.training.trainer import TheWorldTrainer
 from theworld.training.validation import Validation, open_questions
 
 logger = logging.getLogger(__name__)
 
-METRICS_NAME = "metrics.jsonl"
 MODEL_NAME = "model"
 
 
 def train(config: TrainingConfig) -> dict[str, Any]:
-    """Train, and write the run's folder.
+    """Train a model and write the run's folder.
 
         output_dir/
           config.json        resolved settings
           environment.json   versions, commit, machine
           metrics.jsonl      a row per logged step
           bad_records.jsonl  records that gave no sample
-          validation.jsonl   a row per measurement, and best/, the model that answered best
-          tensorboard/       the same as curves (wandb/)
+          validation.jsonl   a row per measurement; best/ holds the model of the highest accuracy
+          tensorboard/       the metrics as curves (or wandb/)
           checkpoint-N/      to continue from
           model/             the trained model
-          stopped.json       only if SIGTERM or SIGUSR1 stopped it: the signal, the step, the exit code
+          stopped.json       only after SIGTERM or SIGUSR1: the signal, the step, the exit code
 
     Returns:
-        The last row of metrics, the folder of the model, the seconds that training took, and with a hub repository
-        what could not be pushed to it.
+        The last row of metrics, the folder of the model, the seconds of training, and with a hub repository the
+        list of failed uploads.
 
     Raises:
-        Stopped: a SystemExit with code 75, if SIGTERM or SIGUSR1 stopped it; resume=true goes on from there.
-        ValueError: for settings that contradict each other, a folder that holds another run, curves asked for in
-            wandb where it is not installed, or too many records that give no sample.
-        LossError: at the first loss that is NaN, infinite, or far above those before.
+        Stopped: a SystemExit with code 75, after SIGTERM or SIGUSR1; resume=true continues from there.
+        ValueError: for settings that contradict each other, a folder of another run, log_to="wandb" without wandb, or
+            too many bad records.
+        LossError: at the first loss that is NaN, infinite, or far above the losses before.
     """
     stopping = Stopping(config.output_dir)
     with stopping.listening():
-        return _train(config, stopping)
+        config, checkpoint = _prepare(config)
+        model = _build_model(config)
+        samples, questions = _open_data(config, model)
+        _describe(config, model)
+        read_features = stored_features(config, model, [samples, *questions.values()], _device())
+        trainer = _build_trainer(config, model, samples, read_features)
+        if questions:
+            trainer.add_callback(Validation(trainer, config, questions, read_features))
+        pushing = _add_callbacks(trainer, config, stopping)
+        result = trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        stopping.end_if_stopped()
+        return _finish(config, trainer, result.metrics["train_runtime"], pushing)
 
 
-def _train(config: TrainingConfig, stopping: Stopping) -> dict[str, Any]:
-    run = config.output_dir
+def _prepare(config: TrainingConfig) -> Start:
+    """Check a run before anything loads, and settle its number formats.
+
+    Nobody writes into the run's folder before every process has looked at it.
+
+    Returns:
+        The settings that the run goes by, and the checkpoint that it continues from.
+    """
     config, checkpoint = where_to_start(config)
-    check_curves(config)
+    check_logger(config)
     check_token(config)
-    # As the arguments below: without CUDA all is on the CPU; under a launcher each process has its own device.
+    # The same choice as in `_arguments`: without CUDA everything is on the CPU.
     process = PartialState(cpu=not torch.cuda.is_available())
-    device = process.device or torch.device("cpu")
     if checkpoint is not None:
         refuse_other_processes(checkpoint, process.num_processes)
-    process.wait_for_everyone()  # nobody writes into the folder before everybody has looked at it
-    config = _agreed(config, process)
-    set_seed(config.seed)
-    model = open_model(config.model, load_world=config.store_dir is None, world_device=device)
-    if config.compile:
-        compile_layers(model)
-    imitates = config.objective == "imitation"
-    sees_future = model.config.enable_world and model.config.world_settings().sees_future  # a checkpoint brings its own
-    per_step = config.batch_size * config.gradient_accumulation_steps * process.num_processes
-    samples = _open(config, model.processor, config.num_steps * per_step, imitates or sees_future)
-    questions = open_questions(config, sees_future)
-    if process.is_main_process:
-        _describe(config, model)
-    logger.info("parameters\n%s", model.parameter_table())
-    read_features = stored_features(config, model, [samples, *questions.values()], device)
-    collator = Collator(
-        model.processor,
-        supervise=True,
-        read_features=read_features,
-        show_slots=imitates,
-        packing=config.packing,
-        max_length=config.max_length,
-    )
-    trainer = TheWorldTrainer(
-        model=model,
-        args=_arguments(config),
-        train_dataset=_feed(config, samples, collator, process),
-        collator=collator,
-        metrics=_metrics(config, model, device),
-        bad_records=BadRecords(run / BAD_RECORDS_NAME, config.max_bad_share),
-        watch=LossWatch(run, config.max_loss_ratio, config.optim.warmup_steps),
-    )
-    if questions:
-        trainer.add_callback(Validation(trainer, config, questions, read_features))
-    if trainer.is_world_process_zero():
-        for callback in open_curves(config):
-            trainer.add_callback(callback)
-    trainer.add_callback(stopping)
-    pushing = Pushing(config) if config.hub.is_pushed and trainer.is_world_process_zero() else None
-    if pushing is not None:
-        trainer.add_callback(pushing)
-    result = trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-    stopping.end_if_stopped()
-    trainer.save_model(str(run / MODEL_NAME))
-    rows = read_metrics(run / METRICS_NAME)
-    found = {"model": str(run / MODEL_NAME), "seconds": result.metrics["train_runtime"], **(rows[-1] if rows else {})}
-    if pushing is not None:
-        pushing.finish(run / MODEL_NAME)
-        found["not_pushed"] = pushing.failures
-    return found
+    process.wait_for_everyone()
+    return Start(_with_formats_of_main_process(config), checkpoint)
 
 
-def _agreed(config: TrainingConfig, process: PartialState) -> TrainingConfig:
-    """The run in the number formats of its main process: machines differ, and the parts of one model must not."""
+def _with_formats_of_main_process(config: TrainingConfig) -> TrainingConfig:
+    """Take the number formats of the main process: machines differ, and the parts of one model must not."""
+    process = PartialState()
     if process.num_processes > 1:
         formats = [config.precision, config.model.dtype, config.model.world.dtype]
         precision, dtype, world = broadcast_object_list(formats)
@@ -141,8 +106,34 @@ def _agreed(config: TrainingConfig, process: PartialState) -> TrainingConfig:
     return config
 
 
+def _device() -> torch.device:
+    """Return the device of this process; under a launcher each process has its own."""
+    return PartialState().device or torch.device("cpu")
+
+
+def _build_model(config: TrainingConfig) -> TheWorld:
+    """Seed the random numbers and open the model; with a feature store its world stays closed."""
+    set_seed(config.seed)
+    model = open_model(config.model, load_world=config.store_dir is None, world_device=_device())
+    if config.compile:
+        compile_layers(model)
+    logger.info("parameters\n%s", model.parameter_table())
+    return model
+
+
+def _open_data(config: TrainingConfig, model: TheWorld) -> tuple[Samples | SampleStream, dict[str, Samples]]:
+    """Open the training data, and the questions of each validation set."""
+    sees_future = model.config.enable_world and model.config.world_settings().sees_future  # a checkpoint brings its own
+    per_step = config.batch_size * config.gradient_accumulation_steps * PartialState().num_processes
+    with_future = sees_future or config.objective == "imitation"
+    samples = open_data(config, model.processor, config.num_steps * per_step, with_future)
+    return samples, open_questions(config, sees_future)
+
+
 def _describe(config: TrainingConfig, model: TheWorld) -> None:
-    """Write what the run is and where it runs."""
+    """Write the settings of the run, and the machine and libraries that it uses; the main process alone does."""
+    if not PartialState().is_main_process:
+        return
     config.output_dir.mkdir(parents=True, exist_ok=True)
     loader.save(config, config.output_dir / CONFIG_NAME)
     formats = {"precision": config.precision, "weights": config.model.dtype}
@@ -154,44 +145,54 @@ def _describe(config: TrainingConfig, model: TheWorld) -> None:
     )
 
 
-def _open(config: TrainingConfig, processor: Any, num_samples: int, with_future: bool) -> Samples | SampleStream:
-    """What a run learns from; `num_samples` is how many it draws."""
-    if config.data.dataset == "datacomp" and not config.mixture:
-        return open_stream(config.data, config.data.train_split, with_future)
-    samples = open_training(config, num_samples, with_future)
-    if config.max_length is not None:
-        samples = WithinLength(samples, Collator(processor, supervise=True), config.max_length)
-    return samples
-
-
-def _feed(
-    config: TrainingConfig, samples: Samples | SampleStream, collator: Collator, process: PartialState
-) -> MapFeed | StreamFeed:
-    if not isinstance(samples, SampleStream):
-        return MapFeed(samples, estimated_lengths(samples, collator) if config.group_by_length else None)
-    return StreamFeed(
-        samples,
-        config.batch_size,
-        config.seed,
-        num_workers=config.num_workers,
-        rank=process.process_index,
-        num_processes=process.num_processes,
-        refuse=None
-        if config.max_length is None
-        else partial(refuse_overlong, collator=collator, max_length=config.max_length),
+def _build_trainer(
+    config: TrainingConfig, model: TheWorld, samples: Samples | SampleStream, read_features: FeatureReader | None
+) -> TheWorldTrainer:
+    """Connect model and data: collator, feed, metrics, bad records and the watch on the loss."""
+    collator = Collator(
+        model.processor,
+        supervise=True,
+        read_features=read_features,
+        show_slots=config.objective == "imitation",
+        packing=config.packing,
+        max_length=config.max_length,
+    )
+    return TheWorldTrainer(
+        model=model,
+        args=_arguments(config),
+        train_dataset=make_feed(config, samples, collator),
+        collator=collator,
+        metrics=open_metrics(config, model, _device()),
+        bad_records=BadRecords(config.output_dir / BAD_RECORDS_NAME, config.max_bad_share),
+        watch=LossWatch(config.output_dir, config.max_loss_ratio, config.optim.warmup_steps),
     )
 
 
-def _metrics(config: TrainingConfig, model: TheWorld, device: torch.device) -> Metrics:
-    """What collects the rows. A GPU's peak is measured unless the settings say it; a processor, which other programs
-    use as well, has one only if they do."""
-    peak = None
-    if config.peak_tflops is not None:
-        peak = config.peak_tflops * 1e12
-    elif device.type == "cuda":
-        peak = measured_peak(device, config.precision)
-        logger.info("mfu is a share of %.3f TFLOP/s, which a large matrix product reaches here", peak / 1e12)
-    return Metrics(config.output_dir / METRICS_NAME, WorkCounter(model), peak)
+def _add_callbacks(trainer: TheWorldTrainer, config: TrainingConfig, stopping: Stopping) -> Pushing | None:
+    """Add loggers, stop signals and the upload to the hub, and return the upload; None without one."""
+    if trainer.is_world_process_zero():
+        for logger_callback in open_loggers(config):
+            trainer.add_callback(logger_callback)
+    trainer.add_callback(stopping)
+    if not (config.hub.is_pushed and trainer.is_world_process_zero()):
+        return None
+    pushing = Pushing(config)
+    trainer.add_callback(pushing)
+    return pushing
+
+
+def _finish(
+    config: TrainingConfig, trainer: TheWorldTrainer, seconds: float, pushing: Pushing | None
+) -> dict[str, Any]:
+    """Save the trained model, push it where asked to, and return the result of the run."""
+    folder = config.output_dir / MODEL_NAME
+    trainer.save_model(str(folder))
+    rows = read_metrics(config.output_dir / METRICS_NAME)
+    result = {"model": str(folder), "seconds": seconds, **(rows[-1] if rows else {})}
+    if pushing is not None:
+        pushing.finish(folder)
+        result["not_pushed"] = pushing.failures
+    return result
 
 
 def _arguments(config: TrainingConfig) -> TrainingArguments:

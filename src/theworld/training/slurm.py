@@ -1,4 +1,4 @@
-"""A training run as a Slurm job: one script that resumes, hears that its time is up, and queues itself again."""
+"""Slurm: submit a training run as a job that saves before its time limit, requeues itself and resumes."""
 
 import re
 import shlex
@@ -14,7 +14,7 @@ from theworld.io import write_whole
 
 SCRIPT_NAME = "job.sbatch"
 SECONDS_TO_SAVE: Final = 120
-"""How long before its end a job is told."""
+"""Time between the signal and the end of a job."""
 
 _BODY = """
 # Before its time is up, Slurm sends SIGUSR1 to the processes of the step; before it makes room for others, SIGTERM.
@@ -44,16 +44,16 @@ exit "$code"
 
 
 def job_script(job: SlurmSettings) -> str:
-    """The script of a job, to be given to sbatch.
+    """Return the script of a job, for sbatch.
 
     Raises:
-        ValueError: for settings of a run that are refused, a run that names the checkpoint it continues from, a missing
-            accelerate file, or a path with a line break.
+        ValueError: for invalid settings of the run, a run with a path as `resume`, a missing accelerate file, or a
+            path with a line break.
     """
     run = _settings_of_run(job)
     folder = Path.cwd() / run.output_dir
     launch = ["--num_processes", str(job.nodes * job.gpu_count), "--num_machines", str(job.nodes)]
-    launch += ["--mixed_precision", "no", "--dynamo_backend", "no"]  # the run's own settings say the precision
+    launch += ["--mixed_precision", "no", "--dynamo_backend", "no"]  # the run's own settings have the precision
     if job.accelerate is not None:
         launch = ["--config_file", str(job.accelerate), *launch]
     elif job.nodes * job.gpu_count > 1:
@@ -68,13 +68,13 @@ def job_script(job: SlurmSettings) -> str:
 
 
 def submit(job: SlurmSettings) -> dict[str, Any]:
-    """Write a job's script into the run's folder and give it to sbatch.
+    """Write the script of a job into the run's folder and submit it.
 
     Returns:
         The id of the job and the path of its script.
 
     Raises:
-        ValueError: as `job_script`, without sbatch, or if sbatch refuses the job.
+        ValueError: as `job_script`; if there is no sbatch, or it refuses the job.
     """
     text = job_script(job)
     sbatch = shutil.which("sbatch")
@@ -89,25 +89,25 @@ def submit(job: SlurmSettings) -> dict[str, Any]:
 
 
 def _settings_of_run(job: SlurmSettings) -> TrainingConfig:
-    """What the job will train: it is refused now, not when the job's turn has come."""
+    """Load and check the settings of the run now, not when the job starts."""
     run = loader.load(TrainingConfig, job.config, job.overrides)
     if isinstance(run.resume, Path):
         raise ValueError(
-            f"resume={str(run.resume)!r}: a job goes on from the newest checkpoint in its output_dir, and would go back"
-            " to this one whenever it queues again; continue in that run's output_dir"
+            f"resume={str(run.resume)!r}: a job would go back to this checkpoint each time that it requeues; set"
+            " output_dir to that run's folder instead, and the job continues from its newest checkpoint"
         )
     if job.accelerate is not None and not job.accelerate.is_file():
         raise ValueError(f"{job.accelerate}: no such file; --accelerate takes a settings file of accelerate launch")
     for path in (Path.cwd(), job.config, job.accelerate, run.output_dir):
         if re.search(r"[\r\n]", str(path)):
-            raise ValueError(f"{str(path)!r}: a path with a line break cannot stand in a job's script")
+            raise ValueError(f"{str(path)!r}: the path has a line break, which a job's script cannot hold")
     return run
 
 
 def _requests(job: SlurmSettings, run: TrainingConfig, folder: Path) -> list[str]:
-    """What the job asks Slurm for, a line each."""
+    """Return the #SBATCH lines of a job."""
     kind = "" if job.gpu_type is None else f"{job.gpu_type}:"
-    asked = {
+    options = {
         "job-name": f"{job.config.stem}-{job.gpu_type or 'gpu'}x{job.nodes * job.gpu_count}",
         "chdir": str(Path.cwd()),
         "output": str(folder).replace("%", "%%") + "/slurm-%j.out",
@@ -125,6 +125,6 @@ def _requests(job: SlurmSettings, run: TrainingConfig, folder: Path) -> list[str
     }
     return [
         f"#SBATCH --{name}" + (f"={shlex.quote(value)}" if value else "")
-        for name, value in asked.items()
+        for name, value in options.items()
         if value is not None
     ]

@@ -3,6 +3,7 @@
 import errno
 import json
 import shutil
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,13 +19,13 @@ from theworld.datasets.samplers import LengthSampler, RunSampler, ShapeSampler
 from theworld.io import replace_folder, write_whole
 from theworld.training.bad_records import BadRecords
 from theworld.training.callbacks import LossWatch, log_sample, shield_workers
-from theworld.training.dataloading import FeedBatch, StreamFeed
+from theworld.training.dataloading import SOURCE, BatchSource, FeedCollator, StreamFeed
 from theworld.training.metrics import Metrics
 from theworld.training.resume import forget_old_checkpoints
 
 _ASIDE = ".saving"
 _PENDING_NAME = "pending_metrics.json"
-_TORCH_WRITER = ("PytorchStreamWriter", "inline_container")  # what torch.save names when the disk refuses
+_TORCH_WRITER = ("PytorchStreamWriter", "inline_container")  # in the message of torch.save when a write fails
 
 
 class AtomicCheckpoints(Trainer):
@@ -63,10 +64,10 @@ class AtomicCheckpoints(Trainer):
 
 
 class TheWorldTrainer(AtomicCheckpoints):
-    """Trains what is not frozen of a TheWorld.
+    """Trains the parts of a TheWorld that are not frozen.
 
-    Differs from transformers' Trainer in that checkpoints are whole or absent and hold the trained tensors alone,
-    resuming loads them strictly, no pickle of the arguments is written, and a loss that is not finite ends the run.
+    It differs from transformers' Trainer: checkpoints are whole or absent and hold only the trained tensors, resuming
+    loads them strictly, it writes no pickle of the arguments, and a loss that is not finite ends the run.
     """
 
     def __init__(
@@ -86,13 +87,13 @@ class TheWorldTrainer(AtomicCheckpoints):
                 " logits that exist at supervised positions only; leave it at 0"
             )
         args.remove_unused_columns = False
-        args.ignore_data_skip = isinstance(train_dataset, StreamFeed)  # it goes on where it was by itself
+        args.ignore_data_skip = isinstance(train_dataset, StreamFeed)  # a stream finds its position by itself
         args.prediction_loss_only = True
-        # Batches hold several clips per row: slicing every tensor on its first axis would part rows from clips.
+        # Batches hold several clips per row: slicing every tensor on its first axis would separate rows from clips.
         loader: Any = args.accelerator_config
         loader.dispatch_batches = False
         args._n_gpu = min(args.n_gpu, 1)
-        collate: Any = CollatorWithIds(collator)
+        collate: Any = FeedCollator(collator)
         super().__init__(
             model=model,
             args=args,
@@ -100,18 +101,20 @@ class TheWorldTrainer(AtomicCheckpoints):
             data_collator=collate,
             callbacks=[metrics],
         )
-        for noisy in (ProgressCallback, PrinterCallback):  # they write every row of metrics to standard output
-            self.remove_callback(noisy)
+        for printing in (ProgressCallback, PrinterCallback):  # they write every row of metrics to standard output
+            self.remove_callback(printing)
         self.metrics = metrics
         self.bad_records = bad_records
         self.watch = watch or LossWatch(Path(str(args.output_dir)))
         self._tokenizer: Any = collator.processor.tokenizer
         self._has_begun = False
+        self._sample_ids: deque[list[str]] = deque()
+        """Sample ids of the batches that the current step still has to train on."""
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        """The order brings batches of similar length if asked to, and of one shape where samples have several.
+        """Group samples by length if the feed has lengths, and by shape if the samples have several.
 
-        What goes through the model at once fits together on all processes: the order does not depend on their number.
+        The batches of all processes fit together, since the order is one for all of them.
         """
         shapes, lengths = (getattr(self.train_dataset, name, None) for name in ("shapes", "lengths"))
         at_once = self.args.train_batch_size * self.args.world_size
@@ -134,25 +137,37 @@ class TheWorldTrainer(AtomicCheckpoints):
     # --- a step ------------------------------------------------------------------------------------------
 
     def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> Any:
-        """The batches of an optimiser step; what was left out of them is noted, and where a stream is after them."""
-        batches, stream = self.bad_records.noting(epoch_iterator), self._stream()
+        """Return the batches of an optimiser step, without their sources."""
         with self.metrics.waiting():
-            return super().get_batch_samples(batches if stream is None else stream.noting(batches), num_batches, device)
+            return super().get_batch_samples(map(self._without_source, epoch_iterator), num_batches, device)
+
+    def _without_source(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Take out the source of a batch, and note its sample ids, its bad records, and the place in a stream.
+
+        Raises:
+            ValueError: for a batch without a sample.
+        """
+        source: BatchSource = batch.pop(SOURCE)
+        self.bad_records.note(len(source.sample_ids), source.left_out)
+        if (stream := self._stream()) is not None and source.place is not None:
+            stream.advance(source.place)
+        self._sample_ids.append(source.sample_ids)
+        return batch
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
-        sample_ids = inputs.pop("sample_ids")
+        sample_ids = self._sample_ids.popleft()
         if not self._has_begun and self.is_world_process_zero():
             log_sample(inputs, sample_ids[0], self._tokenizer)
         self._has_begun = True
         loss = super().training_step(model, inputs, num_items_in_batch)
-        mean: Any = self.accelerator.reduce(loss.detach(), "mean")  # each process has seen its own share
+        mean: Any = self.accelerator.reduce(loss.detach(), "mean")  # each process has the loss of its own share
         value = mean.item()
         self.watch.see(self.state.global_step + 1, value, sample_ids, ends_step=self.accelerator.sync_gradients)
         self.metrics.count(inputs, len(sample_ids), value)
         return loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Write the metrics of a step, and hand them on to TensorBoard and the progress bar."""
+        """Write the metrics of a step, and pass them on to TensorBoard and the progress bar."""
         if "loss" in logs:
             self.bad_records.settle()
             row = self.metrics.row(self.state, logs, self.bad_records.counts)
@@ -185,11 +200,11 @@ class TheWorldTrainer(AtomicCheckpoints):
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         self._own_model().load_checkpoint(resume_from_checkpoint)
         pending = json.loads((Path(resume_from_checkpoint) / _PENDING_NAME).read_text())
-        self.metrics.take_up(pending["metrics"])
-        self.bad_records.take_up(pending["bad_records"])
+        self.metrics.load_state(pending["metrics"])
+        self.bad_records.load_state(pending["bad_records"])
         self.watch.before.extend(pending["losses"])
         if (stream := self._stream()) is not None:
-            stream.take_up(Path(resume_from_checkpoint))
+            stream.load_state(Path(resume_from_checkpoint))
 
     def _load_best_model(self) -> None:
         self._own_model().load_checkpoint(self.state.best_model_checkpoint)
@@ -199,7 +214,7 @@ class TheWorldTrainer(AtomicCheckpoints):
 
 
 class _EpochOf(TrainerCallback):
-    """Tells a sampler the epoch: accelerate does so only where nothing wraps it, as resuming amid an epoch does."""
+    """Sets the epoch of a sampler. Accelerate does so only for an unwrapped one; resuming in an epoch wraps it."""
 
     def __init__(self, sampler: RunSampler) -> None:
         self.sampler = sampler
@@ -210,7 +225,7 @@ class _EpochOf(TrainerCallback):
 
 @contextmanager
 def _writing(folder: Path) -> Iterator[None]:
-    """Turn what torch and safetensors raise when a file cannot be written into the OSError that it is."""
+    """Raise OSError where torch and safetensors raise an error of their own because a write failed."""
     try:
         yield
     except (SafetensorError, RuntimeError) as error:
@@ -218,15 +233,3 @@ def _writing(folder: Path) -> Iterator[None]:
             raise
         message = f"no space left or folder not writable ({error}); free disk space and continue with resume=true"
         raise OSError(errno.ENOSPC, message, str(folder)) from error
-
-
-class CollatorWithIds:
-    """Adds to each batch the ids of its samples, so that it can be named, and what was left out of it."""
-
-    def __init__(self, collator: Collator) -> None:
-        self.collator = collator
-
-    def __call__(self, batch: FeedBatch) -> dict[str, Any]:
-        tensors = self.collator(batch.samples) if batch.samples else {}
-        place = {} if batch.place is None else {"place": batch.place}
-        return {**tensors, "sample_ids": [sample.id for sample in batch.samples], "left_out": batch.left_out, **place}

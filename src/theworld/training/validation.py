@@ -1,4 +1,4 @@
-"""Questions asked while a model trains: how many it answers rightly, and the model that answered best, kept."""
+"""Validation during training: accuracy on questions at regular steps, and the best model so far."""
 
 import json
 import logging
@@ -16,7 +16,6 @@ from theworld.config import DataSettings, TrainingConfig
 from theworld.datasets.factory import open_samples
 from theworld.datasets.sample import Sample, Samples
 from theworld.datasets.samplers import batches
-from theworld.evaluation.benchmarks.dispatch import score
 from theworld.evaluation.generation import Answerer, FeatureReader
 from theworld.evaluation.predictions import Prediction
 from theworld.evaluation.statistics import wilson_interval
@@ -35,38 +34,38 @@ MEASURED_NAME: Final = "measured.json"
 
 @dataclass(frozen=True)
 class Result:
-    """How a model answered one set of questions."""
+    """The accuracy of a model on one set of questions."""
 
     accuracy: float
-    """Share of right answers; replies that cannot be read are not right, items that met an error count as nothing."""
+    """Share of right answers. A reply that the parser cannot read is wrong; an item with an error does not count."""
     low: float
     """Lower end of Wilson's 95 % interval."""
     high: float
     """Its upper end."""
     num_items: int
-    """Items that were answered."""
+    """Answered items."""
     num_missing: int
-    """Items that met an error; a record that gives no sample is no item."""
+    """Items with an error; bad records are no items."""
 
 
 def open_questions(config: TrainingConfig, with_future: bool) -> dict[str, Samples]:
-    """The samples that a run asks, by the name of their set; none where nothing is asked.
+    """Open the validation sets of a run, by name; without `validation.eval_steps` there are none.
 
     Args:
-        with_future: whether the world sees what really happened.
+        with_future: True if the world model sees the true future.
 
     Raises:
         ValueError: as `open_samples`.
     """
     if config.validation.eval_steps is None:
         return {}
-    found: dict[str, Samples] = {}
+    sets: dict[str, Samples] = {}
     for data in config.validation.data or (config.data,):
         name = _name(data)
-        if name in found:
-            name = f"{name}-{1 + sum(one.startswith(name) for one in found)}"
-        found[name] = open_samples(data, data.validation_split, data.num_validation, with_future)
-    return found
+        if name in sets:
+            name = f"{name}-{1 + sum(earlier.startswith(name) for earlier in sets)}"
+        sets[name] = open_samples(data, data.validation_split, data.num_validation, with_future)
+    return sets
 
 
 def _name(data: DataSettings) -> str:
@@ -74,30 +73,30 @@ def _name(data: DataSettings) -> str:
 
 
 class Validation(TrainerCallback):
-    """Asks every so many steps and after the last; nothing of the training changes by it.
+    """Measures accuracy every `validation.eval_steps` steps and after the last, without effect on the training.
 
         output_dir/
-          validation.jsonl   a row per measurement: step, accuracy (the mean over the sets), what each set came to
+          validation.jsonl   a row per measurement: step, accuracy (the mean over the sets), the result of each set
           best/              the model of the highest accuracy so far, the earliest of equals; measured.json, its row
 
-    Under a launcher each process asks its share. The highest accuracy is in every checkpoint (`best_metric`), so that
-    a continued run replaces `best/` by a better model only.
+    Under a launcher each process answers its share. Every checkpoint holds the highest accuracy (`best_metric`), so a
+    continued run replaces `best/` only by a better model.
 
     Args:
-        trainer: whose model is asked.
+        trainer: holds the model.
         config: of the run.
-        questions: as `open_questions` gives them.
-        read_features: where features come from; None: the model's own world, or none.
+        questions: the result of `open_questions`.
+        read_features: source of world features; None: the model's own world, or none.
 
     Raises:
-        ValueError: under FSDP, whose parts of a model cannot generate.
+        ValueError: under FSDP, where the parts of a model cannot generate.
     """
 
     def __init__(
         self, trainer: Any, config: TrainingConfig, questions: dict[str, Samples], read_features: FeatureReader | None
     ) -> None:
         if trainer.is_fsdp_enabled:
-            raise ValueError("validation.eval_steps under FSDP: parts of a model cannot answer; evaluate checkpoints")
+            raise ValueError("validation.eval_steps does not work under FSDP; evaluate checkpoints instead")
         self.trainer = trainer
         self.settings = config.validation
         self.run = config.output_dir
@@ -110,17 +109,20 @@ class Validation(TrainerCallback):
             keep_rows(self.run / VALIDATION_NAME, state.global_step)
         if state.best_metric is not None and not (self.run / BEST_NAME).is_dir():
             logger.warning(
-                "%s holds no %s/ of accuracy %.3f: the best is sought anew", self.run, BEST_NAME, state.best_metric
+                "%s has no %s/ of accuracy %.3f, so the search for the best model starts again",
+                self.run,
+                BEST_NAME,
+                state.best_metric,
             )
             state.best_metric = None
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         every = self.settings.eval_steps
         if every is not None and (state.global_step % every == 0 or state.global_step == state.max_steps):
-            logs_as_well = control.should_log  # which a call of `log` takes for done
+            should_log = control.should_log  # `Trainer.log` resets it
             with self.trainer.metrics.pausing():
                 self._measure(state)
-            control.should_log = logs_as_well
+            control.should_log = should_log
 
     def _measure(self, state: Any) -> None:
         started = time.perf_counter()
@@ -134,7 +136,9 @@ class Validation(TrainerCallback):
             "sets": {name: vars(result) for name, result in results.items()},
             "seconds": time.perf_counter() - started,
         }
-        logger.info("step %d: %.1f %% right%s", state.global_step, 100 * accuracy, ", the best so far" * is_best)
+        logger.info(
+            "step %d: %.1f %% right%s", state.global_step, 100 * accuracy, ", the best so far" if is_best else ""
+        )
         if is_best:
             state.best_metric = accuracy
         if state.is_world_process_zero:
@@ -145,10 +149,10 @@ class Validation(TrainerCallback):
         PartialState().wait_for_everyone()
 
     def _ask(self, model: TheWorld, name: str) -> Result:
-        """Let every process answer its share of a set; the result of all.
+        """Answer this process's share of a set, and return the result of all processes.
 
         Raises:
-            ValueError: if none of the items could be answered.
+            ValueError: if the model can answer none of the items.
         """
         settings, process, samples = self.settings, PartialState(), self.questions[name]
         answerer = Answerer(
@@ -159,20 +163,22 @@ class Validation(TrainerCallback):
         )
         model.eval()
         share = range(process.process_index, len(samples), process.num_processes)
-        found = (read(samples, index) for index in share)
-        good = (sample for sample in found if isinstance(sample, Sample))
-        own = [row for some in batches(good, settings.batch_size) for row in answerer(some)]
-        rows: list[Prediction] = gather_object(own)
+        outcomes = (read(samples, index) for index in share)
+        good = (outcome for outcome in outcomes if isinstance(outcome, Sample))
+        mine = [row for batch in batches(good, settings.batch_size) for row in answerer(batch)]
+        rows: list[Prediction] = gather_object(mine)
         return result_of(rows, name)
 
 
 def result_of(rows: Sequence[Prediction], name: str) -> Result:
-    """What rows of predictions come to.
+    """Return the result of a set of predictions.
 
     Raises:
         ValueError: if all of them are errors.
     """
-    values = [one.value for one in map(score, rows) if one.value is not None]
+    from theworld.evaluation.benchmarks.dispatch import score  # imports every benchmark, which few runs need
+
+    values = [result.value for result in map(score, rows) if result.value is not None]
     if not values:
         first = next((row.error for row in rows), "there are no items")
         raise ValueError(f"validation on {name}: none of {len(rows)} items could be answered; the first error: {first}")
@@ -181,7 +187,7 @@ def result_of(rows: Sequence[Prediction], name: str) -> Result:
 
 
 def keep_best(model: TheWorld, folder: Path, row: dict[str, Any]) -> None:
-    """Put a model in the place of the best so far, whole, with the row of what it reached."""
+    """Replace `best/` by this model, whole or not at all, with the row of its measurement."""
     with whole_folder(folder) as aside:
         model.save_pretrained(aside)
         write_whole(aside / MEASURED_NAME, json.dumps(row, indent=2))

@@ -17,7 +17,7 @@ from theworld.config.data import MixturePart
 from theworld.modeling import TheWorld
 from theworld.modeling.factory import open_model
 from theworld.planning.activations import trace
-from theworld.planning.batch_shape import rows_of
+from theworld.planning.batch_shape import batch_shape_of
 from theworld.planning.plan import Plan, configuration, plan_run, skeleton
 
 TINY = WorldSettings(cosmos_model_name="tiny", image_size_px=64)
@@ -159,15 +159,17 @@ def test_rows_of_a_mixture_are_those_of_its_parts() -> None:
     alone = run(length=None, num_supervised=32, batch_size=1, data=one)
     mixed = replace(alone, data=replace(one, form="open"), mixture=(MixturePart(data=one),))
 
-    assert rows_of(mixed, configuration(mixed)) == rows_of(alone, configuration(alone))
-    assert rows_of(replace(mixed, mixture=()), configuration(mixed)) != rows_of(alone, configuration(alone))
+    assert batch_shape_of(mixed, configuration(mixed)) == batch_shape_of(alone, configuration(alone))
+    assert batch_shape_of(replace(mixed, mixture=()), configuration(mixed)) != batch_shape_of(
+        alone, configuration(alone)
+    )
 
 
 def test_a_stream_is_planned_by_stated_rows_alone(tmp_path: Path) -> None:
     stream = DataSettings(dataset="datacomp", source=str(tmp_path))
     settings = run(length=None, num_supervised=32, data=stream)
     with pytest.raises(ValueError, match="state its rows, --length"):
-        rows_of(settings, configuration(settings))
+        batch_shape_of(settings, configuration(settings))
 
 
 def test_idle_settings_of_rows_are_refused() -> None:

@@ -18,7 +18,6 @@ from theworld.datasets.images import ImageError
 from theworld.datasets.sample import Sample, question
 from theworld.modeling.processor import TheWorldProcessor
 from theworld.training import bad_records, dataloading
-from theworld.training import run as training_run
 from theworld.training.bad_records import BadRecords, read_bad_records
 from theworld.training.dataloading import FeedBatch, MapFeed
 from theworld.training.feature_cache import fill_store
@@ -122,20 +121,17 @@ def test_pictures_of_a_batch_are_decoded(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.asarray(decoded.images[0]), picture(0))
 
 
-def batch(*drawn: int, bad: tuple[int, ...] = (), cause: Any = "malformed") -> dict[str, Any]:
-    return {
-        "sample_ids": [str(one) for one in drawn],
-        "left_out": [LeftOut(one, cause, f"record {one}") for one in bad],
-    }
+def bad(*records: int, cause: Any = "malformed") -> list[LeftOut]:
+    return [LeftOut(record, cause, f"record {record}") for record in records]
 
 
 def test_each_bad_record_is_listed_once_and_counted_whenever_it_comes_by(tmp_path: Path) -> None:
     books = BadRecords(tmp_path / "bad.jsonl", 1.0)
 
-    passed = list(books.noting([batch(0, 1, bad=(2,)), batch(3, bad=(4, 2), cause="overlong")]))
+    books.note(2, bad(2))
+    books.note(1, bad(4, 2, cause="overlong"))
     books.settle()
 
-    assert passed == [{"sample_ids": ["0", "1"]}, {"sample_ids": ["3"]}]
     assert [(row["record"], row["cause"]) for row in read_bad_records(books.path)] == [
         (2, "malformed"),
         (4, "overlong"),
@@ -148,7 +144,7 @@ def test_a_list_that_a_kill_cut_off_is_continued_on_a_line_of_its_own(tmp_path: 
     path.write_text(json.dumps({"record": 2, "cause": "malformed", "message": "record 2"}) + '\n{"record": 4, "cau')
     books = BadRecords(path, 1.0)
 
-    list(books.noting([batch(0, bad=(2, 4))]))
+    books.note(1, bad(2, 4))
     books.settle()
 
     assert [row["record"] for row in read_bad_records(path)] == [2, 4]
@@ -157,10 +153,11 @@ def test_a_list_that_a_kill_cut_off_is_continued_on_a_line_of_its_own(tmp_path: 
 def test_too_many_bad_records_stop_the_run_and_name_the_causes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bad_records, "MIN_RECORDS", 8)
     books = BadRecords(tmp_path / "bad.jsonl", 0.25)
-    list(books.noting([batch(0, 1, bad=(2,)), batch(3, bad=(4, 5, 6))]))
+    books.note(2, bad(2))
+    books.note(1, bad(4, 5, 6))
     books.settle()  # 4 of 7, too few to judge
 
-    list(books.noting([batch(7, bad=(8,), cause="missing picture")]))
+    books.note(1, bad(8, cause="missing picture"))
     with pytest.raises(ValueError, match=r"55\.6% of 9 records gave no sample, more than max_bad_share=0\.25") as told:
         books.settle()
 
@@ -172,7 +169,7 @@ def test_as_many_as_are_allowed_stop_nothing(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(bad_records, "MIN_RECORDS", 4)
     books = BadRecords(tmp_path / "bad.jsonl", 0.25)
 
-    list(books.noting([batch(0, 1, 2, bad=(3,))]))
+    books.note(3, bad(3))
     books.settle()
 
 
@@ -180,7 +177,7 @@ def test_a_batch_without_a_sample_stops_the_run(tmp_path: Path) -> None:
     books = BadRecords(tmp_path / "bad.jsonl", 1.0)
 
     with pytest.raises(ValueError, match="none of 2 records in a row gave a sample: 2 missing picture"):
-        list(books.noting([batch(bad=(0, 1), cause="missing picture")]))
+        books.note(0, bad(0, 1, cause="missing picture"))
 
     assert len(read_bad_records(books.path)) == 2
 
@@ -194,7 +191,7 @@ def test_every_process_judges_by_the_records_of_all_and_the_main_one_writes(
         monkeypatch.setattr(bad_records, "PartialState", lambda process=process: process)
         monkeypatch.setattr(bad_records, "gather_object", lambda mine: noted.append(mine[0]) or list(noted))
         books = BadRecords(tmp_path / "bad.jsonl", 1.0)
-        list(books.noting([batch(0, 1, bad=(10 + rank,))]))
+        books.note(2, bad(10 + rank))
         books.settle()
         assert books.path.exists() == (rank == 0)
 
@@ -208,7 +205,7 @@ BAD = {3: RecordError("malformed", "record 3"), 5: "/none.jpg"}
 @pytest.fixture
 def of_noise(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs train on twelve records, two of them bad."""
-    monkeypatch.setattr(training_run, "open_training", lambda *args: WithBad(12, BAD))
+    monkeypatch.setattr(dataloading, "open_training", lambda *args: WithBad(12, BAD))
 
 
 def losses(run: Path) -> list[float]:

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from fixtures_model import picture
 from theworld.config import TrainingConfig
 from theworld.datasets.sample import question
-from theworld.training import run as training_run
+from theworld.training import dataloading
 from theworld.training.metrics import read_metrics
 from theworld.training.run import train
 
@@ -48,7 +48,7 @@ def test_overlong_samples_are_left_out_counted_and_listed(make_config: MakeConfi
         question("two", [picture()] * 2, "What?", "that"),
     ]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training_run, "open_training", lambda *given, **named: samples)
+        patch.setattr(dataloading, "open_training", lambda *given, **named: samples)
         train(config)
 
     listed = [json.loads(line) for line in (config.output_dir / "bad_records.jsonl").read_text().splitlines()]
@@ -67,7 +67,7 @@ def test_batches_of_similar_length_pad_less(make_config: MakeConfig) -> None:
     samples = Known(question(str(n), [], "why " * (1 + n * 7 % 32), "so") for n in range(32))
     shares = {}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training_run, "open_training", lambda *given, **named: samples)
+        patch.setattr(dataloading, "open_training", lambda *given, **named: samples)
         for grouped in (False, True):
             config = make_config(
                 f"grouped-{grouped}", group_by_length=grouped, num_steps=8, logging_steps=8, save_steps=8

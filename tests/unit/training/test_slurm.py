@@ -101,7 +101,7 @@ def test_a_job_queues_again_if_its_run_was_stopped_and_not_if_it_failed(
 
 REFUSED: dict[str, tuple[list[str], str]] = {
     "settings that the run would refuse": (["--", "--sed", "3"], "did you mean --seed?"),
-    "a checkpoint to go back to": (["--", "--resume", "runs/other/checkpoint-5"], "would go back to this one"),
+    "a checkpoint to go back to": (["--", "--resume", "runs/other/checkpoint-5"], "would go back to this checkpoint"),
     "no accelerate file": (["--accelerate", "none.yaml"], "none.yaml: no such file"),
     "a path with a line break": (["--", "--output-dir", "a\nb"], "line break"),
     "a time that is none": (["--time", "soon"], "pattern"),

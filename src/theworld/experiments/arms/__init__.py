@@ -1,1 +1,1 @@
-"""Comparison of arms at equal budget."""
+"""Comparison of arms at equal budget: data, steps, trainable parameters and tokens."""

@@ -1,4 +1,4 @@
-"""One arm of a comparison: what it reads, and its model after alignment and so many outcome labels."""
+"""One arm of a comparison: align its projector, train it on outcome labels, and answer test questions."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,13 +23,13 @@ IMITATION_NAME = "imitation"
 
 
 def align(config: TrainingConfig, imitation: Path, imitate_steps: int, imitate_learning_rate: float) -> Path:
-    """Do what is missing of two runs on the same true clips: of imitation, and from its model on of answers.
+    """Align a projector in two runs on the same true clips: imitation first, then answers. Finished runs are kept.
 
     Args:
-        config: the run of answers; of its model, a new projector.
-        imitation: folder of the run before.
-        imitate_steps: steps of the run before; 0: there is none.
-        imitate_learning_rate: its peak learning rate.
+        config: the run of answers, which starts with a new projector.
+        imitation: folder of the imitation run.
+        imitate_steps: steps of the imitation run; 0: no such run.
+        imitate_learning_rate: peak learning rate of the imitation run.
 
     Returns:
         The folder of the aligned model.
@@ -45,7 +45,7 @@ def align(config: TrainingConfig, imitation: Path, imitate_steps: int, imitate_l
         return aligned
     if not (imitation / MODEL_NAME).is_dir():
         optim = replace(config.optim, learning_rate=imitate_learning_rate)
-        model = replace(config.model, lora=LoraSettings())  # what is resembled stays as it is: adapters come after it
+        model = replace(config.model, lora=LoraSettings())  # imitation leaves Gemma unchanged, adapters come later
         train(
             replace(
                 config, output_dir=imitation, objective="imitation", num_steps=imitate_steps, optim=optim, model=model
@@ -57,30 +57,30 @@ def align(config: TrainingConfig, imitation: Path, imitate_steps: int, imitate_l
 
 @dataclass(frozen=True)
 class Rates:
-    """Peak learning rates of an arm."""
+    """The learning rates of an arm."""
 
     aligned: float
-    """Of its alignment."""
+    """Peak learning rate of the alignment."""
     labels: float
-    """On outcome labels."""
+    """Peak learning rate on outcome labels."""
 
 
-def folder_of(own: ArmsSettings, arm: Arm, seed: int, budget: int) -> Path:
-    """Where an arm's models and answers lie."""
-    return own.output_dir / "arms" / arm.name / f"seed-{seed}" / f"labels-{budget}"
+def folder_of(settings: ArmsSettings, arm: Arm, seed: int, num_labels: int) -> Path:
+    """Return the folder of an arm's models and answers."""
+    return settings.output_dir / "arms" / arm.name / f"seed-{seed}" / f"labels-{num_labels}"
 
 
-def _model(own: ArmsSettings, arm: Arm, reading: Reading) -> ModelSettings:
-    """The shared model with what an arm reads, and a projector of the agreed number of parameters."""
-    model = replace(own.model, world=reading.within(own.model.world))
-    return replace(model, world_projection_width=_width(model, own.num_parameters))
+def _model(settings: ArmsSettings, arm: Arm, reading: Reading) -> ModelSettings:
+    """Return the shared model with the reading of an arm, and a projector of `num_parameters`."""
+    model = replace(settings.model, world=reading.within(settings.model.world))
+    return replace(model, world_projection_width=_width(model, settings.num_parameters))
 
 
 def _width(model: ModelSettings, num_parameters: int) -> int:
-    """The hidden width at which the world block has as many parameters as agreed.
+    """Return the hidden width at which the world block has this number of parameters.
 
     Raises:
-        ValueError: if none comes within 1 %.
+        ValueError: if no width comes within 1 %.
     """
 
     def count(width: int) -> int:
@@ -88,107 +88,112 @@ def _width(model: ModelSettings, num_parameters: int) -> int:
         with torch.device("meta"):
             return sum(parameter.numel() for parameter in WorldBlock(config).parameters())
 
-    one, two = count(1), count(2)
-    width = max(1, round((num_parameters - one) / (two - one)) + 1)
-    if abs((found := count(width)) - num_parameters) > 0.01 * num_parameters:
+    narrowest, per_column = count(1), count(2) - count(1)  # the number is linear in the width
+    width = max(1, round((num_parameters - narrowest) / per_column) + 1)
+    if abs((nearest := count(width)) - num_parameters) > 0.01 * num_parameters:
         raise ValueError(
-            f"num_parameters={num_parameters}: the nearest projector for the tap {model.world.tap!r} makes it {found};"
-            f" expected at most 1 % of difference, choose one of {one:,} or more"
+            f"num_parameters={num_parameters}: the nearest projector for the tap {model.world.tap!r} has {nearest};"
+            f" expected a difference of at most 1 %, choose {narrowest:,} or more"
         )
     return width
 
 
-def data_of(own: ArmsSettings, arm: Arm, questions: Any, size: int) -> DataSettings:
-    """So many scenes and such questions about them, as the arm is shown them."""
+def data_of(settings: ArmsSettings, arm: Arm, questions: Any, size: int) -> DataSettings:
+    """Return the data of an arm: the number of scenes, the questions about them, and the pictures that Gemma sees."""
     return DataSettings(
         questions=questions,
-        image_size_px=own.image_size_px,
+        image_size_px=settings.image_size_px,
         images=arm.images,
-        drawn_dir=own.output_dir / "drawn",
+        drawn_dir=settings.output_dir / "drawn",
         num_train=size,
         validation_split="test",
         num_validation=size,
     )
 
 
-def _training(own: ArmsSettings, seed: int, learning_rate: float, **rest: Any) -> TrainingConfig:
+def _training(settings: ArmsSettings, seed: int, learning_rate: float, **rest: Any) -> TrainingConfig:
     return TrainingConfig(
-        batch_size=own.batch_size,
-        precision=own.precision,
-        compile=own.compile,
+        batch_size=settings.batch_size,
+        precision=settings.precision,
+        compile=settings.compile,
         seed=seed,
         save_steps=100,
         save_total_limit=1,
         resume=True,
         log_to="none",
-        num_workers=own.num_workers,
-        optim=replace(own.optim, learning_rate=learning_rate),
+        num_workers=settings.num_workers,
+        optim=replace(settings.optim, learning_rate=learning_rate),
         **rest,
     )
 
 
-def aligned_folder(own: ArmsSettings, arm: Arm, seed: int, learning_rate: float) -> Path:
-    """Where the training lies in which an arm learns to read true clips; arms that read them alike share it."""
-    return _reader_folder(own, arm, seed) / f"rate-{learning_rate:g}"
+def aligned_folder(settings: ArmsSettings, arm: Arm, seed: int, learning_rate: float) -> Path:
+    """Return the folder of an arm's alignment on true clips; arms with the same reading share it."""
+    return _reader_folder(settings, arm, seed) / f"rate-{learning_rate:g}"
 
 
-def _reader_folder(own: ArmsSettings, arm: Arm, seed: int) -> Path:
-    return own.output_dir / "aligned" / f"{_name(arm.aligned_on)}{'-clip' * (arm.images == 'clip')}" / f"seed-{seed}"
+def _reader_folder(settings: ArmsSettings, arm: Arm, seed: int) -> Path:
+    name = _name(arm.aligned_on) + ("-clip" if arm.images == "clip" else "")
+    return settings.output_dir / "aligned" / name / f"seed-{seed}"
 
 
-def _aligned(own: ArmsSettings, arm: Arm, seed: int, learning_rate: float) -> Path:
-    """The model that learnt to read true clips as the arm reads them."""
+def _align_arm(settings: ArmsSettings, arm: Arm, seed: int, learning_rate: float) -> Path:
+    """Align the model of an arm on true clips, and return its folder."""
     run = _training(
-        own,
+        settings,
         seed,
         learning_rate,
-        output_dir=aligned_folder(own, arm, seed, learning_rate),
-        num_steps=own.align_steps,
-        store_dir=store_folder(own, arm.aligned_on),
-        model=_model(own, arm, arm.aligned_on),
-        data=data_of(own, arm, "readings", own.num_aligned),
+        output_dir=aligned_folder(settings, arm, seed, learning_rate),
+        num_steps=settings.align_steps,
+        store_dir=store_folder(settings, arm.aligned_on),
+        model=_model(settings, arm, arm.aligned_on),
+        data=data_of(settings, arm, "readings", settings.num_aligned),
     )
-    imitation = _reader_folder(own, arm, seed) / IMITATION_NAME
-    return align(run, imitation, own.imitate_steps, own.imitate_learning_rate)
+    imitation = _reader_folder(settings, arm, seed) / IMITATION_NAME
+    return align(run, imitation, settings.imitate_steps, settings.imitate_learning_rate)
 
 
-def trained(own: ArmsSettings, arm: Arm, seed: int, budget: int, rates: Rates) -> Path:
-    """The arm's model after so many outcome labels; with none, the aligned one, given what the arm reads."""
-    told = f"{rates.aligned:g}" if budget == 0 else f"{rates.aligned:g}-{rates.labels:g}"
-    folder = folder_of(own, arm, seed, budget) / f"rate-{told}"
+def train_arm(settings: ArmsSettings, arm: Arm, seed: int, num_labels: int, rates: Rates) -> Path:
+    """Train an arm on outcome labels and return the folder of its model; a finished model is kept.
+
+    Without labels this is the aligned model, with the arm's own reading.
+    """
+    rate = f"{rates.aligned:g}" if num_labels == 0 else f"{rates.aligned:g}-{rates.labels:g}"
+    folder = folder_of(settings, arm, seed, num_labels) / f"rate-{rate}"
     checkpoint = folder / MODEL_NAME
     if checkpoint.is_dir():
         return checkpoint
-    aligned = _aligned(own, arm, seed, rates.aligned)
-    model = replace(_model(own, arm, arm.reads), checkpoint=aligned, transfer_tap=True)
-    if budget == 0:
+    aligned = _align_arm(settings, arm, seed, rates.aligned)
+    model = replace(_model(settings, arm, arm.reads), checkpoint=aligned, transfer_tap=True)
+    if num_labels == 0:
         with whole_folder(checkpoint) as aside:
             open_model(model).save_pretrained(aside)
         return checkpoint
     train(
         _training(
-            own,
+            settings,
             seed,
             rates.labels,
             output_dir=folder,
-            num_steps=max(own.label_steps, budget // own.batch_size),  # every label is seen
-            store_dir=store_folder(own, arm.reads),
+            num_steps=max(settings.label_steps, num_labels // settings.batch_size),  # at least one pass
+            store_dir=store_folder(settings, arm.reads),
             model=model,
-            data=data_of(own, arm, "labels", budget),
+            data=data_of(settings, arm, "labels", num_labels),
         )
     )
     return checkpoint
 
 
-def store_folder(own: ArmsSettings, reading: Reading) -> Path:
-    """Where the world features of a reading are kept."""
-    return own.output_dir / "features" / _name(reading)
+def store_folder(settings: ArmsSettings, reading: Reading) -> Path:
+    """Return the folder of the world features of a reading."""
+    return settings.output_dir / "features" / _name(reading)
 
 
 def _name(reading: Reading) -> str:
-    """All that distinguishes a reading, as the name of a folder."""
+    """Return a folder name with everything that distinguishes a reading."""
     parts = [reading.tap, reading.control_of, reading.dit_future, str(reading.num_rollouts)]
-    parts += ["current"] * reading.repeat_current
+    if reading.repeat_current:
+        parts.append("current")
     if reading.dit_block is not None:
         parts.append(f"block{reading.dit_block}")
     if reading.dit_noise_level is not None:
@@ -196,14 +201,14 @@ def _name(reading: Reading) -> str:
     return "-".join(parts)
 
 
-def answer(own: ArmsSettings, arm: Arm, model: TheWorld, data: DataSettings, asked: Samples, path: Path) -> None:
-    """Write an arm's answers to samples; the world features that its store lacks are computed first."""
-    stored = fill_store(open_stored(model.tap, store_folder(own, arm.reads)), model.processor, asked)
+def answer(settings: ArmsSettings, arm: Arm, model: TheWorld, data: DataSettings, samples: Samples, path: Path) -> None:
+    """Write an arm's answers to samples, after it computes the world features that its store lacks."""
+    stored = fill_store(open_stored(model.tap, store_folder(settings, arm.reads)), model.processor, samples)
     predict(
         model,
-        asked,
+        samples,
         path,
-        identify(model, [data, path.stem, len(asked)]),
+        identify(model, [data, path.stem, len(samples)]),
         title=f"{arm.name} {path.stem}",
         batch_size=50,
         max_new_tokens=3,

@@ -1,4 +1,4 @@
-"""Results of a comparison of arms as one small file: which questions each run answered rightly, and what follows."""
+"""Results of a comparison of arms: right answers by question in one small file, with accuracies and tests."""
 
 import base64
 import json
@@ -22,12 +22,12 @@ from theworld.experiments.arms.run import ASKED, COST_NAME, FREE, RATES_NAME
 from theworld.io import fingerprint, write_whole
 
 ENVIRONMENT_NAME = "environment.json"
-"""What each training of a comparison left about where it ran."""
+"""File in each training folder of a comparison, about the machine and the libraries."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """An arm, trained from one seed on so many outcome labels, and what it answered rightly."""
+    """An arm that was trained from one seed on a number of outcome labels, with its right answers."""
 
     arm: str
     num_labels: int
@@ -38,23 +38,23 @@ class Run:
 
 @dataclass(frozen=True)
 class Results:
-    """What a comparison found; intervals and tests are functions of it."""
+    """The raw results of a comparison; intervals and tests are functions of them."""
 
     primary: tuple[str, str]
-    """The comparison named beforehand."""
+    """The primary comparison, named in the settings."""
     primary_labels: int
     items: dict[str, tuple[str, ...]]
-    """Ids of the questions of each file of predictions, sorted."""
+    """Sorted ids of the questions in each file of predictions."""
     runs: tuple[Run, ...]
     costs: dict[str, Cost]
     origin: dict[str, Any] = field(default_factory=dict)
-    """Settings and their hash, each arm's learning rates and how they were chosen, commits of the trainings and of this
-    summary, versions of the libraries, number formats that the trainings computed in."""
+    """Settings and their hash, each arm's learning rates with the accuracies behind the choice, commits of the
+    trainings and of this summary, versions of the libraries, number formats of the trainings."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """An arm after so many outcome labels, over all seeds that are done."""
+    """An arm after a number of outcome labels, over all finished seeds."""
 
     arm: str
     num_labels: int
@@ -62,7 +62,7 @@ class Cell:
     num_items: int
     """Test questions about the future, the same for every seed."""
     num_right: tuple[int, ...]
-    """Of each seed."""
+    """Right answers of each seed."""
     accuracy: float
     interval: Interval
     """Bootstrap over items; an item's value is its mean over seeds."""
@@ -70,7 +70,7 @@ class Cell:
     static: float
     """Accuracy on the controls."""
     shuffled: float
-    """Accuracy with the world of a partner scene that has another answer."""
+    """Accuracy with the world of a partner scene that has a different answer."""
 
 
 @dataclass(frozen=True)
@@ -86,76 +86,76 @@ class Contrast:
     p_by_seed: tuple[float, ...]
     """Exact McNemar test of each seed."""
     is_primary: bool = False
-    """Whether it was named beforehand."""
+    """True for the primary comparison."""
     adjusted_p: float | None = None
-    """The largest of them, Holm-corrected over all contrasts but the one named beforehand; None for that one."""
+    """The largest p of all seeds, Holm-corrected over all contrasts but the primary one; None for the primary one."""
 
 
-def collect(own: ArmsSettings) -> Results:
-    """Read what is done of a comparison from its folder.
+def collect(settings: ArmsSettings) -> Results:
+    """Read the finished runs of a comparison from its folder.
 
     Raises:
-        ValueError: if nothing is done yet, a row is an error, or two runs answered different questions.
+        ValueError: if no run is finished, a row is an error, or two runs answered different questions.
     """
     items: dict[str, tuple[str, ...]] = {}
     runs = []
-    for arm in own.arms:
-        for budget in own.budgets:
-            for seed in own.seeds:
-                folder = folder_of(own, arm, seed, budget) / "predictions"
+    for arm in settings.arms:
+        for num_labels in settings.budgets:
+            for seed in settings.seeds:
+                folder = folder_of(settings, arm, seed, num_labels) / "predictions"
                 if all((folder / f"{name}.done").exists() for name in ASKED):
                     right = {name: _right(folder / f"{name}.jsonl", items) for name in ASKED}
-                    runs.append(Run(arm.name, budget, seed, right))
+                    runs.append(Run(arm.name, num_labels, seed, right))
     if not runs:
-        raise ValueError(f"{own.output_dir}: no arm is done; run the comparison without report first")
-    costs = {run.arm: _cost(own, run.arm) for run in runs}
-    return Results(own.primary, own.primary_labels, items, tuple(runs), costs, _origin(own))
+        raise ValueError(f"{settings.output_dir}: no arm is finished; run the comparison without report first")
+    costs = {run.arm: _cost(settings, run.arm) for run in runs}
+    return Results(settings.primary, settings.primary_labels, items, tuple(runs), costs, _origin(settings))
 
 
 def _right(path: Path, items: dict[str, tuple[str, ...]]) -> Bool[np.ndarray, " items"]:
-    """Which items of a file are right, in the order of their ids, which all files of its name share."""
+    """Return which items of a file are right, in the order of their ids; all files of one name share the ids."""
     rows = read_predictions(path)
     if errors := [row for row in rows if row.error is not None]:
         raise ValueError(
-            f"{path}: {len(errors)} of {len(rows)} rows are errors, which are no answers (the first:"
-            f" {errors[0].error}); delete {path.with_suffix('.done').name} beside it and run the comparison again"
+            f"{path}: {len(errors)} of {len(rows)} rows are errors instead of answers (the first: {errors[0].error});"
+            f" delete {path.with_suffix('.done').name} beside it and run the comparison again"
         )
-    found = {row.sample_id: score(row).state == "right" for row in rows}
-    ids = tuple(sorted(found))
+    right = {row.sample_id: score(row).state == "right" for row in rows}
+    ids = tuple(sorted(right))
     if ids != items.setdefault(path.stem, ids):
         raise ValueError(f"{path}: it answers other questions than the arms before; delete it and run again")
-    return np.array([found[one] for one in ids])
+    return np.array([right[sample_id] for sample_id in ids])
 
 
-def _cost(own: ArmsSettings, name: str) -> Cost:
-    return Cost(**json.loads((own.output_dir / "arms" / name / COST_NAME).read_text()))
+def _cost(settings: ArmsSettings, name: str) -> Cost:
+    return Cost(**json.loads((settings.output_dir / "arms" / name / COST_NAME).read_text()))
 
 
-def _origin(own: ArmsSettings) -> dict[str, Any]:
-    settings = _settings(own)
-    places = sorted(own.output_dir.rglob(ENVIRONMENT_NAME))
-    environments = [json.loads(path.read_text()) for path in places]
-    rates = sorted(own.output_dir.glob(f"arms/*/{RATES_NAME}"))
-    libraries = {json.dumps(one["libraries"], sort_keys=True) for one in environments}
+def _origin(settings: ArmsSettings) -> dict[str, Any]:
+    saved = _saved_settings(settings)
+    environments = [json.loads(path.read_text()) for path in sorted(settings.output_dir.rglob(ENVIRONMENT_NAME))]
+    rates = sorted(settings.output_dir.glob(f"arms/*/{RATES_NAME}"))
+    libraries = {json.dumps(environment["libraries"], sort_keys=True) for environment in environments}
     return {
-        "settings_hash": fingerprint(settings),
-        "commits": sorted({str(one["commit"]) for one in environments}),
+        "settings_hash": fingerprint(saved),
+        "commits": sorted({str(environment["commit"]) for environment in environments}),
         "summarised_by": commit(),
-        "libraries": [json.loads(one) for one in sorted(libraries)],
-        "number_formats": _distinct(one.get("number_formats") for one in environments),
-        "settings": settings,
+        "libraries": [json.loads(text) for text in sorted(libraries)],
+        "number_formats": _distinct(environment.get("number_formats") for environment in environments),
+        "settings": saved,
         "learning_rates": {path.parent.name: json.loads(path.read_text()) for path in rates},
     }
 
 
-def _distinct(found: Iterable[Any]) -> list[Any]:
-    """Each value once, in the order of their first places; None is none."""
-    return [json.loads(one) for one in dict.fromkeys(json.dumps(one) for one in found if one is not None)]
+def _distinct(values: Iterable[Any]) -> list[Any]:
+    """Return each value once, in the order of first appearance, without None."""
+    texts = dict.fromkeys(json.dumps(value) for value in values if value is not None)
+    return [json.loads(text) for text in texts]
 
 
 def write_results(results: Results, cells: Sequence[Cell], contrasts: Sequence[Contrast], path: Path) -> None:
-    """Write results as JSON: right answers as packed bits in base64, ids as one text; and what follows from them."""
-    found = {
+    """Write results as JSON: right answers as packed bits in base64, ids as one text; also cells and contrasts."""
+    content = {
         "origin": results.origin,
         "primary": list(results.primary),
         "primary_labels": results.primary_labels,
@@ -174,55 +174,55 @@ def write_results(results: Results, cells: Sequence[Cell], contrasts: Sequence[C
         ],
         "costs": {name: asdict(cost) for name, cost in results.costs.items()},
         "cells": [asdict(cell) for cell in cells],
-        "contrasts": [asdict(one) for one in contrasts],
+        "contrasts": [asdict(contrast) for contrast in contrasts],
     }
-    write_whole(path, json.dumps(found, indent=1) + "\n")
+    write_whole(path, json.dumps(content, indent=1) + "\n")
 
 
 def read_results(path: Path) -> Results:
-    """Results as `write_results` wrote them; what follows from them is not read but can be made again.
+    """Read the results that `write_results` wrote, without cells and contrasts, which are functions of them.
 
     Raises:
         ValueError: for another file, or if a run's number of right answers is not that of its bits.
     """
     try:
-        found = json.loads(path.read_text())
+        content = json.loads(path.read_text())
     except ValueError:
-        found = None
+        content = None
     parts = {"origin", "primary", "primary_labels", "items", "runs", "costs"}
-    if not isinstance(found, dict) or not parts <= found.keys():
+    if not isinstance(content, dict) or not parts <= content.keys():
         raise ValueError(f"{path}: no results of a comparison; expected an arms.json that `theworld arms` wrote")
-    items = {name: tuple(ids.split()) for name, ids in found["items"].items()}
+    items = {name: tuple(ids.split()) for name, ids in content["items"].items()}
     runs = []
-    for one in found["runs"]:
-        packed = {name: np.frombuffer(base64.b64decode(text), np.uint8) for name, text in one["right"].items()}
+    for row in content["runs"]:
+        packed = {name: np.frombuffer(base64.b64decode(text), np.uint8) for name, text in row["right"].items()}
         right = {name: np.unpackbits(bits, count=len(items[name])).astype(bool) for name, bits in packed.items()}
         counted = {name: int(bits.sum()) for name, bits in right.items()}
-        run = Run(one["arm"], one["num_labels"], one["seed"], right)
-        if counted != one["num_right"]:
-            raise ValueError(f"{path}: {run.arm}, seed {run.seed}: {counted} right by item, {one['num_right']} in all")
+        run = Run(row["arm"], row["num_labels"], row["seed"], right)
+        if counted != row["num_right"]:
+            raise ValueError(f"{path}: {run.arm}, seed {run.seed}: {counted} right by item, {row['num_right']} in all")
         runs.append(run)
-    costs = {name: Cost(**cost) for name, cost in found["costs"].items()}
-    primary: Any = tuple(found["primary"])
-    return Results(primary, found["primary_labels"], items, tuple(runs), costs, found["origin"])
+    costs = {name: Cost(**cost) for name, cost in content["costs"].items()}
+    primary: Any = tuple(content["primary"])
+    return Results(primary, content["primary_labels"], items, tuple(runs), costs, content["origin"])
 
 
-def _settings(own: ArmsSettings) -> dict[str, Any]:
-    return TypeAdapter(ArmsSettings).dump_python(own, mode="json", exclude={"output_dir", "also", "report"})
+def _saved_settings(settings: ArmsSettings) -> dict[str, Any]:
+    return TypeAdapter(ArmsSettings).dump_python(settings, mode="json", exclude={"output_dir", "also", "report"})
 
 
-def check_parts(own: ArmsSettings, others: Sequence[Results]) -> None:
-    """Refuse parts of another comparison.
+def check_parts(settings: ArmsSettings, others: Sequence[Results]) -> None:
+    """Check that results from other folders are parts of this comparison.
 
     Raises:
         ValueError: if settings or arms differ.
     """
     for other in others:
-        _refuse(_differing(_settings(own), other))
+        _refuse(_differing(_saved_settings(settings), other))
 
 
 def merged(parts: Sequence[Results]) -> Results:
-    """One comparison of parts that were done apart; arms, budgets and what was named beforehand are the first one's.
+    """Merge the parts of a comparison from several folders; arms and primary comparison come from the first part.
 
     Raises:
         ValueError: if parts differ in their settings, an arm, its learning rates or their questions, or have the same
@@ -232,8 +232,8 @@ def merged(parts: Sequence[Results]) -> Results:
     runs, costs, origin = list(first.runs), dict(first.costs), dict(first.origin)
     for other in others:
         _check_same(first, other)
-        have = {(run.arm, run.num_labels, run.seed) for run in runs}
-        if twice := [run for run in other.runs if (run.arm, run.num_labels, run.seed) in have]:
+        known = {(run.arm, run.num_labels, run.seed) for run in runs}
+        if twice := [run for run in other.runs if (run.arm, run.num_labels, run.seed) in known]:
             raise ValueError(
                 f"{len(twice)} runs are in two parts of the comparison, such as {twice[0].arm}, seed {twice[0].seed},"
                 f" {twice[0].num_labels} labels; expected each once"
@@ -253,21 +253,23 @@ def _check_same(first: Results, other: Results) -> None:
     differing = _differing(first.origin["settings"], other)
     rates, other_rates = (part.origin["learning_rates"] for part in (first, other))
     differing += [f"learning rates of {name}" for name in rates if other_rates.get(name, rates[name]) != rates[name]]
-    _refuse(differing + ["questions"] * (first.items != other.items))
+    if first.items != other.items:
+        differing.append("questions")
+    _refuse(differing)
 
 
 def _differing(ours: dict[str, Any], other: Results) -> list[str]:
-    """Settings and arms in which a part is of another comparison."""
+    """Return the settings and arms in which a part differs from this comparison."""
     theirs = other.origin["settings"]
-    known, given = ({arm["name"]: arm for arm in settings["arms"]} for settings in (ours, theirs))
+    our_arms, their_arms = ({arm["name"]: arm for arm in settings["arms"]} for settings in (ours, theirs))
     return [
         *(name for name in ours if name not in FREE and _comparable(name, ours) != _comparable(name, theirs)),
-        *(f"arm {run.arm}" for run in other.runs if known.get(run.arm) != given[run.arm]),
+        *(f"arm {run.arm}" for run in other.runs if our_arms.get(run.arm) != their_arms[run.arm]),
     ]
 
 
 def _comparable(name: str, settings: dict[str, Any]) -> Any:
-    """A setting as parts are held against each other by it: machines differ in the number formats that they compute."""
+    """Return a setting for comparison, without number formats: those may differ between machines."""
     value = settings.get(name)
     if name != "model" or value is None:
         return value
@@ -291,8 +293,8 @@ def _done(results: Results) -> _Done:
 
 
 def cells_of(results: Results) -> list[Cell]:
-    """A cell for each arm and number of labels."""
-    tasks = np.array([one.partition("-")[0] for one in results.items["dynamic"]])
+    """Return a cell for each arm and number of labels."""
+    tasks = np.array([sample_id.partition("-")[0] for sample_id in results.items["dynamic"]])
     cells = []
     for (arm, num_labels), runs in _done(results).items():
         values = np.array([run.right["dynamic"] for run in runs], dtype=float)
@@ -314,34 +316,35 @@ def cells_of(results: Results) -> list[Cell]:
 
 
 def contrasts_of(results: Results) -> list[Contrast]:
-    """Every arm against the partner without a world, and the world arm against every other arm."""
+    """Compare every arm with the partner without a world, and the world arm with every other arm."""
     done = _done(results)
     world, partner = results.primary
-    found: list[Contrast] = []
-    for name, budget in done:
+    contrasts: list[Contrast] = []
+    for name, num_labels in done:
         pairs = [(name, partner)] if name != partner else []
         pairs += [(world, name)] if name not in results.primary else []
         for first, second in pairs:
-            if (first, budget) in done and (second, budget) in done:
-                found += _contrast(results, budget, done[first, budget], done[second, budget])
-    others = [one for one in found if not one.is_primary]
-    adjusted = iter(holm([max(one.p_by_seed) for one in others]))
-    return [one if one.is_primary else replace(one, adjusted_p=next(adjusted)) for one in found]
+            if (first, num_labels) in done and (second, num_labels) in done:
+                contrasts += _contrast(results, num_labels, done[first, num_labels], done[second, num_labels])
+    others = [contrast for contrast in contrasts if not contrast.is_primary]
+    adjusted = iter(holm([max(contrast.p_by_seed) for contrast in others]))
+    return [contrast if contrast.is_primary else replace(contrast, adjusted_p=next(adjusted)) for contrast in contrasts]
 
 
-def _contrast(results: Results, budget: int, firsts: Sequence[Run], seconds: Sequence[Run]) -> Iterator[Contrast]:
-    """The one contrast of two arms over the seeds that both have; none without such a seed."""
-    pairs = [(one, other) for one in firsts for other in seconds if one.seed == other.seed]
+def _contrast(results: Results, num_labels: int, firsts: Sequence[Run], seconds: Sequence[Run]) -> Iterator[Contrast]:
+    """Yield the contrast of two arms over the seeds that both have; nothing without such a seed."""
+    pairs = [(first, second) for first in firsts for second in seconds if first.seed == second.seed]
     if not pairs:
         return
-    ours, theirs = (np.array([pair[which].right["dynamic"] for pair in pairs], dtype=float) for which in (0, 1))
+    ours = np.array([pair[0].right["dynamic"] for pair in pairs], dtype=float)
+    theirs = np.array([pair[1].right["dynamic"] for pair in pairs], dtype=float)
     first, second = pairs[0][0].arm, pairs[0][1].arm
     yield Contrast(
         first=first,
         second=second,
-        num_labels=budget,
+        num_labels=num_labels,
         points=100 * float(ours.mean() - theirs.mean()),
         interval=bootstrap_difference(theirs.mean(0), ours.mean(0)),
         p_by_seed=tuple(mcnemar(a.tolist(), b.tolist()).p_value for a, b in zip(ours, theirs, strict=True)),
-        is_primary=(first, second) == results.primary and budget == results.primary_labels,
+        is_primary=(first, second) == results.primary and num_labels == results.primary_labels,
     )

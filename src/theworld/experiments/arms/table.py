@@ -1,4 +1,4 @@
-"""The table of arms: accuracy by outcome labels with intervals, the one comparison named beforehand, and the curves."""
+"""The table of arms: accuracy by number of outcome labels with intervals, primary comparison, and curves."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -25,60 +25,60 @@ from theworld.io import write_whole
 from theworld.tables import markdown_lines, percent, percent_with_range
 
 
-def compare_arms(own: ArmsSettings) -> dict[str, Any]:
-    """Do what is missing of a comparison (unless only a report is wanted), and write its table and curves.
+def compare_arms(settings: ArmsSettings) -> dict[str, Any]:
+    """Run the rest of a comparison (not with `report`), and write its table and curves.
 
         output_dir/arms.json, arms.md, arms.png
 
-    The first holds all that the others show, and the right answers item by item: `experiments.arms.results` reads it.
+    arms.json holds everything that the others show, and the right answers by item: read it with `read_results`.
 
     Returns:
-        Its path, and the cells, contrasts and costs in it.
+        The path of arms.json, and the cells, contrasts and costs in it.
 
     Raises:
-        ValueError: if nothing is done yet, the folder holds another comparison, or one of `also` is of another or has a
-            run that is in this folder, too.
+        ValueError: if no run is finished, the folder holds another comparison, or one of `also` belongs to another
+            comparison or has a run of this folder.
     """
-    others = [read_results(path) for path in own.also]
-    check_parts(own, others)  # before hours are spent
-    own = claim(own)
-    if not own.report:
-        run_arms(own, [(run.arm, run.num_labels, run.seed) for other in others for run in other.runs])
-    results = merged([collect(own), *others])
+    others = [read_results(path) for path in settings.also]
+    check_parts(settings, others)  # before hours of training
+    settings = claim(settings)
+    if not settings.report:
+        run_arms(settings, [(run.arm, run.num_labels, run.seed) for other in others for run in other.runs])
+    results = merged([collect(settings), *others])
     cells, contrasts = cells_of(results), contrasts_of(results)
-    path = own.output_dir / "arms.json"
+    path = settings.output_dir / "arms.json"
     write_results(results, cells, contrasts, path)
     write_whole(path.with_suffix(".md"), to_markdown(results, cells, contrasts))
     draw_curves(cells, path.with_suffix(".png"))
     return {
         "results": str(path),
         "cells": [asdict(cell) for cell in cells],
-        "contrasts": [asdict(one) for one in contrasts],
+        "contrasts": [asdict(contrast) for contrast in contrasts],
         "costs": {name: asdict(cost) for name, cost in results.costs.items()},
     }
 
 
 def to_markdown(results: Results, cells: Sequence[Cell], contrasts: Sequence[Contrast]) -> str:
-    """Three tables: accuracy by labels and what an answer costs; controls; differences."""
+    """Return three tables: accuracy by labels with the cost of an answer; controls; differences."""
     costs = results.costs
-    budgets = sorted({cell.num_labels for cell in cells})
+    label_counts = sorted({cell.num_labels for cell in cells})
     names = list(dict.fromkeys(cell.arm for cell in cells))
     by_key = {(cell.arm, cell.num_labels): cell for cell in cells}
     lines = ["Accuracy on questions about the future, % [95 % interval], by outcome labels.", ""]
-    columns = ["arm", *(f"{budget:,}" for budget in budgets), "ms an answer", "GFLOP an answer"]
+    columns = ["arm", *(f"{num_labels:,}" for num_labels in label_counts), "ms an answer", "GFLOP an answer"]
     rows = []
     for name in names:
-        accuracies = [_accuracy(by_key.get((name, budget))) for budget in budgets]
+        accuracies = [_accuracy(by_key.get((name, num_labels))) for num_labels in label_counts]
         rows.append([name, *accuracies, f"{1000 * costs[name].seconds:.1f}", f"{costs[name].gflops:.2f}"])
     lines += [*markdown_lines(columns, rows), ""]
     columns = ["arm", "labels", "seeds", "static controls", "shuffled world", "by task"]
     lines += markdown_lines(columns, map(_control_cells, cells))
-    rates = {name: found["chosen"] for name, found in results.origin.get("learning_rates", {}).items()}
+    rates = {name: report["chosen"] for name, report in results.origin.get("learning_rates", {}).items()}
     if rates:
-        told = [f"{name} {chosen['aligned']:g} and {chosen['labels']:g}" for name, chosen in rates.items()]
-        lines += ["", f"Learning rates chosen on validation, of the alignment and of labels: {', '.join(told)}."]
-    named = f"{results.primary[0]} against {results.primary[1]} after {results.primary_labels:,} labels"
-    lines += ["", f"Named beforehand: {named}. p: exact McNemar test, per seed.", ""]
+        texts = [f"{name} {chosen['aligned']:g} and {chosen['labels']:g}" for name, chosen in rates.items()]
+        lines += ["", f"Learning rates chosen on validation, of the alignment and of labels: {', '.join(texts)}."]
+    primary = f"{results.primary[0]} against {results.primary[1]} after {results.primary_labels:,} labels"
+    lines += ["", f"Primary comparison: {primary}. p: exact McNemar test, per seed.", ""]
     columns = ["arm", "against", "labels", "points", "p", "p, Holm"]
     lines += markdown_lines(columns, map(_contrast_cells, contrasts))
     return "\n".join(lines) + "\n"
@@ -109,18 +109,18 @@ def _contrast_cells(contrast: Contrast) -> list[str]:
 
 
 def draw_curves(cells: Sequence[Cell], path: Path) -> None:
-    """Accuracy against the number of outcome labels, one line an arm, an interval around each point."""
+    """Draw accuracy by number of outcome labels: a line for each arm, an interval around each point."""
     figure = Figure(figsize=(8.0, 4.8), layout="constrained")
     axes = figure.subplots()
-    budgets = sorted({cell.num_labels for cell in cells})
+    label_counts = sorted({cell.num_labels for cell in cells})
     for number, name in enumerate(dict.fromkeys(cell.arm for cell in cells)):
-        own = sorted((cell for cell in cells if cell.arm == name), key=lambda cell: cell.num_labels)
-        places = [budgets.index(cell.num_labels) + 0.02 * number for cell in own]
-        values = [100 * cell.accuracy for cell in own]
-        low = [100 * (cell.accuracy - cell.interval.low) for cell in own]
-        high = [100 * (cell.interval.high - cell.accuracy) for cell in own]
+        line = sorted((cell for cell in cells if cell.arm == name), key=lambda cell: cell.num_labels)
+        places = [label_counts.index(cell.num_labels) + 0.02 * number for cell in line]
+        values = [100 * cell.accuracy for cell in line]
+        low = [100 * (cell.accuracy - cell.interval.low) for cell in line]
+        high = [100 * (cell.interval.high - cell.accuracy) for cell in line]
         axes.errorbar(places, values, yerr=[low, high], marker="o", capsize=2, linewidth=1.4, label=name)
-    axes.set_xticks(range(len(budgets)), [f"{budget:,}" for budget in budgets])
+    axes.set_xticks(range(len(label_counts)), [f"{num_labels:,}" for num_labels in label_counts])
     axes.set_xlabel("outcome labels")
     axes.set_ylabel("accuracy on the future, %")
     axes.grid(axis="y", alpha=0.3)

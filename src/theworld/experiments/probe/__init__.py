@@ -1,1 +1,1 @@
-"""Linear probes: where the world model holds the answer."""
+"""Linear probes: find the taps, blocks and noise levels whose features hold the answer."""

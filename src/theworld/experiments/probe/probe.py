@@ -1,4 +1,4 @@
-"""Probes: what is linearly readable from each tap, block, noise level and slot, before any training is paid for."""
+"""Linear probes: measure what a linear read-out finds in each tap, block, noise level and slot, without training."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ from theworld.datasets.foresight.outcome_detector import watched_outcome
 from theworld.datasets.foresight.rendering import draw_clip
 from theworld.datasets.foresight.scene import num_future_slots
 from theworld.datasets.samplers import grouped
-from theworld.experiments.probe.clips import DECISIVE, Labelled, Quantity
+from theworld.experiments.probe.clips import DECISIVE, LabelledClips, Quantity
 from theworld.world.dit import DitTap
 from theworld.world.factory import open_tap
 from theworld.world.guardrail import prepare, show
@@ -27,15 +27,21 @@ from theworld.world.tap import WorldTap, clip_seeds
 from theworld.world.vae import encode_mean
 
 _STRENGTHS: Final = tuple(10.0**power for power in range(-3, 7))
-"""Of the penalty, in units of the mean eigenvalue of the Gram matrix over ten thousand."""
+"""Strengths of the penalty, in units of the mean eigenvalue of the Gram matrix over ten thousand."""
+
+_WITH_TRUE_FUTURE: Final = ("true-future", "dit-true")
+"""Taps that see the true future."""
+
+CHANCE: Final = {"drop": 1 / 3, "topple": 1 / 3, "roll": 1 / 2, "collide": 1 / 2, "hide": 1 / 3}
+"""Share of right answers by guessing: outcomes are balanced."""
 
 
 class LinearReadout:
-    """A ridge regression in its dual form: as many equations as items, however long the features.
+    """Ridge regression in its dual form: one equation for each item, for any length of features.
 
     Args:
-        features: of the training items; each number is brought to zero mean and unit spread.
-        targets: what is to be read, a column per quantity.
+        features: of the training items; the regression scales each number to zero mean and unit spread.
+        targets: values to predict, a column per quantity.
     """
 
     def __init__(self, features: Float[Tensor, "N D"], targets: Float[Tensor, "N K"]) -> None:
@@ -61,30 +67,26 @@ class LinearReadout:
         self._weights = self._features.T @ best[1]
 
     def __call__(self, features: Float[Tensor, "M D"]) -> Float[Tensor, "M K"]:
-        """What is read from other items."""
+        """Predict the targets of other items."""
         return ((features.double() - self._middle) / self._spread) @ self._weights + self._offset
 
 
 def classify(train: Float[Tensor, "N D"], labels: Int[Tensor, " N"], test: Float[Tensor, "M D"]) -> Int[Tensor, " M"]:
-    """Labels of the test items: the class whose indicator a read-out gives the largest value."""
+    """Classify the test items: take the class with the largest value of a read-out of class indicators."""
     readout = LinearReadout(train, torch.nn.functional.one_hot(labels).float())
     return readout(test).argmax(-1)
 
 
 def explained(truth: Float[Tensor, "M K"], read: Float[Tensor, "M K"]) -> float:
-    """Share of the variance that is read, R squared, the mean over quantities; at most 1, below 0 for a bad guess."""
+    """Return R squared, the mean over quantities: at most 1, below 0 for predictions worse than the mean."""
     truth = truth.double()
     left = (truth - read).square().sum(0) / (truth - truth.mean(0)).square().sum(0).clamp(min=1e-12)
     return (1 - left).mean().item()
 
 
-_TOLD: Final = ("true-future", "dit-true")
-"""Readings that are told what really happened."""
-
-
 @dataclass(frozen=True)
 class Probe:
-    """One cell: what one read-out gives."""
+    """One cell: the result of one read-out."""
 
     task: str
     """The kind of clip: a kind of scene of Foresight, vsr or blink."""
@@ -98,24 +100,24 @@ class Probe:
     score: float
     """Position and velocity: share of variance read (R squared). The others: accuracy."""
     chance: float
-    """Where the score is an accuracy, the majority's share of what is measured; else 0."""
+    """For an accuracy, the share of the majority class among the test clips; else 0."""
     num_test: int
 
 
 def best_cells(cells: Sequence[Probe]) -> dict[str, Probe]:
-    """For each kind of clip the cell that tells what the probe is about best, true futures left out."""
-    honest = [cell for cell in cells if cell.quantity in DECISIVE and cell.tap not in _TOLD]
+    """Return for each kind of clip the best cell of the main quantity, without taps that see the true future."""
+    candidates = [cell for cell in cells if cell.quantity in DECISIVE and cell.tap not in _WITH_TRUE_FUTURE]
     return {
-        task: max((cell for cell in honest if cell.task == task), key=lambda cell: cell.score)
-        for task in dict.fromkeys(cell.task for cell in honest)
+        task: max((cell for cell in candidates if cell.task == task), key=lambda cell: cell.score)
+        for task in dict.fromkeys(cell.task for cell in candidates)
     }
 
 
-def probe(own: ProbeSettings, clips: Labelled) -> list[Probe]:
-    """Fit and measure every read-out of one kind of clip."""
+def probe(settings: ProbeSettings, clips: LabelledClips) -> list[Probe]:
+    """Fit every read-out of one kind of clip, and measure it on the test clips."""
     num_test = len(clips.frames) - clips.num_fit
     cells: list[Probe] = []
-    for tap, block, level, features in tqdm(_readings(own, clips), desc=f"probe {clips.name}", unit="reading"):
+    for tap, block, level, features in tqdm(_features(settings, clips), desc=f"probe {clips.name}", unit="reading"):
         for slot in range(features.shape[2]):
             flat = features[:, :, slot].flatten(1)
             for quantity, score, chance in _scores(clips, slot, flat):
@@ -123,7 +125,8 @@ def probe(own: ProbeSettings, clips: Labelled) -> list[Probe]:
     return cells
 
 
-def _scores(clips: Labelled, slot: int, features: Float[Tensor, "N D"]) -> Iterator[tuple[Quantity, float, float]]:
+def _scores(clips: LabelledClips, slot: int, features: Float[Tensor, "N D"]) -> Iterator[tuple[Quantity, float, float]]:
+    """Yield quantity, score and chance of each read-out of a slot."""
     num_fit = clips.num_fit
     train, test = features[:num_fit], features[num_fit:]
     for quantity, of_slots in clips.labels.items():
@@ -138,28 +141,28 @@ def _scores(clips: Labelled, slot: int, features: Float[Tensor, "N D"]) -> Itera
             yield quantity, right.float().mean().item(), chance.item()
 
 
-def _readings(
-    own: ProbeSettings, clips: Labelled
+def _features(
+    settings: ProbeSettings, clips: LabelledClips
 ) -> Iterator[tuple[str, int | None, float | None, Float[Tensor, "N C T h w"]]]:
-    """Tap, block, noise level and features of all clips, one reading after the other.
+    """Yield tap, block, noise level and features of all clips, one reading after the other.
 
-    Where nothing is looked ahead (K = 0), a rollout is the VAE latent, and the denoiser sees the frames themselves
-    noised.
+    Without steps ahead (K = 0), a rollout equals the VAE latent and is left out, and the denoiser sees the frames
+    themselves with noise.
     """
     steps, ahead = clips.num_world_steps, clips.num_world_steps > 0
     simple = {
-        "siglip": replace(own.world, tap="siglip", repeat_current=ahead),
-        "vae": replace(own.world, tap="vae", repeat_current=ahead),
+        "siglip": replace(settings.world, tap="siglip", repeat_current=ahead),
+        "vae": replace(settings.world, tap="vae", repeat_current=ahead),
     }
     if ahead:
-        simple["rollout"] = replace(own.world, tap="rollout")
+        simple["rollout"] = replace(settings.world, tap="rollout")
     if clips.with_future is not None:
-        simple["true-future"] = replace(own.world, tap="true-future")
+        simple["true-future"] = replace(settings.world, tap="true-future")
     for name, world in simple.items():
         frames = clips.with_future if name == "true-future" else clips.frames
         assert frames is not None
-        yield name, None, None, _read(open_tap(world), frames, steps, own.batch_size)
-    denoiser = replace(own.world, tap="dit", dit_block=max(own.blocks), dit_future="none")
+        yield name, None, None, _read(open_tap(world), frames, steps, settings.batch_size)
+    denoiser = replace(settings.world, tap="dit", dit_block=max(settings.blocks), dit_future="none")
     noised = {"dit": (denoiser, clips.frames)}
     if ahead:
         noised = {
@@ -167,11 +170,11 @@ def _readings(
             "dit-denoised": (replace(denoiser, dit_future="denoised"), clips.frames),
         }
     if clips.with_future is not None:
-        told = replace(denoiser, tap="true-future", control_of="dit", dit_future="repeat")
-        noised["dit-true"] = (told, clips.with_future)
+        with_true = replace(denoiser, tap="true-future", control_of="dit", dit_future="repeat")
+        noised["dit-true"] = (with_true, clips.with_future)
     for name, (world, frames) in noised.items():
-        for level in own.noise_levels:
-            yield from _blocks(own, name, replace(world, dit_noise_level=level), frames, steps)
+        for level in settings.noise_levels:
+            yield from _blocks(settings, name, replace(world, dit_noise_level=level), frames, steps)
 
 
 def _read(tap: WorldTap, frames: UInt8[Tensor, "N F 3 H W"], steps: int, batch_size: int) -> Float[Tensor, "N C T h w"]:
@@ -180,29 +183,29 @@ def _read(tap: WorldTap, frames: UInt8[Tensor, "N F 3 H W"], steps: int, batch_s
 
 
 def _blocks(
-    own: ProbeSettings, name: str, world: WorldSettings, frames: UInt8[Tensor, "N F 3 H W"], steps: int
+    settings: ProbeSettings, name: str, world: WorldSettings, frames: UInt8[Tensor, "N F 3 H W"], steps: int
 ) -> Iterator[tuple[str, int, float, Tensor]]:
-    """The states of every block from one run of the denoiser."""
+    """Yield the states of every block from one run of the denoiser."""
     tap = open_tap(world)
     assert isinstance(tap, DitTap)
-    states: dict[int, list[Tensor]] = {block: [] for block in own.blocks}
-    with _watching(tap.transformer, own.blocks) as latest:
-        for batch in frames.split(own.batch_size):
+    states: dict[int, list[Tensor]] = {block: [] for block in settings.blocks}
+    with _watching(tap.transformer, settings.blocks) as latest:
+        for batch in frames.split(settings.batch_size):
             batch = batch.contiguous()
             latest[world.dit_block] = tap.read(batch, steps, clip_seeds(batch, world.seed))
             side = latest[world.dit_block].shape[-1]
-            for block in own.blocks:
-                found = latest[block]
-                if block != world.dit_block:  # as the tap arranges what it reads
-                    found = found.unflatten(1, (-1, side, side)).permute(0, 4, 1, 2, 3).float()
-                states[block].append(found)
-    for block, found in states.items():
-        yield name, block, world.dit_noise_level, torch.cat(found)
+            for block in settings.blocks:
+                state = latest[block]
+                if block != world.dit_block:  # bring it into the shape of the tap's own features
+                    state = state.unflatten(1, (-1, side, side)).permute(0, 4, 1, 2, 3).float()
+                states[block].append(state)
+    for block, batches in states.items():
+        yield name, block, world.dit_noise_level, torch.cat(batches)
 
 
 @contextmanager
 def _watching(transformer: nn.Module, blocks: Sequence[int]) -> Iterator[dict[int, Tensor]]:
-    """What each block gave when it last ran."""
+    """Keep the latest output of each block."""
     latest: dict[int, Tensor] = {}
     modules: Any = transformer.transformer_blocks
 
@@ -217,49 +220,45 @@ def _watching(transformer: nn.Module, blocks: Sequence[int]) -> Iterator[dict[in
             handle.remove()
 
 
-CHANCE = {"drop": 1 / 3, "topple": 1 / 3, "roll": 1 / 2, "collide": 1 / 2, "hide": 1 / 3}
-"""Share of right answers by guessing: outcomes are balanced."""
-
-
 def watch_futures(
     world: WorldSettings, tasks: Sequence[TaskName], num_items: int, split: Any = "validation", batch_size: int = 32
 ) -> dict[str, dict[str, float]]:
-    """Share of items whose outcome is seen in the last picture, for each task.
+    """Measure for each task how often the last picture of an imagined future shows the true outcome.
 
     Args:
-        world: a tap `rollout`, of any Cosmos; its VAE decodes what it imagines.
+        world: a tap `rollout`, of any Cosmos; its VAE decodes the imagined futures.
         tasks: kinds of scene.
         num_items: scenes of each task.
-        split: whose scenes.
-        batch_size: clips imagined at a time.
+        split: of the scenes.
+        batch_size: clips to imagine at a time.
 
     Returns:
-        By task: imagined, the share for the imagined future; decoded, for the true one through the same VAE, which no
-        imagination can exceed; chance; n.
+        By task: imagined, the share for the imagined future; decoded, the share for the true future through the same
+        VAE, an upper bound; chance; n.
 
     Raises:
-        GuardrailRequiredError: if the world is NVIDIA's and its guardrail is not there.
+        GuardrailRequiredError: if the world is NVIDIA's and its guardrail is not installed.
     """
     tap = open_tap(world)
     vae = load_vae(tap.settings)
     prepare(vae, world.cosmos_model_name)
-    found = {}
+    results = {}
     for task in tasks:
         items = [make_item(split, index, task) for index in range(num_items)]
-        seen = [pair for batch in grouped(items, batch_size, lambda item: 0) for pair in _watch(tap, vae, batch)]
-        imagined, decoded = (float(np.mean([one[which] for one in seen])) for which in (0, 1))
-        found[task] = {"imagined": imagined, "decoded": decoded, "chance": CHANCE[task], "n": len(items)}
-    return found
+        pairs = [pair for batch in grouped(items, batch_size, lambda item: 0) for pair in _watch(tap, vae, batch)]
+        imagined, decoded = (float(share) for share in np.mean(pairs, axis=0))
+        results[task] = {"imagined": imagined, "decoded": decoded, "chance": CHANCE[task], "n": len(items)}
+    return results
 
 
 def _watch(tap: WorldTap, vae: Any, items: Sequence[Item]) -> list[tuple[bool, bool]]:
-    """For each item whether the outcome shows in its imagined, and in its true, last picture."""
-    size_px, given = tap.settings.image_size_px, items[0].scene.num_given_frames
+    """Return for each item if the last picture shows the outcome: the imagined one, and the true one."""
+    size_px, num_given = tap.settings.image_size_px, items[0].scene.num_given_frames
     frames = np.stack([draw_clip(item.scene, item.poses, size_px) for item in items])
     clips = torch.from_numpy(frames).permute(0, 1, 4, 2, 3).contiguous()
-    shown = clips[:, :given].contiguous()
+    given = clips[:, :num_given].contiguous()
     steps = num_future_slots(items[0].scene.task)
-    imagined = tap.read(shown, steps, clip_seeds(shown, tap.settings.seed))
+    imagined = tap.read(given, steps, clip_seeds(given, tap.settings.seed))
     with torch.no_grad():
         true = encode_mean(vae, clips)
         name = tap.settings.cosmos_model_name

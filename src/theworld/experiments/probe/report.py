@@ -1,4 +1,4 @@
-"""What probes found: a table per task, and heat maps over blocks and noise levels."""
+"""Run probes and report them: a table per task, and heat maps over blocks and noise levels."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from theworld.config import loader
 from theworld.config.data import TASK_NAMES
 from theworld.config.experiments import ProbeSettings
 from theworld.evaluation.statistics import wilson_interval
-from theworld.experiments.probe.clips import DECISIVE, Labelled, open_labelled
+from theworld.experiments.probe.clips import DECISIVE, LabelledClips, open_labelled_clips
 from theworld.experiments.probe.probe import Probe, best_cells, probe, watch_futures
 from theworld.io import write_whole
 from theworld.tables import markdown_lines, percent_range
@@ -21,69 +21,69 @@ from theworld.tables import markdown_lines, percent_range
 _OF_SCENES = ("outcome", "contact", "position", "velocity")
 
 
-def run_probes(own: ProbeSettings) -> dict[str, Any]:
-    """Probe, and write the folder.
+def run_probes(settings: ProbeSettings) -> dict[str, Any]:
+    """Run all probes and write their folder.
 
         output_dir/
           config.json
           probe.json    a row per task, tap, block, noise level, slot and quantity
-          probe.md      what the imagined last pictures show, and the best read-outs, as tables
-          probe.png     heat maps of what the probe is about, block by noise level
+          probe.md      outcomes in the imagined last pictures, and the best read-outs, as tables
+          probe.png     heat maps of the main quantity, block by noise level
 
     Returns:
-        The best cell of each kind of clip, the paths, and of Foresight what the imagined last pictures show, of public
-        pictures their classes and how many are used.
+        The best cell of each kind of clip, and the paths; for Foresight also the outcomes in the imagined last
+        pictures, for public pictures also their classes and numbers.
     """
-    found: dict[str, Any] = {}
-    said = ""
-    if own.labels == "foresight":
-        imagined = replace(own.world, tap="rollout")
-        found["watched"] = watch_futures(imagined, own.tasks, own.num_test, batch_size=own.batch_size)
-        said = watched_to_markdown(found["watched"])
+    extra: dict[str, Any] = {}
+    introduction = ""
+    if settings.labels == "foresight":
+        imagined = replace(settings.world, tap="rollout")
+        extra["watched"] = watch_futures(imagined, settings.tasks, settings.num_test, batch_size=settings.batch_size)
+        introduction = watched_to_markdown(extra["watched"])
     cells: list[Probe] = []
-    for clips in open_labelled(own):
-        if own.labels != "foresight":
-            found["pictures"] = _counts(clips)
-            said = pictures_to_markdown(clips)
-        cells += probe(own, clips)
-    loader.save(own, own.output_dir / "config.json")
-    write_whole(own.output_dir / "probe.json", json.dumps([asdict(cell) for cell in cells], indent=1))
-    write_whole(own.output_dir / "probe.md", said + to_markdown(cells))
-    draw_heat_maps(cells, own.output_dir / "probe.png")
+    for clips in open_labelled_clips(settings):
+        if settings.labels != "foresight":
+            extra["pictures"] = _counts(clips)
+            introduction = pictures_to_markdown(clips)
+        cells += probe(settings, clips)
+    loader.save(settings, settings.output_dir / "config.json")
+    write_whole(settings.output_dir / "probe.json", json.dumps([asdict(cell) for cell in cells], indent=1))
+    write_whole(settings.output_dir / "probe.md", introduction + to_markdown(cells))
+    draw_heat_maps(cells, settings.output_dir / "probe.png")
     best = {task: asdict(cell) for task, cell in best_cells(cells).items()}
-    paths = {"table": str(own.output_dir / "probe.md"), "heat_maps": str(own.output_dir / "probe.png")}
-    return {"best": best, **found, **paths}
+    paths = {"table": str(settings.output_dir / "probe.md"), "heat_maps": str(settings.output_dir / "probe.png")}
+    return {"best": best, **extra, **paths}
 
 
-def _counts(clips: Labelled) -> dict[str, Any]:
-    """Of public pictures: the classes, and how many are used and not used."""
+def _counts(clips: LabelledClips) -> dict[str, Any]:
+    """Return the classes of public pictures, and the numbers of used and unused pictures."""
     num_test = len(clips.frames) - clips.num_fit
     return {"classes": list(clips.classes), "num_fit": clips.num_fit, "num_test": num_test, **clips.left_out}
 
 
-def pictures_to_markdown(clips: Labelled) -> str:
-    """Which classes are told apart, on how many pictures."""
-    found = _counts(clips)
+def pictures_to_markdown(clips: LabelledClips) -> str:
+    """Return a paragraph with the classes and the numbers of pictures."""
+    counts = _counts(clips)
     return (
-        f"Told apart: {', '.join(clips.classes)}. Fitted to {found['num_fit']:,} pictures, measured on"
-        f" {found['num_test']:,} others; left out: {found['unreadable']:,} that cannot be read, and of those to fit to"
-        f" {found['shared']:,} that are measured. Intervals hold at 95 % for all cells of a tap together, of which the"
-        " best is shown.\n\n"
+        f"Classes: {', '.join(clips.classes)}. {counts['num_fit']:,} training pictures, {counts['num_test']:,} test"
+        f" pictures; left out: {counts['unreadable']:,} unreadable pictures, and {counts['shared']:,} training pictures"
+        " that are test pictures, too. The table shows the best cell of each tap; its intervals hold at 95 % for all"
+        " cells of the tap together.\n\n"
     )
 
 
 def watched_to_markdown(watched: Mapping[str, Mapping[str, float]]) -> str:
-    """How often the last picture shows what really happened: imagined, and the true one through the same VAE."""
+    """Return a table of how often the last picture shows the true outcome: imagined, and true through the same VAE."""
     rows = [
-        [task, *(f"{found[name]:.1%}" for name in ("imagined", "decoded", "chance")), f"{found['n']:.0f}"]
-        for task, found in watched.items()
+        [task, *(f"{result[name]:.1%}" for name in ("imagined", "decoded", "chance")), f"{result['n']:.0f}"]
+        for task, result in watched.items()
     ]
     table = markdown_lines(["task", "imagined", "true, decoded", "chance", "n"], rows)
-    return "\n".join(["## The last picture, watched", "", *table, "", ""])
+    return "\n".join(["## Outcome in the last picture", "", *table, "", ""])
 
 
 def to_markdown(cells: Sequence[Probe]) -> str:
-    """For each task and tap the best slot, block and noise level for each quantity."""
+    """Return a table for each task: the best slot, block and noise level of each tap, by quantity."""
     lines = []
     for task in dict.fromkeys(cell.task for cell in cells):
         of_task = [cell for cell in cells if cell.task == task]
@@ -107,18 +107,18 @@ def _best(cells: Sequence[Probe]) -> str:
         return f"{best.score:.1%} (majority {best.chance:.1%}; {', '.join(where)})"
     if best.quantity in ("position", "velocity"):
         return f"R² {best.score:.2f} ({', '.join(where)})"
-    level = 1 - 0.05 / len(cells)  # Bonferroni: the best of many read-outs flatters itself
+    level = 1 - 0.05 / len(cells)  # Bonferroni, since this is the best of many read-outs
     interval = wilson_interval(round(best.score * best.num_test), best.num_test, level)
     beside = "; ".join([f"majority {best.chance:.1%}", *([", ".join(where)] if where else [])])
     return f"{best.score:.1%} {percent_range(interval)} of {best.num_test:,} ({beside})"
 
 
 def draw_heat_maps(cells: Sequence[Probe], path: Path) -> None:
-    """A panel per task and filling of the future: accuracy for what the probe is about in the last slot."""
+    """Draw a panel per task and way to fill the future: accuracy of the main quantity in the last slot."""
     maps = [cell for cell in cells if cell.block is not None and cell.quantity in DECISIVE]
     tasks, taps = (list(dict.fromkeys(getattr(cell, name) for cell in maps)) for name in ("task", "tap"))
     if not maps:
-        raise ValueError("no block was probed: there is no heat map to draw")
+        raise ValueError("no block was probed, so there is no heat map to draw")
     last = max(cell.slot for cell in maps)
     figure = Figure(figsize=(3.4 * len(tasks), 2.9 * len(taps)), layout="constrained")
     axes = np.atleast_2d(figure.subplots(len(taps), len(tasks), squeeze=False))
@@ -128,7 +128,9 @@ def draw_heat_maps(cells: Sequence[Probe], path: Path) -> None:
         levels = sorted({cell.noise_level for cell in panel if cell.noise_level is not None})
         grid = np.full((len(blocks), len(levels)), np.nan)
         for cell in panel:
-            grid[blocks.index(cell.block), levels.index(cell.noise_level)] = cell.score  # type: ignore[arg-type]
+            assert cell.block is not None
+            assert cell.noise_level is not None
+            grid[blocks.index(cell.block), levels.index(cell.noise_level)] = cell.score
         axis = axes[row, column]
         axis.imshow(grid, cmap="viridis", vmin=min(cell.chance for cell in panel), vmax=1.0, origin="lower")
         for (y, x), value in np.ndenumerate(grid):

@@ -10,8 +10,8 @@ from theworld.config import ModelSettings, OptimSettings, WorldSettings
 from theworld.config.experiments import Arm, ArmsSettings, Reading
 from theworld.config.model import LoraSettings
 from theworld.evaluation.predictions import read_predictions
-from theworld.experiments.arms.arm import Rates, aligned_folder, folder_of, trained
-from theworld.experiments.arms.run import rates_of, run_arms
+from theworld.experiments.arms.arm import Rates, aligned_folder, folder_of, train_arm
+from theworld.experiments.arms.run import choose_rates, run_arms
 from theworld.experiments.arms.table import compare_arms
 from theworld.modeling import TheWorld
 
@@ -54,14 +54,14 @@ def small(folder: Path, **changes) -> ArmsSettings:
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> ArmsSettings:
-    own = small(tmp_path_factory.mktemp("arms"))
-    run_arms(own)
-    return own
+    settings = small(tmp_path_factory.mktemp("arms"))
+    run_arms(settings)
+    return settings
 
 
 def test_every_arm_has_as_many_trained_parameters_within_one_per_cent(done):
     for arm in done.arms:
-        model = TheWorld.from_pretrained(trained(done, arm, 0, 10, RATES), load_world=False)
+        model = TheWorld.from_pretrained(train_arm(done, arm, 0, 10, RATES), load_world=False)
         assert abs(model.get_trainable_parameters()[0] - done.num_parameters) < 0.01 * done.num_parameters, arm.name
 
 
@@ -75,7 +75,7 @@ def test_arms_that_read_true_clips_alike_share_their_alignment(done):
 def test_without_labels_an_arm_is_the_aligned_model_with_another_future(done):
     rollout = done.arms[2]
     aligned = TheWorld.from_pretrained(aligned_folder(done, rollout, 0, 3e-3) / "model", load_world=False)
-    given = TheWorld.from_pretrained(trained(done, rollout, 0, 0, RATES), load_world=False)
+    given = TheWorld.from_pretrained(train_arm(done, rollout, 0, 0, RATES), load_world=False)
 
     assert (aligned.config.world_tap, given.config.world_tap) == ("true-future", "rollout")
     assert all((a == b).all() for a, b in zip(aligned.parameters(), given.parameters(), strict=True))
@@ -103,7 +103,7 @@ def test_the_table_counts_every_question_once_and_compares_with_the_partner_and_
         assert one["is_primary"] == (name == ("rollout", "gemma", 0)) == (one["adjusted_p"] is None)
     written = json.loads((done.output_dir / "arms.json").read_text())
     assert json.loads(json.dumps(table["cells"])) == written["cells"]
-    assert "Named beforehand: rollout against gemma" in (done.output_dir / "arms.md").read_text()
+    assert "Primary comparison: rollout against gemma" in (done.output_dir / "arms.md").read_text()
     assert (done.output_dir / "arms.png").stat().st_size > 0
 
 
@@ -118,78 +118,80 @@ def test_a_rollout_costs_what_the_denoiser_and_no_world_least(done):
 def choosing(tmp_path_factory: pytest.TempPathFactory) -> ArmsSettings:
     """Two rates of each stage to choose from; of each stage, one is far too small to change anything."""
     rates = {"align_learning_rates": (1e-9, 3e-2), "label_learning_rates": (3e-3, 1e-9)}
-    own = small(tmp_path_factory.mktemp("rates"), arms=ARMS[1:2], primary=("vae", "vae"), num_validation=20, **rates)
-    return replace(own, num_choosing=10)
+    settings = small(
+        tmp_path_factory.mktemp("rates"), arms=ARMS[1:2], primary=("vae", "vae"), num_validation=20, **rates
+    )
+    return replace(settings, num_choosing=10)
 
 
 def test_of_several_learning_rates_the_one_is_kept_that_answers_most_validation_questions(choosing, monkeypatch):
     shares = {(0, 1e-9): 0.4, (0, 3e-2): 0.6, (10, 3e-3): 0.5, (10, 1e-9): 0.7}
     asked = []
 
-    def measured(own, arm, budget, rates):
+    def measured(settings, arm, budget, rates):
         asked.append((budget, rates))
         return shares[budget, rates.labels]
 
     monkeypatch.setattr("theworld.experiments.arms.run._share_right", measured)
 
-    assert rates_of(choosing, ARMS[1]) == Rates(aligned=3e-2, labels=1e-9)
+    assert choose_rates(choosing, ARMS[1]) == Rates(aligned=3e-2, labels=1e-9)
     assert asked[2:] == [(10, Rates(aligned=3e-2, labels=rate)) for rate in (3e-3, 1e-9)]
-    assert rates_of(choosing, ARMS[1]) == Rates(aligned=3e-2, labels=1e-9), "read from its file"
+    assert choose_rates(choosing, ARMS[1]) == Rates(aligned=3e-2, labels=1e-9), "read from its file"
     assert len(asked) == 4
     (choosing.output_dir / "arms" / "vae" / "rates.json").unlink()
 
 
 def test_rates_are_chosen_on_validation_scenes_and_trained_models_are_used_again(choosing):
-    own = replace(choosing, budgets=(0, 10))
-    run_arms(own)
+    settings = replace(choosing, budgets=(0, 10))
+    run_arms(settings)
 
-    chosen = rates_of(own, ARMS[1])
-    written = json.loads((own.output_dir / "arms" / "vae" / "rates.json").read_text())
+    chosen = choose_rates(settings, ARMS[1])
+    written = json.loads((settings.output_dir / "arms" / "vae" / "rates.json").read_text())
     assert set(written["aligned"]) == {"1e-09", "0.03"}
     assert set(written["labels"]) == {"0.003", "1e-09"}
-    models = {path.parent.name for path in folder_of(own, ARMS[1], 0, 10).glob("*/model")}
-    assert models == {f"rate-{chosen.aligned:g}-{rate:g}" for rate in own.label_learning_rates}
-    asked = [row.sample_id for path in own.output_dir.rglob("validation.jsonl") for row in read_predictions(path)]
-    assert len(asked) == 4 * own.num_validation
-    tested = read_predictions(folder_of(own, ARMS[1], 0, 0) / "predictions" / "dynamic.jsonl")
+    models = {path.parent.name for path in folder_of(settings, ARMS[1], 0, 10).glob("*/model")}
+    assert models == {f"rate-{chosen.aligned:g}-{rate:g}" for rate in settings.label_learning_rates}
+    asked = [row.sample_id for path in settings.output_dir.rglob("validation.jsonl") for row in read_predictions(path)]
+    assert len(asked) == 4 * settings.num_validation
+    tested = read_predictions(folder_of(settings, ARMS[1], 0, 0) / "predictions" / "dynamic.jsonl")
     assert not {row.sample_id for row in tested} & set(asked)
-    assert compare_arms(replace(own, report=True))["cells"][0]["num_items"] == 20
-    origin = json.loads((own.output_dir / "arms.json").read_text())["origin"]
+    assert compare_arms(replace(settings, report=True))["cells"][0]["num_items"] == 20
+    origin = json.loads((settings.output_dir / "arms.json").read_text())["origin"]
     assert origin["learning_rates"]["vae"] == written
-    assert f"vae {chosen.aligned:g} and {chosen.labels:g}." in (own.output_dir / "arms.md").read_text()
+    assert f"vae {chosen.aligned:g} and {chosen.labels:g}." in (settings.output_dir / "arms.md").read_text()
 
 
 def test_a_comparison_goes_on_elsewhere_with_the_rates_that_were_chosen_and_without_what_is_done(choosing, tmp_path):
-    own = replace(choosing, budgets=(0, 10))
-    compare_arms(own)
-    first = rates_of(own, ARMS[1])
-    also = (own.output_dir / "arms.json",)
-    elsewhere = replace(own, output_dir=tmp_path, seeds=(0, 1), budgets=(0,), also=also)
+    settings = replace(choosing, budgets=(0, 10))
+    compare_arms(settings)
+    first = choose_rates(settings, ARMS[1])
+    also = (settings.output_dir / "arms.json",)
+    elsewhere = replace(settings, output_dir=tmp_path, seeds=(0, 1), budgets=(0,), also=also)
     with pytest.raises(ValueError, match=r"differ in: align_steps$"):
         compare_arms(replace(elsewhere, align_steps=3))
     assert not list(tmp_path.iterdir()), "refused before anything was done"
 
     table = compare_arms(elsewhere)
 
-    assert rates_of(elsewhere, ARMS[1]) == first
+    assert choose_rates(elsewhere, ARMS[1]) == first
     assert not list(tmp_path.rglob("validation.jsonl"))
     assert [path.name for path in (tmp_path / "arms" / "vae").glob("seed-*")] == ["seed-1"]
     assert {(cell["num_labels"], tuple(cell["seeds"])) for cell in table["cells"]} == {(0, (0, 1)), (10, (0,))}
 
 
 def test_where_one_rate_is_named_nothing_is_chosen(done):
-    assert rates_of(done, done.arms[0]) == RATES
+    assert choose_rates(done, done.arms[0]) == RATES
     assert not list(done.output_dir.rglob("validation.jsonl"))
 
 
 def test_adapters_come_to_the_projector_after_imitation_and_learn_in_both_trainings_of_answers(tmp_path):
     lora = LoraSettings(targets=("language",), rank=2)
-    own = small(tmp_path, arms=ARMS[1:2], primary=("vae", "vae"), budgets=(10,))
-    own = replace(own, model=replace(own.model, lora=lora))
+    settings = small(tmp_path, arms=ARMS[1:2], primary=("vae", "vae"), budgets=(10,))
+    settings = replace(settings, model=replace(settings.model, lora=lora))
 
-    labelled = TheWorld.from_pretrained(trained(own, ARMS[1], 0, 10, RATES), load_world=False)
+    labelled = TheWorld.from_pretrained(train_arm(settings, ARMS[1], 0, 10, RATES), load_world=False)
 
-    aligned = aligned_folder(own, ARMS[1], 0, RATES.aligned)
+    aligned = aligned_folder(settings, ARMS[1], 0, RATES.aligned)
     plain = TheWorld.from_pretrained(aligned.parent / "imitation" / "model", load_world=False)
     read = TheWorld.from_pretrained(aligned / "model", load_world=False)
     assert [model.config.lora is not None for model in (plain, read, labelled)] == [False, True, True]

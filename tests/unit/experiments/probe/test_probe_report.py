@@ -16,7 +16,7 @@ from theworld.experiments.probe.report import run_probes, to_markdown
 @pytest.fixture(scope="module")
 def probed(tmp_path_factory: pytest.TempPathFactory) -> tuple[ProbeSettings, dict[str, Any]]:
     names = {"cosmos_model_name": "tiny", "siglip_model_name": "tiny", "image_size_px": 64, "frame_rate_hz": 6.0}
-    own = ProbeSettings(
+    settings = ProbeSettings(
         output_dir=tmp_path_factory.mktemp("probe"),
         tasks=("collide",),
         num_train=20,
@@ -26,12 +26,12 @@ def probed(tmp_path_factory: pytest.TempPathFactory) -> tuple[ProbeSettings, dic
         batch_size=20,
         world=WorldSettings(**names, num_inference_steps=4),
     )
-    return own, run_probes(own)
+    return settings, run_probes(settings)
 
 
 def test_every_tap_block_and_slot_has_its_cells(probed):
-    own, _ = probed
-    cells = json.loads((own.output_dir / "probe.json").read_text())
+    settings, _ = probed
+    cells = json.loads((settings.output_dir / "probe.json").read_text())
 
     readings = {(cell["tap"], cell["block"]) for cell in cells}
     assert readings == {
@@ -48,10 +48,10 @@ def test_the_best_cell_never_is_one_of_the_true_future(probed):
 
 
 def test_tables_and_heat_maps_are_written(probed):
-    own, found = probed
-    text = (own.output_dir / "probe.md").read_text()
+    settings, found = probed
+    text = (settings.output_dir / "probe.md").read_text()
 
-    assert "## The last picture, watched" in text
+    assert "## Outcome in the last picture" in text
     assert "| true-future |" in text
     assert found["watched"]["collide"]["n"] == 20
     assert Path(found["heat_maps"]).stat().st_size > 0
@@ -72,7 +72,7 @@ def test_a_table_of_pictures_gives_the_majority_and_an_interval_for_all_cells_it
 
 def test_the_tables_of_public_labels_say_how_many_pictures_are_used(tmp_path: Path):
     letters = ["(A)", "(B)"] * 20
-    own = ProbeSettings(
+    settings = ProbeSettings(
         labels="blink",
         source=str(write_blink(tmp_path, {"Relative_Depth": letters})),
         output_dir=tmp_path / "probe",
@@ -81,13 +81,13 @@ def test_the_tables_of_public_labels_say_how_many_pictures_are_used(tmp_path: Pa
         world=WorldSettings(cosmos_model_name="tiny", siglip_model_name="tiny", image_size_px=64),
     )
 
-    found = run_probes(own)
+    found = run_probes(settings)
 
     text = (tmp_path / "probe" / "probe.md").read_text()
     used = found["pictures"]
     assert "watched" not in found
     assert used["num_fit"] + used["num_test"] + used["shared"] == 40
-    assert text.startswith(f"Told apart: (A), (B). Fitted to {used['num_fit']} pictures, measured on")
+    assert text.startswith(f"Classes: (A), (B). {used['num_fit']} training pictures, {used['num_test']} test")
     assert "| dit |" in text
     assert Path(found["heat_maps"]).stat().st_size > 0
 

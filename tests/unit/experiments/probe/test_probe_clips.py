@@ -1,4 +1,4 @@
-"""Labelled pictures: what a colour says is read from them, shuffled labels are not, and no picture is on both sides."""
+"""Labelled pictures: a probe reads the meaning of a colour, no shuffled labels, and no picture is on both sides."""
 
 from collections import Counter
 from dataclasses import replace
@@ -10,7 +10,7 @@ import torch
 from fixtures_public import RELATIONS, coloured, write_blink, write_vsr
 from theworld.config import WorldSettings
 from theworld.config.experiments import ProbeSettings
-from theworld.experiments.probe.clips import Labelled, open_labelled
+from theworld.experiments.probe.clips import LabelledClips, open_labelled_clips
 from theworld.experiments.probe.probe import Probe, probe
 
 NUM_FIT, NUM_TEST = 48, 40
@@ -42,24 +42,24 @@ def vae_cell(cells: list[Probe]) -> Probe:
 
 
 @pytest.fixture(scope="module")
-def statements(tmp_path_factory: pytest.TempPathFactory) -> tuple[ProbeSettings, Labelled]:
-    own = of_vsr(*write_coloured(tmp_path_factory.mktemp("vsr")))
-    (clips,) = open_labelled(own)
-    return own, clips
+def statements(tmp_path_factory: pytest.TempPathFactory) -> tuple[ProbeSettings, LabelledClips]:
+    settings = of_vsr(*write_coloured(tmp_path_factory.mktemp("vsr")))
+    (clips,) = open_labelled_clips(settings)
+    return settings, clips
 
 
 def test_what_the_colour_says_is_read_and_shuffled_labels_are_not(statements):
-    own, clips = statements
+    settings, clips = statements
     order = torch.randperm(len(clips.frames), generator=torch.Generator().manual_seed(0))
     shuffled = replace(clips, labels={"relation": clips.labels["relation"][:, order]})
 
-    cells = probe(own, clips)
+    cells = probe(settings, clips)
 
     assert {(cell.tap, cell.block) for cell in cells} == {("siglip", None), ("vae", None), ("dit", 0), ("dit", 2)}
     assert {(cell.task, cell.quantity, cell.slot, cell.num_test) for cell in cells} == {("vsr", "relation", 0, 40)}
     assert vae_cell(cells).chance == 0.25
     assert vae_cell(cells).score > 0.8
-    assert vae_cell(probe(own, shuffled)).score < 0.5
+    assert vae_cell(probe(settings, shuffled)).score < 0.5
 
 
 def test_a_picture_that_is_measured_is_not_fitted_to(statements):
@@ -78,7 +78,7 @@ def test_only_true_statements_are_asked_for_their_relation(tmp_path: Path):
         tmp_path, [1] * 8, "dev", {number: coloured(number % 4, number) for number in range(24, 32)}
     )
 
-    (clips,) = open_labelled(of_vsr(folder, images))
+    (clips,) = open_labelled_clips(of_vsr(folder, images))
 
     assert clips.classes == ("left of", "on", "touching")
     assert (clips.num_fit, len(clips.frames)) == (18, 24)
@@ -89,7 +89,7 @@ def test_pictures_that_cannot_be_read_are_left_out_and_counted(tmp_path: Path):
     (images / "train2017" / "000000000001.jpg").write_bytes(b"no picture")
     (images / "000000000010.jpg").unlink()
 
-    (clips,) = open_labelled(of_vsr(folder, images))
+    (clips,) = open_labelled_clips(of_vsr(folder, images))
 
     assert clips.left_out["unreadable"] == 3  # number 10 is in both splits
     assert (clips.num_fit, len(clips.frames)) == (7, 14)
@@ -100,15 +100,15 @@ def test_without_any_picture_that_can_be_read_there_is_nothing_to_probe(tmp_path
     for path in images.rglob("*.jpg"):
         path.unlink()
 
-    with pytest.raises(ValueError, match="0 pictures to fit to and 0 to measure on, of 12 and 8; 20 cannot be read"):
-        list(open_labelled(of_vsr(folder, images)))
+    with pytest.raises(ValueError, match="0 training pictures and 0 test pictures, of 12 and 8; 20 are unreadable"):
+        list(open_labelled_clips(of_vsr(folder, images)))
 
 
 def test_the_half_an_item_of_blink_is_in_depends_on_its_id_alone(tmp_path: Path):
     few, more = ("(A)", "(B)") * 20, ("(A)", "(B)") * 40
     halves = []
     for number, letters in enumerate((few, more)):
-        (clips,) = open_labelled(of_blink(tmp_path / str(number), list(letters)))
+        (clips,) = open_labelled_clips(of_blink(tmp_path / str(number), list(letters)))
         assert (clips.classes, clips.num_world_steps, clips.frames.shape[1]) == (("(A)", "(B)"), 0, 1)
         assert len(clips.frames) + sum(clips.left_out.values()) == len(letters)
         labelled = zip(clips.frames, clips.labels["depth"][0].tolist(), strict=True)

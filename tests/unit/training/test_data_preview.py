@@ -15,7 +15,7 @@ from theworld.config import loader
 from theworld.config.commands import PreviewSettings
 from theworld.datasets.errors import RecordError
 from theworld.datasets.sample import Sample, Turn, question
-from theworld.training import preview as previewing
+from theworld.training import dataloading
 
 CONFIG = Path(__file__).parents[3] / "configs" / "foresight-tiny.json"
 
@@ -47,7 +47,7 @@ def look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def make(*records: Sample | RecordError, flags: tuple[str, ...] = ()) -> tuple[dict[str, Any], str]:
         if records:
-            monkeypatch.setattr(previewing, "open_training", lambda *args: Records(*records))
+            monkeypatch.setattr(dataloading, "open_training", lambda *args: Records(*records))
         page = tmp_path / "preview.html"
         found = preview(loader.load(PreviewSettings, CONFIG, ["--page", str(page), *flags]))
         return found, page.read_text()
