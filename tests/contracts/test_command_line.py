@@ -21,7 +21,7 @@ from tqdm import tqdm
 import theworld
 from theworld.cli import main as cli
 from theworld.cli.commands import DATA, MEASURE, START, TRAIN
-from theworld.config import TrainingConfig, loader
+from theworld.config import TrainingConfig, flags, loader
 from theworld.environment import commit
 from theworld.training.callbacks import STOPPED
 from theworld.world.store import FeatureStore
@@ -138,7 +138,7 @@ def test_the_flags_are_those_of_the_golden_file(capsys, monkeypatch):
 
 def test_the_flags_that_are_suggested_are_those_that_are_shown(capsys, monkeypatch, commands):
     for one in cli.COMMANDS:
-        known = loader.flags(cli._named(one.settings), positional=not one.reads_file)
+        known = flags.flags(cli._named(one.settings), positional=not one.reads_file)
         assert shown_flags(one, capsys, monkeypatch) == known
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import shtab
 
 from theworld.cli.commands import COMMANDS, Command
-from theworld.config import loader
+from theworld.config import flags
 from theworld.config.commands import CompletionSettings
 
 
@@ -42,20 +42,20 @@ def _parser() -> argparse.ArgumentParser:
 def _describe(parser: argparse.ArgumentParser, command: Command) -> None:
     module, _, name = command.settings.partition(":")
     cls = getattr(importlib.import_module(module), name)
-    for one in loader.arguments(cls, positional=not command.reads_file):
-        _add(parser, one)
+    for argument in flags.arguments(cls, positional=not command.reads_file):
+        _add(parser, argument)
     if command.reads_file:
-        _add(parser, loader.Argument("file", (), is_path=True))
-    for flag in loader.EVERYWHERE:
+        _add(parser, flags.Argument("file", (), is_path=True))
+    for flag in flags.EVERYWHERE:
         parser.add_argument(flag, action="store_true")
 
 
-def _add(parser: argparse.ArgumentParser, one: loader.Argument) -> None:
-    if one.is_switch:
-        for flag in one.flags:
+def _add(parser: argparse.ArgumentParser, argument: flags.Argument) -> None:
+    if argument.is_switch:
+        for flag in argument.flags:
             parser.add_argument(flag, action="store_true")
         return
-    options: dict[str, Any] = {"choices": one.choices or None, "nargs": "*" if one.takes_many else None}
-    action = parser.add_argument(*(one.flags or (one.name,)), **options)
-    if not one.choices:
+    options: dict[str, Any] = {"choices": argument.choices or None, "nargs": "*" if argument.takes_many else None}
+    action = parser.add_argument(*(argument.flags or (argument.name,)), **options)
+    if not argument.choices:
         action.complete = shtab.FILE  # pyright: ignore[reportAttributeAccessIssue]

@@ -142,7 +142,7 @@ def _asks_for_help(arguments: Sequence[str]) -> bool:
 
 
 def _run(command: Command, arguments: list[str]) -> dict[str, Any] | Told | None:
-    from theworld.config import loader
+    from theworld.config import flags, loader
 
     cls = _named(command.settings)
     if _asks_for_help(arguments):
@@ -150,7 +150,7 @@ def _run(command: Command, arguments: list[str]) -> dict[str, Any] | Told | None
         about = (
             f"{command.summary}\n\nexample:\n  {command.example}\n\nBesides, as everywhere: --json, --verbose, --debug."
         )
-        loader.show_help(cls, program, about, positional=not command.reads_file)
+        flags.show_help(cls, program, about, positional=not command.reads_file)
         return None
     path = None
     if command.reads_file and arguments and not arguments[0].startswith("-"):

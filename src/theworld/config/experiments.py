@@ -2,12 +2,12 @@
 
 from dataclasses import asdict, field, replace
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from theworld.config.base import STRICT, refuse_unused
+from theworld.config.base import STRICT, STRICT_VARIANTS, Variants
 from theworld.config.data import TASK_NAMES, TaskName
 from theworld.config.model import ModelSettings
 from theworld.config.training import OptimSettings
@@ -170,45 +170,31 @@ class ArmsSettings:
 LabelsName = Literal["foresight", "vsr", "blink"]
 
 
-@dataclass(config=STRICT, frozen=True, kw_only=True)
-class ProbeSettings:
-    """Linear read-outs of what labels say from every tap, block, noise level and slot."""
+@dataclass(config=STRICT_VARIANTS, frozen=True, kw_only=True)
+class ProbeSettings(Variants):
+    """Linear probes of every tap, block, noise level and slot; a subclass for each set of labels adds its fields."""
+
+    TAG: ClassVar[str] = "labels"
 
     output_dir: Path = Path("probe")
     """Folder of the table (probe.json, probe.md) and the heat map (probe.png)."""
 
-    labels: LabelsName = "foresight"
-    """What is to be read: of `foresight`'s scenes position, velocity, contact and outcome; of the pictures of `vsr` the
-    relation of true statements, of those of `blink` (Relative_Depth) which of two points is closer."""
-
-    source: str | None = None
-    """Of public labels: hub id, folder in the layout of that repository, or file; None: where its authors publish it.
-    Of vsr no file, since both train and dev are read."""
-
-    revision: str | None = None
-    """Commit of the hub repository."""
-
-    subset: Literal["random", "zeroshot"] | None = None
-    """Of vsr: which of its two ways to split; None: `zeroshot`."""
-
-    image_dir: Path | None = None
-    """Of vsr: folder of COCO 2017's pictures."""
-
-    tasks: Annotated[tuple[TaskName, ...], Field(min_length=1)] = TASK_NAMES
-    """Of foresight: kinds of scene; each is probed by itself."""
+    labels: Literal["foresight", "vsr", "blink"] = "foresight"
+    """Labels to predict: position, velocity, contact and outcome in the scenes of `foresight`; the relation in true
+    statements about the pictures of `vsr`; the closer of two points in those of `blink` (Relative_Depth)."""
 
     num_train: Annotated[int, Field(ge=20)] = 1_000
-    """Scenes of the train split, of each task, that a read-out is fitted to; of public labels at most so many pictures:
-    of vsr's train split, of one half of blink's."""
+    """Samples to fit a probe to: scenes of the train split, of each task, for `foresight`; at most as many pictures of
+    the train split for `vsr`, of one half for `blink`."""
 
     num_test: Annotated[int, Field(ge=20)] = 500
-    """Scenes of the validation split, of each task, that it is measured on; of public labels at most so many pictures:
-    of vsr's dev split, of the other half of blink's."""
+    """Samples to measure it on: scenes of the validation split, of each task, for `foresight`; at most as many pictures
+    of the dev split for `vsr`, of the other half for `blink`."""
 
-    blocks: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0, 1, 2, 3, 4, 5)
-    """Transformer blocks whose states are looked into."""
+    blocks: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1, strict=False)] = (0, 1, 2, 3, 4, 5)
+    """Transformer blocks to probe."""
 
-    noise_levels: Annotated[tuple[Annotated[float, Field(gt=0, lt=1)], ...], Field(min_length=1)] = (
+    noise_levels: Annotated[tuple[Annotated[float, Field(gt=0, lt=1)], ...], Field(min_length=1, strict=False)] = (
         0.105,
         0.32,
         0.601,
@@ -219,25 +205,56 @@ class ProbeSettings:
     """Noise levels t of the denoiser's input: each just above one that ten denoising steps pass through."""
 
     batch_size: Annotated[int, Field(ge=1)] = 50
-    """Clips read at a time."""
+    """Clips per forward pass."""
 
     world: WorldSettings = field(default_factory=WorldSettings)
-    """Names, size and frame rate; where features are read is what is probed."""
+    """World model: names, size and frame rate; the probe itself chooses the taps."""
 
-    @model_validator(mode="after")
-    def _check(self) -> "ProbeSettings":
-        refuse_unused(self, "labels", _OF_LABELS)
-        if self.labels == "vsr" and self.image_dir is None:
-            raise ValueError("labels='vsr' come without pictures: give image_dir, a folder of COCO 2017's")
-        return self
+    if TYPE_CHECKING:
+
+        def __init__(self, **given: Any) -> None: ...
 
 
-_OF_LABELS: Final[dict[LabelsName, tuple[str, ...]]] = {
-    "foresight": ("tasks",),
-    "vsr": ("source", "revision", "subset", "image_dir"),
-    "blink": ("source", "revision"),
-}
-"""Settings that play a part for some labels only."""
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class ForesightProbe(ProbeSettings):
+    """Probes of simulated scenes."""
+
+    labels: Literal["foresight"] = "foresight"
+
+    tasks: Annotated[tuple[TaskName, ...], Field(min_length=1, strict=False)] = TASK_NAMES
+    """Kinds of scene; each has probes of its own."""
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class VsrProbe(ProbeSettings):
+    """Probes of the pictures of Visual Spatial Reasoning."""
+
+    labels: Literal["vsr"] = "vsr"
+
+    source: str | None = None
+    """Hub id, or folder in the layout of that repository, with both train and dev; None: the authors' repository."""
+
+    revision: str | None = None
+    """Commit of the hub repository."""
+
+    subset: Literal["random", "zeroshot"] | None = None
+    """Way to split; None: `zeroshot`."""
+
+    image_dir: Annotated[Path, Field(strict=False)]
+    """Folder of COCO 2017's pictures."""
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class BlinkProbe(ProbeSettings):
+    """Probes of the pictures of BLINK's Relative_Depth."""
+
+    labels: Literal["blink"] = "blink"
+
+    source: str | None = None
+    """Hub id, folder in the layout of that repository, or file; None: the authors' repository."""
+
+    revision: str | None = None
+    """Commit of the hub repository."""
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)

@@ -120,7 +120,10 @@ def _refuse_another_run(config: TrainingConfig, saved: Path) -> TrainingConfig:
     differing = [
         f"{name}={now[name]!r} instead of {before[name]!r}"
         for name in now
-        if name not in _FREE and now[name] != before[name] and not (name in _FORMATS and now[name] == "auto")
+        if name in before  # absent: a field of another data set, whose name differs, too
+        and name not in _FREE
+        and now[name] != before[name]
+        and not (name in _FORMATS and now[name] == "auto")
     ]
     if differing:
         raise ValueError(

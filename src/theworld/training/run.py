@@ -10,7 +10,7 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from transformers import TrainingArguments, set_seed
 
-from theworld.config import TrainingConfig, loader
+from theworld.config import DataCompData, TrainingConfig, loader
 from theworld.datasets.collator import Collator
 from theworld.datasets.factory import open_stream, open_training
 from theworld.datasets.sample import Samples
@@ -156,7 +156,7 @@ def _describe(config: TrainingConfig, model: TheWorld) -> None:
 
 def _open(config: TrainingConfig, processor: Any, num_samples: int, with_future: bool) -> Samples | SampleStream:
     """What a run learns from; `num_samples` is how many it draws."""
-    if config.data.dataset == "datacomp" and not config.mixture:
+    if isinstance(config.data, DataCompData) and not config.mixture:
         return open_stream(config.data, config.data.train_split, with_future)
     samples = open_training(config, num_samples, with_future)
     if config.max_length is not None:

@@ -13,7 +13,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from theworld.config import DataSettings, TaskName
-from theworld.config.experiments import ProbeSettings
+from theworld.config.experiments import BlinkProbe, ForesightProbe, ProbeSettings, VsrProbe
 from theworld.constants import TEMPORAL_STRIDE
 from theworld.datasets.factory import open_samples
 from theworld.datasets.foresight.collide import gap_of
@@ -63,12 +63,12 @@ def open_labelled(own: ProbeSettings) -> Iterator[Labelled]:
     Raises:
         ValueError: for files that cannot be had, or too few pictures among them.
     """
-    if own.labels == "foresight":
+    if isinstance(own, ForesightProbe):
         for task in own.tasks:
             yield _scenes(own, task)
-    elif own.labels == "vsr":
+    elif isinstance(own, VsrProbe):
         yield _relations(own)
-    else:
+    elif isinstance(own, BlinkProbe):
         yield _depth_order(own)
 
 
@@ -103,7 +103,7 @@ def _motion(items: Iterable[Item], slot: int, quantity: Literal["position", "vel
     return torch.from_numpy(np.stack(found))
 
 
-def _relations(own: ProbeSettings) -> Labelled:
+def _relations(own: VsrProbe) -> Labelled:
     """VSR: the relation of true statements; fitted on its train split, measured on dev."""
     subset = () if own.subset is None else (own.subset,)
     data = DataSettings(
@@ -120,7 +120,7 @@ def _true_statements(samples: Samples) -> list[tuple[Sample, str]]:
     return [(sample, sample.fields["relation"].strip()) for sample in found if sample.answer == "true"]
 
 
-def _depth_order(own: ProbeSettings) -> Labelled:
+def _depth_order(own: BlinkProbe) -> Labelled:
     """BLINK: which of two points is closer. Only `val` has answers: its items are halved by the hash of their id."""
     data = DataSettings(dataset="blink", source=own.source, revision=own.revision, subsets=(DEPTH_TASK,))
     samples = open_samples(data, "validation", None)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from theworld.config import loader
 from theworld.config.data import TASK_NAMES
-from theworld.config.experiments import ProbeSettings
+from theworld.config.experiments import ForesightProbe, ProbeSettings
 from theworld.evaluation.statistics import wilson_interval
 from theworld.experiments.probe.clips import DECISIVE, Labelled, open_labelled
 from theworld.experiments.probe.probe import Probe, best_cells, probe, watch_futures
@@ -36,13 +36,13 @@ def run_probes(own: ProbeSettings) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     said = ""
-    if own.labels == "foresight":
+    if isinstance(own, ForesightProbe):
         imagined = replace(own.world, tap="rollout")
         found["watched"] = watch_futures(imagined, own.tasks, own.num_test, batch_size=own.batch_size)
         said = watched_to_markdown(found["watched"])
     cells: list[Probe] = []
     for clips in open_labelled(own):
-        if own.labels != "foresight":
+        if not isinstance(own, ForesightProbe):
             found["pictures"] = _counts(clips)
             said = pictures_to_markdown(clips)
         cells += probe(own, clips)
