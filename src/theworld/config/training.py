@@ -296,7 +296,9 @@ class TrainingConfig:
             "bf16": "needs weights of float32's range",
             "fp16": "scales its gradients, which must be float32 for it",
         }[self.precision]
-        remedy = f"set model.dtype to {' or '.join(allowed)}" + ", or precision to bf16" * (given == "bfloat16")
+        remedy = f"set model.dtype to {' or '.join(allowed)}"
+        if given == "bfloat16":
+            remedy += ", or precision to bf16"
         raise ValueError(
             f"precision={self.precision!r} with model.dtype={given!r}: {self.precision} {reason}; {remedy}"
         )

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Int
 
 from theworld.datasets.errors import RecordError
-from theworld.datasets.sample import Sample, Samples
+from theworld.datasets.sample import KnowsLengths, KnowsShapes, Sample, Samples
 
 _PICTURES: Final = ((1,), None)
 """Shape of the samples of a data set that names none: pictures, looked ahead from as far as the model does."""
@@ -53,9 +53,9 @@ class Mixture:
                 raise ValueError(f"{name} has no samples: leave it out of the mixture, or repair its settings")
             rng = np.random.default_rng([seed, 1 + number])
             self.place_of[self.part_of == number] = _passes(len(part), int(counts[number]), rng)
-        if any(hasattr(part, "shape_of") for part in self.parts):
+        if any(isinstance(part, KnowsShapes) for part in self.parts):
             self.shape_of = self._shape_of
-        if all(hasattr(part, "text_length_of") and hasattr(part, "num_images_of") for part in self.parts):
+        if all(isinstance(part, KnowsLengths) for part in self.parts):
             self.text_length_of = self._text_length_of
             self.num_images_of = self._num_images_of
 
@@ -84,7 +84,7 @@ class Mixture:
     def _shape_of(self, index: int) -> Hashable:
         """The shape of a sample, without reading it."""
         part, place = self._find(index)
-        return part.shape_of(place) if hasattr(part, "shape_of") else _PICTURES
+        return part.shape_of(place) if isinstance(part, KnowsShapes) else _PICTURES
 
     def _text_length_of(self, index: int) -> int:
         """Characters of a sample's turns, without reading it."""

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from random import Random
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import numpy as np
 from jaxtyping import Float, Int, Real
@@ -11,7 +11,7 @@ from torch.utils.data import Sampler
 
 from theworld.datasets.collator import Collator
 from theworld.datasets.errors import RecordError
-from theworld.datasets.sample import Sample, Samples
+from theworld.datasets.sample import KnowsLengths, KnowsShapes, Sample, Samples
 
 _T = TypeVar("_T")
 
@@ -97,8 +97,8 @@ CHARACTERS_PER_TOKEN: Final = 4.0
 class WithinLength:
     """A data set without its over-long samples: each raises RecordError (cause "overlong") in its place.
 
-    Nothing is cut: half a picture has no meaning, and half an answer teaches to stop early. All else that the data set
-    knows of its samples (their shape, their text's length) it still knows.
+    Nothing is cut: half a picture has no meaning, and half an answer teaches the model to stop early. Shapes and
+    lengths that the data set knows without reading samples stay known.
 
     Args:
         samples: the data set.
@@ -110,17 +110,16 @@ class WithinLength:
         self.samples = samples
         self.collator = collator
         self.max_length = max_length
+        if isinstance(samples, KnowsShapes):
+            self.shape_of = samples.shape_of
+        if isinstance(samples, KnowsLengths):
+            self.text_length_of, self.num_images_of = samples.text_length_of, samples.num_images_of
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def __getitem__(self, index: int, /) -> Sample:
         return refuse_overlong(self.samples[index], self.collator, self.max_length)
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_") or name == "samples":  # asked for before there is anything, as unpickling does
-            raise AttributeError(name)
-        return getattr(self.samples, name)
 
 
 def refuse_overlong(sample: Sample, collator: Collator, max_length: int) -> Sample:
@@ -130,7 +129,7 @@ def refuse_overlong(sample: Sample, collator: Collator, max_length: int) -> Samp
         RecordError: if it has more tokens than `max_length`.
     """
     if sample.answer is not None and (length := collator.length_of(sample)) > max_length:
-        pictures = f"{len(sample.images)} picture" + "s" * (len(sample.images) != 1)
+        pictures = "1 picture" if len(sample.images) == 1 else f"{len(sample.images)} pictures"
         raise RecordError(
             "overlong", f"sample {sample.id!r} has {length:,} tokens ({pictures}), max_length={max_length:,}"
         )
@@ -143,15 +142,14 @@ def estimated_lengths(samples: Samples, collator: Collator) -> Float[np.ndarray,
     Raises:
         ValueError: for a data set that does not know it.
     """
-    text_length_of, num_images_of = (getattr(samples, name, None) for name in ("text_length_of", "num_images_of"))
-    if text_length_of is None or num_images_of is None:
+    if not isinstance(samples, KnowsLengths):
         raise ValueError(
             "group_by_length=True needs a data set that knows the lengths of its texts and the numbers of its pictures"
             " without reading samples (text_length_of, num_images_of), and this one does not: set it to false"
         )
     count = len(samples)
-    characters = np.fromiter(map(text_length_of, range(count)), np.float64, count)
-    images = np.fromiter(map(num_images_of, range(count)), np.float64, count)
+    characters = np.fromiter(map(samples.text_length_of, range(count)), np.float64, count)
+    images = np.fromiter(map(samples.num_images_of, range(count)), np.float64, count)
     return characters / CHARACTERS_PER_TOKEN + images * collator.tokens_per_picture
 
 

@@ -1,6 +1,6 @@
 """Plain lists of records, and any Hugging Face data set, as samples."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -8,7 +8,7 @@ from theworld.constants import TEMPORAL_STRIDE
 from theworld.datasets.conversations import checked, num_characters, turns_of
 from theworld.datasets.errors import RecordError, read_picture
 from theworld.datasets.images import picture_of
-from theworld.datasets.sample import Sample, Samples, Turn
+from theworld.datasets.sample import KnowsShapes, Sample, Samples, Turn
 
 
 class TheWorldDataset:
@@ -179,14 +179,11 @@ class ClipsAsImages:
     def __init__(self, samples: Samples, of_slots: bool = False) -> None:
         self.samples = samples
         self.of_slots = of_slots
+        if isinstance(samples, KnowsShapes):
+            self.shape_of = samples.shape_of
 
     def __len__(self) -> int:
         return len(self.samples)
-
-    def shape_of(self, index: int) -> Hashable:
-        """The shape of a sample, where the samples know it."""
-        shape_of = getattr(self.samples, "shape_of", None)
-        return None if shape_of is None else shape_of(index)
 
     def __getitem__(self, index: int) -> Sample:
         sample = self.samples[index]
