@@ -88,7 +88,8 @@ def remedy(name: str, error: BaseException) -> str:
             return text.format(
                 cause=cause,
                 cache=constants.HF_HUB_CACHE,
-                url=f"{constants.ENDPOINT}/{name}",
+                endpoint=constants.ENDPOINT,
+                name=name,
                 fetch_again=_FETCH_AGAIN.format(name),
             )
     return f"{without_tokens(' '.join(str(error).split()))}; check the name and the network, or name a folder"
@@ -108,7 +109,10 @@ def _is_full_disk(error: BaseException) -> bool:
 
 _REMEDIES: Final[tuple[tuple[Callable[[BaseException], bool], str], ...]] = (
     (_is_full_disk, "the disk is full under {cache}; free space there, or point HF_HOME to another disk"),
-    (_is(GatedRepoError), "it is gated; accept its licence at {url} and log in to that account (`hf auth login`)"),
+    (
+        _is(GatedRepoError),
+        "it is gated; accept its licence at {endpoint}/{name} and log in to that account (`hf auth login`)",
+    ),
     (_is(json.JSONDecodeError, SafetensorError), "a file of it is damaged or half-downloaded; {fetch_again}"),
     (_is(RevisionNotFoundError), "it has no such revision; look at its commits there"),
     (
