@@ -1,4 +1,4 @@
-"""Every setting with its unit and meaning; the rules that hold between settings."""
+"""Settings: each with its unit and meaning, and the rules between them."""
 
 from theworld.config.base import STRICT
 from theworld.config.data import (

@@ -260,26 +260,26 @@ class MixturePart:
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class OpenImagesSettings:
-    """Which pictures of OpenImages are fetched, from where, into which folder."""
+    """Pictures of OpenImages to download, their address and their folder."""
 
     ids: Path
-    """File of ids, one a line: 16 hexadecimal digits, `train/` or another split before them or not; `#` begins a
+    """File of ids, one a line: 16 hexadecimal digits, optionally after a split, as in `train/`; `#` begins a
     comment."""
 
     out: Path
-    """Folder of the pictures, ID.jpg each; what is there already is not fetched again."""
+    """Folder of the pictures, ID.jpg; pictures that are there are not downloaded again."""
 
     split: Literal["train", "validation", "test"] = "train"
-    """Split of the ids that name none."""
+    """Split of ids without one."""
 
     concurrency: Annotated[int, Field(ge=1, le=512)] = 32
-    """Pictures that are fetched at the same time."""
+    """Simultaneous downloads."""
 
     base_url: Annotated[str, Field(pattern=r"^https?://")] = "https://s3.amazonaws.com/open-images-dataset"
     """Address before SPLIT/ID.jpg."""
 
     timeout_s: Annotated[float, Field(gt=0)] = 60.0
-    """Longest that one attempt at a picture may take, seconds."""
+    """Longest time of one attempt at a picture, seconds."""
 
     num_attempts: Annotated[int, Field(ge=1)] = 5
-    """Attempts at a picture before it counts as failed; the pauses between them grow."""
+    """Attempts at a picture before it fails, with growing pauses."""

@@ -1,4 +1,4 @@
-"""Strict settings: a JSON or YAML file, the command line over it, then every type and rule checked at once."""
+"""Load settings: merge a JSON or YAML file with the command line, then check every type and rule at once."""
 
 import dataclasses
 import difflib
@@ -48,56 +48,55 @@ _NO_SECRETS = "secrets never go into settings; they come from the environment (H
 def load(
     cls: type[Settings], path: Path | None = None, overrides: Sequence[str] = (), *, positional: bool = False
 ) -> Settings:
-    """Settings of a file with command-line overrides.
+    """Load the settings of a file with command-line overrides.
 
-    The file and the overrides are joined first and checked once: a rule between two settings holds for what is run,
-    whichever of the two each came from.
+    The file and the overrides are merged first and checked once, so rules between settings hold for the result.
 
     Args:
         cls: a dataclass with a docstring under each field; strict if it is a pydantic dataclass with `STRICT`.
         path: JSON (.json) or YAML 1.2 (.yaml, .yml); None: the defaults.
         overrides: command-line arguments, such as `["--optim.learning-rate", "3e-4"]`.
-        positional: fields without a default are given by position, without their flag.
+        positional: whether fields without a default are positional arguments.
 
     Raises:
-        SettingsError: with every problem found.
+        SettingsError: with every problem.
     """
     in_file = {} if path is None else read_mapping(Path(path))
-    given = _read_flags(cls, overrides, positional)
-    joined = _joined(in_file, given)
+    on_line = _read_flags(cls, overrides, positional)
+    joined = _joined(in_file, on_line)
     if places := list(_tokens(joined)):
         raise SettingsError("\n".join(f"{place}: holds a token; {_NO_SECRETS}" for place in places))
     try:
-        # Strict types let a path or a tuple in only as JSON: https://docs.pydantic.dev/latest/concepts/strict_mode/
+        # Strict types accept a path or a tuple only as JSON: https://docs.pydantic.dev/latest/concepts/strict_mode/
         return TypeAdapter(cls).validate_json(json.dumps(joined, default=str))
     except ValidationError as error:
-        problems = _problems(cls, error, path, given, positional)
+        problems = _problems(cls, error, path, on_line, positional)
     raise SettingsError("\n".join(problems))
 
 
 def save(settings: Any, path: Path) -> None:
-    """Write settings, defaults included, as JSON that `load` reads back to an equal value."""
+    """Write settings as JSON, defaults included; `load` returns an equal value."""
     write_whole(Path(path), TypeAdapter(type(settings)).dump_json(settings, indent=2) + b"\n")
 
 
 def _read_flags(cls: type, arguments: Sequence[str], positional: bool) -> dict[str, Any]:
-    """The settings that the command line names, nested as in `cls`; nothing else."""
+    """The settings on the command line, nested as in `cls`, without defaults."""
     last = next((name for name, kind in kinds_of(cls).items() if takes_the_rest(kind)), None)
     if last is not None and "--" in arguments:
         end = list(arguments).index("--")
         return {**_read_flags(cls, arguments[:end], positional), last: list(arguments[end + 1 :])}
     if not arguments:
         return {}
-    said = io.StringIO()
+    output = io.StringIO()
     try:
-        with redirect_stdout(io.StringIO()), redirect_stderr(said):
-            given, unknown = tyro.cli(
+        with redirect_stdout(io.StringIO()), redirect_stderr(output):
+            values, unknown = tyro.cli(
                 _all_optional(cls, positional), args=list(arguments), return_unknown_args=True, add_help=False
             )
-    except SystemExit:  # how tyro ends after its message
-        raise SettingsError(_unboxed(said.getvalue())) from None
+    except SystemExit:  # tyro exits after its message
+        raise SettingsError(_unboxed(output.getvalue())) from None
     if not unknown:
-        return given
+        return values
     strangers = [argument.partition("=")[0] for argument in unknown if argument.startswith("--")]
     if strangers:
         known = [*flags(cls, positional), *EVERYWHERE]
@@ -107,7 +106,7 @@ def _read_flags(cls: type, arguments: Sequence[str], positional: bool) -> dict[s
 
 
 def _all_optional(cls: type, positional: bool) -> Any:
-    """A TypedDict with the fields of a dataclass, none of them required: what is not given is absent."""
+    """A TypedDict with the fields of a dataclass, all optional: flags that are not given leave no key."""
     kinds: dict[str, Any] = {}
     for name, kind in kinds_of(cls).items():
         if is_for_files(kind) or takes_the_rest(kind):
@@ -123,16 +122,16 @@ def _all_optional(cls: type, positional: bool) -> Any:
 
 
 def _unboxed(message: str) -> str:
-    """The message itself, out of what tyro says: a title, a rule, the message, a rule, advice."""
+    """The message in tyro's output, which has a title, a rule, the message, a rule and advice."""
     parts = re.split(r"^\s*-{3,}\s*$", message, flags=re.MULTILINE)
     text = " ".join(parts[min(1, len(parts) - 1)].split()).removeprefix("Error parsing ")
-    text = text.partition(". Got errors:")[0]  # what each form of a union had to say
+    text = text.partition(". Got errors:")[0]  # the errors of each member of a union
     choice = re.match(r"invalid choice '(.*?)' for .* Expected one of \((.*)\)\.$", text)
     return text if choice is None else text + _meant(choice[1], choice[2], " Did")
 
 
 def _meant(given: Any, choices: str, lead: str) -> str:
-    """Which of the quoted choices was probably meant, as the end of a message; nothing, if none is close."""
+    """The end of a message: the closest of the quoted choices; empty if none is close."""
     known = [choice for choice in re.findall(r"'([^']*)'", choices) if choice != "None"]
     close = difflib.get_close_matches(given, known, n=1) if isinstance(given, str) else []
     return f"{lead} you mean {close[0]}?" if close else ""
@@ -144,7 +143,7 @@ def _stranger(name: str, known: Sequence[str], where: str = "") -> str:
     close = difflib.get_close_matches(name, known, n=1)
     if not close:  # the right name in the wrong group, or in none
         last = name.lstrip("-").rpartition(".")[2]
-        close = [one for one in known if one.lstrip("-").rpartition(".")[2] == last]
+        close = [other for other in known if other.lstrip("-").rpartition(".")[2] == last]
     return f"{where}{name}: unknown setting; " + (f"did you mean {close[0]}?" if close else "see --help for all")
 
 
@@ -160,7 +159,7 @@ def _joined(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _tokens(content: Any, place: str = "") -> Iterator[str]:
-    """Where a value looks like a token of the hub; the value itself is never shown."""
+    """Places of values that look like a token of the hub; never the values themselves."""
     if isinstance(content, Mapping):
         for name, value in content.items():
             yield from _tokens(value, f"{place}.{name}" if place else str(name))
@@ -172,7 +171,7 @@ def _tokens(content: Any, place: str = "") -> Iterator[str]:
 
 
 def _problems(
-    cls: type, error: ValidationError, path: Path | None, given: Mapping[str, Any], positional: bool
+    cls: type, error: ValidationError, path: Path | None, on_line: Mapping[str, Any], positional: bool
 ) -> list[str]:
     """One line per refused setting; the several types of a union make one line."""
     file = f"{path}: " if path is not None else ""
@@ -192,7 +191,7 @@ def _problems(
         if kind == UNKNOWN_VARIANT:
             tag = problem["ctx"]["tag"]
             dotted, value = ".".join(filter(None, (dotted, tag))), value[tag]
-        if _names(given, dotted):
+        if _names(on_line, dotted):
             name = re.sub(r"\.\d+", "", dotted)
             where = f"{name.upper() if positional and name in required(cls) else flag_of(name)}: "
         else:
@@ -235,7 +234,7 @@ def _dotted(cls: Any, location: Sequence[int | str]) -> str:
 
 
 def _names(given: Any, dotted: str) -> bool:
-    """Whether the command line names this setting."""
+    """Whether the command line sets this setting."""
     for part in dotted.split("."):
         if isinstance(given, tuple):
             return True
