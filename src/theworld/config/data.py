@@ -126,7 +126,7 @@ class SpatialRGPTData(DataSettings):
     """Commit of the hub repository."""
 
     image_dir: _OptionalPath = None
-    """Folder of the pictures; None: those in the repository."""
+    """Folder of the pictures, if the rows hold none."""
 
     marks: Literal["boxes", "masks"] = "boxes"
     """Marks of regions in the pictures."""

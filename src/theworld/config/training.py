@@ -280,9 +280,7 @@ class TrainingConfig:
         if self.validation.eval_steps is None:
             return
         if self.objective == "imitation":
-            raise ValueError(
-                "validation.eval_steps with objective='imitation': the model cannot answer yet"
-            )
+            raise ValueError("validation.eval_steps with objective='imitation': the model cannot answer yet")
         if not self.validation.data:
             try:
                 refuse_conversations(self.data)
