@@ -10,7 +10,7 @@ from pydantic_core import ArgsKwargs, core_schema
 STRICT: Final = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 """Configuration of every settings dataclass: no unknown names, no conversions, no NaN."""
 
-STRICT_VARIANTS: Final = ConfigDict(**STRICT, defer_build=True)
+STRICT_VARIANTS: Final[ConfigDict] = {**STRICT, "defer_build": True}
 """Configuration of a base class of variants: pydantic reads it once its subclasses exist."""
 
 UNKNOWN_VARIANT: Final = "unknown_variant"

@@ -189,7 +189,7 @@ def _problems(
             continue
         dotted = _dotted(cls, problem["loc"])
         if kind == UNKNOWN_VARIANT:
-            tag = problem["ctx"]["tag"]
+            tag = problem.get("ctx", {})["tag"]
             dotted, value = ".".join(filter(None, (dotted, tag))), value[tag]
         if _names(on_line, dotted):
             name = re.sub(r"\.\d+", "", dotted)
