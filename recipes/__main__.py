@@ -12,8 +12,8 @@ RECIPES: Final = Command(
     example="python -m recipes verify --stage fusion",
     target="recipes.build:run",
     settings="recipes.settings:TinySettings",
-    goes_on="the same command goes on where it stopped",
-    called="python -m recipes",
+    resume_hint="the same command continues where it stopped",
+    launcher="python -m recipes",
 )
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ def cpu_with(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Let this machine have no GPU and a processor with these instruction sets: `cpu_with("avx2", "amx_bf16")`."""
     for name in ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"):
         monkeypatch.delenv(name, raising=False)
-    for once in (precision._warn, precision._say_replaced, metrics._warn_of_peak):
+    for once in (precision._warn, precision._warn_replaced, metrics._warn_of_peak):
         once.cache_clear()
 
     def has(*flags: str) -> None:

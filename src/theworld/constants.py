@@ -21,9 +21,9 @@ WORLD_TOKENS: Final = (CUSTOM_TOKEN_SOW, CUSTOM_TOKEN_EOW, WORLD_SOFT_TOKEN)
 DEFAULT_GEMMA_MODEL: Final = "google/gemma-3-4b-it"
 DEFAULT_COSMOS_MODEL: Final = "nvidia/Cosmos-Predict2-2B-Video2World"
 TINY_MODEL: Final = "tiny"
-"""The embedded Gemma 3 and Cosmos-Predict2, to fuse anew."""
+"""The embedded Gemma 3 and Cosmos-Predict2, with an untrained projector."""
 TINY_FUSED_MODEL: Final = "tiny-foresight"
-"""The embedded TheWorld: both of them, with a projector that was aligned on Foresight."""
+"""The embedded TheWorld: the same, with a projector aligned on Foresight."""
 
 IGNORE_INDEX: Final = -100
 """Label of every position that is not supervised."""
@@ -32,4 +32,4 @@ TEMPORAL_STRIDE: Final = 4
 """Pixel frames per latent slot of the Wan VAE, after the first frame: 1 + 4k frames give 1 + k slots."""
 
 TOKEN: Final = re.compile(r"\bhf_[A-Za-z0-9]{16,}")
-"""What a token of the hub looks like: none may stand in settings, logs or files."""
+"""Pattern of the hub's tokens; settings, logs and files may contain none."""

@@ -1,4 +1,4 @@
-"""What a run must say about where it ran: versions, commit, machine; never a secret."""
+"""Environment of a run: versions, commit and machine, without secrets."""
 
 import json
 import platform
@@ -11,14 +11,14 @@ from typing import Any
 LIBRARIES = ("torch", "transformers", "diffusers", "accelerate", "peft", "datasets", "pymunk", "numpy")
 
 COMMIT_NAME = "COMMIT"
-"""File of the package in a wheel or a source archive: the commit that it was made from."""
+"""File of the package with its commit, in a wheel or a source archive."""
 
 
 def describe_environment(**more: Any) -> str:
-    """JSON text with the versions of the libraries, the commit of this code and the machine; and what else is given."""
-    from theworld.precision import describe_device  # not above: setup.py runs this file before there is a package
+    """Return JSON with the versions of the libraries, the commit, the machine, and the given values."""
+    from theworld.precision import describe_device  # not above: setup.py runs this file before the package exists
 
-    # Without torch nothing is computed here: an endpoint judges.
+    # Without torch this process computes nothing, as with a judge at an endpoint.
     device = {"device": describe_device()} if "torch" in sys.modules else {}
     return json.dumps(
         {
@@ -35,20 +35,20 @@ def describe_environment(**more: Any) -> str:
 
 
 def commit() -> str | None:
-    """The commit of this code, `+` behind it if files were changed since; None where nobody can tell.
+    """Return the commit of this code, with `+` if files have changed since; None: unknown.
 
-    In a checkout git says it; in an installed package the file that was written when the package was built.
+    Git knows it in a checkout; in an installed package a file does, from the time of the build.
     """
     package = Path(__file__).parent
     checkout = package.parents[1]
-    is_ours = package == checkout / "src" / "theworld"  # a repository around an installed package is not
+    is_ours = package == checkout / "src" / "theworld"  # unlike a repository around an installed package
     if is_ours and (checkout / ".git").exists():
-        return _said_by_git(checkout)
+        return _commit_of(checkout)
     recorded = package / COMMIT_NAME
     return recorded.read_text().strip() if recorded.is_file() else None
 
 
-def _said_by_git(checkout: Path) -> str | None:
+def _commit_of(checkout: Path) -> str | None:
     try:
         head = subprocess.run(
             ["git", "-C", str(checkout), "describe", "--always", "--abbrev=40", "--dirty=+", "--match="],
@@ -57,6 +57,6 @@ def _said_by_git(checkout: Path) -> str | None:
             check=True,
             timeout=5,
         )
-    except (OSError, subprocess.SubprocessError):  # no git, or a checkout that is broken
+    except (OSError, subprocess.SubprocessError):  # no git, or a broken checkout
         return None
     return head.stdout.strip()

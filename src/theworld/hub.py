@@ -1,10 +1,10 @@
-"""The Hugging Face hub: what a name stands for, fetched into a folder of this machine; and folders pushed to it."""
+"""Hugging Face hub: download files of a repository, and explain why that failed."""
 
 import errno
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -28,19 +28,19 @@ HUB_NAME: Final = re.compile(r"[\w.-]+/[\w.-]+")
 """OWNER/NAME of a repository."""
 
 REFUSALS: Final = (HfHubHTTPError, HTTPError, OSError)
-"""What is raised where the hub, the network or the disk fails; `remedy` knows what to do."""
+"""Errors of the hub, the network and the disk; `remedy` explains them."""
 
 _SNAPSHOT: Final = re.compile(r"/(models|datasets)--(?P<owner>[\w.-]+?)--(?P<name>[\w.-]+)/snapshots/")
-"""A folder of the hub's cache, which is named after its repository."""
+"""A folder in the hub's cache: its path names the repository."""
 
 _FETCH_AGAIN: Final = "fetch it again (`hf download {} --force-download`)"
 
 
 def client(token: str | None = None) -> HfApi:
-    """The hub that HF_ENDPOINT names, by default huggingface.co.
+    """Return a client of the hub at HF_ENDPOINT, by default huggingface.co.
 
     Args:
-        token: None: HF_TOKEN, or what `hf auth login` left.
+        token: None: HF_TOKEN, or the token that `hf auth login` saved.
     """
     return HfApi(endpoint=os.environ.get("HF_ENDPOINT"), token=token)
 
@@ -52,21 +52,21 @@ def fetch(
     kind: Literal["model", "dataset"] = "model",
     **options: Any,
 ) -> Path:
-    """The files of a hub repository; the folder is named after the commit. Offline: those fetched before.
+    """Download files of a hub repository and return their folder, named after the commit. Offline: use the cache.
 
     Args:
         name: hub id.
-        patterns: which files, as globs.
+        patterns: globs of the files.
         revision: branch, tag or commit; None: the newest.
         kind: of repository.
-        options: token, cache_dir, local_files_only, as huggingface_hub takes them.
+        options: token, cache_dir, local_files_only, as in huggingface_hub.
 
     Raises:
-        ValueError: if they cannot be fetched.
+        ValueError: if the download fails.
     """
     try:
-        given: Any = {"revision": revision, "allow_patterns": list(patterns), "repo_type": kind, **options}
-        return Path(snapshot_download(name, endpoint=os.environ.get("HF_ENDPOINT"), **given))
+        arguments: Any = {"revision": revision, "allow_patterns": list(patterns), "repo_type": kind, **options}
+        return Path(snapshot_download(name, endpoint=os.environ.get("HF_ENDPOINT"), **arguments))
     except (HFValidationError, LocalEntryNotFoundError, *REFUSALS) as error:
         raise ValueError(
             f"{name!r} is no folder and could not be fetched from the hub: {remedy(name, error)}"
@@ -74,57 +74,76 @@ def fetch(
 
 
 def remedy(name: str, error: BaseException) -> str:
-    """What kept a repository from being fetched, and what to do: one sentence.
+    """Return one sentence: the reason why a repository could not be fetched, and the remedy.
 
     Args:
         name: of the repository.
-        error: as huggingface_hub raised it, or what another library made of that.
+        error: from huggingface_hub, or from another library that names such an error as its cause.
     """
     causes = [error]
-    while (inner := causes[-1].__cause__ or causes[-1].__context__) is not None and inner not in causes:
+    while (inner := causes[-1].__cause__) is not None and inner not in causes:
         causes.append(inner)
-    for cause in causes:
-        if isinstance(cause, OSError) and cause.errno == errno.ENOSPC:
-            return (
-                f"the disk is full under {constants.HF_HUB_CACHE}; free space there, or point HF_HOME to another disk"
+    for matches, text in _REMEDIES:
+        for cause in filter(matches, causes):
+            return text.format(
+                cause=cause,
+                cache=constants.HF_HUB_CACHE,
+                endpoint=constants.ENDPOINT,
+                name=name,
+                fetch_again=_FETCH_AGAIN.format(name),
             )
-        if isinstance(cause, GatedRepoError):
-            return (
-                f"it is gated; accept its licence at {constants.ENDPOINT}/{name} and log in to that account"
-                " (`hf auth login`)"
-            )
-    for cause in causes:
-        if isinstance(cause, json.JSONDecodeError | SafetensorError):
-            return f"a file of it is damaged or half-downloaded; {_FETCH_AGAIN.format(name)}"
-        if isinstance(cause, RevisionNotFoundError):
-            return "it has no such revision; look at its commits there"
-        if isinstance(cause, RepositoryNotFoundError):
-            return "no such repository, or a private one; check the name, and log in (`hf auth login`) if it is private"
-        if isinstance(cause, OfflineModeIsEnabled):
-            return "HF_HUB_OFFLINE is set and it was not fetched before; unset it once, or name a folder"
-        if isinstance(cause, HfHubHTTPError):
-            return _refused(cause.response.status_code)
-        if isinstance(cause, HTTPError):
-            return f"the connection broke off ({cause}); start again, what has arrived is kept"
     return f"{without_tokens(' '.join(str(error).split()))}; check the name and the network, or name a folder"
 
 
+def _is(*kinds: type[BaseException]) -> Callable[[BaseException], bool]:
+    return lambda error: isinstance(error, kinds)
+
+
+def _is_answer(status: HTTPStatus) -> Callable[[BaseException], bool]:
+    return lambda error: isinstance(error, HfHubHTTPError) and error.response.status_code == status
+
+
+def _is_full_disk(error: BaseException) -> bool:
+    return isinstance(error, OSError) and error.errno == errno.ENOSPC
+
+
+_REMEDIES: Final[tuple[tuple[Callable[[BaseException], bool], str], ...]] = (
+    (_is_full_disk, "the disk is full under {cache}; free space there, or point HF_HOME to another disk"),
+    (
+        _is(GatedRepoError),
+        "it is gated; accept its licence at {endpoint}/{name} and log in to that account (`hf auth login`)",
+    ),
+    (_is(json.JSONDecodeError, SafetensorError), "a file of it is damaged or half-downloaded; {fetch_again}"),
+    (_is(RevisionNotFoundError), "it has no such revision; look at its commits there"),
+    (
+        _is(RepositoryNotFoundError),
+        "no such repository, or a private one; check the name, and log in (`hf auth login`) if it is private",
+    ),
+    (
+        _is(OfflineModeIsEnabled),
+        "HF_HUB_OFFLINE is set and it was not fetched before; unset it once, or name a folder",
+    ),
+    (
+        _is_answer(HTTPStatus.UNAUTHORIZED),
+        "the hub answers 401: the token is missing or not valid; log in (`hf auth login`)",
+    ),
+    (
+        _is_answer(HTTPStatus.FORBIDDEN),
+        "the hub answers 403: the token may not read it; use one that may read gated repositories",
+    ),
+    (_is(HfHubHTTPError), "the hub answers {cause.response.status_code}; try again later"),
+    (_is(HTTPError), "the connection broke off ({cause}); start again, what has arrived is kept"),
+)
+"""Errors and their remedies; the first row that fits the error or one of its causes decides."""
+
+
 def again(folder: Path) -> str:
-    """What to do about a folder whose files are damaged or not all there: a clause."""
-    if found := _SNAPSHOT.search(folder.absolute().as_posix()):
-        return _FETCH_AGAIN.format(f"{found['owner']}/{found['name']}")
+    """Return the remedy for a folder with damaged or missing files, as a clause."""
+    if snapshot := _SNAPSHOT.search(folder.absolute().as_posix()):
+        return _FETCH_AGAIN.format(f"{snapshot['owner']}/{snapshot['name']}")
     return "fetch or copy it again"
 
 
-def _refused(status: int) -> str:
-    """What an answer of the hub means."""
-    if status == HTTPStatus.UNAUTHORIZED:
-        return "the hub answers 401: the token is missing or not valid; log in (`hf auth login`)"
-    if status == HTTPStatus.FORBIDDEN:
-        return "the hub answers 403: the token may not read it; use one that may read gated repositories"
-    return f"the hub answers {status}; try again later"
-
-
 def without_tokens(text: str) -> str:
-    """A text in which nothing looks like a token."""
+    """Return a text with everything that looks like a token masked."""
     return TOKEN.sub("hf_...", text)

@@ -1,4 +1,4 @@
-"""Former import paths that pages and examples showed: each still works for one release, with a warning."""
+"""Former import paths from the docs and examples: each works for one more release, with a warning."""
 
 import importlib
 import sys
@@ -26,11 +26,11 @@ MOVED: Final = {
     "theworld.training.progress": "theworld.training.metrics",
     "theworld.world.own": "theworld.world.custom",
 }
-"""Former module to the module that has its names today."""
+"""Former modules, and the modules with their names today."""
 
 
 class _MovedLoader(Loader):
-    """Makes a module that looks its names up in another one."""
+    """Loader of a module that looks its names up in another module."""
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         return None
@@ -47,7 +47,7 @@ class _MovedLoader(Loader):
 
 
 class _MovedFinder(MetaPathFinder):
-    """Finds the former modules, and no other."""
+    """Finder of the former modules alone."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -58,6 +58,6 @@ class _MovedFinder(MetaPathFinder):
 
 
 def install() -> None:
-    """Let former import paths be found, after all that exist."""
+    """Make former import paths importable, after all existing ones."""
     if not any(isinstance(finder, _MovedFinder) for finder in sys.meta_path):
         sys.meta_path.append(_MovedFinder())

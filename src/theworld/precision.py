@@ -1,4 +1,4 @@
-"""Number formats: those that a device computes natively, and the one that `auto` stands for."""
+"""Number formats: native formats of a device, and the choice for `auto`."""
 
 import logging
 import os
@@ -26,16 +26,16 @@ WEIGHTS_FOR: Final[dict[str, tuple[str, ...]]] = {
     "bf16": ("float32", "bfloat16"),
     "fp16": ("float32",),
 }
-"""Number formats of weights that a model can train in, by its precision."""
+"""Number formats of trainable weights, by precision."""
 
 _INSTRUCTIONS: Final = {
     "bfloat16": {"avx512_bf16", "amx_bf16", "bf16"},
     "float16": {"avx512_fp16", "amx_fp16", "asimdhp"},
 }
-"""Flags of x86 and Arm processors in /proc/cpuinfo, any of which makes a format native."""
+"""Flags in /proc/cpuinfo (x86 and Arm); any of them makes a format native."""
 
 _OLDER_INSTRUCTIONS: Final = {"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI"}
-"""Values of oneDNN's ONEDNN_MAX_CPU_ISA (or DNNL_MAX_CPU_ISA) that keep it from using the instructions above."""
+"""Values of oneDNN's ONEDNN_MAX_CPU_ISA (or DNNL_MAX_CPU_ISA) that disable the instructions above."""
 
 _FIRST_CUDA_WITH_BFLOAT16: Final = (8, 0)
 _CPUINFO: Final = Path("/proc/cpuinfo")
@@ -47,28 +47,28 @@ class Formats(NamedTuple):
     precision: str
     """fp32, bf16 or fp16."""
     dtype: str
-    """Of the weights: float32, bfloat16 or float16."""
+    """Format of the weights: float32, bfloat16 or float16."""
 
 
 def fastest_dtype(device: "torch.device | None" = None) -> Literal["float32", "bfloat16"]:
-    """The number format that `auto` stands for: bfloat16 on a device that computes it natively, else float32.
+    """Return the number format for `auto`: bfloat16 on a device that computes it natively, else float32.
 
     Args:
-        device: None: a GPU if there is one, else the processor.
+        device: None: a GPU if there is one, else the CPU.
     """
     return "float32" if is_emulated("bfloat16", device) else "bfloat16"
 
 
 def is_emulated(dtype: str, device: "torch.device | None" = None) -> bool:
-    """Whether a device computes a number format through float32, which takes many times as long as float32 itself.
+    """Return whether a device emulates a number format through float32, many times slower than float32 itself.
 
-    CUDA computes bfloat16 from capability 8.0 on (Ampere). A processor needs instructions for it: avx512_bf16 or
-    amx_bf16 on x86, bf16 on Arm; ONEDNN_MAX_CPU_ISA and DNNL_MAX_CPU_ISA may switch them off. Where the system does
-    not list its processor's instructions, as on macOS, bfloat16 counts as emulated.
+    CUDA computes bfloat16 from capability 8.0 on (Ampere). A CPU needs instructions for it: avx512_bf16 or amx_bf16 on
+    x86, bf16 on Arm; ONEDNN_MAX_CPU_ISA and DNNL_MAX_CPU_ISA may disable them. If the system does not list its CPU's
+    instructions, as on macOS, bfloat16 counts as emulated.
 
     Args:
         dtype: float32, bfloat16 or float16.
-        device: None: a GPU if there is one, else the processor.
+        device: None: a GPU if there is one, else the CPU.
     """
     if dtype not in _INSTRUCTIONS:
         return False
@@ -81,22 +81,22 @@ def is_emulated(dtype: str, device: "torch.device | None" = None) -> bool:
 
 @cache
 def processor_flags() -> frozenset[str]:
-    """Instruction sets of this machine's processor, as Linux lists them; empty where it does not."""
+    """Return the instruction sets of this machine's CPU, as Linux lists them; empty on other systems."""
     lines = _CPUINFO.read_text().splitlines() if _CPUINFO.is_file() else []
     listed = (line.partition(":")[2] for line in lines if line.startswith(("flags", "Features")))
     return frozenset(next(listed, "").split())
 
 
 def concrete_dtype(dtype: str, device: "torch.device | None" = None) -> str:
-    """A number format by its name: itself, or what `auto` stands for."""
+    """Return a number format by name, with `auto` replaced."""
     return fastest_dtype(device) if dtype == "auto" else dtype
 
 
 def training_formats(precision: str, dtype: str, device: "torch.device | None" = None) -> Formats:
-    """The number formats of a training run, with `auto` replaced; what was asked for explicitly stays.
+    """Return the number formats of a training run, with `auto` replaced; explicit formats stay.
 
-    Weights follow the precision: float32 for fp32 and fp16, bfloat16 for bf16. Precision follows weights that were
-    asked for in bfloat16, since fp32 computes in the weights' own format.
+    Weights follow the precision: float32 for fp32 and fp16, bfloat16 for bf16. Precision follows explicit bfloat16
+    weights, because fp32 computes in the weights' own format.
     """
     if precision == "auto":
         precision = "bf16" if "bfloat16" in (dtype, fastest_dtype(device)) else "fp32"
@@ -105,31 +105,31 @@ def training_formats(precision: str, dtype: str, device: "torch.device | None" =
     return Formats(precision, dtype)
 
 
-def loading_dtype(asked: Any, saved: Any, argument: str = "dtype") -> Any:
-    """The number format in which weights are loaded.
+def loading_dtype(requested: Any, saved: Any, argument: str = "dtype") -> Any:
+    """Return the number format to load weights in.
 
     Args:
-        asked: a torch dtype or its name, which is obeyed; None or "auto": as saved, but float32 in the place of a
-            format that this machine emulates.
-        saved: the format in the model's files, a torch dtype or its name; None: unknown.
-        argument: its name, for the warning.
+        requested: a torch dtype or its name, which is final; None or "auto": as saved, but float32 instead of a format
+            that this machine emulates.
+        saved: format in the model's files, a torch dtype or its name; None: unknown.
+        argument: name of the argument, for the warning.
     """
-    if asked not in (None, "auto"):
-        warn_if_emulated(name_of(asked))
-        return asked
+    if requested not in (None, "auto"):
+        warn_if_emulated(name_of(requested))
+        return requested
     if saved is None or not is_emulated(name_of(saved)):
         return "auto"
-    _say_replaced(argument, name_of(saved))
+    _warn_replaced(argument, name_of(saved))
     return "float32"
 
 
 def name_of(dtype: Any) -> str:
-    """`bfloat16` of `torch.bfloat16`, or of its name."""
+    """Return the name of a torch dtype: `bfloat16` for `torch.bfloat16`."""
     return str(dtype).removeprefix("torch.")
 
 
 def warn_if_emulated(*dtypes: str, device: "torch.device | None" = None) -> None:
-    """Warn once in a process of a number format that the device emulates."""
+    """Warn once per process of a number format that the device emulates."""
     for dtype in dtypes:
         if is_emulated(dtype, device):
             _warn(dtype)
@@ -141,14 +141,14 @@ def _warn(dtype: str) -> None:
 
 
 @cache
-def _say_replaced(argument: str, dtype: str) -> None:
+def _warn_replaced(argument: str, dtype: str) -> None:
     logger.warning(
         "saved in %s, which this machine emulates: float32 takes its place (%s=%r keeps it)", dtype, argument, dtype
     )
 
 
 def describe_device() -> str:
-    """The device that computes here: `AMD EPYC, bfloat16 emulated`."""
+    """Return the name of the device: `AMD EPYC, bfloat16 emulated`."""
     import torch
 
     name = torch.cuda.get_device_name() if torch.cuda.is_available() else _processor_name()
@@ -161,7 +161,7 @@ def _processor_name() -> str:
 
 
 def _cuda_capability(device: "torch.device | None") -> tuple[int, int] | None:
-    """CUDA capability of a device; None: it is the processor."""
+    """CUDA capability of a device; None: the CPU."""
     import torch
 
     if device is None:

@@ -21,7 +21,7 @@ from tqdm import tqdm
 import theworld
 from theworld.cli import main as cli
 from theworld.cli.commands import DATA, MEASURE, START, TRAIN
-from theworld.config import TrainingConfig, loader
+from theworld.config import TrainingConfig, flags, loader
 from theworld.environment import commit
 from theworld.training.callbacks import STOPPED
 from theworld.world.store import FeatureStore
@@ -84,7 +84,7 @@ def commands(monkeypatch):
     """Two commands that read a settings file: one that records it, one that fails as its output_dir says."""
     ran.clear()
     table = (
-        command("train", f"{__name__}:train", goes_on="`--resume True` goes on"),
+        command("train", f"{__name__}:train", resume_hint="`--resume True` continues"),
         command("fail", f"{__name__}:raise_as_asked"),
     )
     monkeypatch.setattr(cli, "COMMANDS", table)
@@ -138,7 +138,7 @@ def test_the_flags_are_those_of_the_golden_file(capsys, monkeypatch):
 
 def test_the_flags_that_are_suggested_are_those_that_are_shown(capsys, monkeypatch, commands):
     for one in cli.COMMANDS:
-        known = loader.flags(cli._named(one.settings), positional=not one.reads_file)
+        known = flags.flags(cli._named(one.settings), positional=not one.reads_file)
         assert shown_flags(one, capsys, monkeypatch) == known
 
 
@@ -174,7 +174,7 @@ def test_the_overview_fits_a_narrow_terminal_and_lists_commands_by_what_they_are
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 72
     groups = [line[:-1] for line in lines if line.endswith(":") and not line.startswith(" ")]
-    assert groups == [START, TRAIN, MEASURE, DATA, "options, anywhere on the line", "exit codes"]
+    assert groups == [START, TRAIN, MEASURE, DATA, "options, at any position", "exit codes"]
     assert lines.index(f"{TRAIN}:") < [line.split()[:1] for line in lines].index(["train"]) < lines.index(f"{MEASURE}:")
 
 
@@ -339,7 +339,7 @@ def test_a_store_is_counted_and_verified(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     FeatureStore(Path("features"), "abc", create=True).put(["a", "b"], torch.ones(2, 2, 1, 3, 3))
     assert cli.main(["cache", "verify", "features"]) == cli.OK
-    assert capsys.readouterr().out == "features: 2 features, 144 bytes, all as they were written\n"
+    assert capsys.readouterr().out == "features: 2 features, 144 bytes, no damage\n"
     assert cli.main(["cache", "verify", "features", "--json"]) == cli.OK
     assert json.loads(capsys.readouterr().out) == {
         "store": "features",
@@ -381,7 +381,7 @@ def test_bad_settings_are_refused_before_the_command_is_imported(capsys, monkeyp
         (["sccore", "blink"], "unknown command 'sccore'; did you mean score blink?"),
         (["cache", "verfy"], "unknown command 'cache verfy'; did you mean cache verify?"),
         (["cach"], "unknown command 'cach'; did you mean cache?"),
-        (["cache"], "'cache' wants a second word: cache fill, cache verify"),
+        (["cache"], "'cache' needs a second word: cache fill, cache verify"),
         (["--jsno"], "unknown option '--jsno'; did you mean --json?"),
         (["help"], "unknown command 'help'; did you mean --help?"),
         (["--seed", "3"], "unknown option '--seed'; a command comes first, then its flags"),
@@ -412,11 +412,13 @@ def test_an_interruption_from_the_keyboard_is_one_line(capsys, commands):
 
 
 def test_an_interruption_closes_progress_bars_and_says_how_to_go_on(capsys, monkeypatch):
-    monkeypatch.setattr(cli, "COMMANDS", (command("train", f"{__name__}:count", goes_on="`--resume True` goes on"),))
+    monkeypatch.setattr(
+        cli, "COMMANDS", (command("train", f"{__name__}:count", resume_hint="`--resume True` continues"),)
+    )
     assert cli.main(["train", "--output-dir", "keyboard"]) == cli.INTERRUPTED
     said = capsys.readouterr().err
     assert "1/3" in said
-    assert said.endswith("\ntheworld train: interrupted; `--resume True` goes on\n")
+    assert said.endswith("\ntheworld train: interrupted; `--resume True` continues\n")
 
 
 def test_a_fault_of_our_own_passes(commands):

@@ -18,7 +18,7 @@ from PIL import Image
 from theworld import tiny
 from theworld.cli import main as cli
 from theworld.cli.main import _named, _named_command
-from theworld.config import loader
+from theworld.config import flags, loader
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -172,7 +172,7 @@ def test_flags_of_commands_within_a_text_exist(page: Path) -> None:
         if named is None:  # `theworld score`, the first of two words, or nothing that exists
             assert any(one.name.startswith(code.split()[0]) for one in cli.COMMANDS), f"{page.name}: theworld {code}"
             continue
-        known = loader.flags(_named(named.settings), positional=not named.reads_file)
+        known = flags.flags(_named(named.settings), positional=not named.reads_file)
         given = [word for word in rest if word.startswith("--") and word not in ("--", "--help", "--data.*")]
         assert [flag for flag in given if flag not in known] == [], f"{page.name}: theworld {code}"
 
@@ -182,7 +182,7 @@ def test_flags_that_a_text_names_by_themselves_are_those_of_a_command(page: Path
     if page.name in ("decisions.md", "lmms-eval.md"):  # they speak of other programs
         return
     known = {
-        flag for named in cli.COMMANDS for flag in loader.flags(_named(named.settings), positional=not named.reads_file)
+        flag for named in cli.COMMANDS for flag in flags.flags(_named(named.settings), positional=not named.reads_file)
     } | {"--json", "--debug", "--verbose", "--version", "--help"}
     prose = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
     named = [word.partition("=")[0] for code in re.findall(r"`(--[a-z][^`]*)`", prose) for word in code.split()]

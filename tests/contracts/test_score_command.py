@@ -76,7 +76,7 @@ BAD: dict[str, tuple[dict[str, str], list[str], str]] = {
         "is no annotation of test.jsonl",
     ),
     "an unknown flag": ({}, [*VSR, "--judged", "correct"], "--judged: unknown setting"),
-    "no benchmark": ({}, ["score"], "'score' wants a second word: score spatial-rgpt, score blink, score vsr"),
+    "no benchmark": ({}, ["score"], "'score' needs a second word: score spatial-rgpt, score blink, score vsr"),
     "an unknown benchmark": ({}, ["score", "blinc"], "unknown command 'score blinc'; did you mean score blink?"),
 }
 

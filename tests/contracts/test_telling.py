@@ -10,22 +10,22 @@ from pathlib import Path
 
 import pytest
 
-from theworld.cli.console import Told, facts, tell
+from theworld.cli.console import Result, facts, print_result
 
 TABLE = "## Arms\n\n| arm | right, % |\n| --- | ---: |\n| no-world-tokens | 32.0 |\n"
 
 
 def test_a_reader_in_a_pipe_gets_the_markdown_and_a_program_one_line_of_json(capsys):
-    told = Told({"right": 0.32, "path": Path("a")}, TABLE)
-    tell(told, as_json=False)
+    result = Result({"right": 0.32, "path": Path("a")}, TABLE)
+    print_result(result, as_json=False)
     assert capsys.readouterr().out == TABLE
-    tell(told, as_json=True)
+    print_result(result, as_json=True)
     assert capsys.readouterr().out == '{"right": 0.32, "path": "a"}\n'
 
 
 def test_a_number_that_json_does_not_have_is_not_written(capsys):
     with pytest.raises(ValueError, match="not JSON compliant"):
-        tell(Told({"accuracy": float("nan")}), as_json=True)
+        print_result(Result({"accuracy": float("nan")}), as_json=True)
     assert capsys.readouterr().out == ""
 
 
@@ -69,7 +69,7 @@ def on_a_terminal(program: str, columns: int) -> str:
 
 @pytest.mark.parametrize("columns", [80, 24])
 def test_a_terminal_gets_a_table_that_is_set_and_cuts_nothing_off(columns):
-    said = on_a_terminal(f"from theworld.cli.console import *; tell(Told({{}}, {TABLE!r}), False)", columns)
+    said = on_a_terminal(f"from theworld.cli.console import *; print_result(Result({{}}, {TABLE!r}), False)", columns)
     assert "|" not in said
     assert "─" in said
     assert "…" not in said
@@ -78,5 +78,5 @@ def test_a_terminal_gets_a_table_that_is_set_and_cuts_nothing_off(columns):
 
 
 def test_json_is_one_line_on_a_terminal_too():
-    said = on_a_terminal(f"from theworld.cli.console import *; tell(Told({{'a': 1}}, {TABLE!r}), True)", 80)
+    said = on_a_terminal(f"from theworld.cli.console import *; print_result(Result({{'a': 1}}, {TABLE!r}), True)", 80)
     assert json.loads(said) == {"a": 1}

@@ -1,6 +1,7 @@
 """What the hub refuses is told in one line: the repository, the reason, and what to do."""
 
 import errno
+import json
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from httpx2 import ConnectError, Request, Response
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from safetensors import SafetensorError
 
 from theworld import hub
 from theworld.config import WorldSettings
@@ -94,6 +104,43 @@ def test_a_full_disk_is_told_by_the_folder_that_is_full(monkeypatch: pytest.Monk
     monkeypatch.setattr(hub, "snapshot_download", full)
     with pytest.raises(ValueError, match=r"'someone/big'.*the disk is full under .*HF_HOME"):
         hub.fetch("someone/big", ["*"])
+
+
+def answer(kind: type[HfHubHTTPError], status: int) -> HfHubHTTPError:
+    return kind("refused", response=Response(status, request=Request("GET", "https://hub")))
+
+
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "the disk is full under "),
+        (answer(GatedRepoError, 403), "it is gated; accept its licence at "),
+        (json.JSONDecodeError("Expecting value", "", 0), "(`hf download someone/name --force-download`)"),
+        (SafetensorError("header"), "a file of it is damaged or half-downloaded; fetch it again"),
+        (answer(RevisionNotFoundError, 404), "it has no such revision"),
+        (answer(RepositoryNotFoundError, 404), "no such repository, or a private one"),
+        (OfflineModeIsEnabled("offline"), "HF_HUB_OFFLINE is set and it was not fetched before"),
+        (answer(HfHubHTTPError, 401), "the hub answers 401: the token is missing or not valid"),
+        (answer(HfHubHTTPError, 403), "the hub answers 403: the token may not read it"),
+        (answer(HfHubHTTPError, 500), "the hub answers 500; try again later"),
+        (ConnectError("no route"), "the connection broke off (no route); start again"),
+        (OSError("odd\n thing"), "odd thing; check the name and the network, or name a folder"),
+    ],
+)
+def test_each_error_has_its_remedy(error: Exception, remedy: str) -> None:
+    outer = OSError("cannot load")
+    outer.__cause__ = error
+
+    assert remedy in hub.remedy("someone/name", error)
+    if not remedy.startswith("odd"):
+        assert remedy in hub.remedy("someone/name", outer)
+
+
+def test_an_earlier_error_that_is_no_cause_is_not_blamed() -> None:
+    error = answer(RevisionNotFoundError, 404)
+    error.__context__ = OSError(errno.ENOSPC, "No space left on device")
+
+    assert hub.remedy("someone/name", error).startswith("it has no such revision")
 
 
 def test_a_truncated_part_of_the_world_is_named(stack: Path, tmp_path: Path) -> None:

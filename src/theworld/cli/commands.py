@@ -1,44 +1,44 @@
-"""The table of commands: each with its line of help, an example, what it calls, and its settings."""
+"""Table of commands: for each its line of help, an example, its function and its settings."""
 
 from typing import Final, NamedTuple
 
-START, TRAIN, MEASURE, DATA = "to begin with", "to train", "to measure", "data"
-"""What commands are for, in the order in which they are listed."""
+START, TRAIN, MEASURE, DATA = "first steps", "training", "evaluation", "data"
+"""Groups of commands, in the order of the overview."""
 
 
 class Command(NamedTuple):
-    """One command of the command line.
+    """A command of the command line.
 
-    `target` is called with the settings and returns what it found: a JSON-like dict, or `Told`, which adds what a
-    reader is shown. Both it and its settings are named, not imported: the table costs nothing until a command runs.
+    `target` takes the settings and returns a JSON-like dict, or a `Result`, which adds Markdown for a reader. The table
+    names it and its settings and imports neither, so that the help is fast.
     """
 
     group: str
-    """What it is for."""
+    """Heading in the overview."""
     name: str
-    """One word; or two, of which the first is shared: `score blink`."""
+    """One word, or two if several commands share the first: `score blink`."""
     summary: str
     """One line of help."""
     example: str
-    """A whole command that shows its use."""
+    """A complete command line."""
     target: str
     """module:function."""
     settings: str
     """module:class, a dataclass with a docstring under each field."""
     reads_file: bool = False
-    """Whether a settings file may stand before the flags; otherwise required settings are given by position."""
-    goes_on: str = ""
-    """How it is taken up again after an interruption; empty: from its beginning."""
-    called: str = "theworld"
-    """How the program that runs it is called."""
+    """Whether it takes a settings file before the flags; if not, required settings are positional arguments."""
+    resume_hint: str = ""
+    """Way to continue after an interruption; empty: it starts from the beginning."""
+    launcher: str = "theworld"
+    """Program that runs it."""
 
     @property
     def program(self) -> str:
-        """The words that run it: `theworld train`."""
-        return f"{self.called} {self.name}".strip()
+        """Words that run it: `theworld train`."""
+        return f"{self.launcher} {self.name}".strip()
 
 
-_SAME = "the same command goes on where it stopped"
+_SAME = "the same command continues where it stopped"
 
 COMMANDS: Final = (
     Command(
@@ -52,7 +52,7 @@ COMMANDS: Final = (
     Command(
         START,
         "ask",
-        "Ask a question about a picture; the answers with and without the world.",
+        "Answer a question about a picture, with and without the world.",
         'theworld ask tiny-foresight picture.png "In which bin does the ball come to rest?"',
         "theworld.cli.handlers:ask",
         "theworld.config:AskSettings",
@@ -60,7 +60,7 @@ COMMANDS: Final = (
     Command(
         START,
         "serve",
-        "Answer OpenAI's clients over HTTP: several pictures, streaming, requests in batches.",
+        "Serve an OpenAI-compatible HTTP API: several pictures, streaming, batched requests.",
         "theworld serve tiny-foresight --port 8000",
         "theworld.cli.handlers:serve",
         "theworld.config.serving:ServeSettings",
@@ -68,7 +68,7 @@ COMMANDS: Final = (
     Command(
         START,
         "app",
-        "Show a page in the browser: ask about a picture with and without the world, see what was imagined.",
+        "Serve a web page: ask about a picture with and without the world, and see the imagined future.",
         "theworld app --model tiny-foresight --port 7860",
         "theworld.cli.handlers:app",
         "theworld.config.serving:AppSettings",
@@ -76,7 +76,7 @@ COMMANDS: Final = (
     Command(
         START,
         "completion",
-        "Write what lets a shell complete commands, flags and their values.",
+        "Print a shell script that completes commands, flags and their values.",
         "theworld completion bash",
         "theworld.cli.completion:complete",
         "theworld.config.commands:CompletionSettings",
@@ -84,7 +84,7 @@ COMMANDS: Final = (
     Command(
         TRAIN,
         "data preview",
-        "Look at what a training run would learn from: a page of samples, their lengths, and records that give none.",
+        "Preview the data of a training run: a page of samples, their lengths, and records without a sample.",
         "theworld data preview configs/foresight-tiny.json --num-shown 12",
         "theworld.cli.handlers:preview",
         "theworld.config.commands:PreviewSettings",
@@ -93,7 +93,7 @@ COMMANDS: Final = (
     Command(
         TRAIN,
         "plan",
-        "Say what a training run will need on each device, memory by part and moment, before anything loads.",
+        "Estimate the needs of a training run on each device, memory by part and moment, before anything loads.",
         "theworld plan configs/foresight-tiny.json --length 300",
         "theworld.cli.handlers:plan",
         "theworld.config.commands:PlanSettings",
@@ -102,7 +102,7 @@ COMMANDS: Final = (
     Command(
         TRAIN,
         "doctor",
-        "Look for what would stop a run: libraries, token, licences, memory, disk, folders; exit code 1 on a fault.",
+        "Check libraries, token, licences, memory, disk and folders before a run; exit code 1 on a fault.",
         "theworld doctor configs/foresight-tiny.json",
         "theworld.cli.handlers:doctor",
         "theworld.config.commands:DoctorSettings",
@@ -111,17 +111,17 @@ COMMANDS: Final = (
     Command(
         TRAIN,
         "train",
-        "Train a model as a settings file says; any setting can be overridden by its flag.",
+        "Train a model from a settings file; flags override its settings.",
         "theworld train configs/foresight-tiny.json --num-steps 50",
         "theworld.training.run:train",
         "theworld.config:TrainingConfig",
         reads_file=True,
-        goes_on="`--resume True` goes on from its newest checkpoint",
+        resume_hint="`--resume True` continues from the newest checkpoint",
     ),
     Command(
         TRAIN,
         "slurm",
-        "Submit a training run to Slurm: resumed, told before its time is up, and queued again.",
+        "Submit a training run to Slurm: it saves before its time is up, queues again and resumes.",
         "theworld slurm configs/foresight-4b.yaml --gpu-type H100 --gpu-count 2 --time 4:00:00 --dry-run",
         "theworld.cli.handlers:slurm",
         "theworld.config.training:SlurmSettings",
@@ -129,17 +129,17 @@ COMMANDS: Final = (
     Command(
         TRAIN,
         "cache fill",
-        "Compute the world features that a training run would read, or one share of them, into its feature store.",
+        "Compute the world features of a training run, or one share of them, into its feature store.",
         "theworld cache fill configs/foresight-tiny.json --num-shards 4 --shard-index 0",
         "theworld.training.feature_cache:fill",
         "theworld.config.commands:FillSettings",
         reads_file=True,
-        goes_on=_SAME,
+        resume_hint=_SAME,
     ),
     Command(
         TRAIN,
         "cache verify",
-        "Say what a feature store holds, and check every feature in it.",
+        "Describe a feature store, and check every feature in it.",
         "theworld cache verify runs/features/foresight-tiny",
         "theworld.cli.handlers:verify_cache",
         "theworld.config.commands:CacheSettings",
@@ -147,12 +147,12 @@ COMMANDS: Final = (
     Command(
         MEASURE,
         "evaluate",
-        "Let a model answer a data set, arm by arm, and score the answers.",
+        "Evaluate a model on a data set, arm by arm.",
         "theworld evaluate --checkpoint tiny-foresight --output-dir runs/eval --data.image-size-px 64",
         "theworld.cli.handlers:evaluate",
         "theworld.config:EvaluationConfig",
         reads_file=True,
-        goes_on=_SAME,
+        resume_hint=_SAME,
     ),
     Command(
         MEASURE,
@@ -161,22 +161,22 @@ COMMANDS: Final = (
         "theworld audit tiny-foresight --answers weighed --data.questions dynamic --data.image-size-px 64",
         "theworld.cli.handlers:audit",
         "theworld.config:AuditSettings",
-        goes_on=_SAME,
+        resume_hint=_SAME,
     ),
     Command(
         MEASURE,
         "arms",
-        "Compare ways to read the world at equal budget, by outcome labels: run what is missing, draw the table.",
+        "Compare taps at equal budget, by number of outcome labels: run missing arms, write the table.",
         "theworld arms configs/foresight/arms.yaml --seeds 0",
         "theworld.cli.handlers:arms",
         "theworld.config.experiments:ArmsSettings",
         reads_file=True,
-        goes_on=_SAME,
+        resume_hint=_SAME,
     ),
     Command(
         MEASURE,
         "probe",
-        "Say what is linearly readable from each tap, block, noise level and slot.",
+        "Fit linear probes to each tap, block, noise level and slot.",
         "theworld probe --output-dir runs/probe --world.cosmos-model-name tiny --world.image-size-px 64",
         "theworld.cli.handlers:probe",
         "theworld.config.experiments:ProbeSettings",
@@ -185,7 +185,7 @@ COMMANDS: Final = (
     Command(
         MEASURE,
         "compare",
-        "Hold files of predictions against each other: intervals, paired tests, identical files called out.",
+        "Compare files of predictions: confidence intervals, paired tests, a note on identical files.",
         "theworld compare runs/eval/predictions/world.jsonl runs/eval/predictions/blind.jsonl --group-by task",
         "theworld.cli.handlers:compare",
         "theworld.config.commands:CompareSettings",
@@ -219,11 +219,11 @@ COMMANDS: Final = (
     Command(
         MEASURE,
         "judge spatial-rgpt",
-        "Have saved replies to SpatialRGPT-Bench judged by a language model, here or at an endpoint.",
+        "Judge saved replies to SpatialRGPT-Bench with a language model, here or at an endpoint.",
         "theworld judge spatial-rgpt replies.jsonl --judge.checkpoint google/gemma-3-4b-it",
         "theworld.cli.handlers:judge",
         "theworld.config.evaluation:SpatialRGPTJudgeSettings",
-        goes_on=_SAME,
+        resume_hint=_SAME,
     ),
     Command(
         MEASURE,
@@ -244,16 +244,16 @@ COMMANDS: Final = (
     Command(
         DATA,
         "openimages",
-        "Fetch pictures of OpenImages by their ids: with retries, only what is not there yet, whole files only.",
+        "Download pictures of OpenImages by their ids: with retries, only missing ones, whole files only.",
         "theworld openimages --ids ids.txt --out pictures",
         "theworld.datasets.public.openimages:download",
         "theworld.config.data:OpenImagesSettings",
         reads_file=True,
-        goes_on=_SAME,
+        resume_hint=_SAME,
     ),
 )
 
 MOVED: Final = {
     "tiny": "in a checkout of the repository, run `python -m recipes build|verify|pack`",
 }
-"""Former commands, and the remedy."""
+"""Former commands, and their replacements."""

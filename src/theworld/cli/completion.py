@@ -1,4 +1,4 @@
-"""Shell completion: commands, flags, choices and files, as a script that asks no process while one types."""
+"""Shell completion: a static script for commands, flags, choices and files; it starts no process as you type."""
 
 import argparse
 import importlib
@@ -7,21 +7,20 @@ from typing import Any
 import shtab
 
 from theworld.cli.commands import COMMANDS, Command
-from theworld.config import loader
+from theworld.config import flags
 from theworld.config.commands import CompletionSettings
 
 
 def complete(arguments: CompletionSettings) -> dict[str, Any]:
-    """The script that teaches a shell every command, flag and choice.
+    """Return a script that completes every command, flag and choice.
 
-    It is made from the table of commands and their settings, and knows no more than they: a new version of this package
-    wants a new script.
+    The script reflects the commands and settings of this version: a new version of the package needs a new script.
     """
     return {"script": shtab.complete(_parser(), shell=arguments.shell)}
 
 
 def _parser() -> argparse.ArgumentParser:
-    """The command line as argparse sees it, for shtab alone: nothing is parsed by it."""
+    """Describe the command line to shtab, which reads argparse; this parser parses nothing."""
     top = argparse.ArgumentParser(prog="theworld", add_help=False)
     for name in ("--help", "--version"):
         top.add_argument(name, action="store_true")
@@ -33,7 +32,7 @@ def _parser() -> argparse.ArgumentParser:
             _describe(first.add_parser(word, help=command.summary, add_help=False), command)
             continue
         if word not in groups:
-            names = " or ".join(one.name for one in COMMANDS if one.name.startswith(f"{word} "))
+            names = " or ".join(other.name for other in COMMANDS if other.name.startswith(f"{word} "))
             groups[word] = first.add_parser(word, help=f"{names}.", add_help=False).add_subparsers(dest="second")
         _describe(groups[word].add_parser(second, help=command.summary, add_help=False), command)
     return top
@@ -42,20 +41,20 @@ def _parser() -> argparse.ArgumentParser:
 def _describe(parser: argparse.ArgumentParser, command: Command) -> None:
     module, _, name = command.settings.partition(":")
     cls = getattr(importlib.import_module(module), name)
-    for one in loader.arguments(cls, positional=not command.reads_file):
-        _add(parser, one)
+    for argument in flags.arguments(cls, positional=not command.reads_file):
+        _add(parser, argument)
     if command.reads_file:
-        _add(parser, loader.Argument("file", (), is_path=True))
-    for flag in loader.EVERYWHERE:
+        _add(parser, flags.Argument("file", (), is_path=True))
+    for flag in flags.EVERYWHERE:
         parser.add_argument(flag, action="store_true")
 
 
-def _add(parser: argparse.ArgumentParser, one: loader.Argument) -> None:
-    if one.is_switch:
-        for flag in one.flags:
+def _add(parser: argparse.ArgumentParser, argument: flags.Argument) -> None:
+    if argument.is_switch:
+        for flag in argument.flags:
             parser.add_argument(flag, action="store_true")
         return
-    options: dict[str, Any] = {"choices": one.choices or None, "nargs": "*" if one.takes_many else None}
-    action = parser.add_argument(*(one.flags or (one.name,)), **options)
-    if not one.choices:
+    options: dict[str, Any] = {"choices": argument.choices or None, "nargs": "*" if argument.takes_many else None}
+    action = parser.add_argument(*(argument.flags or (argument.name,)), **options)
+    if not argument.choices:
         action.complete = shtab.FILE  # pyright: ignore[reportAttributeAccessIssue]

@@ -1,4 +1,4 @@
-"""What a command found, told: set as tables on a terminal, Markdown in a pipe, one line of JSON for a program."""
+"""Results of commands: tables on a terminal, Markdown in a pipe, one line of JSON for a program."""
 
 import json
 import sys
@@ -8,50 +8,50 @@ from typing import Any, NamedTuple
 OK, FAULT, REFUSED, STOPPED, INTERRUPTED, UNREAD = 0, 1, 2, 75, 130, 141
 """Exit codes.
 
-Done; `doctor` found a fault, or this program has one; the input was refused, with one message; told to stop, saved, and
-to be resumed (EX_TEMPFAIL of sysexits.h); interrupted (128 + SIGINT); nobody reads the output (128 + SIGPIPE).
+Success; a fault that `doctor` found, or a bug of this program; refused input, with one message; stopped by a signal,
+saved and ready to resume (EX_TEMPFAIL of sysexits.h); interrupted (128 + SIGINT); closed output (128 + SIGPIPE).
 """
 
 
-class Told(NamedTuple):
-    """What a command found, for a program and for a reader."""
+class Result(NamedTuple):
+    """The result of a command, for a program and for a reader."""
 
-    found: dict[str, Any]
+    values: dict[str, Any]
     """JSON-like."""
     markdown: str = ""
-    """The same for a reader; empty: `found`, name by name."""
+    """The same for a reader; empty: `values`, name by name."""
     code: int = OK
-    """What the process ends with."""
+    """Exit code of the process."""
 
 
-def tell(told: Told, as_json: bool) -> None:
-    """Write what was found to standard output.
+def print_result(result: Result, as_json: bool) -> None:
+    """Write a result to standard output.
 
     Raises:
         ValueError: for JSON that holds NaN or infinity.
     """
     if as_json:
-        text = json.dumps(told.found, allow_nan=False, default=str) + "\n"
-    elif told.markdown:
+        text = json.dumps(result.values, allow_nan=False, default=str) + "\n"
+    elif result.markdown:
         if sys.stdout.isatty():
-            _typeset(told.markdown)
+            _typeset(result.markdown)
             return
-        text = told.markdown.rstrip("\n") + "\n"
+        text = result.markdown.rstrip("\n") + "\n"
     else:
-        text = facts(told.found)
+        text = facts(result.values)
     sys.stdout.write(text)
     sys.stdout.flush()
 
 
 def announce(text: str) -> None:
-    """Say at once what a reader waits for, such as the address of a server."""
+    """Print a line at once, such as the address of a server."""
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
 
-def facts(found: dict[str, Any]) -> str:
-    """A line for each value, with its name before it; a text of several lines stands as it is, under the others."""
-    pairs = list(_named("", found))
+def facts(values: dict[str, Any]) -> str:
+    """Return a line for each value, its name first; texts of several lines follow as they are."""
+    pairs = list(_named("", values))
     width = max((len(name) for name, text in pairs if "\n" not in text), default=0)
     lines = [f"{name:<{width}}  {text}".rstrip() for name, text in pairs if "\n" not in text]
     texts = [text.rstrip("\n") for _, text in pairs if "\n" in text]
@@ -60,11 +60,11 @@ def facts(found: dict[str, Any]) -> str:
 
 def _named(name: str, value: Any) -> Iterator[tuple[str, str]]:
     if isinstance(value, dict):
-        for inner, one in value.items():
-            yield from _named(f"{name}.{inner}" if name else str(inner), one)
-    elif isinstance(value, list | tuple) and any(isinstance(one, dict | list | tuple) for one in value):
-        for number, one in enumerate(value):
-            yield from _named(f"{name}.{number}", one)
+        for key, item in value.items():
+            yield from _named(f"{name}.{key}" if name else str(key), item)
+    elif isinstance(value, list | tuple) and any(isinstance(item, dict | list | tuple) for item in value):
+        for number, item in enumerate(value):
+            yield from _named(f"{name}.{number}", item)
     elif isinstance(value, list | tuple):
         yield name, ", ".join(map(_shown, value))
     else:
@@ -78,7 +78,7 @@ def _shown(value: Any) -> str:
 
 
 def close_bars() -> None:
-    """End the line of every progress bar that an interruption has left open."""
+    """Close every progress bar that an interruption left open."""
     tqdm = sys.modules.get("tqdm")
     for bar in list(getattr(getattr(tqdm, "tqdm", None), "_instances", ())):
         bar.close()
@@ -90,7 +90,7 @@ def _typeset(markdown: str) -> None:
     from rich.theme import Theme
 
     class Folded(TableElement):
-        """A table that breaks its cells where they are too long, and never cuts them off."""
+        """A table that wraps long cells instead of cutting them off."""
 
         def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
             for table in super().__rich_console__(console, options):

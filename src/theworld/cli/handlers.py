@@ -1,9 +1,9 @@
-"""What the commands call: each does its work and says what a reader is told of it; heavy imports wait until then."""
+"""Handlers of the commands: each maps settings to a call, and its result to Markdown; heavy imports are inside."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from theworld.cli.console import FAULT, OK, Told, announce
+from theworld.cli.console import FAULT, OK, Result, announce
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,19 +28,19 @@ _FUTURE_SIDE_PX = 512
 """Side of animations of the future, about."""
 
 
-def demo(settings: "DemoSettings") -> Told:
-    """The demo: its table of arms, one question, the audit's line, and where the report lies."""
+def demo(settings: "DemoSettings") -> Result:
+    """Run the demo; show its table of arms, one question, the audit's line, and the path of the report."""
     from theworld.experiments.demo import run_demo
 
-    found = run_demo(settings)
-    asked = found["asked"]
-    said = [
-        f"Asked: {asked['question']} (true: {asked['answer']})",
-        f"- without the world: {asked['without the world']}\n- with the world: {asked['with the world']}",
-        f"Audit: {found['audit']}",
-        f"The report: {found['report']}",
+    values = run_demo(settings)
+    item = values["asked"]
+    lines = [
+        f"Asked: {item['question']} (true: {item['answer']})",
+        f"- without the world: {item['without the world']}\n- with the world: {item['with the world']}",
+        f"Audit: {values['audit']}",
+        f"Report: {values['report']}",
     ]
-    return Told(found, "\n\n".join([_tables_of(settings.output_dir), *said]))
+    return Result(values, "\n\n".join([_tables_of(settings.output_dir), *lines]))
 
 
 def ask(settings: "AskSettings") -> dict[str, Any]:
@@ -92,13 +92,13 @@ def app(settings: "AppSettings") -> dict[str, Any]:
 
 
 def preview(config: "PreviewSettings") -> dict[str, Any]:
-    """Read some of a run's data as training would, and write a page that shows it; no weights are loaded.
+    """Read some of a run's data as training does, and write a page that shows it; no weights load.
 
     Returns:
-        The page, how many samples there are, were read and were left out by cause, and the median and largest length.
+        The page; numbers of samples in all, read, and left out by cause; the median and largest length.
 
     Raises:
-        ValueError: for data that cannot be had, or of which no record that was read gives a sample.
+        ValueError: for data that cannot be read, or if no record gives a sample.
     """
     from collections import Counter
     from statistics import median
@@ -107,78 +107,78 @@ def preview(config: "PreviewSettings") -> dict[str, Any]:
     from theworld.report.preview_page import page
     from theworld.training.preview import look
 
-    found = look(config)
-    write_whole(config.page, page(found))
-    totals = [lengths.total for lengths in found.lengths]
+    result = look(config)
+    write_whole(config.page, page(result))
+    totals = [lengths.total for lengths in result.lengths]
     return {
         "page": str(config.page),
-        "num_samples": found.num_samples,
-        "num_read": found.num_read,
-        "left_out": dict(Counter(record.cause for record in found.left_out)),
+        "num_samples": result.num_samples,
+        "num_read": result.num_read,
+        "left_out": dict(Counter(record.cause for record in result.left_out)),
         "tokens": {"median": median(totals), "largest": max(totals)},
     }
 
 
-def evaluate(settings: "EvaluationConfig") -> Told:
-    """An evaluation: its tables; where answers are withheld, the files to submit."""
+def evaluate(settings: "EvaluationConfig") -> Result:
+    """Evaluate; show the tables, or the files to submit if the data set withholds its answers."""
     from theworld.evaluation.run import evaluate
 
-    found = evaluate(settings)
-    if "submissions" in found:
-        return Told(found, "\n".join(f"- {arm}: {path}" for arm, path in found["submissions"].items()))
-    return Told(found, f"{_tables_of(settings.output_dir)}\n\nAll of it: {settings.output_dir / 'results.json'}")
+    values = evaluate(settings)
+    if "submissions" in values:
+        return Result(values, "\n".join(f"- {arm}: {path}" for arm, path in values["submissions"].items()))
+    return Result(values, f"{_tables_of(settings.output_dir)}\n\nAll results: {settings.output_dir / 'results.json'}")
 
 
-def audit(settings: "AuditSettings") -> Told:
-    """An audit: its verdict and its table."""
+def audit(settings: "AuditSettings") -> Result:
+    """Audit; show the verdict and its table."""
     from theworld.evaluation.run_audit import audit
     from theworld.report.folder import read_run
     from theworld.report.run_tables import audit_table
 
-    found = audit(settings)
+    values = audit(settings)
     table = audit_table(read_run(settings.output_dir))
-    return Told(found, f"{found['line']}\n\n{_markdown([table] if table else [])}")
+    return Result(values, f"{values['line']}\n\n{_markdown([table] if table else [])}")
 
 
-def arms(settings: "ArmsSettings") -> Told:
-    """A comparison of arms: its tables."""
+def arms(settings: "ArmsSettings") -> Result:
+    """Compare arms; show the tables."""
     from theworld.experiments.arms.table import compare_arms
 
-    return Told(compare_arms(settings), (settings.output_dir / "arms.md").read_text())
+    return Result(compare_arms(settings), (settings.output_dir / "arms.md").read_text())
 
 
-def probe(settings: "ProbeSettings") -> Told:
-    """Probes: their tables."""
+def probe(settings: "ProbeSettings") -> Result:
+    """Run the probes; show their tables."""
     from theworld.experiments.probe.report import run_probes
 
-    return Told(run_probes(settings), (settings.output_dir / "probe.md").read_text())
+    return Result(run_probes(settings), (settings.output_dir / "probe.md").read_text())
 
 
-def compare(arguments: "CompareSettings") -> Told:
-    """A comparison of files of predictions: its tables."""
+def compare(arguments: "CompareSettings") -> Result:
+    """Compare files of predictions; show the tables."""
     from theworld.evaluation import comparison, predictions
     from theworld.evaluation.benchmarks import dispatch
 
-    found = comparison.compare(
+    result = comparison.compare(
         {str(path): predictions.read_predictions(path) for path in arguments.files},
         baseline=None if arguments.baseline is None else str(arguments.baseline),
         group_by=arguments.group_by,
         cluster_by=arguments.cluster_by,
         scorer=dispatch.score,
     )
-    return Told(found.to_dict(), comparison.to_markdown(found))
+    return Result(result.to_dict(), comparison.to_markdown(result))
 
 
-def score(settings: "Scoring") -> Told:
-    """The scores of saved replies to a public benchmark: its tables."""
+def score(settings: "Scoring") -> Result:
+    """Score saved replies to a public benchmark; show the tables."""
     from theworld.evaluation.benchmarks.dispatch import evaluate_files
 
     name, scores = evaluate_files(settings)
-    return Told({"benchmark": name, **scores.to_dict()}, _markdown(scores.tables()))
+    return Result({"benchmark": name, **scores.to_dict()}, _markdown(scores.tables()))
 
 
-def judge(settings: "SpatialRGPTJudgeSettings") -> Told:
-    """What a language model makes of saved replies: tables of its verdicts."""
+def judge(settings: "SpatialRGPTJudgeSettings") -> Result:
+    """Judge saved replies with a language model; show tables of its verdicts."""
     from theworld.evaluation.judges.run import judge_spatial_rgpt
 
     result, seconds = judge_spatial_rgpt(settings)
@@ -190,31 +190,31 @@ def judge(settings: "SpatialRGPTJudgeSettings") -> Told:
         "seconds_of_this_run": round(seconds, 3),
         **result.to_dict(),
     }
-    return Told(values, _markdown(result.tables(name)))
+    return Result(values, _markdown(result.tables(name)))
 
 
-def plan(settings: "PlanSettings") -> Told:
-    """The plan of a run: its tables."""
+def plan(settings: "PlanSettings") -> Result:
+    """Plan a run; show the tables."""
     from theworld.planning.plan import planned
 
-    tables, found = planned(settings)
-    return Told(found, _markdown(tables))
+    tables, values = planned(settings)
+    return Result(values, _markdown(tables))
 
 
-def doctor(settings: "DoctorSettings") -> Told:
-    """What was looked at before a run, a row each; exit code 1 if there is a fault."""
+def doctor(settings: "DoctorSettings") -> Result:
+    """Check a run before it starts; show a row for each check, and exit with code 1 on a fault."""
     from theworld.planning.doctor import examine
     from theworld.tables import Table
 
     findings = list(examine(settings))
-    num_faults = sum(one.state == "fault" for one in findings)
+    num_faults = sum(finding.state == "fault" for finding in findings)
     table = Table("Before the run", ("state", "what", "found"), tuple(map(tuple, findings)), num_text_columns=3)
-    found = {"num_faults": num_faults, "findings": [one._asdict() for one in findings]}
-    return Told(found, _markdown([table]), FAULT if num_faults else OK)
+    values = {"num_faults": num_faults, "findings": [finding._asdict() for finding in findings]}
+    return Result(values, _markdown([table]), FAULT if num_faults else OK)
 
 
 def foresight(arguments: "ForesightSettings") -> dict[str, Any]:
-    """Draw a grid of scenes, or write the items that are shipped; where they were written."""
+    """Draw a grid of scenes, or write the items that the package ships; return the paths."""
     if arguments.write_scenes is not None:
         from theworld.datasets.foresight.export import write_scenes
 
@@ -225,8 +225,8 @@ def foresight(arguments: "ForesightSettings") -> dict[str, Any]:
     return {"preview": str(arguments.preview)}
 
 
-def verify_cache(arguments: "CacheSettings") -> Told:
-    """Say what a feature store holds, and read all of it against its checksums.
+def verify_cache(arguments: "CacheSettings") -> Result:
+    """Describe a feature store, and check all of it against its checksums.
 
     Raises:
         StoreDamagedError: names every damaged file, and the remedy.
@@ -236,32 +236,32 @@ def verify_cache(arguments: "CacheSettings") -> Told:
     store = FeatureStore(arguments.store, stored_fingerprint(arguments.store))
     verified = store.verify()
     verified.raise_if_damaged()
-    found = {
+    values = {
         "store": str(arguments.store),
         "fingerprint": store.fingerprint,
         "num_features": verified.num_features,
         "num_bytes": verified.num_bytes,
     }
     counts = f"{verified.num_features:,} features, {verified.num_bytes:,} bytes"
-    return Told(found, f"{arguments.store}: {counts}, all as they were written")
+    return Result(values, f"{arguments.store}: {counts}, no damage")
 
 
 def report(arguments: "ReportSettings") -> dict[str, Any]:
-    """Write the report of a folder; where it was written."""
+    """Write the report of a folder; return its path."""
     from theworld.report.page import write_report
 
     return {"report": str(write_report(arguments.run, arguments.title))}
 
 
 def slurm(settings: "SlurmSettings") -> dict[str, Any]:
-    """Submit a training run to Slurm, or show the script that would be submitted."""
+    """Submit a training run to Slurm, or return its script."""
     from theworld.training.slurm import job_script, submit
 
     return {"script": job_script(settings)} if settings.dry_run else submit(settings)
 
 
 def _tables_of(folder: Path) -> str:
-    """The tables of a folder that arms were asked in: each arm, the differences, a benchmark's own numbers, by kind."""
+    """Tables of an evaluation's folder: arms, differences, a benchmark's numbers, groups."""
     from theworld.report.folder import read_run
     from theworld.report.run_tables import arms_table, benchmark_tables, differences_table, group_tables
 

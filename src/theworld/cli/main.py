@@ -1,4 +1,4 @@
-"""The command `theworld`: one command of the line is run, and what it found is told."""
+"""Command line `theworld`: run one command and print its result."""
 
 import importlib
 import os
@@ -12,32 +12,32 @@ from typing import Any, NamedTuple
 
 import theworld
 from theworld.cli.commands import COMMANDS, MOVED, Command
-from theworld.cli.console import FAULT, INTERRUPTED, OK, REFUSED, STOPPED, UNREAD, Told, close_bars, tell
+from theworld.cli.console import FAULT, INTERRUPTED, OK, REFUSED, STOPPED, UNREAD, Result, close_bars, print_result
 
 __all__ = ["FAULT", "INTERRUPTED", "OK", "REFUSED", "STOPPED", "UNREAD", "COMMANDS", "Command", "main"]
 
 _OPTIONS = (
-    ("-h, --help", "show this, or the help of a command"),
-    ("--json", "write what was found as one line of JSON, and nothing else, to standard output"),
-    ("-v, --verbose", "say more; twice: everything"),
+    ("-h, --help", "show this help, or that of a command"),
+    ("--json", "print the result as one line of JSON, and nothing else, to standard output"),
+    ("-v, --verbose", "log more; twice: everything"),
     ("--debug", "show the traceback of an error (or set THEWORLD_DEBUG=1)"),
-    ("--version", "show the version, and the commit that it was made from"),
+    ("--version", "show the version and its commit"),
 )
 _CODES = (
-    (str(OK), "done"),
-    (str(FAULT), "`doctor` found a fault; or this program has one, and shows its traceback"),
-    (str(REFUSED), "the input was refused, with one message for each thing that is wrong"),
-    (str(STOPPED), "`train` was told to stop (SIGTERM, SIGUSR1), has saved, and can be resumed"),
+    (str(OK), "success"),
+    (str(FAULT), "`doctor` found a fault, or this program has a bug and shows its traceback"),
+    (str(REFUSED), "bad input, with one message for each fault"),
+    (str(STOPPED), "a signal (SIGTERM, SIGUSR1) stopped `train`; it saved, and you can resume it"),
     (str(INTERRUPTED), "interrupted (Ctrl-C)"),
-    (str(UNREAD), "nobody reads the output any more, as in `theworld ... | head -1`"),
+    (str(UNREAD), "the reader of the output closed it, as in `theworld ... | head -1`"),
 )
 
 _STANDARD_OUTPUT = 1
-"""Its file descriptor."""
+"""File descriptor."""
 
 
 class Line(NamedTuple):
-    """A command line without the options that every command has."""
+    """A command line, with the options of every command taken out."""
 
     words: list[str]
     verbosity: int
@@ -49,18 +49,18 @@ def main(argv: Sequence[str] | None = None, command: Command | None = None) -> i
     """Run one command.
 
     Bad input (`ValueError`, `OSError`) ends with one message on standard error and exit code 2. Any other exception
-    is a fault of this program, and passes with its traceback.
+    is a bug of this program and propagates with its traceback.
 
     Args:
-        argv: arguments without the program's name; None: those of this process.
-        command: the one command of a program that has no other; None: the first words name it.
+        argv: arguments without the program's name; None: `sys.argv`.
+        command: the only command of a program; None: the first words name it.
 
     Returns:
-        The exit code; see `theworld.cli.console`.
+        The exit code, one of `theworld.cli.console`.
     """
     line = _read_line(list(sys.argv[1:] if argv is None else argv))
     try:
-        code = _answer(line) if command is None else _start(command, line.words, line)
+        code = _dispatch(line) if command is None else _start(command, line.words, line)
         sys.stdout.flush()
         return code
     except BrokenPipeError:
@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None, command: Command | None = None) -> i
         return UNREAD
 
 
-def _answer(line: Line) -> int:
+def _dispatch(line: Line) -> int:
     if not line.words:
         print(_overview(), file=sys.stderr)
         return REFUSED
@@ -78,12 +78,12 @@ def _answer(line: Line) -> int:
     if line.words[0] == "--version":
         from theworld.environment import commit
 
-        found = {"theworld": theworld.__version__, "commit": commit()}
-        made_from = f" ({found['commit']})" if found["commit"] else ""
-        tell(Told(found, f"theworld {theworld.__version__}{made_from}"), line.json)
+        values = {"theworld": theworld.__version__, "commit": commit()}
+        suffix = f" ({values['commit']})" if values["commit"] else ""
+        print_result(Result(values, f"theworld {theworld.__version__}{suffix}"), line.json)
         return OK
     command, rest = _named_command(line.words)
-    group = [one for one in COMMANDS if one.name.startswith(f"{line.words[0]} ")]
+    group = [entry for entry in COMMANDS if entry.name.startswith(f"{line.words[0]} ")]
     if command is None and group and line.words[1:] in (["-h"], ["--help"]):
         print(_group(line.words[0], group), flush=True)
         return OK
@@ -98,65 +98,64 @@ def _start(command: Command, rest: list[str], line: Line) -> int:
 
 
 def _perform(command: Command, rest: list[str], line: Line) -> int:
-    """Run a command and tell what it found; of several processes one tells it."""
+    """Run a command and print its result; of several processes the first prints."""
     is_first = os.environ.get("RANK", "0") == "0"
     try:
-        # What libraries print has no place beside JSON.
+        # Libraries may print, which would break the JSON.
         with redirect_stdout(sys.stderr) if line.json and not _asks_for_help(rest) else nullcontext():
-            found = _run(command, rest)
-        told = found if isinstance(found, Told) else Told({} if found is None else found)
-        if told.found and is_first:
-            tell(told, line.json)
-        return told.code
+            output = _run(command, rest)
+        result = output if isinstance(output, Result) else Result(output or {})
+        if result.values and is_first:
+            print_result(result, line.json)
+        return result.code
     except KeyboardInterrupt:
-        pass  # said below, when the progress bars that the traceback holds are gone
+        pass  # reported below, once the progress bars that the traceback holds are gone
     except (ValueError, OSError) as error:
-        if isinstance(error, BrokenPipeError) and _nobody_reads():
+        if isinstance(error, BrokenPipeError) and _output_is_closed():
             raise
         if line.debug:
             _show_traceback()
         return _refuse(command.program, _sentence(error))
     close_bars()
     if is_first:
-        hint = f"; {command.goes_on}" if command.goes_on else ""
+        hint = f"; {command.resume_hint}" if command.resume_hint else ""
         print(f"{command.program}: interrupted{hint}", file=sys.stderr)
     return INTERRUPTED
 
 
 def _read_line(arguments: list[str]) -> Line:
-    """Take out the options that may stand anywhere; what follows `--` is for another program."""
+    """Take out the options that may appear anywhere before `--`; the words after it are for another program."""
     end = arguments.index("--") if "--" in arguments else len(arguments)
-    own, rest = arguments[:end], arguments[end:]
+    words, rest = arguments[:end], arguments[end:]
     options = {"-v": 1, "--verbose": 1, "-vv": 2, "--debug": 0, "--json": 0}
     return Line(
-        words=[word for word in own if word not in options] + rest,
-        verbosity=sum(options.get(word, 0) for word in own),
-        debug="--debug" in own or os.environ.get("THEWORLD_DEBUG") == "1",
-        json="--json" in own,
+        words=[word for word in words if word not in options] + rest,
+        verbosity=sum(options.get(word, 0) for word in words),
+        debug="--debug" in words or os.environ.get("THEWORLD_DEBUG") == "1",
+        json="--json" in words,
     )
 
 
 def _asks_for_help(arguments: Sequence[str]) -> bool:
-    own = arguments[: arguments.index("--")] if "--" in arguments else arguments
-    return "-h" in own or "--help" in own
+    words = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    return "-h" in words or "--help" in words
 
 
-def _run(command: Command, arguments: list[str]) -> dict[str, Any] | Told | None:
-    from theworld.config import loader
+def _run(command: Command, arguments: list[str]) -> dict[str, Any] | Result | None:
+    from theworld.config import flags, loader
 
     cls = _named(command.settings)
     if _asks_for_help(arguments):
         program = command.program + (" [FILE]" if command.reads_file else "")
-        about = (
-            f"{command.summary}\n\nexample:\n  {command.example}\n\nBesides, as everywhere: --json, --verbose, --debug."
-        )
-        loader.show_help(cls, program, about, positional=not command.reads_file)
+        options = "Every command also takes --json, --verbose and --debug."
+        about = f"{command.summary}\n\nexample:\n  {command.example}\n\n{options}"
+        flags.show_help(cls, program, about, positional=not command.reads_file)
         return None
     path = None
     if command.reads_file and arguments and not arguments[0].startswith("-"):
         path = Path(arguments.pop(0))
-    chosen = loader.load(cls, path, arguments, positional=not command.reads_file)
-    return _named(command.target)(chosen)  # imported only now: bad settings are refused before anything heavy loads
+    settings = loader.load(cls, path, arguments, positional=not command.reads_file)
+    return _named(command.target)(settings)  # imported only now: bad settings fail before anything heavy loads
 
 
 def _named(address: str) -> Any:
@@ -170,20 +169,20 @@ def _overview() -> str:
     for group in dict.fromkeys(command.group for command in COMMANDS):
         commands = [(command.name, command.summary) for command in COMMANDS if command.group == group]
         parts.append(f"{group}:\n{_columns(commands, width)}")
-    parts.append(f"options, anywhere on the line:\n{_columns(_OPTIONS, width)}")
+    parts.append(f"options, at any position:\n{_columns(_OPTIONS, width)}")
     parts.append(f"exit codes:\n{_columns(_CODES, width)}")
     parts.append("`theworld COMMAND --help` shows every flag of a command, and an example.")
     return "\n\n".join(parts)
 
 
 def _group(word: str, commands: Sequence[Command]) -> str:
-    """Help for the first of two words."""
+    """Help for the commands that share their first word."""
     rows = [(command.name, command.summary) for command in commands]
     return f"usage: theworld {word} COMMAND [ARGUMENT ...]\n\n{_columns(rows, max(len(name) for name, _ in rows))}"
 
 
 def _columns(rows: Sequence[tuple[str, str]], width: int) -> str:
-    """Names and what they mean, in two columns as wide as the terminal."""
+    """Names and meanings in two columns, as wide as the terminal."""
     lines = []
     for name, meaning in rows:
         head = f"  {name:<{width}}  "
@@ -193,7 +192,7 @@ def _columns(rows: Sequence[tuple[str, str]], width: int) -> str:
 
 
 def _named_command(arguments: Sequence[str]) -> tuple[Command | None, list[str]]:
-    """The command that a line begins with, of two words or of one, and what follows it."""
+    """Split a line into its command, of two words or one, and the remaining words."""
     commands = {command.name: command for command in COMMANDS}
     for num_words in (2, 1):
         command = commands.get(" ".join(arguments[:num_words]))
@@ -206,7 +205,7 @@ def _unknown_command(arguments: Sequence[str]) -> str:
     import difflib
 
     if arguments[0] in MOVED:
-        return f"{arguments[0]!r} is no command any more; {MOVED[arguments[0]]}"
+        return f"{arguments[0]!r} is no longer a command; {MOVED[arguments[0]]}"
     names = [command.name for command in COMMANDS]
     beginning = [name for name in names if name.startswith(f"{arguments[0]} ")]
     options = [word for option, _ in _OPTIONS for word in option.split(", ")]
@@ -215,27 +214,27 @@ def _unknown_command(arguments: Sequence[str]) -> str:
         remedy = f"did you mean {close[0]}?" if close else "a command comes first, then its flags"
         return f"unknown option {arguments[0]!r}; {remedy}"
     if beginning and not arguments[1:]:
-        return f"{arguments[0]!r} wants a second word: {', '.join(beginning)}"
+        return f"{arguments[0]!r} needs a second word: {', '.join(beginning)}"
     two = " ".join(arguments[:2])
-    given = two if beginning else arguments[0]
+    typed = two if beginning else arguments[0]
     firsts = dict.fromkeys(name.partition(" ")[0] for name in names)
-    tried = ((two, beginning), (two, names), (given, names), (given, () if beginning else (*firsts, *options)))
+    tried = ((two, beginning), (two, names), (typed, names), (typed, () if beginning else (*firsts, *options)))
     for words, known in tried:
         if close := difflib.get_close_matches(words, known, n=1, cutoff=0.7):
-            return f"unknown command {given!r}; did you mean {close[0]}?"
-    return f"unknown command {given!r}; expected one of {', '.join(beginning or names)}"
+            return f"unknown command {typed!r}; did you mean {close[0]}?"
+    return f"unknown command {typed!r}; expected one of {', '.join(beginning or names)}"
 
 
 def _sentence(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{error.filename}: {error.strerror}"
-    if isinstance(error, OSError):  # libraries wrap theirs over several lines
+    if isinstance(error, OSError):  # libraries wrap their messages
         return " ".join(str(error).split())
     return str(error) or type(error).__name__
 
 
-def _refuse(who: str, message: str) -> int:
-    print(f"{who}: {message}", file=sys.stderr)
+def _refuse(program: str, message: str) -> int:
+    print(f"{program}: {message}", file=sys.stderr)
     return REFUSED
 
 
@@ -245,17 +244,17 @@ def _show_traceback() -> None:
     traceback.print_exc()
 
 
-def _nobody_reads() -> bool:
-    """Whether the other end of standard output is closed, and not that of a connection of the command's own."""
+def _output_is_closed() -> bool:
+    """Return whether the reader of standard output has closed it, rather than a connection of the command itself."""
     import select
 
     poll = select.poll()
-    poll.register(_STANDARD_OUTPUT, 0)  # what is wrong with it is told unasked
+    poll.register(_STANDARD_OUTPUT, 0)  # errors are reported without being asked for
     return bool(poll.poll(0))
 
 
 def _give_up_output() -> None:
-    """Let nothing more be written to a pipe that is closed, at the end of the process neither."""
+    """Redirect standard output to nowhere, so that the flush at exit does not write to the closed pipe."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), _STANDARD_OUTPUT)
 
 

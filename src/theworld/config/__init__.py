@@ -1,7 +1,22 @@
-"""Every setting with its unit and meaning; the rules that hold between settings."""
+"""Settings: each with its unit and meaning, and the rules between them."""
 
 from theworld.config.base import STRICT
-from theworld.config.data import TASK_NAMES, DataSettings, MixturePart, SplitName, TaskName
+from theworld.config.data import (
+    TASK_NAMES,
+    BlinkData,
+    DataCompData,
+    DataSettings,
+    ForesightData,
+    HFData,
+    LlavaData,
+    MixturePart,
+    OpenSpatialData,
+    PublicData,
+    SpatialRGPTData,
+    SplitName,
+    TaskName,
+    VsrData,
+)
 from theworld.config.evaluation import ArmName, AuditSettings, EvaluationConfig
 from theworld.config.experiments import AskSettings, DemoSettings
 from theworld.config.model import LoraSettings, ModelSettings
@@ -9,25 +24,34 @@ from theworld.config.training import HubSettings, OptimSettings, TrainingConfig,
 from theworld.config.world import CONTROL_TAPS, ReadTap, TapName, WorldSettings
 
 __all__ = [
-    "CONTROL_TAPS",
-    "STRICT",
     "ArmName",
     "AskSettings",
     "AuditSettings",
+    "BlinkData",
+    "CONTROL_TAPS",
+    "DataCompData",
     "DataSettings",
     "DemoSettings",
     "EvaluationConfig",
+    "ForesightData",
+    "HFData",
     "HubSettings",
+    "LlavaData",
     "LoraSettings",
     "MixturePart",
     "ModelSettings",
+    "OpenSpatialData",
     "OptimSettings",
+    "PublicData",
     "ReadTap",
+    "STRICT",
+    "SpatialRGPTData",
     "SplitName",
     "TASK_NAMES",
-    "TaskName",
     "TapName",
+    "TaskName",
     "TrainingConfig",
     "ValidationSettings",
+    "VsrData",
     "WorldSettings",
 ]

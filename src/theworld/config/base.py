@@ -1,29 +1,114 @@
-"""Strict types and the check for unused settings; separate because every settings module imports them."""
+"""Strict types, and settings whose fields depend on one of them."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import fields
-from typing import Any, Final
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from typing import Any, ClassVar, Final, Self
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, GetCoreSchemaHandler
+from pydantic_core import ArgsKwargs, core_schema
 
 STRICT: Final = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 """Configuration of every settings dataclass: no unknown names, no conversions, no NaN."""
 
+STRICT_VARIANTS: Final[ConfigDict] = {**STRICT, "defer_build": True}
+"""Configuration of a base class of variants: pydantic reads it once its subclasses exist."""
 
-def refuse_unused(settings: Any, chooser: str, used_by: Mapping[Any, Sequence[str]]) -> None:
-    """Refuse settings that are given and play no part.
+UNKNOWN_VARIANT: Final = "unknown_variant"
+"""Type of pydantic's error for a tag that no variant has."""
 
-    Args:
-        settings: a dataclass instance.
-        chooser: the name of the setting that decides which others play a part.
-        used_by: of each of its values, the names that play a part; other names than these always do.
 
-    Raises:
-        ValueError: with their names, and those that play a part.
+class Variants:
+    """Mixin for a base class of settings with one subclass for each value of a field, the tag.
+
+    `Base(tag="b", ...)` makes an instance of the subclass whose tag is "b", and a field of the type `Base` takes all
+    of them. Each subclass has the fields that it needs, and refuses those of the others. A settings file may hold
+    fields of other subclasses at their defaults, because former versions saved them.
     """
-    choice = getattr(settings, chooser)
-    usual = {one.name: one.default for one in fields(settings)}
-    named = dict.fromkeys(name for names in used_by.values() for name in names)
-    idle = [name for name in named if name not in used_by[choice] and getattr(settings, name) != usual[name]]
-    if idle:
-        raise ValueError(f"{', '.join(idle)}: of no use to {chooser}={choice!r}; expected {', '.join(used_by[choice])}")
+
+    TAG: ClassVar[str]
+    """Name of the field that selects the subclass."""
+
+    def __new__(cls, *_args: Any, **given: Any) -> Self:
+        """Make an instance of the subclass that the tag selects."""
+        kinds = cls.variants()
+        if not kinds:  # a subclass itself
+            return object.__new__(cls)
+        tag = given.get(cls.TAG, getattr(cls, cls.TAG))
+        if tag not in list(kinds):
+            raise ValueError(f"{cls.TAG}={tag!r}: expected {_either(kinds)}")
+        return object.__new__(kinds[tag])
+
+    @classmethod
+    def variants(cls) -> dict[str, type[Self]]:
+        """Return the subclasses by their tags; none for a subclass itself."""
+        return {getattr(kind, cls.TAG): kind for kind in cls.__subclasses__()}
+
+    @classmethod
+    def defaults(cls) -> dict[str, Any]:
+        """Return the fields of all subclasses with their defaults; None for required ones."""
+        values = {entry.name: entry.default for kind in cls.variants().values() for entry in _fields(kind)}
+        return {name: None if value is MISSING else value for name, value in values.items()}
+
+    def with_idle(self) -> dict[str, Any]:
+        """Return the fields of all subclasses, those of the others at their defaults: hashes depend on this form."""
+        return {**self._base().defaults(), **{entry.name: getattr(self, entry.name) for entry in _fields(type(self))}}
+
+    @classmethod
+    def _base(cls) -> type["Variants"]:
+        return next(kind for kind in cls.__mro__ if Variants in kind.__bases__)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        """Validate the base class as a tagged union, and a subclass as the dataclass it is, with its own fields."""
+        kinds = cls.variants()
+        if not kinds:
+            return core_schema.no_info_before_validator_function(cls._refuse_foreign, handler(source))
+        return core_schema.tagged_union_schema(
+            {tag: handler.generate_schema(kind) for tag, kind in kinds.items()},
+            discriminator=cls._tag_of,
+            custom_error_type=UNKNOWN_VARIANT,
+            custom_error_message="Input should be {expected}",
+            custom_error_context={"tag": cls.TAG, "expected": _either(kinds)},
+        )
+
+    @classmethod
+    def _tag_of(cls, given: Any) -> Any:
+        usual = getattr(cls, cls.TAG)
+        return given.get(cls.TAG, usual) if isinstance(given, Mapping) else getattr(given, cls.TAG, usual)
+
+    @classmethod
+    def _refuse_foreign(cls, given: Any) -> Any:
+        """Refuse fields of other subclasses, and drop those that a mapping holds at their defaults."""
+        values = given.kwargs if isinstance(given, ArgsKwargs) else given
+        if not isinstance(values, Mapping):
+            return given
+        base, tag = cls._base(), getattr(cls, cls.TAG)
+        owners: dict[str, list[str]] = {}
+        for owner, kind in base.variants().items():
+            for entry in _fields(kind):
+                owners.setdefault(entry.name, []).append(owner)
+        foreign = [name for name in owners if name in values and tag not in owners[name]]
+        if isinstance(given, Mapping):
+            defaults = base.defaults()
+            idle = [
+                name for name in foreign if given[name] is None or _as_json(given[name]) == _as_json(defaults[name])
+            ]
+            given = {name: value for name, value in given.items() if name not in idle}
+            foreign = [name for name in foreign if name not in idle]
+        if foreign:
+            parts = [f"{name} is for {cls.TAG} {_either(owners[name])}" for name in foreign]
+            raise ValueError(f"{'; '.join(parts)}, not {tag!r}")
+        return given
+
+
+def _fields(cls: Any) -> Any:
+    return fields(cls)
+
+
+def _as_json(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _either(names: Any) -> str:
+    *most, last = map(repr, names)
+    return f"{', '.join(most)} or {last}" if most else last

@@ -12,33 +12,33 @@ from theworld.config.training import TrainingConfig
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class CompareSettings:
-    """Which files of predictions are held against each other, and by what."""
+    """Files of predictions to compare, and the tests."""
 
     files: tuple[Path, ...]
     """Files of predictions (JSONL) on the same samples."""
 
     baseline: Path | None = None
-    """The file that all others are held against; None: every pair is tested."""
+    """File to compare all others with; None: test every pair."""
 
     group_by: tuple[str, ...] = ()
-    """Fields of the samples to make tables by, such as task."""
+    """Fields of the samples to group tables by, such as task."""
 
     cluster_by: str | None = None
-    """Field of samples that stand or fall together, such as scene: intervals are drawn over its values."""
+    """Field of samples that depend on each other, such as scene: intervals resample its values."""
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class ForesightSettings:
-    """What is shown of Foresight, the simulated physical world."""
+    """Scenes of Foresight, the simulated physical world, to draw."""
 
     preview: Path = Path("foresight.png")
-    """Where a picture of scenes, questions and answers is written (PNG)."""
+    """Output picture of scenes, questions and answers (PNG)."""
 
     split: Literal["train", "validation", "test"] = "validation"
-    """Which scenes."""
+    """Split of the scenes."""
 
     task: Literal["drop", "topple", "roll", "collide", "hide"] | None = None
-    """Which kind of scene; None: all in turn."""
+    """Kind of scene; None: all in turn."""
 
     rows: int = 5
     """Number of scenes."""
@@ -47,12 +47,12 @@ class ForesightSettings:
     """Side of each frame, pixels."""
 
     write_scenes: Path | None = None
-    """Folder that the shipped validation and test items are written to, simulated anew; nothing is drawn then."""
+    """Folder for the validation and test items that the package ships, simulated anew, instead of a picture."""
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class CacheSettings:
-    """Which feature store is looked at."""
+    """Feature store to check."""
 
     store: Path
     """Folder of the store."""
@@ -60,10 +60,10 @@ class CacheSettings:
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class ReportSettings:
-    """Which folder is reported on."""
+    """Folder to report on."""
 
     run: Path
-    """Folder of a run, an evaluation or an audit; report.html and report.md are written into it."""
+    """Folder of a run, an evaluation or an audit; the report (report.html, report.md) goes into it."""
 
     title: str = "TheWorld: report"
     """Heading of the page."""
@@ -71,24 +71,24 @@ class ReportSettings:
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class CompletionSettings:
-    """Which shell completes."""
+    """Shell to complete for."""
 
     shell: Literal["bash", "zsh"]
-    """The shell; the script goes where it looks for such scripts."""
+    """The shell; save the script where it looks for completions."""
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class PreviewSettings(TrainingConfig):
-    """A training run, and how much of its data is looked at."""
+    """A training run, and the amount of its data to preview."""
 
     num_read: Annotated[int, Field(ge=1)] = 200
-    """Records that are read, drawn with the run's seed: their lengths are counted, and what is wrong with some."""
+    """Records to read, drawn with the run's seed: the page counts their lengths and faults."""
 
     num_shown: Annotated[int, Field(ge=1)] = 24
-    """Samples that are shown whole, the first of those."""
+    """Samples to show in full, the first of them."""
 
     page: Path = Path("preview.html")
-    """Where the page is written (HTML)."""
+    """Output page (HTML)."""
 
     @model_validator(mode="after")
     def _check_numbers(self) -> "PreviewSettings":
@@ -101,13 +101,13 @@ class PreviewSettings(TrainingConfig):
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class FillSettings(TrainingConfig):
-    """A training run with a store_dir, and which share of its samples is done here."""
+    """A training run with a store_dir, and the share of its samples to compute."""
 
     num_shards: Annotated[int, Field(ge=1)] = 1
-    """Shares that the samples are dealt into, one after the other."""
+    """Number of shares; samples go to them in turn."""
 
     shard_index: Annotated[int, Field(ge=0)] = 0
-    """The share that is done here, counted from 0."""
+    """Share to compute, counted from 0."""
 
     fill_batch_size: Annotated[int, Field(ge=1)] = 16
     """Clips per forward pass of the world model."""
@@ -115,7 +115,7 @@ class FillSettings(TrainingConfig):
     @model_validator(mode="after")
     def _check_share(self) -> "FillSettings":
         if self.store_dir is None:
-            raise ValueError("store_dir is missing: expected the folder of the feature store that is to be filled")
+            raise ValueError("store_dir is missing: expected the folder of the feature store to fill")
         if not self.model.enable_world:
             raise ValueError("model.enable_world=False: there are no world features to compute")
         if self.shard_index >= self.num_shards:
@@ -127,20 +127,20 @@ class FillSettings(TrainingConfig):
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class PlanSettings(TrainingConfig):
-    """A training run, what its rows look like if that is not to be read from its data, and its devices."""
+    """A training run, its devices, and the shape of its rows, unless its data tell."""
 
     num_devices: Annotated[int, Field(ge=1)] = 1
-    """Devices that the run is spread over; each takes batch_size samples at a time."""
+    """Devices of the run; each takes batch_size samples at a time."""
 
     sharding: Literal["ddp", "fsdp"] = "ddp"
-    """Of several devices: each holds the whole model (ddp), or its share of it (fsdp)."""
+    """With several devices: each holds the whole model (ddp), or a share of it (fsdp)."""
 
     peak_tflops: Annotated[float, Field(gt=0)] | None = None
-    """Most operations a device does in the run's precision, in units of 10^12 a second; None: a large matrix product
-    is timed on this machine."""
+    """Peak rate of a device in the run's precision, 10^12 operations per second; None: time a large matrix product on
+    this machine."""
 
     length: Annotated[int, Field(ge=1)] | None = None
-    """Tokens of a row, placeholders included; None: the longest of a batch of the run's own samples."""
+    """Tokens of a row, placeholders included; None: the longest in a batch of the run's samples."""
 
     num_supervised: Annotated[int, Field(ge=1)] = 32
     """With length: supervised tokens of a row."""
@@ -159,7 +159,7 @@ class PlanSettings(TrainingConfig):
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class DoctorSettings(PlanSettings):
-    """A run that is to be looked at before it starts; without one, the installation alone is."""
+    """A run to check before it starts; without one, the installation alone."""
 
     output_dir: Path = Path()
-    """The run's folder; none named: there is no run, and the installation alone is looked at."""
+    """The run's folder; none named: check the installation alone."""

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
 from theworld.config.base import STRICT
-from theworld.config.data import DataSettings
+from theworld.config.data import DataSettings, ForesightData
 from theworld.precision import Dtype
 
 ArmName = Literal["world", "no-world-tokens", "gemma", "blind", "random-projection", "random-world", "majority"]
@@ -117,7 +117,7 @@ def refuse_conversations(data: DataSettings) -> None:
     Raises:
         ValueError: for `labels` and `readings`.
     """
-    if data.questions in ("labels", "readings"):
+    if isinstance(data, ForesightData) and data.questions in ("labels", "readings"):
         raise ValueError(f"data.questions={data.questions!r}: conversations for training; ask 'dynamic' or 'static'")
 
 

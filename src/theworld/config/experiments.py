@@ -1,13 +1,13 @@
-"""ArmsSettings: what is compared at equal budget, on which data, with how many outcome labels."""
+"""Settings of the experiments: arms at equal budget, probes, the demo, and a single question."""
 
 from dataclasses import asdict, field, replace
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from theworld.config.base import STRICT, refuse_unused
+from theworld.config.base import STRICT, STRICT_VARIANTS, Variants
 from theworld.config.data import TASK_NAMES, TaskName
 from theworld.config.model import ModelSettings
 from theworld.config.training import OptimSettings
@@ -20,49 +20,49 @@ LearningRates = Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_l
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class Reading:
-    """The part of the world's settings in which arms differ; names and sizes are shared."""
+    """World settings in which arms differ; they share names and sizes."""
 
     tap: TapName
-    """Where features are read."""
+    """Tap that features come from."""
 
     control_of: ReadTap = "vae"
-    """As in the world's settings."""
+    """As in the world settings."""
 
     repeat_current: bool = False
     """Fill future slots with the current one."""
 
     dit_future: Literal["none", "repeat", "denoised"] = "repeat"
-    """What fills the future slots of the tap dit."""
+    """Filling of the future slots of the tap dit."""
 
     dit_block: Annotated[int, Field(ge=0)] | None = None
-    """Block of the denoiser that the tap dit reads; None: as in the world's settings."""
+    """Block of the denoiser that the tap dit reads; None: as in the world settings."""
 
     dit_noise_level: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Noise level of what the tap dit reads; None: as in the world's settings."""
+    """Noise level of the input of the tap dit; None: as in the world settings."""
 
     num_rollouts: Annotated[int, Field(ge=1)] = 1
-    """Imagined futures that are averaged."""
+    """Imagined futures to average."""
 
     def within(self, world: WorldSettings) -> WorldSettings:
-        """The world's settings with what this reading says."""
+        """Return the world settings with these values."""
         return replace(world, **{name: value for name, value in asdict(self).items() if value is not None})
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class Arm:
-    """One line of the table."""
+    """An arm: one line of the table."""
 
     name: str
-    """Its name in tables and folders."""
+    """Name in tables and folders."""
 
     reads: Reading
-    """What it reads when it is asked."""
+    """Features that it reads when it answers."""
 
     aligned_on: Reading
-    """What it reads of true clips while its projector learns to be understood."""
+    """Features of true clips that it reads during alignment."""
 
     images: Literal["current", "clip"] = "current"
-    """What Gemma sees: the current picture, or every frame that is given."""
+    """Gemma's input: the current picture, or every given frame."""
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
@@ -70,44 +70,44 @@ class ArmsSettings:
     """A comparison at equal budget: the same data, steps, trainable parameters and tokens for every arm."""
 
     output_dir: Path
-    """Folder of the comparison; what is there is not done again."""
+    """Folder of the comparison; it reuses the results that are there."""
 
     primary: tuple[str, str]
-    """The one comparison named beforehand: a world arm and its partner without a world."""
+    """The comparison named beforehand: a world arm and its partner without a world."""
 
     primary_labels: Annotated[int, Field(ge=0)] = 0
     """Outcome labels of that comparison."""
 
     arms: tuple[Arm, ...] = ()
-    """What is compared; given in a file."""
+    """Arms to compare, from a settings file."""
 
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0, 1, 2)
     """Seeds of new weights and of the order of samples."""
 
     budgets: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0, 100, 1_000, 10_000)
-    """Outcome labels: questions about the future whose answers are trained on, after alignment."""
+    """Numbers of outcome labels: questions about the future to train on after alignment."""
 
     model: ModelSettings = field(default_factory=ModelSettings)
-    """The model that all arms share; of its world, all but what an arm reads."""
+    """Model of all arms, except for the world settings that an arm reads."""
 
     image_size_px: Annotated[int, Field(ge=16)] = 64
     """Side of the pictures, pixels."""
 
     num_aligned: Annotated[int, Field(ge=1)] = 2_000
-    """True clips that every arm is aligned on, six questions each."""
+    """True clips to align every arm on, six questions each."""
 
     num_test: Annotated[int, Field(ge=1)] = 2_000
-    """Scenes of the test split, each asked about its future."""
+    """Scenes of the test split, one question about the future each."""
 
     num_shuffled: Annotated[int, Field(ge=1)] = 500
-    """Scenes of the test split that are asked once more with the world of a partner."""
+    """Scenes of the test split to ask again with the world of a partner scene."""
 
     num_static: Annotated[int, Field(ge=1)] = 100
-    """Scenes of the test split, each asked every control."""
+    """Scenes of the test split, with every control question each."""
 
     imitate_steps: Annotated[int, Field(ge=0)] = 400
-    """Optimiser steps in which world tokens learn to resemble image tokens of the same true clips; 0: none, as where
-    the world gives no tokens of places."""
+    """Optimiser steps in which world tokens learn to resemble image tokens of the same true clips; 0: none, for world
+    tokens that do not stand for places."""
 
     imitate_learning_rate: Annotated[float, Field(gt=0)] = 1e-2
     """Peak learning rate of these steps."""
@@ -116,25 +116,25 @@ class ArmsSettings:
     """Optimiser steps of the alignment: questions about true clips."""
 
     align_learning_rates: LearningRates = (3e-3,)
-    """Peak learning rates of the alignment; of several, each arm's is chosen on validation scenes."""
+    """Peak learning rates of the alignment; with several, validation scenes choose one for each arm."""
 
     label_steps: Annotated[int, Field(ge=1)] = 200
-    """Optimiser steps on outcome labels; more where it takes more to see each of them once."""
+    """Optimiser steps on outcome labels; more if one pass over them needs more."""
 
     label_learning_rates: LearningRates = (3e-3,)
-    """Peak learning rates on outcome labels; of several, each arm's is chosen on validation scenes."""
+    """Peak learning rates on outcome labels; with several, validation scenes choose one for each arm."""
 
     num_choosing: Annotated[int, Field(ge=1)] = 100
-    """Outcome labels with which that rate is chosen."""
+    """Outcome labels for this choice of a rate."""
 
     num_validation: Annotated[int, Field(ge=1)] = 500
-    """Scenes of the validation split on which rates are chosen."""
+    """Scenes of the validation split for the choice of rates."""
 
     batch_size: Annotated[int, Field(ge=1)] = 8
     """Samples per step."""
 
     num_parameters: Annotated[int, Field(ge=1)] = 60_000
-    """Trainable parameters of every arm, within 1 %: the hidden width of its projector follows."""
+    """Trainable parameters of every arm, within 1 %: they set the hidden width of its projector."""
 
     num_workers: Annotated[int, Field(ge=0)] = 1
     """Processes that prepare samples."""
@@ -143,17 +143,17 @@ class ArmsSettings:
     """Number format of the forward passes of training; auto: bf16 on a device that computes it natively, else fp32."""
 
     compile: bool = False
-    """Fuse what Gemma's layers compute while arms are trained (torch.compile)."""
+    """Compile Gemma's layers for training (torch.compile)."""
 
     optim: OptimSettings = field(default_factory=OptimSettings)
-    """The optimiser; its learning rates are named above."""
+    """Optimiser, without its learning rates, which stand above."""
 
     also: tuple[Path, ...] = ()
-    """Results (arms.json) of the same comparison from other folders or machines: their learning rates hold here, and
-    their runs join the table."""
+    """Results (arms.json) of the same comparison from other folders or machines: this comparison takes over their
+    learning rates and adds their runs to its table."""
 
     report: bool = False
-    """Draw the table and the curves of what is done, and train nothing."""
+    """Write the table and the curves of finished runs, without training."""
 
     @model_validator(mode="after")
     def _check(self) -> "ArmsSettings":
@@ -170,45 +170,31 @@ class ArmsSettings:
 LabelsName = Literal["foresight", "vsr", "blink"]
 
 
-@dataclass(config=STRICT, frozen=True, kw_only=True)
-class ProbeSettings:
-    """Linear read-outs of what labels say from every tap, block, noise level and slot."""
+@dataclass(config=STRICT_VARIANTS, frozen=True, kw_only=True)
+class ProbeSettings(Variants):
+    """Linear probes of every tap, block, noise level and slot; a subclass for each set of labels adds its fields."""
+
+    TAG: ClassVar[str] = "labels"
 
     output_dir: Path = Path("probe")
     """Folder of the table (probe.json, probe.md) and the heat map (probe.png)."""
 
-    labels: LabelsName = "foresight"
-    """What is to be read: of `foresight`'s scenes position, velocity, contact and outcome; of the pictures of `vsr` the
-    relation of true statements, of those of `blink` (Relative_Depth) which of two points is closer."""
-
-    source: str | None = None
-    """Of public labels: hub id, folder in the layout of that repository, or file; None: where its authors publish it.
-    Of vsr no file, since both train and dev are read."""
-
-    revision: str | None = None
-    """Commit of the hub repository."""
-
-    subset: Literal["random", "zeroshot"] | None = None
-    """Of vsr: which of its two ways to split; None: `zeroshot`."""
-
-    image_dir: Path | None = None
-    """Of vsr: folder of COCO 2017's pictures."""
-
-    tasks: Annotated[tuple[TaskName, ...], Field(min_length=1)] = TASK_NAMES
-    """Of foresight: kinds of scene; each is probed by itself."""
+    labels: Literal["foresight", "vsr", "blink"] = "foresight"
+    """Labels to predict: position, velocity, contact and outcome in the scenes of `foresight`; the relation in true
+    statements about the pictures of `vsr`; the closer of two points in those of `blink` (Relative_Depth)."""
 
     num_train: Annotated[int, Field(ge=20)] = 1_000
-    """Scenes of the train split, of each task, that a read-out is fitted to; of public labels at most so many pictures:
-    of vsr's train split, of one half of blink's."""
+    """Samples to fit a probe to: scenes of the train split, of each task, for `foresight`; at most as many pictures of
+    the train split for `vsr`, of one half for `blink`."""
 
     num_test: Annotated[int, Field(ge=20)] = 500
-    """Scenes of the validation split, of each task, that it is measured on; of public labels at most so many pictures:
-    of vsr's dev split, of the other half of blink's."""
+    """Samples to measure it on: scenes of the validation split, of each task, for `foresight`; at most as many pictures
+    of the dev split for `vsr`, of the other half for `blink`."""
 
-    blocks: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0, 1, 2, 3, 4, 5)
-    """Transformer blocks whose states are looked into."""
+    blocks: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1, strict=False)] = (0, 1, 2, 3, 4, 5)
+    """Transformer blocks to probe."""
 
-    noise_levels: Annotated[tuple[Annotated[float, Field(gt=0, lt=1)], ...], Field(min_length=1)] = (
+    noise_levels: Annotated[tuple[Annotated[float, Field(gt=0, lt=1)], ...], Field(min_length=1, strict=False)] = (
         0.105,
         0.32,
         0.601,
@@ -219,45 +205,76 @@ class ProbeSettings:
     """Noise levels t of the denoiser's input: each just above one that ten denoising steps pass through."""
 
     batch_size: Annotated[int, Field(ge=1)] = 50
-    """Clips read at a time."""
+    """Clips per forward pass."""
 
     world: WorldSettings = field(default_factory=WorldSettings)
-    """Names, size and frame rate; where features are read is what is probed."""
+    """World model: names, size and frame rate; the probe itself chooses the taps."""
 
-    @model_validator(mode="after")
-    def _check(self) -> "ProbeSettings":
-        refuse_unused(self, "labels", _OF_LABELS)
-        if self.labels == "vsr" and self.image_dir is None:
-            raise ValueError("labels='vsr' come without pictures: give image_dir, a folder of COCO 2017's")
-        return self
+    if TYPE_CHECKING:
+
+        def __init__(self, **given: Any) -> None: ...
 
 
-_OF_LABELS: Final[dict[LabelsName, tuple[str, ...]]] = {
-    "foresight": ("tasks",),
-    "vsr": ("source", "revision", "subset", "image_dir"),
-    "blink": ("source", "revision"),
-}
-"""Settings that play a part for some labels only."""
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class ForesightProbe(ProbeSettings):
+    """Probes of simulated scenes."""
+
+    labels: Literal["foresight"] = "foresight"
+
+    tasks: Annotated[tuple[TaskName, ...], Field(min_length=1, strict=False)] = TASK_NAMES
+    """Kinds of scene; each has probes of its own."""
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class VsrProbe(ProbeSettings):
+    """Probes of the pictures of Visual Spatial Reasoning."""
+
+    labels: Literal["vsr"] = "vsr"
+
+    source: str | None = None
+    """Hub id, or folder in the layout of that repository, with both train and dev; None: the authors' repository."""
+
+    revision: str | None = None
+    """Commit of the hub repository."""
+
+    subset: Literal["random", "zeroshot"] | None = None
+    """Way to split; None: `zeroshot`."""
+
+    image_dir: Annotated[Path, Field(strict=False)]
+    """Folder of COCO 2017's pictures."""
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class BlinkProbe(ProbeSettings):
+    """Probes of the pictures of BLINK's Relative_Depth."""
+
+    labels: Literal["blink"] = "blink"
+
+    source: str | None = None
+    """Hub id, folder in the layout of that repository, or file; None: the authors' repository."""
+
+    revision: str | None = None
+    """Commit of the hub repository."""
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class DemoSettings:
-    """The whole of it at tiny size: physical scenes, a fused model trained per arm, answers, a report."""
+    """The whole pipeline at tiny size: physical scenes, one fused model per arm, answers, a report."""
 
     output_dir: Path = Path("demo")
     """Folder of the run; the report is report.html in it."""
 
     num_train: Annotated[int, Field(ge=8)] = 320
-    """True clips that projectors learn from, six questions each."""
+    """True clips to train projectors on, six questions each."""
 
     num_test: Annotated[int, Field(ge=8)] = 200
-    """Scenes of the test split that are asked about, one question each."""
+    """Scenes of the test split, one question each."""
 
     num_audited: Annotated[int, Field(ge=8)] = 100
-    """Scenes of the test split that the audit asks about."""
+    """Scenes of the test split for the audit."""
 
     num_steps: Annotated[int, Field(ge=1)] = 100
-    """Optimiser steps of imitation, and as many of alignment, in each of the two trainings."""
+    """Optimiser steps of imitation, and again of alignment, in each of the two runs."""
 
     num_scenes: Annotated[int, Field(ge=1)] = 12
     """Scenes shown in the report."""
@@ -268,7 +285,7 @@ class DemoSettings:
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class AskSettings:
-    """One question about one picture."""
+    """A question about a picture."""
 
     model: str
     """Folder or hub id of a saved TheWorld or of a Gemma 3; "tiny": the embedded TheWorld."""
@@ -280,7 +297,7 @@ class AskSettings:
     """The question, plain text."""
 
     num_world_steps: Annotated[int, Field(ge=0)] | None = None
-    """K, how far to look ahead, latent slots; None: as the model was trained."""
+    """K, future latent slots; None: as in training."""
 
     dtype: Dtype = "auto"
     """Number format of the weights; auto: as saved, or float32 where this machine emulates that."""
@@ -289,4 +306,4 @@ class AskSettings:
     """Longest answer, tokens."""
 
     show_future: Path | None = None
-    """Where the imagined future is written, as an animation (GIF)."""
+    """Output animation of the imagined future (GIF)."""

@@ -1,4 +1,4 @@
-"""Strict settings: a JSON or YAML file, the command line over it, then every type and rule checked at once."""
+"""Load settings: merge a JSON or YAML file with the command line, then check every type and rule at once."""
 
 import dataclasses
 import difflib
@@ -8,34 +8,37 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from types import NoneType
-from typing import Annotated, Any, Literal, NamedTuple, TypedDict, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypedDict, TypeVar, get_args
 
 import tyro
 from pydantic import TypeAdapter, ValidationError
 
+from theworld.config.base import UNKNOWN_VARIANT
+from theworld.config.flags import (
+    EVERYWHERE,
+    flag_of,
+    flags,
+    is_for_files,
+    kinds_of,
+    leaves_of,
+    required,
+    takes_the_rest,
+    variants_of,
+)
 from theworld.config.strict_yaml import MAX_FILE_BYTES, SettingsError, read_mapping, shown
 from theworld.constants import TOKEN
 from theworld.io import write_whole
 
 __all__ = [
-    "EVERYWHERE",
     "MAX_FILE_BYTES",
-    "Argument",
     "SettingsError",
-    "arguments",
     "claim",
-    "flags",
     "load",
     "read_mapping",
     "save",
-    "show_help",
 ]
 
 Settings = TypeVar("Settings")
-
-EVERYWHERE = ("--help", "--json", "--verbose", "--debug")
-"""Options of the command line that every command has, and no setting is."""
 
 _SECRET = re.compile(r"(^|_)(token|password|passwd|secret|credentials?|(api|access|private)_?key)($|_)")
 
@@ -46,35 +49,34 @@ _NO_SECRETS = "secrets never go into settings; they come from the environment (H
 def load(
     cls: type[Settings], path: Path | None = None, overrides: Sequence[str] = (), *, positional: bool = False
 ) -> Settings:
-    """Settings of a file with command-line overrides.
+    """Load the settings of a file with command-line overrides.
 
-    The file and the overrides are joined first and checked once: a rule between two settings holds for what is run,
-    whichever of the two each came from.
+    The file and the overrides are merged first and checked once, so rules between settings hold for the result.
 
     Args:
         cls: a dataclass with a docstring under each field; strict if it is a pydantic dataclass with `STRICT`.
         path: JSON (.json) or YAML 1.2 (.yaml, .yml); None: the defaults.
         overrides: command-line arguments, such as `["--optim.learning-rate", "3e-4"]`.
-        positional: fields without a default are given by position, without their flag.
+        positional: whether fields without a default are positional arguments.
 
     Raises:
-        SettingsError: with every problem found.
+        SettingsError: with every problem.
     """
     in_file = {} if path is None else read_mapping(Path(path))
-    given = _read_flags(cls, overrides, positional)
-    joined = _joined(in_file, given)
+    on_line = _read_flags(cls, overrides, positional)
+    joined = _joined(in_file, on_line)
     if places := list(_tokens(joined)):
         raise SettingsError("\n".join(f"{place}: holds a token; {_NO_SECRETS}" for place in places))
     try:
-        # Strict types let a path or a tuple in only as JSON: https://docs.pydantic.dev/latest/concepts/strict_mode/
+        # Strict types accept a path or a tuple only as JSON: https://docs.pydantic.dev/latest/concepts/strict_mode/
         return TypeAdapter(cls).validate_json(json.dumps(joined, default=str))
     except ValidationError as error:
-        problems = _problems(cls, error, path, given, positional)
+        problems = _problems(cls, error, path, on_line, positional)
     raise SettingsError("\n".join(problems))
 
 
 def save(settings: Any, path: Path) -> None:
-    """Write settings, defaults included, as JSON that `load` reads back to an equal value."""
+    """Write settings as JSON, defaults included; `load` returns an equal value."""
     write_whole(Path(path), TypeAdapter(type(settings)).dump_json(settings, indent=2) + b"\n")
 
 
@@ -95,97 +97,24 @@ def claim(settings: Any, path: Path) -> None:
     save(settings, path)
 
 
-def show_help(cls: type, program: str, description: str, *, positional: bool = False) -> None:
-    """Show each flag of `cls` with its type, meaning and default on standard output."""
-    config = (tyro.conf.PositionalRequiredArgs, tyro.conf.PositionalMetavarFromFieldName) if positional else ()
-    try:
-        tyro.cli(cls, prog=program, description=description, args=["--help"], config=config)
-    except SystemExit:  # how tyro ends after its help
-        return
-
-
-class Argument(NamedTuple):
-    """One setting as the command line takes it."""
-
-    name: str
-    """Its dotted path."""
-    flags: tuple[str, ...]
-    """None: it is given by position."""
-    choices: tuple[str, ...] = ()
-    """Words that it is chosen from; none: any value of its type."""
-    is_path: bool = False
-    is_switch: bool = False
-    """Whether the flag stands without a value."""
-    takes_many: bool = False
-
-
-def arguments(cls: type, positional: bool = False) -> list[Argument]:
-    """Every setting of `cls` that the command line takes, in the order of its fields."""
-    found = []
-    for path, kind in _leaves(cls).items():
-        by_position = positional and (path in _required(cls) or _is_rest(kind))
-        names = [] if by_position else [_flag(path)]
-        if kind is bool:
-            group, _, name = path.rpartition(".")
-            names.append(_flag(f"{group}.no_{name}" if group else f"no_{name}"))
-        forms = list(_forms(kind))
-        found.append(
-            Argument(
-                path,
-                tuple(names),
-                choices=tuple(dict.fromkeys(choice for form in forms for choice in _choices(form))),
-                is_path=Path in forms,
-                is_switch=kind is bool,
-                takes_many=any(get_origin(form) is tuple for form in forms),
-            )
-        )
-    return found
-
-
-def flags(cls: type, positional: bool = False) -> list[str]:
-    """Every flag of `cls`, in the order of its fields."""
-    return [flag for one in arguments(cls, positional) for flag in one.flags]
-
-
-def _forms(kind: Any) -> Iterator[Any]:
-    """The types that a value may have, those of a tuple's elements among them."""
-    origin = get_origin(kind)
-    if origin is Annotated:
-        yield from _forms(get_args(kind)[0])
-    elif origin is None or origin is Literal:
-        yield kind
-    else:
-        if origin is tuple:
-            yield kind
-        for inner in get_args(kind):
-            if inner is not Ellipsis:
-                yield from _forms(inner)
-
-
-def _choices(form: Any) -> tuple[str, ...]:
-    if get_origin(form) is Literal:
-        return tuple(map(str, get_args(form)))
-    return {bool: ("True", "False"), NoneType: ("None",)}.get(form, ())
-
-
 def _read_flags(cls: type, arguments: Sequence[str], positional: bool) -> dict[str, Any]:
-    """The settings that the command line names, nested as in `cls`; nothing else."""
-    last = next((name for name, kind in _kinds(cls).items() if _is_rest(kind)), None)
+    """The settings on the command line, nested as in `cls`, without defaults."""
+    last = next((name for name, kind in kinds_of(cls).items() if takes_the_rest(kind)), None)
     if last is not None and "--" in arguments:
         end = list(arguments).index("--")
         return {**_read_flags(cls, arguments[:end], positional), last: list(arguments[end + 1 :])}
     if not arguments:
         return {}
-    said = io.StringIO()
+    output = io.StringIO()
     try:
-        with redirect_stdout(io.StringIO()), redirect_stderr(said):
-            given, unknown = tyro.cli(
+        with redirect_stdout(io.StringIO()), redirect_stderr(output):
+            values, unknown = tyro.cli(
                 _all_optional(cls, positional), args=list(arguments), return_unknown_args=True, add_help=False
             )
-    except SystemExit:  # how tyro ends after its message
-        raise SettingsError(_unboxed(said.getvalue())) from None
+    except SystemExit:  # tyro exits after its message
+        raise SettingsError(_unboxed(output.getvalue())) from None
     if not unknown:
-        return given
+        return values
     strangers = [argument.partition("=")[0] for argument in unknown if argument.startswith("--")]
     if strangers:
         known = [*flags(cls, positional), *EVERYWHERE]
@@ -195,14 +124,14 @@ def _read_flags(cls: type, arguments: Sequence[str], positional: bool) -> dict[s
 
 
 def _all_optional(cls: type, positional: bool) -> Any:
-    """A TypedDict with the fields of a dataclass, none of them required: what is not given is absent."""
+    """A TypedDict with the fields of a dataclass, all optional: flags that are not given leave no key."""
     kinds: dict[str, Any] = {}
-    for name, kind in _kinds(cls).items():
-        if _is_for_files(kind) or _is_rest(kind):
+    for name, kind in kinds_of(cls).items():
+        if is_for_files(kind) or takes_the_rest(kind):
             continue
         if dataclasses.is_dataclass(kind):
             kinds[name] = _all_optional(kind, positional=False)  # pyright: ignore[reportArgumentType]
-        elif positional and name in _required(cls):
+        elif positional and name in required(cls):
             kinds[name] = Annotated[kind, tyro.conf.Positional]
         else:
             kinds[name] = kind
@@ -211,16 +140,16 @@ def _all_optional(cls: type, positional: bool) -> Any:
 
 
 def _unboxed(message: str) -> str:
-    """The message itself, out of what tyro says: a title, a rule, the message, a rule, advice."""
+    """The message in tyro's output, which has a title, a rule, the message, a rule and advice."""
     parts = re.split(r"^\s*-{3,}\s*$", message, flags=re.MULTILINE)
     text = " ".join(parts[min(1, len(parts) - 1)].split()).removeprefix("Error parsing ")
-    text = text.partition(". Got errors:")[0]  # what each form of a union had to say
+    text = text.partition(". Got errors:")[0]  # the errors of each member of a union
     choice = re.match(r"invalid choice '(.*?)' for .* Expected one of \((.*)\)\.$", text)
     return text if choice is None else text + _meant(choice[1], choice[2], " Did")
 
 
 def _meant(given: Any, choices: str, lead: str) -> str:
-    """Which of the quoted choices was probably meant, as the end of a message; nothing, if none is close."""
+    """The end of a message: the closest of the quoted choices; empty if none is close."""
     known = [choice for choice in re.findall(r"'([^']*)'", choices) if choice != "None"]
     close = difflib.get_close_matches(given, known, n=1) if isinstance(given, str) else []
     return f"{lead} you mean {close[0]}?" if close else ""
@@ -232,7 +161,7 @@ def _stranger(name: str, known: Sequence[str], where: str = "") -> str:
     close = difflib.get_close_matches(name, known, n=1)
     if not close:  # the right name in the wrong group, or in none
         last = name.lstrip("-").rpartition(".")[2]
-        close = [one for one in known if one.lstrip("-").rpartition(".")[2] == last]
+        close = [other for other in known if other.lstrip("-").rpartition(".")[2] == last]
     return f"{where}{name}: unknown setting; " + (f"did you mean {close[0]}?" if close else "see --help for all")
 
 
@@ -248,7 +177,7 @@ def _joined(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _tokens(content: Any, place: str = "") -> Iterator[str]:
-    """Where a value looks like a token of the hub; the value itself is never shown."""
+    """Places of values that look like a token of the hub; never the values themselves."""
     if isinstance(content, Mapping):
         for name, value in content.items():
             yield from _tokens(value, f"{place}.{name}" if place else str(name))
@@ -260,93 +189,70 @@ def _tokens(content: Any, place: str = "") -> Iterator[str]:
 
 
 def _problems(
-    cls: type, error: ValidationError, path: Path | None, given: Mapping[str, Any], positional: bool
+    cls: type, error: ValidationError, path: Path | None, on_line: Mapping[str, Any], positional: bool
 ) -> list[str]:
-    """One line per setting that was refused; a type with several forms is one problem."""
+    """One line per refused setting; the several types of a union make one line."""
     file = f"{path}: " if path is not None else ""
     lines: list[str] = []
     forms: dict[tuple[str, str], list[str]] = {}
-    found = error.errors(include_url=False)
-    for problem in found:
-        if any(one["loc"][:-1] == problem["loc"] != one["loc"] for one in found):
-            continue  # what is wrong inside a tuple makes the tuple too short as well
+    errors = error.errors(include_url=False)
+    for problem in errors:
+        kind, value = problem["type"], problem["input"]
+        if any(other["loc"][:-1] == problem["loc"] != other["loc"] for other in errors):
+            continue  # a fault inside a tuple makes the tuple too short as well
+        if kind == "unexpected_keyword_argument":
+            *group, name = problem["loc"]
+            dotted = ".".join(filter(None, (_dotted(cls, group), str(name))))
+            lines.append(_stranger(dotted, list(leaves_of(cls)), file))
+            continue
         dotted = _dotted(cls, problem["loc"])
-        if _names(given, dotted):
+        if kind == UNKNOWN_VARIANT:
+            tag = problem.get("ctx", {})["tag"]
+            dotted, value = ".".join(filter(None, (dotted, tag))), value[tag]
+        if _names(on_line, dotted):
             name = re.sub(r"\.\d+", "", dotted)
-            where = f"{name.upper() if positional and name in _required(cls) else _flag(name)}: "
+            where = f"{name.upper() if positional and name in required(cls) else flag_of(name)}: "
         else:
             where = file + (f"{dotted}: " if dotted else "")
-        if problem["type"] == "unexpected_keyword_argument":
-            name = ".".join(str(part) for part in problem["loc"])
-            lines.append(_stranger(name, list(_leaves(cls)), file))
-        elif problem["type"] == "missing":
-            remedy = dotted.upper() if positional else _flag(dotted)
+        if kind == "missing":
+            remedy = dotted.upper() if positional and dotted in required(cls) else flag_of(dotted)
             lines.append(f"{where}missing; give {remedy}")
-        elif problem["type"] == "value_error":
+        elif kind == "value_error":
             lines.append(f"{where}{problem['msg'].removeprefix('Value error, ')}")
-        elif problem["type"] == "json_invalid":  # the JSON is ours: only the text inside can be at fault
+        elif kind == "json_invalid":  # the JSON is ours: only the text inside can be at fault
             lines.append(f"{file}text that is not UTF-8")
         else:
             form = re.sub("^(Input|Tuple|List|String) | after validation", "", problem["msg"])
-            form = form.replace("an object", "settings by name")
-            form += _meant(problem["input"], problem.get("ctx", {}).get("expected", ""), "; did")
-            forms.setdefault((where, shown(problem["input"])), []).append(form)
+            form = re.sub(r"an object|a dictionary or an instance of \w+", "settings by name", form)
+            form += _meant(value, problem.get("ctx", {}).get("expected", ""), "; did")
+            forms.setdefault((where, shown(value)), []).append(form)
     for (where, value), (first, *others) in forms.items():
         alternatives = "".join(f" or {form.removeprefix('should be ')}" for form in others)
         lines.append(f"{where}given {value}; {first}{alternatives}")
     return lines
 
 
-def _kinds(cls: Any) -> dict[str, Any]:
-    hints = get_type_hints(cls, include_extras=True)
-    return {entry.name: hints[entry.name] for entry in dataclasses.fields(cls)}
-
-
-def _required(cls: Any) -> set[str]:
-    missing = dataclasses.MISSING
-    return {
-        entry.name for entry in dataclasses.fields(cls) if entry.default is missing and entry.default_factory is missing
-    }
-
-
-def _leaves(cls: Any) -> dict[str, Any]:
-    """Dotted path and type of every setting."""
-    leaves = {}
-    for name, kind in _kinds(cls).items():
-        if dataclasses.is_dataclass(kind):
-            leaves |= {f"{name}.{inner}": value for inner, value in _leaves(kind).items()}
-        elif not _is_for_files(kind):
-            leaves[name] = kind
-    return leaves
-
-
-def _is_for_files(kind: Any) -> bool:
-    """Whether a setting is a list of groups, such as the arms of a comparison: no flag can name those."""
-    inner = [part for part in get_args(kind) if get_origin(part) is tuple] or [kind]  # inside an Annotated
-    return get_origin(inner[0]) is tuple and any(dataclasses.is_dataclass(part) for part in get_args(inner[0]))
-
-
-def _is_rest(kind: Any) -> bool:
-    """Whether a setting takes what follows `--` on the command line, as it is."""
-    return tyro.conf.Positional in get_args(kind)
-
-
 def _dotted(cls: Any, location: Sequence[int | str]) -> str:
-    """Path of a setting, without the marks that pydantic adds for the forms of a union."""
+    """Path of a setting, without the marks that pydantic adds for the members of a union."""
     names = []
     for part in location:
         if isinstance(part, str):
-            if not dataclasses.is_dataclass(cls) or part not in _kinds(cls):
+            if not dataclasses.is_dataclass(cls):
                 break
-            cls = _kinds(cls)[part]
+            if part in variants_of(cls):
+                cls = variants_of(cls)[part]
+                continue
+            if part not in kinds_of(cls):
+                break
+            cls = kinds_of(cls)[part]
         else:
-            cls = next(filter(dataclasses.is_dataclass, get_args(cls)), cls)  # one of a list of groups
+            cls = next(filter(dataclasses.is_dataclass, get_args(cls)), cls)  # an item of a list of groups
         names.append(str(part))
     return ".".join(names)
 
 
 def _names(given: Any, dotted: str) -> bool:
-    """Whether the command line names this setting."""
+    """Whether the command line sets this setting."""
     for part in dotted.split("."):
         if isinstance(given, tuple):
             return True
@@ -354,7 +260,3 @@ def _names(given: Any, dotted: str) -> bool:
             return False
         given = given[part]
     return not isinstance(given, dict)
-
-
-def _flag(dotted: str) -> str:
-    return "--" + dotted.replace("_", "-")

@@ -1,4 +1,4 @@
-"""The mapping in a JSON or YAML file, read strictly: nothing twice, nothing guessed, and a message that says where."""
+"""Strict JSON and YAML 1.2: no duplicate keys, no guessed types, and the place of a fault in each message."""
 
 import json
 import re
@@ -10,19 +10,19 @@ from yaml.composer import ComposerError
 from yaml.constructor import ConstructorError
 
 MAX_FILE_BYTES = 1_000_000
-"""A settings file is written by a person: a larger one is a mistaken path."""
+"""Largest settings file; people write them, so a larger file is a wrong path."""
 
 
 class SettingsError(ValueError):
-    """Settings that cannot be used; one line per problem: where, what was given, what was expected."""
+    """Settings that cannot be used; one line per problem: the place, the value given, the value expected."""
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
-    """The mapping in a JSON or YAML file, read strictly; its values are not checked yet.
+    """Read the mapping in a JSON or YAML file strictly, without checking its values.
 
     Raises:
-        SettingsError: no such file, not a file, too large, not UTF-8, another suffix, broken syntax, a key given
-            twice, or anything but a mapping at the top.
+        SettingsError: no such file, not a file, too large, not UTF-8, another suffix, broken syntax, a duplicate key,
+            or no mapping at the top level.
     """
     readers = {".json": _read_json, ".yaml": _read_yaml, ".yml": _read_yaml}
     if path.suffix not in readers:
@@ -57,12 +57,12 @@ def read_mapping(path: Path) -> dict[str, Any]:
 
 def _read_json(text: str) -> Any:
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+        mapping: dict[str, Any] = {}
         for name, value in pairs:
-            if name in found:
+            if name in mapping:
                 raise ValueError(f"{name!r} is given twice; keep one")
-            found[name] = value
-        return found
+            mapping[name] = value
+        return mapping
 
     def refuse(name: str) -> NoReturn:
         raise ValueError(f"{name} is not JSON; expected a finite number")
@@ -71,7 +71,7 @@ def _read_json(text: str) -> Any:
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """YAML as its version 1.2 reads plain values, where `1e-4` is a number and `no` a string; nothing twice."""
+    """YAML 1.2 plain values, where `1e-4` is a number and `no` a string; no duplicate keys."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
@@ -95,8 +95,8 @@ def _refuse_word(_loader: _StrictLoader, node: yaml.ScalarNode) -> NoReturn:
     raise ConstructorError(None, None, f"{node.value!r}: write true or false, or quote the text", node.start_mark)
 
 
-# Plain values after https://yaml.org/spec/1.2.2/#103-core-schema, less octal and hexadecimal integers. Words that
-# version 1.1 took for booleans are refused: whoever writes them means one.
+# Plain values as in https://yaml.org/spec/1.2.2/#103-core-schema, without octal and hexadecimal integers. Words
+# that version 1.1 reads as booleans are refused, because their writer probably means one.
 _StrictLoader.yaml_implicit_resolvers = {}
 for _tag, _pattern, _first in (
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
@@ -121,10 +121,10 @@ def _read_yaml(text: str) -> Any:
 
 
 def shown(value: Any) -> str:
-    """A value in a message: short, and never the inside of a mapping, where a secret may stand."""
+    """Return a value for a message: short, and without the content of a mapping, which may hold a secret."""
     if isinstance(value, dict):
         return "a mapping"
-    if isinstance(value, list) and any(isinstance(one, dict | list) for one in value):
+    if isinstance(value, list) and any(isinstance(item, dict | list) for item in value):
         return "a list"
     text = json.dumps(value, default=str)
     return text if len(text) <= 60 else f"{text[:57]}..."

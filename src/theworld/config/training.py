@@ -1,4 +1,4 @@
-"""TrainingConfig and its parts: a training run, complete."""
+"""Settings of a training run: TrainingConfig and its parts."""
 
 import re
 from dataclasses import field, replace
@@ -18,19 +18,19 @@ from theworld.precision import WEIGHTS_FOR, Precision, concrete_dtype, training_
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class ValidationSettings:
-    """What a model is asked while it trains; the model that answered best is kept."""
+    """Validation during training; the run keeps the model with the highest accuracy."""
 
     eval_steps: Annotated[int, Field(ge=1)] | None = None
-    """Optimiser steps between measurements, of which one more comes at the end; None: nothing is asked."""
+    """Optimiser steps between measurements, with one more at the end; None: no validation."""
 
     data: tuple[DataSettings, ...] = ()
-    """What is asked: the validation split of each, `num_validation` samples; none named: that of the run's data."""
+    """Data sets for validation: the validation split of each, `num_validation` samples; none: the run's data."""
 
     answers: Literal["written", "weighed"] = "written"
-    """What counts as the answer: the text that the model writes, or the choice that it finds likeliest."""
+    """Form of the answer: the text that the model writes, or the choice with the highest likelihood."""
 
     batch_size: Annotated[int, Field(ge=1)] = 8
-    """Samples answered at a time."""
+    """Samples per generation batch."""
 
     max_new_tokens: Annotated[int, Field(ge=1)] = 16
     """Longest written answer, tokens."""
@@ -47,35 +47,35 @@ _NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class HubSettings:
-    """Whether and when a run is pushed to the hub; the token comes from HF_TOKEN alone."""
+    """Upload of a run to the hub; the token comes from HF_TOKEN alone."""
 
     repo_id: str | None = None
-    """Repository of the run, OWNER/NAME, which is made if it is missing; None: nothing is pushed."""
+    """Repository of the run, OWNER/NAME, created if it is missing; None: no upload."""
 
     push: Literal["save", "end", "never"] = "end"
-    """When: the newest checkpoint after each save and the model at the end, the model alone, or nothing."""
+    """Time of uploads: each checkpoint and the final model (save), the final model (end), or none (never)."""
 
     private: bool = True
-    """Whether a repository that is made is private; of one that is there nothing changes."""
+    """Visibility of a repository that the run creates; an existing one stays as it is."""
 
     @field_validator("repo_id")
     @classmethod
-    def _check_name(cls, given: str | None) -> str | None:
-        if given is not None and not _NAME.fullmatch(given):
-            raise ValueError(f"given {given!r}; expected OWNER/NAME")
-        return given
+    def _check_name(cls, name: str | None) -> str | None:
+        if name is not None and not _NAME.fullmatch(name):
+            raise ValueError(f"given {name!r}; expected OWNER/NAME")
+        return name
 
     @property
     def is_pushed(self) -> bool:
-        """Whether anything is pushed."""
+        """Whether the run uploads anything."""
         return self.repo_id is not None and self.push != "never"
 
 
 STOPPED_NAME: Final = "stopped.json"
-"""What a run that was told to stop leaves in its folder: launchers hand no exit code on."""
+"""File that a run leaves in its folder when a signal stops it, because launchers do not pass on exit codes."""
 
 MIN_RECORDS: Final = 200
-"""Records that a run draws before it judges how many of them gave no sample."""
+"""Records that a run draws before it checks the share of bad ones."""
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
@@ -101,19 +101,20 @@ class OptimSettings:
     """Decay of the running mean of the squared gradient."""
 
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
-    """Norm that gradients are clipped to."""
+    """Largest norm of the gradients; larger ones are clipped."""
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class TrainingConfig:
-    """A training run, complete: what is trained, on what, how, and where it is written."""
+    """A training run: model, data, optimiser and output."""
 
     output_dir: Path
     """The run's folder: settings, metrics, checkpoints."""
 
     objective: Literal["answers", "imitation"] = "answers"
-    """What is learnt: to answer; or, before that, to give world tokens that resemble Gemma's own image tokens of what
-    the world's slots show, which takes samples with a true future and a fraction of the time."""
+    """Training objective: `answers` to questions; or, as a stage before, `imitation`: world tokens learn to resemble
+    Gemma's image tokens of the frames in the world's slots. Imitation needs samples with a true future, and takes a
+    fraction of the time."""
 
     num_steps: Annotated[int, Field(ge=1)] = 1_000
     """Optimiser steps."""
@@ -122,15 +123,15 @@ class TrainingConfig:
     """Samples per device and forward pass."""
 
     max_length: Annotated[int, Field(ge=1)] | None = None
-    """The most tokens of a sample, image and world tokens among them. Longer ones are left out and listed in
-    bad_records.jsonl, never cut; None: no limit."""
+    """Maximum tokens of a sample, with image and world tokens. The run skips longer samples, lists them in
+    bad_records.jsonl and never cuts them; None: no limit."""
 
     group_by_length: bool = False
-    """Batches of samples of similar length, which pad less; for data sets that know lengths without reading samples."""
+    """Batch samples of similar length, for less padding; for data sets that know lengths without reading samples."""
 
     packing: bool = False
-    """Let the samples of a batch share rows, none of which sees another: fewer rows, less padding, the same loss. A row
-    holds max_length tokens, or without it as many as the longest sample of its batch."""
+    """Pack the samples of a batch into shared rows without attention between samples: fewer rows, less padding, the
+    same loss. A row holds max_length tokens, or without it as many as the longest sample of its batch."""
 
     gradient_accumulation_steps: Annotated[int, Field(ge=1)] = 1
     """Forward passes per optimiser step."""
@@ -139,14 +140,14 @@ class TrainingConfig:
     """Recompute activations in the backward pass: less memory, about a third more time."""
 
     compile: bool = False
-    """Fuse what Gemma's layers compute (torch.compile): faster steps after the first, which takes a minute or so; needs
-    a C++ compiler on a CPU, Triton on a GPU."""
+    """Compile Gemma's layers (torch.compile): faster steps after the first, which takes about a minute. Needs a C++
+    compiler on a CPU, Triton on a GPU."""
 
     precision: Precision = "auto"
     """Number format of the forward pass; auto: bf16 on a device that computes it natively, else fp32.
 
-    fp32 and fp16 need model.dtype float32, bf16 takes float32 or bfloat16. On most processors fp16 is many times slower
-    than fp32, and bf16 is, too, on those without instructions for it.
+    fp32 and fp16 need model.dtype float32, bf16 takes float32 or bfloat16. On most CPUs fp16 is many times slower than
+    fp32; so is bf16 on CPUs without instructions for it.
     """
 
     seed: Annotated[int, Field(ge=0)] = 0
@@ -156,7 +157,7 @@ class TrainingConfig:
     """Optimiser steps between checkpoints."""
 
     save_total_limit: Annotated[int, Field(ge=1)] | None = 2
-    """Checkpoints that are kept, the newest; None: all."""
+    """Number of newest checkpoints to keep; None: all."""
 
     resume: bool | Path = False
     """Continue from the newest checkpoint in output_dir (true), from this checkpoint, or from the newest one of a hub
@@ -166,43 +167,43 @@ class TrainingConfig:
     """Optimiser steps between lines of the log."""
 
     log_to: Literal["tensorboard", "wandb", "none"] = "tensorboard"
-    """Where curves go besides the run's own metrics."""
+    """Logger of curves, besides the run's own metrics."""
 
     peak_tflops: Annotated[float, Field(gt=0)] | None = None
-    """What the device can reach at this precision, 10^12 operations per second, which `mfu` is a share of; None: on a
-    GPU what a large matrix product reaches at the start, on a processor no `mfu`."""
+    """Peak rate of the device at this precision, 10^12 operations per second, for `mfu`; None: a GPU times a large
+    matrix product at the start, a CPU reports no `mfu`."""
 
     max_loss_ratio: Annotated[float, Field(gt=1)] | None = 5.0
-    """A step whose loss is more than this many times the median of the last 100 (or of 1, if that is more) ends the
-    run, its sample ids saved; None: only a loss that is not finite does."""
+    """Largest ratio of a step's loss to the median of the last 100 losses (or to 1, if the median is smaller). A larger
+    one saves the sample ids and ends the run; None: only a loss that is not finite ends it."""
 
     num_workers: Annotated[int, Field(ge=0)] = 2
-    """Processes that prepare samples; 0: the training process does it."""
+    """Processes that prepare samples; 0: the training process prepares them."""
 
     max_bad_share: Annotated[float, Field(ge=0, le=1)] = 0.05
-    """Share of records that may give no sample (a missing picture, an empty answer); more, once 200 records were drawn,
-    stop the run. They are left out of their batches, and listed in bad_records.jsonl."""
+    """Largest share of bad records (a missing picture, an empty answer); after 200 records a larger share stops the
+    run. The run skips bad records and lists them in bad_records.jsonl."""
 
     store_dir: Path | None = None
-    """Folder of the feature store: world features are computed once and read from there."""
+    """Folder of the feature store, which keeps world features after their first computation; None: no store."""
 
     model: ModelSettings = field(default_factory=ModelSettings)
-    """What is trained."""
+    """Model to train."""
 
     data: DataSettings = field(default_factory=DataSettings)
-    """What it is trained on, and measured on."""
+    """Data to train on and to measure on."""
 
     mixture: tuple[MixturePart, ...] = ()
-    """Several data sets that it is trained on in the place of data, each with a weight; given in a file."""
+    """Several data sets to train on instead of data, each with a weight; from a settings file."""
 
     optim: OptimSettings = field(default_factory=OptimSettings)
-    """How it is trained."""
+    """Optimiser and learning rate."""
 
     validation: ValidationSettings = field(default_factory=ValidationSettings)
-    """What it is asked while it trains."""
+    """Validation during training."""
 
     hub: HubSettings = field(default_factory=HubSettings)
-    """Where it is pushed to."""
+    """Upload to the hub."""
 
     @model_validator(mode="after")
     def _check(self) -> "TrainingConfig":
@@ -231,7 +232,7 @@ class TrainingConfig:
     def _check_stream(self) -> None:
         if any(part.data.dataset == "datacomp" for part in self.mixture):
             raise ValueError(
-                "mixture: dataset 'datacomp' is a stream without indices, which cannot be mixed; train on it by itself,"
+                "mixture: dataset 'datacomp' is a stream without indices, which cannot be mixed; train on it alone,"
                 " before or after"
             )
         if self.mixture or self.data.dataset != "datacomp":
@@ -279,7 +280,7 @@ class TrainingConfig:
         if self.validation.eval_steps is None:
             return
         if self.objective == "imitation":
-            raise ValueError("validation.eval_steps with objective='imitation': what imitates cannot answer yet")
+            raise ValueError("validation.eval_steps with objective='imitation': the model cannot answer yet")
         if not self.validation.data:
             try:
                 refuse_conversations(self.data)
@@ -287,8 +288,8 @@ class TrainingConfig:
                 raise ValueError(f"{error}, in validation.data") from error
 
     def _check_precision(self) -> None:
-        given, allowed = self.model.dtype, WEIGHTS_FOR[self.precision]
-        if given in ("auto", *allowed):
+        dtype, allowed = self.model.dtype, WEIGHTS_FOR[self.precision]
+        if dtype in ("auto", *allowed):
             return
         reason = {
             "auto": "trains no such weights",
@@ -296,9 +297,11 @@ class TrainingConfig:
             "bf16": "needs weights of float32's range",
             "fp16": "scales its gradients, which must be float32 for it",
         }[self.precision]
-        remedy = f"set model.dtype to {' or '.join(allowed)}" + ", or precision to bf16" * (given == "bfloat16")
+        remedy = f"set model.dtype to {' or '.join(allowed)}"
+        if dtype == "bfloat16":
+            remedy += ", or precision to bf16"
         raise ValueError(
-            f"precision={self.precision!r} with model.dtype={given!r}: {self.precision} {reason}; {remedy}"
+            f"precision={self.precision!r} with model.dtype={dtype!r}: {self.precision} {reason}; {remedy}"
         )
 
 
@@ -306,11 +309,11 @@ Run = TypeVar("Run", bound=Any)
 
 
 def in_number_formats(run: Run, like: Run | None = None) -> Run:
-    """The same settings with every number format named: `auto` is replaced by what this machine computes natively.
+    """Return the same settings with `auto` replaced by the number formats that this machine computes natively.
 
     Args:
-        run: settings that have a precision and a model.
-        like: those of a run that this one continues: what was named there stands for `auto`, so that it goes on bit for
+        run: settings with a precision and a model.
+        like: settings of the run that this one continues: their formats replace `auto`, so that it continues bit for
             bit.
     """
     precision, dtype, world = run.precision, run.model.dtype, run.model.world.dtype
@@ -325,34 +328,34 @@ def in_number_formats(run: Run, like: Run | None = None) -> Run:
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class SlurmSettings:
-    """A training run as a job of a cluster: what it runs, and what it asks Slurm for."""
+    """A training run as a Slurm job: its settings, and the resources to request."""
 
     config: Path
     """Settings file of the run."""
 
     overrides: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
-    """Flags of `theworld train`, after `--`."""
+    """Flags for `theworld train`, after `--`."""
 
     gpu_type: Annotated[str, Field(pattern=r"^[\w.-]+$")] | None = None
-    """Kind of GPU as the cluster calls it, such as H100; None: any."""
+    """GPU type as the cluster names it, such as H100; None: any."""
 
     gpu_count: Annotated[int, Field(ge=1)] = 1
-    """GPUs on each node; each has a process of its own."""
+    """GPUs on each node, with one process each."""
 
     nodes: Annotated[int, Field(ge=1)] = 1
-    """Nodes."""
+    """Number of nodes."""
 
     time: Annotated[str, Field(pattern=r"^(\d+-)?\d+(:\d\d){0,2}$")] | None = None
-    """Longest time of the job in one go, such as 4:00:00 or 2-00:00:00; None: the cluster's default."""
+    """Time limit of one job, such as 4:00:00 or 2-00:00:00; None: the cluster's default."""
 
     mem: Annotated[str, Field(pattern=r"^\d+[KMGT]?$")] | None = None
     """Memory on each node, such as 256G; None: the cluster's default."""
 
     email: Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+$")] | None = None
-    """Where Slurm writes when the job begins, ends, fails or queues again; None: nowhere."""
+    """Address for Slurm's mail when the job begins, ends, fails or queues again; None: no mail."""
 
     accelerate: Path | None = None
     """Settings file of `accelerate launch`, such as configs/accelerate/fsdp.yaml; None: one process per GPU (DDP)."""
 
     dry_run: bool = False
-    """Show the job's script; nothing is written or submitted."""
+    """Print the job's script, without writing or submitting anything."""

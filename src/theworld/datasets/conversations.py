@@ -1,4 +1,4 @@
-"""Conversations as public data sets write them, made into turns that can be trained on."""
+"""Conversations: convert the formats of public data sets into turns."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ from theworld.datasets.errors import RecordError
 from theworld.datasets.sample import Turn
 
 MAX_CHARACTERS: Final = 100_000
-"""Longest conversation, characters of all turns: about 25,000 tokens. What is longer is no conversation."""
+"""Longest conversation, characters of all turns: about 25,000 tokens."""
 
 _ROLES: Final[Mapping[str, Literal["user", "assistant"]]] = {
     "human": "user",
@@ -22,18 +22,18 @@ _MARKER_IN_TEXT = re.compile(rf"[ \t]*{_MARKER}")
 
 
 def turns_of(messages: Any, name: str, num_images: int = 0) -> tuple[Turn, ...]:
-    """The turns of a conversation; what a system says stands at the head of the first question.
+    """Return the turns of a conversation, with a system message in front of the first question.
 
     Args:
         messages: `{"from": "human" | "gpt" | "system", "value": text}` in order, or `{"role": "user" | "assistant" |
             "system", "content": text}`, where the text may also be a list of parts.
         name: of the record, for messages.
-        num_images: pictures of the record. With any, each `<image>` in a question stands for one: the marks are taken
-            out, since pictures stand before the first text.
+        num_images: pictures of the record. If there are any, each `<image>` in a question marks one, and the marks are
+            removed, because pictures precede the first text.
 
     Raises:
-        RecordError: malformed (roles out of order, keys that are missing, an empty question, marks for another number
-            of pictures), empty answer, or overlong.
+        RecordError: malformed (roles out of order, missing keys, an empty question, marks for another number of
+            pictures), empty answer, or overlong.
     """
     if not isinstance(messages, Sequence) or isinstance(messages, str) or not messages:
         raise RecordError("malformed", f"{name}: expected a list of messages, got {_short(messages)}")
@@ -50,7 +50,7 @@ def turns_of(messages: Any, name: str, num_images: int = 0) -> tuple[Turn, ...]:
 
 
 def checked(turns: tuple[Turn, ...], name: str) -> tuple[Turn, ...]:
-    """The same turns.
+    """Return the same turns after a check.
 
     Raises:
         RecordError: malformed for an empty question, empty answer, or overlong.
@@ -66,12 +66,12 @@ def checked(turns: tuple[Turn, ...], name: str) -> tuple[Turn, ...]:
 
 
 def num_characters(turns: Sequence[Turn]) -> int:
-    """Characters of all turns."""
+    """Return the number of characters in all turns."""
     return sum(len(turn.text) for turn in turns)
 
 
 def _message(message: Any, name: str) -> tuple[str, str]:
-    """Who says what."""
+    """The role and the text of a message."""
     for role, content in (("from", "value"), ("role", "content")):
         if isinstance(message, Mapping) and isinstance(message.get(role), str) and content in message:
             return message[role], _text(message[content], name)
@@ -83,11 +83,11 @@ def _text(content: Any, name: str) -> str:
         return content
     if isinstance(content, Sequence) and all(isinstance(part, Mapping) for part in content):
         return "\n".join(part["text"] for part in content if isinstance(part.get("text"), str))
-    raise RecordError("malformed", f"{name}: a message that is no text: {_short(content)}")
+    raise RecordError("malformed", f"{name}: a message without text: {_short(content)}")
 
 
 def _without_marks(spoken: list[tuple[str, str]], name: str, num_images: int) -> list[tuple[str, str]]:
-    """The marks of pictures taken out of the questions.
+    """Messages without the marks of pictures in their questions.
 
     "<image>\\nWhat is it?"     "What is it?\\n<image>"     "Is <image> like <image>?"
     "What is it?"              "What is it?"              "Is like?"

@@ -1,63 +1,73 @@
-"""Where samples come from, by the name that the settings give."""
+"""Dataset factory: open the samples of the data set that the settings name."""
 
-from dataclasses import asdict
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from theworld.config import DataSettings, MixturePart, SplitName, TrainingConfig
-    from theworld.datasets.sample import Samples
-    from theworld.datasets.streaming import SampleStream
+from theworld.config import (
+    BlinkData,
+    DataCompData,
+    DataSettings,
+    ForesightData,
+    HFData,
+    LlavaData,
+    MixturePart,
+    OpenSpatialData,
+    SpatialRGPTData,
+    SplitName,
+    TrainingConfig,
+    VsrData,
+)
+from theworld.datasets.sample import Samples
+from theworld.datasets.streaming import SampleStream
 
 NUM_SCENES: Final = {"train": 20_000, "validation": 1_000, "test": 1_000}
-"""Scenes of Foresight, where none are counted."""
+"""Scenes of Foresight, if the settings give no number."""
+
+_SPLITS: Final[dict[str, dict[str, Any]]] = {
+    "blink": {"validation": "val", "test": "test"},
+    "spatial-rgpt": {"validation": "val"},
+    "vsr": {"train": "train", "validation": "dev", "test": "test"},
+    "llava": {"train": "train", "validation": "validation"},
+    "open-spatial": {"train": "train", "validation": "validation"},
+    "hf": {"train": "train", "validation": "validation", "test": "test"},
+}
+"""Names of our splits in each public data set."""
 
 
-def open_samples(
-    settings: "DataSettings", split: "SplitName", size: int | None, with_future: bool = False
-) -> "Samples":
-    """The samples of a split.
+def open_samples(settings: DataSettings, split: SplitName, size: int | None, with_future: bool = False) -> Samples:
+    """Open the samples of a split.
 
     Args:
-        settings: which data, and what is asked.
+        settings: the data set and its options.
         split: train, validation or test.
         size: number of scenes of Foresight, or of items of a benchmark; None: all, or `NUM_SCENES`.
-        with_future: whether samples carry what really happened, for the arm `true-future`.
+        with_future: whether samples carry the true future, for the arm `true-future`.
 
     Raises:
-        ValueError: for a split that the data set does not have, files that cannot be had, or a folder of drawn samples
+        ValueError: for a split that the data set does not have, files that cannot be read, or a folder of drawn samples
             that holds others.
     """
-    if settings.dataset != "foresight":
-        if with_future:
-            raise ValueError(f"dataset {settings.dataset!r} shows no future, which the tap 'true-future' reads")
-        return _public(settings, split, size)
-    from theworld.datasets.disk_cache import DrawnSamples
-    from theworld.datasets.foresight.items import VERSION
-    from theworld.datasets.wrappers import ClipsAsImages
-
-    size = NUM_SCENES[split] if size is None else size
-    with_future = with_future or settings.questions == "readings"  # which are about true clips, whoever reads them
-    samples = _foresight(settings, split, size, with_future)
-    if settings.drawn_dir is not None:
-        names = ("dataset", "questions", "tasks", "form", "image_size_px")
-        identity: dict[str, Any] = {name: asdict(settings)[name] for name in names}
-        identity |= {"split": split, "size": size, "with_future": with_future, "version": VERSION}
-        name = f"{split}-{settings.questions}-{size}{'-future' * with_future}"
-        samples = DrawnSamples(samples, settings.drawn_dir / name, identity)
-    if settings.images == "clip":
-        return ClipsAsImages(samples, of_slots=settings.questions == "readings")
-    return samples
+    if isinstance(settings, ForesightData):
+        return _foresight(settings, split, NUM_SCENES[split] if size is None else size, with_future)
+    if with_future:
+        raise ValueError(f"dataset {settings.dataset!r} shows no future, which the tap 'true-future' reads")
+    if isinstance(settings, DataCompData):
+        raise ValueError("dataset 'datacomp' is a stream: train on it alone; it can be neither mixed nor evaluated")
+    names = _SPLITS[settings.dataset]
+    if split not in names:
+        raise ValueError(f"dataset {settings.dataset!r} has no split {split!r}: expected {' or '.join(names)}")
+    if isinstance(settings, BlinkData | SpatialRGPTData | VsrData):
+        return _benchmark(settings, names[split], size)
+    return _conversations(settings, names[split], size)
 
 
-def open_training(config: "TrainingConfig", num_samples: int, with_future: bool = False) -> "Samples":
-    """The samples that a run learns from: those of its `data`, or of the parts of its `mixture`.
+def open_training(config: TrainingConfig, num_samples: int, with_future: bool = False) -> Samples:
+    """Open the training samples of a run: those of its `data`, or of the parts of its `mixture`.
 
     Args:
         config: the run.
-        num_samples: how many it draws, which is how long a mixture is.
+        num_samples: number of samples that the run draws, and so the length of a mixture.
         with_future: as for `open_samples`.
 
     Raises:
@@ -77,8 +87,8 @@ def open_training(config: "TrainingConfig", num_samples: int, with_future: bool 
     return Mixture(parts, [part.weight for part in config.mixture], num_samples, config.seed)
 
 
-def open_stream(settings: "DataSettings", split: "SplitName", with_future: bool = False) -> "SampleStream":
-    """The data set that is read as a stream, from its shards.
+def open_stream(settings: DataCompData, split: SplitName, with_future: bool = False) -> SampleStream:
+    """Open the data set that is read as a stream, from its shards.
 
     Raises:
         ValueError: for another split than `train`, a future that it does not show, or a folder without shards.
@@ -89,7 +99,6 @@ def open_stream(settings: "DataSettings", split: "SplitName", with_future: bool 
         raise ValueError(f"dataset {settings.dataset!r} has no split {split!r}: expected train")
     from theworld.datasets.public.datacomp import DataCompDataset
 
-    assert settings.source is not None  # the settings of datacomp are refused without it
     return DataCompDataset(
         settings.source,
         min_clip_score=settings.min_clip_score,
@@ -98,12 +107,23 @@ def open_stream(settings: "DataSettings", split: "SplitName", with_future: bool 
     )
 
 
-def part_names(mixture: "Sequence[MixturePart]") -> list[str]:
-    """What the parts of a mixture are called."""
+def part_names(mixture: Sequence[MixturePart]) -> list[str]:
+    """Return the names of the parts of a mixture."""
     return [f"{number}-{part.data.dataset}" for number, part in enumerate(mixture)]
 
 
-def _foresight(settings: "DataSettings", split: "SplitName", size: int, with_future: bool) -> "Samples":
+def _foresight(settings: ForesightData, split: SplitName, size: int, with_future: bool) -> Samples:
+    """Simulated samples, kept in `drawn_dir` if there is one, and shown as `images` says."""
+    from theworld.datasets.wrappers import ClipsAsImages
+
+    aligns = settings.questions == "readings"  # about true clips: their future is always part of the sample
+    samples = _simulated(settings, split, size, with_future or aligns)
+    if settings.drawn_dir is not None:
+        samples = _kept(samples, settings, settings.drawn_dir, split, size, with_future or aligns)
+    return ClipsAsImages(samples, of_slots=aligns) if settings.images == "clip" else samples
+
+
+def _simulated(settings: ForesightData, split: SplitName, size: int, with_future: bool) -> Samples:
     from theworld.datasets.foresight import ForesightAlignment, ForesightDataset, ForesightLabels
 
     size_px = settings.image_size_px
@@ -122,37 +142,49 @@ def _foresight(settings: "DataSettings", split: "SplitName", size: int, with_fut
     )
 
 
-def _public(settings: "DataSettings", split: "SplitName", size: int | None) -> "Samples":
-    if settings.dataset == "datacomp":
-        raise ValueError("dataset 'datacomp' is a stream: it is trained on by itself, neither mixed nor asked")
-    names = _SPLITS[settings.dataset]
-    if split not in names:
-        raise ValueError(f"dataset {settings.dataset!r} has no split {split!r}: expected {' or '.join(names)}")
-    opened = _conversations if settings.dataset in ("llava", "open-spatial", "hf") else _benchmark
-    return opened(settings, names[split], size)
+def _kept(
+    samples: Samples, settings: ForesightData, folder: Path, split: SplitName, size: int, with_future: bool
+) -> Samples:
+    """The same samples, each drawn once and then read from a folder of its own."""
+    from theworld.datasets.disk_cache import DrawnSamples
+    from theworld.datasets.foresight.items import VERSION
+
+    identity: dict[str, Any] = {
+        "dataset": settings.dataset,
+        "questions": settings.questions,
+        "tasks": settings.tasks,
+        "form": settings.form,
+        "image_size_px": settings.image_size_px,
+        "split": split,
+        "size": size,
+        "with_future": with_future,
+        "version": VERSION,
+    }
+    name = f"{split}-{settings.questions}-{size}"
+    return DrawnSamples(samples, folder / (f"{name}-future" if with_future else name), identity)
 
 
-def _benchmark(settings: "DataSettings", split: Any, size: int | None) -> "Samples":
+def _benchmark(settings: BlinkData | SpatialRGPTData | VsrData, split: Any, size: int | None) -> Samples:
     from theworld.datasets.public import blink, spatial_rgpt, vsr
 
-    given: dict[str, Any] = {"size": size, "revision": settings.revision}
-    if settings.dataset == "blink":
+    common: dict[str, Any] = {"size": size, "revision": settings.revision}
+    if isinstance(settings, BlinkData):
         tasks = settings.subsets or blink.TASKS
-        return blink.BlinkDataset(settings.source or blink.REPOSITORY, split, tasks, **given)
-    if settings.dataset == "spatial-rgpt":
+        return blink.BlinkDataset(settings.source or blink.REPOSITORY, split, tasks, **common)
+    if isinstance(settings, SpatialRGPTData):
         source = settings.source or spatial_rgpt.REPOSITORY
-        return spatial_rgpt.SpatialRGPTBenchDataset(source, image_dir=settings.image_dir, marks=settings.marks, **given)
-    assert settings.image_dir is not None  # the settings of vsr are refused without it
-    subset: Any = (settings.subsets or ("zeroshot",))[0]
-    return vsr.VsrDataset(settings.source, split, subset, image_dir=settings.image_dir, **given)
+        return spatial_rgpt.SpatialRGPTBenchDataset(
+            source, image_dir=settings.image_dir, marks=settings.marks, **common
+        )
+    subset: Any = settings.subsets[0] if settings.subsets else "zeroshot"
+    return vsr.VsrDataset(settings.source, split, subset, image_dir=settings.image_dir, **common)
 
 
-def _conversations(settings: "DataSettings", split: Any, size: int | None) -> "Samples":
-    """Data sets to train on, which are published without a validation split, or may be."""
-    if settings.dataset == "open-spatial":
+def _conversations(settings: DataSettings, split: Any, size: int | None) -> Samples:
+    """Data sets to train on; their authors publish no validation split, or may not."""
+    if isinstance(settings, OpenSpatialData):
         from theworld.datasets.public.open_spatial import REPOSITORY, SpatialRGPTDataset
 
-        assert settings.image_dir is not None  # the settings of open-spatial are refused without it
         return SpatialRGPTDataset(
             settings.source or REPOSITORY,
             image_dir=settings.image_dir,
@@ -162,12 +194,12 @@ def _conversations(settings: "DataSettings", split: Any, size: int | None) -> "S
             index_dir=settings.index_dir,
             revision=settings.revision,
         )
-    assert settings.source is not None  # the settings of the others are refused without it
-    if settings.dataset == "llava":
+    if isinstance(settings, LlavaData):
         from theworld.datasets.public.llava import LlavaDataset
 
-        place: dict[str, Any] = {"image_dir": settings.image_dir, "index_dir": settings.index_dir}
-        return LlavaDataset(Path(settings.source), part=split, size=size, **place)
+        folders: dict[str, Any] = {"image_dir": settings.image_dir, "index_dir": settings.index_dir}
+        return LlavaDataset(Path(settings.source), part=split, size=size, **folders)
+    assert isinstance(settings, HFData)
     from theworld.datasets.public.hf import open_hf
 
     return open_hf(
@@ -182,14 +214,3 @@ def _conversations(settings: "DataSettings", split: Any, size: int | None) -> "S
         conversation_key=settings.conversation_column,
         id_key=settings.id_column,
     )
-
-
-_SPLITS: Final[dict[str, dict[str, Any]]] = {
-    "blink": {"validation": "val", "test": "test"},
-    "spatial-rgpt": {"validation": "val"},
-    "vsr": {"train": "train", "validation": "dev", "test": "test"},
-    "llava": {"train": "train", "validation": "validation"},
-    "open-spatial": {"train": "train", "validation": "validation"},
-    "hf": {"train": "train", "validation": "validation", "test": "test"},
-}
-"""What each public data set calls our splits."""

@@ -1,4 +1,4 @@
-"""A sample as a model is trained on it, readable: its text, and which of it is supervised."""
+"""Readable view of a training row: its text, with the supervised tokens marked."""
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
@@ -16,27 +16,27 @@ class Span(NamedTuple):
     """A stretch of a row of ids, decoded."""
 
     text: str
-    """Control tokens spelt out; four or more equal tokens in a row, as placeholders and padding are, once with their
-    number: `<world_soft_token>×64`."""
+    """With control tokens; four or more equal tokens in a row, such as placeholders and padding, appear once with
+    their number: `<world_soft_token>×64`."""
     supervised: bool
-    """Whether the loss is taken on it."""
+    """Whether it counts in the loss."""
 
 
 def spans(input_ids: Int[Tensor, " L"], labels: Int[Tensor, " L"], tokenizer: Any) -> list[Span]:
-    """Cut a row of a batch where supervision begins and ends.
+    """Split a row of a batch into supervised and other spans.
 
     Args:
         input_ids: one row.
-        labels: what is to be predicted at each position, not shifted; -100 where nothing is.
-        tokenizer: of the processor that made the ids.
+        labels: target of each position, not shifted; -100 for none.
+        tokenizer: of the processor of the ids.
 
     Raises:
-        ValueError: for labels that are neither -100 nor the id at their place.
+        ValueError: for labels other than -100 and the id at their position.
     """
     ids, supervised = input_ids.tolist(), (labels != IGNORE_INDEX).tolist()
-    if other := ((labels != IGNORE_INDEX) & (labels != input_ids)).nonzero().flatten().tolist():
+    if wrong := ((labels != IGNORE_INDEX) & (labels != input_ids)).nonzero().flatten().tolist():
         raise ValueError(
-            f"labels at {other[:5]} are not the ids there: expected labels as the collator makes them, not shifted"
+            f"labels at {wrong[:5]} differ from the ids there: expected the collator's labels, not shifted"
         )
     return [
         Span("".join(_decoded([ids[place] for place in places], tokenizer)), is_supervised)
@@ -45,7 +45,7 @@ def spans(input_ids: Int[Tensor, " L"], labels: Int[Tensor, " L"], tokenizer: An
 
 
 def supervised_text(input_ids: Int[Tensor, " L"], labels: Int[Tensor, " L"], tokenizer: Any) -> str:
-    """A row of a batch as one text, what is supervised between `⟦` and `⟧`; arguments as `spans`.
+    """Return a row of a batch as text, supervised spans between `⟦` and `⟧`; arguments as for `spans`.
 
     `<bos><start_of_turn>user\\nIn which bin?<end_of_turn>\\n<start_of_turn>model\\n⟦red<end_of_turn>⟧\\n`
     """
@@ -53,13 +53,13 @@ def supervised_text(input_ids: Int[Tensor, " L"], labels: Int[Tensor, " L"], tok
 
 
 def _decoded(ids: Sequence[int], tokenizer: Any) -> Iterator[str]:
-    """Texts of the ids, what repeats itself shortened; ids between repetitions are decoded together."""
+    """Texts of the ids with repetitions shortened; ids between repetitions are decoded together."""
     between: list[int] = []
-    for one, run in groupby(ids):
+    for id, run in groupby(ids):
         same = list(run)
         if len(same) < _MANY:
             between += same
             continue
-        yield tokenizer.decode(between) + f"{tokenizer.decode([one])}×{len(same)}"
+        yield tokenizer.decode(between) + f"{tokenizer.decode([id])}×{len(same)}"
         between = []
     yield tokenizer.decode(between)

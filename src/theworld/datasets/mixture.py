@@ -1,4 +1,4 @@
-"""Mixture: samples of several data sets, each drawn as often as its weight says."""
+"""Mixture: samples of several data sets, drawn by weight."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
@@ -8,33 +8,33 @@ import numpy as np
 from jaxtyping import Int
 
 from theworld.datasets.errors import RecordError
-from theworld.datasets.sample import Sample, Samples
+from theworld.datasets.sample import KnowsLengths, KnowsShapes, Sample, Samples
 
 _PICTURES: Final = ((1,), None)
-"""Shape of the samples of a data set that names none: pictures, looked ahead from as far as the model does."""
+"""Shape of samples from a data set without shapes: pictures, and the model's own number of steps ahead."""
 
 
 class Mixture:
     """Samples of several data sets, in random order.
 
-    Which sample an index stands for is a function of seed, weights and sizes alone. Of `length` samples each part gives
-    its share by weight, exact to one; none of its samples comes again before all others have come.
+    Seed, weights and sizes alone determine the sample of an index. Each part provides its share of `length` samples by
+    weight, exact to one; it repeats a sample only after all of its samples.
 
         index      0    1    2    3    4    5   ...
         part       b    a    a    b    a    a         weights 2 and 1
         its index  4    0    2    0    1    2         a has 3 samples: a new order after each pass
 
-    `shape_of`, `text_length_of` and `num_images_of` are there where the parts have them. A sample's field `part` names
-    the part that it is of.
+    A mixture has `shape_of` if any part has it, and `text_length_of` and `num_images_of` if all parts have them. A
+    sample's field `part` names its part.
 
     Args:
         parts: data sets by name.
         weights: one per part, greater than 0; only their ratios count.
-        length: samples in all.
+        length: number of samples.
         seed: of the order.
 
     Raises:
-        ValueError: for a part that has no samples and must give some, or weights that do not fit.
+        ValueError: for a part without samples that must provide some, or wrong weights.
     """
 
     def __init__(self, parts: Mapping[str, Samples], weights: Sequence[float], length: int, seed: int) -> None:
@@ -45,17 +45,17 @@ class Mixture:
         counts = _shares(weights, length)
         order = np.repeat(np.arange(len(counts), dtype=np.uint16), counts)
         self.part_of: Int[np.ndarray, " N"] = np.random.default_rng([seed, 0]).permutation(order)
-        """Which part an index stands for."""
+        """Number of the part of each index."""
         self.place_of: Int[np.ndarray, " N"] = np.zeros(length, np.int64)
-        """Which of its samples."""
+        """Index within that part."""
         for number, (name, part) in enumerate(parts.items()):
             if counts[number] and not len(part):
                 raise ValueError(f"{name} has no samples: leave it out of the mixture, or repair its settings")
             rng = np.random.default_rng([seed, 1 + number])
             self.place_of[self.part_of == number] = _passes(len(part), int(counts[number]), rng)
-        if any(hasattr(part, "shape_of") for part in self.parts):
+        if any(isinstance(part, KnowsShapes) for part in self.parts):
             self.shape_of = self._shape_of
-        if all(hasattr(part, "text_length_of") and hasattr(part, "num_images_of") for part in self.parts):
+        if all(isinstance(part, KnowsLengths) for part in self.parts):
             self.text_length_of = self._text_length_of
             self.num_images_of = self._num_images_of
 
@@ -63,10 +63,10 @@ class Mixture:
         return len(self.part_of)
 
     def __getitem__(self, index: int) -> Sample:
-        """The sample of an index.
+        """Return the sample of an index.
 
         Raises:
-            RecordError: as its part does, which is named.
+            RecordError: from its part, whose name the message adds.
         """
         part, place = self._find(index)
         name = self.names[self.part_of[index]]
@@ -82,23 +82,23 @@ class Mixture:
         return self.parts[self.part_of[index]], int(self.place_of[index])
 
     def _shape_of(self, index: int) -> Hashable:
-        """The shape of a sample, without reading it."""
+        """Return the shape of a sample, without reading it."""
         part, place = self._find(index)
-        return part.shape_of(place) if hasattr(part, "shape_of") else _PICTURES
+        return part.shape_of(place) if isinstance(part, KnowsShapes) else _PICTURES
 
     def _text_length_of(self, index: int) -> int:
-        """Characters of a sample's turns, without reading it."""
+        """Return the characters of a sample's turns, without reading it."""
         part, place = self._find(index)
         return part.text_length_of(place)
 
     def _num_images_of(self, index: int) -> int:
-        """Pictures of a sample, without reading it."""
+        """Return the number of a sample's pictures, without reading it."""
         part, place = self._find(index)
         return part.num_images_of(place)
 
 
 def _shares(weights: Sequence[float], length: int) -> Int[np.ndarray, " P"]:
-    """How many of `length` each part gives: rounded down, and what is left to the largest remainders."""
+    """Each part's number of samples out of `length`: rounded down, and the rest to the largest remainders."""
     exact = length * np.asarray(weights, float) / sum(weights)
     counts = np.floor(exact).astype(np.int64)
     counts[np.argsort(counts - exact, kind="stable")[: length - counts.sum()]] += 1
@@ -106,7 +106,7 @@ def _shares(weights: Sequence[float], length: int) -> Int[np.ndarray, " P"]:
 
 
 def _passes(size: int, count: int, rng: np.random.Generator) -> Int[np.ndarray, " C"]:
-    """The first `count` of all indices below `size` in random order, again and again, each time in another."""
+    """The first `count` indices of repeated passes over all indices below `size`, each pass in a new random order."""
     if not count:
         return np.zeros(0, np.int64)
     num_passes = -(-count // size)

@@ -1,4 +1,4 @@
-"""Packing: several samples share a row, so that fewer positions are padding."""
+"""Sequence packing: several samples share a row, for less padding."""
 
 from collections.abc import Sequence
 from itertools import accumulate
@@ -10,15 +10,18 @@ from torch import Tensor
 from theworld.constants import IGNORE_INDEX
 
 NO_SAMPLE: Final = -1
-"""Stands in `packed_samples` where a row is padding."""
+"""Value of `packed_samples` at padding."""
 
 
 def first_fit_decreasing(lengths: Sequence[int], capacity: int) -> list[list[int]]:
-    """Rows of sample numbers: each sample, the longest first, goes to the first row that has room for it.
+    """Assign samples to rows: each sample, the longest first, goes to the first row with room for it.
 
     Args:
         lengths: tokens of each sample.
-        capacity: the most tokens of a row.
+        capacity: maximum tokens of a row.
+
+    Returns:
+        Sample numbers of each row.
 
     Raises:
         ValueError: for a sample that no row can hold.
@@ -40,7 +43,7 @@ def first_fit_decreasing(lengths: Sequence[int], capacity: int) -> list[list[int
 def packed(
     batch: dict[str, Any], pictures: Sequence[int], clips: Sequence[int], pad_token_id: int, capacity: int | None = None
 ) -> dict[str, Any]:
-    """The batch with its samples in as few rows as first-fit decreasing finds.
+    """Pack the samples of a batch into as few rows as first-fit decreasing finds.
 
         samples           a a a .      packed_samples    0  0  0  1  1 -1      position_ids   0  1  2  0  1  0
                           b b . .
@@ -48,21 +51,21 @@ def packed(
         (capacity 6)                   rows              a  a  a  b  b  .
                                                          c  c  c  c  .  .      (here without sorting)
 
-    Pictures and clips follow their samples, so that they stand in row order again.
+    Pictures and clips follow their samples into row order.
 
     Args:
-        batch: as the collator makes it, a sample in each row.
-        pictures: number of pictures of each sample, and so of its rows of `pixel_values`.
-        clips: number of clips of each sample, and so of its rows of `world_pixels` or `world_features`.
-        pad_token_id: what stands at padded positions.
-        capacity: the most tokens of a row; None: as many as the longest sample has.
+        batch: of the collator, a sample in each row.
+        pictures: pictures of each sample, which are its rows of `pixel_values`.
+        clips: clips of each sample, which are its rows of `world_pixels` or `world_features`.
+        pad_token_id: id at padded positions.
+        capacity: maximum tokens of a row; None: the length of the longest sample.
 
     Returns:
-        The batch in fewer rows, with position_ids that start at 0 in each sample, and packed_samples: the place of a
-        position's sample within its row, NO_SAMPLE where there is none.
+        The batch in fewer rows, with position_ids that start at 0 in each sample, and packed_samples: the number of a
+        position's sample within its row, NO_SAMPLE at padding.
 
     Raises:
-        ValueError: for a sample that is longer than `capacity`.
+        ValueError: for a sample longer than `capacity`.
     """
     real = batch["attention_mask"].bool()
     lengths = real.sum(1).tolist()

@@ -84,11 +84,28 @@ def question(id: str, images: Sequence["ImageLike"], text: str, answer: str | No
 
 @runtime_checkable
 class Samples(Protocol):
-    """A map-style data set, or a list, of samples.
-
-    One whose samples have several shapes also has `shape_of(index)`, the shape of a sample without reading it.
-    """
+    """A map-style data set, or a list, of samples."""
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int, /) -> Sample: ...
+
+
+@runtime_checkable
+class KnowsShapes(Protocol):
+    """A data set that knows the shape of a sample without reading it; samples of all others have one shape."""
+
+    def shape_of(self, index: int) -> Hashable: ...
+
+
+@runtime_checkable
+class KnowsLengths(Protocol):
+    """A data set that knows the length of a sample without reading it."""
+
+    def text_length_of(self, index: int) -> int:
+        """Characters of its turns."""
+        ...
+
+    def num_images_of(self, index: int) -> int:
+        """Number of its pictures."""
+        ...

@@ -1,9 +1,9 @@
-"""Batches of samples that fit together: clips of one length, which look equally far ahead."""
+"""Batches and samplers: group samples of one shape and of similar length, and limit their length."""
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from random import Random
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import numpy as np
 from jaxtyping import Float, Int, Real
@@ -11,37 +11,37 @@ from torch.utils.data import Sampler
 
 from theworld.datasets.collator import Collator
 from theworld.datasets.errors import RecordError
-from theworld.datasets.sample import Sample, Samples
+from theworld.datasets.sample import KnowsLengths, KnowsShapes, Sample, Samples
 
 _T = TypeVar("_T")
 
 
 def batches(samples: Iterable[Sample], batch_size: int) -> Iterator[list[Sample]]:
-    """Samples of one shape in batches, in the order in which batches fill; at the end what is left of each shape."""
+    """Yield batches of one shape, in the order in which they fill; at the end the rest of each shape."""
     return grouped(samples, batch_size, lambda sample: sample.shape)
 
 
-def grouped(things: Iterable[_T], size: int, key: Callable[[_T], Hashable]) -> Iterator[list[_T]]:
-    """Lists of `size` things of one key, in the order in which they fill; at the end what is left of each key."""
+def grouped(items: Iterable[_T], size: int, key: Callable[[_T], Hashable]) -> Iterator[list[_T]]:
+    """Yield lists of `size` items of one key, in the order in which they fill; at the end the rest of each key."""
     waiting: dict[Hashable, list[_T]] = {}
-    for thing in things:
-        group = waiting.setdefault(key(thing), [])
-        group.append(thing)
+    for item in items:
+        group = waiting.setdefault(key(item), [])
+        group.append(item)
         if len(group) == size:
             yield group
-            waiting[key(thing)] = []
+            waiting[key(item)] = []
     yield from (group for group in waiting.values() if group)
 
 
 class RunSampler(Sampler[int]):
-    """Indices in random order, in runs of `run_length` that fit together: what a loader cuts into batches is one run.
+    """Indices in random order, in runs of `run_length` that fit together; a run fills one batch on all devices.
 
-    What is left of a shape after its last whole run is left out until the next epoch shuffles anew.
+    An epoch omits the rest of a shape after its last whole run; the next epoch shuffles anew.
 
     Args:
         counts: samples of each shape.
-        run_length: samples that go through the model at once, on all devices together.
-        seed: of the order; each epoch has another.
+        run_length: samples per step, on all devices together.
+        seed: seed of the orders, one per epoch.
 
     Raises:
         ValueError: if no shape has enough samples for a run.
@@ -88,28 +88,32 @@ class ShapeSampler(RunSampler):
 
 
 WINDOW_RUNS: Final = 50
-"""Runs whose samples are sorted among each other: more would pad less and shuffle less."""
+"""Runs per sorted window: larger windows pad less and shuffle less."""
 
 CHARACTERS_PER_TOKEN: Final = 4.0
-"""Of English text, about; by it text is weighed against pictures where only characters are known."""
+"""Approximate ratio for English text, to compare text lengths in characters with pictures in tokens."""
 
 
 class WithinLength:
-    """A data set without its over-long samples: each raises RecordError (cause "overlong") in its place.
+    """A data set with a length limit: an overlong sample raises RecordError (cause "overlong").
 
-    Nothing is cut: half a picture has no meaning, and half an answer teaches to stop early. All else that the data set
-    knows of its samples (their shape, their text's length) it still knows.
+    Nothing is cut: half a picture has no meaning, and half an answer teaches the model to stop early. Shapes and
+    lengths that the data set knows without reading samples stay known.
 
     Args:
         samples: the data set.
         collator: counts tokens.
-        max_length: the most tokens of a sample, image and world tokens among them.
+        max_length: maximum tokens of a sample, with image and world tokens.
     """
 
     def __init__(self, samples: Samples, collator: Collator, max_length: int) -> None:
         self.samples = samples
         self.collator = collator
         self.max_length = max_length
+        if isinstance(samples, KnowsShapes):
+            self.shape_of = samples.shape_of
+        if isinstance(samples, KnowsLengths):
+            self.text_length_of, self.num_images_of = samples.text_length_of, samples.num_images_of
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -117,20 +121,15 @@ class WithinLength:
     def __getitem__(self, index: int, /) -> Sample:
         return refuse_overlong(self.samples[index], self.collator, self.max_length)
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_") or name == "samples":  # asked for before there is anything, as unpickling does
-            raise AttributeError(name)
-        return getattr(self.samples, name)
-
 
 def refuse_overlong(sample: Sample, collator: Collator, max_length: int) -> Sample:
-    """The sample; one without an answer has no length, and is for others to refuse.
+    """Return the sample if it is short enough; a sample without an answer has no length, and passes.
 
     Raises:
-        RecordError: if it has more tokens than `max_length`.
+        RecordError: for more than `max_length` tokens.
     """
     if sample.answer is not None and (length := collator.length_of(sample)) > max_length:
-        pictures = f"{len(sample.images)} picture" + "s" * (len(sample.images) != 1)
+        pictures = "1 picture" if len(sample.images) == 1 else f"{len(sample.images)} pictures"
         raise RecordError(
             "overlong", f"sample {sample.id!r} has {length:,} tokens ({pictures}), max_length={max_length:,}"
         )
@@ -138,33 +137,32 @@ def refuse_overlong(sample: Sample, collator: Collator, max_length: int) -> Samp
 
 
 def estimated_lengths(samples: Samples, collator: Collator) -> Float[np.ndarray, " N"]:
-    """Tokens of each sample, about, from what the data set knows without reading a sample.
+    """Estimate the tokens of each sample, without reading samples.
 
     Raises:
-        ValueError: for a data set that does not know it.
+        ValueError: for a data set that does not know its lengths.
     """
-    text_length_of, num_images_of = (getattr(samples, name, None) for name in ("text_length_of", "num_images_of"))
-    if text_length_of is None or num_images_of is None:
+    if not isinstance(samples, KnowsLengths):
         raise ValueError(
-            "group_by_length=True needs a data set that knows the lengths of its texts and the numbers of its pictures"
-            " without reading samples (text_length_of, num_images_of), and this one does not: set it to false"
+            "group_by_length=True needs a data set that knows its lengths without reading samples (text_length_of,"
+            " num_images_of), and this one does not: set it to false"
         )
     count = len(samples)
-    characters = np.fromiter(map(text_length_of, range(count)), np.float64, count)
-    images = np.fromiter(map(num_images_of, range(count)), np.float64, count)
+    characters = np.fromiter(map(samples.text_length_of, range(count)), np.float64, count)
+    images = np.fromiter(map(samples.num_images_of, range(count)), np.float64, count)
     return characters / CHARACTERS_PER_TOKEN + images * collator.tokens_per_picture
 
 
 class LengthSampler(RunSampler):
     """Runs of one shape and of similar length.
 
-        shuffled    5 2 9 1 | 8 3 1 7       windows of `WINDOW_RUNS` runs (here 2 runs of 2), shown by their lengths
+        shuffled    5 2 9 1 | 8 3 1 7       lengths, in windows of `WINDOW_RUNS` runs (here 2 runs of 2)
         sorted      1 2 5 9 | 1 3 7 8       within each window
         runs        7 8 | 1 2 | 1 3 | 5 9   shuffled
 
     Args:
-        lengths: of each sample, in any unit.
-        shapes: shape of each sample; None: all have one.
+        lengths: length of each sample, in any unit.
+        shapes: shape of each sample; None: one for all.
         run_length, seed: as for RunSampler.
     """
 
@@ -175,7 +173,9 @@ class LengthSampler(RunSampler):
         kinds: dict[Hashable, int] = {}
         self._shapes = np.zeros(len(lengths), np.int64)
         if shapes is not None:
-            self._shapes = np.fromiter((kinds.setdefault(one, len(kinds)) for one in shapes), np.int64, len(lengths))
+            self._shapes = np.fromiter(
+                (kinds.setdefault(shape, len(kinds)) for shape in shapes), np.int64, len(lengths)
+            )
         super().__init__(np.bincount(self._shapes).tolist(), run_length, seed)
 
     def __iter__(self) -> Iterator[int]:
@@ -183,12 +183,12 @@ class LengthSampler(RunSampler):
         shuffled = rng.permutation(len(self.lengths))
         runs = []
         for shape in range(int(self._shapes.max()) + 1):
-            own = shuffled[self._shapes[shuffled] == shape]
-            runs.append(self._sorted(own[: len(own) // self.run_length * self.run_length]))
+            indices = shuffled[self._shapes[shuffled] == shape]
+            runs.append(self._sorted(indices[: len(indices) // self.run_length * self.run_length]))
         together = np.concatenate(runs)
         yield from together[rng.permutation(len(together))].ravel().tolist()
 
     def _sorted(self, indices: Int[np.ndarray, " n"]) -> Int[np.ndarray, "runs run_length"]:
-        """Runs of similar length: sorted within each window, in which the order is random where lengths are equal."""
+        """Runs of similar length: sorted within each window, equal lengths in random order."""
         windows = np.arange(len(indices)) // (WINDOW_RUNS * self.run_length)
         return indices[np.lexsort((self.lengths[indices], windows))].reshape(-1, self.run_length)

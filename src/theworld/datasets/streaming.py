@@ -1,4 +1,4 @@
-"""Interface of data sets that are read as a stream; separate because several packages implement it."""
+"""Interface of streamed data sets; separate because several packages implement it."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -8,21 +8,21 @@ from theworld.datasets.errors import RecordError
 from theworld.datasets.sample import Sample
 
 Position: TypeAlias = Mapping[str, int]
-"""Where a part of a stream goes on; goes through JSON unchanged."""
+"""Position in a part of a stream; survives JSON unchanged."""
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """What a stream gives next."""
+    """A sample or an error from a stream."""
 
     record: str
-    """The name of the record in the data set."""
+    """Name of the record in the data set."""
     outcome: Sample | RecordError
-    """Its sample, or why there is none."""
+    """Its sample, or the error that explains its absence."""
     position: Position
-    """Where the part goes on after it."""
+    """Position after it."""
     num_absent: int = 0
-    """Not 0: this stands for so many records that a list says were lost before, of which none was read."""
+    """Number of records that this error covers, if a list names them as lost before reading; else 0."""
 
 
 @runtime_checkable
@@ -30,15 +30,15 @@ class SampleStream(Protocol):
     """A data set without indices."""
 
     num_shards: int
-    """Most parts that it can be read in side by side."""
+    """Maximum number of parallel parts."""
 
     def read(self, seed: int, part: int, num_parts: int, position: Position | None = None) -> Iterator[Drawn]:
-        """One of several parts, epoch after epoch without an end, each in another order.
+        """Read one of several parts, epoch after epoch without end, each in a new order.
 
         Args:
-            seed: of the orders.
-            part: which of them, from 0.
-            num_parts: parts that together give every record once an epoch; at most `num_shards`.
-            position: where to go on, as it was given with the last sample that was used; None: the beginning.
+            seed: seed of the orders.
+            part: number of the part, from 0.
+            num_parts: number of parts, which together give every record once an epoch; at most `num_shards`.
+            position: `Drawn.position` of the last sample used, to continue after it; None: the beginning.
         """
         ...

@@ -1,6 +1,6 @@
-"""Plain lists of records, and any Hugging Face data set, as samples."""
+"""Wrappers that make samples of lists of records and of Hugging Face data sets."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -8,7 +8,7 @@ from theworld.constants import TEMPORAL_STRIDE
 from theworld.datasets.conversations import checked, num_characters, turns_of
 from theworld.datasets.errors import RecordError, read_picture
 from theworld.datasets.images import picture_of
-from theworld.datasets.sample import Sample, Samples, Turn
+from theworld.datasets.sample import KnowsShapes, Sample, Samples, Turn
 
 
 class TheWorldDataset:
@@ -16,8 +16,8 @@ class TheWorldDataset:
 
     Args:
         records: mappings with `image` (one picture or a list; absent or None for text alone; `images` means the same),
-            `text` (the question) and `label` (the answer; None where it is withheld); `clips` where the world model
-            sees more than the pictures.
+            `text` (the question) and `label` (the answer; None if it is withheld); `clips` if the world model sees
+            more than the pictures.
 
     Raises:
         ValueError: for a record without a text, or with both `image` and `images`, naming its position and keys.
@@ -35,7 +35,7 @@ class TheWorldDataset:
         return len(self.records)
 
     def __getitem__(self, index: int) -> Sample:
-        """The sample of a record.
+        """Return the sample of a record.
 
         Raises:
             RecordError: empty answer, or overlong.
@@ -50,27 +50,27 @@ class TheWorldDataset:
         )
 
     def text_length_of(self, index: int) -> int:
-        """Characters of a sample's turns, without its pictures."""
+        """Return the characters of a sample's turns, without its pictures."""
         record = self.records[index]
         return num_characters(_pair(record["text"], record.get("label")))
 
     def num_images_of(self, index: int) -> int:
-        """Pictures of a sample, without reading them."""
+        """Return the number of a sample's pictures, without reading them."""
         return len(_record_pictures(self.records[index]))
 
 
 class HFDatasetWrapper:
-    """Samples from any Hugging Face data set, by the names of its columns.
+    """Samples from the named columns of any Hugging Face data set.
 
     Args:
         dataset: a map-style data set.
         image_key: column of pictures, one or a list per row; None for text alone.
         question_key: column of questions.
-        answer_key: column of answers, class labels by their names; None where they are withheld. So is a single answer
-            that is None, and a class label of -1.
+        answer_key: column of answers, class labels by their names; None if they are withheld. An answer of None and a
+            class label of -1 count as withheld.
         id_key: column of ids; None: the position.
-        conversation_key: column of whole conversations (`messages` or `conversations`, as `turns_of` takes them), in
-            the place of questions and answers.
+        conversation_key: column of whole conversations (`messages` or `conversations`, in a format of `turns_of`),
+            instead of questions and answers.
 
     Raises:
         ValueError: for a column that the data set does not have.
@@ -85,8 +85,8 @@ class HFDatasetWrapper:
         id_key: str | None = None,
         conversation_key: str | None = None,
     ) -> None:
-        said_in = (question_key, answer_key) if conversation_key is None else (conversation_key,)
-        texts = [key for key in said_in if key is not None]
+        text_keys = (question_key, answer_key) if conversation_key is None else (conversation_key,)
+        texts = [key for key in text_keys if key is not None]
         wanted = [key for key in (image_key, *texts, id_key) if key is not None]
         if absent := [key for key in wanted if key not in dataset.column_names]:
             raise ValueError(f"the data set has no column {absent}: its columns are {sorted(dataset.column_names)}")
@@ -101,27 +101,29 @@ class HFDatasetWrapper:
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> Sample:
-        """The sample of a row.
+        """Return the sample of a row.
 
         Raises:
-            RecordError: malformed (a question that is not text, turns out of order), empty answer, overlong, missing
-                or unreadable picture.
+            RecordError: malformed (a question other than text, turns out of order), empty answer, overlong, missing or
+                unreadable picture.
         """
         row = self.dataset[index]
         id = str(index if self.id_key is None else row[self.id_key])
         stored = _pictures(None if self.image_key is None else row[self.image_key])
         turns = self._turns(row, index, len(stored))
-        return Sample(id=id, turns=turns, images=tuple(read_picture(picture_of(one), f"row {index}") for one in stored))
+        return Sample(
+            id=id, turns=turns, images=tuple(read_picture(picture_of(item), f"row {index}") for item in stored)
+        )
 
     def text_length_of(self, index: int) -> int:
-        """Characters of a sample's turns, without its pictures; 0 for a row that gives no sample."""
+        """Return the characters of a sample's turns, without its pictures; 0 for a bad row."""
         try:
             return num_characters(self._turns(self._texts[index], index, self.num_images_of(index)))
         except RecordError:
             return 0
 
     def num_images_of(self, index: int) -> int:
-        """Pictures of a sample, without decoding them."""
+        """Return the number of a sample's pictures, without decoding them."""
         return 0 if self.image_key is None else len(_pictures(self.dataset[index][self.image_key]))
 
     def _turns(self, row: Mapping[str, Any], index: int, num_images: int) -> tuple[Turn, ...]:
@@ -139,7 +141,7 @@ class HFDatasetWrapper:
     def _answer(self, value: Any) -> str | None:
         if value is None or self._label_name is None:
             return None if value is None else str(value)
-        return None if value < 0 else self._label_name(value)  # data sets mark a withheld class by -1
+        return None if value < 0 else self._label_name(value)  # -1 marks a withheld class
 
 
 def _pair(question: str, answer: Any) -> tuple[Turn, ...]:
@@ -157,7 +159,7 @@ def _pictures(value: Any) -> tuple[Any, ...]:
 
 
 def _undecoded(dataset: Any, key: str) -> Any:
-    """The data set with the pictures of a column as they are stored, so that one that is broken can be named."""
+    """The data set with the stored bytes of its pictures, so that an error can name a broken one."""
     feature: Any = (getattr(dataset, "features", None) or {}).get(key)
     inner: Any = getattr(feature, "feature", None)
     if hasattr(feature, "decode"):
@@ -168,25 +170,22 @@ def _undecoded(dataset: Any, key: str) -> Any:
 
 
 class ClipsAsImages:
-    """The same samples; in the place of its pictures, Gemma is given every frame of the clips.
+    """The same samples, with every frame of the clips as Gemma's pictures.
 
     Args:
         samples: samples with clips.
-        of_slots: for conversations about true clips, whose turns ask about slots: Gemma is given the last frame of each
-            slot, those of the future included, and then the sample's own pictures. Only alignment may ask for it.
+        of_slots: for conversations about the slots of true clips: Gemma gets the last frame of each slot, with the
+            future, and then the sample's own pictures. Only alignment may set it.
     """
 
     def __init__(self, samples: Samples, of_slots: bool = False) -> None:
         self.samples = samples
         self.of_slots = of_slots
+        if isinstance(samples, KnowsShapes):
+            self.shape_of = samples.shape_of
 
     def __len__(self) -> int:
         return len(self.samples)
-
-    def shape_of(self, index: int) -> Hashable:
-        """The shape of a sample, where the samples know it."""
-        shape_of = getattr(self.samples, "shape_of", None)
-        return None if shape_of is None else shape_of(index)
 
     def __getitem__(self, index: int) -> Sample:
         sample = self.samples[index]

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from theworld.config import ArmName, EvaluationConfig, loader
+from theworld.config.base import Variants
 from theworld.datasets.factory import open_samples
 from theworld.datasets.sample import Samples
 from theworld.environment import commit, describe_environment
@@ -187,8 +188,9 @@ def identify(model: TheWorld, given: Any) -> RunIdentity:
     )
 
 
-def _settings_hash(given: Any) -> str:
-    return fingerprint(TypeAdapter(Any).dump_python(given, mode="json"))
+def _settings_hash(given: Sequence[Any]) -> str:
+    parts = [part.with_idle() if isinstance(part, Variants) else part for part in given]
+    return fingerprint(TypeAdapter(Any).dump_python(parts, mode="json"))
 
 
 def _versions() -> dict[str, str]:

@@ -11,7 +11,7 @@ from typing import Final
 
 from PIL import Image
 
-from theworld.config import DataSettings
+from theworld.config import DataSettings, PublicData
 from theworld.config.commands import PreviewSettings
 from theworld.datasets.errors import LeftOut
 from theworld.datasets.factory import part_names
@@ -100,7 +100,8 @@ def _head(preview: Preview) -> str:
 
 
 def _named(data: DataSettings) -> str:
-    return data.dataset + (f" from {data.source}" if data.source else "")
+    source = data.source if isinstance(data, PublicData) else None
+    return data.dataset + (f" from {source}" if source else "")
 
 
 def _mixture(preview: Preview) -> str:

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
 from transformers.trainer_utils import seed_worker
 
-from theworld.config import TrainingConfig
+from theworld.config import DataCompData, TrainingConfig
 from theworld.datasets.collator import Collator
 from theworld.datasets.errors import Cause, LeftOut, RecordError
 from theworld.datasets.factory import open_stream, open_training
@@ -45,7 +45,7 @@ def open_data(config: TrainingConfig, processor: Any, num_samples: int, with_fut
     Raises:
         ValueError: for data that cannot be opened.
     """
-    if config.data.dataset == "datacomp" and not config.mixture:
+    if isinstance(config.data, DataCompData) and not config.mixture:
         return open_stream(config.data, config.data.train_split, with_future)
     samples = open_training(config, num_samples, with_future)
     if config.max_length is not None:

@@ -16,7 +16,7 @@ from huggingface_hub.utils import disable_progress_bars
 from transformers import TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint
 
-from theworld.config import DataSettings, TrainingConfig
+from theworld.config import DataSettings, ForesightData, PublicData, TrainingConfig
 from theworld.evaluation.statistics import Interval
 from theworld.hub import HUB_NAME, client, fetch, without_tokens
 from theworld.io import whole_folder, write_whole
@@ -107,9 +107,12 @@ def _data(config: TrainingConfig) -> str:
 
 
 def _named(data: DataSettings) -> str:
-    source = f" from `{_shown(data.source)}`" if data.source else ""
-    questions = f", questions `{data.questions}`" if data.dataset == "foresight" else ""
-    return f"`{data.dataset}`{source}{questions}, split `{data.train_split}`"
+    details = ""
+    if isinstance(data, ForesightData):
+        details = f", questions `{data.questions}`"
+    elif isinstance(data, PublicData) and data.source:
+        details = f" from `{_shown(data.source)}`"
+    return f"`{data.dataset}`{details}, split `{data.train_split}`"
 
 
 def _results(run: Path) -> str:

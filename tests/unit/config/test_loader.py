@@ -13,7 +13,8 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass as strict_dataclass
 
 from theworld.config import STRICT, EvaluationConfig, ModelSettings, OptimSettings, TrainingConfig
-from theworld.config.loader import MAX_FILE_BYTES, SettingsError, flags, load, read_mapping, save, show_help
+from theworld.config.flags import flags, show_help
+from theworld.config.loader import MAX_FILE_BYTES, SettingsError, load, read_mapping, save
 
 RUN = {"output_dir": "run"}
 

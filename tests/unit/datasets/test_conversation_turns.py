@@ -51,7 +51,7 @@ def test_marks_of_pictures_are_taken_out_of_questions_about_pictures(question: s
         ([], 0, "malformed", "a list of messages"),
         (["hello"], 0, "malformed", "from and value"),
         ([{"from": ["human"], "value": "x"}], 0, "malformed", "from and value"),
-        ([{"from": "human", "value": 3}], 0, "malformed", "no text: 3"),
+        ([{"from": "human", "value": 3}], 0, "malformed", "without text: 3"),
         (said("Why?"), 0, "malformed", "the roles human"),
         ([{"from": "system", "value": "Be brief."}], 0, "malformed", "the roles none"),
         (list(reversed(said("Why?", "Gravity."))), 0, "malformed", "the roles gpt, human"),

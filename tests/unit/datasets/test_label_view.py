@@ -46,5 +46,5 @@ def test_placeholders_are_counted_and_nothing_else_is_left_out(batch: dict[str, 
 def test_labels_that_are_shifted_are_refused(batch: dict[str, Any], processor: Any) -> None:
     ids, labels = batch["input_ids"][0], batch["labels"][0]
 
-    with pytest.raises(ValueError, match="are not the ids there"):
+    with pytest.raises(ValueError, match="differ from the ids there"):
         spans(ids, torch.roll(labels, -1), processor.tokenizer)

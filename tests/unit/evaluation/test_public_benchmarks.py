@@ -186,12 +186,12 @@ def test_a_picture_that_is_gone_is_a_missing_item_and_no_wrong_answer(checkpoint
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"dataset": "vsr", "questions": "dynamic"}, "questions: of no use to dataset='vsr'"),
-        ({"dataset": "foresight", "subsets": ("random",)}, "subsets: of no use to dataset='foresight'"),
-        ({"dataset": "blink", "marks": "masks"}, "marks: of no use"),
-        ({"dataset": "vsr", "images": "clip"}, "images: of no use"),
-        ({"dataset": "vsr"}, "give image_dir"),
-        ({"dataset": "vsr", "image_dir": Path(), "subsets": ("random", "zeroshot")}, "one at a time"),
+        ({"dataset": "vsr", "questions": "dynamic"}, "questions is for dataset 'foresight', not 'vsr'"),
+        ({"dataset": "foresight", "subsets": ("random",)}, "subsets is for dataset 'blink' or 'vsr', not 'foresight'"),
+        ({"dataset": "blink", "marks": "boxes"}, "marks is for dataset"),
+        ({"dataset": "vsr", "images": "clip"}, "images is for dataset"),
+        ({"dataset": "vsr"}, "image_dir\n  Field required"),
+        ({"dataset": "vsr", "image_dir": Path(), "subsets": ("random", "zeroshot")}, "at most 1 item"),
     ],
 )
 def test_settings_that_play_no_part_or_are_missing_are_refused(given, message: str):

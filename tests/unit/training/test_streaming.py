@@ -174,9 +174,9 @@ def test_more_workers_than_shards_are_refused_before_anything_is_read(source: Pa
     [
         ({"store_dir": Path("store")}, "is a stream without an end: leave store_dir out"),
         ({"group_by_length": True}, "needs lengths beforehand"),
-        ({"data": {"num_train": 5}}, "give source, the folder of its shards, and no num_train"),
-        ({"data": {"source": None}}, "give source, the folder of its shards"),
-        ({"data": {"image_size_px": 64}}, "image_size_px: of no use to dataset='datacomp'"),
+        ({"data": {"num_train": 5}}, "num_train\n  Input should be None"),
+        ({"data": {"source": None}}, "source\n  Input should be a valid string"),
+        ({"data": {"image_size_px": 64}}, "image_size_px is for dataset 'foresight', not 'datacomp'"),
     ],
 )
 def test_what_a_stream_cannot_do_is_refused(fields: dict[str, Any], said: str, on_stream: MakeConfig) -> None:

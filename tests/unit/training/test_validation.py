@@ -116,5 +116,5 @@ def test_what_cannot_be_asked_is_refused_before_anything_loads(make_config: Make
         make_config(data=labels, validation=ASKED)
     with pytest.raises(ValueError, match="conversations for training"):
         ValidationSettings(eval_steps=1, data=(labels,))
-    with pytest.raises(ValueError, match="what imitates cannot answer yet"):
+    with pytest.raises(ValueError, match="the model cannot answer yet"):
         make_config(objective="imitation", validation=ASKED)

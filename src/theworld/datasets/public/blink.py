@@ -27,7 +27,7 @@ TASKS: Final = (
 )
 """The configurations of the repository."""
 
-_HIDDEN = "hidden"  # what the test split has for answers
+_HIDDEN = "hidden"  # answer of every row in the test split
 _MOST_IMAGES = 5
 
 
@@ -38,7 +38,7 @@ class BlinkDataset(RowSamples):
         source: hub id, or a folder in its layout: `TASK/val-00000-of-00001.parquet`.
         split: `val`, or `test`, whose answers are withheld.
         tasks: of the 14; default: all.
-        size: so many items, from the first; None: all.
+        size: number of items, from the first; None: all.
         revision: commit of the hub repository.
 
     Raises:
@@ -56,11 +56,11 @@ class BlinkDataset(RowSamples):
         unknown = [task for task in tasks if task not in TASKS]
         if unknown or len(set(tasks)) < len(tasks):
             raise ValueError(f"BLINK tasks {', '.join(tasks)}: expected some of {', '.join(TASKS)}, each once")
-        found: list[tuple[str, Sequence[Row], int]] = []
+        items: list[tuple[str, Sequence[Row], int]] = []
         for task in tasks:
             rows = read_rows(source, (f"{task}/{split}-*.parquet", f"{task}/{split}.jsonl"), revision)
-            found += [(task, rows, index) for index in range(len(rows))]
-        super().__init__(found, size)
+            items += [(task, rows, index) for index in range(len(rows))]
+        super().__init__(items, size)
 
     def _sample(self, row: tuple[str, Sequence[Row], int]) -> Sample:
         task, table, place = row

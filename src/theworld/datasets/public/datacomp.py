@@ -1,4 +1,4 @@
-"""DataComp: pictures of the web and their alt texts, streamed from the shards that img2dataset wrote."""
+"""DataComp: web pictures and their alt texts, streamed from shards of img2dataset."""
 
 import hashlib
 import io
@@ -18,10 +18,10 @@ from theworld.datasets.sample import Sample, question
 from theworld.datasets.streaming import Drawn, Position
 
 CAPTION_QUESTION: Final = "Write a short caption for this picture."
-"""What an alt text answers: it names, and describes nothing in detail."""
+"""Question for an alt text, which names a picture and rarely describes its details."""
 
 MAX_CHARACTERS: Final = 2_000
-"""Of an alt text; the longest of the pool have a million."""
+"""Longest alt text; some in the pool have a million characters."""
 
 _CLIP_SCORE = "clip_l14_similarity_score"
 
@@ -29,22 +29,21 @@ _CLIP_SCORE = "clip_l14_similarity_score"
 class DataCompDataset(IterableDataset):
     """Samples of a picture, a question for a caption, and its alt text as the answer.
 
-    Iterating gives one epoch (`set_epoch`), of which each process and each worker of a loader gets its own shards;
-    what gave no sample is counted in `left_out`. Training reads it through `read`, which goes on where it was.
+    Iteration gives one epoch (`set_epoch`); each process and each worker of a loader gets its own shards, and
+    `left_out` counts bad records. Training uses `read`, which can continue from a position.
 
     Args:
         source: folder with `shards/NUMBER.tar`, or with the tar files themselves; or with Parquet files whose column
             `jpg` holds the pictures.
-        seed: of the orders.
-        min_clip_score: records of a lower similarity of picture and text (CLIP L/14) are passed over.
-        min_side_px: so are pictures whose shorter side, as published, is shorter, pixels.
-        verify_sha256: whether pictures must have the published checksum. It is that of the published bytes, so those
-            that were made smaller cannot be checked, and are not; for the others the shards must hold the bytes as they
-            came (`skip_reencode`, no blurred faces).
+        seed: seed of the orders.
+        min_clip_score: lowest similarity of picture and text (CLIP L/14); skip records below it.
+        min_side_px: shortest side of a picture as published, pixels; skip smaller ones.
+        verify_sha256: whether pictures must have the published checksum. It covers the published bytes, so pictures of
+            another size are not checked; for the others the shards must hold the original bytes (`skip_reencode`, no
+            blurred faces).
 
     Raises:
-        ValueError: without shards; on reading, for shards that do not say what is asked of them, or of which nothing
-            fits.
+        ValueError: without shards; on reading, for shards that lack a requested column, or without any sample.
     """
 
     def __init__(
@@ -71,7 +70,7 @@ class DataCompDataset(IterableDataset):
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[Sample]:
-        """The samples of one epoch that belong to this process and worker."""
+        """Yield the samples of one epoch for this process and worker."""
         worker = get_worker_info()
         rank, num_ranks = 0, 1
         if torch.distributed.is_available() and torch.distributed.is_initialized():
@@ -89,10 +88,10 @@ class DataCompDataset(IterableDataset):
                 yield drawn.outcome
 
     def read(self, seed: int, part: int, num_parts: int, position: Position | None = None) -> Iterator[Drawn]:
-        """One of several parts, epoch after epoch; see `SampleStream`.
+        """Read one of several parts, epoch after epoch; see `SampleStream`.
 
         Raises:
-            ValueError: for more parts than shards, or when an epoch of the part gave no sample.
+            ValueError: for more parts than shards, or after an epoch of the part without a sample.
         """
         if num_parts > self.num_shards:
             raise ValueError(
@@ -116,14 +115,14 @@ class DataCompDataset(IterableDataset):
             epoch, shard, at = epoch + 1, 0, 0
 
     def _epoch(self, seed: int, epoch: int, part: int, num_parts: int, first: int, at: int) -> Iterator[Drawn]:
-        """What is left of an epoch from a shard, counted among those of the part, and a place in it."""
+        """The rest of an epoch, from a shard (its number within the part) and a position in it."""
         order = Random(f"{seed}/{epoch}").sample(self.shards, len(self.shards))[part::num_parts]
         for number, path in enumerate(order[first:], start=first):
             start = at if number == first else 0
             yield from self._shard(path, start, lambda end, number=number: {"epoch": epoch, "shard": number, "at": end})
 
     def _shard(self, path: Path, start: int, position: Any) -> Iterator[Drawn]:
-        if start == 0:  # any sample leaves it greater, so that a shard's losses are told once
+        if start == 0:  # once per shard: after any sample it is greater
             for cause, count in lost_records(path).items():
                 error = RecordError(cause, f"{path}: {count:,} records never arrived")
                 yield Drawn(f"{path.name}: {cause}", error, position(0), num_absent=count)
@@ -149,7 +148,7 @@ class DataCompDataset(IterableDataset):
 
     def _sample(self, record: ShardRecord, name: str) -> Sample | RecordError:
         if record.facts.get("status") == "malformed":
-            return RecordError("malformed", f"{name}: its facts are no JSON object, or its text is no UTF-8")
+            return RecordError("malformed", f"{name}: its facts are not a JSON object, or its text is not UTF-8")
         if record.picture is None or record.facts.get("status") not in (None, "success"):
             return RecordError("dead link", f"{name}: no picture ({record.facts.get('url', 'unknown address')})")
         text = (record.text or "").strip()
@@ -168,7 +167,7 @@ class DataCompDataset(IterableDataset):
 
 
 def _shorter_side(record: ShardRecord) -> int | None:
-    """As published, else as it is stored; None: that is not known, and reading it will say why."""
+    """Shorter side as published, else as stored; None: unknown, and reading the picture raises the reason."""
     sides = [record.facts.get(name) for name in ("original_width", "original_height")]
     if all(isinstance(side, int) for side in sides):
         return min(side for side in sides if side is not None)
@@ -177,7 +176,7 @@ def _shorter_side(record: ShardRecord) -> int | None:
 
 
 def _is_as_published(record: ShardRecord) -> bool:
-    """Whether a picture has the size that it was published in: a smaller one was written anew."""
+    """Whether a picture has its published size; others were re-encoded."""
     published = record.facts.get("original_width"), record.facts.get("original_height")
     return None in published or published == _size(record.picture)
 

@@ -1,4 +1,4 @@
-"""Any data set of the Hugging Face hub, by the names of its columns."""
+"""Any data set of the Hugging Face hub, read by the names of its columns."""
 
 from typing import Any, Final, Literal
 
@@ -7,8 +7,8 @@ import numpy as np
 from theworld.datasets.public.json_index import id_hashes, places_of
 from theworld.datasets.wrappers import HFDatasetWrapper
 
-_CALLED: Final = {"train": ("train",), "validation": ("validation", "val", "dev"), "test": ("test",)}
-"""What data sets call our splits."""
+_NAMES: Final = {"train": ("train",), "validation": ("validation", "val", "dev"), "test": ("test",)}
+"""Names of our splits in data sets."""
 
 
 def open_hf(
@@ -20,26 +20,26 @@ def open_hf(
     size: int | None = None,
     **columns: Any,
 ) -> HFDatasetWrapper:
-    """A split of a data set, as samples.
+    """Open a split of a data set as samples.
 
-    Where there is no validation split, one in a hundred of the training samples is held out for it, by the hash of its
-    id, or without an id column of its position.
+    Without a validation split, one in a hundred training samples is held out for it, by the hash of its id, or of its
+    position if there is no id column.
 
     Args:
         source: hub id or folder, as `datasets.load_dataset` takes it.
-        split: which samples.
-        config_name: which of several configurations.
+        split: train, validation or test.
+        config_name: one of several configurations.
         revision: commit of the hub repository.
-        size: so many samples, from the first; None: all.
-        columns: as HFDatasetWrapper takes them.
+        size: number of samples, from the first; None: all.
+        columns: arguments of HFDatasetWrapper.
 
     Raises:
-        ValueError: for a data set that cannot be had, a split that it does not have, or columns that it does not have.
+        ValueError: for a data set that cannot be loaded, or that lacks the split or a column.
     """
     table = _load(source, config_name, revision)
-    found = {ours: next((name for name in names if name in table), None) for ours, names in _CALLED.items()}
-    is_held_out = found["validation"] is None and split != "test"
-    name = found["train"] if is_held_out else found[split]
+    splits = {ours: next((name for name in names if name in table), None) for ours, names in _NAMES.items()}
+    is_held_out = splits["validation"] is None and split != "test"
+    name = splits["train"] if is_held_out else splits[split]
     if name is None:
         raise ValueError(f"{source}: no split for {split!r}: it has {', '.join(table)}")
     rows = table[name]

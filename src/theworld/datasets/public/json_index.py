@@ -1,4 +1,4 @@
-"""RowIndex: the rows of a JSON array of any size, on disk, each read when it is asked for."""
+"""Index of a large JSON array on disk, for reading single rows, and the held-out validation split."""
 
 import hashlib
 import json
@@ -21,25 +21,25 @@ from theworld.datasets.sample import Sample
 from theworld.io import fingerprint, whole_folder, write_whole
 
 ONE_IN: Final = 100
-"""One in so many samples is held out, by the hash of its id."""
+"""Ratio of all samples to held-out ones, which the hash of the id selects."""
 
 Part = Literal["train", "validation"]
 
 
 def id_hash(id: str) -> int:
-    """64 bits of an id, the same on every machine: BLAKE2b."""
+    """Hash an id to 64 bits (BLAKE2b), the same on every machine."""
     return int.from_bytes(hashlib.blake2b(id.encode("utf-8", "replace"), digest_size=8).digest(), "little")
 
 
 def id_hashes(ids: Iterable[str]) -> UInt64[np.ndarray, " N"]:
-    """Those of many."""
+    """Hash several ids."""
     return np.fromiter((id_hash(id) for id in ids), np.uint64)
 
 
 def places_of(hashes: UInt64[np.ndarray, " N"], part: Part | None) -> Int[np.ndarray, " M"]:
-    """Where the samples of a part stand, in order; None: all.
+    """Return the indices of a part's samples, in order; None: all.
 
-    Samples of one id, such as several conversations about one picture, are on the same side.
+    Samples of one id, such as several conversations about one picture, are in the same part.
     """
     if part is None:
         return np.arange(len(hashes))
@@ -59,36 +59,36 @@ _COLUMNS: Final = np.dtype(
 
 @dataclass(frozen=True)
 class Measures:
-    """What must be known of a row without reading it."""
+    """Facts about a row, known without reading it."""
 
     id: str
     """Id of its sample."""
     characters: int
     """Characters of its turns."""
     images: int
-    """Pictures that it shows."""
+    """Number of its pictures."""
 
 
 class RowIndex(Sequence[Any]):
     """Rows of a JSON array, in constant memory.
 
-    The array is streamed once into a folder: a file of one row per line, and a table of where each stands and what
-    was measured of it. Later runs read that. One process makes it, others that come by wait. A source that has changed
-    since (its size or its time) is streamed anew.
+    The first run streams the array into a folder: a file of one row per line, and a table of positions and measures.
+    Later runs read the folder. One process writes it while others wait. A source with another size or time is streamed
+    anew.
 
         SOURCE.rows/
           rows.jsonl   a row per line
           rows.bin     per row: start and length in bytes, characters, pictures, hash of the id
-          index.json   which source, of which size and time
+          index.json   the source, its size and time
 
     Args:
         source: the file.
-        kind: names what `measure` measures; an index of another kind is made anew.
-        measure: called with each row and its position.
-        index_dir: where the folder lies; None: beside the source.
+        kind: name of the measures; an index of another kind is rebuilt.
+        measure: function of each row and its position.
+        index_dir: parent of the folder; None: the source's folder.
 
     Raises:
-        ValueError: if there is no such file, it is no JSON array, or the index cannot be written.
+        ValueError: for a missing file, no JSON array, or an index that cannot be written.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class RowIndex(Sequence[Any]):
             try:
                 folder.parent.mkdir(parents=True, exist_ok=True)
                 with FileLock(folder.parent / f".{folder.name}.lock"):
-                    if _read_identity(folder) != identity:  # nobody else has made it meanwhile
+                    if _read_identity(folder) != identity:  # no other process has written it meanwhile
                         _stream(source, measure, folder, identity)
             except OSError as error:
                 raise ValueError(
@@ -115,7 +115,7 @@ class RowIndex(Sequence[Any]):
         num_bytes = (folder / _TABLE).stat().st_size
         empty = np.zeros(0, _COLUMNS)  # an empty file cannot be mapped
         self.table: np.ndarray = np.memmap(folder / _TABLE, _COLUMNS, mode="r") if num_bytes else empty
-        """What is known of each row: columns start, length, characters, images, id_hash."""
+        """Facts about each row: columns start, length, characters, images, id_hash."""
 
     def __len__(self) -> int:
         return len(self.table)
@@ -129,8 +129,8 @@ class RowIndex(Sequence[Any]):
             return json.loads(stream.read(int(entry["length"])))
 
 
-def _told(error: Exception) -> str:
-    """The first line of what the parser says: below it come the bytes themselves, and an arrow."""
+def _first_line(error: Exception) -> str:
+    """First line of the parser's message; the next ones show the bytes and an arrow."""
     return str(error).strip().partition("\n")[0]
 
 
@@ -162,28 +162,27 @@ def _stream(source: Path, measure: Callable[[Any, int], Measures], folder: Path,
             try:
                 for position, row in enumerate(ijson.items(stream, "item", use_float=True)):
                     line = json.dumps(row, separators=(",", ":")).encode() + b"\n"
-                    found = measure(row, position)
+                    of_row = measure(row, position)
                     lines.write(line)
-                    table.write(_ENTRY.pack(start, len(line), found.characters, found.images, id_hash(found.id)))
+                    table.write(_ENTRY.pack(start, len(line), of_row.characters, of_row.images, id_hash(of_row.id)))
                     start += len(line)
                     progress.update(stream.tell() - progress.n)
             except ijson.JSONError as error:
-                raise ValueError(
-                    f"{source}: not a whole JSON array, near byte {stream.tell():,} ({_told(error)}); fetch it again"
-                ) from error
+                place = f"near byte {stream.tell():,} ({_first_line(error)})"
+                raise ValueError(f"{source}: not a whole JSON array, {place}; fetch it again") from error
         write_whole(aside / _IDENTITY, json.dumps(identity))
 
 
 class IndexedSamples:
-    """A map-style data set of one sample per row of a JSON array, which is never held in memory.
+    """A map-style data set of one sample per row of a JSON array, which stays on disk.
 
     Args:
         source: the file.
-        kind: names the format.
-        part: `validation` for the held-out share (one in a hundred, by hash of the id), `train` for the others; None:
+        kind: name of the format.
+        part: `validation` for the held-out samples (one in a hundred, by hash of the id), `train` for the others; None:
             all.
-        size: so many samples, from the first; None: all.
-        index_dir: where the index of the rows is kept; None: beside the file.
+        size: number of samples, from the first; None: all.
+        index_dir: folder for the index of the rows; None: the file's folder.
 
     Raises:
         ValueError: for a file that cannot be read, or an index that cannot be written.
@@ -199,10 +198,10 @@ class IndexedSamples:
         return len(self.places)
 
     def __getitem__(self, index: int) -> Sample:
-        """The sample of an index.
+        """Return the sample of an index.
 
         Raises:
-            RecordError: for a row that gives none.
+            RecordError: for a bad row.
         """
         if not 0 <= index < len(self.places):
             raise IndexError(f"sample {index} of {len(self.places)}")
@@ -213,17 +212,17 @@ class IndexedSamples:
         return self._sample(row, place)
 
     def text_length_of(self, index: int) -> int:
-        """Characters of all turns of a sample, without reading it; 0 for a row that gives none."""
+        """Return the characters of a sample's turns, without reading it; 0 for a bad row."""
         return int(self.rows.table["characters"][self.places[index]])
 
     def num_images_of(self, index: int) -> int:
-        """Pictures of a sample, without reading it."""
+        """Return the number of a sample's pictures, without reading it."""
         return int(self.rows.table["images"][self.places[index]])
 
     @abstractmethod
     def _measure(self, row: Any, place: int) -> Measures:
-        """What is kept of a row in the index; of whatever may stand in a file, without an error."""
+        """Measure a row for the index; no row may raise an error."""
 
     @abstractmethod
     def _sample(self, row: Mapping[str, Any], place: int) -> Sample:
-        """The sample of a row."""
+        """Make the sample of a row."""

@@ -11,7 +11,7 @@ from theworld.datasets.sample import Sample, Turn
 
 
 class LlavaDataset(IndexedSamples):
-    """Samples of a file of LLaVA's: a conversation about a picture, about several, or about none.
+    """Samples of a file of LLaVA: a conversation about one picture, several or none.
 
         {"id": "000000033471", "image": "coco/train2017/000000033471.jpg",
          "conversations": [{"from": "human", "value": "<image>\\nWhat ...?"}, {"from": "gpt", "value": "..."}, ...]}
@@ -20,13 +20,13 @@ class LlavaDataset(IndexedSamples):
 
     Args:
         source: the file, such as `llava_v1_5_mix665k.json`.
-        image_dir: folder that the rows' paths start from; None: only rows of text alone can be read.
+        image_dir: folder that the rows' paths start from; None: only rows without pictures can be read.
         part: as for IndexedSamples.
-        size: so many samples, from the first; None: all.
+        size: number of samples, from the first; None: all.
         index_dir: as for IndexedSamples.
 
     Raises:
-        ValueError: for a file that cannot be read, or an `image_dir` that is no folder.
+        ValueError: for a file that cannot be read, or an `image_dir` that is not a folder.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""OpenSpatialDataset (arXiv 2406.01584): questions about regions of OpenImages pictures, which are drawn into them."""
+"""OpenSpatialDataset (arXiv 2406.01584): questions about regions, which are drawn into pictures of OpenImages."""
 
 import json
 import math
@@ -28,7 +28,7 @@ _REGION = re.compile(rf"{_MASK}|{_NAMED.pattern}")
 
 @dataclass(frozen=True)
 class _Regions:
-    """The regions of a row, each once, and which of them each `<mask>` of its questions stands for."""
+    """The regions of a row, each once, and the number of the region of each `<mask>` in its questions."""
 
     boxes: list[Any]
     masks: list[Any] | None
@@ -36,10 +36,10 @@ class _Regions:
 
 
 class SpatialRGPTDataset(IndexedSamples):
-    """Samples of OpenSpatialDataset: about ten questions about one picture, in which their regions are drawn.
+    """Samples of OpenSpatialDataset: about ten questions about one picture, with their regions drawn into it.
 
-    Each `<mask>` of the questions stands for an entry of `bbox` and `rle`; an answer says `Region [n]` of the n-th
-    `<mask>` of its own question. Here every region is drawn once, and question and answer name it by its number.
+    In the file each `<mask>` of the questions refers to an entry of `bbox` and `rle`, and `Region [n]` in an answer to
+    the n-th `<mask>` of its question. Samples draw every region once, and question and answer use its number.
 
         <mask> <depth> or <mask> <depth>?     Region [0] or Region [1]?      Region [1] is the taller one.
         How wide is <mask> <depth>?           How wide is Region [1]?        Region [0] is ... -> Region [1] is ...
@@ -47,14 +47,14 @@ class SpatialRGPTDataset(IndexedSamples):
     Args:
         source: hub id, a folder that holds the file, or the file.
         image_dir: folder of the pictures of OpenImages V7, `<filename>.jpg`.
-        marks: how regions are drawn. Boxes where a row has no masks.
+        marks: form of the drawn regions; boxes if a row has no masks.
         part: as for IndexedSamples.
-        size: so many samples, from the first; None: all.
-        index_dir: as for IndexedSamples; it takes as much room as the file, 32 GB.
+        size: number of samples, from the first; None: all.
+        index_dir: as for IndexedSamples; it needs as much space as the file, 32 GB.
         revision: commit of the hub repository.
 
     Raises:
-        ValueError: for files that cannot be fetched or read, or an `image_dir` that is no folder.
+        ValueError: for files that cannot be fetched or read, or an `image_dir` that is not a folder.
     """
 
     def __init__(
@@ -132,7 +132,7 @@ def _regions(row: Mapping[str, Any], num_asked: int, id: str) -> _Regions:
         )
     if masks is not None and not all(isinstance(mask, Mapping) for mask in masks):
         raise RecordError("wrong region", f"{id}: masks that are no run-length codes")
-    # The same region only if box and mask are: two things may have one box.
+    # Regions are equal only if both box and mask are: two objects may share a box.
     keys = [json.dumps([box, None if masks is None else masks[k]], sort_keys=True) for k, box in enumerate(boxes)]
     first = {key: k for k, key in reversed(list(enumerate(keys)))}
     chosen = sorted(first.values())
@@ -141,37 +141,37 @@ def _regions(row: Mapping[str, Any], num_asked: int, id: str) -> _Regions:
 
 
 def _renumbered(turns: Sequence[Turn], numbers: Sequence[int], id: str) -> tuple[Turn, ...]:
-    """The turns with `Region [n]` for each mark, where n is what is drawn, and without marks of depth."""
+    """The turns with `Region [n]` for each mark, where n is the drawn number, and without marks of depth."""
     renamed = []
     end = 0
-    own: Sequence[int] = ()
+    in_question: Sequence[int] = ()
     for turn in turns:
         text = turn.text
         if turn.role == "user":
             start, end = end, end + text.count(_MASK)
-            own = numbers[start:end]
+            in_question = numbers[start:end]
             text = _DEPTH.sub("", text)
-        renamed.append(Turn(turn.role, _named(text, own, turn.role == "user", id)))
+        renamed.append(Turn(turn.role, _named(text, in_question, turn.role == "user", id)))
     return tuple(renamed)
 
 
-def _named(text: str, own: Sequence[int], is_question: bool, id: str) -> str:
-    """A text with the regions of its question by the numbers that are drawn."""
-    marks = iter(own)
+def _named(text: str, numbers: Sequence[int], is_question: bool, id: str) -> str:
+    """A text with the drawn numbers (`numbers`) of the regions in its question."""
+    marks = iter(numbers)
     parts: list[str] = []
     end = 0
-    for found in (_REGION if is_question else _NAMED).finditer(text):
-        local = found[1]
-        if local is not None and int(local) >= len(own):
-            raise RecordError("wrong region", f"{id}: {found[0]} where its question names {len(own)} regions")
-        number = next(marks) if local is None else own[int(local)]
-        parts += [text[end : found.start()], f"Region [{number}]"]
-        end = found.end()
+    for match in (_REGION if is_question else _NAMED).finditer(text):
+        local = match[1]
+        if local is not None and int(local) >= len(numbers):
+            raise RecordError("wrong region", f"{id}: {match[0]} where its question names {len(numbers)} regions")
+        number = next(marks) if local is None else numbers[int(local)]
+        parts += [text[end : match.start()], f"Region [{number}]"]
+        end = match.end()
     return "".join([*parts, text[end:]])
 
 
 def _check_box(box: Any, size: tuple[int, int], id: str) -> None:
-    """Refuse what is no box, has no area, or lies outside of the picture."""
+    """Refuse a value that is not a box, has no area, or lies outside the picture."""
     is_box = (
         isinstance(box, list)
         and len(box) == 4

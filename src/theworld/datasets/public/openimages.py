@@ -1,4 +1,4 @@
-"""Pictures of OpenImages, fetched by their ids: whole files or none, and a list of what is not there."""
+"""Download pictures of OpenImages by their ids: whole files only, and lists of missing and failed ones."""
 
 import asyncio
 import io
@@ -23,47 +23,47 @@ logger = logging.getLogger(__name__)
 MISSING_NAME, FAILED_NAME = "missing.txt", "failed.txt"
 
 MAX_BYTES: Final = 20_000_000
-"""Of a picture; those of OpenImages have at most 1,024 px a side and some 300 kB."""
+"""Largest picture; OpenImages has at most 1,024 px a side and about 300 kB."""
 
 MAX_FAILED_IN_A_ROW: Final = 100
-"""Pictures that fail one after the other before the server counts as out of reach."""
+"""Consecutive failures before the server counts as unreachable."""
 
 _NAME = re.compile(r"(?:(train|validation|test)/)?([0-9a-f]{16})(?:\.jpg)?")
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
 _PASSING = (408, 425, 429)
-"""Besides 5xx: what may be otherwise in a moment."""
+"""Temporary errors besides 5xx."""
 _TAIL_BYTES = 1_024
 
 
 class _MissingError(Exception):
-    """There is no such picture."""
+    """The server has no such picture."""
 
 
 class _PassingError(Exception):
-    """An attempt that failed; the next one may not."""
+    """A temporary failure: try again."""
 
 
 class _LastingError(Exception):
-    """What another attempt would not change."""
+    """A permanent failure."""
 
 
 class ServerUnreachableError(ValueError):
-    """Picture after picture failed."""
+    """Too many consecutive failures."""
 
 
 def download(settings: OpenImagesSettings) -> dict[str, Any]:
-    """Fetch pictures by id, as `OUT/ID.jpg`.
+    """Download pictures by id, as `OUT/ID.jpg`.
 
-    Each is written aside, synced and renamed, so that a run that is stopped leaves whole files only; the next one
-    fetches the others. `OUT/missing.txt` lists what the server does not have, `OUT/failed.txt` what could not be had
-    after all attempts, with the reason.
+    Each file is written aside, synced and renamed, so a stopped run leaves whole files only, and the next run fetches
+    the others. `OUT/missing.txt` lists pictures that the server does not have, `OUT/failed.txt` those that failed in
+    all attempts, with the reason.
 
     Returns:
-        How many were asked for, fetched, there already, missing, failed; bytes, and seconds.
+        Numbers of pictures asked, fetched, already_there, missing and failed; bytes, and seconds.
 
     Raises:
-        ValueError: for a file of ids with lines that are none.
-        ServerUnreachableError: if `MAX_FAILED_IN_A_ROW` pictures fail one after the other.
+        ValueError: for a file of ids with other lines.
+        ServerUnreachableError: after `MAX_FAILED_IN_A_ROW` consecutive failures.
     """
     names = read_ids(settings.ids, settings.split)
     settings.out.mkdir(parents=True, exist_ok=True)
@@ -86,10 +86,10 @@ def download(settings: OpenImagesSettings) -> dict[str, Any]:
 
 
 def read_ids(path: Path, split: str) -> list[str]:
-    """The pictures that a file asks for, `SPLIT/ID` each, once each.
+    """Read the pictures in a file of ids: `SPLIT/ID`, each once.
 
     Raises:
-        ValueError: if the file cannot be read, names no picture, or holds lines that are no ids, with the first.
+        ValueError: for a file that cannot be read, has no ids, or has other lines, with the first of them.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -115,7 +115,7 @@ def read_ids(path: Path, split: str) -> list[str]:
 
 
 class _Download:
-    """One run: what it found so far."""
+    """State of one run."""
 
     def __init__(self, settings: OpenImagesSettings) -> None:
         self.settings = settings
@@ -144,7 +144,7 @@ class _Download:
 
     async def _work(self, client: httpx2.AsyncClient, waiting: Iterator[str], progress: Any) -> None:
         for name in waiting:
-            outcome = await self._one(client, name)
+            outcome = await self._fetch_picture(client, name)
             self.counts[outcome] += 1
             progress.update(1)
             self._failed_in_a_row = self._failed_in_a_row + 1 if outcome == "failed" else 0
@@ -154,8 +154,8 @@ class _Download:
                     f" the network and base_url={self.settings.base_url!r}, then run again: whole files are kept"
                 )
 
-    async def _one(self, client: httpx2.AsyncClient, name: str) -> str:
-        """What became of a picture."""
+    async def _fetch_picture(self, client: httpx2.AsyncClient, name: str) -> str:
+        """Fetch a picture unless it is there, and return the outcome."""
         target = self.settings.out / f"{name.partition('/')[2]}.jpg"
         if await asyncio.to_thread(_is_whole, target):
             return "already_there"
@@ -163,7 +163,7 @@ class _Download:
         for attempt in range(self.settings.num_attempts):
             if attempt:
                 pause = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** (attempt - 1))
-                await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # not all at the same moment
+                await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # spread the retries
             try:
                 async with asyncio.timeout(self.settings.timeout_s):
                     content = await self._attempt(client, name)
@@ -183,7 +183,7 @@ class _Download:
         return "failed"
 
     async def _attempt(self, client: httpx2.AsyncClient, name: str) -> bytes:
-        """The bytes of a picture, which decode."""
+        """The bytes of a picture, checked to decode."""
         url = f"{self.settings.base_url.rstrip('/')}/{name}.jpg"
         try:
             async with client.stream("GET", url) as response:
@@ -204,7 +204,7 @@ class _Download:
         return bytes(content)
 
     def write_lists(self) -> None:
-        """Write what is missing and what failed, as far as the run came; a list of nothing is taken away."""
+        """Write the lists of missing and failed pictures so far; remove empty ones."""
         lists = {
             MISSING_NAME: sorted(self.missing),
             FAILED_NAME: [f"{name}\t{reason}" for name, reason in sorted(self.failed.items())],
@@ -237,7 +237,7 @@ def _check_picture(content: bytes) -> None:
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether a file begins and ends as a JPEG does; our own are whole, others' may be cut off."""
+    """Whether a file begins and ends like a JPEG; files from other programs may be cut off."""
     if not path.is_file():
         return False
     with path.open("rb") as stream:

@@ -1,4 +1,4 @@
-"""Rows of a public data set: of a hub repository, of a folder in its layout, or of one file."""
+"""Rows of a public data set in Parquet or JSON: a hub repository, a folder in its layout, or one file."""
 
 import json
 from abc import abstractmethod
@@ -20,8 +20,8 @@ class RowSamples:
     """A map-style data set of one sample per row.
 
     Args:
-        rows: what `_sample` makes samples of.
-        size: so many of them, from the first; None: all.
+        rows: arguments of `_sample`.
+        size: number of them, from the first; None: all.
     """
 
     def __init__(self, rows: Sequence[Any], size: int | None = None) -> None:
@@ -38,11 +38,11 @@ class RowSamples:
 
     @abstractmethod
     def _sample(self, row: Any) -> Sample:
-        """The sample of a row."""
+        """Make the sample of a row."""
 
 
 class _Table(Sequence[Row]):
-    """Rows of Parquet files, each turned into Python values when it is read."""
+    """Rows of Parquet files, each converted to Python values on access."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self._table = pa.concat_tables([pq.read_table(path, memory_map=True) for path in paths])
@@ -57,37 +57,37 @@ class _Table(Sequence[Row]):
 
 
 def read_rows(source: str, patterns: Sequence[str], revision: str | None = None) -> Sequence[Row]:
-    """The rows of the first of `patterns` that a source has files of.
+    """Read the rows of the first of `patterns` that matches files of a source.
 
     Args:
         source: hub id of a data set, a folder in the layout of that repository, or one file (.parquet, .jsonl, .json).
-        patterns: globs of the files that hold the rows, tried in this order.
+        patterns: globs of the files with the rows, in order of preference.
         revision: commit of the hub repository.
 
     Raises:
-        ValueError: if the source cannot be fetched, has none of these files, or holds one that is no table of rows.
+        ValueError: if the source cannot be fetched, has none of these files, or has one that is not a table of rows.
     """
     path = Path(source)
     if path.is_file():
         return _read([path])
     folder = path if path.is_dir() else fetch(source, patterns, revision, kind="dataset")
     for pattern in patterns:
-        found = sorted(folder.glob(pattern))
-        if found:
-            return _read(found)
+        files = sorted(folder.glob(pattern))
+        if files:
+            return _read(files)
     raise ValueError(f"{source}: no {' or '.join(patterns)} in {folder}; expected the files of the published data set")
 
 
-def require(row: Row, names: Sequence[str], what: str) -> None:
+def require(row: Row, names: Sequence[str], benchmark: str) -> None:
     """Refuse a row without these columns.
 
     Raises:
-        RecordError: malformed, with the columns that there are.
+        RecordError: malformed, with the existing columns.
     """
     missing = [name for name in names if name not in row]
     if missing:
         given = ", ".join(row) or "none"
-        raise RecordError("malformed", f"{what}: no column {', '.join(missing)}; the row has {given}")
+        raise RecordError("malformed", f"{benchmark}: no column {', '.join(missing)}; the row has {given}")
 
 
 def _read(paths: Sequence[Path]) -> Sequence[Row]:

@@ -1,4 +1,4 @@
-"""SpatialRGPT-Bench (arXiv 2406.01584): relations, lengths and directions of regions that are marked in a picture."""
+"""SpatialRGPT-Bench (arXiv 2406.01584): relations, lengths and directions of marked regions in a picture."""
 
 import ast
 import json
@@ -16,19 +16,19 @@ from theworld.datasets.sample import Sample, question
 REPOSITORY: Final = "a8cheng/SpatialRGPT-Bench"
 
 Marks = Literal["boxes", "masks"]
-"""How regions are marked: by their boxes, or by a tint of their masks."""
+"""Form of marks: the regions' boxes, or a tint of their masks."""
 
 _LAYOUTS = ("data/val-*.parquet", "SpatialRGPT-Bench_v1.json", "*.jsonl")
 
 
 class SpatialRGPTBenchDataset(RowSamples):
-    """Samples of SpatialRGPT-Bench; regions are drawn into the picture, with the numbers that the question names.
+    """Samples of SpatialRGPT-Bench; regions are drawn into the picture, with the numbers in the question.
 
     Args:
         source: hub id, a folder in its layout, or its JSON file.
-        image_dir: folder of the pictures, where the rows hold none.
-        marks: how regions are drawn. Boxes where a row has no masks.
-        size: so many items, from the first; None: all.
+        image_dir: folder of the pictures, if the rows hold none.
+        marks: form of the drawn regions; boxes if a row has no masks.
+        size: number of items, from the first; None: all.
         revision: commit of the hub repository.
 
     Raises:
@@ -66,7 +66,7 @@ class SpatialRGPTBenchDataset(RowSamples):
         )
 
     def _picture(self, row: Row, drawn_as: Marks) -> Any:
-        """The picture with its regions; an ImageError instead, where it cannot be drawn."""
+        """The picture with its regions, or the ImageError of drawing it."""
         try:
             return marked_picture(row, self.image_dir, drawn_as)
         except ImageError as error:
@@ -74,13 +74,13 @@ class SpatialRGPTBenchDataset(RowSamples):
 
 
 def marked_picture(row: Row, image_dir: Path | None = None, marks: Marks = "boxes") -> Image.Image:
-    """The picture of a row with its regions drawn into it.
+    """Return the picture of a row with its regions drawn into it.
 
     Args:
-        image_dir: folder of the pictures, where the row holds none.
+        image_dir: folder of the pictures, if the row holds none.
 
     Raises:
-        ImageError: if there is no such picture, or for a region that cannot be drawn.
+        ImageError: for a missing picture, or a region that cannot be drawn.
         ValueError: for a nested field that cannot be read.
     """
     if row.get("image") is not None:
@@ -97,7 +97,7 @@ def marked_picture(row: Row, image_dir: Path | None = None, marks: Marks = "boxe
 
 
 def nested(row: Row, name: str) -> Any:
-    """A nested field: as it is, or as the text of JSON or of a Python literal, as Parquet files hold it.
+    """Return a nested field; Parquet files hold it as the text of JSON or of a Python literal.
 
     Raises:
         ValueError: if the text is neither.

@@ -10,21 +10,21 @@ from theworld.datasets.sample import Sample, question
 
 Subset = Literal["random", "zeroshot"]
 SUBSETS: Final[tuple[Subset, ...]] = get_args(Subset)
-"""Splits at random, and splits that share no concept."""
+"""Random splits, and splits without common concepts."""
 
 CHOICES: Final = ("true", "false")
 
 
 class VsrDataset(RowSamples):
-    """Samples of VSR: a statement, to be called true or false.
+    """Samples of VSR: a statement that is true or false.
 
     Args:
         source: hub id, a folder in its layout (`dev.jsonl`), the GitHub repository or its folder of splits
             (`zeroshot/dev.jsonl`), or a file; None: the authors' repository.
         split: `train`, `dev` or `test`.
-        subset: which of the two ways to split.
+        subset: way to split.
         image_dir: folder of COCO pictures: as in `vsr_images.zip`, or with `train2017/` and `val2017/`.
-        size: so many items, from the first; None: all.
+        size: number of items, from the first; None: all.
         revision: commit of the hub repository.
 
     Raises:
@@ -71,11 +71,11 @@ class VsrDataset(RowSamples):
 
 
 def picture_path(row: Row, image_dir: Path) -> Path:
-    """Where the picture of a row lies: flat, as in `vsr_images.zip`, or in the folder of COCO that its link names."""
-    apart = image_dir.joinpath(*row.get("image_link", "").split("/")[-2:])
-    return apart if apart.is_file() else image_dir / row["image"]
+    """Return the path of a row's picture: flat, as in `vsr_images.zip`, or in the folder of COCO in its link."""
+    in_coco = image_dir.joinpath(*row.get("image_link", "").split("/")[-2:])
+    return in_coco if in_coco.is_file() else image_dir / row["image"]
 
 
 def question_about(statement: str) -> str:
-    """What is asked about a statement."""
+    """Return the question about a statement."""
     return f"Statement: {statement}\nIs this statement true or false of the picture? Answer with one word."

@@ -72,11 +72,11 @@ META_CATEGORIES: Final[Mapping[str, tuple[str, ...]]] = {
     "Unallocated": ("beyond", "next to", "opposite to", "after", "among", "enclosed by"),
 }
 """The seven kinds of relation (`rel_meta_category_dict.txt` of github.com/cambridgeltl/visual-spatial-reasoning;
-`among`, which stands there twice, where it stands last)."""
+`among`, which that file lists twice, at its last place)."""
 
 _KIND_OF = {relation: kind for kind, relations in META_CATEGORIES.items() for relation in relations}
 
 
 def meta_category(relation: str) -> str:
-    """Which of the seven kinds a relation is of; one that is not listed is `Unallocated`."""
+    """Return the kind of a relation; `Unallocated` for a relation outside the list."""
     return _KIND_OF.get(relation.strip(), "Unallocated")

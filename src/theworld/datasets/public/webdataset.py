@@ -1,4 +1,4 @@
-"""Shards as img2dataset writes them: tar files of pictures, texts and facts, or Parquet files of the same."""
+"""Shards of img2dataset: tar or Parquet files with pictures, texts and facts."""
 
 import json
 import tarfile
@@ -18,18 +18,18 @@ _BLOCK_BYTES = 512
 
 @dataclass(frozen=True)
 class ShardRecord:
-    """A picture's file, its text and its facts, as far as a shard has them."""
+    """A picture's file, its text and its facts; None if the shard lacks them."""
 
     key: str
     picture: bytes | None
     text: str | None
     facts: Mapping[str, Any]
     end: int
-    """Where the next record of the shard begins."""
+    """Start of the next record in the shard."""
 
 
 def find_shards(source: Path) -> list[Path]:
-    """The shards of a folder, or of `shards` in it: tar files, or Parquet files that hold pictures.
+    """Find the shards in a folder, or in its folder `shards`: tar files, or Parquet files with pictures.
 
     Raises:
         ValueError: if there are none.
@@ -49,10 +49,10 @@ def find_shards(source: Path) -> list[Path]:
 
 
 def read_shard(path: Path, start: int = 0) -> Iterator[ShardRecord]:
-    """The records of a shard, from where one ended.
+    """Yield the records of a shard from a position (`ShardRecord.end`).
 
     Raises:
-        RecordError: where the shard is damaged; nothing after that can be read.
+        RecordError: at damage in the shard; the rest cannot be read.
     """
     try:
         yield from _read_table(path, start) if path.suffix == ".parquet" else _read_tar(path, start)
@@ -61,7 +61,7 @@ def read_shard(path: Path, start: int = 0) -> Iterator[ShardRecord]:
 
 
 def lost_records(path: Path) -> Counter[Cause]:
-    """How many records of a shard never arrived, by cause; nothing where no Parquet file beside it says so."""
+    """Count the records of a shard that img2dataset could not fetch, by cause, from the Parquet file beside it."""
     table = path.with_suffix(".parquet")
     if not table.is_file() or "status" not in _columns(table):
         return Counter()
@@ -78,11 +78,11 @@ def _columns(path: Path) -> list[str]:
     try:
         return pq.read_schema(path).names
     except (pa.ArrowException, OSError):
-        return []  # half a file beside a shard: what it would say is not known
+        return []  # an incomplete file beside a shard
 
 
 def _read_tar(path: Path, start: int) -> Iterator[ShardRecord]:
-    """Members of one name, up to its first dot, are a record; `start` is the offset of the first of them."""
+    """Members that share a name up to its first dot are a record; `start` is the offset of the first of them."""
     with path.open("rb") as stream:
         stream.seek(start)
         key, parts = "", dict[str, bytes]()
@@ -96,14 +96,14 @@ def _read_tar(path: Path, start: int) -> Iterator[ShardRecord]:
                     yield _record(key, parts, member.offset)
                     parts = {}
                 content = tar.extractfile(member)
-                assert content is not None  # of a plain file there is one
+                assert content is not None  # plain files have content
                 key, parts[suffix.lower()] = stem, content.read()
-                setattr(tar, "members", [])  # noqa: B010 - tarfile remembers every member that it saw
+                setattr(tar, "members", [])  # noqa: B010 - tarfile keeps every member in memory
             end = tar.offset
         if parts:
             yield _record(key, parts, end)
         stream.seek(end)
-        if stream.read(_BLOCK_BYTES).strip(b"\0"):  # tarfile takes a damaged header for the end
+        if stream.read(_BLOCK_BYTES).strip(b"\0"):  # tarfile stops at a damaged header as at the end
             raise tarfile.ReadError(f"no header at byte {end:,}")
 
 
@@ -111,15 +111,15 @@ def _record(key: str, parts: Mapping[str, bytes], end: int) -> ShardRecord:
     picture = next((parts[name] for name in ("jpg", "jpeg", "png", "webp") if name in parts), None)
     try:
         facts = json.loads(parts.get("json", b"{}"))
-        told = facts.get("text") or facts.get("caption")
-        text = parts["txt"].decode() if "txt" in parts else told if isinstance(told, str) else None
+        caption = facts.get("text") or facts.get("caption")
+        text = parts["txt"].decode() if "txt" in parts else caption if isinstance(caption, str) else None
     except (ValueError, AttributeError):
         facts, text = {"status": "malformed"}, None
     return ShardRecord(key, picture, text, facts, end)
 
 
 def _read_table(path: Path, start: int) -> Iterator[ShardRecord]:
-    """`start` is the number of the first row. Rows whose picture never arrived are passed over."""
+    """`start` is the number of the first row. Rows without a picture are skipped if their download failed."""
     with pq.ParquetFile(path) as table:
         row = 0
         for group in range(table.num_row_groups):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import TypeAdapter
 
-from theworld.config import DataSettings
+from theworld.config import ForesightData
 from theworld.datasets.factory import open_samples
 from theworld.datasets.images import to_image, to_pictures
 from theworld.datasets.sample import Sample, Samples
@@ -18,7 +18,7 @@ from theworld.evaluation.summary import Accuracy, Summary, summarise
 if TYPE_CHECKING:
     import datasets
 
-_SETTINGS: Final = TypeAdapter(DataSettings)
+_SETTINGS: Final = TypeAdapter(ForesightData)
 _SMALL_SIDE_PX: Final = 16
 """Side of pictures that are not used, if only text is needed."""
 

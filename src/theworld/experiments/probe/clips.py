@@ -13,7 +13,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from theworld.config import DataSettings, TaskName
-from theworld.config.experiments import ProbeSettings
+from theworld.config.experiments import BlinkProbe, ForesightProbe, ProbeSettings, VsrProbe
 from theworld.constants import TEMPORAL_STRIDE
 from theworld.datasets.factory import open_samples
 from theworld.datasets.foresight.collide import gap_of
@@ -63,12 +63,12 @@ def open_labelled_clips(settings: ProbeSettings) -> Iterator[LabelledClips]:
     Raises:
         ValueError: for files that cannot be opened, or that have too few pictures.
     """
-    if settings.labels == "foresight":
+    if isinstance(settings, ForesightProbe):
         for task in settings.tasks:
             yield _scenes(settings, task)
-    elif settings.labels == "vsr":
+    elif isinstance(settings, VsrProbe):
         yield _relations(settings)
-    else:
+    elif isinstance(settings, BlinkProbe):
         yield _depth_order(settings)
 
 
@@ -104,7 +104,7 @@ def _motion(items: Iterable[Item], slot: int, quantity: Literal["position", "vel
     return torch.from_numpy(np.stack(values))
 
 
-def _relations(settings: ProbeSettings) -> LabelledClips:
+def _relations(settings: VsrProbe) -> LabelledClips:
     """Open VSR: the relation of true statements, its train split for training and dev for the test."""
     subset = () if settings.subset is None else (settings.subset,)
     data = DataSettings(
@@ -122,7 +122,7 @@ def _true_statements(samples: Samples) -> list[tuple[Sample, str]]:
     return [(sample, sample.fields["relation"].strip()) for sample in every if sample.answer == "true"]
 
 
-def _depth_order(settings: ProbeSettings) -> LabelledClips:
+def _depth_order(settings: BlinkProbe) -> LabelledClips:
     """Open BLINK's depth task. Only `val` has answers, so the hash of its id sends an item to training or test."""
     data = DataSettings(dataset="blink", source=settings.source, revision=settings.revision, subsets=(DEPTH_TASK,))
     samples = open_samples(data, "validation", None)

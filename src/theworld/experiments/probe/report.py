@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from theworld.config import loader
 from theworld.config.data import TASK_NAMES
-from theworld.config.experiments import ProbeSettings
+from theworld.config.experiments import ForesightProbe, ProbeSettings
 from theworld.evaluation.statistics import wilson_interval
 from theworld.experiments.probe.clips import DECISIVE, LabelledClips, open_labelled_clips
 from theworld.experiments.probe.probe import Probe, best_cells, probe, watch_futures
@@ -36,13 +36,13 @@ def run_probes(settings: ProbeSettings) -> dict[str, Any]:
     """
     extra: dict[str, Any] = {}
     introduction = ""
-    if settings.labels == "foresight":
+    if isinstance(settings, ForesightProbe):
         imagined = replace(settings.world, tap="rollout")
         extra["watched"] = watch_futures(imagined, settings.tasks, settings.num_test, batch_size=settings.batch_size)
         introduction = watched_to_markdown(extra["watched"])
     cells: list[Probe] = []
     for clips in open_labelled_clips(settings):
-        if settings.labels != "foresight":
+        if not isinstance(settings, ForesightProbe):
             extra["pictures"] = _counts(clips)
             introduction = pictures_to_markdown(clips)
         cells += probe(settings, clips)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from theworld.config import DataSettings
+from theworld.config import DataSettings, ForesightData
 from theworld.datasets.factory import open_samples
 from theworld.datasets.foresight import ForesightDataset, clip, dynamic_question, make_item, to_hf_dataset, world_clip
 from theworld.datasets.foresight.dataset import Form
@@ -170,7 +170,7 @@ def test_settings_choose_tasks_and_form():
     samples = open_samples(settings, "validation", 2)
     assert [samples[index].fields["task"] for index in range(2)] == ["hide", "roll"]
     assert samples[0].answer in ("A", "B", "C")
-    assert set(get_args(get_type_hints(DataSettings)["form"])) == set(get_args(Form))
+    assert set(get_args(get_type_hints(ForesightData)["form"])) == set(get_args(Form))
 
 
 def test_settings_refuse_a_task_twice():

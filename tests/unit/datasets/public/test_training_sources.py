@@ -173,11 +173,17 @@ def test_a_data_set_that_cannot_be_had_is_named_with_the_remedy(tmp_path: Path):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"dataset": "llava"}, "give source, the JSON file"),
-        ({"dataset": "hf"}, "give source, the hub id"),
-        ({"dataset": "open-spatial"}, "give image_dir"),
-        ({"dataset": "llava", "source": "x", "marks": "masks"}, "marks: of no use to dataset='llava'"),
-        ({"dataset": "vsr", "image_dir": Path(), "question_column": "q"}, "question_column: of no use"),
+        ({"dataset": "llava"}, "source\n  Field required"),
+        ({"dataset": "hf"}, "source\n  Field required"),
+        ({"dataset": "open-spatial"}, "image_dir\n  Field required"),
+        (
+            {"dataset": "llava", "source": "x", "marks": "masks"},
+            "marks is for dataset 'spatial-rgpt' or",
+        ),
+        (
+            {"dataset": "vsr", "image_dir": Path(), "question_column": "q"},
+            "question_column is for dataset 'hf'",
+        ),
     ],
 )
 def test_settings_without_which_nothing_can_be_read_are_asked_for(given: dict[str, Any], message: str):

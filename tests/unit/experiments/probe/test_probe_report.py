@@ -95,10 +95,16 @@ def test_the_tables_of_public_labels_say_how_many_pictures_are_used(tmp_path: Pa
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"source": "somewhere"}, "source: of no use to labels='foresight'; expected tasks"),
-        ({"labels": "vsr", "image_dir": Path("coco"), "tasks": ("drop",)}, "tasks: of no use to labels='vsr'"),
-        ({"labels": "vsr"}, "give image_dir"),
-        ({"labels": "blink", "image_dir": Path("coco"), "subset": "random"}, "subset, image_dir: of no use"),
+        ({"source": "somewhere"}, "source is for labels 'vsr' or 'blink', not 'foresight'"),
+        (
+            {"labels": "vsr", "image_dir": Path("coco"), "tasks": ("drop",)},
+            "tasks is for labels 'foresight', not 'vsr'",
+        ),
+        ({"labels": "vsr"}, "image_dir\n  Field required"),
+        (
+            {"labels": "blink", "image_dir": Path("coco"), "subset": "random"},
+            "subset is for labels 'vsr'; image_dir is",
+        ),
         ({"labels": "coco"}, "'foresight', 'vsr' or 'blink'"),
     ],
 )
