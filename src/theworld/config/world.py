@@ -1,8 +1,9 @@
 """WorldSettings: what is read from which world model, and how."""
 
+from dataclasses import field, fields
 from difflib import get_close_matches
 from importlib.metadata import entry_points
-from typing import Annotated, Final, Literal, get_args
+from typing import Annotated, Any, Final, Literal, NamedTuple, get_args
 
 from pydantic import AfterValidator, Field, model_validator
 from pydantic.dataclasses import dataclass
@@ -47,57 +48,77 @@ ReadTap = Literal["vae", "dit", "rollout", "siglip", "true-future"]
 CONTROL_TAPS = ("noise", "zero", "random")
 
 
+class Stored(NamedTuple):
+    """Facts about a setting of the world that checkpoints, stores and fingerprints depend on."""
+
+    name: str
+    """Its name in TheWorldConfig."""
+    is_location: bool = False
+    """It says where weights are, and not which: it is in no fingerprint, and may change when a checkpoint is loaded."""
+    may_change: bool = False
+    """It may change when a checkpoint is loaded, although a fingerprint depends on it."""
+    future_only: bool = False
+    """It decides only how future slots are filled: `transfer_tap` may change it."""
+    omit_default: bool = False
+    """It was added when stores existed already: its default is left out of fingerprints, which stay as they were."""
+
+
+def _stored(default: Any, name: str, **facts: bool) -> Any:
+    """A field of WorldSettings, with the facts of `Stored` beside its default."""
+    return field(default=default, metadata={"stored": Stored(name, **facts)})
+
+
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class WorldSettings:
     """What is read from which world model, and how: everything that a world feature depends on."""
 
-    tap: TapName = "vae"
+    tap: TapName = _stored("vae", "world_tap", future_only=True)
     """Where features are read: the VAE latent, a denoiser block, the imagined future, SigLIP; a control; or the name of
     a registered tap of one's own."""
 
-    control_of: ReadTap = "vae"
+    control_of: ReadTap = _stored("vae", "world_control_of", future_only=True)
     """The tap whose shape (noise, zero) or architecture (random) a control copies, or with which `true-future` reads.
 
     `true-future` reads with vae, dit (true slots noised to dit_noise_level) or siglip.
     """
 
-    repeat_current: bool = False
+    repeat_current: bool = _stored(False, "world_repeat_current", future_only=True, omit_default=True)
     """Let the taps vae and siglip, which cannot look ahead, fill future slots with the current one: equal tokens."""
 
-    cosmos_model_name: str = DEFAULT_COSMOS_MODEL
+    cosmos_model_name: str = _stored(DEFAULT_COSMOS_MODEL, "cosmos_model_name", is_location=True)
     """Hub id or folder of the Cosmos-Predict2 checkpoint, or "tiny"."""
 
-    cosmos_revision: str | None = None
+    cosmos_revision: str | None = _stored(None, "cosmos_revision", is_location=True)
     """Commit of the hub repository."""
 
-    siglip_model_name: str = DEFAULT_GEMMA_MODEL
+    siglip_model_name: str = _stored(DEFAULT_GEMMA_MODEL, "siglip_model_name", is_location=True)
     """Hub id or folder of the Gemma 3 checkpoint whose vision tower the tap `siglip` reads, or "tiny"."""
 
-    image_size_px: Annotated[int, Field(ge=16, multiple_of=16)] = 224
+    image_size_px: Annotated[int, Field(ge=16, multiple_of=16)] = _stored(224, "world_image_size")
     """Side of the square frames that the world model sees, pixels."""
 
-    frame_rate_hz: Annotated[float, Field(gt=0)] = 16.0
+    frame_rate_hz: Annotated[float, Field(gt=0)] = _stored(16.0, "frame_rate_hz")
     """Frames per second of the clips; enters the rotary embedding of the denoiser."""
 
-    num_inference_steps: Annotated[int, Field(ge=2)] = 10
+    num_inference_steps: Annotated[int, Field(ge=2)] = _stored(10, "num_inference_steps", future_only=True)
     """Denoiser evaluations per rollout; the last of them updates nothing, so two are the least."""
 
-    num_rollouts: Annotated[int, Field(ge=1)] = 1
+    num_rollouts: Annotated[int, Field(ge=1)] = _stored(1, "num_rollouts", future_only=True, omit_default=True)
     """Imagined futures that the tap `rollout` averages, each from noise of its own."""
 
-    dit_block: Annotated[int, Field(ge=0)] = 14
+    dit_block: Annotated[int, Field(ge=0)] = _stored(14, "dit_block")
     """Index of the transformer block whose output the `dit` tap reads; later blocks never run."""
 
-    dit_noise_level: Annotated[float, Field(gt=0, lt=1)] = 0.3
+    dit_noise_level: Annotated[float, Field(gt=0, lt=1)] = _stored(0.3, "dit_noise_level", future_only=True)
     """Noise level t of the `dit` tap: its input is (1 - t) * latent + t * noise."""
 
-    dit_future: Literal["none", "repeat", "denoised"] = "repeat"
+    dit_future: Literal["none", "repeat", "denoised"] = _stored("repeat", "dit_future", future_only=True)
     """What fills the future slots of the `dit` tap: nothing, the current latent, or the model's own denoising."""
 
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0)] = _stored(0, "world_seed")
     """Seed of the noise; mixed with each clip's pixels, so that a feature depends on its clip alone."""
 
-    dtype: Dtype = "float32"
+    dtype: Dtype = _stored("float32", "world_dtype", may_change=True)
     """Number format of the world model; auto: bfloat16 on a device that computes it natively, else float32."""
 
     @property
@@ -171,3 +192,7 @@ class WorldSettings:
         if self.shape_of == "dit" and num_world_steps and self.dit_future == "none":
             raise ValueError("dit_future='none' leaves no future slots to read: set num_world_steps=0")
         return past + 1 + num_world_steps
+
+
+STORED: Final[dict[str, Stored]] = {one.name: one.metadata["stored"] for one in fields(WorldSettings)}
+"""Every setting of the world to its facts."""

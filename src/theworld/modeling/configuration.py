@@ -1,13 +1,14 @@
 """TheWorldConfig: Gemma 3's configuration and everything that says how the world is read and fused."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from huggingface_hub.dataclasses import strict
 from pydantic import ValidationError
 from transformers import Gemma3Config, Gemma3TextConfig
 
 from theworld.config import LoraSettings, WorldSettings
+from theworld.config.world import STORED
 from theworld.constants import (
     DEFAULT_COSMOS_MODEL,
     DEFAULT_GEMMA_MODEL,
@@ -16,24 +17,8 @@ from theworld.constants import (
     WORLD_SOFT_TOKEN_ID,
 )
 
-WORLD_FIELDS = {
-    "tap": "world_tap",
-    "control_of": "world_control_of",
-    "repeat_current": "world_repeat_current",
-    "cosmos_model_name": "cosmos_model_name",
-    "cosmos_revision": "cosmos_revision",
-    "siglip_model_name": "siglip_model_name",
-    "image_size_px": "world_image_size",
-    "frame_rate_hz": "frame_rate_hz",
-    "num_inference_steps": "num_inference_steps",
-    "num_rollouts": "num_rollouts",
-    "dit_block": "dit_block",
-    "dit_noise_level": "dit_noise_level",
-    "dit_future": "dit_future",
-    "seed": "world_seed",
-    "dtype": "world_dtype",
-}
-"""Fields of WorldSettings to the names they have here, beside Gemma's."""
+WORLD_FIELDS: Final = {name: stored.name for name, stored in STORED.items()}
+"""Fields of WorldSettings to their names in TheWorldConfig."""
 
 
 def as_world_settings(fields: Mapping[str, Any]) -> WorldSettings:

@@ -1,12 +1,12 @@
 """Settings to a loaded model."""
 
-import dataclasses
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 
-from theworld.config import ModelSettings, WorldSettings
+from theworld.config import ModelSettings
 from theworld.constants import TINY_FUSED_MODEL, TINY_MODEL
 from theworld.io import fingerprint_weights
 from theworld.modeling import loading
@@ -15,19 +15,8 @@ from theworld.modeling.model import TheWorld
 from theworld.modeling.processor import TheWorldProcessor
 from theworld.precision import concrete_dtype
 
-_SAME_NAME = (
-    "enable_world",
-    "num_world_steps",
-    "max_world_steps",
-    "world_fusion",
-    "world_projection_mode",
-    "world_projection_architecture",
-    "world_projection_width",
-    "world_grid",
-    "freeze_gemma_vision",
-    "freeze_gemma_language",
-    "freeze_cosmos_vae",
-)
+_SHARED: Final = [one.name for one in fields(ModelSettings) if one.name in TheWorldConfig.__annotations__]
+"""Settings of the model that have the same name in TheWorldConfig."""
 
 
 def open_model(settings: ModelSettings, *, load_world: bool = True, **options: Any) -> TheWorld:
@@ -91,7 +80,7 @@ def _given(settings: ModelSettings) -> dict[str, Any]:
     usual = fields_of(ModelSettings(gemma_model_name=settings.gemma_model_name))
     kept = {name for name in given if name.startswith("freeze_")}
     if settings.transfer_tap:
-        kept |= loading.OF_THE_FUTURE
+        kept |= loading.FUTURE_ONLY
     return {name: value for name, value in given.items() if value != usual[name] or name in kept}
 
 
@@ -117,11 +106,8 @@ def on_this_machine(dtype: str = "auto") -> dict[str, Any]:
 
 
 def fields_of(settings: ModelSettings) -> dict[str, Any]:
-    """Settings under the names that the model's configuration gives them."""
-    own = {name: getattr(settings, name) for name in _SAME_NAME}
-    world = {theirs: getattr(settings.world, ours) for ours, theirs in WORLD_FIELDS.items()}
+    """Return the settings under their names in TheWorldConfig."""
+    shared = {name: getattr(settings, name) for name in _SHARED}
+    world = {stored: getattr(settings.world, name) for name, stored in WORLD_FIELDS.items()}
     world["world_dtype"] = concrete_dtype(settings.world.dtype)
-    return {**own, "lora": loading.as_adapters(settings.lora), **world}
-
-
-assert set(WORLD_FIELDS) == {field.name for field in dataclasses.fields(WorldSettings)}  # none forgotten
+    return {**shared, "lora": loading.as_adapters(settings.lora), **world}

@@ -17,6 +17,7 @@ from transformers.utils.hub import cached_file, resolve_revision
 
 from theworld import tiny
 from theworld.config import LoraSettings
+from theworld.config.world import STORED
 from theworld.constants import DEFAULT_COSMOS_MODEL, DEFAULT_GEMMA_MODEL, TINY_FUSED_MODEL, TINY_MODEL, WORLD_TOKENS
 from theworld.hub import REFUSALS, again, fetch, remedy
 from theworld.io import fingerprint_weights
@@ -43,31 +44,18 @@ MAY_CHANGE = frozenset(
     {
         "enable_world",
         "base_model_name",
-        "cosmos_model_name",
-        "cosmos_revision",
-        "siglip_model_name",
         "num_world_steps",
-        "world_dtype",
         "freeze_gemma_vision",
         "freeze_gemma_language",
         "freeze_cosmos_vae",
+        *(stored.name for stored in STORED.values() if stored.is_location or stored.may_change),
     }
 )
-"""Settings that a caller may give anew when a checkpoint is loaded: they leave the meaning of its weights alone."""
+"""Settings that you may give anew when a checkpoint is loaded: the meaning of its weights does not depend on them."""
 
-OF_THE_FUTURE = frozenset(
-    {
-        "world_tap",
-        "world_control_of",
-        "world_repeat_current",
-        "dit_future",
-        "dit_noise_level",
-        "num_inference_steps",
-        "num_rollouts",
-    }
-)
-"""Settings that say where a tap's future slots come from, and under how much noise a denoiser sees them. What a
-projector learnt of one it can be given of another."""
+FUTURE_ONLY = frozenset(stored.name for stored in STORED.values() if stored.future_only)
+"""Settings that decide how a tap's future slots are filled, or how noisy a denoiser sees them. A projector that was
+trained on one kind of future takes the features of another."""
 
 WEIGHTS_NAME = "model.safetensors"
 CHECKPOINT_FILES = ("config.json", "generation_config.json", WEIGHTS_NAME)
@@ -295,7 +283,7 @@ def load_settings(folder: Path, settings: dict[str, Any], transfer_tap: bool = F
     """
     raw = json.loads((folder / "config.json").read_text())
     changed = {name: value for name, value in settings.items() if raw.get(name) != value}
-    free = MAY_CHANGE | (OF_THE_FUTURE if transfer_tap else set())
+    free = MAY_CHANGE | (FUTURE_ONLY if transfer_tap else set())
     if raw.get("lora") is None:
         free |= {"lora"}  # a checkpoint without adapters may get them; those that it has are trained weights
     if fixed := sorted(set(changed) - free):
@@ -305,9 +293,9 @@ def load_settings(folder: Path, settings: dict[str, Any], transfer_tap: bool = F
         raw.pop(key, None)
     if "cosmos_model_name" in changed:  # elsewhere there is no such commit; the fingerprint says whether it is the same
         changed.setdefault("cosmos_revision", None)
-    if OF_THE_FUTURE & changed.keys():
+    if FUTURE_ONLY & changed.keys():
         _check_transfer(folder, raw, {**raw, **changed})
-    if {"world_dtype", *OF_THE_FUTURE} & changed.keys():  # the same states in other numbers, or of another future
+    if {"world_dtype", *FUTURE_ONLY} & changed.keys():  # the same states in other numbers, or of another future
         raw["world_fingerprint"] = None
     config = _build({**raw, **changed})
     base = base_folder(config.base_model_name)

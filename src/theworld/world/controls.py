@@ -31,5 +31,7 @@ class ZeroTap(ShapeTap):
 class NoiseTap(ShapeTap):
     """Standard normal noise, for each clip its own: a feature that names the clip and says nothing about it."""
 
+    fingerprint_fields = ("seed",)
+
     def _read(self, frames: Tensor, num_world_steps: int, seeds: Sequence[int]) -> Tensor:
         return clip_noise(self._shape(frames, num_world_steps), seeds).to(self.device)

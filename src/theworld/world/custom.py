@@ -7,7 +7,7 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 import torch
 
 from theworld.config import WorldSettings
-from theworld.config.world import BUILT_IN_TAPS, OWN_TAPS
+from theworld.config.world import BUILT_IN_TAPS, OWN_TAPS, STORED
 from theworld.world.tap import WorldTap
 
 
@@ -24,6 +24,9 @@ class OwnTap(WorldTap):
     Subclasses implement `__init__(settings, device)`, which loads, and `_read`, as every tap does. What the class says
     of itself is asked before anything is loaded.
     """
+
+    fingerprint_fields = tuple(name for name, stored in STORED.items() if not stored.is_location)
+    """All that do not say where something is: any of them may play a part."""
 
     imagines: ClassVar[bool] = False
     """Whether it can serve slots after the current one (K > 0)."""

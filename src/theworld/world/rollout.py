@@ -125,6 +125,8 @@ class RolloutTap(WorldTap):
     With `num_rollouts` of several the mean of as many futures: where they part, it is in none of their places.
     """
 
+    fingerprint_fields = ("dtype", "seed", "frame_rate_hz", "num_inference_steps", "num_rollouts")
+
     def __init__(self, settings: WorldSettings, pipeline: RolloutPipeline) -> None:
         super().__init__(settings)
         self.pipeline = pipeline

@@ -23,6 +23,8 @@ _PREFIX = "vision_tower."  # of the tower's tensors in a Gemma 3 checkpoint, aft
 class SiglipTap(WorldTap):
     """Reads the patches of the last frame of each slot; slots that are not given hold the current frame again."""
 
+    fingerprint_fields = ("dtype",)
+
     def __init__(self, settings: WorldSettings, tower: SiglipVisionModel) -> None:
         super().__init__(settings)
         self.tower = tower

@@ -3,6 +3,7 @@
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float, UInt8
@@ -17,6 +18,9 @@ class WorldTap(ABC):
     A tap is no module: DDP, FSDP, the optimiser and `state_dict` never see it, so it keeps its own device and
     number format. Subclasses implement `_read`; `read` checks, counts and runs it without gradients.
     """
+
+    fingerprint_fields: ClassVar[tuple[str, ...]] = ()
+    """Settings that a feature depends on besides the tap's name, the side of the frames and `repeat_current`."""
 
     num_channels: int
     """C, channels of a feature."""

@@ -55,6 +55,8 @@ class VaeTap(WorldTap):
     With `repeat_current` the slots after those of the clip hold the current one again.
     """
 
+    fingerprint_fields = ("dtype",)
+
     def __init__(self, settings: WorldSettings, vae: AutoencoderKLWan) -> None:
         super().__init__(settings)
         self.vae = vae

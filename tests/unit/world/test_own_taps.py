@@ -14,6 +14,7 @@ from theworld import TheWorld, TrainingConfig
 from theworld.config import WorldSettings, loader
 from theworld.config.world import OWN_TAPS
 from theworld.modeling.loading import CheckpointError
+from theworld.planning.batch_shape import Rows
 from theworld.planning.world_cost import reading_of
 from theworld.training.run import train
 from theworld.world.custom import FeatureShape, OwnTap, register_tap
@@ -125,7 +126,7 @@ def test_the_plan_says_that_it_does_not_know_the_network_of_such_a_tap():
     model = TheWorld.from_pretrained("tiny", world_tap="mean", load_world=False)
 
     with pytest.raises(ValueError, match="'mean' is a tap of one's own"):
-        reading_of(model.config, None)  # pyright: ignore[reportArgumentType]
+        reading_of(model.config, Rows(1, 8, 1, 1, 1, 1, 0))
 
 
 def test_the_tap_that_the_page_shows_can_be_fused():
