@@ -9,7 +9,7 @@ from pydantic.dataclasses import dataclass
 
 from theworld.config.base import STRICT
 from theworld.config.world import WorldSettings
-from theworld.constants import DEFAULT_GEMMA_MODEL, TEMPORAL_STRIDE
+from theworld.constants import DEFAULT_GEMMA_MODEL
 from theworld.precision import Dtype
 
 LoraTarget = Literal["language", "vision"]
@@ -128,8 +128,7 @@ class ModelSettings:
         steps, most = self.num_world_steps, self.max_world_steps
         if steps > most:
             raise ValueError(f"num_world_steps={steps} is more than max_world_steps={most}: raise max_world_steps")
-        future = TEMPORAL_STRIDE * steps if self.world.sees_future else 0
-        self.world.num_slots(1 + future, steps)  # raises for slots that the tap cannot give
+        self.world.num_slots(self.world.num_frames(1, steps), steps)  # raises for slots that the tap cannot give
         if not self.freeze_cosmos_vae and self.world.tap != "vae":
             tap = self.world.tap
             raise ValueError(f"freeze_cosmos_vae=False trains through world.tap='vae', not {tap!r}: freeze it")

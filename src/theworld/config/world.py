@@ -159,6 +159,10 @@ class WorldSettings:
             raise ValueError(f"repeat_current is for taps that cannot look ahead (vae, siglip), not {self.shape_of!r}")
         return self
 
+    def num_frames(self, num_given: int, num_world_steps: int) -> int:
+        """Frames of a clip that the tap reads: `true-future` reads those of the future, too."""
+        return num_given + TEMPORAL_STRIDE * num_world_steps if self.sees_future else num_given
+
     def num_slots(self, num_frames: int, num_world_steps: int) -> int:
         """Latent time slots T of a clip.
 

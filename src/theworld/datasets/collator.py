@@ -1,17 +1,35 @@
 """Collator: samples to a batch of tensors; the only place where labels are made."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
+from PIL import Image
 from torch import Tensor
 
+from theworld.config import WorldSettings
 from theworld.constants import IGNORE_INDEX, TEMPORAL_STRIDE
 from theworld.datasets.images import to_image, to_pictures
 from theworld.datasets.packing import packed
 from theworld.datasets.sample import Sample
+
+
+@runtime_checkable
+class WorldProcessor(Protocol):
+    """The members of TheWorldProcessor that batches with a world need."""
+
+    enable_world: bool
+    num_world_steps: int
+    tokens_per_slot: int
+
+    @property
+    def world_settings(self) -> WorldSettings: ...
+
+    def world_frames(self, clips: Sequence[Any]) -> Tensor | None: ...
+
+    def gemma_pixels(self, pictures: Sequence[Image.Image]) -> Tensor: ...
 
 
 class Collator:
@@ -62,12 +80,16 @@ class Collator:
         options: dict[str, Any] = {
             "text_kwargs": {"padding": True, "padding_side": "right" if self.supervise else "left"},
         }
-        if getattr(self.processor, "enable_world", False):
-            options["world"] = [self._clips(sample) for sample in samples]
+        pictures = [sample.images for sample in samples]
+        if not self._has_world:
+            pictures = [tuple(map(to_image, images)) for images in pictures]
+        else:  # a processor with a world converts pictures, and shows the world each of them unless there are clips
             options["num_world_steps"] = self._steps(samples)
+            if self._sees_future or any(sample.clips is not None for sample in samples):
+                options["world"] = [self._clips(sample) for sample in samples]
         batch = dict(
             self.processor.apply_chat_template(
-                [_conversation(sample, self.supervise, map(to_image, sample.images)) for sample in samples],
+                [_conversation(*item, self.supervise) for item in zip(samples, pictures, strict=True)],
                 tokenize=True,
                 return_dict=True,
                 return_tensors="pt",
@@ -96,23 +118,20 @@ class Collator:
             ValueError: for clips of unequal length, or a true future that is needed and missing.
         """
         clips = [clip for sample in samples for clip in self._clips(sample)]
-        return self.processor._frames(clips, self._steps(samples))
+        return self.processor.world_frames(clips), self._steps(samples)
 
     def length_of(self, sample: Sample) -> int:
         """Tokens of a sample: text, image tokens, world tokens and the markers of both; no picture is looked at."""
-        conversation = _conversation(sample, self.supervise, [None] * len(sample.images))
+        conversation = _conversation(sample, [None] * len(sample.images), self.supervise)
         num_tokens: int = self.processor.count_tokens(conversation, add_generation_prompt=not self.supervise)
-        return num_tokens + self._num_world_tokens(sample)
+        lengths = [1] * len(sample.images) if sample.clips is None else [len(clip) for clip in sample.clips]
+        return num_tokens + self._num_world_tokens(lengths, self._steps([sample]))
 
     @property
     def tokens_per_picture(self) -> int:
         """Image tokens of a picture and world tokens of its clip, markers among them."""
-        own = self.processor
-        tokens: int = own.image_seq_length + 4  # two markers, and line breaks on both sides
-        if own.enable_world and own.tokens_per_slot:
-            ahead = TEMPORAL_STRIDE * own.num_world_steps * own.world_settings.sees_future
-            tokens += own.tokens_per_slot * own.world_settings.num_slots(1 + ahead, own.num_world_steps) + 2
-        return tokens
+        image_tokens: int = self.processor.image_seq_length + 4  # two markers, and line breaks on both sides
+        return image_tokens + self._num_world_tokens([1], self.processor.num_world_steps)
 
     def labels(self, input_ids: Int[Tensor, "B L"]) -> Int[Tensor, "B L"]:
         """Supervise each answer and its <end_of_turn>; everything else is -100.
@@ -131,16 +150,22 @@ class Collator:
             labels[row, start:end] = input_ids[row, start:end]
         return labels
 
-    def _num_world_tokens(self, sample: Sample) -> int:
-        """World tokens and markers of a sample; none where the world is added to image tokens."""
-        processor = self.processor
-        if not (processor.enable_world and processor.tokens_per_slot):
+    @property
+    def _has_world(self) -> bool:
+        return isinstance(self.processor, WorldProcessor) and self.processor.enable_world
+
+    @property
+    def _sees_future(self) -> bool:
+        return self.processor.world_settings.sees_future
+
+    def _num_world_tokens(self, clip_lengths: Iterable[int], num_world_steps: int) -> int:
+        """World tokens and markers of clips; none where the world is added to image tokens."""
+        if not (self._has_world and self.processor.tokens_per_slot):
             return 0
-        steps = self._steps([sample])
-        ahead = TEMPORAL_STRIDE * steps * processor.world_settings.sees_future
-        clips = [[image] for image in sample.images] if sample.clips is None else sample.clips
-        slots = [processor.world_settings.num_slots(len(clip) + ahead, steps) for clip in clips]
-        return sum(number * processor.tokens_per_slot + 2 for number in slots)
+        settings: WorldSettings = self.processor.world_settings
+        frames = [settings.num_frames(length, num_world_steps) for length in clip_lengths]
+        slots = [settings.num_slots(number, num_world_steps) for number in frames]
+        return sum(number * self.processor.tokens_per_slot + 2 for number in slots)
 
     def _steps(self, samples: Sequence[Sample]) -> int:
         """K of a batch: the model's own, or as far as its samples look ahead.
@@ -157,7 +182,7 @@ class Collator:
     def _clips(self, sample: Sample) -> list[Any]:
         """What the world model sees of a sample; the true future goes to the arm of that name alone."""
         clips = [[image] for image in sample.images] if sample.clips is None else list(sample.clips)
-        return self._true_clips(sample, clips) if self.processor.world_settings.sees_future else clips
+        return self._true_clips(sample, clips) if self._sees_future else clips
 
     def _true_clips(self, sample: Sample, clips: list[Any]) -> list[list[Any]]:
         """Clips and what really happened after them, as far as the model looks ahead and no further."""
@@ -179,16 +204,15 @@ class Collator:
             for frames in self._true_clips(sample, clips):
                 first = len(frames) - 1 - TEMPORAL_STRIDE * (num_slots - 1)
                 pictures += frames[first::TEMPORAL_STRIDE]
-        shown, _ = self.processor._process_images(pictures, return_tensors="pt")
-        return shown["pixel_values"].unflatten(0, (-1, num_slots))
+        return self.processor.gemma_pixels(pictures).unflatten(0, (-1, num_slots))
 
 
 def _frames(clip: Any) -> list[Any]:
     return to_pictures(list(clip) if isinstance(clip, np.ndarray) else clip)
 
 
-def _conversation(sample: Sample, with_answer: bool, pictures: Iterable[Any]) -> list[dict[str, Any]]:
-    """The chat messages of a sample, its pictures before the first text; None for a picture leaves its place."""
+def _conversation(sample: Sample, pictures: Iterable[Any], with_answer: bool) -> list[dict[str, Any]]:
+    """Return the chat messages of a sample, its pictures before the first text; None for a picture leaves its place."""
     turns = sample.turns if with_answer else sample.prompt
     if with_answer and sample.answer is None:
         raise ValueError(f"sample {sample.id!r} ends with a question: training needs its answer")

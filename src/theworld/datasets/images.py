@@ -114,7 +114,7 @@ def to_pictures(source: Any) -> list[Image.Image]:
 
 
 def to_frames(clip: Any, side_px: int) -> Tensor:
-    """A clip as the world model takes it: uint8 (F, 3, side, side), squashed to a square as Gemma does it.
+    """Convert a clip to the world model's input: uint8 (F, 3, side, side), squashed to a square as Gemma does it.
 
     Args:
         clip: frames in time order: array (F, H, W, 3), tensor (F, 3, H, W), a sequence of pictures, or one picture.
@@ -122,7 +122,11 @@ def to_frames(clip: Any, side_px: int) -> Tensor:
     """
     if isinstance(clip, np.ndarray) and clip.ndim == 4:
         clip = list(clip)
-    pictures = to_pictures(clip)
+    return square_frames(to_pictures(clip), side_px)
+
+
+def square_frames(pictures: Sequence[Image.Image], side_px: int) -> Tensor:
+    """Resize the RGB pictures of a clip, as `to_frames`."""
     if not pictures:
         raise ImageError("a clip without frames: expected 1 + 4j pictures")
     arrays = [np.asarray(_resize(picture, side_px)) for picture in pictures]

@@ -1,6 +1,7 @@
 """TheWorldConfig: Gemma 3's configuration and everything that says how the world is read and fused."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final, Literal
 
 from huggingface_hub.dataclasses import strict
@@ -36,6 +37,12 @@ def as_world_settings(fields: Mapping[str, Any]) -> WorldSettings:
             for detail in error.errors()
         ]
         raise ValueError("; ".join(wrong)) from error
+
+
+@lru_cache(maxsize=64, typed=True)
+def _checked_world(*values: Any) -> WorldSettings:
+    """Build the settings from the values of WORLD_FIELDS; kept, since every forward asks for them."""
+    return as_world_settings(dict(zip(WORLD_FIELDS.values(), values, strict=True)))
 
 
 _LEAST = {
@@ -169,8 +176,8 @@ class TheWorldConfig(Gemma3Config):
             )
 
     def world_settings(self) -> WorldSettings:
-        """What a world feature depends on, as the taps take it."""
-        return as_world_settings({theirs: getattr(self, theirs) for theirs in WORLD_FIELDS.values()})
+        """Return the fields that a world feature depends on, as taps take them; equal fields are checked once."""
+        return _checked_world(*(getattr(self, name) for name in WORLD_FIELDS.values()))
 
     def lora_settings(self) -> LoraSettings:
         """Which adapters the model has."""

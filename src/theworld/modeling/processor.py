@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 from transformers import BatchFeature, Gemma3Processor
@@ -15,7 +17,7 @@ from transformers.processing_utils import _MARKED_RE, ProcessingKwargs
 
 from theworld.config import ReadTap, TapName, WorldSettings
 from theworld.constants import CUSTOM_TOKEN_EOW, CUSTOM_TOKEN_SOW, WORLD_SOFT_TOKEN, WORLD_TOKENS
-from theworld.datasets.images import to_frames, to_pictures
+from theworld.datasets.images import square_frames, to_frames, to_pictures
 from theworld.modeling import loading
 from theworld.modeling.configuration import TheWorldConfig
 from theworld.modeling.image_processing import is_plain, plain_pixels
@@ -163,24 +165,51 @@ class TheWorldProcessor(Gemma3Processor):
             raise ValueError("text is missing: expected a prompt per row")
         texts = [text] if isinstance(text, str) else list(text)
         self._refuse_control_tokens(texts, is_marked=bool(kwargs.get("sanitize_control_tokens")))
-        pictures = _pictures(images, len(texts))  # one reading of each picture, for Gemma and for the world
-        rows = pictures if world is None else world
-        if len(rows) != len(texts):
-            raise ValueError(f"world holds clips for {len(rows)} rows, text {len(texts)}: expected a list per row")
-        frames, steps = self._frames([clip for row in rows for clip in row], num_world_steps)
+        pictures = _pictures(images, len(texts))  # each is read once, for Gemma and for the world
+        counts = [len(row) for row in (pictures if world is None else world)]
+        if len(counts) != len(texts):
+            raise ValueError(f"world holds clips for {len(counts)} rows, text {len(texts)}: expected a list per row")
+        if world is None:
+            frames = _stacked([square_frames([picture], self.world_image_size) for row in pictures for picture in row])
+        else:
+            frames = self.world_frames([clip for row in world for clip in row])
+        steps = self.num_world_steps if num_world_steps is None else num_world_steps
         if frames is not None:
-            slots = self.world_settings.num_slots(frames.shape[1], steps)
-            block = CUSTOM_TOKEN_SOW + WORLD_SOFT_TOKEN * (slots * self.tokens_per_slot) + CUSTOM_TOKEN_EOW
-            if self.tokens_per_slot:
-                texts = [self._insert(prompt, block * len(row)) for prompt, row in zip(texts, rows, strict=True)]
-            else:
-                _check_residual([len(row) for row in rows], [len(row) for row in pictures], kwargs)
-        seen: Any = pictures if any(pictures) else None
-        inputs = super().__call__(images=seen, text=texts, **kwargs)
+            texts = self._with_placeholders(texts, counts, self.world_settings.num_slots(frames.shape[1], steps))
+            if not self.tokens_per_slot:
+                _check_residual(counts, [len(row) for row in pictures], kwargs)
+        shown: Any = pictures if any(pictures) else None
+        inputs = super().__call__(images=shown, text=texts, **kwargs)
         if frames is not None:
             inputs["world_pixels"] = frames
             inputs["num_world_steps"] = steps
         return inputs
+
+    def _with_placeholders(self, texts: list[str], counts: list[int], num_slots: int) -> list[str]:
+        """Put the block of each clip first: after a leading <bos>, else at the start (the tokenizer writes <bos> then).
+
+        Residual fusion has no placeholders.
+        """
+        if not self.tokens_per_slot:
+            return texts
+        block = CUSTOM_TOKEN_SOW + WORLD_SOFT_TOKEN * (num_slots * self.tokens_per_slot) + CUSTOM_TOKEN_EOW
+        bos = self.tokenizer.bos_token
+        return [
+            (bos if prompt.startswith(bos) else "") + block * count + prompt.removeprefix(bos)
+            for prompt, count in zip(texts, counts, strict=True)
+        ]
+
+    def world_frames(self, clips: Sequence[Any]) -> UInt8[Tensor, "N F 3 H W"] | None:
+        """Convert clips to the world model's input; None: no clips.
+
+        Raises:
+            ValueError: for clips of unequal length.
+        """
+        return _stacked([to_frames(clip, self.world_image_size) for clip in clips])
+
+    def gemma_pixels(self, pictures: Sequence[Image.Image]) -> Float[Tensor, "M 3 H W"]:
+        """Convert pictures to the input of Gemma's vision tower, one crop each."""
+        return self._process_images(pictures, return_tensors="pt")[0]["pixel_values"]
 
     def _process_images(self, images: Any, **options: Any) -> tuple[Any, list[str]]:
         """Pixels of all rows, and the text that stands for each picture: the library's, in a third of its time."""
@@ -189,21 +218,6 @@ class TheWorldProcessor(Gemma3Processor):
             return super()._process_images(images, **options)
         pixels = plain_pixels(self.image_processor, pictures)
         return {"pixel_values": pixels}, [self.full_image_sequence] * len(pictures)
-
-    def _frames(self, clips: list[Any], num_world_steps: int | None) -> tuple[Tensor | None, int]:
-        steps = self.num_world_steps if num_world_steps is None else num_world_steps
-        if not clips:
-            return None, steps
-        frames = [to_frames(clip, self.world_image_size) for clip in clips]
-        lengths = {len(clip) for clip in frames}
-        if len(lengths) > 1:
-            raise ValueError(f"clips of {sorted(lengths)} frames in one batch: expected one length, group them by it")
-        return torch.stack(frames), steps
-
-    def _insert(self, prompt: str, blocks: str) -> str:
-        """World first: after a leading <bos>, else at the start (the tokenizer writes <bos> then)."""
-        bos = self.tokenizer.bos_token
-        return bos + blocks + prompt[len(bos) :] if prompt.startswith(bos) else blocks + prompt
 
     def _refuse_control_tokens(self, texts: list[str], is_marked: bool) -> None:
         for prompt in texts:
@@ -287,14 +301,25 @@ class TheWorldProcessor(Gemma3Processor):
     @property
     def world_settings(self) -> WorldSettings:
         """As much of the tap's settings as decides how many frames it takes and how many slots it gives."""
-        return WorldSettings(
-            tap=self.world_tap, control_of=self.world_control_of, repeat_current=self.world_repeat_current
-        )
+        return _slot_settings(self.world_tap, self.world_control_of, self.world_repeat_current)
 
     @property
     def model_input_names(self) -> list[str]:
         """Names of what a call returns."""
         return [*super().model_input_names, "world_pixels", "num_world_steps"]
+
+
+@lru_cache(maxsize=64, typed=True)
+def _slot_settings(tap: TapName, control_of: ReadTap, repeat_current: bool) -> WorldSettings:
+    return WorldSettings(tap=tap, control_of=control_of, repeat_current=repeat_current)
+
+
+def _stacked(clips: list[Tensor]) -> Tensor | None:
+    """Stack clips (F, 3, H, W); None: no clips."""
+    lengths = {len(clip) for clip in clips}
+    if len(lengths) > 1:
+        raise ValueError(f"clips of {sorted(lengths)} frames in one batch: expected one length, group them by it")
+    return torch.stack(clips) if clips else None
 
 
 def _pictures(images: Any, num_rows: int) -> list[list[Image.Image]]:
