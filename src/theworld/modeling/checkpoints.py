@@ -11,9 +11,10 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from theworld.io import whole_folder
+from theworld.modeling.configuration import MAY_CHANGE
 from theworld.modeling.freezing import PARTS, part_of
 from theworld.modeling.fusion import FusedGemma
-from theworld.modeling.loading import MAY_CHANGE, WEIGHTS_NAME, CheckpointError
+from theworld.modeling.loading import WEIGHTS_NAME, CheckpointError
 from theworld.modeling.lora import saved_name
 
 _OPTIMIZER_NAME = "optimizer.safetensors"

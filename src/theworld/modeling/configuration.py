@@ -1,6 +1,7 @@
 """TheWorldConfig: Gemma 3's configuration and everything that says how the world is read and fused."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from functools import lru_cache
 from typing import Any, Final, Literal
 
@@ -20,6 +21,24 @@ from theworld.constants import (
 
 WORLD_FIELDS: Final = {name: stored.name for name, stored in STORED.items()}
 """Fields of WorldSettings to their names in TheWorldConfig."""
+
+
+MAY_CHANGE = frozenset(
+    {
+        "enable_world",
+        "base_model_name",
+        "num_world_steps",
+        "freeze_gemma_vision",
+        "freeze_gemma_language",
+        "freeze_cosmos_vae",
+        *(stored.name for stored in STORED.values() if stored.is_location or stored.may_change),
+    }
+)
+"""Settings that you may give anew when a checkpoint is loaded: the meaning of its weights does not depend on them."""
+
+FUTURE_ONLY = frozenset(stored.name for stored in STORED.values() if stored.future_only)
+"""Settings that decide how a tap's future slots are filled, or how noisy the denoiser's input is. A projector that was
+trained on one kind of future accepts the features of another."""
 
 
 def as_world_settings(fields: Mapping[str, Any]) -> WorldSettings:
@@ -43,6 +62,12 @@ def as_world_settings(fields: Mapping[str, Any]) -> WorldSettings:
 def _checked_world(*values: Any) -> WorldSettings:
     """Build the settings from the values of WORLD_FIELDS; kept, since every forward asks for them."""
     return as_world_settings(dict(zip(WORLD_FIELDS.values(), values, strict=True)))
+
+
+def as_adapters(lora: LoraSettings | Mapping[str, Any]) -> dict[str, Any] | None:
+    """Convert LoRA settings to their form in the configuration; None: no adapters."""
+    settings = lora if isinstance(lora, LoraSettings) else LoraSettings(**lora)
+    return {**asdict(settings), "targets": list(settings.targets)} if settings.targets else None
 
 
 _LEAST = {

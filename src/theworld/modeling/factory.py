@@ -10,7 +10,7 @@ from theworld.config import ModelSettings
 from theworld.constants import TINY_FUSED_MODEL, TINY_MODEL
 from theworld.io import fingerprint_weights
 from theworld.modeling import loading
-from theworld.modeling.configuration import WORLD_FIELDS, TheWorldConfig
+from theworld.modeling.configuration import FUTURE_ONLY, WORLD_FIELDS, TheWorldConfig, as_adapters
 from theworld.modeling.model import TheWorld
 from theworld.modeling.processor import TheWorldProcessor
 from theworld.precision import concrete_dtype
@@ -62,13 +62,13 @@ def configuration_of(settings: ModelSettings) -> TheWorldConfig:
     Raises:
         FileNotFoundError: for a checkpoint that is not there.
     """
-    given = _given(settings)
-    name = str(settings.checkpoint or settings.gemma_model_name)
-    folder = loading.embedded(name)
-    if loading.is_checkpoint(folder, revision=settings.gemma_revision):
-        checkpoint = loading.fetch_checkpoint(folder, revision=settings.gemma_revision)
-        return loading.load_settings(checkpoint, given, settings.transfer_tap)
-    return loading.configure(name, given, revision=settings.gemma_revision)
+    config, _ = loading.resolve(
+        str(settings.checkpoint or settings.gemma_model_name),
+        _given(settings),
+        transfer_tap=settings.transfer_tap,
+        revision=settings.gemma_revision,
+    )
+    return config
 
 
 def _given(settings: ModelSettings) -> dict[str, Any]:
@@ -80,7 +80,7 @@ def _given(settings: ModelSettings) -> dict[str, Any]:
     usual = fields_of(ModelSettings(gemma_model_name=settings.gemma_model_name))
     kept = {name for name in given if name.startswith("freeze_")}
     if settings.transfer_tap:
-        kept |= loading.FUTURE_ONLY
+        kept |= FUTURE_ONLY
     return {name: value for name, value in given.items() if value != usual[name] or name in kept}
 
 
@@ -110,4 +110,4 @@ def fields_of(settings: ModelSettings) -> dict[str, Any]:
     shared = {name: getattr(settings, name) for name in _SHARED}
     world = {stored: getattr(settings.world, name) for name, stored in WORLD_FIELDS.items()}
     world["world_dtype"] = concrete_dtype(settings.world.dtype)
-    return {**shared, "lora": loading.as_adapters(settings.lora), **world}
+    return {**shared, "lora": as_adapters(settings.lora), **world}

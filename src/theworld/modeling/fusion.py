@@ -35,18 +35,23 @@ class FusedGemma(Gemma3ForConditionalGeneration):
 
     def __init__(self, config: TheWorldConfig) -> None:
         super().__init__(config)
-        self.__dict__["_processor"] = None  # never registered as a module, whatever it is
+        self._unregistered("_processor", None)
         self.loss_type = "ForConditionalGeneration"  # transformers guesses it from the name of the class
         if config.enable_world:
             self.world = WorldBlock(config) if config.world_fusion == "tokens" else WorldResidual(config)
         self.post_init()
+
+    def _unregistered(self, name: str, value: Any) -> None:
+        """Set an attribute that is not a submodule, even if it is a module: it is in no `state_dict`."""
+        self.__dict__[name] = value
 
     @property
     def processor(self) -> TheWorldProcessor:
         """The processor that belongs to this model, loaded when first needed."""
         processor = self._processor
         if processor is None:
-            processor = self.__dict__["_processor"] = TheWorldProcessor.from_config(self.config)
+            processor = TheWorldProcessor.from_config(self.config)
+            self._unregistered("_processor", processor)
         return processor
 
     @property
@@ -98,7 +103,11 @@ class FusedGemma(Gemma3ForConditionalGeneration):
 
     @abstractmethod
     def read_world(self, world_pixels: Tensor, num_world_steps: int | None = None) -> Tensor:
-        """Features (N, C, T, h, w) of N clips (N, F, 3, H, W)."""
+        """Compute the features (N, C, T, h, w) of N clips (N, F, 3, H, W).
+
+        A subclass knows where features come from (TheWorld: a tap, or the VAE that trains); `forward` and generation
+        call it for `world_pixels`.
+        """
 
     def _world_tokens(
         self, world_pixels: Tensor | None, world_features: Tensor | None, num_world_steps: int | None

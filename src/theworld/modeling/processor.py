@@ -77,7 +77,7 @@ class TheWorldProcessor(Gemma3Processor):
     def from_config(cls, config: TheWorldConfig, **hub: Any) -> "TheWorldProcessor":
         """The processor that belongs to a model's configuration."""
         folder = loading.base_folder(config.base_model_name)
-        with loading.told_in_one_line(config.base_model_name):
+        with loading.reporting_file_errors(config.base_model_name):
             base = Gemma3Processor.from_pretrained(folder, revision=config.base_revision or "main", **hub)
         processor = cls(
             base.image_processor,
@@ -115,10 +115,7 @@ class TheWorldProcessor(Gemma3Processor):
             if fixed := sorted(settings.keys() - {"num_world_steps"}):
                 raise ValueError(f"{name} is a saved processor, which fixes {fixed}: name its model instead")
             return super().from_pretrained(name, **settings, **kwargs)
-        if loading.is_checkpoint(name, **kwargs):
-            config = loading.load_settings(loading.fetch_checkpoint(name, **kwargs), settings)
-        else:
-            config = loading.configure(name, settings, **kwargs)
+        config, _ = loading.resolve(name, settings, **kwargs)
         kwargs.pop("revision", None)
         return cls.from_config(config, **kwargs)
 
