@@ -208,10 +208,9 @@ def _token_ids(folder: str, **hub: Any) -> dict[str, int]:
         return {}
     tokenizer = Tokenizer.from_file(path)
     size = tokenizer.get_vocab_size(with_added_tokens=True)
-    ids = {token: tokenizer.token_to_id(token) for token in WORLD_TOKENS}
-    new = [token for token, token_id in ids.items() if token_id is None]
-    ids |= {token: size + index for index, token in enumerate(new)}
-    return dict(zip(("sow_token_id", "eow_token_id", "world_token_id"), ids.values(), strict=True))
+    new = [token for token in WORLD_TOKENS if tokenizer.token_to_id(token) is None]
+    ids = [size + new.index(token) if token in new else tokenizer.token_to_id(token) for token in WORLD_TOKENS]
+    return dict(zip(("sow_token_id", "eow_token_id", "world_token_id"), ids, strict=True))
 
 
 def _world_shape(fields: dict[str, Any]) -> dict[str, Any]:

@@ -258,17 +258,13 @@ class TheWorld(FusedGemma):
         self,
         inputs: Any = None,
         question: str | GenerationConfig | None = None,
-        *,
-        generation_config: GenerationConfig | None = None,
         **kwargs: Any,
     ) -> Any:
         """Call transformers' `generate(**inputs)`; or, short, `generate(image, "What is in this image?") -> str`.
 
         Args:
             inputs: token ids, as in transformers; with a question, the pictures (see `generation.ask`).
-            question: text about the pictures. A GenerationConfig in its place is the generation config, which is
-                transformers' second argument.
-            generation_config: as in transformers.
+            question: text about the pictures; or a GenerationConfig, which is transformers' second argument.
             kwargs: every option of transformers' `generate`; with a question also `num_world_steps` and `world`.
 
         Raises:
@@ -276,14 +272,12 @@ class TheWorld(FusedGemma):
             ValueError: for `prefill_chunk_size`.
         """
         if isinstance(question, GenerationConfig):
-            if generation_config is not None:
+            if "generation_config" in kwargs:
                 raise TypeError("generate got two generation configs: the second argument and generation_config=")
-            question, generation_config = None, question
-        if generation_config is not None:
-            kwargs["generation_config"] = generation_config
-        if question is not None:
+            kwargs["generation_config"] = question
+        elif question is not None:
             return ask(self, inputs, question, **kwargs)
-        if kwargs.get("prefill_chunk_size") or getattr(generation_config, "prefill_chunk_size", None):
+        if kwargs.get("prefill_chunk_size") or getattr(kwargs.get("generation_config"), "prefill_chunk_size", None):
             raise ValueError("prefill_chunk_size cannot split world tokens: drop it")
         return super().generate(inputs, **kwargs)  # pyright: ignore[reportAttributeAccessIssue]
 

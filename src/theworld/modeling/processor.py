@@ -24,7 +24,7 @@ from theworld.modeling.image_processing import is_plain, plain_pixels
 
 
 class TheWorldProcessorKwargs(ProcessingKwargs, total=False):
-    """What `apply_chat_template(processor_kwargs=...)` accepts beside Gemma 3's own options."""
+    """Options of `apply_chat_template(processor_kwargs=...)` besides Gemma 3's own."""
 
     num_world_steps: int | None
     world: list | None
@@ -64,18 +64,18 @@ class TheWorldProcessor(Gemma3Processor):
         self.world_control_of: ReadTap = world_control_of
         self.world_repeat_current = world_repeat_current
         if enable_world and (new := [token for token in WORLD_TOKENS if token not in tokenizer.get_vocab()]):
-            # Three more rows of an embedding that has spare ones: nothing is resized, nothing may shrink.
+            # The embedding has three spare rows: no table is resized.
             tokenizer.add_special_tokens({"additional_special_tokens": new}, replace_extra_special_tokens=False)
         special = sorted({t.content for t in tokenizer.added_tokens_decoder.values() if t.special}, key=len)
         self._control_tokens = re.compile("|".join(map(re.escape, reversed(special))))
 
     def to_dict(self) -> dict[str, Any]:
-        """What `save_pretrained` writes."""
+        """Return the values that `save_pretrained` writes."""
         return {key: value for key, value in super().to_dict().items() if key != "_control_tokens"}
 
     @classmethod
     def from_config(cls, config: TheWorldConfig, **hub: Any) -> "TheWorldProcessor":
-        """The processor that belongs to a model's configuration."""
+        """Build the processor of a model's configuration."""
         folder = loading.base_folder(config.base_model_name)
         with loading.reporting_file_errors(config.base_model_name):
             base = Gemma3Processor.from_pretrained(folder, revision=config.base_revision or "main", **hub)
@@ -107,7 +107,7 @@ class TheWorldProcessor(Gemma3Processor):
                 the rest goes to transformers.
 
         Raises:
-            ValueError: for settings that contradict each other, or that a saved processor has fixed.
+            ValueError: for settings that contradict each other, or that a saved processor fixes.
         """
         name = loading.embedded(str(pretrained_model_name_or_path))
         settings = loading.take_settings(kwargs)
@@ -137,14 +137,14 @@ class TheWorldProcessor(Gemma3Processor):
         num_world_steps: int | None = None,
         **kwargs: Any,
     ) -> BatchFeature:
-        """Gemma 3's call, plus the world.
+        """Run Gemma 3's processor, and add the world.
 
         Args:
-            images: pictures, per row a list.
+            images: pictures, a list per row.
             text: one prompt or a list of prompts.
-            world: clips per row (a list of lists): what the world model sees; default: each picture as one frame.
+            world: clips for the world model, a list per row; default: each picture as a clip of one frame.
             num_world_steps: K, future latent slots; default: the processor's own.
-            kwargs: as for Gemma3Processor.
+            kwargs: as in Gemma3Processor.
 
         Returns:
             input_ids, attention_mask, token_type_ids, pixel_values, and with a world: world_pixels, uint8
@@ -162,7 +162,7 @@ class TheWorldProcessor(Gemma3Processor):
             raise ValueError("text is missing: expected a prompt per row")
         texts = [text] if isinstance(text, str) else list(text)
         self._refuse_control_tokens(texts, is_marked=bool(kwargs.get("sanitize_control_tokens")))
-        pictures = _pictures(images, len(texts))  # each is read once, for Gemma and for the world
+        pictures = _pictures(images, len(texts))  # each is converted once, for Gemma and for the world
         counts = [len(row) for row in (pictures if world is None else world)]
         if len(counts) != len(texts):
             raise ValueError(f"world holds clips for {len(counts)} rows, text {len(texts)}: expected a list per row")
@@ -209,7 +209,7 @@ class TheWorldProcessor(Gemma3Processor):
         return self._process_images(pictures, return_tensors="pt")[0]["pixel_values"]
 
     def _process_images(self, images: Any, **options: Any) -> tuple[Any, list[str]]:
-        """Pixels of all rows, and the text that stands for each picture: the library's, in a third of its time."""
+        """Return all pixels and the placeholder of each picture: as transformers does, in a third of the time."""
         pictures: Any = make_flat_list_of_images(images)
         if not is_plain(self.image_processor, pictures, options):
             return super()._process_images(images, **options)
@@ -219,16 +219,16 @@ class TheWorldProcessor(Gemma3Processor):
     def _refuse_control_tokens(self, texts: list[str], is_marked: bool) -> None:
         for prompt in texts:
             written = _MARKED_RE.sub("", prompt) if is_marked else prompt
-            if found := [token for token in WORLD_TOKENS if token in written]:
+            if tokens := [token for token in WORLD_TOKENS if token in written]:
                 raise ValueError(
-                    f"the text contains {found}: the processor alone writes world tokens; use apply_chat_template,"
+                    f"the text contains {tokens}: the processor alone writes world tokens; use apply_chat_template,"
                     " which encodes them as text"
                 )
             if written.count(self.tokenizer.bos_token) > 1:
                 raise ValueError(f"the text contains {self.tokenizer.bos_token} more than once")
 
     def _check_special_mm_tokens(self, text: list[str], text_inputs: Any, modalities: list[str]) -> None:
-        """World placeholders may be cut as little as image placeholders; marked text is a user's, and is neither."""
+        """Refuse to truncate image or world placeholders; the marked text of a user contains none."""
         text = [_MARKED_RE.sub("", sample) for sample in text]
         rows = [np.asarray(ids) for ids in text_inputs["input_ids"]]
         for token in (self.tokenizer.image_token, *(WORLD_TOKENS if self.enable_world else ())):
@@ -249,7 +249,7 @@ class TheWorldProcessor(Gemma3Processor):
         num_world_steps: int | None = None,
         **kwargs: Any,
     ) -> Any:
-        """Gemma 3's chat template; control tokens that a user wrote are encoded as text.
+        """Apply Gemma 3's chat template; control tokens in a user's text are encoded as text.
 
         Args:
             conversation: one conversation or a list of them.
@@ -269,10 +269,10 @@ class TheWorldProcessor(Gemma3Processor):
         return super().apply_chat_template(conversation, chat_template, processor_kwargs=options, **kwargs)
 
     def count_tokens(self, conversation: Any, add_generation_prompt: bool) -> int:
-        """Tokens of one conversation, image tokens among them and world tokens not; no picture is needed.
+        """Count the tokens of one conversation, with image tokens and without world tokens; it needs no picture.
 
-        A picture is written as line breaks, markers and image tokens. Its line breaks may melt with those of the
-        template beside them, so they are counted where they will stand.
+        A picture becomes line breaks, markers and image tokens. The tokenizer may merge its line breaks with those of
+        the template, so they are counted in place.
         """
         conversation, sanitize = self._to_sanitize(conversation)
         template: Any = self.chat_template
@@ -287,22 +287,22 @@ class TheWorldProcessor(Gemma3Processor):
         return len(ids)
 
     def _to_sanitize(self, conversation: Any) -> tuple[Any, bool]:
-        """The conversation, and whether it holds control tokens; texts are then joined, so that each is found.
+        """Return the conversation, and True if it contains control tokens; its texts are then joined.
 
-        The library's own cure costs tens of milliseconds, so clean text does without.
+        transformers' own sanitizing takes tens of milliseconds, so clean text skips it.
         """
         joined = _joined(conversation)
-        found = any(map(self._control_tokens.search, _texts(joined)))
-        return (joined if found else conversation), found
+        has_control_tokens = any(map(self._control_tokens.search, _texts(joined)))
+        return (joined if has_control_tokens else conversation), has_control_tokens
 
     @property
     def world_settings(self) -> WorldSettings:
-        """As much of the tap's settings as decides how many frames it takes and how many slots it gives."""
+        """The settings of the tap that decide its number of frames and slots."""
         return _slot_settings(self.world_tap, self.world_control_of, self.world_repeat_current)
 
     @property
     def model_input_names(self) -> list[str]:
-        """Names of what a call returns."""
+        """Names of the tensors that a call returns."""
         return [*super().model_input_names, "world_pixels", "num_world_steps"]
 
 
@@ -320,10 +320,10 @@ def _stacked(clips: list[Tensor]) -> Tensor | None:
 
 
 def _pictures(images: Any, num_rows: int) -> list[list[Image.Image]]:
-    """RGB pictures by row.
+    """Convert pictures to RGB, a list per row.
 
     Raises:
-        ValueError: if it is not clear which picture belongs to which row.
+        ValueError: if the assignment of pictures to rows is not clear.
     """
     if images is None:
         return [[] for _ in range(num_rows)]
@@ -348,12 +348,12 @@ def _check_residual(clips: list[int], pictures: list[int], options: dict[str, An
 
 
 def _joined(conversation: Any) -> Any:
-    """The conversation with neighbouring texts of a message made one, as the template writes them.
+    """Join neighbouring texts of a message, as the template does.
 
-    A control token that is split over two of them is found only so: "<image_soft_" "token>".
+    This finds control tokens that are split over two texts: "<image_soft_" "token>".
     """
     if conversation and isinstance(conversation[0], list | tuple):
-        return [_joined(one) for one in conversation]
+        return [_joined(part) for part in conversation]
     return [
         {**message, "content": _join(message["content"])}
         if isinstance(message.get("content"), list | tuple)
@@ -373,7 +373,7 @@ def _join(content: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _texts(conversation: Any) -> Iterator[str]:
-    """Every piece of text in one conversation or a list of them."""
+    """Yield every text in one conversation or a list of them."""
     for part in conversation:
         if isinstance(part, list | tuple):
             yield from _texts(part)

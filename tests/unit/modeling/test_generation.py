@@ -141,3 +141,13 @@ def test_the_command_line_loads_one_model_and_gives_the_answers_of_two(tmp_path,
 
     assert json.loads(capsys.readouterr().out) == {"question": "Which bin?", **expected}
     assert len(loaded) == 1
+
+
+def test_a_generation_config_is_the_second_argument_of_transformers(fused):
+    inputs = encode(fused.processor, [[user("Which bin?", picture(1))]], add_generation_prompt=True)
+    config = GenerationConfig(max_new_tokens=2)
+    ids = inputs.pop("input_ids")
+
+    assert fused.generate(ids, config, **inputs).shape[1] <= ids.shape[1] + 2
+    with pytest.raises(TypeError, match="two generation configs"):
+        fused.generate(ids, config, generation_config=config)
