@@ -1,4 +1,4 @@
-"""Hidden states of the denoiser: the `dit` tap reads one block of one forward, and nothing after it runs."""
+"""Tap `dit`: the hidden states of one block of the denoiser; later blocks do not run."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,11 +14,11 @@ from theworld.world.rollout import RolloutPipeline
 from theworld.world.tap import WorldTap, clip_noise
 from theworld.world.vae import encode_mean, repeat_last
 
-# The timestep that the pipeline gives slots it is conditioned on: sigma 0.0001 in t = sigma / (1 + sigma).
+# The pipeline's timestep of its conditioning slots: sigma 0.0001 in t = sigma / (1 + sigma).
 GIVEN_NOISE_LEVEL = 0.0001 / 1.0001
 
 
-class _BlockReached(Exception):  # noqa: N818  # no error: it carries the states out of the forward
+class _BlockReached(Exception):  # noqa: N818  # not an error: it carries the states out of the forward
     def __init__(self, states: Tensor) -> None:
         self.states = states
 
@@ -86,7 +86,7 @@ class DitTap(WorldTap):
         return self.transformer.transformer_blocks[self.settings.dit_block]
 
     def _denoise_once(self, latents: Float[Tensor, "N C T h w"], num_world_steps: int, seeds: Sequence[int]) -> None:
-        """One forward, its input as the pipeline makes it: x = (1 - t) latent + t noise, given slots clean."""
+        """Run one forward on the pipeline's kind of input: x = (1 - t) latent + t noise, given slots clean."""
         level = self.settings.dit_noise_level
         transformer = self.transformer
         num_clips, _, num_slots, height, width = latents.shape
@@ -146,7 +146,7 @@ class DenoisedDitTap(DitTap):
 
 
 def _noise_level(pipeline: RolloutPipeline) -> float:
-    """t of the forward that the pipeline is in."""
+    """Return t of the pipeline's current forward."""
     scheduler = pipeline.scheduler
     sigma = float(scheduler.sigmas[scheduler.step_index or 0])  # None before the first step
     return sigma / (1 + sigma)

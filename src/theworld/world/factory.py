@@ -1,4 +1,4 @@
-"""Opening a tap: which parts of the world model are loaded for it, and the fingerprint of what it reads."""
+"""Open a tap: load the parts of the world model that it reads, and compute its fingerprint."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -31,7 +31,7 @@ from theworld.world.tap import WorldTap
 from theworld.world.vae import VaeTap
 
 FORMAT: Final = 1
-"""Raised whenever the same settings and weights come to give other features, a change in diffusers included."""
+"""Increase this when equal settings and weights give other features, also after a change in diffusers."""
 
 _OF_EVERY_TAP: Final = ("tap", "image_size_px", "repeat_current")
 _OF_TAP: Final = {"true-future": ("control_of",), "random": ("control_of", "seed")}
@@ -39,9 +39,9 @@ _OF_TAP: Final = {"true-future": ("control_of",), "random": ("control_of", "seed
 
 
 def open_tap(settings: WorldSettings, device: str | torch.device = "cpu") -> WorldTap:
-    """Load what the tap needs, and nothing else, and give the tap.
+    """Load exactly the parts that the tap needs, and return the tap.
 
-    Features are float32 and lie on `device`. A tap's weights need no gradient and are in eval mode.
+    Features are float32 on `device`. The tap's weights need no gradient and are in eval mode.
 
     Raises:
         ValueError: if the checkpoint cannot be found, lacks a part or a tensor, has no block `dit_block`, or its
@@ -79,7 +79,7 @@ def _loaded(settings: WorldSettings, device: str | torch.device) -> WorldTap:
     if cls is SiglipTap:
         return SiglipTap(settings, load_tower(settings, device))
     parts = parts_read(settings)
-    scheduler = load_scheduler(settings) if "scheduler" in parts else None  # first: it is small and may be refused
+    scheduler = load_scheduler(settings) if "scheduler" in parts else None  # first: it is small, and may raise an error
     vae = load_vae(settings, device).requires_grad_(False)
     if cls is VaeTap:
         return VaeTap(settings, vae)
@@ -106,13 +106,13 @@ def tap_fingerprint(settings: WorldSettings) -> str:
 
 
 def _values(settings: WorldSettings, names: Iterable[str]) -> dict[str, Any]:
-    """Values of the settings, without defaults that were added after the first stores were written."""
+    """Return the values of settings, without the defaults of settings that are newer than the first stores."""
     values = {name: getattr(settings, name) for name in names}
-    usual = WorldSettings()
+    defaults = WorldSettings()
     return {
         name: value
         for name, value in values.items()
-        if not (STORED[name].omit_default and value == getattr(usual, name))
+        if not (STORED[name].omit_default and value == getattr(defaults, name))
     }
 
 
@@ -123,8 +123,7 @@ def _siglip_weights(settings: WorldSettings) -> dict[str, Any]:
 
 
 def _cosmos_weights(settings: WorldSettings) -> dict[str, Any]:
-    """Configurations of the parts of the checkpoint that the tap reads, and fingerprints of their weights if it loads
-    them."""
+    """Return the configurations of the parts that the tap reads, and the fingerprints of the weights that it loads."""
     parts = parts_read(settings)
     loads_weights = settings.tap not in CONTROL_TAPS
     folder, _ = resolve_cosmos(settings.cosmos_model_name, settings.cosmos_revision, parts, loads_weights)
