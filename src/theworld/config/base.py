@@ -11,19 +11,20 @@ STRICT: Final = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
 def refuse_unused(settings: Any, chooser: str, used_by: Mapping[Any, Sequence[str]]) -> None:
-    """Refuse settings that are given and play no part.
+    """Refuse settings that differ from their default but are not used.
 
     Args:
         settings: a dataclass instance.
-        chooser: the name of the setting that decides which others play a part.
-        used_by: of each of its values, the names that play a part; other names than these always do.
+        chooser: the name of the setting that decides which others are used.
+        used_by: the names that each of its values uses; all other settings are always used.
 
     Raises:
-        ValueError: with their names, and those that play a part.
+        ValueError: with the names of unused settings, and those that are used.
     """
     choice = getattr(settings, chooser)
-    usual = {one.name: one.default for one in fields(settings)}
+    defaults = {setting.name: setting.default for setting in fields(settings)}
     named = dict.fromkeys(name for names in used_by.values() for name in names)
-    idle = [name for name in named if name not in used_by[choice] and getattr(settings, name) != usual[name]]
-    if idle:
-        raise ValueError(f"{', '.join(idle)}: of no use to {chooser}={choice!r}; expected {', '.join(used_by[choice])}")
+    unused = [name for name in named if name not in used_by[choice] and getattr(settings, name) != defaults[name]]
+    if unused:
+        used = ", ".join(used_by[choice])
+        raise ValueError(f"{', '.join(unused)}: not used when {chooser}={choice!r}; expected {used}")

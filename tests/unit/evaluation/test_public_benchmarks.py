@@ -186,8 +186,8 @@ def test_a_picture_that_is_gone_is_a_missing_item_and_no_wrong_answer(checkpoint
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"dataset": "vsr", "questions": "dynamic"}, "questions: of no use to dataset='vsr'"),
-        ({"dataset": "foresight", "subsets": ("random",)}, "subsets: of no use to dataset='foresight'"),
+        ({"dataset": "vsr", "questions": "dynamic"}, "questions: not used when dataset='vsr'"),
+        ({"dataset": "foresight", "subsets": ("random",)}, "subsets: not used when dataset='foresight'"),
         ({"dataset": "blink", "marks": "masks"}, "marks: of no use"),
         ({"dataset": "vsr", "images": "clip"}, "images: of no use"),
         ({"dataset": "vsr"}, "give image_dir"),

@@ -95,8 +95,8 @@ def test_the_tables_of_public_labels_say_how_many_pictures_are_used(tmp_path: Pa
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"source": "somewhere"}, "source: of no use to labels='foresight'; expected tasks"),
-        ({"labels": "vsr", "image_dir": Path("coco"), "tasks": ("drop",)}, "tasks: of no use to labels='vsr'"),
+        ({"source": "somewhere"}, "source: not used when labels='foresight'; expected tasks"),
+        ({"labels": "vsr", "image_dir": Path("coco"), "tasks": ("drop",)}, "tasks: not used when labels='vsr'"),
         ({"labels": "vsr"}, "give image_dir"),
         ({"labels": "blink", "image_dir": Path("coco"), "subset": "random"}, "subset, image_dir: of no use"),
         ({"labels": "coco"}, "'foresight', 'vsr' or 'blink'"),

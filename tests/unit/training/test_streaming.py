@@ -176,7 +176,7 @@ def test_more_workers_than_shards_are_refused_before_anything_is_read(source: Pa
         ({"group_by_length": True}, "needs lengths beforehand"),
         ({"data": {"num_train": 5}}, "give source, the folder of its shards, and no num_train"),
         ({"data": {"source": None}}, "give source, the folder of its shards"),
-        ({"data": {"image_size_px": 64}}, "image_size_px: of no use to dataset='datacomp'"),
+        ({"data": {"image_size_px": 64}}, "image_size_px: not used when dataset='datacomp'"),
     ],
 )
 def test_what_a_stream_cannot_do_is_refused(fields: dict[str, Any], said: str, on_stream: MakeConfig) -> None:

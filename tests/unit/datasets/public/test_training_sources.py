@@ -176,7 +176,7 @@ def test_a_data_set_that_cannot_be_had_is_named_with_the_remedy(tmp_path: Path):
         ({"dataset": "llava"}, "give source, the JSON file"),
         ({"dataset": "hf"}, "give source, the hub id"),
         ({"dataset": "open-spatial"}, "give image_dir"),
-        ({"dataset": "llava", "source": "x", "marks": "masks"}, "marks: of no use to dataset='llava'"),
+        ({"dataset": "llava", "source": "x", "marks": "masks"}, "marks: not used when dataset='llava'"),
         ({"dataset": "vsr", "image_dir": Path(), "question_column": "q"}, "question_column: of no use"),
     ],
 )
