@@ -1,8 +1,9 @@
-"""WorldSettings: what is read from which world model, and how."""
+"""WorldSettings: the world model, the tap that reads it, and the facts about each setting."""
 
+from dataclasses import field, fields
 from difflib import get_close_matches
 from importlib.metadata import entry_points
-from typing import Annotated, Final, Literal, get_args
+from typing import Annotated, Any, Final, Literal, NamedTuple, get_args
 
 from pydantic import AfterValidator, Field, model_validator
 from pydantic.dataclasses import dataclass
@@ -15,14 +16,18 @@ _BuiltIn = Literal["vae", "dit", "rollout", "siglip", "true-future", "noise", "z
 BUILT_IN_TAPS: Final[tuple[str, ...]] = get_args(_BuiltIn)
 
 OWN_TAPS: Final[dict[str, bool]] = {}
-"""Taps that a program has registered (theworld.world.custom), and whether each can serve future slots."""
+"""Registered taps (theworld.world.custom); True if the tap can serve future slots."""
 
 TAPS_GROUP: Final = "theworld.taps"
-"""Entry points of installed packages that register a tap: its name, and the module that does."""
+"""Entry points of installed packages: the name of a tap, and the module that registers it."""
 
 
 def _known(tap: str) -> str:
-    """The name of a tap, unless there is none of that name, in this program or in an installed package."""
+    """Check the name of a tap; an installed package may register it.
+
+    Raises:
+        ValueError: if no tap has this name.
+    """
     if tap not in BUILT_IN_TAPS and tap not in OWN_TAPS:
         for entry in entry_points(group=TAPS_GROUP, name=tap):
             entry.load()
@@ -33,93 +38,113 @@ def _known(tap: str) -> str:
     raise ValueError(
         f"no tap {tap!r}; "
         + (f"did you mean {close[0]}? " if close else "")
-        + f"Known are {', '.join(names)}. One's own is registered before it is named: import its module first"
+        + f"Known are {', '.join(names)}. Register a tap of your own before you name it: import its module first"
     )
 
 
 TapName = Annotated[_BuiltIn | str, AfterValidator(_known)]
-"""What is read from the world model; `siglip` reads no world but Gemma's eyes, `noise`, `zero` and `random` are
-controls; any other name is a tap of one's own."""
+"""The source of features: `siglip` reads Gemma's vision tower and no world; `noise`, `zero` and `random` are controls;
+any other name is a registered tap."""
 
 ReadTap = Literal["vae", "dit", "rollout", "siglip", "true-future"]
-"""A tap that a control can stand for."""
+"""A tap that a control can copy."""
 
 CONTROL_TAPS = ("noise", "zero", "random")
 
 
+class Stored(NamedTuple):
+    """Facts about a setting of the world that checkpoints, stores and fingerprints depend on."""
+
+    name: str
+    """Its name in TheWorldConfig."""
+    is_location: bool = False
+    """It says where weights are, and not which: it is in no fingerprint, and may change when a checkpoint is loaded."""
+    may_change: bool = False
+    """It may change when a checkpoint is loaded, although a fingerprint depends on it."""
+    future_only: bool = False
+    """It decides only how future slots are filled: `transfer_tap` may change it."""
+    omit_default: bool = False
+    """It was added when stores existed already: its default is left out of fingerprints, which stay as they were."""
+
+
+def _stored(default: Any, name: str, **facts: bool) -> Any:
+    """A field of WorldSettings, with the facts of `Stored` beside its default."""
+    return field(default=default, metadata={"stored": Stored(name, **facts)})
+
+
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class WorldSettings:
-    """What is read from which world model, and how: everything that a world feature depends on."""
+    """The world model and the tap: everything that a world feature depends on."""
 
-    tap: TapName = "vae"
-    """Where features are read: the VAE latent, a denoiser block, the imagined future, SigLIP; a control; or the name of
-    a registered tap of one's own."""
+    tap: TapName = _stored("vae", "world_tap", future_only=True)
+    """Source of the features: the VAE latent, a denoiser block, the imagined future, SigLIP; a control; or the name of
+    a tap that you registered."""
 
-    control_of: ReadTap = "vae"
-    """The tap whose shape (noise, zero) or architecture (random) a control copies, or with which `true-future` reads.
+    control_of: ReadTap = _stored("vae", "world_control_of", future_only=True)
+    """Tap whose shape (noise, zero) or architecture (random) a control copies, or with which `true-future` reads.
 
     `true-future` reads with vae, dit (true slots noised to dit_noise_level) or siglip.
     """
 
-    repeat_current: bool = False
-    """Let the taps vae and siglip, which cannot look ahead, fill future slots with the current one: equal tokens."""
+    repeat_current: bool = _stored(False, "world_repeat_current", future_only=True, omit_default=True)
+    """Let the taps vae and siglip, which cannot look ahead, fill future slots with the current one."""
 
-    cosmos_model_name: str = DEFAULT_COSMOS_MODEL
+    cosmos_model_name: str = _stored(DEFAULT_COSMOS_MODEL, "cosmos_model_name", is_location=True)
     """Hub id or folder of the Cosmos-Predict2 checkpoint, or "tiny"."""
 
-    cosmos_revision: str | None = None
+    cosmos_revision: str | None = _stored(None, "cosmos_revision", is_location=True)
     """Commit of the hub repository."""
 
-    siglip_model_name: str = DEFAULT_GEMMA_MODEL
+    siglip_model_name: str = _stored(DEFAULT_GEMMA_MODEL, "siglip_model_name", is_location=True)
     """Hub id or folder of the Gemma 3 checkpoint whose vision tower the tap `siglip` reads, or "tiny"."""
 
-    image_size_px: Annotated[int, Field(ge=16, multiple_of=16)] = 224
-    """Side of the square frames that the world model sees, pixels."""
+    image_size_px: Annotated[int, Field(ge=16, multiple_of=16)] = _stored(224, "world_image_size")
+    """Side of the world model's square input frames, pixels."""
 
-    frame_rate_hz: Annotated[float, Field(gt=0)] = 16.0
+    frame_rate_hz: Annotated[float, Field(gt=0)] = _stored(16.0, "frame_rate_hz")
     """Frames per second of the clips; enters the rotary embedding of the denoiser."""
 
-    num_inference_steps: Annotated[int, Field(ge=2)] = 10
-    """Denoiser evaluations per rollout; the last of them updates nothing, so two are the least."""
+    num_inference_steps: Annotated[int, Field(ge=2)] = _stored(10, "num_inference_steps", future_only=True)
+    """Denoiser evaluations per rollout, at least 2: the last updates nothing."""
 
-    num_rollouts: Annotated[int, Field(ge=1)] = 1
-    """Imagined futures that the tap `rollout` averages, each from noise of its own."""
+    num_rollouts: Annotated[int, Field(ge=1)] = _stored(1, "num_rollouts", future_only=True, omit_default=True)
+    """Imagined futures that the tap `rollout` averages, each from its own noise."""
 
-    dit_block: Annotated[int, Field(ge=0)] = 14
+    dit_block: Annotated[int, Field(ge=0)] = _stored(14, "dit_block")
     """Index of the transformer block whose output the `dit` tap reads; later blocks never run."""
 
-    dit_noise_level: Annotated[float, Field(gt=0, lt=1)] = 0.3
+    dit_noise_level: Annotated[float, Field(gt=0, lt=1)] = _stored(0.3, "dit_noise_level", future_only=True)
     """Noise level t of the `dit` tap: its input is (1 - t) * latent + t * noise."""
 
-    dit_future: Literal["none", "repeat", "denoised"] = "repeat"
-    """What fills the future slots of the `dit` tap: nothing, the current latent, or the model's own denoising."""
+    dit_future: Literal["none", "repeat", "denoised"] = _stored("repeat", "dit_future", future_only=True)
+    """Content of the future slots of the `dit` tap: none, the current latent, or the model's own denoising."""
 
-    seed: Annotated[int, Field(ge=0)] = 0
-    """Seed of the noise; mixed with each clip's pixels, so that a feature depends on its clip alone."""
+    seed: Annotated[int, Field(ge=0)] = _stored(0, "world_seed")
+    """Seed of the noise; combined with each clip's pixels, so that a feature depends on its clip alone."""
 
-    dtype: Dtype = "float32"
+    dtype: Dtype = _stored("float32", "world_dtype", may_change=True)
     """Number format of the world model; auto: bfloat16 on a device that computes it natively, else float32."""
 
     @property
     def shape_of(self) -> str:
-        """The tap whose feature shape this one has."""
+        """The tap with the same feature shape."""
         return self.control_of if self.tap in CONTROL_TAPS else self.tap
 
     @property
     def reads(self) -> str:
-        """The network whose states the features are, `vae`, `dit`, `siglip` or one's own: it decides their channels and
-        grid."""
+        """The network whose states are the features: `vae`, `dit`, `siglip` or a registered tap; it decides their
+        channels and grid."""
         tap = self.control_of if self.tap == "true-future" else self.shape_of
         return tap if tap in ("dit", "siglip") or tap in OWN_TAPS else "vae"
 
     @property
     def sees_future(self) -> bool:
-        """Whether the frames after the current one are part of the input."""
+        """True if the frames after the current one are part of the input."""
         return self.shape_of == "true-future"
 
     @property
     def imagines(self) -> bool:
-        """Whether the tap can serve slots after the current one."""
+        """True if the tap can serve slots after the current one."""
         return self.repeat_current or OWN_TAPS.get(self.shape_of, self.shape_of not in ("vae", "siglip"))
 
     @model_validator(mode="after")
@@ -138,15 +163,19 @@ class WorldSettings:
             raise ValueError(f"repeat_current is for taps that cannot look ahead (vae, siglip), not {self.shape_of!r}")
         return self
 
+    def num_frames(self, num_given: int, num_world_steps: int) -> int:
+        """Return the number of frames that the tap reads of a clip: `true-future` also reads those of the future."""
+        return num_given + TEMPORAL_STRIDE * num_world_steps if self.sees_future else num_given
+
     def num_slots(self, num_frames: int, num_world_steps: int) -> int:
-        """Latent time slots T of a clip.
+        """Compute the number of latent time slots T of a clip.
 
         Args:
             num_frames: pixel frames of the clip, 1 + 4j; for `true-future` 1 + 4j + 4K, the future included.
             num_world_steps: K, future latent slots.
 
         Raises:
-            ValueError: for a clip the VAE would shorten silently, or a future that this tap cannot give.
+            ValueError: for a clip that the VAE would shorten silently, or a future that this tap cannot serve.
         """
         past, rest = divmod(num_frames - 1, TEMPORAL_STRIDE)
         if num_frames < 1 or rest:
@@ -171,3 +200,7 @@ class WorldSettings:
         if self.shape_of == "dit" and num_world_steps and self.dit_future == "none":
             raise ValueError("dit_future='none' leaves no future slots to read: set num_world_steps=0")
         return past + 1 + num_world_steps
+
+
+STORED: Final[dict[str, Stored]] = {setting.name: setting.metadata["stored"] for setting in fields(WorldSettings)}
+"""Every setting of the world to its facts."""

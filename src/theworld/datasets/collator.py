@@ -1,31 +1,49 @@
-"""Collator: samples to a batch of tensors; the only place where labels are made."""
+"""Collator: turn samples into a batch of tensors; the only module that makes labels."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
+from PIL import Image
 from torch import Tensor
 
+from theworld.config import WorldSettings
 from theworld.constants import IGNORE_INDEX, TEMPORAL_STRIDE
 from theworld.datasets.images import to_image, to_pictures
 from theworld.datasets.packing import packed
 from theworld.datasets.sample import Sample
 
 
+@runtime_checkable
+class WorldProcessor(Protocol):
+    """The members of TheWorldProcessor that batches with a world need."""
+
+    enable_world: bool
+    num_world_steps: int
+    tokens_per_slot: int
+
+    @property
+    def world_settings(self) -> WorldSettings: ...
+
+    def world_frames(self, clips: Sequence[Any]) -> Tensor | None: ...
+
+    def gemma_pixels(self, pictures: Sequence[Image.Image]) -> Tensor: ...
+
+
 class Collator:
-    """Turns samples into what the model takes.
+    """Turns samples into the model's input.
 
     Args:
         processor: a TheWorldProcessor (or Gemma3Processor, for a model without a world).
-        supervise: True for training: answers are kept and labelled, rows padded on the right. False for
-            generation: rows end with the last question and are padded on the left.
-        num_world_steps: K of every batch; default: the processor's own. Samples that look less far ahead lower it.
-        read_features: (frames, K) -> stored features, to put in the place of pixels.
-        show_slots: True for imitation: batches also hold a picture of each slot.
+        supervise: True for training: rows contain answers and labels, with padding on the right. False for
+            generation: rows end with the last question, with padding on the left.
+        num_world_steps: K of every batch; default: the processor's own. Samples with a smaller K lower it.
+        read_features: (frames, K) -> stored features, which replace pixels.
+        show_slots: True for imitation: batches also contain a picture of each slot.
         packing: True to let samples share rows; for training.
-        max_length: tokens of a packed row; None: as many as the longest sample of the batch has.
+        max_length: tokens of a packed row; None: those of the longest sample of the batch.
     """
 
     def __init__(
@@ -51,23 +69,27 @@ class Collator:
         self._end: int = tokenizer.convert_tokens_to_ids("<end_of_turn>")
 
     def __call__(self, samples: Sequence[Sample]) -> dict[str, Any]:
-        """A batch: input_ids, attention_mask, token_type_ids, pixel_values, world_*, and labels if supervised.
+        """Make a batch: input_ids, attention_mask, token_type_ids, pixel_values, world_*, and labels if supervised.
 
-        With `packing` also position_ids and packed_samples, as `packed` gives them, in fewer rows than samples.
-        With `show_slots` also slot_pixel_values (N, T, 3, H, W): how each of the T slots of the N clips ends.
+        With `packing` also position_ids and packed_samples, as `packed` returns them, in fewer rows than samples.
+        With `show_slots` also slot_pixel_values (N, T, 3, H, W): the last frame of each of the T slots of the N clips.
 
         Raises:
-            ValueError: for clips of unequal length, or a true future that is needed and missing.
+            ValueError: for clips of unequal length, or a missing true future.
         """
         options: dict[str, Any] = {
             "text_kwargs": {"padding": True, "padding_side": "right" if self.supervise else "left"},
         }
-        if getattr(self.processor, "enable_world", False):
-            options["world"] = [self._clips(sample) for sample in samples]
+        pictures = [sample.images for sample in samples]
+        if not self._has_world:
+            pictures = [tuple(map(to_image, images)) for images in pictures]
+        else:  # the processor converts pictures, and without clips makes one of each
             options["num_world_steps"] = self._steps(samples)
+            if self._sees_future or any(sample.clips is not None for sample in samples):
+                options["world"] = [self._clips(sample) for sample in samples]
         batch = dict(
             self.processor.apply_chat_template(
-                [_conversation(sample, self.supervise, map(to_image, sample.images)) for sample in samples],
+                [_conversation(*item, self.supervise) for item in zip(samples, pictures, strict=True)],
                 tokenize=True,
                 return_dict=True,
                 return_tensors="pt",
@@ -90,29 +112,26 @@ class Collator:
         return batch
 
     def frames(self, samples: Sequence[Sample]) -> tuple[UInt8[Tensor, "N F 3 H W"] | None, int]:
-        """What the world model sees of the samples, in the order of a batch, and K; None: no clips.
+        """Return the world model's input for the samples, in the order of a batch, and K; None: no clips.
 
         Raises:
-            ValueError: for clips of unequal length, or a true future that is needed and missing.
+            ValueError: for clips of unequal length, or a missing true future.
         """
         clips = [clip for sample in samples for clip in self._clips(sample)]
-        return self.processor._frames(clips, self._steps(samples))
+        return self.processor.world_frames(clips), self._steps(samples)
 
     def length_of(self, sample: Sample) -> int:
-        """Tokens of a sample: text, image tokens, world tokens and the markers of both; no picture is looked at."""
-        conversation = _conversation(sample, self.supervise, [None] * len(sample.images))
+        """Count a sample's tokens: text, image tokens, world tokens, and the markers of both. It reads no picture."""
+        conversation = _conversation(sample, [None] * len(sample.images), self.supervise)
         num_tokens: int = self.processor.count_tokens(conversation, add_generation_prompt=not self.supervise)
-        return num_tokens + self._num_world_tokens(sample)
+        lengths = [1] * len(sample.images) if sample.clips is None else [len(clip) for clip in sample.clips]
+        return num_tokens + self._num_world_tokens(lengths, self._steps([sample]))
 
     @property
     def tokens_per_picture(self) -> int:
-        """Image tokens of a picture and world tokens of its clip, markers among them."""
-        own = self.processor
-        tokens: int = own.image_seq_length + 4  # two markers, and line breaks on both sides
-        if own.enable_world and own.tokens_per_slot:
-            ahead = TEMPORAL_STRIDE * own.num_world_steps * own.world_settings.sees_future
-            tokens += own.tokens_per_slot * own.world_settings.num_slots(1 + ahead, own.num_world_steps) + 2
-        return tokens
+        """Image tokens of a picture plus world tokens of its clip, markers included."""
+        image_tokens: int = self.processor.image_seq_length + 4  # two markers, and line breaks on both sides
+        return image_tokens + self._num_world_tokens([1], self.processor.num_world_steps)
 
     def labels(self, input_ids: Int[Tensor, "B L"]) -> Int[Tensor, "B L"]:
         """Supervise each answer and its <end_of_turn>; everything else is -100.
@@ -120,47 +139,54 @@ class Collator:
             ids     ... <start_of_turn> model \\n  The  red  bin  <end_of_turn>  \\n ...
             labels  ...      -100       -100 -100  The  red  bin  <end_of_turn> -100 ...
 
-        Ids are proof: the processor encodes control tokens that a user wrote as text.
+        The ids are reliable: the processor encodes control tokens in a user's text as text.
         """
         labels = torch.full_like(input_ids, IGNORE_INDEX)
         length, rows = len(self._header), input_ids.tolist()
-        found = (input_ids.unfold(1, length, 1) == torch.tensor(self._header)).all(-1)
-        for row, position in found.nonzero().tolist():
+        headers = (input_ids.unfold(1, length, 1) == torch.tensor(self._header)).all(-1)
+        for row, position in headers.nonzero().tolist():
             start = position + length
             end = rows[row].index(self._end, start) + 1
             labels[row, start:end] = input_ids[row, start:end]
         return labels
 
-    def _num_world_tokens(self, sample: Sample) -> int:
-        """World tokens and markers of a sample; none where the world is added to image tokens."""
-        processor = self.processor
-        if not (processor.enable_world and processor.tokens_per_slot):
+    @property
+    def _has_world(self) -> bool:
+        return isinstance(self.processor, WorldProcessor) and self.processor.enable_world
+
+    @property
+    def _sees_future(self) -> bool:
+        return self.processor.world_settings.sees_future
+
+    def _num_world_tokens(self, clip_lengths: Iterable[int], num_world_steps: int) -> int:
+        """Count world tokens and markers of clips; 0 if the fusion adds the world to image tokens."""
+        if not (self._has_world and self.processor.tokens_per_slot):
             return 0
-        steps = self._steps([sample])
-        ahead = TEMPORAL_STRIDE * steps * processor.world_settings.sees_future
-        clips = [[image] for image in sample.images] if sample.clips is None else sample.clips
-        slots = [processor.world_settings.num_slots(len(clip) + ahead, steps) for clip in clips]
-        return sum(number * processor.tokens_per_slot + 2 for number in slots)
+        settings: WorldSettings = self.processor.world_settings
+        frames = [settings.num_frames(length, num_world_steps) for length in clip_lengths]
+        slots = [settings.num_slots(number, num_world_steps) for number in frames]
+        return sum(number * self.processor.tokens_per_slot + 2 for number in slots)
 
     def _steps(self, samples: Sequence[Sample]) -> int:
-        """K of a batch: the model's own, or as far as its samples look ahead.
+        """Return K of a batch: the model's own, or the smaller limit of its samples.
 
         Raises:
-            ValueError: for samples that look unequally far.
+            ValueError: for samples with different limits.
         """
-        own: int = self.processor.num_world_steps if self.num_world_steps is None else self.num_world_steps
-        steps = {own if one.num_world_steps is None else min(own, one.num_world_steps) for one in samples}
+        most: int = self.processor.num_world_steps if self.num_world_steps is None else self.num_world_steps
+        limits = [sample.num_world_steps for sample in samples]
+        steps = {most if limit is None else min(most, limit) for limit in limits}
         if len(steps) > 1:
             raise ValueError(f"samples that look {sorted(steps)} slots ahead in one batch: group them by their shape")
-        return steps.pop() if steps else own
+        return steps.pop() if steps else most
 
     def _clips(self, sample: Sample) -> list[Any]:
-        """What the world model sees of a sample; the true future goes to the arm of that name alone."""
+        """Return the clips of a sample for the world model; only the tap `true-future` gets the true future."""
         clips = [[image] for image in sample.images] if sample.clips is None else list(sample.clips)
-        return self._true_clips(sample, clips) if self.processor.world_settings.sees_future else clips
+        return self._true_clips(sample, clips) if self._sees_future else clips
 
     def _true_clips(self, sample: Sample, clips: list[Any]) -> list[list[Any]]:
-        """Clips and what really happened after them, as far as the model looks ahead and no further."""
+        """Append the true future to clips, up to the K of the model."""
         if sample.future is None:
             raise ValueError(
                 f"sample {sample.id!r} has no true future: the tap 'true-future' and imitation need one per clip"
@@ -169,9 +195,9 @@ class Collator:
         return [[*_frames(clip), *_frames(rest)[:num_frames]] for clip, rest in zip(clips, sample.future, strict=True)]
 
     def _slots(self, samples: Sequence[Sample], num_slots: int) -> Float[Tensor, "N T 3 H W"]:
-        """The last frame of each slot, as Gemma's image processor gives it.
+        """Return the last frame of each slot, processed for Gemma.
 
-        frames  0 | 1 2 3 4 | 5 6 7 8        of three slots frames 0, 4 and 8 are shown
+        frames  0 | 1 2 3 4 | 5 6 7 8        three slots: frames 0, 4 and 8
         """
         pictures: list[Any] = []
         for sample in samples:
@@ -179,16 +205,15 @@ class Collator:
             for frames in self._true_clips(sample, clips):
                 first = len(frames) - 1 - TEMPORAL_STRIDE * (num_slots - 1)
                 pictures += frames[first::TEMPORAL_STRIDE]
-        shown, _ = self.processor._process_images(pictures, return_tensors="pt")
-        return shown["pixel_values"].unflatten(0, (-1, num_slots))
+        return self.processor.gemma_pixels(pictures).unflatten(0, (-1, num_slots))
 
 
 def _frames(clip: Any) -> list[Any]:
     return to_pictures(list(clip) if isinstance(clip, np.ndarray) else clip)
 
 
-def _conversation(sample: Sample, with_answer: bool, pictures: Iterable[Any]) -> list[dict[str, Any]]:
-    """The chat messages of a sample, its pictures before the first text; None for a picture leaves its place."""
+def _conversation(sample: Sample, pictures: Iterable[Any], with_answer: bool) -> list[dict[str, Any]]:
+    """Return the chat messages of a sample, its pictures before the first text; None for a picture leaves its place."""
     turns = sample.turns if with_answer else sample.prompt
     if with_answer and sample.answer is None:
         raise ValueError(f"sample {sample.id!r} ends with a question: training needs its answer")

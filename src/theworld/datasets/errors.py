@@ -1,4 +1,4 @@
-"""Records that give no sample: named by cause, so that they can be left out, counted and listed."""
+"""Records without a sample, by cause, so that a run can skip, count and list them."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -20,11 +20,11 @@ Cause = Literal[
 
 
 class RecordError(ValueError):
-    """A record of a data set that gives no sample. The others may.
+    """A record of a data set that gives no sample; others may give one.
 
     Args:
-        cause: what records are counted by.
-        message: which record, and what is wrong with it.
+        cause: category for counts.
+        message: the record and its fault.
     """
 
     def __init__(self, cause: Cause, message: str) -> None:
@@ -38,27 +38,27 @@ class RecordError(ValueError):
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A record that gave no sample."""
+    """A skipped record."""
 
     record: int | str
-    """Its index in the data set, or its name where there are no indices."""
+    """Its index in the data set, or its name if there are no indices."""
     cause: Cause
-    """What records are counted by."""
+    """Category for counts."""
     message: str
-    """What is wrong with it."""
+    """Its fault."""
     num_absent: int = 0
-    """Not 0: it stands for so many records that were lost before, of which none was read."""
+    """Not 0: this entry represents this number of records that were lost earlier, and none was read."""
 
 
 def read_picture(source: Any, name: str) -> Image.Image:
-    """The RGB picture of a record.
+    """Read the RGB picture of a record.
 
     Args:
-        source: where it lies, or what `to_image` takes else; None for one that is not there.
+        source: a path, or any other form that `to_image` accepts; None: the record has no picture.
         name: of the record, for messages.
 
     Raises:
-        RecordError: missing picture, or unreadable picture (cut off, or of no known format).
+        RecordError: missing picture, or unreadable picture (truncated, or of an unknown format).
     """
     if source is None:
         raise RecordError("missing picture", f"{name}: no picture")

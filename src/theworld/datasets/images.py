@@ -1,4 +1,4 @@
-"""One way from every accepted form of a picture or clip to RGB pixels."""
+"""Conversion of every accepted form of a picture or clip to RGB pixels."""
 
 import io
 import struct
@@ -12,32 +12,32 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 MAX_ASPECT = 100
-"""Longest side over shortest: beyond it a picture is a line, and every resize of it is noise."""
+"""Largest ratio of the sides: beyond it a picture is a line, and resizing it gives noise."""
 
 
 BROKEN = (OSError, SyntaxError, ValueError, IndexError, TypeError, KeyError, EOFError, struct.error)
-"""What Pillow raises on broken bytes. The last five it turns into SyntaxError as it opens a file, but not later, as it
-decodes or goes to the next frame."""
+"""Errors of Pillow for broken bytes. When it opens a file, Pillow turns the last five into
+SyntaxError, but not when it decodes or goes to the next frame."""
 
 
 class ImageError(ValueError):
-    """A picture that cannot be read, or is not one."""
+    """An object that is no picture, or one that cannot be read."""
 
 
 class MissingImageError(ImageError):
-    """A path at which there is no file."""
+    """A path without a file."""
 
 
 def to_image(source: Any) -> Image.Image:
-    """An RGB picture; the given one itself if it is one.
+    """Convert a picture to RGB; an RGB picture is returned itself.
 
     Args:
         source: PIL image, path, bytes of a picture file, uint8 array (H, W, 3) or (H, W), or tensor (3, H, W), also
-            with a leading batch axis of one; a float tensor must lie in [0, 1] and is rounded to 8 bits. An ImageError
-            stands for a picture that could not be made, and is raised.
+            with a leading batch axis of one; a float tensor must be in [0, 1] and is rounded to 8 bits. An ImageError
+            in the place of a picture is raised.
 
     Raises:
-        ImageError: with what was given and what was expected.
+        ImageError: with the given and the expected form.
     """
     if isinstance(source, ImageError):
         raise source
@@ -56,7 +56,7 @@ def to_image(source: Any) -> Image.Image:
     width, height = image.size
     if min(width, height) < 2 or max(width, height) > MAX_ASPECT * min(width, height):
         raise ImageError(f"a picture of {width} x {height} px: expected 2 x 2 or more, sides at most 1:{MAX_ASPECT}")
-    image.load()  # of a file that may be closed, or found to be cut short, later
+    image.load()  # now, while the file is open; a truncated file raises here
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
@@ -71,7 +71,7 @@ def _existing(path: Path) -> Path:
 def _open(file: Path | io.BytesIO, name: str) -> Image.Image:
     try:
         with Image.open(file) as image:
-            return ImageOps.exif_transpose(image).convert("RGB")  # upright, as the camera held it
+            return ImageOps.exif_transpose(image).convert("RGB")  # upright
     except (*BROKEN, Image.DecompressionBombError) as error:
         reason = "of no known format" if isinstance(error, UnidentifiedImageError) else error
         raise ImageError(f"{name}: not a readable picture ({reason})") from error
@@ -98,14 +98,14 @@ def _tensor_to_array(tensor: Tensor) -> np.ndarray:
 
 
 def picture_of(value: Any) -> Any:
-    """A picture as a table holds it, to be decoded when it is looked at: a path, or bytes, or both in a struct."""
+    """Return the bytes or the path of a picture in a table; it is decoded on access."""
     if isinstance(value, Mapping):
         return value.get("bytes") or value.get("path")
     return value
 
 
 def to_pictures(source: Any) -> list[Image.Image]:
-    """A list of RGB pictures: one picture, a sequence of pictures, or a batch tensor (B, 3, H, W)."""
+    """Convert one picture, a sequence of pictures, or a batch tensor (B, 3, H, W) to a list of RGB pictures."""
     if isinstance(source, Tensor) and source.ndim == 4:
         return [to_image(picture) for picture in source]
     if isinstance(source, Sequence) and not isinstance(source, str):
@@ -114,7 +114,7 @@ def to_pictures(source: Any) -> list[Image.Image]:
 
 
 def to_frames(clip: Any, side_px: int) -> Tensor:
-    """A clip as the world model takes it: uint8 (F, 3, side, side), squashed to a square as Gemma does it.
+    """Convert a clip to the world model's input: uint8 (F, 3, side, side), squashed to a square as Gemma does it.
 
     Args:
         clip: frames in time order: array (F, H, W, 3), tensor (F, 3, H, W), a sequence of pictures, or one picture.
@@ -122,7 +122,11 @@ def to_frames(clip: Any, side_px: int) -> Tensor:
     """
     if isinstance(clip, np.ndarray) and clip.ndim == 4:
         clip = list(clip)
-    pictures = to_pictures(clip)
+    return square_frames(to_pictures(clip), side_px)
+
+
+def square_frames(pictures: Sequence[Image.Image], side_px: int) -> Tensor:
+    """Resize the RGB pictures of a clip, as `to_frames`."""
     if not pictures:
         raise ImageError("a clip without frames: expected 1 + 4j pictures")
     arrays = [np.asarray(_resize(picture, side_px)) for picture in pictures]

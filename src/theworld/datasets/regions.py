@@ -1,4 +1,4 @@
-"""Regions of a picture: boxes and masks, drawn with the number by which a text names them."""
+"""Regions of a picture: boxes and masks, drawn with the number that a text uses for them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeAlias
@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from theworld.datasets.images import ImageError
 
 Box: TypeAlias = tuple[float, float, float, float]
-"""Left, top, right, bottom, pixels; what lies outside of the picture is cut off."""
+"""Left, top, right, bottom, pixels; parts outside the picture are cut off."""
 
 _COLOURS: Final = ((230, 25, 75), (0, 130, 200), (60, 180, 75), (245, 130, 48), (145, 30, 180), (0, 128, 128))
 _TINT = 0.4
@@ -21,15 +21,15 @@ _TEXT_SHARE = 0.035
 def draw_regions(
     image: Image.Image, boxes: Sequence[Box], masks: Sequence[Bool[np.ndarray, "H W"]] | None = None
 ) -> Image.Image:
-    """The picture with region n marked in a colour of its own and labelled `[n]`.
+    """Mark each region n of a picture in its own colour, with the label `[n]`.
 
     Args:
         image: RGB.
         boxes: one per region.
-        masks: of the same regions: tinted, in the place of boxes.
+        masks: of the same regions, tinted instead of boxes.
 
     Raises:
-        ImageError: for unequal numbers of boxes and masks, or a box that lies outside of the picture.
+        ImageError: for unequal numbers of boxes and masks, or a box outside the picture.
     """
     if masks is not None and len(masks) != len(boxes):
         raise ImageError(f"{len(boxes)} boxes and {len(masks)} masks: expected one of each per region")
@@ -42,16 +42,16 @@ def draw_regions(
     if masks is None:
         for number, box in enumerate(clamped):
             pen.rectangle(box, outline=_colour(number), width=width)
-    for number, box in enumerate(clamped):  # last, so that no line crosses a label
+    for number, box in enumerate(clamped):  # last: no line may cross a label
         _label(pen, f"[{number}]", (box[0] + width, box[1] + width), image.size, font, _colour(number))
     return marked
 
 
 def clamp(box: Box, size: tuple[int, int]) -> Box:
-    """A box as far as it lies in a picture of (width, height), at least a pixel wide and high.
+    """Clamp a box to a picture of (width, height); it keeps at least one pixel of width and height.
 
     Raises:
-        ImageError: if none of it does, or its sides stand in the wrong order.
+        ImageError: if it is outside the picture, or its sides are in the wrong order.
     """
     left, top, right, bottom = map(float, box)
     width, height = map(float, size)
@@ -62,10 +62,10 @@ def clamp(box: Box, size: tuple[int, int]) -> Box:
 
 
 def decode_mask(rle: Mapping[str, Any]) -> Bool[np.ndarray, "H W"]:
-    """A mask from COCO's run-length code: {"size": [height, width], "counts": text or numbers}.
+    """Decode a mask from COCO's run-length code: {"size": [height, width], "counts": text or numbers}.
 
     Raises:
-        ImageError: if it is none.
+        ImageError: if it is not such a mask.
     """
     from pycocotools import mask as coco
 
@@ -99,7 +99,7 @@ def _label(
     font: Any,
     colour: tuple[int, int, int],
 ) -> None:
-    """White letters on the region's colour, moved into the picture where they would leave it."""
+    """Write white letters on the region's colour, moved inside the picture if necessary."""
     left, top, right, bottom = pen.textbbox((0, 0), text, font=font)
     x = max(0.0, min(place[0], size[0] - (right - left) - 2))
     y = max(0.0, min(place[1], size[1] - (bottom - top) - 2))

@@ -1,4 +1,4 @@
-"""Sample and Turn: the one form in which every data set, public or our own, reaches training and evaluation."""
+"""Sample and Turn: the common form of every data set for training and evaluation."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     ImageLike: TypeAlias = "Image.Image | np.ndarray | torch.Tensor | str | Path | bytes | ImageError"
     """A picture: PIL, uint8 array (H, W, 3), tensor (3, H, W) (uint8, or float in [0, 1]), a path, or the bytes of a
-    file; an ImageError in the place of one that could not be made, which is raised when it is looked at."""
+    file; an ImageError in the place of an unreadable one, which is raised on access."""
 
     Clip: TypeAlias = "Sequence[ImageLike] | np.ndarray | torch.Tensor"
     """Frames in time order, the current one last: a list of pictures, uint8 array (T, H, W, 3), or tensor."""
@@ -32,9 +32,9 @@ class Turn:
 class Sample:
     """Pictures and a conversation about them.
 
-    The pictures stand before the text of the first turn. The world model sees `clips`, in image order; without
-    them it sees every picture as a clip of one frame. `future` holds what really happened after each clip: the
-    upper-bound arm `true-future` reads it, and nothing else may.
+    The pictures come before the text of the first turn. The world model gets `clips`, in image order; without them it
+    gets every picture as a clip of one frame. `future` contains the true future of each clip: only the upper-bound arm
+    `true-future` may read it.
     """
 
     id: str
@@ -43,9 +43,9 @@ class Sample:
     clips: "tuple[Clip, ...] | None" = None
     future: "tuple[Clip, ...] | None" = None
     num_world_steps: int | None = None
-    """How far its question looks ahead, latent slots; a model looks no further. None: as far as the model does."""
+    """Future latent slots that its question concerns, an upper limit for the model's K. None: no limit."""
     fields: Mapping[str, Any] = field(default_factory=dict)
-    """Whatever a table may group by (task, split, choices): carried into the predictions."""
+    """Fields for grouping in tables (task, split, choices); predictions keep them."""
 
     def __post_init__(self) -> None:
         roles = [turn.role for turn in self.turns]
@@ -61,7 +61,7 @@ class Sample:
 
     @property
     def shape(self) -> Hashable:
-        """What samples of one batch must share: the length of their clips, and how far they look ahead."""
+        """Clip lengths and K, which must be equal for all samples of a batch."""
         lengths = {1} if self.clips is None else {len(clip) for clip in self.clips}
         return tuple(sorted(lengths)), self.num_world_steps
 
@@ -77,7 +77,7 @@ class Sample:
 
 
 def question(id: str, images: Sequence["ImageLike"], text: str, answer: str | None = None, **rest: Any) -> Sample:
-    """A sample of one question and, if known, its answer."""
+    """Make a sample of one question and, if known, its answer."""
     turns = (Turn("user", text),) if answer is None else (Turn("user", text), Turn("assistant", answer))
     return Sample(id=id, turns=turns, images=tuple(images), **rest)
 

@@ -1,4 +1,4 @@
-"""The fused model: its configuration, its processor, and itself."""
+"""The fused model, its configuration and its processor."""
 
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
@@ -7,7 +7,7 @@ from theworld.modeling.loading import CheckpointError
 from theworld.modeling.model import TheWorld
 from theworld.modeling.processor import TheWorldProcessor
 
-# transformers' Auto classes open a saved TheWorld once this package is imported.
+# Importing this package lets transformers' Auto classes open a saved TheWorld.
 AutoConfig.register(TheWorldConfig.model_type, TheWorldConfig)
 AutoProcessor.register(TheWorldConfig, TheWorldProcessor)
 AutoModelForImageTextToText.register(TheWorldConfig, TheWorld)

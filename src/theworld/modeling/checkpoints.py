@@ -1,4 +1,4 @@
-"""Checkpoints: exactly what was ever trained away from the base, strict to read, whole on disk."""
+"""Checkpoints: exactly the tensors that were ever trained, read strictly and written atomically."""
 
 import json
 from pathlib import Path
@@ -11,9 +11,10 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from theworld.io import whole_folder
+from theworld.modeling.configuration import MAY_CHANGE
 from theworld.modeling.freezing import PARTS, part_of
 from theworld.modeling.fusion import FusedGemma
-from theworld.modeling.loading import MAY_CHANGE, WEIGHTS_NAME, CheckpointError
+from theworld.modeling.loading import WEIGHTS_NAME, CheckpointError
 from theworld.modeling.lora import saved_name
 
 _OPTIMIZER_NAME = "optimizer.safetensors"
@@ -22,7 +23,7 @@ _NAMES = {"config.json", "generation_config.json", WEIGHTS_NAME, _OPTIMIZER_NAME
 
 
 def tensors_of(model: FusedGemma, parts: list[str], state: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
-    """Every tensor of some parts, under the name that it has in checkpoints; tied copies once."""
+    """Return every tensor of some parts under its name in checkpoints; tied copies once."""
     tied = set(model.all_tied_weights_keys)
     state = model.state_dict() if state is None else state
     return {saved_name(name): tensor for name, tensor in state.items() if part_of(name) in parts and name not in tied}
@@ -40,10 +41,10 @@ def write_model(model: FusedGemma, folder: Path, state: dict[str, Tensor] | None
 
 
 def read_model(model: FusedGemma, folder: Path, parts: list[str]) -> None:
-    """Overlay the trained tensors of a checkpoint on a loaded base; the parts join the model's trained parts.
+    """Copy the trained tensors of a checkpoint into a loaded base, and add the parts to the model's trained parts.
 
     Raises:
-        CheckpointError: for a missing or foreign tensor, or one of another shape; nothing is changed then.
+        CheckpointError: for a missing or foreign tensor, or one of another shape; the model is then unchanged.
     """
     path = Path(folder) / WEIGHTS_NAME
     if not path.is_file():
@@ -70,7 +71,7 @@ def read_model(model: FusedGemma, folder: Path, parts: list[str]) -> None:
 def save_checkpoint(
     model: FusedGemma, folder: Path, optimizer: torch.optim.Optimizer | None = None, epoch: int = 0
 ) -> None:
-    """Write model, optimiser and epoch; the folder is whole or absent, and an older checkpoint is replaced.
+    """Write model, optimiser and epoch atomically, in place of an older checkpoint.
 
     Raises:
         CheckpointError: if the folder holds anything but a checkpoint.
@@ -88,7 +89,7 @@ def save_checkpoint(
 
 
 def load_checkpoint(model: FusedGemma, folder: Path, optimizer: torch.optim.Optimizer | None = None) -> dict[str, Any]:
-    """Read a checkpoint into a model that was built in the same way.
+    """Read a checkpoint into a model of the same configuration.
 
     Returns:
         {"epoch": the epoch given to `save_checkpoint`}
@@ -100,7 +101,7 @@ def load_checkpoint(model: FusedGemma, folder: Path, optimizer: torch.optim.Opti
     saved = _check_same(model, folder)
     read_model(model, folder, saved["trained_parts"])
     if model.config.world_fingerprint is None and saved["world_dtype"] == model.config.world_dtype:
-        model.config.world_fingerprint = saved["world_fingerprint"]  # the world to expect from now on
+        model.config.world_fingerprint = saved["world_fingerprint"]  # checked from now on
     state: dict[str, Any] = {"epoch": 0}
     if (folder / _STATE_NAME).is_file():
         state = json.loads((folder / _STATE_NAME).read_text())
@@ -112,7 +113,7 @@ def load_checkpoint(model: FusedGemma, folder: Path, optimizer: torch.optim.Opti
 
 
 def _as_spread(tensor: Tensor, like: Tensor) -> Tensor:
-    """A whole tensor, or this process's part of it where a model is sharded."""
+    """Return the whole tensor, or this process's part of it if the model is sharded."""
     if not isinstance(like, DTensor):
         return tensor
     return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements)
@@ -126,17 +127,19 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _check_same(model: FusedGemma, folder: Path) -> dict[str, Any]:
-    """The configuration of a checkpoint, once it is known to belong to this model."""
+    """Read the configuration of a checkpoint, and check that it belongs to this model."""
     path = folder / "config.json"
     if not path.is_file():
         raise CheckpointError(f"{folder}: no checkpoint here (config.json is missing)")
-    saved, own = json.loads(path.read_text()), model.config.to_dict()
+    saved, config = json.loads(path.read_text()), model.config.to_dict()
     fixed = set(type(model.config).__annotations__) - MAY_CHANGE - {"model_type", "trained_parts"}
-    worlds = saved.get("world_fingerprint"), own["world_fingerprint"]
-    if None in worlds or saved.get("world_dtype") != own["world_dtype"]:
-        fixed.remove("world_fingerprint")  # never attached, or the same world in other numbers
+    worlds = saved.get("world_fingerprint"), config["world_fingerprint"]
+    if None in worlds or saved.get("world_dtype") != config["world_dtype"]:
+        fixed.remove("world_fingerprint")  # no world was attached yet, or the same world in another number format
     other = [
-        f"{key}: saved {saved.get(key)!r}, here {own[key]!r}" for key in sorted(fixed) if saved.get(key) != own[key]
+        f"{key}: saved {saved.get(key)!r}, here {config[key]!r}"
+        for key in sorted(fixed)
+        if saved.get(key) != config[key]
     ]
     if other:
         raise CheckpointError(f"{folder}: the checkpoint belongs to another model: {'; '.join(other)}")
@@ -144,7 +147,7 @@ def _check_same(model: FusedGemma, folder: Path) -> dict[str, Any]:
 
 
 def _flatten(state: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Split an optimiser's state into tensors, named `index.key`, and what JSON can hold."""
+    """Split an optimiser's state into tensors, named `index.key`, and values for JSON."""
     tensors, numbers = {}, {}
     for index, entry in state["state"].items():
         for key, value in entry.items():

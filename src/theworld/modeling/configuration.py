@@ -1,13 +1,16 @@
-"""TheWorldConfig: Gemma 3's configuration and everything that says how the world is read and fused."""
+"""TheWorldConfig: Gemma 3's configuration, plus the settings that read and fuse the world."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from dataclasses import asdict
+from functools import lru_cache
+from typing import Any, Final, Literal
 
 from huggingface_hub.dataclasses import strict
 from pydantic import ValidationError
 from transformers import Gemma3Config, Gemma3TextConfig
 
 from theworld.config import LoraSettings, WorldSettings
+from theworld.config.world import STORED
 from theworld.constants import (
     DEFAULT_COSMOS_MODEL,
     DEFAULT_GEMMA_MODEL,
@@ -16,34 +19,36 @@ from theworld.constants import (
     WORLD_SOFT_TOKEN_ID,
 )
 
-WORLD_FIELDS = {
-    "tap": "world_tap",
-    "control_of": "world_control_of",
-    "repeat_current": "world_repeat_current",
-    "cosmos_model_name": "cosmos_model_name",
-    "cosmos_revision": "cosmos_revision",
-    "siglip_model_name": "siglip_model_name",
-    "image_size_px": "world_image_size",
-    "frame_rate_hz": "frame_rate_hz",
-    "num_inference_steps": "num_inference_steps",
-    "num_rollouts": "num_rollouts",
-    "dit_block": "dit_block",
-    "dit_noise_level": "dit_noise_level",
-    "dit_future": "dit_future",
-    "seed": "world_seed",
-    "dtype": "world_dtype",
-}
-"""Fields of WorldSettings to the names they have here, beside Gemma's."""
+WORLD_FIELDS: Final = {name: stored.name for name, stored in STORED.items()}
+"""Fields of WorldSettings to their names in TheWorldConfig."""
+
+
+MAY_CHANGE = frozenset(
+    {
+        "enable_world",
+        "base_model_name",
+        "num_world_steps",
+        "freeze_gemma_vision",
+        "freeze_gemma_language",
+        "freeze_cosmos_vae",
+        *(stored.name for stored in STORED.values() if stored.is_location or stored.may_change),
+    }
+)
+"""Settings that you may give anew when a checkpoint is loaded: the meaning of its weights does not depend on them."""
+
+FUTURE_ONLY = frozenset(stored.name for stored in STORED.values() if stored.future_only)
+"""Settings that decide how a tap's future slots are filled, or how noisy the denoiser's input is. A projector that was
+trained on one kind of future accepts the features of another."""
 
 
 def as_world_settings(fields: Mapping[str, Any]) -> WorldSettings:
-    """Settings of the world among the fields of a configuration.
+    """Build WorldSettings from the fields of a configuration.
 
     Raises:
-        ValueError: for a value that is not allowed, under the name that it has here.
+        ValueError: for a value that is not allowed, under its name in TheWorldConfig.
     """
     try:
-        return WorldSettings(**{ours: fields[theirs] for ours, theirs in WORLD_FIELDS.items() if theirs in fields})
+        return WorldSettings(**{name: fields[stored] for name, stored in WORLD_FIELDS.items() if stored in fields})
     except ValidationError as error:
         wrong = [
             f"{'.'.join(WORLD_FIELDS.get(str(name), str(name)) for name in detail['loc']) or 'world'}"
@@ -51,6 +56,18 @@ def as_world_settings(fields: Mapping[str, Any]) -> WorldSettings:
             for detail in error.errors()
         ]
         raise ValueError("; ".join(wrong)) from error
+
+
+@lru_cache(maxsize=64, typed=True)
+def _checked_world(*values: Any) -> WorldSettings:
+    """Build the settings from the values of WORLD_FIELDS; cached, since every forward needs them."""
+    return as_world_settings(dict(zip(WORLD_FIELDS.values(), values, strict=True)))
+
+
+def as_adapters(lora: LoraSettings | Mapping[str, Any]) -> dict[str, Any] | None:
+    """Convert LoRA settings to their form in the configuration; None: no adapters."""
+    settings = lora if isinstance(lora, LoraSettings) else LoraSettings(**lora)
+    return {**asdict(settings), "targets": list(settings.targets)} if settings.targets else None
 
 
 _LEAST = {
@@ -65,22 +82,22 @@ _LEAST = {
 
 @strict
 class TheWorldConfig(Gemma3Config):
-    """Configuration of a fused model; a plain Gemma 3 configuration with the fields below.
+    """Configuration of a fused model: Gemma 3's configuration and the fields below.
 
-    Sizes are never typed in: the channels and the stride of a feature come from the Cosmos checkpoint's own
-    configuration, the width of a token from Gemma's.
+    You never enter sizes: the channels and the stride of a feature come from the Cosmos checkpoint's own configuration,
+    the width of a token from Gemma's.
     """
 
     model_type = "theworld"
 
     enable_world: bool = True
-    """Off: the model is plain Gemma 3, bit for bit, and nothing of the world is loaded."""
+    """Off: the model is plain Gemma 3, bit for bit, and loads no part of the world."""
     base_model_name: str = DEFAULT_GEMMA_MODEL
-    """Hub id or folder of the Gemma 3 checkpoint below the fusion."""
+    """Hub id or folder of the Gemma 3 checkpoint under the fusion."""
     base_revision: str | None = None
     """Commit of the base repository; None for a folder."""
     base_fingerprint: str | None = None
-    """Fingerprint of the base's weights when it is a folder."""
+    """Fingerprint of the base's weights if it is a folder."""
     cosmos_model_name: str = DEFAULT_COSMOS_MODEL
     cosmos_revision: str | None = None
     siglip_model_name: str = DEFAULT_GEMMA_MODEL
@@ -94,11 +111,11 @@ class TheWorldConfig(Gemma3Config):
     world_projection_width: int | None = None
     """Hidden width of the mlp; None: the width of a Gemma token."""
     world_grid: int | None = None
-    """Side of the grid that every feature is brought to by space-to-depth; None: the tap's own."""
+    """Side of the fused grid; space-to-depth resizes every feature to it; None: the tap's own."""
     world_image_size: int = 224
-    """Side of the frames that the world model sees, pixels."""
+    """Side of the world model's input frames, pixels."""
     num_world_steps: int = 0
-    """K, future latent slots, unless a call says otherwise."""
+    """K, future latent slots; a call may override it."""
     max_world_steps: int = 16
     num_past_steps: int = 0
     """Latent slots before the current one; fixed for `residual` fusion, free for `tokens`."""
@@ -118,7 +135,7 @@ class TheWorldConfig(Gemma3Config):
     world_stride_px: int = 8
     """Frame pixels per feature cell: read from the Cosmos checkpoint."""
     world_fingerprint: str | None = None
-    """Fingerprint of the tap, weights included: set when the world is first attached, checked ever after."""
+    """Fingerprint of the tap, weights included: set when a world is first attached, checked from then on."""
 
     sow_token_id: int = SOW_TOKEN_ID
     eow_token_id: int = EOW_TOKEN_ID
@@ -128,9 +145,9 @@ class TheWorldConfig(Gemma3Config):
     freeze_gemma_language: bool = True
     freeze_cosmos_vae: bool = True
     lora: dict[str, Any] | None = None
-    """Fields of LoraSettings: the adapters of this model; None: none."""
+    """Fields of LoraSettings; None: no adapters."""
     trained_parts: list[str] | None = None
-    """Parts that were ever trained away from the base: what a checkpoint holds. It only grows."""
+    """Parts that were ever trained, and so are in a checkpoint. The list only grows."""
 
     def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)
@@ -138,10 +155,10 @@ class TheWorldConfig(Gemma3Config):
             self.trained_parts = ["world"] if self.enable_world else []
 
     def validate_world(self) -> None:
-        """The rules between fields.
+        """Check the rules between fields.
 
         Raises:
-            ValueError: naming the fields, what was expected, and the remedy.
+            ValueError: with the fields, the expected values, and the remedy.
         """
         self.lora_settings().check_frozen(self.freeze_gemma_vision, self.freeze_gemma_language)
         if not self.enable_world:
@@ -184,16 +201,16 @@ class TheWorldConfig(Gemma3Config):
             )
 
     def world_settings(self) -> WorldSettings:
-        """What a world feature depends on, as the taps take it."""
-        return as_world_settings({theirs: getattr(self, theirs) for theirs in WORLD_FIELDS.values()})
+        """Return the fields that a world feature depends on, as taps take them; equal fields are checked once."""
+        return _checked_world(*(getattr(self, name) for name in WORLD_FIELDS.values()))
 
     def lora_settings(self) -> LoraSettings:
-        """Which adapters the model has."""
+        """Return the settings of the model's adapters."""
         return LoraSettings(**(self.lora or {}))
 
     def pins(self) -> dict[str, dict[str, str | None]]:
-        """What the model stands on: names, commits of repositories, fingerprints as far as they are known."""
-        found = {
+        """Return the names, repository commits and known fingerprints of the models under the fusion."""
+        pins = {
             "gemma": {
                 "name": self.base_model_name,
                 "revision": self.base_revision,
@@ -201,22 +218,22 @@ class TheWorldConfig(Gemma3Config):
             }
         }
         if self.enable_world:
-            found["world"] = {
+            pins["world"] = {
                 "name": self.cosmos_model_name,
                 "revision": self.cosmos_revision,
                 "fingerprint": self.world_fingerprint,
             }
-        return found
+        return pins
 
     @property
     def text(self) -> Gemma3TextConfig:
-        """The language model's configuration, under its own type."""
+        """The language model's configuration, with its own type."""
         assert isinstance(self.text_config, Gemma3TextConfig)
         return self.text_config
 
     @property
     def owns_vae(self) -> bool:
-        """Whether the VAE is a module of the model: it trains, or an earlier stage trained it."""
+        """True if the VAE is a submodule: it trains, or an earlier stage trained it."""
         return self.enable_world and (not self.freeze_cosmos_vae or "cosmos_vae" in (self.trained_parts or ()))
 
     @property
@@ -226,12 +243,12 @@ class TheWorldConfig(Gemma3Config):
 
     @property
     def grid(self) -> int:
-        """Side of the grid that is fused."""
+        """Side of the fused grid."""
         return self.world_grid or self.native_grid
 
     @property
     def tokens_per_slot(self) -> int:
-        """World tokens of one time slot in the sequence; none for `residual` fusion."""
+        """World tokens of one time slot in the sequence; 0 for `residual` fusion."""
         if self.world_fusion == "residual":
             return 0
         return self.world_channels if self.world_projection_mode == "channel" else self.grid**2

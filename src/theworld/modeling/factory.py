@@ -1,48 +1,38 @@
-"""Settings to a loaded model."""
+"""Load the model, processor or configuration that settings describe."""
 
-import dataclasses
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 
-from theworld.config import ModelSettings, WorldSettings
+from theworld.config import ModelSettings
 from theworld.constants import TINY_FUSED_MODEL, TINY_MODEL
 from theworld.io import fingerprint_weights
 from theworld.modeling import loading
-from theworld.modeling.configuration import WORLD_FIELDS, TheWorldConfig
+from theworld.modeling.configuration import FUTURE_ONLY, WORLD_FIELDS, TheWorldConfig, as_adapters
 from theworld.modeling.model import TheWorld
 from theworld.modeling.processor import TheWorldProcessor
 from theworld.precision import concrete_dtype
 
-_SAME_NAME = (
-    "enable_world",
-    "num_world_steps",
-    "max_world_steps",
-    "world_fusion",
-    "world_projection_mode",
-    "world_projection_architecture",
-    "world_projection_width",
-    "world_grid",
-    "freeze_gemma_vision",
-    "freeze_gemma_language",
-    "freeze_cosmos_vae",
-)
+_SHARED: Final = [one.name for one in fields(ModelSettings) if one.name in TheWorldConfig.__annotations__]
+"""Settings of the model that have the same name in TheWorldConfig."""
 
 
 def open_model(settings: ModelSettings, *, load_world: bool = True, **options: Any) -> TheWorld:
-    """Load what the settings name.
+    """Load the model that the settings describe.
 
-    A checkpoint brings its own settings: of those given here only freezing holds for it (with `transfer_tap` also
-    where the tap's future comes from), and whatever differs from the default, which must then agree with the
-    checkpoint or be free to change.
+    A checkpoint has its own settings. Those given here apply to it if they concern freezing (with `transfer_tap` also
+    the source of the tap's future), or if they differ from the default: then they must agree with the checkpoint or be
+    free to change.
 
     Args:
-        load_world: False where features come from a store.
-        options: of `TheWorld.from_pretrained` (`device_map`, `world_device`, ...).
+        settings: of the model.
+        load_world: False for features from a store.
+        options: options of `TheWorld.from_pretrained` (`device_map`, `world_device`, ...).
 
     Raises:
-        FileNotFoundError: for a checkpoint that is not there.
+        FileNotFoundError: for a checkpoint that does not exist.
     """
     given = _given(settings)
     if settings.attn_implementation is not None:
@@ -59,69 +49,66 @@ def open_model(settings: ModelSettings, *, load_world: bool = True, **options: A
 
 
 def open_processor(settings: ModelSettings) -> TheWorldProcessor:
-    """The processor of the model that the settings name; no weights are loaded.
+    """Load the processor of the model that the settings describe, without weights.
 
     Raises:
-        FileNotFoundError: for a checkpoint that is not there.
+        FileNotFoundError: for a checkpoint that does not exist.
     """
     return TheWorldProcessor.from_config(configuration_of(settings))
 
 
 def configuration_of(settings: ModelSettings) -> TheWorldConfig:
-    """The configuration of the model that the settings name; no weights are loaded.
+    """Build the configuration of the model that the settings describe, without weights.
 
     Raises:
-        FileNotFoundError: for a checkpoint that is not there.
+        FileNotFoundError: for a checkpoint that does not exist.
     """
-    given = _given(settings)
-    name = str(settings.checkpoint or settings.gemma_model_name)
-    folder = loading.embedded(name)
-    if loading.is_checkpoint(folder, revision=settings.gemma_revision):
-        checkpoint = loading.fetch_checkpoint(folder, revision=settings.gemma_revision)
-        return loading.load_settings(checkpoint, given, settings.transfer_tap)
-    return loading.configure(name, given, revision=settings.gemma_revision)
+    config, _ = loading.resolve(
+        str(settings.checkpoint or settings.gemma_model_name),
+        _given(settings),
+        transfer_tap=settings.transfer_tap,
+        revision=settings.gemma_revision,
+    )
+    return config
 
 
 def _given(settings: ModelSettings) -> dict[str, Any]:
-    """Fields of the configuration that the settings decide; the others are a checkpoint's own."""
+    """Select the fields of the configuration that the settings decide; a checkpoint decides the others."""
     given = fields_of(settings)
     if settings.checkpoint is None:
         return given
-    loading.saved_folder(settings.checkpoint)  # refuses what is not there
-    usual = fields_of(ModelSettings(gemma_model_name=settings.gemma_model_name))
+    loading.saved_folder(settings.checkpoint)  # raises if there is none
+    defaults = fields_of(ModelSettings(gemma_model_name=settings.gemma_model_name))
     kept = {name for name in given if name.startswith("freeze_")}
     if settings.transfer_tap:
-        kept |= loading.OF_THE_FUTURE
-    return {name: value for name, value in given.items() if value != usual[name] or name in kept}
+        kept |= FUTURE_ONLY
+    return {name: value for name, value in given.items() if value != defaults[name] or name in kept}
 
 
 def to_be_asked(name: str) -> str:
-    """The model that answers under a name: "tiny" is there to be fused anew, and has nothing to say yet."""
+    """Return the name of a trained model: "tiny" has an untrained fusion, so it becomes "tiny-foresight"."""
     return TINY_FUSED_MODEL if name == TINY_MODEL else name
 
 
 def describe_weights(model: TheWorld) -> str:
-    """The model's base, and the fingerprint of its weights, or their revision on the hub."""
+    """Return the name of the model's base, and the fingerprint of its weights or their revision on the hub."""
     config = model.config
     folder = Path(str(config.name_or_path))
     return f"{config.base_model_name} {fingerprint_weights(folder) if folder.is_dir() else config.base_revision}"
 
 
 def on_this_machine(dtype: str = "auto") -> dict[str, Any]:
-    """Options of `TheWorld.from_pretrained` that put a model where it answers fastest: on accelerators if there are.
+    """Return the options of `TheWorld.from_pretrained` for this machine: on its accelerators, if it has any.
 
     Args:
-        dtype: number format of the weights; auto: as saved, or float32 where that is emulated.
+        dtype: number format of the weights; auto: as saved, or float32 if this machine emulates that.
     """
     return {"dtype": dtype, **({"device_map": "auto"} if torch.cuda.is_available() else {})}
 
 
 def fields_of(settings: ModelSettings) -> dict[str, Any]:
-    """Settings under the names that the model's configuration gives them."""
-    own = {name: getattr(settings, name) for name in _SAME_NAME}
-    world = {theirs: getattr(settings.world, ours) for ours, theirs in WORLD_FIELDS.items()}
+    """Return the settings under their names in TheWorldConfig."""
+    shared = {name: getattr(settings, name) for name in _SHARED}
+    world = {stored: getattr(settings.world, name) for name, stored in WORLD_FIELDS.items()}
     world["world_dtype"] = concrete_dtype(settings.world.dtype)
-    return {**own, "lora": loading.as_adapters(settings.lora), **world}
-
-
-assert set(WORLD_FIELDS) == {field.name for field in dataclasses.fields(WorldSettings)}  # none forgotten
+    return {**shared, "lora": as_adapters(settings.lora), **world}

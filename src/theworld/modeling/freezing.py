@@ -1,4 +1,4 @@
-"""Which parts of the fused model train, by name; what was ever trained is remembered."""
+"""Freeze the parts of the fused model by name, and remember those that were ever trained."""
 
 from typing import TYPE_CHECKING
 
@@ -15,21 +15,21 @@ PARTS: dict[str, tuple[str, ...]] = {
     "adapters": (),
     "cosmos_vae": ("cosmos_vae.encoder.", "cosmos_vae.quant_conv."),
 }
-"""Part to the prefixes of its parameters; adapters lie inside the other parts, and are known by their own mark. The
-VAE's decoder is no part: features never touch it."""
+"""Part to the prefixes of its parameters; adapters are inside the other parts, and have a mark in their names. The
+VAE's decoder belongs to no part: features do not depend on it."""
 
 _ADAPTER_MARK = ".lora_"
 
 
 def part_of(name: str) -> str | None:
-    """The part that a parameter belongs to, or None."""
+    """Return the part of a parameter, or None."""
     if _ADAPTER_MARK in name:
         return "adapters"
     return next((part for part, prefixes in PARTS.items() if name.startswith(prefixes)), None)
 
 
 def trainable_parts(config: "TheWorldConfig") -> list[str]:
-    """Parts that train under this configuration, in the order of PARTS."""
+    """Return the parts that train under this configuration, in the order of PARTS."""
     trains = {
         "world": config.enable_world,
         "vision": not config.freeze_gemma_vision,
@@ -41,11 +41,11 @@ def trainable_parts(config: "TheWorldConfig") -> list[str]:
 
 
 def freeze(model: nn.Module, config: "TheWorldConfig") -> None:
-    """Let exactly the configured parts train, and remember them in `config.trained_parts`.
+    """Let exactly the configured parts train, and add them to `config.trained_parts`.
 
-    What trains is float32, whatever the format of the rest: in bfloat16 an update below a 256th of a weight is lost,
-    and markers, scale and most of the projector would not move at usual learning rates. The world's own layers are
-    float32 even where they are frozen: they are small, and were trained so.
+    Parts that train are float32, whatever the format of the rest: bfloat16 loses updates below a 256th of a weight, so
+    markers, scale and most of the projector would not move at usual learning rates. The world's own layers are float32
+    even if they are frozen: they are small, and were trained in it.
     """
     parts = trainable_parts(config)
     for name, parameter in model.named_parameters():
@@ -57,21 +57,21 @@ def freeze(model: nn.Module, config: "TheWorldConfig") -> None:
 
 
 def count_parameters(model: nn.Module) -> dict[str, tuple[int, int]]:
-    """Part to (trainable, total) parameters; what belongs to no part is counted as `other`."""
+    """Count (trainable, total) parameters by part; `other` counts those of no part."""
     counts: dict[str, tuple[int, int]] = dict.fromkeys((*PARTS, "other"), (0, 0))
     for name, parameter in model.named_parameters():
         part = part_of(name) or "other"
         trainable, total = counts[part]
         size = parameter.numel()
-        counts[part] = (trainable + size * parameter.requires_grad, total + size)
+        counts[part] = (trainable + (size if parameter.requires_grad else 0), total + size)
     return {part: pair for part, pair in counts.items() if pair[1]}
 
 
 def parameter_table(model: nn.Module) -> str:
-    """A printable table: part, trainable and total parameters, share."""
+    """Format a table: part, trainable and total parameters, share."""
     rows = count_parameters(model)
     trainable, total = (sum(column) for column in zip(*rows.values(), strict=True))
     lines = [f"{'part':<12}{'trainable':>16}{'total':>16}{'%':>9}"]
-    for part, (some, every) in [*rows.items(), ("all", (trainable, total))]:
-        lines.append(f"{part:<12}{some:>16,}{every:>16,}{100 * some / every:>9.3f}")
+    for part, (num_trainable, num_all) in [*rows.items(), ("all", (trainable, total))]:
+        lines.append(f"{part:<12}{num_trainable:>16,}{num_all:>16,}{100 * num_trainable / num_all:>9.3f}")
     return "\n".join(lines)

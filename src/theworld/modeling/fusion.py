@@ -1,4 +1,4 @@
-"""Fusion: a Gemma 3 whose placeholders, or image tokens, are replaced by what the world model sees."""
+"""FusedGemma: Gemma 3 whose placeholders, or image tokens, take in the world model's features."""
 
 from abc import abstractmethod
 from typing import Any, ClassVar
@@ -24,8 +24,8 @@ _ROW_STRIDE = 64  # a 64th of the vocabulary has its root mean square
 class FusedGemma(Gemma3ForConditionalGeneration):
     """Structure, forward and generation of the fused model.
 
-    The native Gemma 3 stands inside, unchanged; without the world every call goes straight to it. The sequence
-    never changes its length in here: the processor wrote placeholders, and embeddings take their place.
+    The native Gemma 3 is inside, unchanged; without the world every call goes straight to it. The length of the
+    sequence never changes here: the processor writes placeholders, and embeddings replace them.
     """
 
     config_class = TheWorldConfig
@@ -35,23 +35,28 @@ class FusedGemma(Gemma3ForConditionalGeneration):
 
     def __init__(self, config: TheWorldConfig) -> None:
         super().__init__(config)
-        self.__dict__["_processor"] = None  # never registered as a module, whatever it is
-        self.loss_type = "ForConditionalGeneration"  # transformers guesses it from the name of the class
+        self._unregistered("_processor", None)
+        self.loss_type = "ForConditionalGeneration"  # transformers would guess it from the class name
         if config.enable_world:
             self.world = WorldBlock(config) if config.world_fusion == "tokens" else WorldResidual(config)
         self.post_init()
 
+    def _unregistered(self, name: str, value: Any) -> None:
+        """Set an attribute that is not a submodule, even if it is a module: it is in no `state_dict`."""
+        self.__dict__[name] = value
+
     @property
     def processor(self) -> TheWorldProcessor:
-        """The processor that belongs to this model, loaded when first needed."""
+        """The processor of this model, loaded on first use."""
         processor = self._processor
         if processor is None:
-            processor = self.__dict__["_processor"] = TheWorldProcessor.from_config(self.config)
+            processor = TheWorldProcessor.from_config(self.config)
+            self._unregistered("_processor", processor)
         return processor
 
     @property
     def device(self) -> torch.device:
-        """Where inputs belong: the device that embeddings are looked up on."""
+        """The device for inputs: that of the embedding table."""
         return execution_device(self.get_input_embeddings())
 
     @torch.no_grad()
@@ -63,7 +68,7 @@ class FusedGemma(Gemma3ForConditionalGeneration):
     def _embedding_rms(self) -> float:
         """Root mean square of Gemma's (scaled) token embeddings, over some of its rows."""
         embed: Any = self.get_input_embeddings()
-        if self.device.type == "meta":  # structure without weights: what a fresh Gemma would have
+        if self.device.type == "meta":  # structure without weights: the value of a newly initialised Gemma
             return self._unread_rms()
         rows = torch.arange(0, embed.weight.shape[0], _ROW_STRIDE, device=self.device)
         return embed(rows).float().pow(2).mean().sqrt().item()
@@ -72,24 +77,24 @@ class FusedGemma(Gemma3ForConditionalGeneration):
         return self.config.initializer_range * self.config.text.hidden_size**0.5
 
     def match_embeddings(self) -> None:
-        """Bring a new world module to the size of embeddings that lay on the disk, unread, when it was drawn."""
+        """Scale a new world module to embeddings that were still on disk when it was initialised."""
         embed: Any = self.get_input_embeddings()
         if not self.config.enable_world or not embed.weight.is_meta or self.device.type == "meta":
             return
-        larger = self._embedding_rms() / self._unread_rms()
+        factor = self._embedding_rms() / self._unread_rms()
         with torch.no_grad():
             for name in ("scale", "markers"):
                 if hasattr(self.world, name):
-                    getattr(self.world, name).mul_(larger)
+                    getattr(self.world, name).mul_(factor)
 
     def redraw_projector(self, seed: int) -> None:
-        """Draw the projector anew, and keep all else that was trained: the baseline of a random projection.
+        """Reinitialise the projector and keep all other trained parts: the baseline of a random projection.
 
         Raises:
             ValueError: without a world.
         """
         if not self.config.enable_world:
-            raise ValueError("enable_world=False: there is no projector to draw")
+            raise ValueError("enable_world=False: there is no projector to reinitialise")
         with torch.random.fork_rng([]):
             torch.manual_seed(seed)
             fresh = type(self.world)(self.config)
@@ -98,12 +103,16 @@ class FusedGemma(Gemma3ForConditionalGeneration):
 
     @abstractmethod
     def read_world(self, world_pixels: Tensor, num_world_steps: int | None = None) -> Tensor:
-        """Features (N, C, T, h, w) of N clips (N, F, 3, H, W)."""
+        """Compute the features (N, C, T, h, w) of N clips (N, F, 3, H, W).
+
+        A subclass knows where features come from (TheWorld: a tap, or the VAE that trains); `forward` and generation
+        call it for `world_pixels`.
+        """
 
     def _world_tokens(
         self, world_pixels: Tensor | None, world_features: Tensor | None, num_world_steps: int | None
     ) -> Tensor | None:
-        """What is fused: the block of each clip (tokens), or what is added to its image tokens (residual)."""
+        """Compute the block of each clip (tokens), or the term that is added to its image tokens (residual)."""
         if world_pixels is None and world_features is None:
             return None
         if not self.config.enable_world:
@@ -137,17 +146,17 @@ class FusedGemma(Gemma3ForConditionalGeneration):
         packed_samples: Int[Tensor, "B L"] | None = None,
         **kwargs: Any,
     ) -> Any:
-        """Gemma 3's forward, with the world.
+        """Run Gemma 3's forward, with the world.
 
         Args:
-            world_pixels: the clips of all rows in row order, N in all, as the processor gives them.
+            world_pixels: the clips of all rows in row order, N in all, as the processor returns them.
             world_features: stored features of the same clips, instead of pixels.
-            num_world_steps: K, as chosen in the processor call; default: the configuration's.
-            labels: with labels, logits are made at the supervised positions only: (supervised, V).
-            slot_pixel_values: a picture of each slot of each clip, for Gemma. With them there is nothing but a loss:
-                how far the world tokens are from Gemma's image tokens of these pictures (`imitation.unexplained`).
-            packed_samples: where rows hold several samples, the place of each position's sample in its row; they do
-                not see each other, and position_ids start at 0 in each. It takes the place of attention_mask.
+            num_world_steps: K of the processor call; default: the configuration's.
+            labels: with labels, logits exist at the supervised positions only: (supervised, V).
+            slot_pixel_values: a picture of each slot of each clip, for Gemma. The output then has a loss only: the
+                distance of the world tokens from Gemma's image tokens of these pictures (`losses.unexplained`).
+            packed_samples: for rows of several samples, the index of each position's sample in its row; samples do not
+                attend to each other, and position_ids start at 0 in each. It replaces attention_mask.
 
         Raises:
             ValueError: if placeholders and features do not match, with both counts; if attention takes no such mask.
@@ -179,7 +188,7 @@ class FusedGemma(Gemma3ForConditionalGeneration):
         return self._supervised(labels, world_was_read=fused is not None, **arguments)
 
     def _mask(self, attention_mask: Any, packed_samples: Tensor | None, token_type_ids: Tensor | None) -> Any:
-        """What attention sees by: the mask as it is given, or one that keeps packed samples apart."""
+        """Return the given mask, or one that separates packed samples."""
         if packed_samples is None:
             return attention_mask
         embed: Any = self.get_input_embeddings()
@@ -188,7 +197,7 @@ class FusedGemma(Gemma3ForConditionalGeneration):
     def _fuse(
         self, input_ids: Tensor | None, pixel_values: Tensor | None, parts: dict[str, Any], fused: Tensor
     ) -> tuple[Tensor | None, Tensor | None, dict[str, Any]]:
-        """What stands for ids and pictures once the world is among them: ids, or embeddings, and encoder outputs."""
+        """Replace ids and pictures by ids or embeddings, and encoder outputs, that contain the world."""
         if input_ids is None:
             raise ValueError("the world is fused by input_ids: it cannot be combined with inputs_embeds")
         if pixel_values is not None:
@@ -200,20 +209,20 @@ class FusedGemma(Gemma3ForConditionalGeneration):
 
     def _imitate(self, block: Tensor | None, pictures: Float[Tensor, "N T 3 H W"]) -> Float[Tensor, ""]:
         if block is None:
-            raise ValueError("slot_pixel_values without world_pixels or world_features: there is nothing that imitates")
+            raise ValueError("slot_pixel_values without world_pixels or world_features: no world tokens to compare")
         with torch.no_grad():
-            seen: Any = self.get_image_features(pictures.flatten(0, 1), return_dict=True)  # pyright: ignore[reportCallIssue]
-        return unexplained(block, seen.pooler_output)
+            image: Any = self.get_image_features(pictures.flatten(0, 1), return_dict=True)  # pyright: ignore[reportCallIssue]
+        return unexplained(block, image.pooler_output)
 
     def _supervised(self, labels: Tensor, world_was_read: bool, **arguments: Any) -> Any:
-        """Forward and loss with logits at the supervised positions only, never (B, L, V)."""
+        """Compute the loss with logits at the supervised positions only, never (B, L, V)."""
         shifted = F.pad(labels, (0, 1), value=IGNORE_INDEX)[:, 1:]
         keep: Bool[Tensor, "B L"] = shifted != IGNORE_INDEX
         arguments.update(logits_to_keep=keep.to(execution_device(self.model.language_model.norm)))
         output: Any
         if keep.any():
             output = super().forward(labels=labels, **arguments, shift_labels=shifted[keep])  # pyright: ignore[reportCallIssue]
-        else:  # a mean over no positions is NaN; nothing supervised is a loss of 0 with a gradient of 0
+        else:  # a mean over no positions is NaN; the loss and its gradient are 0 instead
             arguments.pop("num_items_in_batch", None)
             output = super().forward(**arguments)
             output.loss = output.logits.sum()
@@ -222,8 +231,10 @@ class FusedGemma(Gemma3ForConditionalGeneration):
         return output
 
     def _touch_world(self) -> Tensor:
-        """A scalar that depends on every parameter of the world module: a text-only batch must still train under
-        DDP, which waits for the gradient of each trainable parameter."""
+        """Return a scalar that depends on every parameter of the world module.
+
+        A text-only batch must train under DDP, too, which waits for the gradient of each trainable parameter.
+        """
         config = self.config
         slots = 1 if isinstance(self.world, WorldBlock) else self.world.num_slots
         shape = (1, config.world_channels, slots, config.native_grid, config.native_grid)
@@ -231,7 +242,7 @@ class FusedGemma(Gemma3ForConditionalGeneration):
         return (self.world(features, 0) if isinstance(self.world, WorldBlock) else self.world(features)).sum()
 
     def _refuse_absent_world(self, input_ids: Tensor, has_pictures: bool) -> None:
-        """A model that was built for a world must not answer without it unnoticed."""
+        """Raise an error if a model with a world gets none: it must not answer without it unnoticed."""
         count = int((input_ids == self.config.world_token_id).sum())
         if count:
             raise ValueError(f"{count} world placeholders but 0 features: pass world_pixels or world_features")
@@ -247,7 +258,7 @@ class FusedGemma(Gemma3ForConditionalGeneration):
         image: BaseModelOutputWithPooling | None,
         block: Float[Tensor, "N R D"],
     ) -> Float[Tensor, "B L D"]:
-        """Replace placeholders by what they stand for.
+        """Replace placeholders by image and world embeddings.
 
         ids     [bos, SOW,  w,  w, EOW, turn, IMG, IMG, what, ...]
         embeds  [  e,  m0, p0, p1,  m1,    e,  v0,  v1,    e, ...]   m markers, p world, v vision, e table
@@ -266,7 +277,7 @@ class FusedGemma(Gemma3ForConditionalGeneration):
         return embeds.masked_scatter(mask[..., None].to(embeds.device), block.to(embeds.device, embeds.dtype))
 
     def _world_mask(self, input_ids: Tensor, block: Tensor) -> Bool[Tensor, "B L"]:
-        """Positions of markers and world tokens, once they match the features row by row."""
+        """Find the positions of markers and world tokens, and check them against the features row by row."""
         config, (clips, length, _) = self.config, block.shape
         start, end = input_ids == config.sow_token_id, input_ids == config.eow_token_id
         mask = start | end | (input_ids == config.world_token_id)
@@ -278,7 +289,7 @@ class FusedGemma(Gemma3ForConditionalGeneration):
             )
         blocks = input_ids[mask].view(clips, length)
         if bool((blocks[:, 0] != config.sow_token_id).any()) or bool((blocks[:, -1] != config.eow_token_id).any()):
-            raise ValueError(f"world placeholders must stand in runs of {length}: start marker, tokens, end marker")
+            raise ValueError(f"world placeholders must come in runs of {length}: start marker, tokens, end marker")
         return mask
 
     def _add_to_image(
@@ -308,7 +319,7 @@ class FusedGemma(Gemma3ForConditionalGeneration):
     def _maybe_prepare_encoder_kwargs_for_generation(
         self, inputs_tensor: Tensor, model_kwargs: dict[str, Any], *args: Any, **kwargs: Any
     ) -> dict[str, Any]:
-        # As transformers does for pictures: encode once, before beams multiply the rows.
+        # As transformers does for pictures: encode once, before beam search multiplies the rows.
         world = [model_kwargs.pop(name, None) for name in ("world_pixels", "world_features", "num_world_steps")]
         prepare = super()._maybe_prepare_encoder_kwargs_for_generation  # pyright: ignore[reportAttributeAccessIssue]
         model_kwargs = prepare(inputs_tensor, model_kwargs, *args, **kwargs)
@@ -328,7 +339,7 @@ class FusedGemma(Gemma3ForConditionalGeneration):
     def _expand_multimodal_outputs(
         self, input_ids: Any, mm_encoder_output: dict, expand_size: int = 1, inputs_embeds: Any = None
     ) -> dict[str, Any]:
-        # Rows may hold several clips: each row's group is repeated as a whole, [A, B] -> [A, B, A, B].
+        # A row may have several clips: its group is repeated as a whole, [A, B] -> [A, B, A, B].
         expand = super()._expand_multimodal_outputs  # pyright: ignore[reportAttributeAccessIssue]
         expanded = expand(input_ids, mm_encoder_output, expand_size=expand_size, inputs_embeds=inputs_embeds)
         if (blocks := expanded.get("world")) is not None:

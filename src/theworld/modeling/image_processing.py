@@ -1,4 +1,4 @@
-"""Pixels: pictures as Gemma's vision tower takes them, the numbers of transformers' image processor written once."""
+"""A fast path for Gemma's image processor: equal pixels, written once."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,26 +20,27 @@ _KNOWN_OPTIONS = {
     "pan_and_scan_max_num_crops",
     "pan_and_scan_min_ratio_to_activate",
 }
-"""What Gemma3Processor hands on with every call; whatever else there is, a user asked for."""
+"""Options that Gemma3Processor passes with every call; any other comes from the user."""
 
 
 def is_plain(image_processor: Any, pictures: Sequence[Any], options: Mapping[str, Any]) -> bool:
-    """Whether `plain_pixels` gives what the image processor would; else the image processor must be asked.
+    """Return True if `plain_pixels` gives the result of the image processor.
 
-    Plain are RGB pictures, each whole and to one size, rescaled and normalised, as one torch tensor on the CPU.
+    It does for RGB pictures that are resized as a whole to one size, rescaled and normalised, as one torch tensor on
+    the CPU.
 
     Args:
         image_processor: Gemma 3's, or another.
-        pictures: as a call gives them.
-        options: of that call, beside the image processor's own settings.
+        pictures: of a call.
+        options: of that call, besides the image processor's own settings.
     """
-    own = image_processor
+    processor = image_processor
     return (
-        type(own) is Gemma3ImageProcessor
-        and all((own.do_resize, own.do_rescale, own.do_normalize))
-        and dict(own.size or {}).keys() == {"height", "width"}
-        and getattr(own, "device", None) is None
-        and not options.get("do_pan_and_scan", own.do_pan_and_scan)
+        type(processor) is Gemma3ImageProcessor
+        and all((processor.do_resize, processor.do_rescale, processor.do_normalize))
+        and dict(processor.size or {}).keys() == {"height", "width"}
+        and getattr(processor, "device", None) is None
+        and not options.get("do_pan_and_scan", processor.do_pan_and_scan)
         and options.get("return_tensors") == "pt"
         and options.keys() <= _KNOWN_OPTIONS
         and len(pictures) > 0
@@ -48,26 +49,28 @@ def is_plain(image_processor: Any, pictures: Sequence[Any], options: Mapping[str
 
 
 def _is_opaque(picture: Any) -> bool:
-    """RGB, and no colour of it stands for transparency, which the library would turn white."""
+    """Return True for RGB without a transparent colour, which transformers would turn white."""
     return isinstance(picture, Image.Image) and picture.mode == "RGB" and picture.info.get("transparency") is None
 
 
 def plain_pixels(image_processor: Gemma3ImageProcessor, pictures: Sequence[Image.Image]) -> Float[Tensor, "N 3 H W"]:
-    """Pictures resized, rescaled and normalised, bit for bit as the image processor does it.
+    """Resize, rescale and normalise pictures, bit for bit as the image processor does.
 
-    That one writes each picture as floats into memory of its own, and all of them once more into the batch. At 896 px
-    most of the time goes into being given that memory. Here each picture is written into its place in the batch.
+    The image processor writes each picture as floats into new memory, and copies all of them into the batch. At 896 px
+    most of the time is the allocation of that memory. Here each picture is written into its place in the batch.
 
     Args:
-        image_processor: its settings are those for which `is_plain` holds.
+        image_processor: with settings for which `is_plain` is true.
         pictures: RGB, of any sizes.
     """
     size = dict(image_processor.size)
     mean, std = (
-        (torch.tensor(values) * (1.0 / image_processor.rescale_factor)).view(-1, 1, 1)  # of levels, not of [0, 1]
+        (torch.tensor(values) * (1.0 / image_processor.rescale_factor)).view(
+            -1, 1, 1
+        )  # in levels 0..255, not in [0, 1]
         for values in (image_processor.image_mean, image_processor.image_std)
     )
-    # NumPy's memory comes in huge pages where the system has them, torch's does not: half of the time of a batch.
+    # NumPy asks for huge pages, torch does not: half of the time of a batch.
     batch = torch.from_numpy(np.empty((len(pictures), 3, size["height"], size["width"]), np.float32))
     for row, picture in zip(batch, pictures, strict=True):
         levels = functional.pil_to_tensor(picture)  # a view: in memory (H, W, 3), which is resized without reordering

@@ -1,4 +1,4 @@
-"""What the model attends to when it chooses the first word of an answer: image tokens, and world tokens by slot."""
+"""Attention of the first answer token to image and world tokens, and decoded imagined futures."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,29 +11,29 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from theworld.datasets.images import to_frames
-from theworld.modeling.generation import Seen
+from theworld.modeling.generation import PrefixCache
 from theworld.modeling.model import TheWorld
 
 
 @dataclass(frozen=True)
 class Attention:
-    """Shares of one position's attention, mean over layers and heads; with the rest (text, markers) they sum to 1."""
+    """Shares of one position's attention, mean over layers and heads; the rest up to 1 is on text and markers."""
 
     image: Float[Tensor, " I"]
-    """On Gemma's image tokens, row by row of each picture's grid."""
+    """Share of each image token of Gemma, row by row of each picture's grid."""
     world: Float[Tensor, "T W"]
-    """On the world tokens of each slot, row by row of the grid; no slots where the fusion has no tokens."""
+    """Share of each world token of each slot, row by row of the grid; no slots if the fusion has no tokens."""
 
 
 @torch.no_grad()
-def first_attention(seen: Seen, question: str) -> Attention:
-    """Where the last position of a prompt looks: the one whose output is the first token of the answer.
+def first_attention(seen: PrefixCache, question: str) -> Attention:
+    """Compute the attention of the last position of a prompt, whose output is the first token of the answer.
 
-    The question is read once more, with plain attention: faster kernels keep no weights. A layer with a sliding window
-    gives nothing to what has left it.
+    The question runs once more with plain attention, since faster kernels keep no attention weights. A layer with a
+    sliding window gives no attention to positions outside it.
 
     Args:
-        seen: a look at pictures, with at most one clip.
+        seen: the prefix of the pictures, with at most one clip.
         question: plain text.
     """
     model, inputs = seen.model, seen.inputs(question)
@@ -70,7 +70,7 @@ def _plain_attention(model: Any) -> Iterator[None]:
 
 
 def imagine(model: TheWorld, clip: Any, num_world_steps: int) -> UInt8[Tensor, "F H W 3"]:
-    """Decode the given frames and the imagined future: 1 + 4j + 4K frames.
+    """Imagine the future of a clip, and decode it together with the given frames: 1 + 4j + 4K frames.
 
     Args:
         model: with tap `rollout`.
@@ -78,9 +78,9 @@ def imagine(model: TheWorld, clip: Any, num_world_steps: int) -> UInt8[Tensor, "
         num_world_steps: K, latent slots to imagine.
 
     Raises:
-        ValueError: if the tap imagines nothing.
-        GuardrailRequiredError: if the world is NVIDIA's and its guardrail is not there.
-        UnsafeVideoError: if the guardrail lets the video not pass.
+        ValueError: if the tap imagines no video.
+        GuardrailRequiredError: if the world is NVIDIA's and its guardrail is not installed.
+        UnsafeVideoError: if the guardrail rejects the video.
     """
     check_shown(model)
     frames = to_frames(clip, model.config.world_image_size)[None]
@@ -88,11 +88,11 @@ def imagine(model: TheWorld, clip: Any, num_world_steps: int) -> UInt8[Tensor, "
 
 
 def check_shown(model: TheWorld) -> None:
-    """Refuse a model whose imagined future cannot be shown, before it is computed.
+    """Check, before any computation, that the model's imagined future can be shown.
 
     Raises:
-        ValueError: if the tap imagines nothing.
-        GuardrailRequiredError: if the world is NVIDIA's and its guardrail is not there.
+        ValueError: if the tap imagines no video.
+        GuardrailRequiredError: if the world is NVIDIA's and its guardrail is not installed.
     """
     from theworld.world.guardrail import prepare
     from theworld.world.rollout import RolloutTap
@@ -104,11 +104,11 @@ def check_shown(model: TheWorld) -> None:
 
 @torch.no_grad()
 def decoded(model: TheWorld, features: Float[Tensor, "1 C T h w"]) -> UInt8[Tensor, "F H W 3"]:
-    """The frames of what the tap `rollout` read of one clip; of NVIDIA's weights after its guardrail.
+    """Decode the features that the tap `rollout` read of one clip; for NVIDIA's weights the guardrail checks the video.
 
     Raises:
         ValueError: as `check_shown`.
-        UnsafeVideoError: if the guardrail lets the video not pass.
+        UnsafeVideoError: if the guardrail rejects the video.
     """
     from theworld.world.guardrail import show
 

@@ -1,10 +1,9 @@
-"""Where a fused model comes from: hub id, folder, the embedded tiny stack, or a saved TheWorld."""
+"""Resolve model names (hub id, folder, embedded tiny stack, saved TheWorld) to configurations and files."""
 
 import json
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,11 @@ from transformers import Gemma3Config, PreTrainedConfig
 from transformers.utils.hub import cached_file, resolve_revision
 
 from theworld import tiny
-from theworld.config import LoraSettings
+from theworld.config import CONTROL_TAPS
 from theworld.constants import DEFAULT_COSMOS_MODEL, DEFAULT_GEMMA_MODEL, TINY_FUSED_MODEL, TINY_MODEL, WORLD_TOKENS
 from theworld.hub import REFUSALS, again, fetch, remedy
 from theworld.io import fingerprint_weights
-from theworld.modeling.configuration import TheWorldConfig, as_world_settings
+from theworld.modeling.configuration import FUTURE_ONLY, MAY_CHANGE, TheWorldConfig, as_adapters, as_world_settings
 from theworld.precision import loading_dtype
 
 logger = logging.getLogger(__name__)
@@ -34,40 +33,7 @@ SETTINGS = frozenset(TheWorldConfig.__annotations__) - {
     "world_fingerprint",
     "trained_parts",
 }
-"""Arguments of `TheWorld.from_pretrained` that are fields of the configuration; the others are found out."""
-
-HUB_OPTIONS = frozenset({"token", "cache_dir", "local_files_only"})
-"""Arguments that say how files are fetched."""
-
-MAY_CHANGE = frozenset(
-    {
-        "enable_world",
-        "base_model_name",
-        "cosmos_model_name",
-        "cosmos_revision",
-        "siglip_model_name",
-        "num_world_steps",
-        "world_dtype",
-        "freeze_gemma_vision",
-        "freeze_gemma_language",
-        "freeze_cosmos_vae",
-    }
-)
-"""Settings that a caller may give anew when a checkpoint is loaded: they leave the meaning of its weights alone."""
-
-OF_THE_FUTURE = frozenset(
-    {
-        "world_tap",
-        "world_control_of",
-        "world_repeat_current",
-        "dit_future",
-        "dit_noise_level",
-        "num_inference_steps",
-        "num_rollouts",
-    }
-)
-"""Settings that say where a tap's future slots come from, and under how much noise a denoiser sees them. What a
-projector learnt of one it can be given of another."""
+"""Fields of the configuration that `TheWorld.from_pretrained` accepts; it finds the others out itself."""
 
 WEIGHTS_NAME = "model.safetensors"
 CHECKPOINT_FILES = ("config.json", "generation_config.json", WEIGHTS_NAME)
@@ -77,14 +43,14 @@ TINY_SETTINGS = {"world_image_size": 64, "frame_rate_hz": 6.0, "dit_block": 2}
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that does not fit: a missing or foreign tensor, another base, another tap."""
+    """A checkpoint that does not fit: a missing or unexpected tensor, another base, another tap."""
 
 
 def take_settings(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Take the settings out of keyword arguments; the rest is transformers'.
+    """Remove the settings from keyword arguments and return them; the rest is for transformers.
 
     Args:
-        arguments: fields of TheWorldConfig, or `config=` with all of them, as AutoModel passes what a checkpoint holds.
+        arguments: fields of TheWorldConfig, or `config=` with all of them, as AutoModel passes a checkpoint's.
 
     Raises:
         TypeError: for a name that looks like a misspelt setting.
@@ -101,29 +67,21 @@ def take_settings(arguments: dict[str, Any]) -> dict[str, Any]:
     return {**given, **{name: arguments.pop(name) for name in SETTINGS & arguments.keys()}}
 
 
-def as_adapters(lora: LoraSettings | Mapping[str, Any]) -> dict[str, Any] | None:
-    """The adapters that settings ask for, as a configuration holds them; None: none."""
-    settings = lora if isinstance(lora, LoraSettings) else LoraSettings(**lora)
-    return {**asdict(settings), "targets": list(settings.targets)} if settings.targets else None
-
-
 def base_folder(name: str) -> str:
-    """What transformers loads Gemma from: the name itself, or the folder of the tiny stack."""
-    if name != TINY_MODEL:
-        return name
-    return str(tiny.stack() / "gemma")
+    """Return the source of Gemma for transformers: the name itself, or the folder of the tiny stack."""
+    return str(tiny.stack() / "gemma") if name == TINY_MODEL else name
 
 
 def embedded(name: str) -> str:
-    """The name itself, or the folder of the embedded TheWorld if the name stands for it."""
+    """Return the name itself, or the folder of the embedded TheWorld for its name."""
     return str(tiny.stack() / "fused") if name == TINY_FUSED_MODEL else name
 
 
 def saved_folder(checkpoint: Path) -> str:
-    """Where a saved TheWorld lies; a folder by its type, since a slip must not be looked for on the hub.
+    """Return the folder of a saved TheWorld; a misspelt path must not start a search on the hub.
 
     Raises:
-        FileNotFoundError: if there is none.
+        FileNotFoundError: if there is no such folder.
     """
     folder = embedded(str(checkpoint))
     if not Path(folder).is_dir():
@@ -131,23 +89,52 @@ def saved_folder(checkpoint: Path) -> str:
     return folder
 
 
+def resolve(
+    name: str, settings: dict[str, Any], *, transfer_tap: bool = False, loads_world: bool = False, **hub: Any
+) -> tuple[TheWorldConfig, Path | None]:
+    """Find the configuration that a name and settings give, and the folder of the checkpoint; no weights are loaded.
+
+    Args:
+        name: hub id or folder of a Gemma 3 or of a saved TheWorld, "tiny" or "tiny-foresight".
+        settings: fields of TheWorldConfig.
+        transfer_tap: as `load_settings`.
+        loads_world: choose a number format for the world that this machine computes natively, as `native_world`.
+        hub: revision, token, cache_dir, local_files_only, as in transformers.
+
+    Returns:
+        The configuration; and the local folder of the saved TheWorld, None for a new fusion.
+    """
+    name = embedded(name)
+    if not is_checkpoint(name, **hub):
+        return configure(name, settings, **hub), None
+    checkpoint = fetch_checkpoint(name, **hub)
+    if loads_world and settings.get("enable_world", True):
+        settings = native_world(checkpoint, settings)
+    return load_settings(checkpoint, settings, transfer_tap), checkpoint
+
+
+def hub_options(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments that say how files are downloaded."""
+    return {name: arguments[name] for name in ("token", "cache_dir", "local_files_only") if name in arguments}
+
+
 def is_checkpoint(name: str, **hub: Any) -> bool:
-    """Whether a name stands for a saved TheWorld.
+    """Return True for the name of a saved TheWorld, and False for that of a Gemma 3.
 
     Raises:
-        ValueError: if it stands for neither a TheWorld nor a Gemma 3.
-        OSError: for a folder that does not exist or holds no model, or a repository that cannot be fetched.
+        ValueError: if it is the name of another model.
+        OSError: for a folder that does not exist or has no model in it, or a repository that cannot be downloaded.
     """
     is_folder = Path(name).is_dir()
     if (is_folder or name.startswith((".", "/", "~"))) and not (Path(name) / "config.json").is_file():
-        what = "no config.json in this folder" if is_folder else "no such folder"
-        raise FileNotFoundError(f"{name}: {what}; expected a model's folder, a hub id, or {TINY_MODEL!r}")
+        reason = "no config.json in this folder" if is_folder else "no such folder"
+        raise FileNotFoundError(f"{name}: {reason}; expected a model's folder, a hub id, or {TINY_MODEL!r}")
     close = get_close_matches(name, (TINY_MODEL, TINY_FUSED_MODEL), n=1, cutoff=0.7)
-    if close and not is_folder and name != TINY_MODEL and "/" not in name:  # a slip must not be looked for on the hub
+    if close and not is_folder and name != TINY_MODEL and "/" not in name:  # a misspelling must not go to the hub
         raise FileNotFoundError(f"{name}: no such folder, and no id on the hub; did you mean {close[0]}?")
     try:
         raw, _ = PreTrainedConfig.get_config_dict(base_folder(name), **hub)
-    except REFUSALS as error:  # transformers' message names its own cache first, and the model on the third line
+    except REFUSALS as error:  # transformers' own message names the model on its third line only
         if is_folder:
             raise ValueError(f"{name}: config.json cannot be read ({' '.join(str(error).split())})") from error
         raise OSError(f"{name}: no such folder, and not to be had from the hub: {remedy(name, error)}") from error
@@ -160,12 +147,12 @@ def is_checkpoint(name: str, **hub: Any) -> bool:
 
 
 def configure(name: str, settings: dict[str, Any], **hub: Any) -> TheWorldConfig:
-    """The configuration of a new fusion on top of a Gemma 3.
+    """Build the configuration of a new fusion on top of a Gemma 3.
 
     Args:
         name: hub id, folder, or "tiny".
         settings: fields of TheWorldConfig.
-        hub: revision, token, cache_dir, local_files_only, as transformers takes them.
+        hub: revision, token, cache_dir, local_files_only, as in transformers.
 
     Raises:
         ValueError: for settings that contradict each other or the checkpoints.
@@ -175,14 +162,14 @@ def configure(name: str, settings: dict[str, Any], **hub: Any) -> TheWorldConfig
             f"base_model_name={settings['base_model_name']!r}: for a new fusion the base is {name!r} itself"
         )
     folder = base_folder(name)
-    with told_in_one_line(name):
+    with reporting_file_errors(name):
         gemma = Gemma3Config.from_pretrained(folder, **hub).to_dict()
         known: dict[str, Any] = _identity(folder, **hub)
         if settings.get("enable_world", True):
             known |= _token_ids(folder, **hub)
     for key in ("model_type", "architectures", "transformers_version"):
         gemma.pop(key, None)
-    ours: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "base_model_name": str(name),
         "cosmos_model_name": TINY_MODEL if name == TINY_MODEL else DEFAULT_COSMOS_MODEL,
         "siglip_model_name": str(name),
@@ -190,9 +177,9 @@ def configure(name: str, settings: dict[str, Any], **hub: Any) -> TheWorldConfig
         **known,
         **settings,
     }
-    if ours.get("enable_world", True):
-        ours.update(_found_of_world(ours))
-    return _build({**gemma, **ours})
+    if fields.get("enable_world", True):
+        fields |= _world_shape(fields)
+    return _build({**gemma, **fields})
 
 
 def _build(fields: dict[str, Any]) -> TheWorldConfig:
@@ -203,28 +190,31 @@ def _build(fields: dict[str, Any]) -> TheWorldConfig:
 
 
 def _identity(folder: str, revision: str | None = None, **hub: Any) -> dict[str, str | None]:
-    """What a checkpoint must remember to find the same base again."""
+    """Return the fields by which a checkpoint finds the same base again."""
     if Path(folder).is_dir():
         return {"base_revision": None, "base_fingerprint": fingerprint_weights(Path(folder))}
-    commit = resolve_revision(folder, revision, **{k: v for k, v in hub.items() if k != "force_download"})
+    options = {name: value for name, value in hub.items() if name != "force_download"}
+    commit = resolve_revision(folder, revision, **options)
     return {"base_revision": getattr(commit, "resolved", None) or commit, "base_fingerprint": None}
 
 
 def _token_ids(folder: str, **hub: Any) -> dict[str, int]:
-    """Ids of the three world tokens: the tokenizer's own, or those it will append; without one, Gemma 3's."""
+    """Return the ids of the three world tokens: the tokenizer's, or those that it will append.
+
+    Without a tokenizer the configuration keeps Gemma 3's ids.
+    """
     path = cached_file(folder, "tokenizer.json", _raise_exceptions_for_missing_entries=False, **hub)
     if path is None:
         return {}
     tokenizer = Tokenizer.from_file(path)
     size = tokenizer.get_vocab_size(with_added_tokens=True)
-    found = {token: tokenizer.token_to_id(token) for token in WORLD_TOKENS}
-    new = [token for token, token_id in found.items() if token_id is None]
-    ids = {**found, **{token: size + index for index, token in enumerate(new)}}
-    return dict(zip(("sow_token_id", "eow_token_id", "world_token_id"), ids.values(), strict=True))
+    new = [token for token in WORLD_TOKENS if tokenizer.token_to_id(token) is None]
+    ids = [size + new.index(token) if token in new else tokenizer.token_to_id(token) for token in WORLD_TOKENS]
+    return dict(zip(("sow_token_id", "eow_token_id", "world_token_id"), ids, strict=True))
 
 
-def _found_of_world(fields: dict[str, Any]) -> dict[str, Any]:
-    """Channels and stride of the tap's features, and the commit of the repository that its configuration is from."""
+def _world_shape(fields: dict[str, Any]) -> dict[str, Any]:
+    """Read the channels and the stride of the tap's features, and the commit of their repository."""
     from theworld.world.loading import feature_shape, locate
 
     located, commit = locate(as_world_settings(fields), weights=False)
@@ -234,11 +224,11 @@ def _found_of_world(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def told_in_one_line(name: str) -> Iterator[None]:
-    """Say of what goes wrong with a model's files which model it is, and what to do.
+def reporting_file_errors(name: str) -> Iterator[None]:
+    """Turn errors about a model's files into one line that names the model and the remedy.
 
     Raises:
-        CheckpointError: for files that are cut off, damaged, not all there, or not to be had from the hub.
+        CheckpointError: for files that are cut off, damaged, missing, or not available from the hub.
     """
     try:
         yield
@@ -253,41 +243,43 @@ def told_in_one_line(name: str) -> Iterator[None]:
 
 
 def _unreadable(folder: Path) -> list[str]:
-    """Names of weights files that are not whole."""
-    found = []
+    """Return the names of damaged weights files."""
+    damaged = []
     for path in sorted(folder.glob("*.safetensors")):
         try:
             with safe_open(path, "pt"):
                 pass
         except (SafetensorError, OSError):
-            found.append(path.name)
-    return found
+            damaged.append(path.name)
+    return damaged
 
 
 @contextmanager
 def loading_base(name: str) -> Iterator[None]:
-    """Keep transformers from reporting our own new parameters as missing: every key is checked by the caller.
+    """Silence transformers' report of missing parameters, which are our own new ones: the caller checks every key.
 
     Raises:
-        CheckpointError: as `told_in_one_line`.
+        CheckpointError: as `reporting_file_errors`.
     """
 
     def is_no_report(record: logging.LogRecord) -> bool:
         return "LOAD REPORT" not in record.getMessage()
 
-    logger = logging.getLogger("transformers.modeling_utils")
-    logger.addFilter(is_no_report)
+    reporting = logging.getLogger("transformers.modeling_utils")
+    reporting.addFilter(is_no_report)
     try:
-        with told_in_one_line(name):
+        with reporting_file_errors(name):
             yield
     finally:
-        logger.removeFilter(is_no_report)
+        reporting.removeFilter(is_no_report)
 
 
 def load_settings(folder: Path, settings: dict[str, Any], transfer_tap: bool = False) -> TheWorldConfig:
-    """The configuration of a saved TheWorld, with the settings that a caller may give anew.
+    """Read the configuration of a saved TheWorld, and change the settings that may change.
 
     Args:
+        folder: of the saved TheWorld.
+        settings: new values; see MAY_CHANGE.
         transfer_tap: let the settings name another tap that reads the same states of the same network.
 
     Raises:
@@ -295,28 +287,28 @@ def load_settings(folder: Path, settings: dict[str, Any], transfer_tap: bool = F
     """
     raw = json.loads((folder / "config.json").read_text())
     changed = {name: value for name, value in settings.items() if raw.get(name) != value}
-    free = MAY_CHANGE | (OF_THE_FUTURE if transfer_tap else set())
+    free = MAY_CHANGE | (FUTURE_ONLY if transfer_tap else set())
     if raw.get("lora") is None:
-        free |= {"lora"}  # a checkpoint without adapters may get them; those that it has are trained weights
+        free |= {"lora"}  # you may add adapters to a checkpoint, but not change those that it has
     if fixed := sorted(set(changed) - free):
         given = ", ".join(f"{name}={changed[name]!r} (saved: {raw.get(name)!r})" for name in fixed)
         raise CheckpointError(f"{folder}: {given}: its weights were trained otherwise; train anew, or drop the setting")
     for key in ("model_type", "architectures", "transformers_version"):
         raw.pop(key, None)
-    if "cosmos_model_name" in changed:  # elsewhere there is no such commit; the fingerprint says whether it is the same
+    if "cosmos_model_name" in changed:  # another repository has no such commit; the fingerprint identifies the world
         changed.setdefault("cosmos_revision", None)
-    if OF_THE_FUTURE & changed.keys():
+    if FUTURE_ONLY & changed.keys():
         _check_transfer(folder, raw, {**raw, **changed})
-    if {"world_dtype", *OF_THE_FUTURE} & changed.keys():  # the same states in other numbers, or of another future
+    if {"world_dtype", *FUTURE_ONLY} & changed.keys():  # another number format, or another future
         raw["world_fingerprint"] = None
     config = _build({**raw, **changed})
     base = base_folder(config.base_model_name)
     if config.base_fingerprint is not None and not Path(base).is_dir():
         raise CheckpointError(
-            f"{folder}: its base {base} is gone; say where it lies now with base_model_name=, or train anew"
+            f"{folder}: its base {base} is gone; name its new folder with base_model_name=, or train anew"
         )
     if config.base_fingerprint is None and Path(base).is_dir():
-        logger.warning("%s was trained on a base from the hub; the copy in %s is taken on trust", folder, base)
+        logger.warning("%s was trained on a base from the hub; the copy in %s cannot be verified", folder, base)
         return config
     identity = _identity(base, config.base_revision)
     if config.base_fingerprint != identity["base_fingerprint"]:
@@ -329,8 +321,7 @@ def load_settings(folder: Path, settings: dict[str, Any], transfer_tap: bool = F
 
 
 def native_world(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings for a checkpoint whose world is about to be loaded: one saved in a number format that this machine
-    emulates becomes float32, unless `world_dtype` was given."""
+    """Add `world_dtype` float32 to the settings if this machine only emulates the checkpoint's number format."""
     saved = json.loads((folder / "config.json").read_text()).get("world_dtype")
     if "world_dtype" in settings:
         return settings
@@ -339,10 +330,10 @@ def native_world(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_transfer(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
-    """Only where a future comes from may change: not the network, not its weights, and not from or to constants.
+    """Allow a change of the future's source alone: same network, same weights, no constants on either side.
 
     Raises:
-        CheckpointError: otherwise.
+        CheckpointError: for any other change.
     """
     from theworld.world.factory import tap_fingerprint
 
@@ -350,7 +341,7 @@ def _check_transfer(folder: Path, before: dict[str, Any], now: dict[str, Any]) -
     if (old.reads, _weights(old.tap)) != (new.reads, _weights(new.tap)):
         raise CheckpointError(
             f"{folder}: trained on states of {old.reads!r} through the tap {old.tap!r}; the tap {new.tap!r} reads other"
-            f" states ({new.reads!r}): only where a future comes from can change"
+            f" states ({new.reads!r}): only the source of the future can change"
         )
     names = {name: now[name] for name in ("cosmos_model_name", "siglip_model_name") if name in now}
     saved = before.get("world_fingerprint")
@@ -359,17 +350,17 @@ def _check_transfer(folder: Path, before: dict[str, Any], now: dict[str, Any]) -
 
 
 def _weights(tap: str) -> str:
-    """Which weights a tap's states come from: the checkpoint's, random ones, or none."""
-    return tap if tap in ("random", "zero", "noise") else "loaded"
+    """Return the kind of weights behind a tap's states: the checkpoint's, random ones, or none."""
+    return tap if tap in CONTROL_TAPS else "loaded"
 
 
 def fetch_base(config: TheWorldConfig, **hub: Any) -> None:
-    """Fetch the weights of a base on the hub, so that what keeps them from coming is told by its cause.
+    """Download the weights of a base on the hub, so that an error names its cause.
 
-    transformers says of a file that the hub refuses that the repository does not have it.
+    If the hub refuses a file, transformers reports that the repository does not have it.
 
     Raises:
-        ValueError: if they cannot be fetched, or there are none.
+        ValueError: if the download fails, or there are no weights.
     """
     name = base_folder(config.base_model_name)
     if not Path(name).is_dir():
@@ -379,10 +370,10 @@ def fetch_base(config: TheWorldConfig, **hub: Any) -> None:
 
 
 def fetch_checkpoint(name: str, **hub: Any) -> Path:
-    """The local folder of a saved TheWorld, downloaded if need be."""
+    """Return the local folder of a saved TheWorld; a repository on the hub is downloaded."""
     if Path(name).is_dir():
         return Path(name)
-    with told_in_one_line(name):
+    with reporting_file_errors(name):
         path = cached_file(name, "config.json", **hub)
         cached_file(name, WEIGHTS_NAME, **hub)
     if path is None:

@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def unexplained(block: Float[Tensor, "N L D"], seen: Float[Tensor, "M P D"]) -> Float[Tensor, ""]:
-    """The share of the image tokens' variance that world tokens do not explain: 0 for equal tokens.
+    """Compute the share of the image tokens' variance that world tokens do not explain: 0 for equal tokens.
 
     Args:
         block: world tokens of N clips of T slots, between two markers: L = 1 + T g^2 + 1.
@@ -15,7 +15,7 @@ def unexplained(block: Float[Tensor, "N L D"], seen: Float[Tensor, "M P D"]) -> 
     tokens = block[:, 1:-1].unflatten(1, (len(seen) // len(block), -1)).flatten(0, 1)  # (M, g^2, D)
     target = _resampled(seen.to(block.device).float(), round(tokens.shape[1] ** 0.5))
     error = (tokens.float() - target).square().mean() / (target - target.mean((0, 1))).square().mean()
-    markers = (block[:, 0] + block[:, -1]).float().sum()  # imitate nothing, and yet every process waits for them
+    markers = (block[:, 0] + block[:, -1]).float().sum()  # not compared, but DDP waits for their gradients
     return error + 0 * markers
 
 

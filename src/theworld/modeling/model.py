@@ -1,4 +1,4 @@
-"""TheWorld: the fused model as a user meets it: load, ask, freeze, save."""
+"""TheWorld: the public model class, with loading, generation, freezing and saving."""
 
 import copy
 from collections.abc import Iterator
@@ -9,13 +9,14 @@ from typing import Any
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
+from transformers import GenerationConfig
 
 from theworld.constants import DEFAULT_GEMMA_MODEL
 from theworld.io import whole_files
 from theworld.modeling import checkpoints, devices, freezing, loading, lora
 from theworld.modeling.configuration import TheWorldConfig
 from theworld.modeling.fusion import FusedGemma
-from theworld.modeling.generation import Seen, ask
+from theworld.modeling.generation import PrefixCache, ask, prefill
 from theworld.precision import loading_dtype
 from theworld.world.tap import WorldTap, clip_seeds
 
@@ -23,19 +24,19 @@ from theworld.world.tap import WorldTap, clip_seeds
 class TheWorld(FusedGemma):
     """Gemma 3 fused with a world model.
 
-    The frozen world model is no module of this one: DDP, FSDP, the optimiser and `state_dict` never see it.
+    The frozen world model is not a submodule: DDP, FSDP, the optimiser and `state_dict` never see it.
     """
 
     tap: WorldTap | None
-    """The frozen world; None: features must be given, or the VAE is a module that trains."""
+    """The frozen world model; None: you pass features, or the VAE is a submodule that trains."""
     cosmos_vae: Any
 
     def __init__(self, config: TheWorldConfig) -> None:
         super().__init__(config)
         self.cosmos_vae = None
-        self.__dict__["tap"] = None  # never registered as a module, whatever it is
+        self._unregistered("tap", None)
 
-    # --- where it comes from and goes to -----------------------------------------------------------------
+    # --- loading and saving ------------------------------------------------------------------------------
 
     @classmethod
     def from_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -55,52 +56,52 @@ class TheWorld(FusedGemma):
             pretrained_model_name_or_path: hub id or folder of a Gemma 3 or of a saved TheWorld; "tiny", the
                 embedded Gemma 3; "tiny-foresight", the embedded TheWorld.
             revision: commit, branch or tag on the hub.
-            load_world: False leaves the world model's weights alone: for stored features.
-            transfer_tap: let `world_tap` name another tap than the checkpoint was trained on, of the same states:
-                what was aligned on true futures (`true-future`) is given imagined ones (`rollout`).
+            load_world: False skips the world model's weights: for stored features.
+            transfer_tap: let `world_tap` name another tap than the checkpoint was trained on, of the same states: you
+                can align on true futures (`true-future`) and then use imagined ones (`rollout`).
             world_device: device of the frozen world model; default: that of Gemma's embeddings.
             output_loading_info: also return transformers' report.
             kwargs: fields of TheWorldConfig (`num_world_steps`, `world_tap`, `lora`, ...); the rest goes to
-                transformers (`dtype`, `device_map`, `max_memory`, `token`, `cache_dir`, ...). Without `dtype` weights
-                keep the number format that they were saved in, but are float32 where this machine emulates it.
+                transformers (`dtype`, `device_map`, `max_memory`, `token`, `cache_dir`, ...). Without `dtype` the
+                weights keep their saved number format, but become float32 where this machine emulates it.
 
         Raises:
             ValueError: for settings that contradict each other.
             CheckpointError: for a checkpoint that does not fit.
         """
-        name = loading.embedded(str(pretrained_model_name_or_path))
         settings = loading.take_settings(kwargs)
-        hub = {name: kwargs[name] for name in loading.HUB_OPTIONS & kwargs.keys()}
-        checkpoint = None
-        if loading.is_checkpoint(name, revision=revision, **hub):
-            checkpoint = loading.fetch_checkpoint(name, revision=revision, **hub)
-            if load_world and settings.get("enable_world", True):
-                settings = loading.native_world(checkpoint, settings)
-            config = loading.load_settings(checkpoint, settings, transfer_tap)
-        else:
-            config = loading.configure(name, settings, revision=revision, **hub)
-        saved_parts = list(config.trained_parts or ())
+        hub = loading.hub_options(kwargs)
+        config, checkpoint = loading.resolve(
+            str(pretrained_model_name_or_path),
+            settings,
+            transfer_tap=transfer_tap,
+            loads_world=load_world,
+            revision=revision,
+            **hub,
+        )
+        saved_parts = list(config.trained_parts or ())  # freezing adds to the list of the configuration
         loading.fetch_base(config, **hub)
         kwargs["dtype"] = loading_dtype(kwargs.pop("torch_dtype", kwargs.get("dtype")), config.dtype)
         model, info = cls._load_base(config, **kwargs)
+        config = model.config  # a copy
         if config.enable_world and (load_world or config.owns_vae):
             model.load_world(world_device)
         if config.lora is not None:
             lora.add_adapters(model, config.lora_settings())
-        freezing.freeze(model, model.config)  # first: what trains is read in full precision
+        freezing.freeze(model, config)  # before any trained tensor: parts that train are float32
         devices.refuse_offloaded(model, {*freezing.trainable_parts(config), *(saved_parts if checkpoint else ())})
         if checkpoint is not None:
             checkpoints.read_model(model, checkpoint, saved_parts)
-            model.config.name_or_path = model.name_or_path = str(checkpoint)
-        if config.tokens_per_slot and config.enable_world:  # they stand for the world; no answer contains them
+            config.name_or_path = model.name_or_path = str(checkpoint)
+        if config.tokens_per_slot and config.enable_world:  # placeholders of the world never belong in an answer
             model.generation_config.suppress_tokens = [config.sow_token_id, config.eow_token_id, config.world_token_id]
         return (model, info) if output_loading_info else model
 
     @classmethod
     def _load_base(cls, config: TheWorldConfig, device_map: Any = None, **kwargs: Any) -> tuple["TheWorld", Any]:
-        """Gemma with its weights and our layers freshly drawn, and transformers' report."""
+        """Load Gemma's weights and initialise our own layers; also return transformers' report."""
         if isinstance(device_map, dict):
-            device_map = dict(device_map)  # the caller's stays as it is
+            device_map = dict(device_map)  # transformers changes it
         load: Any = super().from_pretrained
         with loading.loading_base(config.base_model_name):
             model, info = load(
@@ -119,7 +120,7 @@ class TheWorld(FusedGemma):
     def _load_pretrained_model(
         model: Any, state_dict: Any, checkpoint_files: Any, load_config: Any, expected_keys: Any = None
     ) -> Any:
-        # transformers has planned by now which module goes to which device, and has placed none.
+        # By now transformers has planned the device of each module, and has moved none.
         if load_config.device_map is not None and model.config.enable_world:
             devices.keep_world_in_memory(load_config.device_map, [name for name, _ in model.named_children()])
         return FusedGemma._load_pretrained_model(model, state_dict, checkpoint_files, load_config, expected_keys)
@@ -136,7 +137,7 @@ class TheWorld(FusedGemma):
     def from_checkpoint_hub(
         cls, repo_id: str, checkpoint_name: str | None = None, revision: str | None = None, **kwargs: Any
     ) -> "TheWorld":
-        """Load a checkpoint of a hub repository.
+        """Load a checkpoint from a hub repository.
 
         Args:
             repo_id: OWNER/NAME.
@@ -151,23 +152,25 @@ class TheWorld(FusedGemma):
         from theworld.hub import fetch
 
         patterns = [f"{checkpoint_name}/{name}" if checkpoint_name else name for name in loading.CHECKPOINT_FILES]
-        hub = {name: kwargs[name] for name in loading.HUB_OPTIONS & kwargs.keys()}
-        folder = fetch(repo_id, patterns, revision, **hub)
+        folder = fetch(repo_id, patterns, revision, **loading.hub_options(kwargs))
         return cls.from_pretrained(Path(folder, checkpoint_name or ""), **kwargs)
 
     def save_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, save_directory: str | Path, state_dict: dict[str, Tensor] | None = None, **kwargs: Any
     ) -> None:
-        """Save what was ever trained, under module names; each file whole, other files of the folder left alone.
+        """Save every part that was ever trained, under module names; files are written atomically.
 
         Args:
             save_directory: folder to write to.
             state_dict: tensors gathered elsewhere (FSDP); default: the model's own.
-            kwargs: `push_to_hub` and its options, as transformers takes them; other options of transformers have
-                no meaning for a checkpoint of this kind and are refused.
+            kwargs: `push_to_hub` and its options, as in transformers; this kind of checkpoint supports no other
+                options of transformers, and they raise an error.
+
+        Raises:
+            ValueError: for an option that is not supported.
         """
         push = kwargs.pop("push_to_hub", False)
-        kwargs.pop("max_shard_size", None)  # push_to_hub always gives it; what was trained is one file
+        kwargs.pop("max_shard_size", None)  # push_to_hub always passes it; trained tensors are one file
         if not push and (unknown := sorted(kwargs.keys() - {"is_main_process"})):
             raise ValueError(f"save_pretrained got {unknown}: expected save_directory, state_dict, push_to_hub")
         if not kwargs.pop("is_main_process", True):
@@ -192,7 +195,7 @@ class TheWorld(FusedGemma):
     # --- the world ---------------------------------------------------------------------------------------
 
     def load_world(self, device: str | torch.device | None = None) -> None:
-        """Load what the tap reads; a VAE that trains becomes a module of the model."""
+        """Load the networks that the tap reads; a VAE that trains becomes a submodule."""
         from theworld.world.factory import open_tap
         from theworld.world.loading import load_vae
 
@@ -203,64 +206,78 @@ class TheWorld(FusedGemma):
         elif self.cosmos_vae is None:
             self.cosmos_vae = load_vae(settings, place)
 
-    def attach_world(self, tap: Any) -> None:
-        """Read the world through this tap (anything with the interface of WorldTap).
+    def attach_world(self, tap: WorldTap) -> None:
+        """Read the world through this tap.
 
         Raises:
             CheckpointError: if its features have another shape, or the model was trained on another world.
         """
-        own = self.config
-        if own.owns_vae:
+        config = self.config
+        if config.owns_vae:
             raise loading.CheckpointError(
-                "the VAE trains or was trained with this model, which reads the world through it: a tap or a feature"
-                " store would give what the VAE saw before"
+                "the VAE trains or was trained with this model, which reads the world through it: features of a tap or"
+                " a feature store come from the VAE before training"
             )
-        if (tap.num_channels, tap.stride_px) != (own.world_channels, own.world_stride_px):
+        if (tap.num_channels, tap.stride_px) != (config.world_channels, config.world_stride_px):
             raise loading.CheckpointError(
                 f"a tap of {tap.num_channels} channels and stride {tap.stride_px} px; the model was built for"
-                f" {own.world_channels} channels and {own.world_stride_px} px"
+                f" {config.world_channels} channels and {config.world_stride_px} px"
             )
-        if own.world_fingerprint not in (None, tap.fingerprint):
+        if config.world_fingerprint not in (None, tap.fingerprint):
             raise loading.CheckpointError(
-                f"the model was trained on the world {own.world_fingerprint}, this tap is {tap.fingerprint}"
+                f"the model was trained on the world {config.world_fingerprint}, this tap is {tap.fingerprint}"
             )
-        own.world_fingerprint = tap.fingerprint
-        self.__dict__["tap"] = tap
+        config.world_fingerprint = tap.fingerprint
+        self._unregistered("tap", tap)
 
     def detach_world(self) -> None:
-        """Let go of the world model; features must then be given."""
-        self.__dict__["tap"] = None
+        """Release the world model; from then on you pass features."""
+        self._unregistered("tap", None)
 
     def read_world(
         self, world_pixels: UInt8[Tensor, "N F 3 H W"], num_world_steps: int | None = None
     ) -> Float[Tensor, "N C T h w"]:
-        """Features of N clips, from the tap or from the VAE that trains with the model."""
+        """Compute the features of N clips with the tap, or with the VAE that trains with the model.
+
+        Raises:
+            ValueError: for a clip or a K that the tap cannot serve, or without a world model.
+        """
         from theworld.world.vae import encode_mean
 
         steps = self.config.num_world_steps if num_world_steps is None else num_world_steps
-        settings = self.config.world_settings()
-        settings.num_slots(world_pixels.shape[1], steps)
         if self.cosmos_vae is not None:
+            self.config.world_settings().num_slots(world_pixels.shape[1], steps)
             return encode_mean(self.cosmos_vae, world_pixels)
         if self.tap is None:
             raise ValueError("no world is loaded: use from_pretrained(load_world=True), load_world() or attach_world()")
-        return self.tap.read(world_pixels, steps, clip_seeds(world_pixels, settings.seed))
+        return self.tap.read(world_pixels, steps, clip_seeds(world_pixels, self.tap.settings.seed))
 
     # --- generation --------------------------------------------------------------------------------------
 
     def generate(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, inputs: Any = None, question: Any = None, **kwargs: Any
+        self,
+        inputs: Any = None,
+        question: str | GenerationConfig | None = None,
+        **kwargs: Any,
     ) -> Any:
-        """transformers' `generate(**inputs)`; or, short, `generate(image, "What is in this image?") -> str`.
+        """Call transformers' `generate(**inputs)`; or, short, `generate(image, "What is in this image?") -> str`.
 
-        The second form takes `num_world_steps` and every option of the first.
+        Args:
+            inputs: token ids, as in transformers; with a question, the pictures (see `generation.ask`).
+            question: text about the pictures; or a GenerationConfig, which is transformers' second argument.
+            kwargs: every option of transformers' `generate`; with a question also `num_world_steps` and `world`.
+
+        Raises:
+            TypeError: for two generation configs.
+            ValueError: for `prefill_chunk_size`.
         """
-        if isinstance(question, str):
-            return ask(self, inputs, question, **kwargs)
-        if question is not None:
+        if isinstance(question, GenerationConfig):
+            if "generation_config" in kwargs:
+                raise TypeError("generate got two generation configs: the second argument and generation_config=")
             kwargs["generation_config"] = question
-        generation_config = kwargs.get("generation_config")
-        if kwargs.get("prefill_chunk_size") or getattr(generation_config, "prefill_chunk_size", None):
+        elif question is not None:
+            return ask(self, inputs, question, **kwargs)
+        if kwargs.get("prefill_chunk_size") or getattr(kwargs.get("generation_config"), "prefill_chunk_size", None):
             raise ValueError("prefill_chunk_size cannot split world tokens: drop it")
         return super().generate(inputs, **kwargs)  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -270,22 +287,22 @@ class TheWorld(FusedGemma):
         num_world_steps: int | None = None,
         world: list[Any] | None = None,
         features: Float[Tensor, "N C T h w"] | None = None,
-    ) -> Seen:
-        """Look at pictures once, for several questions: `model.look(image).ask("Which bin?")`; see `Seen`."""
-        return Seen(self, image, num_world_steps, world, features)
+    ) -> PrefixCache:
+        """Encode pictures once for several questions: `model.look(image).ask("Which bin?")`; see `prefill`."""
+        return prefill(self, image, num_world_steps, world, features)
 
     @contextmanager
     def without_world(self) -> Iterator[None]:
-        """The same model without its world, for as long as this lasts; what was trained of its Gemma stays."""
+        """Switch the world off within a `with` block; trained parts of Gemma stay."""
         enabled, processor = self.config.enable_world, self.processor
-        plain = copy.copy(processor)  # the same tokenizer and pictures, no world tokens
+        plain = copy.copy(processor)  # the same tokenizer and image processor, no world tokens
         plain.enable_world = self.config.enable_world = False
-        self.__dict__["_processor"] = plain
+        self._unregistered("_processor", plain)
         try:
             yield
         finally:
             self.config.enable_world = enabled
-            self.__dict__["_processor"] = processor
+            self._unregistered("_processor", processor)
 
     # --- parameters --------------------------------------------------------------------------------------
 
@@ -302,9 +319,9 @@ class TheWorld(FusedGemma):
         freezing.freeze(self, self.config)
 
     def merge_lora(self) -> None:
-        """Add what the adapters learnt to Gemma's own weights; it says the same, and a checkpoint holds them whole.
+        """Add the adapters to Gemma's own weights: the outputs stay the same, and checkpoints then hold these weights.
 
-        A sum is rounded to the format of the weights: in bfloat16 answers may differ in their last digits.
+        Sums are rounded to the format of the weights: in bfloat16 outputs may differ in their last digits.
 
         Raises:
             ValueError: for a model without adapters.
@@ -318,21 +335,21 @@ class TheWorld(FusedGemma):
         freezing.freeze(self, self.config)
 
     def get_trainable_parameters(self) -> tuple[int, int, float]:
-        """(trainable, total, percent) of the model's own parameters; the frozen world is not among them."""
+        """Count (trainable, total, percent) of the model's own parameters, without the frozen world model."""
         counts = freezing.count_parameters(self).values()
         trainable, total = (sum(column) for column in zip(*counts, strict=True))
         return trainable, total, 100 * trainable / total
 
     def parameter_table(self) -> str:
-        """Trainable and total parameters by part, ready to print."""
+        """Format the trainable and total parameters of each part as a table."""
         return freezing.parameter_table(self)
 
 
 def compile_layers(model: TheWorld) -> None:
-    """Compile each layer of Gemma's language model, in place: names of weights stay.
+    """Compile each layer of Gemma's language model, in place; names of weights stay.
 
-    Layers that are alike and rows of any length share one program. `torch.compile` of the whole model would break at
-    the checks of placeholders, and compile all of its layers one by one.
+    Equal layers, and rows of any length, share one program. `torch.compile` of the whole model would break its graph at
+    the checks of placeholders, and compile every layer separately.
     """
     for layer in model.model.language_model.layers:
         layer.compile(dynamic=True)

@@ -1,4 +1,4 @@
-"""Masks for rows that hold several samples, none of which sees another."""
+"""Attention masks for rows of several samples, which do not attend to each other."""
 
 from typing import Any, Final
 
@@ -8,15 +8,15 @@ from torch import Tensor
 from transformers.models.gemma3.modeling_gemma3 import get_block_sequence_ids_for_mask
 
 MASKED: Final = ("sdpa", "eager")
-"""Implementations of attention that take a mask of any form."""
+"""Implementations of attention that accept any mask."""
 
 
 def packed_masks(
     packed_samples: Int[Tensor, "B L"], token_type_ids: Int[Tensor, "B L"] | None, config: Any, dtype: torch.dtype
 ) -> dict[str, Tensor]:
-    """Gemma 3's mask within each sample, and nothing between samples; per type of layer, as its forward takes it.
+    """Make the masks for each type of layer: Gemma 3's mask within a sample, no attention between samples.
 
-        sample    0  0  0  0  0  1  1  1            x  query (row) sees key (column)
+        sample    0  0  0  0  0  1  1  1            x  query (row) attends to key (column)
         token     t  v  v  t  t  t  v  t            t  text or world, v  image
 
               t   x  .  .  .  .  .  .  .
@@ -28,20 +28,20 @@ def packed_masks(
               v   .  .  .  .  .  x  x  .
               t   .  .  .  .  .  x  x  x
 
-    Layers with a sliding window see of this the last `config.sliding_window` positions and what lies ahead. Padding is
-    a sample like any other, which nobody looks at: a position that sees nothing would be NaN.
+    Layers with a sliding window keep the last `config.sliding_window` positions and those ahead. Padding is a sample of
+    its own: a position without any key would be NaN.
 
     Args:
-        packed_samples: number of each position's sample within its row.
+        packed_samples: index of each position's sample within its row.
         token_type_ids: 1 at image tokens; None: no images.
         config: of the language model.
         dtype: of its embeddings.
 
     Returns:
-        Of full_attention and sliding_attention, each (B, 1, L, L): bool (sdpa), or what is added to scores (eager).
+        full_attention and sliding_attention, each (B, 1, L, L): bool (sdpa), or a term for the scores (eager).
 
     Raises:
-        ValueError: for an implementation of attention that takes no such mask.
+        ValueError: for an implementation of attention that does not accept such masks.
     """
     implementation = config._attn_implementation
     if implementation not in MASKED:
@@ -50,7 +50,7 @@ def packed_masks(
             f" {' or '.join(MASKED)}, or packing=False"
         )
     position = torch.arange(packed_samples.shape[1], device=packed_samples.device)
-    back = position[:, None] - position  # (L, L): how far a key lies behind its query
+    back = position[:, None] - position  # (L, L): positions from a key to its query
     visible = back >= 0
     if token_type_ids is not None:
         image = get_block_sequence_ids_for_mask(token_type_ids, device=packed_samples.device)

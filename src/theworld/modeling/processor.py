@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 from transformers import BatchFeature, Gemma3Processor
@@ -15,14 +17,14 @@ from transformers.processing_utils import _MARKED_RE, ProcessingKwargs
 
 from theworld.config import ReadTap, TapName, WorldSettings
 from theworld.constants import CUSTOM_TOKEN_EOW, CUSTOM_TOKEN_SOW, WORLD_SOFT_TOKEN, WORLD_TOKENS
-from theworld.datasets.images import to_frames, to_pictures
+from theworld.datasets.images import square_frames, to_frames, to_pictures
 from theworld.modeling import loading
 from theworld.modeling.configuration import TheWorldConfig
 from theworld.modeling.image_processing import is_plain, plain_pixels
 
 
 class TheWorldProcessorKwargs(ProcessingKwargs, total=False):
-    """What `apply_chat_template(processor_kwargs=...)` accepts beside Gemma 3's own options."""
+    """Options of `apply_chat_template(processor_kwargs=...)` besides Gemma 3's own."""
 
     num_world_steps: int | None
     world: list | None
@@ -62,20 +64,20 @@ class TheWorldProcessor(Gemma3Processor):
         self.world_control_of: ReadTap = world_control_of
         self.world_repeat_current = world_repeat_current
         if enable_world and (new := [token for token in WORLD_TOKENS if token not in tokenizer.get_vocab()]):
-            # Three more rows of an embedding that has spare ones: nothing is resized, nothing may shrink.
+            # The embedding has three spare rows: no table is resized.
             tokenizer.add_special_tokens({"additional_special_tokens": new}, replace_extra_special_tokens=False)
         special = sorted({t.content for t in tokenizer.added_tokens_decoder.values() if t.special}, key=len)
         self._control_tokens = re.compile("|".join(map(re.escape, reversed(special))))
 
     def to_dict(self) -> dict[str, Any]:
-        """What `save_pretrained` writes."""
+        """Return the values that `save_pretrained` writes."""
         return {key: value for key, value in super().to_dict().items() if key != "_control_tokens"}
 
     @classmethod
     def from_config(cls, config: TheWorldConfig, **hub: Any) -> "TheWorldProcessor":
-        """The processor that belongs to a model's configuration."""
+        """Build the processor of a model's configuration."""
         folder = loading.base_folder(config.base_model_name)
-        with loading.told_in_one_line(config.base_model_name):
+        with loading.reporting_file_errors(config.base_model_name):
             base = Gemma3Processor.from_pretrained(folder, revision=config.base_revision or "main", **hub)
         processor = cls(
             base.image_processor,
@@ -105,7 +107,7 @@ class TheWorldProcessor(Gemma3Processor):
                 the rest goes to transformers.
 
         Raises:
-            ValueError: for settings that contradict each other, or that a saved processor has fixed.
+            ValueError: for settings that contradict each other, or that a saved processor fixes.
         """
         name = loading.embedded(str(pretrained_model_name_or_path))
         settings = loading.take_settings(kwargs)
@@ -113,10 +115,7 @@ class TheWorldProcessor(Gemma3Processor):
             if fixed := sorted(settings.keys() - {"num_world_steps"}):
                 raise ValueError(f"{name} is a saved processor, which fixes {fixed}: name its model instead")
             return super().from_pretrained(name, **settings, **kwargs)
-        if loading.is_checkpoint(name, **kwargs):
-            config = loading.load_settings(loading.fetch_checkpoint(name, **kwargs), settings)
-        else:
-            config = loading.configure(name, settings, **kwargs)
+        config, _ = loading.resolve(name, settings, **kwargs)
         kwargs.pop("revision", None)
         return cls.from_config(config, **kwargs)
 
@@ -138,14 +137,14 @@ class TheWorldProcessor(Gemma3Processor):
         num_world_steps: int | None = None,
         **kwargs: Any,
     ) -> BatchFeature:
-        """Gemma 3's call, plus the world.
+        """Run Gemma 3's processor, and add the world.
 
         Args:
-            images: pictures, per row a list.
+            images: pictures, a list per row.
             text: one prompt or a list of prompts.
-            world: clips per row (a list of lists): what the world model sees; default: each picture as one frame.
+            world: clips for the world model, a list per row; default: each picture as a clip of one frame.
             num_world_steps: K, future latent slots; default: the processor's own.
-            kwargs: as for Gemma3Processor.
+            kwargs: as in Gemma3Processor.
 
         Returns:
             input_ids, attention_mask, token_type_ids, pixel_values, and with a world: world_pixels, uint8
@@ -163,61 +162,73 @@ class TheWorldProcessor(Gemma3Processor):
             raise ValueError("text is missing: expected a prompt per row")
         texts = [text] if isinstance(text, str) else list(text)
         self._refuse_control_tokens(texts, is_marked=bool(kwargs.get("sanitize_control_tokens")))
-        pictures = _pictures(images, len(texts))  # one reading of each picture, for Gemma and for the world
-        rows = pictures if world is None else world
-        if len(rows) != len(texts):
-            raise ValueError(f"world holds clips for {len(rows)} rows, text {len(texts)}: expected a list per row")
-        frames, steps = self._frames([clip for row in rows for clip in row], num_world_steps)
+        pictures = _pictures(images, len(texts))  # each is converted once, for Gemma and for the world
+        counts = [len(row) for row in (pictures if world is None else world)]
+        if len(counts) != len(texts):
+            raise ValueError(f"world holds clips for {len(counts)} rows, text {len(texts)}: expected a list per row")
+        if world is None:
+            frames = _stacked([square_frames([picture], self.world_image_size) for row in pictures for picture in row])
+        else:
+            frames = self.world_frames([clip for row in world for clip in row])
+        steps = self.num_world_steps if num_world_steps is None else num_world_steps
         if frames is not None:
-            slots = self.world_settings.num_slots(frames.shape[1], steps)
-            block = CUSTOM_TOKEN_SOW + WORLD_SOFT_TOKEN * (slots * self.tokens_per_slot) + CUSTOM_TOKEN_EOW
-            if self.tokens_per_slot:
-                texts = [self._insert(prompt, block * len(row)) for prompt, row in zip(texts, rows, strict=True)]
-            else:
-                _check_residual([len(row) for row in rows], [len(row) for row in pictures], kwargs)
-        seen: Any = pictures if any(pictures) else None
-        inputs = super().__call__(images=seen, text=texts, **kwargs)
+            texts = self._with_placeholders(texts, counts, self.world_settings.num_slots(frames.shape[1], steps))
+            if not self.tokens_per_slot:
+                _check_residual(counts, [len(row) for row in pictures], kwargs)
+        shown: Any = pictures if any(pictures) else None
+        inputs = super().__call__(images=shown, text=texts, **kwargs)
         if frames is not None:
             inputs["world_pixels"] = frames
             inputs["num_world_steps"] = steps
         return inputs
 
+    def _with_placeholders(self, texts: list[str], counts: list[int], num_slots: int) -> list[str]:
+        """Put the block of each clip first: after a leading <bos>, else at the start (the tokenizer writes <bos> then).
+
+        Residual fusion has no placeholders.
+        """
+        if not self.tokens_per_slot:
+            return texts
+        block = CUSTOM_TOKEN_SOW + WORLD_SOFT_TOKEN * (num_slots * self.tokens_per_slot) + CUSTOM_TOKEN_EOW
+        bos = self.tokenizer.bos_token
+        return [
+            (bos if prompt.startswith(bos) else "") + block * count + prompt.removeprefix(bos)
+            for prompt, count in zip(texts, counts, strict=True)
+        ]
+
+    def world_frames(self, clips: Sequence[Any]) -> UInt8[Tensor, "N F 3 H W"] | None:
+        """Convert clips to the world model's input; None: no clips.
+
+        Raises:
+            ValueError: for clips of unequal length.
+        """
+        return _stacked([to_frames(clip, self.world_image_size) for clip in clips])
+
+    def gemma_pixels(self, pictures: Sequence[Image.Image]) -> Float[Tensor, "M 3 H W"]:
+        """Convert pictures to the input of Gemma's vision tower, one crop each."""
+        return self._process_images(pictures, return_tensors="pt")[0]["pixel_values"]
+
     def _process_images(self, images: Any, **options: Any) -> tuple[Any, list[str]]:
-        """Pixels of all rows, and the text that stands for each picture: the library's, in a third of its time."""
+        """Return all pixels and the placeholder of each picture: as transformers does, in a third of the time."""
         pictures: Any = make_flat_list_of_images(images)
         if not is_plain(self.image_processor, pictures, options):
             return super()._process_images(images, **options)
         pixels = plain_pixels(self.image_processor, pictures)
         return {"pixel_values": pixels}, [self.full_image_sequence] * len(pictures)
 
-    def _frames(self, clips: list[Any], num_world_steps: int | None) -> tuple[Tensor | None, int]:
-        steps = self.num_world_steps if num_world_steps is None else num_world_steps
-        if not clips:
-            return None, steps
-        frames = [to_frames(clip, self.world_image_size) for clip in clips]
-        lengths = {len(clip) for clip in frames}
-        if len(lengths) > 1:
-            raise ValueError(f"clips of {sorted(lengths)} frames in one batch: expected one length, group them by it")
-        return torch.stack(frames), steps
-
-    def _insert(self, prompt: str, blocks: str) -> str:
-        """World first: after a leading <bos>, else at the start (the tokenizer writes <bos> then)."""
-        bos = self.tokenizer.bos_token
-        return bos + blocks + prompt[len(bos) :] if prompt.startswith(bos) else blocks + prompt
-
     def _refuse_control_tokens(self, texts: list[str], is_marked: bool) -> None:
         for prompt in texts:
             written = _MARKED_RE.sub("", prompt) if is_marked else prompt
-            if found := [token for token in WORLD_TOKENS if token in written]:
+            if tokens := [token for token in WORLD_TOKENS if token in written]:
                 raise ValueError(
-                    f"the text contains {found}: the processor alone writes world tokens; use apply_chat_template,"
+                    f"the text contains {tokens}: the processor alone writes world tokens; use apply_chat_template,"
                     " which encodes them as text"
                 )
             if written.count(self.tokenizer.bos_token) > 1:
                 raise ValueError(f"the text contains {self.tokenizer.bos_token} more than once")
 
     def _check_special_mm_tokens(self, text: list[str], text_inputs: Any, modalities: list[str]) -> None:
-        """World placeholders may be cut as little as image placeholders; marked text is a user's, and is neither."""
+        """Refuse to truncate image or world placeholders; the marked text of a user contains none."""
         text = [_MARKED_RE.sub("", sample) for sample in text]
         rows = [np.asarray(ids) for ids in text_inputs["input_ids"]]
         for token in (self.tokenizer.image_token, *(WORLD_TOKENS if self.enable_world else ())):
@@ -238,7 +249,7 @@ class TheWorldProcessor(Gemma3Processor):
         num_world_steps: int | None = None,
         **kwargs: Any,
     ) -> Any:
-        """Gemma 3's chat template; control tokens that a user wrote are encoded as text.
+        """Apply Gemma 3's chat template; control tokens in a user's text are encoded as text.
 
         Args:
             conversation: one conversation or a list of them.
@@ -258,10 +269,10 @@ class TheWorldProcessor(Gemma3Processor):
         return super().apply_chat_template(conversation, chat_template, processor_kwargs=options, **kwargs)
 
     def count_tokens(self, conversation: Any, add_generation_prompt: bool) -> int:
-        """Tokens of one conversation, image tokens among them and world tokens not; no picture is needed.
+        """Count the tokens of one conversation, with image tokens and without world tokens; it needs no picture.
 
-        A picture is written as line breaks, markers and image tokens. Its line breaks may melt with those of the
-        template beside them, so they are counted where they will stand.
+        A picture becomes line breaks, markers and image tokens. The tokenizer may merge its line breaks with those of
+        the template, so they are counted in place.
         """
         conversation, sanitize = self._to_sanitize(conversation)
         template: Any = self.chat_template
@@ -276,32 +287,43 @@ class TheWorldProcessor(Gemma3Processor):
         return len(ids)
 
     def _to_sanitize(self, conversation: Any) -> tuple[Any, bool]:
-        """The conversation, and whether it holds control tokens; texts are then joined, so that each is found.
+        """Return the conversation, and True if it contains control tokens; its texts are then joined.
 
-        The library's own cure costs tens of milliseconds, so clean text does without.
+        transformers' own sanitizing takes tens of milliseconds, so clean text skips it.
         """
         joined = _joined(conversation)
-        found = any(map(self._control_tokens.search, _texts(joined)))
-        return (joined if found else conversation), found
+        has_control_tokens = any(map(self._control_tokens.search, _texts(joined)))
+        return (joined if has_control_tokens else conversation), has_control_tokens
 
     @property
     def world_settings(self) -> WorldSettings:
-        """As much of the tap's settings as decides how many frames it takes and how many slots it gives."""
-        return WorldSettings(
-            tap=self.world_tap, control_of=self.world_control_of, repeat_current=self.world_repeat_current
-        )
+        """The settings of the tap that decide its number of frames and slots."""
+        return _slot_settings(self.world_tap, self.world_control_of, self.world_repeat_current)
 
     @property
     def model_input_names(self) -> list[str]:
-        """Names of what a call returns."""
+        """Names of the tensors that a call returns."""
         return [*super().model_input_names, "world_pixels", "num_world_steps"]
 
 
+@lru_cache(maxsize=64, typed=True)
+def _slot_settings(tap: TapName, control_of: ReadTap, repeat_current: bool) -> WorldSettings:
+    return WorldSettings(tap=tap, control_of=control_of, repeat_current=repeat_current)
+
+
+def _stacked(clips: list[Tensor]) -> Tensor | None:
+    """Stack clips (F, 3, H, W); None: no clips."""
+    lengths = {len(clip) for clip in clips}
+    if len(lengths) > 1:
+        raise ValueError(f"clips of {sorted(lengths)} frames in one batch: expected one length, group them by it")
+    return torch.stack(clips) if clips else None
+
+
 def _pictures(images: Any, num_rows: int) -> list[list[Image.Image]]:
-    """RGB pictures by row.
+    """Convert pictures to RGB, a list per row.
 
     Raises:
-        ValueError: if it is not clear which picture belongs to which row.
+        ValueError: if the assignment of pictures to rows is not clear.
     """
     if images is None:
         return [[] for _ in range(num_rows)]
@@ -326,12 +348,12 @@ def _check_residual(clips: list[int], pictures: list[int], options: dict[str, An
 
 
 def _joined(conversation: Any) -> Any:
-    """The conversation with neighbouring texts of a message made one, as the template writes them.
+    """Join neighbouring texts of a message, as the template does.
 
-    A control token that is split over two of them is found only so: "<image_soft_" "token>".
+    This finds control tokens that are split over two texts: "<image_soft_" "token>".
     """
     if conversation and isinstance(conversation[0], list | tuple):
-        return [_joined(one) for one in conversation]
+        return [_joined(part) for part in conversation]
     return [
         {**message, "content": _join(message["content"])}
         if isinstance(message.get("content"), list | tuple)
@@ -351,7 +373,7 @@ def _join(content: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _texts(conversation: Any) -> Iterator[str]:
-    """Every piece of text in one conversation or a list of them."""
+    """Yield every text in one conversation or a list of them."""
     for part in conversation:
         if isinstance(part, list | tuple):
             yield from _texts(part)

@@ -34,7 +34,7 @@ class Projector(nn.Module):
         super().__init__()
         out = config.text.hidden_size
         width = config.world_projection_width or out
-        # Hidden states of a pre-norm transformer have no common scale; latents are normalised already.
+        # Hidden states of a pre-norm transformer have no common scale; latents are already normalised.
         is_hidden_state = config.world_settings().reads != "vae"
         self.norm = nn.LayerNorm(in_features) if is_hidden_state else nn.Identity()
         if config.world_projection_architecture == "linear":
@@ -48,7 +48,7 @@ class Projector(nn.Module):
         return self.layers(self.norm(features))
 
     def initialise(self) -> None:
-        """Variance-keeping weights (std 1 / sqrt(fan in)), zero biases; loaded tensors stay as they are."""
+        """Draw weights that keep the variance (std 1 / sqrt(fan in)), with zero biases; loaded tensors stay."""
         for layer in self.layers:
             if isinstance(layer, nn.Linear):
                 init.normal_(layer.weight, std=layer.in_features**-0.5)
@@ -56,11 +56,12 @@ class Projector(nn.Module):
 
 
 class WorldBlock(nn.Module):
-    """Makes the whole run of embeddings that replaces one clip's placeholders.
+    """Makes the run of embeddings that replaces one clip's placeholders.
 
         features (N, C, T, h, w)  ->  [ SOW | slot 0: w w w w | slot 1: w w w w | EOW ]   (N, 1 + T*W + 1, D)
 
-    Markers are made here and not looked up in Gemma's table, so they train while the language model is frozen.
+    Markers are parameters of this module and not rows of Gemma's table, so they train while the language model is
+    frozen.
     """
 
     def __init__(self, config: TheWorldConfig) -> None:
@@ -74,17 +75,17 @@ class WorldBlock(nn.Module):
         width = config.text.hidden_size
         self.projector = Projector(in_features, config)
         self.time = nn.Embedding(config.max_past_steps + 1 + config.max_world_steps, width)
-        # A latent cell does not say where it lies; Gemma's image tokens do, from SigLIP's own embeddings.
+        # A latent cell has no position; Gemma's image tokens have one, from SigLIP's own embeddings.
         self.place = nn.Embedding(config.tokens_per_slot, width)
         self.scale = nn.Parameter(torch.empty(width))
         self.markers = nn.Parameter(torch.empty(2, width))
 
     def forward(self, features: Float[Tensor, "N C T h w"], num_world_steps: int) -> Float[Tensor, "N L D"]:
-        """Embeddings of N clips, markers included.
+        """Compute the embeddings of N clips, markers included.
 
         Args:
-            features: as a tap gives them.
-            num_world_steps: K, how many of the T slots lie after the current one.
+            features: of a tap.
+            num_world_steps: K, the number of the T slots that come after the current one.
 
         Raises:
             ValueError: for more past or future slots than the time table has rows.
@@ -109,7 +110,7 @@ class WorldBlock(nn.Module):
         return torch.cat([start, tokens, end], dim=1)
 
     def initialise(self, embedding_rms: float) -> None:
-        """Start where Gemma's own embeddings lie: tokens and markers have their root mean square."""
+        """Initialise tokens and markers with the root mean square of Gemma's embeddings."""
         self.projector.initialise()
         for table in (self.time, self.place):
             init.normal_(table.weight, std=0.02)
@@ -153,7 +154,7 @@ class WorldResidual(nn.Module):
         return self.gate * F.rms_norm(tokens, self.scale.shape, self.scale, eps=1e-6)
 
     def initialise(self, embedding_rms: float) -> None:
-        """Closed gate; behind it, tokens of the root mean square of Gemma's embeddings."""
+        """Close the gate; the tokens behind it get the root mean square of Gemma's embeddings."""
         self.projector.initialise()
         init.constant_(self.scale, embedding_rms)
         init.zeros_(self.gate)

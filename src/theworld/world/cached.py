@@ -1,4 +1,4 @@
-"""StoredTap: a tap behind a feature store, so that no clip is computed twice."""
+"""StoredTap: a tap with a feature store in front, so that no clip is computed twice."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,18 +12,18 @@ from theworld.world.tap import WorldTap, clip_seeds
 
 
 class StoredTap:
-    """Serves features from a store, and computes and stores the missing ones if it has the tap.
+    """Serves features from a store; with a tap it computes and stores the missing ones.
 
-    What it serves are always the stored bytes, also of a clip computed in the same call. The tap's last digits depend
-    on which clips shared its batch, and a second process may have computed the same clip: with one stored
-    feature per clip, both epochs, all processes, and evaluation see equal bits.
+    It always serves the stored bytes, also of a clip that it has just computed. The last digits of a feature depend on
+    the other clips of its batch, and a second process may compute the same clip. With one stored feature per clip, all
+    epochs, all processes and evaluation see equal bits.
     """
 
     def __init__(self, tap: WorldTap | None, store: FeatureStore) -> None:
-        """Put a store before a tap.
+        """Put a store in front of a tap.
 
         Args:
-            tap: computes what the store lacks; None serves what is stored only, and no world model is needed.
+            tap: computes missing features; None: only stored features are served, and no world model is needed.
             store: features of that tap.
 
         Raises:
@@ -34,9 +34,9 @@ class StoredTap:
         self.tap = tap
         self.store = store
         self.computed = 0
-        """Clips that the tap has computed."""
+        """Clips that the tap computed."""
         self.served = 0
-        """Clips that were asked for and cost no computation."""
+        """Clips that came from the store."""
 
     def read(
         self,
@@ -46,18 +46,18 @@ class StoredTap:
         device: torch.device | str = "cpu",
         dtype: torch.dtype | None = None,
     ) -> Float[Tensor, "N C T h w"]:
-        """Features of N clips.
+        """Return the features of N clips.
 
         Args:
             frames: pixels in 0..255, N at least 1, the current frame last.
             num_world_steps: K, future latent slots.
-            device: where the features are wanted.
-            dtype: number format wanted; None keeps the stored one.
+            device: of the returned features.
+            dtype: of the returned features; None keeps the stored number format.
 
         Raises:
             MissingFeatureError: if there is no tap and a clip is not in the store.
-            StoreWriteError: if the disk does not take a computed feature.
-            ValueError: for no clips, or clips that the tap refuses.
+            StoreWriteError: if a computed feature cannot be written to disk.
+            ValueError: for no clips, or clips that the tap does not accept.
         """
         keys = [clip_key(clip, num_world_steps) for clip in frames]
         num_computed = self._compute_missing(frames, num_world_steps, keys)
@@ -81,10 +81,10 @@ class StoredTap:
 
 
 def open_stored(tap: WorldTap | None, folder: Path) -> StoredTap:
-    """A tap behind the store in a folder, which is made if need be.
+    """Put the store in a folder in front of a tap; a missing store is created.
 
     Raises:
-        ValueError: without a tap: a world that trains with the model has no features to keep.
+        ValueError: without a tap: features of a world that trains with the model cannot be stored.
         StoreMismatchError: if the store belongs to another tap.
     """
     if tap is None:

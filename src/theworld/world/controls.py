@@ -1,4 +1,4 @@
-"""Control taps `zero` and `noise`; separate from the taps that read a model."""
+"""Control taps `zero` and `noise`; separate because they read no model."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from theworld.world.tap import WorldTap, clip_noise
 
 
 class ShapeTap(WorldTap):
-    """Gives features of another tap's shape without loading a weight."""
+    """Makes features of another tap's shape, without any weights."""
 
     def __init__(self, settings: WorldSettings, device: str | torch.device) -> None:
         super().__init__(settings)
@@ -22,14 +22,16 @@ class ShapeTap(WorldTap):
 
 
 class ZeroTap(ShapeTap):
-    """Zeros: what the added tokens do by themselves."""
+    """Zeros: the effect of the added tokens alone."""
 
     def _read(self, frames: Tensor, num_world_steps: int, seeds: Sequence[int]) -> Tensor:
         return torch.zeros(len(frames), *self._shape(frames, num_world_steps), device=self.device)
 
 
 class NoiseTap(ShapeTap):
-    """Standard normal noise, for each clip its own: a feature that names the clip and says nothing about it."""
+    """Standard normal noise, different for each clip: a feature that identifies the clip without describing it."""
+
+    fingerprint_fields = ("seed",)
 
     def _read(self, frames: Tensor, num_world_steps: int, seeds: Sequence[int]) -> Tensor:
         return clip_noise(self._shape(frames, num_world_steps), seeds).to(self.device)

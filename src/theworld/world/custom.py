@@ -1,4 +1,4 @@
-"""Taps of one's own: what a class says of itself so that settings, checkpoints and feature stores can name it."""
+"""OwnTap and register_tap: your own taps, under a name in settings, checkpoints and feature stores."""
 
 from abc import abstractmethod
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 import torch
 
 from theworld.config import WorldSettings
-from theworld.config.world import BUILT_IN_TAPS, OWN_TAPS
+from theworld.config.world import BUILT_IN_TAPS, OWN_TAPS, STORED
 from theworld.world.tap import WorldTap
 
 
@@ -19,14 +19,17 @@ class FeatureShape(NamedTuple):
 
 
 class OwnTap(WorldTap):
-    """A tap that reads another world model than Cosmos; registered under a name by `register_tap`.
+    """A tap of your own, which reads another world model than Cosmos; register it with `register_tap`.
 
-    Subclasses implement `__init__(settings, device)`, which loads, and `_read`, as every tap does. What the class says
-    of itself is asked before anything is loaded.
+    Subclasses implement `__init__(settings, device)`, which loads the model, and `_read`, as every tap does. The class
+    methods run before anything is loaded.
     """
 
+    fingerprint_fields = tuple(name for name, stored in STORED.items() if not stored.is_location)
+    """All settings but locations: a tap may read any of them."""
+
     imagines: ClassVar[bool] = False
-    """Whether it can serve slots after the current one (K > 0)."""
+    """True if it can serve slots after the current one (K > 0)."""
 
     def __init__(self, settings: WorldSettings, device: str | torch.device) -> None:
         super().__init__(settings)
@@ -35,13 +38,15 @@ class OwnTap(WorldTap):
     @classmethod
     @abstractmethod
     def shape(cls, settings: WorldSettings) -> FeatureShape:
-        """Channels and stride of its features; the frame's side is a multiple of the stride."""
+        """Return the channels and the stride of its features; the frame's side is a multiple of the stride."""
 
     @classmethod
     @abstractmethod
     def identity(cls, settings: WorldSettings) -> dict[str, Any]:
-        """JSON-like values that stand for all that a feature depends on besides the clip and the settings: the weights
-        (`theworld.io.fingerprint_weights`), their configuration, a version of the reading itself."""
+        """Return JSON-like values that identify everything else that a feature depends on, besides clip and settings.
+
+        For example: the weights (`theworld.io.fingerprint_weights`), their configuration, a version of your code.
+        """
 
 
 _Own = TypeVar("_Own", bound=type[OwnTap])
@@ -49,12 +54,12 @@ _CLASSES: dict[str, type[OwnTap]] = {}
 
 
 def register_tap(name: str) -> Callable[[_Own], _Own]:
-    """Decorate a subclass of OwnTap: from then on settings and checkpoints may name it.
+    """Decorate a subclass of OwnTap, to use it by this name in settings and checkpoints.
 
-    Registering the same class again (a module that is reloaded, a cell that is run twice) replaces it.
+    If you register the same class again (you reload its module, you run a cell twice), it replaces the first.
 
     Raises:
-        ValueError: for the name of a built-in tap or one that another class has.
+        ValueError: for the name of a built-in tap or of another class.
     """
 
     def register(cls: _Own) -> _Own:
@@ -71,5 +76,5 @@ def register_tap(name: str) -> Callable[[_Own], _Own]:
 
 
 def own_tap(settings: WorldSettings) -> type[OwnTap] | None:
-    """The registered class that these settings name; None for a built-in tap."""
+    """Return the registered class of these settings; None for a built-in tap."""
     return _CLASSES.get(settings.tap)

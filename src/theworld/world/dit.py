@@ -1,4 +1,4 @@
-"""Hidden states of the denoiser: the `dit` tap reads one block of one forward, and nothing after it runs."""
+"""Tap `dit`: the hidden states of one block of the denoiser; later blocks do not run."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,24 +14,29 @@ from theworld.world.rollout import RolloutPipeline
 from theworld.world.tap import WorldTap, clip_noise
 from theworld.world.vae import encode_mean, repeat_last
 
-# The timestep that the pipeline gives slots it is conditioned on: sigma 0.0001 in t = sigma / (1 + sigma).
+# The pipeline's timestep of its conditioning slots: sigma 0.0001 in t = sigma / (1 + sigma).
 GIVEN_NOISE_LEVEL = 0.0001 / 1.0001
 
 
-class _BlockReached(Exception):  # noqa: N818  # no error: it carries the states out of the forward
+class _BlockReached(Exception):  # noqa: N818  # not an error: it carries the states out of the forward
     def __init__(self, states: Tensor) -> None:
         self.states = states
 
 
-def states_at(block: nn.Module, run: Callable[[], object], here: Callable[[], bool] = lambda: True) -> Tensor:
-    """What `block` gives the first time that it runs while `here()` holds; `run` stops there.
+def states_at(block: nn.Module, run: Callable[[], object], when: Callable[[], bool] | None = None) -> Tensor:
+    """Return the output of a block, and stop `run` there.
+
+    Args:
+        block: a submodule that `run` calls.
+        run: starts the forward passes.
+        when: chooses the call of the block; None: the first.
 
     Raises:
-        RuntimeError: if that never happens.
+        RuntimeError: if no call of the block is chosen.
     """
 
     def stop(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
-        if here():
+        if when is None or when():
             raise _BlockReached(output)
 
     handle = block.register_forward_hook(stop)
@@ -48,55 +53,32 @@ class DitTap(WorldTap):
     """Reads block `dit_block` of the denoiser at noise level t.
 
     ```
-    K = 0              [ z0 noised, z1 noised ]            nothing is given: the frames themselves are noised
+    K = 0              [ z0 noised, z1 noised ]            no slot is given: the frames themselves are noised
     K = 2, repeat      [ z0, z1 | z1 noised, z1 noised ]   given slots clean, the last one repeated
-    K = 2, denoised    [ z0, z1 | x2, x3 ]                 the pipeline's own samples on their way down to t
-    true-future        [ z0, z1 | z2 noised, z3 noised ]   what really followed
+    true-future        [ z0, z1 | z2 noised, z3 noised ]   the true future
     ```
     """
 
-    def __init__(
-        self,
-        settings: WorldSettings,
-        vae: AutoencoderKLWan,
-        transformer: CosmosTransformer3DModel,
-        pipeline: RolloutPipeline | None = None,
-    ) -> None:
-        """Take the loaded parts; `pipeline` is given for `dit_future="denoised"` only.
+    fingerprint_fields = ("dtype", "seed", "frame_rate_hz", "dit_block", "dit_noise_level", "dit_future")
 
-        Raises:
-            ValueError: if the pipeline's samples never get down to `dit_noise_level`.
-        """
+    def __init__(self, settings: WorldSettings, vae: AutoencoderKLWan, transformer: CosmosTransformer3DModel) -> None:
         super().__init__(settings)
-        if pipeline is not None:
-            lowest = pipeline.sigma_min / (1 + pipeline.sigma_min)
-            if settings.dit_noise_level < lowest:
-                raise ValueError(
-                    f"dit_noise_level={settings.dit_noise_level} with dit_future='denoised': the samples' noise ends at"
-                    f" {lowest:.4f}; choose that or more"
-                )
         self.vae = vae
         self.transformer = transformer
-        self.pipeline = pipeline
 
     def _read(self, frames: Tensor, num_world_steps: int, seeds: Sequence[int]) -> Tensor:
-        pipeline = self.pipeline
-        if num_world_steps and pipeline is not None:
-            states = states_at(
-                self._block,
-                run=lambda: pipeline.imagine(frames, num_world_steps, seeds, self.settings),
-                here=lambda: _noise_level(pipeline) <= self.settings.dit_noise_level,
-            )
-        else:
-            latents = encode_mean(self.vae, frames)
-            if not self.settings.sees_future:
-                latents = repeat_last(latents, num_world_steps)
-            states = self.states(latents, num_world_steps, seeds)
+        states = self._states_of(frames, num_world_steps, seeds)
         side = frames.shape[-1] // self.stride_px
         return states.unflatten(1, (-1, side, side)).permute(0, 4, 1, 2, 3).float()
 
+    def _states_of(self, frames: Tensor, num_world_steps: int, seeds: Sequence[int]) -> Tensor:
+        latents = encode_mean(self.vae, frames)
+        if not self.settings.sees_future:
+            latents = repeat_last(latents, num_world_steps)
+        return self.states(latents, num_world_steps, seeds)
+
     def states(self, latents: Float[Tensor, "N C T h w"], num_world_steps: int, seeds: Sequence[int]) -> Tensor:
-        """What the block gives, (N, T * h / 2 * w / 2, C), in one forward that ends there."""
+        """Return the block's output, (N, T * h / 2 * w / 2, C), from one forward that ends there."""
         return states_at(self._block, run=lambda: self._denoise_once(latents, num_world_steps, seeds))
 
     @property
@@ -104,7 +86,7 @@ class DitTap(WorldTap):
         return self.transformer.transformer_blocks[self.settings.dit_block]
 
     def _denoise_once(self, latents: Float[Tensor, "N C T h w"], num_world_steps: int, seeds: Sequence[int]) -> None:
-        """One forward, its input as the pipeline makes it: x = (1 - t) latent + t noise, given slots clean."""
+        """Run one forward on the pipeline's kind of input: x = (1 - t) latent + t noise, given slots clean."""
         level = self.settings.dit_noise_level
         transformer = self.transformer
         num_clips, _, num_slots, height, width = latents.shape
@@ -128,8 +110,43 @@ class DitTap(WorldTap):
         )
 
 
+class DenoisedDitTap(DitTap):
+    """Reads the block while the pipeline denoises the future: its samples on their way down to noise level t.
+
+    ```
+    K = 2              [ z0, z1 | x2, x3 ]                 K = 0: as DitTap
+    ```
+    """
+
+    fingerprint_fields = (*DitTap.fingerprint_fields, "num_inference_steps")
+
+    def __init__(self, settings: WorldSettings, pipeline: RolloutPipeline) -> None:
+        """Take the loaded pipeline.
+
+        Raises:
+            ValueError: if the pipeline's samples never get down to `dit_noise_level`.
+        """
+        super().__init__(settings, pipeline.vae, pipeline.transformer)
+        lowest = pipeline.sigma_min / (1 + pipeline.sigma_min)
+        if settings.dit_noise_level < lowest:
+            raise ValueError(
+                f"dit_noise_level={settings.dit_noise_level} with dit_future='denoised': the samples' noise ends at"
+                f" {lowest:.4f}; choose that or more"
+            )
+        self.pipeline = pipeline
+
+    def _states_of(self, frames: Tensor, num_world_steps: int, seeds: Sequence[int]) -> Tensor:
+        if num_world_steps == 0:
+            return super()._states_of(frames, num_world_steps, seeds)
+        return states_at(
+            self._block,
+            run=lambda: self.pipeline.imagine(frames, num_world_steps, seeds, self.settings),
+            when=lambda: _noise_level(self.pipeline) <= self.settings.dit_noise_level,
+        )
+
+
 def _noise_level(pipeline: RolloutPipeline) -> float:
-    """t of the forward that the pipeline is in."""
+    """Return t of the pipeline's current forward."""
     scheduler = pipeline.scheduler
     sigma = float(scheduler.sigmas[scheduler.step_index or 0])  # None before the first step
     return sigma / (1 + sigma)

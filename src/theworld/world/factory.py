@@ -1,18 +1,21 @@
-"""Opening a tap: which parts of the world model are loaded for it, and the fingerprint of what it reads."""
+"""Open a tap: load the parts of the world model that it reads, and compute its fingerprint."""
 
-from dataclasses import asdict, replace
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, Final
 
 import torch
 
 from theworld.config import CONTROL_TAPS, WorldSettings
+from theworld.config.world import STORED
 from theworld.io import fingerprint, fingerprint_weights
 from theworld.precision import concrete_dtype, warn_if_emulated
-from theworld.world.controls import NoiseTap, ZeroTap
-from theworld.world.custom import own_tap
-from theworld.world.dit import DitTap
+from theworld.world.controls import NoiseTap, ShapeTap, ZeroTap
+from theworld.world.custom import OwnTap, own_tap
+from theworld.world.dit import DenoisedDitTap, DitTap
 from theworld.world.loading import (
     WEIGHTED_PARTS,
+    denoises,
     feature_shape,
     load_scheduler,
     load_transformer,
@@ -28,16 +31,17 @@ from theworld.world.tap import WorldTap
 from theworld.world.vae import VaeTap
 
 FORMAT: Final = 1
-"""Raised whenever the same settings and weights come to give other features, a change in diffusers included."""
+"""Increase this when equal settings and weights give other features, also after a change in diffusers."""
 
-_PLACES: Final = ("cosmos_model_name", "cosmos_revision", "siglip_model_name")
-"""Settings that say where a world lies and not what it is."""
+_OF_EVERY_TAP: Final = ("tap", "image_size_px", "repeat_current")
+_OF_TAP: Final = {"true-future": ("control_of",), "random": ("control_of", "seed")}
+"""Settings that fingerprints of these taps depend on besides those of the class that reads their features."""
 
 
 def open_tap(settings: WorldSettings, device: str | torch.device = "cpu") -> WorldTap:
-    """Load what the tap needs, and nothing else, and give the tap.
+    """Load exactly the parts that the tap needs, and return the tap.
 
-    Features are float32 and lie on `device`. A tap's weights need no gradient and are in eval mode.
+    Features are float32 on `device`. The tap's weights need no gradient and are in eval mode.
 
     Raises:
         ValueError: if the checkpoint cannot be found, lacks a part or a tensor, has no block `dit_block`, or its
@@ -53,64 +57,77 @@ def open_tap(settings: WorldSettings, device: str | torch.device = "cpu") -> Wor
     return tap
 
 
-def _loaded(settings: WorldSettings, device: str | torch.device) -> WorldTap:
-    if (own := own_tap(settings)) is not None:
-        return own(settings, device)
+def tap_class(settings: WorldSettings) -> type[WorldTap]:
+    """Return the class that reads the features of these settings."""
+    if (registered := own_tap(settings)) is not None:
+        return registered
     if settings.tap == "zero":
-        return ZeroTap(settings, device)
+        return ZeroTap
     if settings.tap == "noise":
-        return NoiseTap(settings, device)
+        return NoiseTap
     if settings.reads == "siglip":
+        return SiglipTap
+    if settings.reads == "dit":
+        return DenoisedDitTap if denoises(settings) else DitTap
+    return RolloutTap if settings.shape_of == "rollout" else VaeTap
+
+
+def _loaded(settings: WorldSettings, device: str | torch.device) -> WorldTap:
+    cls = tap_class(settings)
+    if issubclass(cls, OwnTap | ShapeTap):
+        return cls(settings, device)
+    if cls is SiglipTap:
         return SiglipTap(settings, load_tower(settings, device))
     parts = parts_read(settings)
-    scheduler = load_scheduler(settings) if "scheduler" in parts else None  # first: it is small and may be refused
+    scheduler = load_scheduler(settings) if "scheduler" in parts else None  # first: it is small, and may raise an error
     vae = load_vae(settings, device).requires_grad_(False)
-    if "transformer" not in parts:
+    if cls is VaeTap:
         return VaeTap(settings, vae)
     transformer = load_transformer(settings, device).requires_grad_(False)
-    pipeline = None if scheduler is None else RolloutPipeline.of(vae, transformer, scheduler)
-    if settings.shape_of == "rollout" and pipeline is not None:
-        return RolloutTap(settings, pipeline)
-    return DitTap(settings, vae, transformer, pipeline)
+    if scheduler is None:
+        return DitTap(settings, vae, transformer)
+    pipeline = RolloutPipeline.of(vae, transformer, scheduler)
+    return RolloutTap(settings, pipeline) if cls is RolloutTap else DenoisedDitTap(settings, pipeline)
 
 
 def tap_fingerprint(settings: WorldSettings) -> str:
-    """Hash of all that a feature of this tap depends on besides its clip, and of nothing else."""
-    facts: dict[str, Any] = {"format": FORMAT, "tap": settings.tap, "image_size_px": settings.image_size_px}
-    if settings.repeat_current:
-        facts["repeat_current"] = True
-    if (own := own_tap(settings)) is not None:
-        given = {name: value for name, value in asdict(settings).items() if name not in _PLACES}
-        return fingerprint({**facts, "settings": given, "identity": own.identity(settings)})
-    if settings.tap in ("zero", "noise"):
-        facts["shape"] = feature_shape(settings)
-        facts["shape_of"] = settings.shape_of  # decides which futures can be asked for
-        if settings.tap == "noise":
-            facts["seed"] = settings.seed
-        return fingerprint(facts)
-    names = ["dtype"]
-    if settings.tap == "true-future":
-        names += ["control_of"]
-    if settings.reads == "siglip":
-        folder = gemma_folder(settings.siglip_model_name)
-        facts["config"] = vision_config(settings.siglip_model_name).to_dict()
-        facts["weights"] = fingerprint_weights(folder)
-        return fingerprint({**facts, "settings": {name: getattr(settings, name) for name in names}})
-    if settings.reads == "dit" or settings.shape_of == "rollout":
-        names += ["seed", "frame_rate_hz"]
-    if settings.reads == "dit":
-        names += ["dit_block", "dit_noise_level", "dit_future"]
+    """Hash everything that a feature of this tap depends on besides its clip, and nothing else."""
+    cls = tap_class(settings)
+    facts: dict[str, Any] = {"format": FORMAT, **_values(settings, _OF_EVERY_TAP)}
+    if issubclass(cls, OwnTap):
+        values = {name: getattr(settings, name) for name in cls.fingerprint_fields}
+        return fingerprint({**facts, "settings": values, "identity": cls.identity(settings)})
+    values = _values(settings, (*cls.fingerprint_fields, *_OF_TAP.get(settings.tap, ())))
+    if issubclass(cls, ShapeTap):  # `shape_of` decides which futures can be asked for
+        shape = {"shape": feature_shape(settings), "shape_of": settings.shape_of}
+        return fingerprint({**facts, **shape, **values})
+    weights = _siglip_weights(settings) if cls is SiglipTap else _cosmos_weights(settings)
+    return fingerprint({**facts, "settings": values, **weights})
+
+
+def _values(settings: WorldSettings, names: Iterable[str]) -> dict[str, Any]:
+    """Return the values of settings, without the defaults of settings that are newer than the first stores."""
+    values = {name: getattr(settings, name) for name in names}
+    defaults = WorldSettings()
+    return {
+        name: value
+        for name, value in values.items()
+        if not (STORED[name].omit_default and value == getattr(defaults, name))
+    }
+
+
+def _siglip_weights(settings: WorldSettings) -> dict[str, Any]:
+    folder = gemma_folder(settings.siglip_model_name)
+    config = vision_config(settings.siglip_model_name).to_dict()
+    return {"config": config, "weights": fingerprint_weights(folder)}
+
+
+def _cosmos_weights(settings: WorldSettings) -> dict[str, Any]:
+    """Return the configurations of the parts that the tap reads, and the fingerprints of the weights that it loads."""
     parts = parts_read(settings)
-    if "scheduler" in parts:
-        names += ["num_inference_steps"]
-    if settings.shape_of == "rollout" and settings.num_rollouts > 1:
-        names += ["num_rollouts"]
-    if settings.tap == "random":
-        names += ["seed", "control_of"]
-    facts["settings"] = {name: getattr(settings, name) for name in names}
-    weights = settings.tap not in CONTROL_TAPS
-    folder, _ = resolve_cosmos(settings.cosmos_model_name, settings.cosmos_revision, parts, weights)
-    facts["configs"] = {part: read_config(folder, part) for part in parts}
-    if weights:
+    loads_weights = settings.tap not in CONTROL_TAPS
+    folder, _ = resolve_cosmos(settings.cosmos_model_name, settings.cosmos_revision, parts, loads_weights)
+    facts: dict[str, Any] = {"configs": {part: read_config(folder, part) for part in parts}}
+    if loads_weights:
         facts["weights"] = {part: fingerprint_weights(folder / part) for part in parts if part in WEIGHTED_PARTS}
-    return fingerprint(facts)
+    return facts

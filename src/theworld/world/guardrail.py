@@ -1,7 +1,7 @@
-"""NVIDIA's guardrail: what its licence asks of videos and prompts of its weights, and of no feature.
+"""NVIDIA's guardrail, which its licence requires for videos and prompts of its weights, but not for features.
 
-The package `cosmos_guardrail` switches gradients off for good when it is imported. It is imported here, when a video or
-a prompt needs it, and gradients are as they were afterwards.
+The import of the package `cosmos_guardrail` disables gradients for the whole process. It is imported here, when a video
+or a prompt needs it, and the gradient mode is restored afterwards.
 """
 
 from functools import cache
@@ -23,27 +23,27 @@ WEIGHTS: Final = "nvidia/Cosmos-1.0-Guardrail"
 """The repository of the guardrail's own weights, which is gated."""
 
 _OWNER: Final = "nvidia/"
-_VAE_WIDTH: Final = 96  # `base_dim` of the Wan VAE in every Cosmos-Predict2; worlds trained here are narrower
+_VAE_WIDTH: Final = 96  # `base_dim` of the Wan VAE in every Cosmos-Predict2; our own worlds are narrower
 
 
 class GuardrailRequiredError(ValueError):
-    """Prompts and decoded videos of NVIDIA's weights must pass its guardrail, which is not there."""
+    """Prompts and decoded videos of NVIDIA's weights must pass its guardrail, which is not installed."""
 
 
 class UnsafeVideoError(ValueError):
-    """NVIDIA's guardrail holds a video to be unsafe."""
+    """NVIDIA's guardrail rejects a video as unsafe."""
 
 
 def is_nvidias(cosmos_model_name: str, vae: AutoencoderKLWan) -> bool:
-    """Whether a world is NVIDIA's, wherever its weights lie: by its name, or by the size of its VAE."""
+    """Return True for NVIDIA's worlds, also in a local folder: by the name, or by the size of the VAE."""
     return cosmos_model_name.startswith(_OWNER) or vae.config["base_dim"] >= _VAE_WIDTH
 
 
 def prepare(vae: AutoencoderKLWan, cosmos_model_name: str) -> None:
-    """Load the guardrail if `show` will need it: before a future is computed, and not after.
+    """Load the guardrail, before a future is computed, if `show` will need it.
 
     Raises:
-        GuardrailRequiredError: if it is needed and not there.
+        GuardrailRequiredError: if it is needed and not installed.
     """
     if is_nvidias(cosmos_model_name, vae):
         guardrail().load()
@@ -52,16 +52,16 @@ def prepare(vae: AutoencoderKLWan, cosmos_model_name: str) -> None:
 def show(
     vae: AutoencoderKLWan, latents: Float[Tensor, "N C T h w"], cosmos_model_name: str
 ) -> UInt8[Tensor, "N F H W 3"]:
-    """Latents as pictures for a person, or a program, to look at; of NVIDIA's weights after its guardrail.
+    """Decode latents to pictures for a person or a program; for NVIDIA's weights the guardrail checks them first.
 
     Args:
-        vae: that of the world.
-        latents: normalised, as taps give them.
+        vae: of the world.
+        latents: normalised, as taps return them.
         cosmos_model_name: of the world.
 
     Raises:
-        GuardrailRequiredError: if the guardrail is needed and not there.
-        UnsafeVideoError: if the guardrail lets a video not pass.
+        GuardrailRequiredError: if the guardrail is needed and not installed.
+        UnsafeVideoError: if the guardrail rejects a video.
     """
     if not is_nvidias(cosmos_model_name, vae):
         return decode(vae, latents)
@@ -69,7 +69,7 @@ def show(
     checker = guardrail()
     video = decode(vae, latents)
     checker.to(vae.device)
-    passed = [clip for one in video if (clip := checker.check_video_safety(one.numpy())) is not None]
+    passed = [clip for frames in video if (clip := checker.check_video_safety(frames.numpy())) is not None]
     checker.to("cpu")
     if len(passed) < len(video):
         raise UnsafeVideoError("NVIDIA's guardrail holds what was imagined to be unsafe: it is not shown")
@@ -77,7 +77,7 @@ def show(
 
 
 class Guardrail:
-    """Stands where diffusers' pipeline keeps its guardrail: latents need none, and what needs one loads NVIDIA's."""
+    """Takes the place of the guardrail in diffusers' pipeline, and loads NVIDIA's only when a check needs it."""
 
     def __init__(self) -> None:
         self._checker: Any = None
@@ -91,28 +91,28 @@ class Guardrail:
         return self
 
     def check_text_safety(self, prompt: str) -> bool:
-        """Whether a prompt is safe.
+        """Return True if a prompt is safe.
 
         Raises:
-            GuardrailRequiredError: if the guardrail is not there.
+            GuardrailRequiredError: if the guardrail is not installed.
         """
         with _gradients_as_before():
             return self.load().check_text_safety(prompt)
 
     def check_video_safety(self, frames: UInt8[np.ndarray, "F H W 3"]) -> UInt8[np.ndarray, "F H W 3"] | None:
-        """The frames with faces made unrecognisable; None if they are unsafe.
+        """Return the frames with blurred faces; None if they are unsafe.
 
         Raises:
-            GuardrailRequiredError: if the guardrail is not there.
+            GuardrailRequiredError: if the guardrail is not installed.
         """
         with _gradients_as_before():
             return self.load().check_video_safety(frames)
 
     def load(self) -> Any:
-        """NVIDIA's own checker, loaded once.
+        """Return NVIDIA's own checker, loaded once.
 
         Raises:
-            GuardrailRequiredError: if its package or its weights are not there.
+            GuardrailRequiredError: if its package or its weights are missing.
         """
         if self._checker is None:
             with _gradients_as_before():
@@ -123,12 +123,12 @@ class Guardrail:
 
 @cache
 def guardrail() -> Guardrail:
-    """The guardrail of this process."""
+    """Return the guardrail of this process."""
     return Guardrail()
 
 
 def _gradients_as_before() -> Any:
-    return torch.set_grad_enabled(torch.is_grad_enabled())  # on leaving, the mode that it found
+    return torch.set_grad_enabled(torch.is_grad_enabled())  # restores the mode on exit
 
 
 def _open_checker() -> Any:

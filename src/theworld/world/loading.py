@@ -1,4 +1,4 @@
-"""Parts of a Cosmos-Predict2 checkpoint, found on the hub or on disk and loaded one by one."""
+"""Find the parts of a Cosmos-Predict2 checkpoint on the hub or on disk, and load them one by one."""
 
 import json
 import logging
@@ -36,7 +36,7 @@ WEIGHTED_PARTS: tuple[Part, ...] = ("vae", "transformer")
 
 
 def parts_read(settings: WorldSettings) -> tuple[Part, ...]:
-    """The parts of a Cosmos checkpoint that this tap needs; the text encoder is never among them."""
+    """Return the parts of a Cosmos checkpoint that this tap needs; never the text encoder."""
     if settings.reads == "siglip" or own_tap(settings) is not None:
         return ()
     if settings.reads == "vae":
@@ -45,26 +45,26 @@ def parts_read(settings: WorldSettings) -> tuple[Part, ...]:
 
 
 def denoises(settings: WorldSettings) -> bool:
-    """Whether a `dit` tap reads states on the way of the pipeline's own denoising."""
+    """Return True if a `dit` tap reads states during the pipeline's own denoising."""
     return settings.shape_of == "dit" and settings.dit_future == "denoised"
 
 
 def resolve_cosmos(
     name: str, revision: str | None, parts: Sequence[Part], weights: bool = True
 ) -> tuple[Path, str | None]:
-    """The folder that holds the named parts; from the hub, only these are fetched.
+    """Return the folder of the named parts; from the hub, only these are downloaded.
 
     Args:
         name: hub id, folder, or "tiny".
         revision: commit of the hub repository.
-        parts: subfolders that must be there.
-        weights: fetch the weights too, not only the configuration files.
+        parts: required subfolders.
+        weights: download the weights, too, and not only the configuration files.
 
     Returns:
         The folder, and the commit if it came from the hub.
 
     Raises:
-        ValueError: if it cannot be found or fetched, or lacks a part.
+        ValueError: if it cannot be found or downloaded, or lacks a part.
     """
     commit = None
     if name == TINY_MODEL or Path(name).is_dir():
@@ -89,20 +89,21 @@ def resolve_cosmos(
 
 
 def _parts_of_shape(settings: WorldSettings) -> tuple[Part, ...]:
-    """The parts whose configuration files say how large a feature is."""
+    """Return the parts whose configuration files decide the shape of a feature."""
     return ("vae", "transformer") if settings.reads == "dit" else ("vae",)
 
 
 def locate(settings: WorldSettings, weights: bool = True) -> tuple[WorldSettings, str | None]:
-    """The settings with folders for names, and the commit of the Cosmos repository: one look at the hub.
+    """Replace the names in the settings by folders, and return the commit of the Cosmos repository: one hub access.
 
     Args:
-        weights: fetch what the tap reads; controls have none to fetch. False: what `feature_shape` reads.
+        settings: of the tap.
+        weights: download the parts that the tap reads (controls have no weights); False: those of `feature_shape`.
 
     Raises:
         ValueError: as `resolve_cosmos`.
     """
-    if own_tap(settings) is not None:  # a tap of one's own looks by itself
+    if own_tap(settings) is not None:  # your own tap finds its files itself
         return settings, None
     if settings.reads == "siglip":
         return replace(settings, siglip_model_name=str(gemma_folder(settings.siglip_model_name, weights))), None
@@ -113,10 +114,10 @@ def locate(settings: WorldSettings, weights: bool = True) -> tuple[WorldSettings
 
 
 def read_config(folder: Path, part: Part) -> dict[str, Any]:
-    """The settings of one part as they lie on disk, without the names and versions of who wrote them.
+    """Read the configuration of one part, without the names and versions of its author.
 
     Raises:
-        ValueError: if the file is no JSON.
+        ValueError: if the file is not JSON.
     """
     file = folder / part / CONFIG_FILES[part]
     try:
@@ -127,20 +128,20 @@ def read_config(folder: Path, part: Part) -> dict[str, Any]:
 
 
 def feature_shape(settings: WorldSettings) -> FeatureShape:
-    """Channels and stride of a tap's features, from the configuration files alone.
+    """Compute the channels and the stride of a tap's features from the configuration files alone.
 
     Raises:
         ValueError: if the checkpoint cannot be found, or has no block `dit_block`.
     """
-    if (own := own_tap(settings)) is not None:
-        return own.shape(settings)
+    if (registered := own_tap(settings)) is not None:
+        return registered.shape(settings)
     if settings.reads == "siglip":
         vision = vision_config(settings.siglip_model_name)
         return FeatureShape(vision.hidden_size, vision.patch_size)
     parts = _parts_of_shape(settings)
     folder, _ = resolve_cosmos(settings.cosmos_model_name, settings.cosmos_revision, parts, weights=False)
     vae = read_config(folder, "vae")
-    stride_px = 2 ** len(vae["temperal_downsample"])  # as the pipeline of diffusers has it
+    stride_px = 2 ** len(vae["temperal_downsample"])  # as in diffusers' pipeline
     if settings.reads != "dit":
         return FeatureShape(vae["z_dim"], stride_px)
     transformer = read_config(folder, "transformer")
@@ -150,22 +151,22 @@ def feature_shape(settings: WorldSettings) -> FeatureShape:
 
 
 def load_vae(settings: WorldSettings, device: str | torch.device = "cpu") -> AutoencoderKLWan:
-    """The VAE in `settings.dtype`; for the tap `random` with weights drawn from `settings.seed`."""
+    """Load the VAE in `settings.dtype`; the tap `random` draws its weights from `settings.seed`."""
     folder = _folder(settings, "vae")
     dtype = getattr(torch, settings.dtype)
     if settings.tap != "random":
         return skip_empty_frames(_load(AutoencoderKLWan, folder, "vae", dtype).to(device))
     generator = torch.Generator().manual_seed(settings.seed)
     vae = _draw(AutoencoderKLWan, folder, "vae", generator)
-    measure_latents(vae, generator)  # the statistics on disk are those of the trained weights
-    nn.Module.to(vae, device, dtype)  # in place; the class's own `to` warns about layers that are not there
+    measure_latents(vae, generator)  # the statistics on disk belong to the trained weights
+    nn.Module.to(vae, device, dtype)  # in place; the class's own `to` warns about layers that it lacks
     return skip_empty_frames(vae)
 
 
 def load_transformer(settings: WorldSettings, device: str | torch.device = "cpu") -> CosmosTransformer3DModel:
-    """The denoiser in `settings.dtype`: all of it if it imagines, else the blocks up to `dit_block`.
+    """Load the denoiser in `settings.dtype`: all of it if it imagines, else the blocks up to `dit_block`.
 
-    For the tap `random` its weights are drawn from `settings.seed`.
+    The tap `random` draws its weights from `settings.seed`.
 
     Raises:
         ValueError: if there is no block `dit_block`, or a tensor is missing or foreign.
@@ -189,13 +190,13 @@ def load_transformer(settings: WorldSettings, device: str | torch.device = "cpu"
 
 
 def load_scheduler(settings: WorldSettings) -> FlowMatchEulerDiscreteScheduler:
-    """The noise schedule.
+    """Load the noise schedule.
 
     Raises:
-        ValueError: without Karras sigmas: the schedule would run upwards and the features be NaN, without an error.
+        ValueError: without Karras sigmas: the schedule would run upwards, and features would be NaN without an error.
     """
     folder = _folder(settings, "scheduler")
-    read_config(folder, "scheduler")  # says what is wrong with a damaged file
+    read_config(folder, "scheduler")  # names a damaged file
     scheduler: Any = FlowMatchEulerDiscreteScheduler.from_pretrained(folder, subfolder="scheduler")
     if not scheduler.config.use_karras_sigmas:
         raise ValueError(
@@ -220,29 +221,29 @@ def _check_block(block: int, num_layers: int, folder: Path) -> None:
 def _load(
     model_class: type[ModelMixin], folder: Path, part: Part, dtype: torch.dtype, left_out: str = "$^", **kwargs: Any
 ) -> Any:
-    """A part in eval mode, with every tensor accounted for; those that match `left_out` may stay on disk."""
+    """Load a part in eval mode and check every tensor; those that match `left_out` may stay on disk."""
     load: Any = model_class.from_pretrained
     try:
         with _quiet_about_left_out():
             options = {"torch_dtype": dtype, "use_safetensors": True, "output_loading_info": True, **kwargs}
-            model, loading = load(folder, subfolder=part, **options)
-    except (SafetensorError, OSError) as error:  # diffusers makes either of a file that is cut off, or of a missing one
+            model, report = load(folder, subfolder=part, **options)
+    except (SafetensorError, OSError) as error:  # diffusers raises either for a truncated or missing file
         reason = " ".join(str(error).split())
         raise ValueError(
             f"{folder / part}: missing, damaged or half-downloaded weights ({reason}); {again(folder)}"
         ) from error
-    foreign = [key for key in loading["unexpected_keys"] if not re.match(left_out, key)]
-    missing = list(loading["missing_keys"])
-    if missing or foreign or loading["mismatched_keys"]:
+    foreign = [key for key in report["unexpected_keys"] if not re.match(left_out, key)]
+    missing = list(report["missing_keys"])
+    if missing or foreign or report["mismatched_keys"]:
         raise ValueError(
             f"{folder / part}: {len(missing)} tensors missing {missing[:3]}, {len(foreign)} foreign {foreign[:3]},"
-            f" {len(loading['mismatched_keys'])} of another shape; the files are not those of its config.json"
+            f" {len(report['mismatched_keys'])} of another shape; the files are not those of its config.json"
         )
     return model
 
 
 def _draw(model_class: Any, folder: Path, part: Part, generator: torch.Generator, **changes: Any) -> Any:
-    """The part's architecture in eval mode with random weights; the global random state is left alone."""
+    """Build the part in eval mode with random weights, without touching the global random state."""
     with torch.random.fork_rng(devices=[]):
         model = model_class.from_config(read_config(folder, part), **changes)
     draw_weights(model, generator)
@@ -251,14 +252,14 @@ def _draw(model_class: Any, folder: Path, part: Part, generator: torch.Generator
 
 @contextmanager
 def _quiet_about_left_out() -> Iterator[None]:
-    """Silence the one warning that lists every tensor left on disk; `_load` checks them by name."""
+    """Silence the warning that lists every tensor left on disk; `_load` checks them by name."""
 
     def is_other(record: logging.LogRecord) -> bool:
         return "were not used when initializing" not in record.getMessage()
 
-    logger = logging.getLogger("diffusers.models.modeling_utils")
-    logger.addFilter(is_other)
+    reporting = logging.getLogger("diffusers.models.modeling_utils")
+    reporting.addFilter(is_other)
     try:
         yield
     finally:
-        logger.removeFilter(is_other)
+        reporting.removeFilter(is_other)

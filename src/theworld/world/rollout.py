@@ -1,4 +1,4 @@
-"""The imagined future: diffusers' own Cosmos pipeline, conditioned on the mean of the given frames."""
+"""Tap `rollout`: the future that diffusers' Cosmos pipeline imagines from the mean of the given frames."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,7 +21,7 @@ from theworld.world.vae import encode_mean, normalised_mean
 
 @contextmanager
 def _without_guardrail() -> Iterator[None]:
-    """The pipeline's module imports cosmos_guardrail if it is installed, which disables gradients for good."""
+    """Hide cosmos_guardrail, which the pipeline's module would import: it disables gradients for the whole process."""
     installed = import_utils._cosmos_guardrail_available
     import_utils._cosmos_guardrail_available = False
     try:
@@ -37,17 +37,17 @@ with _without_guardrail():
 class RolloutPipeline(Cosmos2VideoToWorldPipeline):
     """Cosmos2VideoToWorldPipeline without text encoder, conditioned on the posterior mean of the given frames only.
 
-    The original draws a sample of the posterior and also encodes padding frames, whose latents it then masks.
+    The original samples the posterior, and also encodes padding frames, whose latents it then masks.
     """
 
     given: Float[Tensor, "N C T h w"]
-    """Latent means of the frames that the last call was given."""
+    """Latent means of the given frames of the last call."""
 
     @classmethod
     def of(
         cls, vae: AutoencoderKLWan, transformer: CosmosTransformer3DModel, scheduler: FlowMatchEulerDiscreteScheduler
     ) -> "RolloutPipeline":
-        """The pipeline of these parts."""
+        """Build the pipeline from its parts."""
         absent: Any = None
         checker: Any = guardrail()
         pipeline = cls(absent, absent, transformer, vae, scheduler, checker)
@@ -68,7 +68,7 @@ class RolloutPipeline(Cosmos2VideoToWorldPipeline):
         generator: None,
         latents: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor, None, Tensor, None]:
-        """Noise, conditioning latents, and which slots are given; see the original."""
+        """Return noise, conditioning latents and the mask of given slots; see the original."""
         self.given = normalised_mean(self.vae, video)
         num_given = self.given.shape[2]
         latents = latents.to(device, dtype)
@@ -86,13 +86,13 @@ class RolloutPipeline(Cosmos2VideoToWorldPipeline):
         settings: WorldSettings,
         on_step_end: Callable[..., dict[str, Any]] | None = None,
     ) -> Float[Tensor, "N C T h w"]:
-        """Latents of the given slots, unchanged, and of `num_world_steps` imagined ones."""
+        """Return the latents of the given slots, unchanged, and of `num_world_steps` imagined ones."""
         num_frames, side = frames.shape[1] + TEMPORAL_STRIDE * num_world_steps, frames.shape[-1]
         grid = side // self.vae_scale_factor_spatial
         num_slots = (num_frames - 1) // TEMPORAL_STRIDE + 1
         prompt = torch.zeros(len(frames), 1, self.transformer.config.text_embed_dim)
         latents = self(
-            video=frames.float() / 255,  # pyright: ignore[reportArgumentType]  # in [0, 1]: takes tensors as well
+            video=frames.float() / 255,  # pyright: ignore[reportArgumentType]  # tensors in [0, 1] work as well
             prompt_embeds=prompt.to(self.transformer.device, self.transformer.dtype),
             height=side,
             width=side,
@@ -110,20 +110,22 @@ class RolloutPipeline(Cosmos2VideoToWorldPipeline):
 
 
 def _skip_last_step(pipeline: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-    """The schedule ends with its smallest sigma twice: the last forward updates nothing."""
+    """Stop before the last forward, which updates nothing: the schedule ends with its smallest sigma twice."""
     if step == pipeline.num_timesteps - 2:
         pipeline._interrupt = True
     return {}
 
 
-_SEED_STRIDE = 0x9E3779B97F4A7C15  # odd, and far from any seed that is counted up
+_SEED_STRIDE = 0x9E3779B97F4A7C15  # odd, and far from small consecutive seeds
 
 
 class RolloutTap(WorldTap):
     """Reads the latents of the given frames and of the future that the world model imagines after them.
 
-    With `num_rollouts` of several the mean of as many futures: where they part, it is in none of their places.
+    With several rollouts it returns the mean of their futures; where they differ, the mean matches none of them.
     """
+
+    fingerprint_fields = ("dtype", "seed", "frame_rate_hz", "num_inference_steps", "num_rollouts")
 
     def __init__(self, settings: WorldSettings, pipeline: RolloutPipeline) -> None:
         super().__init__(settings)
@@ -133,13 +135,13 @@ class RolloutTap(WorldTap):
         if num_world_steps == 0:
             return encode_mean(self.pipeline.vae, frames)
         futures = [
-            self.pipeline.imagine(frames, num_world_steps, of_one, self.settings, on_step_end=_skip_last_step)
-            for of_one in _seeds_of_rollouts(seeds, self.settings.num_rollouts)
+            self.pipeline.imagine(frames, num_world_steps, rollout_seeds, self.settings, on_step_end=_skip_last_step)
+            for rollout_seeds in _seeds_of_rollouts(seeds, self.settings.num_rollouts)
         ]
         return torch.stack(futures).mean(0) if len(futures) > 1 else futures[0]
 
 
 def _seeds_of_rollouts(seeds: Sequence[int], num_rollouts: int) -> Iterator[list[int]]:
-    """The clips' own seeds, then others that follow from them: the first future is that of a single rollout."""
+    """Yield the clips' own seeds, then seeds derived from them: the first future equals that of a single rollout."""
     for number in range(num_rollouts):
         yield [(seed + number * _SEED_STRIDE) % 2**63 for seed in seeds]

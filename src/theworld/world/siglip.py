@@ -1,4 +1,4 @@
-"""Gemma's own vision tower as a tap: a second path from the pixels, without any world model behind it."""
+"""Tap `siglip`: Gemma's own vision tower as a second path from the pixels, without a world model."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,11 +17,13 @@ from theworld.hub import again, fetch
 from theworld.world.tap import WorldTap
 from theworld.world.vae import repeat_last
 
-_PREFIX = "vision_tower."  # of the tower's tensors in a Gemma 3 checkpoint, after `model.` in newer ones
+_PREFIX = "vision_tower."  # of the tower's tensors in a Gemma 3 checkpoint; newer ones have `model.` before it
 
 
 class SiglipTap(WorldTap):
-    """Reads the patches of the last frame of each slot; slots that are not given hold the current frame again."""
+    """Reads the patches of the last frame of each slot; slots after the given ones repeat the current frame."""
+
+    fingerprint_fields = ("dtype",)
 
     def __init__(self, settings: WorldSettings, tower: SiglipVisionModel) -> None:
         super().__init__(settings)
@@ -33,16 +35,16 @@ class SiglipTap(WorldTap):
 
     def _patches(self, frames: Tensor) -> Float[Tensor, "N C T h w"]:
         num_clips, side = len(frames), frames.shape[-1] // self.stride_px
-        pixels = frames.flatten(0, 1).to(self.tower.device).float() / 127.5 - 1  # as Gemma 3 sees them
+        pixels = frames.flatten(0, 1).to(self.tower.device).float() / 127.5 - 1  # Gemma 3's normalisation
         states: Any = self.tower(pixel_values=pixels.to(self.tower.dtype)).last_hidden_state
         return states.float().view(num_clips, -1, side, side, states.shape[-1]).permute(0, 4, 1, 2, 3).contiguous()
 
 
 def load_tower(settings: WorldSettings, device: str | torch.device = "cpu") -> SiglipVisionModel:
-    """The vision tower of a Gemma 3 checkpoint in `settings.dtype`; of the other weights nothing is read.
+    """Load the vision tower of a Gemma 3 checkpoint in `settings.dtype`; no other weights are read.
 
     Raises:
-        ValueError: if the checkpoint cannot be found, sees frames of another side, or its tensors do not fit.
+        ValueError: if the checkpoint cannot be found, has frames of another side, or its tensors do not fit.
     """
     folder = gemma_folder(settings.siglip_model_name)
     vision = vision_config(settings.siglip_model_name)
@@ -57,10 +59,10 @@ def load_tower(settings: WorldSettings, device: str | torch.device = "cpu") -> S
             tensors |= _tower_tensors(path)
         except SafetensorError as error:
             raise ValueError(f"{path}: damaged or half-downloaded weights ({error}); {again(folder)}") from error
-    own = tower.state_dict().keys()
-    if not tensors.keys() & own:  # newer layouts drop the level `vision_model.`, older ones have it
+    expected = tower.state_dict().keys()
+    if not tensors.keys() & expected:  # newer layouts drop the level `vision_model.`, older ones have it
         tensors = {name.removeprefix("vision_model."): tensor for name, tensor in tensors.items()}
-    missing, foreign = sorted(own - tensors.keys()), sorted(tensors.keys() - own)
+    missing, foreign = sorted(expected - tensors.keys()), sorted(tensors.keys() - expected)
     if missing or foreign:
         raise ValueError(f"{folder}: the vision tower lacks {missing[:3]} and has foreign tensors {foreign[:3]}")
     tower.load_state_dict(tensors)
@@ -69,18 +71,18 @@ def load_tower(settings: WorldSettings, device: str | torch.device = "cpu") -> S
 
 
 def _tower_tensors(path: Path) -> dict[str, Tensor]:
-    """The vision tower's tensors of one file, by their names below the tower."""
+    """Read the vision tower's tensors from one file, by their names inside the tower."""
     tensors = {}
     with safe_open(path, "pt") as file:
         for name in file.keys():  # noqa: SIM118  # not a mapping
-            before, found, rest = name.partition(_PREFIX)
-            if found and before in ("", "model."):
+            before, prefix, rest = name.partition(_PREFIX)
+            if prefix and before in ("", "model."):
                 tensors[rest] = file.get_tensor(name)
     return tensors
 
 
 def gemma_folder(name: str, weights: bool = True) -> Path:
-    """The folder of a Gemma 3 checkpoint: hub id, folder, or "tiny".
+    """Return the folder of a Gemma 3 checkpoint, given its hub id, folder, or "tiny".
 
     Raises:
         ValueError: if it cannot be found or fetched.
@@ -94,5 +96,5 @@ def gemma_folder(name: str, weights: bool = True) -> Path:
 
 
 def vision_config(name: str) -> Any:
-    """The configuration of a Gemma 3 checkpoint's vision tower."""
+    """Read the configuration of a Gemma 3 checkpoint's vision tower."""
     return Gemma3Config.from_pretrained(gemma_folder(name, weights=False)).vision_config

@@ -1,4 +1,4 @@
-"""FeatureStore: frozen world features, computed once by whichever process comes first and read many times by all."""
+"""FeatureStore: frozen world features on disk, computed once by any process and read many times by all."""
 
 import errno
 import hashlib
@@ -55,14 +55,14 @@ class StoreMismatchError(StoreError):
 
 
 class MissingFeatureError(StoreError):
-    """Features were demanded that the store does not hold."""
+    """The store does not have the requested features."""
 
 
 def clip_key(frames: UInt8[Tensor, "F 3 H W"], num_world_steps: int) -> str:
-    """The name of a clip's feature within a store: 32 hexadecimal digits of its pixels, their shape, and K.
+    """Compute the key of a clip's feature within a store: 32 hexadecimal digits of its pixels, their shape, and K.
 
     Args:
-        frames: decoded pixels in 0..255, as the tap sees them.
+        frames: decoded pixels in 0..255, as the tap gets them.
         num_world_steps: K, future latent slots of the feature.
 
     Raises:
@@ -76,7 +76,7 @@ def clip_key(frames: UInt8[Tensor, "F 3 H W"], num_world_steps: int) -> str:
 
 
 def stored_fingerprint(folder: Path) -> str:
-    """The fingerprint of the tap whose features a store holds.
+    """Read the fingerprint of the tap whose features a store contains.
 
     Raises:
         StoreError: if there is no store, one of a later format, or its `store.json` is damaged.
@@ -98,7 +98,7 @@ def stored_fingerprint(folder: Path) -> str:
 
 @dataclass(frozen=True)
 class _Layout:
-    """What items of equal shape share."""
+    """Number format and shape of items."""
 
     dtype: torch.dtype
     shape: tuple[int, ...]
@@ -107,17 +107,17 @@ class _Layout:
 
 @dataclass(frozen=True)
 class StoreReport:
-    """What a verification found."""
+    """Result of a verification."""
 
     num_features: int
     """Features that the store serves."""
     num_bytes: int
     """Their size."""
     damaged: dict[Path, int]
-    """Damaged shard files, and how many of their items are not as they were written."""
+    """Damaged shard files, and the number of their items that changed."""
 
     def raise_if_damaged(self) -> None:
-        """Raise `StoreDamagedError`, with all files and the remedy, unless the store is whole."""
+        """Raise `StoreDamagedError`, with all files and the remedy, if the store is damaged."""
         if self.damaged:
             raise StoreDamagedError(self.damaged)
 
@@ -128,23 +128,23 @@ class FeatureStore:
     ```
     folder/store.json                  the tap's fingerprint
     folder/shards/5f0c….shard          one writer's own file, append-only:  | item | item | item | …
-    folder/commits/00000000.json       one per `put`: where in which shard its items lie, and their checksums
+    folder/commits/00000000.json       one per `put`: shard and offset of its items, and their checksums
            commits/00000001.json
     ```
 
-    The first write wins, and everybody agrees which that is: `put` first forces its items to disk, then takes the
-    next free number for its commit, in one step that cannot replace a file. So commit n appears after all before it,
-    what a reader sees is always the commits 0..m, and of a key written twice the item in the lowest commit counts,
-    which no later write can change. A writer killed before its commit leaves bytes that nobody reads.
+    The first write wins, and all processes agree on it: `put` first forces its items to disk, then takes the next free
+    number for its commit, in one step that cannot replace a file. So commit n appears after all commits before it, and
+    a reader always has the commits 0..m. If a key was written twice, the item in the lowest commit counts, and no later
+    write can change that. If a writer is killed before its commit, its bytes stay unused.
     """
 
     def __init__(self, folder: Path, fingerprint: str, *, create: bool = False) -> None:
         """Open a store.
 
         Args:
-            folder: where the store is.
-            fingerprint: `WorldTap.fingerprint` of the tap whose features it holds.
-            create: make the store if there is none.
+            folder: of the store.
+            fingerprint: `WorldTap.fingerprint` of the tap whose features it contains.
+            create: create the store if there is none.
 
         Raises:
             StoreMismatchError: if the store belongs to another tap.
@@ -157,7 +157,7 @@ class FeatureStore:
         self.reads = 0
         """Features read so far."""
         self.bytes = 0
-        """Size of the features held."""
+        """Size of all features."""
         self._index: dict[str, tuple[Shard, int, _Layout]] = {}
         self._shards: dict[str, Shard] = {}
         self._layouts: dict[tuple[str, tuple[int, ...]], _Layout] = {}
@@ -166,7 +166,7 @@ class FeatureStore:
         if create and not (self.folder / "store.json").exists():
             self._create()
         self._check_identity()
-        # A listing taken while others write may lack a number below one it shows: only its end is believed.
+        # While others write, a listing may lack a number below its largest one: only the largest is used.
         numbers = [int(file.stem) for file in (self.folder / "commits").glob("*.json")]
         self._load(range(max(numbers, default=-1) + 1))
         self.refresh()
@@ -181,11 +181,11 @@ class FeatureStore:
         return key in self._index
 
     def missing(self, keys: Sequence[str]) -> list[int]:
-        """Positions of the keys that the store did not hold when it last looked (see `refresh`)."""
+        """Return the positions of keys that were not in the store at its last look (see `refresh`)."""
         return [position for position, key in enumerate(keys) if key not in self._index]
 
     def refresh(self) -> None:
-        """See what other writers have committed since.
+        """Load the commits that other writers have added.
 
         Raises:
             StoreDamagedError: if a file is damaged or too short.
@@ -202,7 +202,7 @@ class FeatureStore:
             keys: at least one key, all of clips with equally shaped features.
 
         Raises:
-            MissingFeatureError: if the store does not hold a key.
+            MissingFeatureError: if a key is not in the store.
             ValueError: for no keys, or features of several shapes.
         """
         if not keys:
@@ -218,7 +218,7 @@ class FeatureStore:
                     f"features of {layout.shape} {layout.dtype} and of {other.shape} {other.dtype} in one read: read"
                     " clips of equal length and num_world_steps together"
                 )
-        # numpy asks the kernel for huge pages, torch.empty does not: four times as fast for 32 MB.
+        # NumPy asks for huge pages, torch.empty does not: four times as fast for 32 MB.
         rows = np.empty((len(keys), layout.num_bytes), np.uint8)
         content, start = rows.reshape(-1).data, 0
         for shard, offset, _ in items:
@@ -228,16 +228,16 @@ class FeatureStore:
         return torch.from_numpy(rows).view(layout.dtype).view(len(keys), *layout.shape)
 
     def put(self, keys: Sequence[str], features: Float[Tensor, "N C T h w"]) -> None:
-        """Store the features whose keys are new; what the store holds already stays as it is.
+        """Store the features whose keys are new; stored features never change.
 
-        Afterwards `get` gives what all other readers get: the features given here, unless another writer was first.
+        Afterwards `get` returns the features given here, or those of another writer who was first, as for all readers.
 
         Args:
             keys: one per feature.
             features: in float32, bfloat16 or float16, on any device.
 
         Raises:
-            StoreWriteError: if the disk is full or cannot be written; the store is as valid as before.
+            StoreWriteError: if the disk is full or not writable; the store stays valid.
             ValueError: for another number of keys, or another number format.
         """
         if len(keys) != len(features):
@@ -270,7 +270,7 @@ class FeatureStore:
             raise self._write_error(error, f"{len(new)} features of {rows.nbytes} bytes") from error
 
     def verify(self) -> StoreReport:
-        """Read everything that was ever committed and compare it with its checksums.
+        """Read all committed features and compare them with their checksums.
 
         Raises:
             StoreDamagedError: if a commit file is damaged.
@@ -303,14 +303,14 @@ class FeatureStore:
     def _commit(self, commit: Commit) -> None:
         content = commit.encode()
         while not create_whole(self._commit_file(self._num_commits), content):
-            self.refresh()  # another writer took the number: what it wrote comes first
+            self.refresh()  # another writer took the number: its features come first
         self.refresh()
 
     def _shard(self, name: str) -> Shard:
         return self._shards.setdefault(name, Shard(self.folder / "shards" / name))
 
     def _read_commits(self, numbers: range) -> Iterator[Commit]:
-        """The commits of these numbers; a file that was deleted, as one does with a damaged one, is passed over."""
+        """Yield the commits of these numbers, without deleted files: you delete a damaged one."""
         damaged: list[Path] = []
         for number in numbers:
             try:
@@ -323,7 +323,7 @@ class FeatureStore:
             raise StoreDamagedError(damaged)
 
     def _load(self, numbers: range) -> None:
-        """Map the shards of new commits, then admit their items; all, or on an error none."""
+        """Map the shards of new commits, then add their items; on an error none of them."""
         commits = list(self._read_commits(numbers))
         ends: dict[str, int] = {}
         for commit in commits:
@@ -363,11 +363,11 @@ class FeatureStore:
             " num_world_steps. Compute them first, or read through the tap"
         )
 
-    def _write_error(self, error: OSError, what: str) -> StoreWriteError:
+    def _write_error(self, error: OSError, content: str) -> StoreWriteError:
         remedy = "free disk space or make the folder writable, and run again"
         if error.errno in _NO_HARD_LINKS:
             remedy = "if its file system has no hard links, put the store on a local or POSIX network disk"
         return StoreWriteError(
-            f"the feature store {self.folder} did not take {what}: {error.strerror}. All that was stored before is"
+            f"the feature store {self.folder} did not take {content}: {error.strerror}. All that was stored before is"
             f" untouched; {remedy}"
         )

@@ -1,4 +1,4 @@
-"""Shard files and the numbered commits that seal what was appended to them: the feature store's bytes on disk."""
+"""Shard files of the feature store, and the numbered commits that make their appended items valid."""
 
 import contextlib
 import hashlib
@@ -17,36 +17,36 @@ import numpy as np
 from theworld.io import sync
 
 SHARD_BYTES = 4 * 2**30
-"""A writer begins a new shard after this size: the most that one damaged file costs. A reader keeps one descriptor
-open per shard, and processes often have 1,024."""
+"""A writer begins a new shard after this size, which limits the loss by a damaged file. A reader keeps one descriptor
+open per shard; processes often have 1,024."""
 
 
 class StoreError(ValueError):
-    """A feature store cannot do what was asked."""
+    """An operation on a feature store failed."""
 
 
 class StoreDamagedError(StoreError):
-    """Files of a feature store are not as they were written."""
+    """Files of a feature store have changed since they were written."""
 
     def __init__(self, files: Iterable[Path]) -> None:
         self.files = tuple(sorted(set(files)))
         """The damaged files."""
         names = ", ".join(str(file) for file in self.files)
         super().__init__(
-            f"damaged in the feature store: {names}. Stop the runs that use the store, delete what is named here, and"
+            f"damaged in the feature store: {names}. Stop the runs that use the store, delete these files, and"
             " run again: the features it held are computed anew"
         )
 
 
 class StoreWriteError(StoreError):
-    """The disk did not take new features; those stored before are untouched."""
+    """New features could not be written to disk; stored features are unchanged."""
 
 
 def create_whole(target: Path, content: bytes) -> bool:
-    """Create a file that is whole from the moment it is visible; False if it is there already.
+    """Create a file that is complete from the moment it is visible; return False if it exists already.
 
-    A hard link is the step that cannot replace anything, on local and on network file systems alike: of several
-    processes that create one name, exactly one gets True.
+    A hard link never replaces a file, on local and on network file systems alike: if several processes create one name,
+    exactly one gets True.
     """
     descriptor, aside = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     try:
@@ -67,7 +67,7 @@ def create_whole(target: Path, content: bytes) -> bool:
 
 @dataclass(frozen=True)
 class Commit:
-    """Items of one number format and shape that lie side by side in a shard, in the order of `keys`."""
+    """Items of one number format and shape, side by side in a shard, in the order of `keys`."""
 
     shard: str
     """Name of the shard file."""
@@ -86,7 +86,7 @@ class Commit:
         return self.offset + len(self.keys) * self.item_bytes
 
     def encode(self) -> bytes:
-        """The content of a commit file: the checksum of the second line, and the second line."""
+        """Encode a commit file: the checksum of the second line, and the second line."""
         body = json.dumps(asdict(self), separators=(",", ":")).encode()
         return checksum(body).encode() + b"\n" + body
 
@@ -96,7 +96,7 @@ class Commit:
 
         Raises:
             FileNotFoundError: if there is no such file.
-            StoreDamagedError: if its content is not what `encode` gave.
+            StoreDamagedError: if its content does not match its checksum.
         """
         stated, _, body = file.read_bytes().partition(b"\n")
         if checksum(body).encode() != stated:
@@ -108,7 +108,7 @@ class Commit:
 
 
 def checksum(content: bytes | memoryview) -> str:
-    """128 bits of SHA-256, hexadecimal."""
+    """Return 128 bits of SHA-256, hexadecimal."""
     return hashlib.sha256(content).hexdigest()[:32]
 
 
@@ -118,10 +118,10 @@ class Shard:
     def __init__(self, file: Path) -> None:
         self.file = file
         self.content = memoryview(b"")
-        """The mapped bytes, at least as many as `map` was asked for."""
+        """The mapped bytes, at least as many as `map` got as its argument."""
 
     def map(self, num_bytes: int) -> None:
-        """Map at least so many bytes; a shard grows while its writer lives.
+        """Map at least `num_bytes` bytes; a shard grows while its writer runs.
 
         Raises:
             FileNotFoundError: if there is no such file.
@@ -130,21 +130,21 @@ class Shard:
         if num_bytes <= len(self.content):
             return
         with self.file.open("rb") as stream:
-            # Touching a mapped page beyond the end of the file would kill the process, so the length is checked first.
+            # An access to a mapped page beyond the end of the file would kill the process.
             size = os.fstat(stream.fileno()).st_size
             if size < num_bytes:
                 raise StoreDamagedError([self.file])
             self.content = memoryview(mmap.mmap(stream.fileno(), size, access=mmap.ACCESS_READ))
 
     def damaged_items(self, commit: Commit) -> int:
-        """How many items of a commit are missing from the file or have another checksum, read from the file itself."""
+        """Count the items of a commit that are missing from the file or have another checksum."""
         with self.file.open("rb") as stream:
             stream.seek(commit.offset)
             return sum(checksum(stream.read(commit.item_bytes)) != stated for stated in commit.checksums)
 
 
 class ShardWriter:
-    """Appends to shard files that no other writer knows; what no commit names is nobody's and is never read."""
+    """Appends to shard files of its own; bytes that are in no commit are never read."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -155,13 +155,13 @@ class ShardWriter:
         """Write bytes and force them to disk.
 
         Returns:
-            The name of the shard, and the bytes before the first one written.
+            The name of the shard, and the offset of the first byte written.
 
         Raises:
-            OSError: if the disk did not take them; the shard is as long as before.
+            OSError: if the write failed; the shard is as long as before.
         """
-        # A forked child must not share its parent's shard; and a name whose file was deleted must not come back, as
-        # commits still point into it.
+        # A forked child must not share its parent's shard. A deleted file's name must not be used again, since commits
+        # still point into it.
         if self._file is None or self._process != os.getpid() or not self._file.exists():
             self._file = self._folder / f"{secrets.token_hex(8)}.shard"
             self._process = os.getpid()
@@ -174,7 +174,7 @@ class ShardWriter:
                 if not offset:
                     sync(self._folder)
             except OSError:
-                with contextlib.suppress(OSError):  # gives the space back if it can; nothing reads it in any case
+                with contextlib.suppress(OSError):  # frees the space; the bytes are unused in any case
                     stream.truncate(offset)
                 raise
             if stream.tell() >= SHARD_BYTES:

@@ -1,8 +1,9 @@
-"""WorldTap: the one small interface behind which every world model, arm and control stands."""
+"""WorldTap: the interface of all world models and controls, and the noise of a clip."""
 
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float, UInt8
@@ -14,26 +15,29 @@ from theworld.config import WorldSettings
 class WorldTap(ABC):
     """Reads features from a frozen world model.
 
-    A tap is no module: DDP, FSDP, the optimiser and `state_dict` never see it, so it keeps its own device and
-    number format. Subclasses implement `_read`; `read` checks, counts and runs it without gradients.
+    A tap is not an nn.Module: DDP, FSDP, the optimiser and `state_dict` never see it, so it keeps its own device and
+    number format. Subclasses implement `_read`; `read` checks the input, counts clips and disables gradients.
     """
+
+    fingerprint_fields: ClassVar[tuple[str, ...]] = ()
+    """Settings that a feature depends on besides the tap's name, the side of the frames and `repeat_current`."""
 
     num_channels: int
     """C, channels of a feature."""
     stride_px: int
     """Pixels of the frame per cell of the feature grid: h = image_size_px / stride_px."""
     fingerprint: str
-    """Hash of all that a feature depends on besides the clip: weights, settings, library format."""
+    """Hash of everything that a feature depends on besides the clip: weights, settings, library format."""
 
     def __init__(self, settings: WorldSettings) -> None:
         self.settings = settings
         self.clips_read = 0
-        """Clips read so far: the proof that an evaluation ran the world model."""
+        """Clips read so far: an evaluation checks with it that the world model ran."""
 
     def read(
         self, frames: UInt8[Tensor, "N F 3 H W"], num_world_steps: int, seeds: Sequence[int]
     ) -> Float[Tensor, "N C T h w"]:
-        """Features of N clips.
+        """Compute the features of N clips.
 
         Args:
             frames: pixels in 0..255, side `image_size_px`; F = 1 + 4j, the current frame last (`true-future`: the
@@ -42,7 +46,7 @@ class WorldTap(ABC):
             seeds: one per clip; the noise of a clip depends on its seed alone.
 
         Raises:
-            ValueError: wrong side, dtype, clip length or number of seeds.
+            ValueError: for a wrong side, dtype, clip length or number of seeds.
         """
         side = self.settings.image_size_px
         if frames.dtype != torch.uint8 or frames.ndim != 5 or frames.shape[2:] != (3, side, side):
@@ -66,17 +70,17 @@ class WorldTap(ABC):
 
 
 def clip_seeds(frames: UInt8[Tensor, "N F 3 H W"], seed: int) -> list[int]:
-    """One noise seed per clip, a function of its pixels and the run's seed: the same clip, the same noise."""
+    """Compute one noise seed per clip from its pixels and the run's seed: equal clips get equal noise."""
     seeds = []
     for clip in frames.cpu().contiguous():
         digest = hashlib.sha256(clip.numpy().tobytes() + seed.to_bytes(8, "little")).digest()
-        seeds.append(int.from_bytes(digest[:8], "little") >> 1)  # 63 bits: what torch.Generator takes
+        seeds.append(int.from_bytes(digest[:8], "little") >> 1)  # 63 bits, as torch.Generator accepts
     return seeds
 
 
 def clip_noise(shape: Sequence[int], seeds: Sequence[int]) -> Float[Tensor, "N ..."]:
-    """Standard normal noise of this shape for each clip, a function of its seed alone.
+    """Draw standard normal noise of this shape for each clip, from its seed alone.
 
-    Drawn on the CPU, one generator per clip: neither the device nor the other clips of a batch play a part.
+    Each clip has its own generator on the CPU: the noise depends neither on the device nor on other clips of a batch.
     """
     return torch.stack([torch.randn(*shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])

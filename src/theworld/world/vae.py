@@ -1,4 +1,4 @@
-"""The VAE latent of given frames, and the taps that read it: `vae` and `true-future`."""
+"""VAE latents of given frames, and their tap: `vae`, and `true-future` with it."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,17 +14,17 @@ from theworld.world.tap import WorldTap
 
 
 def encode_mean(vae: AutoencoderKLWan, frames: UInt8[Tensor, "N F 3 H W"]) -> Float[Tensor, "N C T h w"]:
-    """Posterior mean of the latents, normalised, in float32; gradients reach the VAE where they are enabled.
+    """Encode frames to the normalised posterior mean of their latents, in float32; gradients reach the VAE if enabled.
 
     Args:
-        vae: any device, any number format.
-        frames: pixels in 0..255, F = 1 + 4j; the VAE is causal and gives T = 1 + j slots.
+        vae: on any device, in any number format.
+        frames: pixels in 0..255, F = 1 + 4j; the VAE is causal and returns T = 1 + j slots.
     """
     return normalised_mean(vae, (frames.to(vae.device).float() / 255 * 2 - 1).transpose(1, 2))
 
 
 def normalised_mean(vae: AutoencoderKLWan, video: Float[Tensor, "N 3 F H W"]) -> Float[Tensor, "N C T h w"]:
-    """The same for a video in [-1, 1]: (mean - latents_mean) / latents_std, the arithmetic of diffusers' pipeline."""
+    """Encode a video in [-1, 1]: (mean - latents_mean) / latents_std, the arithmetic of diffusers' pipeline."""
     mean = vae.encode(video.to(vae.device, vae.dtype), return_dict=False)[0].mode().float()
     center = torch.tensor(vae.config["latents_mean"], device=mean.device).view(-1, 1, 1, 1)
     scale = torch.tensor(vae.config["latents_std"], device=mean.device).view(-1, 1, 1, 1)
@@ -32,17 +32,17 @@ def normalised_mean(vae: AutoencoderKLWan, video: Float[Tensor, "N 3 F H W"]) ->
 
 
 class FirstFrameConv3d(WanCausalConv3d):
-    """The causal convolution, which sees zeros before a first frame: there its last slice is all that counts."""
+    """Causal convolution that skips the zeros before a first frame: there only the last slice of its kernel counts."""
 
     def forward(self, x: Tensor, cache_x: Tensor | None = None) -> Tensor:
         if cache_x is not None or x.shape[2] > 1:
             return super().forward(x, cache_x)
-        spatially: Any = self._padding[:4]  # of a class without annotations
+        spatially: Any = self._padding[:4]  # the class has no annotations
         return F.conv3d(F.pad(x, spatially), self.weight[:, :, -1:], self.bias, self.stride)
 
 
 def skip_empty_frames(vae: AutoencoderKLWan) -> AutoencoderKLWan:
-    """Let a VAE compute first frames without the zeros before them, in place: a third of the operations, equal bits."""
+    """Let a VAE skip the zeros before first frames, in place: a third of the operations, equal bits."""
     for layer in vae.modules():
         if type(layer) is WanCausalConv3d:
             layer.__class__ = FirstFrameConv3d
@@ -50,10 +50,12 @@ def skip_empty_frames(vae: AutoencoderKLWan) -> AutoencoderKLWan:
 
 
 class VaeTap(WorldTap):
-    """Reads the latent mean of all frames it is given: of the clip (`vae`), or of clip and future (`true-future`).
+    """Reads the latent mean of all given frames: the clip (`vae`), or clip and future (`true-future`).
 
-    With `repeat_current` the slots after those of the clip hold the current one again.
+    With `repeat_current` the slots after the clip repeat the current one.
     """
+
+    fingerprint_fields = ("dtype",)
 
     def __init__(self, settings: WorldSettings, vae: AutoencoderKLWan) -> None:
         super().__init__(settings)
@@ -65,14 +67,14 @@ class VaeTap(WorldTap):
 
 
 def repeat_last(slots: Float[Tensor, "N C T h w"], num_more: int) -> Float[Tensor, "N C T2 h w"]:
-    """The slots, and the last of them `num_more` times more."""
+    """Append `num_more` copies of the last slot."""
     return torch.cat([slots, slots[:, :, -1:].expand(-1, -1, num_more, -1, -1)], dim=2)
 
 
 def decode(vae: AutoencoderKLWan, latents: Float[Tensor, "N C T h w"]) -> UInt8[Tensor, "N F H W 3"]:
-    """Normalised latents back to pixels in 0..255, F = 1 + 4 (T - 1) frames.
+    """Decode normalised latents to pixels in 0..255, F = 1 + 4 (T - 1) frames.
 
-    What is to be looked at goes through `guardrail.show`.
+    To show a video, use `guardrail.show`.
     """
     center = torch.tensor(vae.config["latents_mean"], device=latents.device).view(-1, 1, 1, 1)
     scale = torch.tensor(vae.config["latents_std"], device=latents.device).view(-1, 1, 1, 1)

@@ -4,6 +4,7 @@ import pytest
 from huggingface_hub.errors import StrictDataclassError
 
 from theworld import TheWorld, TheWorldConfig, TheWorldProcessor
+from theworld.config import WorldSettings
 
 
 def test_by_default_the_sizes_are_those_of_gemma_3_at_224_px():
@@ -11,6 +12,10 @@ def test_by_default_the_sizes_are_those_of_gemma_3_at_224_px():
     assert (config.native_grid, config.grid, config.tokens_per_slot) == (28, 28, 784)
     assert (config.image_grid, config.text.vocab_size) == (16, 262_208)
     assert (config.sow_token_id, config.eow_token_id, config.world_token_id) == (262_145, 262_146, 262_147)
+
+
+def test_the_settings_of_the_world_have_the_same_defaults_in_the_configuration():
+    assert TheWorldConfig().world_settings() == WorldSettings()
 
 
 @pytest.mark.parametrize(

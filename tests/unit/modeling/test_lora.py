@@ -186,15 +186,15 @@ def test_a_later_stage_goes_on_with_the_adapters_of_its_checkpoint(adapted: tupl
 
 
 def test_adapters_and_full_training_of_the_same_layers_are_refused(adapted: tuple[TheWorld, Path]) -> None:
-    with pytest.raises(ValueError, match="freeze_gemma_language=False: adapters stand beside layers that stay"):
+    with pytest.raises(ValueError, match="freeze_gemma_language=False: adapters need frozen layers"):
         ModelSettings(freeze_gemma_language=False, lora=BOTH)
-    with pytest.raises(ValueError, match="freeze_gemma_vision=False: adapters stand beside layers that stay"):
+    with pytest.raises(ValueError, match="freeze_gemma_vision=False: adapters need frozen layers"):
         TheWorld.from_pretrained(adapted[1], freeze_gemma_vision=False)
 
 
 @pytest.mark.parametrize(
     ("given", "said"),
-    [({"rank": 8}, "of no use without targets"), ({"targets": ("vision", "vision")}, "names one twice")],
+    [({"rank": 8}, "not used without targets"), ({"targets": ("vision", "vision")}, "contains a target twice")],
 )
 def test_settings_of_adapters_that_mean_nothing_are_refused(given: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):

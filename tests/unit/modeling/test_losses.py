@@ -73,7 +73,7 @@ def test_the_loss_moves_the_world_and_nothing_else(model: TheWorld):
     moved = {name.split(".")[0] for name, one in model.named_parameters() if one.grad is not None and one.grad.any()}
     assert moved == {"world"}
     assert output.logits is None
-    with pytest.raises(ValueError, match="nothing that imitates"):
+    with pytest.raises(ValueError, match="no world tokens to compare"):
         model(slot_pixel_values=pictures)
 
 

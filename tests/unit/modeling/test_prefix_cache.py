@@ -1,5 +1,7 @@
 """The short form: a picture and a question in, an answer out."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -119,3 +121,33 @@ def test_a_tap_that_imagines_nothing_shows_no_future(fused, tmp_path, capsys):
     asked = ["ask", str(tmp_path / "model"), str(tmp_path / "picture.png"), "Which bin?", "--show-future", str(future)]
     assert cli.main(asked) == cli.REFUSED
     assert "tap 'vae' imagines no video" in capsys.readouterr().err
+
+
+def test_the_command_line_loads_one_model_and_gives_the_answers_of_two(tmp_path, capsys, monkeypatch):
+    TheWorld.from_pretrained("tiny").save_pretrained(tmp_path / "model")
+    picture(1).save(tmp_path / "picture.png")
+    folder, options = tmp_path / "model", {"max_new_tokens": 4}
+    expected = {
+        "with the world": TheWorld.from_pretrained(folder).generate(picture(1), "Which bin?", **options),
+        "without the world": TheWorld.from_pretrained(folder, enable_world=False).generate(
+            picture(1), "Which bin?", **options
+        ),
+    }
+    loaded, load = [], TheWorld.from_pretrained
+    monkeypatch.setattr(TheWorld, "from_pretrained", lambda *args, **kwargs: loaded.append(1) or load(*args, **kwargs))
+    words = ["ask", str(folder), str(tmp_path / "picture.png"), "Which bin?", "--max-new-tokens", "4", "--json"]
+
+    assert cli.main(words) == 0
+
+    assert json.loads(capsys.readouterr().out) == {"question": "Which bin?", **expected}
+    assert len(loaded) == 1
+
+
+def test_a_generation_config_is_the_second_argument_of_transformers(fused):
+    inputs = encode(fused.processor, [[user("Which bin?", picture(1))]], add_generation_prompt=True)
+    config = GenerationConfig(max_new_tokens=2)
+    ids = inputs.pop("input_ids")
+
+    assert fused.generate(ids, config, **inputs).shape[1] <= ids.shape[1] + 2
+    with pytest.raises(TypeError, match="two generation configs"):
+        fused.generate(ids, config, generation_config=config)

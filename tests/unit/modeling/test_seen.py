@@ -8,7 +8,7 @@ from transformers import DynamicCache
 
 from fixtures_model import encode, picture, user
 from theworld import TheWorld
-from theworld.modeling.generation import Seen, question_ids
+from theworld.modeling.generation import prefill, question_ids
 
 QUESTIONS = [
     "Which bin?",
@@ -80,7 +80,7 @@ def test_a_window_that_is_exceeded_is_no_obstacle():
     text = model.config.get_text_config()
     text.sliding_window = 8  # a picture alone is longer
     seen = model.look(picture(1))
-    assert isinstance(seen._cache, DynamicCache)
+    assert isinstance(seen.cache, DynamicCache)
     at_once = encode(model.processor, [[user("Which bin?", picture(1))]], add_generation_prompt=True)
     torch.testing.assert_close(
         next_logits(model, seen.inputs("Which bin?")), next_logits(model, copy.deepcopy(at_once)), atol=1e-5, rtol=1e-5
@@ -89,7 +89,7 @@ def test_a_window_that_is_exceeded_is_no_obstacle():
 
 def test_without_a_picture_there_is_nothing_to_share(world_off: TheWorld):
     with pytest.raises(ValueError, match="no pictures"):
-        Seen(world_off, [])
+        prefill(world_off, [])
 
 
 def test_the_ids_of_a_question_end_where_an_answer_begins(fused: TheWorld):

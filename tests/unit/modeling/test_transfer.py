@@ -48,7 +48,7 @@ def test_without_asking_for_it_another_tap_is_refused(aligned):
     ],
 )
 def test_other_states_are_refused(aligned, other):
-    with pytest.raises(CheckpointError, match="only where a future comes from can change"):
+    with pytest.raises(CheckpointError, match="only the source of the future can change"):
         TheWorld.from_pretrained(aligned, transfer_tap=True, load_world=False, **other)
 
 

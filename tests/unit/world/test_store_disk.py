@@ -149,7 +149,7 @@ def test_a_shard_cut_short_is_refused_by_name_and_deleting_it_is_the_remedy(stor
     other.put(["d"], features_of(4))
     (damaged,) = [file for file in shard_files(store) if file.stat().st_size == 3 * ITEM_BYTES]
     os.truncate(damaged, length)
-    with pytest.raises(StoreDamagedError, match=rf"{damaged}\..*delete what is named here.*run again"):
+    with pytest.raises(StoreDamagedError, match=rf"{damaged}\..*delete these files.*run again"):
         FeatureStore(store.folder, "abc")
     damaged.unlink()
     again = FeatureStore(store.folder, "abc")
