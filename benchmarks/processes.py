@@ -37,7 +37,7 @@ def samples_per_second(folder: Path, num_processes: int) -> float:
             world=WorldSettings(cosmos_model_name="tiny", image_size_px=64),
         ),
         data=DataSettings(
-            tasks=("drop",), questions="dynamic", image_size_px=64, num_train=512, drawn_dir=folder / "drawn"
+            tasks=("drop",), questions="future", image_size_px=64, num_train=512, drawn_dir=folder / "drawn"
         ),
     )
     file = folder / "run.json"

@@ -17,7 +17,7 @@ def main(folder: Path = Path("runs/inference"), num_scenes: int = 3) -> list[Ask
     folder.mkdir(parents=True, exist_ok=True)
     model = TheWorld.from_pretrained("tiny-foresight")
     plain = TheWorld.from_pretrained("tiny-foresight", enable_world=False)
-    samples = ForesightDataset("test", num_scenes, model.config.world_image_size, "dynamic", with_future=True)
+    samples = ForesightDataset("test", num_scenes, model.config.world_image_size, "future", with_future=True)
     scenes = []
     for number in range(num_scenes):
         scene = ask_about(samples[number], model, plain)

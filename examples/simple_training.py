@@ -18,7 +18,7 @@ def main(folder: Path = Path("runs/simple-training"), num_epochs: int = 8) -> li
     model = TheWorld.from_pretrained("tiny", world_tap="dit", num_world_steps=4, world_grid=4)
     print(model.parameter_table())
 
-    samples: Any = ForesightDataset("train", 16, 64, "dynamic", tasks=("drop",))
+    samples: Any = ForesightDataset("train", 16, 64, "future", tasks=("drop",))
     loader = DataLoader(samples, batch_size=4, shuffle=True, collate_fn=Collator(model.processor, supervise=True))
     optimizer = torch.optim.AdamW(trainable(model), lr=1e-2, weight_decay=0.0)
     losses = []

@@ -45,7 +45,7 @@ def main(folder: Path = Path("runs/smoke-test")) -> str:
     if again != losses:
         raise RuntimeError(f"losses {losses}, and after resuming at step 1 {again}: resuming is broken")
     model = TheWorld.from_pretrained(result["model"])
-    sample = ForesightDataset("train", 1, 64, "dynamic", tasks=("drop",))[0]
+    sample = ForesightDataset("train", 1, 64, "future", tasks=("drop",))[0]
     answer = model.generate(sample.images[0], sample.prompt[-1].text)
     print(f"passed in {time.perf_counter() - started:.0f} s: losses {losses}, answer {answer!r}")
     return answer

@@ -18,7 +18,7 @@ def ask_first_scene() -> AskedScene:
     """Ask the embedded model about the scene, with its world and without, and imagine the future."""
     model = TheWorld.from_pretrained("tiny-foresight")
     plain = TheWorld.from_pretrained("tiny-foresight", enable_world=False)
-    return ask_about(ForesightDataset("test", 1, 64, "dynamic", with_future=True)[0], model, plain)
+    return ask_about(ForesightDataset("test", 1, 64, "future", with_future=True)[0], model, plain)
 
 
 def write_pictures(folder: Path = IMAGES) -> None:

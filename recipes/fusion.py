@@ -55,7 +55,7 @@ def _training(settings: TinySettings) -> TrainingConfig:
         num_workers=0,
         store_dir=settings.output_dir / "features",
         model=_model(settings),
-        data=replace(_data(settings), questions="readings"),
+        data=replace(_data(settings), questions="alignment"),
         optim=OptimSettings(learning_rate=recipe.learning_rate, warmup_steps=recipe.warmup_steps, weight_decay=0.0),
     )
 
@@ -100,7 +100,7 @@ def _model(settings: TinySettings) -> ModelSettings:
 
 def _data(settings: TinySettings) -> DataSettings:
     return DataSettings(
-        questions="dynamic",
+        questions="future",
         image_size_px=settings.image_size_px,
         drawn_dir=settings.output_dir / "drawn",  # finding and drawing a scene takes longer than a step
         num_train=settings.fusion.num_clips,

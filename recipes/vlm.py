@@ -60,7 +60,7 @@ def current_pictures(num_scenes: int, image_size_px: int) -> tuple[list[Asked], 
     asked: list[Asked] = []
     pictures: list[np.ndarray] = []
     for form in FORMS:
-        samples = ForesightDataset("validation", num_scenes, image_size_px, "static", form=form)
+        samples = ForesightDataset("validation", num_scenes, image_size_px, "present", form=form)
         for sample in (samples[index] for index in range(len(samples))):
             kind, choices = sample.fields["kind"], sample.fields["choices"]
             question = Question(kind, sample.turns[0].text, choices, sample.answer or "")

@@ -166,7 +166,7 @@ def run_file(here: Path) -> Path:
         "num_workers": 0,
         "store_dir": "store",
         "model": {"gemma_model_name": "tiny", "dtype": "float32", "world_grid": 4, "world": world},
-        "data": {"questions": "dynamic", "tasks": ["drop"], "image_size_px": 64, "num_train": 2, "num_validation": 2},
+        "data": {"questions": "future", "tasks": ["drop"], "image_size_px": 64, "num_train": 2, "num_validation": 2},
     }
     Path("run.json").write_text(json.dumps(settings))
     return Path("run.json")

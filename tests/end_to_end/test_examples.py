@@ -77,7 +77,7 @@ def test_a_model_of_the_hub_is_asked_about_a_picture_and_its_checkpoints_too(
     files = {path.name: path.read_bytes() for path in (tmp_path / "model").iterdir()}
     hub.repositories["someone/foresight"] = files | {f"best/{name}": content for name, content in files.items()}
     hub.private["someone/foresight"] = True
-    ForesightDataset("test", 1, 64, "dynamic")[0].images[0].save(tmp_path / "scene.png")
+    ForesightDataset("test", 1, 64, "future")[0].images[0].save(tmp_path / "scene.png")
 
     answers = example("load_from_hub").main("someone/foresight", tmp_path / "scene.png")
 

@@ -76,7 +76,7 @@ def test_a_training_that_is_interrupted_leaves_whole_checkpoints_and_goes_on(
         "log_to": "none",
         "num_workers": 1,
         "model": {"gemma_model_name": "tiny", "dtype": "float32", "world_grid": 4, "world": world},
-        "data": {"questions": "dynamic", "tasks": ["drop"], "image_size_px": 64, "num_train": 8, "num_validation": 8},
+        "data": {"questions": "future", "tasks": ["drop"], "image_size_px": 64, "num_train": 8, "num_validation": 8},
     }
     file, run = tmp_path / "run.json", tmp_path / "run"
     file.write_text(json.dumps(config))
@@ -103,7 +103,7 @@ def test_an_evaluation_that_is_interrupted_keeps_its_answers_and_goes_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     answers = tmp_path / "eval" / "predictions" / "gemma.jsonl"
-    data = ["--data.questions", "dynamic", "--data.image-size-px", "64", "--data.num-validation", "24"]
+    data = ["--data.questions", "future", "--data.image-size-px", "64", "--data.num-validation", "24"]
     words = ["evaluate", "--checkpoint", "tiny-foresight", "--output-dir", str(tmp_path / "eval"), "--arms", "gemma"]
     words += ["--batch-size", "1", *data]
 

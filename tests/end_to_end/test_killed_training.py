@@ -39,7 +39,7 @@ def settings_file(folder: Path) -> Path:
         "num_workers": 0,
         "store_dir": str(folder / "store"),
         "model": {"gemma_model_name": "tiny", "dtype": "float32", "world_grid": 4, "world": world},
-        "data": {"questions": "dynamic", "tasks": ["drop"], "image_size_px": 64, "num_train": 8, "num_validation": 8},
+        "data": {"questions": "future", "tasks": ["drop"], "image_size_px": 64, "num_train": 8, "num_validation": 8},
     }
     folder.mkdir()
     path = folder / "run.json"

@@ -147,7 +147,7 @@ def test_foresight_has_the_replies_and_the_accuracy_of_our_own_evaluation(
     done: tuple[dict[str, Any], dict[str, list[Any]]], tmp_path: Path
 ) -> None:
     results, samples = done
-    data = {"questions": "dynamic", "image-size-px": 64, "validation-split": "test", "num-validation": NUM_SCENES}
+    data = {"questions": "future", "image-size-px": 64, "validation-split": "test", "num-validation": NUM_SCENES}
     command(
         *("theworld", "evaluate", "--checkpoint", "tiny-foresight", "--output-dir", tmp_path, "--arms", "world"),
         *(word for name, value in data.items() for word in (f"--data.{name}", value)),

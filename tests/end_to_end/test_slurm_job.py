@@ -133,7 +133,7 @@ def settings_file(folder: Path, output_dir: Path) -> Path:
         "logging_steps": 1,
         "log_to": "none",
         "model": {"gemma_model_name": "tiny", "dtype": "float32", "world_grid": 4, "world": world},
-        "data": {"questions": "dynamic", "tasks": ["drop"], "image_size_px": 64, "num_train": 8, "num_validation": 8},
+        "data": {"questions": "future", "tasks": ["drop"], "image_size_px": 64, "num_train": 8, "num_validation": 8},
     }
     path = folder / f"{output_dir.name}.json"
     path.write_text(json.dumps(run))

@@ -26,7 +26,7 @@ from theworld.training.run import train
 from theworld.world.factory import open_tap
 
 CpuWith = Callable[..., None]
-DATA = DataSettings(questions="dynamic", tasks=("drop",), image_size_px=64, num_train=4, num_validation=4)
+DATA = DataSettings(questions="future", tasks=("drop",), image_size_px=64, num_train=4, num_validation=4)
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_results_of_an_evaluation_say_in_which_formats_every_arm_answered(
         output_dir=tmp_path / "out",
         arms=("world", "no-world-tokens", "gemma", "random-world", "majority"),
         data=DATA,
-        answers="weighed",
+        answers="loglikelihood",
     )
 
     results = evaluate(config)
@@ -192,7 +192,7 @@ def test_features_of_a_store_are_read_in_the_format_that_they_were_saved_in(
         output_dir=tmp_path / "out",
         store_dir=tmp_path / "store",
         data=DATA,
-        answers="weighed",
+        answers="loglikelihood",
     )
     cpu_with("avx2", "amx_bf16")
     evaluate(config)

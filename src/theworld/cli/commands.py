@@ -158,7 +158,7 @@ COMMANDS: Final = (
         MEASURE,
         "audit",
         "Judge whether a trained model uses its world: the same questions with other world features.",
-        "theworld audit tiny-foresight --answers weighed --data.questions dynamic --data.image-size-px 64",
+        "theworld audit tiny-foresight --answers loglikelihood --data.questions future --data.image-size-px 64",
         "theworld.cli.handlers:audit",
         "theworld.config:AuditSettings",
         resume_hint=_SAME,

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from theworld.config.base import STRICT, STRICT_VARIANTS, Variants
+from theworld.config.renamed import accept_former
 
 SplitName = Literal["train", "validation", "test"]
 
@@ -66,11 +67,13 @@ class ForesightData(DataSettings):
 
     dataset: Literal["foresight"] = "foresight"
 
-    questions: Literal["dynamic", "static", "both", "labels", "readings"] = "both"
-    """Questions about the future (dynamic), about the present (static, the control), or both.
+    questions: Annotated[Literal["future", "present", "both", "labels", "alignment"], accept_former("questions")] = (
+        "both"
+    )
+    """Questions about the future, about the present (the control), or both.
 
     `labels` are for training: questions about the future, in one conversation with controls about the same picture.
-    `readings` are for alignment: the state of a true clip at a time, with Gemma's picture of another scene.
+    `alignment` is for alignment: the state of a true clip at a time, with Gemma's picture of another scene.
     """
 
     tasks: Annotated[tuple[TaskName, ...], Field(min_length=1, strict=False)] = TASK_NAMES
@@ -90,7 +93,7 @@ class ForesightData(DataSettings):
 
     @model_validator(mode="after")
     def _check(self) -> "ForesightData":
-        if self.questions in ("labels", "readings") and self.form == "choice":
+        if self.questions in ("labels", "alignment") and self.form == "choice":
             raise ValueError(f"questions={self.questions!r} are asked in words: form='choice' does not go with them")
         if len(set(self.tasks)) < len(self.tasks):
             raise ValueError(f"tasks={self.tasks} names a task twice: name each once")

@@ -10,6 +10,7 @@ from pydantic.dataclasses import dataclass
 
 from theworld.config.base import STRICT
 from theworld.config.data import DataSettings, ForesightData
+from theworld.config.renamed import accept_former
 from theworld.precision import Dtype
 
 ArmName = Literal["world", "no-world-tokens", "gemma", "blind", "random-projection", "random-world", "majority"]
@@ -44,8 +45,8 @@ class EvaluationConfig:
     batch_size: Annotated[int, Field(ge=1)] = 8
     """Samples in a batch."""
 
-    answers: Literal["written", "weighed"] = "written"
-    """Source of the answer: the generated text (written), or the choice with the highest log-likelihood (weighed)."""
+    answers: Annotated[Literal["generate", "loglikelihood"], accept_former("answers")] = "generate"
+    """Source of the answer: the generated text, or the choice with the highest log-likelihood."""
 
     max_new_tokens: Annotated[int, Field(ge=1)] = 16
     """Longest written answer, tokens."""
@@ -79,8 +80,8 @@ class AuditSettings:
     output_dir: Path = Path("audit")
     """Folder for predictions and the verdict; an interrupted audit continues there."""
 
-    answers: Literal["written", "weighed"] = "written"
-    """Source of the answer: the generated text (written), or the choice with the highest log-likelihood (weighed)."""
+    answers: Annotated[Literal["generate", "loglikelihood"], accept_former("answers")] = "generate"
+    """Source of the answer: the generated text, or the choice with the highest log-likelihood."""
 
     batch_size: Annotated[int, Field(ge=1)] = 8
     """Samples in a batch."""
@@ -94,7 +95,7 @@ class AuditSettings:
     store_dir: Path | None = None
     """Folder of a feature store; None: one in output_dir."""
 
-    data: DataSettings = field(default_factory=lambda: DataSettings(questions="dynamic"))
+    data: DataSettings = field(default_factory=lambda: DataSettings(questions="future"))
     """Questions: the validation split of these data, of one kind; by default questions about the future."""
 
     @field_validator("data", mode="before")
@@ -102,7 +103,7 @@ class AuditSettings:
     def _ask_about_the_future(cls, given: Any) -> Any:
         """Apply the default of an audit, questions about the future, instead of the default of the data."""
         if isinstance(given, dict) and given.get("dataset", "foresight") == "foresight":
-            return {"questions": "dynamic", **given}
+            return {"questions": "future", **given}
         return given
 
     @model_validator(mode="after")
@@ -115,10 +116,10 @@ def refuse_conversations(data: DataSettings) -> None:
     """Refuse questions that are for training only.
 
     Raises:
-        ValueError: for `labels` and `readings`.
+        ValueError: for `labels` and `alignment`.
     """
-    if isinstance(data, ForesightData) and data.questions in ("labels", "readings"):
-        raise ValueError(f"data.questions={data.questions!r}: conversations for training; ask 'dynamic' or 'static'")
+    if isinstance(data, ForesightData) and data.questions in ("labels", "alignment"):
+        raise ValueError(f"data.questions={data.questions!r}: conversations for training; ask 'future' or 'present'")
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)

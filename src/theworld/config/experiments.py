@@ -84,7 +84,7 @@ class ArmsSettings:
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0, 1, 2)
     """Seeds of new weights and of the order of samples."""
 
-    budgets: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0, 100, 1_000, 10_000)
+    num_labels: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0, 100, 1_000, 10_000)
     """Numbers of outcome labels: questions about the future to train on after alignment."""
 
     model: ModelSettings = field(default_factory=ModelSettings)

@@ -25,6 +25,7 @@ from theworld.config.flags import (
     takes_the_rest,
     variants_of,
 )
+from theworld.config.renamed import with_current_flags, with_current_names
 from theworld.config.strict_yaml import MAX_FILE_BYTES, SettingsError, read_mapping, shown
 from theworld.constants import TOKEN
 from theworld.io import write_whole
@@ -62,8 +63,8 @@ def load(
     Raises:
         SettingsError: with every problem.
     """
-    in_file = {} if path is None else read_mapping(Path(path))
-    on_line = _read_flags(cls, overrides, positional)
+    in_file = {} if path is None else with_current_names(read_mapping(Path(path)))
+    on_line = _read_flags(cls, with_current_flags(overrides), positional)
     joined = _joined(in_file, on_line)
     if places := list(_tokens(joined)):
         raise SettingsError("\n".join(f"{place}: holds a token; {_NO_SECRETS}" for place in places))

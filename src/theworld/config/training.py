@@ -13,6 +13,7 @@ from theworld.config.base import STRICT
 from theworld.config.data import DataSettings, MixturePart
 from theworld.config.evaluation import refuse_conversations
 from theworld.config.model import ModelSettings
+from theworld.config.renamed import accept_former
 from theworld.precision import WEIGHTS_FOR, Precision, concrete_dtype, training_formats
 
 
@@ -26,7 +27,7 @@ class ValidationSettings:
     data: tuple[DataSettings, ...] = ()
     """Data sets for validation: the validation split of each, `num_validation` samples; none: the run's data."""
 
-    answers: Literal["written", "weighed"] = "written"
+    answers: Annotated[Literal["generate", "loglikelihood"], accept_former("answers")] = "generate"
     """Form of the answer: the text that the model writes, or the choice with the highest likelihood."""
 
     batch_size: Annotated[int, Field(ge=1)] = 8

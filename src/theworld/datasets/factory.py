@@ -116,7 +116,7 @@ def _foresight(settings: ForesightData, split: SplitName, size: int, with_future
     """Simulated samples, kept in `drawn_dir` if there is one, and shown as `images` says."""
     from theworld.datasets.wrappers import ClipsAsImages
 
-    aligns = settings.questions == "readings"  # about true clips: their future is always part of the sample
+    aligns = settings.questions == "alignment"  # about true clips: their future is always part of the sample
     samples = _simulated(settings, split, size, with_future or aligns)
     if settings.drawn_dir is not None:
         samples = _kept(samples, settings, settings.drawn_dir, split, size, with_future or aligns)
@@ -127,7 +127,7 @@ def _simulated(settings: ForesightData, split: SplitName, size: int, with_future
     from theworld.datasets.foresight import ForesightAlignment, ForesightDataset, ForesightLabels
 
     size_px = settings.image_size_px
-    if settings.questions == "readings":
+    if settings.questions == "alignment":
         return ForesightAlignment(split, size, size_px, tasks=settings.tasks)
     if settings.questions == "labels":
         return ForesightLabels(split, size, size_px, tasks=settings.tasks, with_future=with_future)
@@ -146,12 +146,13 @@ def _kept(
     samples: Samples, settings: ForesightData, folder: Path, split: SplitName, size: int, with_future: bool
 ) -> Samples:
     """The same samples, each drawn once and then read from a folder of its own."""
+    from theworld.config.renamed import former_word
     from theworld.datasets.disk_cache import DrawnSamples
     from theworld.datasets.foresight.items import VERSION
 
     identity: dict[str, Any] = {
         "dataset": settings.dataset,
-        "questions": settings.questions,
+        "questions": former_word("questions", settings.questions),
         "tasks": settings.tasks,
         "form": settings.form,
         "image_size_px": settings.image_size_px,
@@ -160,7 +161,7 @@ def _kept(
         "with_future": with_future,
         "version": VERSION,
     }
-    name = f"{split}-{settings.questions}-{size}"
+    name = f"{split}-{former_word('questions', settings.questions)}-{size}"
     return DrawnSamples(samples, folder / (f"{name}-future" if with_future else name), identity)
 
 

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 
 from theworld.config import ArmName, EvaluationConfig, loader
 from theworld.config.base import Variants
+from theworld.config.renamed import former_word
 from theworld.datasets.factory import open_samples
 from theworld.datasets.sample import Samples
 from theworld.environment import commit, describe_environment
@@ -90,7 +91,7 @@ def _answer(config: EvaluationConfig, arm: ArmName, saved: TheWorldConfig, forma
     for steps in (config.num_world_steps or (default_steps,)) if reads else (0,):
         name = f"{arm}-K{steps}" if reads and len(config.num_world_steps or ()) > 1 else arm
         files[name] = folder / f"{name}.jsonl"
-        identity = identify(model, [data, config.max_new_tokens, config.answers, arm, steps])
+        identity = identify(model, [data, config.max_new_tokens, former_word("answers", config.answers), arm, steps])
         if respondent.tap_fingerprint is not None:
             identity = replace(identity, tap_fingerprint=respondent.tap_fingerprint)
         predict(
@@ -102,7 +103,7 @@ def _answer(config: EvaluationConfig, arm: ArmName, saved: TheWorldConfig, forma
             batch_size=config.batch_size,
             num_world_steps=steps,
             max_new_tokens=config.max_new_tokens,
-            score_choices=config.answers == "weighed",
+            score_choices=config.answers == "loglikelihood",
             read_features=respondent.read_features,
         )
     return files
@@ -189,8 +190,14 @@ def identify(model: TheWorld, given: Any) -> RunIdentity:
 
 
 def _settings_hash(given: Sequence[Any]) -> str:
-    parts = [part.with_idle() if isinstance(part, Variants) else part for part in given]
+    parts = [_as_hashed(part) if isinstance(part, Variants) else part for part in given]
     return fingerprint(TypeAdapter(Any).dump_python(parts, mode="json"))
+
+
+def _as_hashed(settings: Variants) -> dict[str, Any]:
+    """Return settings as earlier versions had them: predictions made with those continue."""
+    fields = settings.with_idle()
+    return {**fields, "questions": former_word("questions", fields["questions"])} if "questions" in fields else fields
 
 
 def _versions() -> dict[str, str]:

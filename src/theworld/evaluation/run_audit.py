@@ -68,7 +68,7 @@ def audit(settings: AuditSettings) -> dict[str, Any]:
         read,
         identity_of=data,
         batch_size=settings.batch_size,
-        score_choices=settings.answers == "weighed",
+        score_choices=settings.answers == "loglikelihood",
         seed=settings.seed,
     )
     return result.to_dict()
@@ -136,7 +136,7 @@ def _check_one_kind(samples: Sequence[Sample]) -> None:
     if len(kinds) > 1:
         raise ValueError(
             f"questions of {len(kinds)} kinds ({', '.join(kinds)}): one verdict would mix questions about the picture"
-            " with questions about the future; ask one kind, with --data.questions dynamic"
+            " with questions about the future; ask one kind, with --data.questions future"
         )
 
 

@@ -90,7 +90,7 @@ class Demo:
             primary=("rollout", "zero"),
             arms=TRAINED_ARMS,
             seeds=(settings.seed,),
-            budgets=(0,),
+            num_labels=(0,),
             model=ModelSettings(
                 gemma_model_name=TINY_MODEL,
                 dtype="float32",
@@ -130,7 +130,7 @@ def run_demo(settings: DemoSettings) -> dict[str, Any]:
     formats = in_number_formats(demo.comparison)
     used = {"precision": formats.precision, "weights": formats.model.dtype, "world": formats.model.world.dtype}
     write_whole(demo.root / "environment.json", describe_environment(number_formats=used))
-    samples = ForesightDataset("test", settings.num_test, IMAGE_SIZE_PX, "dynamic")
+    samples = ForesightDataset("test", settings.num_test, IMAGE_SIZE_PX, "future")
     with demo.stage("gemma and blind"):
         gemma = TheWorld.from_pretrained(TINY_MODEL, enable_world=False, **on_this_machine())
         _evaluate(demo, "gemma", gemma, samples)
@@ -206,7 +206,7 @@ def _train_and_ask_arms(demo: Demo) -> None:
     seed, rates = settings.seeds[0], Rates(settings.align_learning_rates[0], settings.label_learning_rates[0])
     for arm in settings.arms:
         model = TheWorld.from_pretrained(train_arm(settings, arm, seed, 0, rates), **on_this_machine())
-        data = data_of(settings, arm, "dynamic", settings.num_test)
+        data = data_of(settings, arm, "future", settings.num_test)
         samples = open_samples(data, "test", settings.num_test, model.config.world_settings().sees_future)
         answer(settings, arm, model, data, samples, demo.root / "predictions" / f"{arm.name}.jsonl")
     for name, arm in CURVES.items():

@@ -158,7 +158,7 @@ class Validation(TrainerCallback):
         answerer = Answerer(
             model,
             max_new_tokens=settings.max_new_tokens,
-            score_choices=settings.answers == "weighed",
+            score_choices=settings.answers == "loglikelihood",
             read_features=self.read_features,
         )
         model.eval()

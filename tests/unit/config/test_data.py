@@ -159,7 +159,7 @@ def test_the_help_names_the_data_sets_that_a_setting_is_for(capsys: pytest.Captu
     ("data", "digits"),
     [
         (
-            ForesightData(questions="dynamic", tasks=("drop",), image_size_px=64, num_validation=12),
+            ForesightData(questions="future", tasks=("drop",), image_size_px=64, num_validation=12),
             "65f661e4ad19aaa3",
         ),
         (VsrData(source="s", image_dir=Path("pictures")), "d4d3cbaf9498d1b3"),

@@ -24,7 +24,7 @@ def test_vsr_is_weighed_and_told_by_relation_and_meta_category(checkpoint: Path,
         checkpoint=checkpoint,
         output_dir=tmp_path / "out",
         arms=("world", "majority"),
-        answers="weighed",
+        answers="loglikelihood",
         data=vsr(tmp_path, [1, 0, 1, 1]),
     )
 
@@ -105,7 +105,7 @@ def test_where_answers_are_withheld_a_submission_is_written(checkpoint: Path, tm
     config = EvaluationConfig(
         checkpoint=checkpoint,
         output_dir=tmp_path / "out",
-        answers="weighed",
+        answers="loglikelihood",
         data=DataSettings(dataset="blink", source=str(folder), subsets=("Counting",), validation_split="test"),
     )
 
@@ -139,7 +139,7 @@ def test_random_parts_are_named_baselines_with_taps_of_their_own(checkpoint: Pat
         checkpoint=checkpoint,
         output_dir=tmp_path / "out",
         arms=("world", "random-projection", "random-world", "no-world-tokens"),
-        answers="weighed",
+        answers="loglikelihood",
         data=vsr(tmp_path, [1, 0]),
     )
 
@@ -164,7 +164,7 @@ def test_random_parts_are_named_baselines_with_taps_of_their_own(checkpoint: Pat
 
 def test_a_public_task_can_be_audited(checkpoint: Path, tmp_path: Path):
     settings = AuditSettings(
-        checkpoint=checkpoint, output_dir=tmp_path / "audit", answers="weighed", data=vsr(tmp_path, [1, 0] * 4)
+        checkpoint=checkpoint, output_dir=tmp_path / "audit", answers="loglikelihood", data=vsr(tmp_path, [1, 0] * 4)
     )
 
     found = audit(settings)
@@ -177,7 +177,9 @@ def test_a_picture_that_is_gone_is_a_missing_item_and_no_wrong_answer(checkpoint
     data = vsr(tmp_path, [1, 0, 1])
     (data.image_dir / "000000000000.jpg").unlink()
 
-    found = evaluate(EvaluationConfig(checkpoint=checkpoint, output_dir=tmp_path / "out", answers="weighed", data=data))
+    found = evaluate(
+        EvaluationConfig(checkpoint=checkpoint, output_dir=tmp_path / "out", answers="loglikelihood", data=data)
+    )
 
     assert found["arms"]["world"]["num_missing"] == 1
     assert found["benchmark"]["world"]["vsr"]["relations"]["on"]["num_missing"] == 1
@@ -186,7 +188,7 @@ def test_a_picture_that_is_gone_is_a_missing_item_and_no_wrong_answer(checkpoint
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"dataset": "vsr", "questions": "dynamic"}, "questions is for dataset 'foresight', not 'vsr'"),
+        ({"dataset": "vsr", "questions": "future"}, "questions is for dataset 'foresight', not 'vsr'"),
         ({"dataset": "foresight", "subsets": ("random",)}, "subsets is for dataset 'blink' or 'vsr', not 'foresight'"),
         ({"dataset": "blink", "marks": "boxes"}, "marks is for dataset"),
         ({"dataset": "vsr", "images": "clip"}, "images is for dataset"),

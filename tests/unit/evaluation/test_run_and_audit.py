@@ -20,7 +20,7 @@ from theworld.evaluation.run import evaluate, identify, predict, saved_config
 from theworld.evaluation.run_audit import _readers, audit, audit_model, shuffle_worlds
 from theworld.modeling import TheWorld
 
-DATA = DataSettings(questions="dynamic", tasks=("drop",), image_size_px=64, num_validation=12)
+DATA = DataSettings(questions="future", tasks=("drop",), image_size_px=64, num_validation=12)
 
 
 def test_an_evaluation_answers_in_every_arm_and_compares_them(checkpoint: Path, tmp_path: Path) -> None:
@@ -28,7 +28,7 @@ def test_an_evaluation_answers_in_every_arm_and_compares_them(checkpoint: Path, 
         checkpoint=checkpoint,
         output_dir=tmp_path,
         arms=("world", "no-world-tokens", "gemma", "blind"),
-        answers="weighed",
+        answers="loglikelihood",
         data=DATA,
     )
 
@@ -43,7 +43,7 @@ def test_an_evaluation_answers_in_every_arm_and_compares_them(checkpoint: Path, 
 
 
 def test_the_numbers_of_an_evaluation_are_those_of_its_prediction_files(checkpoint: Path, tmp_path: Path) -> None:
-    config = EvaluationConfig(checkpoint=checkpoint, output_dir=tmp_path, answers="weighed", data=DATA)
+    config = EvaluationConfig(checkpoint=checkpoint, output_dir=tmp_path, answers="loglikelihood", data=DATA)
 
     accuracy = evaluate(config)["arms"]["world"]["accuracy"]["value"]
 
@@ -53,14 +53,16 @@ def test_the_numbers_of_an_evaluation_are_those_of_its_prediction_files(checkpoi
 
 
 def test_predictions_of_another_checkpoint_are_not_mixed_in(checkpoint: Path, tmp_path: Path) -> None:
-    config = EvaluationConfig(checkpoint=checkpoint, output_dir=tmp_path / "out", answers="weighed", data=DATA)
+    config = EvaluationConfig(checkpoint=checkpoint, output_dir=tmp_path / "out", answers="loglikelihood", data=DATA)
     evaluate(config)
     torch.manual_seed(1)
     TheWorld.from_pretrained("tiny", world_grid=4).save_pretrained(tmp_path / "other")
 
     with pytest.raises(ValueError, match="belongs to another run"):
         evaluate(
-            EvaluationConfig(checkpoint=tmp_path / "other", output_dir=tmp_path / "out", answers="weighed", data=DATA)
+            EvaluationConfig(
+                checkpoint=tmp_path / "other", output_dir=tmp_path / "out", answers="loglikelihood", data=DATA
+            )
         )
 
 
@@ -78,7 +80,7 @@ def test_a_partner_has_another_answer_and_gemma_keeps_its_own_picture() -> None:
 
 
 def test_the_audit_of_a_random_model_finds_no_use_of_its_world(checkpoint: Path, tmp_path: Path) -> None:
-    settings = AuditSettings(checkpoint=checkpoint, output_dir=tmp_path, answers="weighed", data=DATA)
+    settings = AuditSettings(checkpoint=checkpoint, output_dir=tmp_path, answers="loglikelihood", data=DATA)
 
     result = audit(settings)
 
@@ -220,7 +222,7 @@ def test_the_arm_true_future_is_evaluated_and_audited_on_true_futures(
     data = replace(DATA, num_validation=2)
 
     results = evaluate(
-        EvaluationConfig(checkpoint=tmp_path / "model", output_dir=tmp_path / "out", answers="weighed", data=data)
+        EvaluationConfig(checkpoint=tmp_path / "model", output_dir=tmp_path / "out", answers="loglikelihood", data=data)
     )
 
     assert results["arms"]["world"]["num_missing"] == 0
@@ -239,7 +241,7 @@ def test_questions_of_every_kind_have_numbers_of_their_own(checkpoint: Path, tmp
 
     results = evaluate(
         EvaluationConfig(
-            checkpoint=checkpoint, output_dir=tmp_path, arms=("gemma", "blind"), answers="weighed", data=data
+            checkpoint=checkpoint, output_dir=tmp_path, arms=("gemma", "blind"), answers="loglikelihood", data=data
         )
     )
 
@@ -256,16 +258,16 @@ def test_questions_of_every_kind_have_numbers_of_their_own(checkpoint: Path, tmp
 def test_an_audit_of_questions_of_several_kinds_is_refused(checkpoint: Path, tmp_path: Path) -> None:
     data = replace(DATA, questions="both")
 
-    with pytest.raises(ValueError, match=r"questions of 8 kinds .*--data\.questions dynamic"):
+    with pytest.raises(ValueError, match=r"questions of 8 kinds .*--data\.questions future"):
         audit(AuditSettings(checkpoint=checkpoint, output_dir=tmp_path, data=data))
 
 
 def test_an_audit_asks_about_the_future_unless_told_otherwise() -> None:
-    assert AuditSettings(checkpoint=Path("model")).data.questions == "dynamic"
+    assert AuditSettings(checkpoint=Path("model")).data.questions == "future"
     given = settings_file.load(AuditSettings, None, ["model", "--data.image-size-px", "64"], positional=True)
-    assert (given.data.questions, given.data.image_size_px) == ("dynamic", 64)
-    given = settings_file.load(AuditSettings, None, ["model", "--data.questions", "static"], positional=True)
-    assert given.data.questions == "static"
+    assert (given.data.questions, given.data.image_size_px) == ("future", 64)
+    given = settings_file.load(AuditSettings, None, ["model", "--data.questions", "present"], positional=True)
+    assert given.data.questions == "present"
 
 
 def test_the_arm_gemma_is_the_base_and_no_world_tokens_is_what_was_trained_of_it(tmp_path: Path) -> None:
@@ -339,7 +341,7 @@ def test_a_model_trained_without_a_world_is_not_asked_with_an_untrained_one(tmp_
         evaluate(config)
 
 
-@pytest.mark.parametrize("questions", ["labels", "readings"])
+@pytest.mark.parametrize("questions", ["labels", "alignment"])
 def test_conversations_for_training_are_not_asked(tmp_path: Path, questions) -> None:
     for settings in (EvaluationConfig, AuditSettings):
         with pytest.raises(ValueError, match="conversations for training"):

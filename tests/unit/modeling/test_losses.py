@@ -91,7 +91,7 @@ def test_a_run_of_imitation_explains_more_with_each_step_and_its_model_goes_on_t
         num_workers=0,
         store_dir=tmp_path / "features",
         model=model,
-        data=DataSettings(questions="readings", image_size_px=64, num_train=10, drawn_dir=tmp_path / "drawn"),
+        data=DataSettings(questions="alignment", image_size_px=64, num_train=10, drawn_dir=tmp_path / "drawn"),
         optim=OptimSettings(learning_rate=1e-2),
     )
     train(config)

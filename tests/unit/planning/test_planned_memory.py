@@ -155,7 +155,7 @@ def test_rows_are_those_of_the_runs_own_samples(tmp_path: Path, capsys: pytest.C
 
 
 def test_rows_of_a_mixture_are_those_of_its_parts() -> None:
-    one = DataSettings(questions="dynamic", form="choice", image_size_px=64, num_train=1)
+    one = DataSettings(questions="future", form="choice", image_size_px=64, num_train=1)
     alone = run(length=None, num_supervised=32, batch_size=1, data=one)
     mixed = replace(alone, data=replace(one, form="open"), mixture=(MixturePart(data=one),))
 

@@ -231,7 +231,7 @@ def test_held_out_questions_are_in_both_forms_about_one_picture_and_about_severa
         assert len(one.conversation.questions) == 1
         assert (len(one.conversation.pictures) > 1) == (one.setting == "several pictures")
     current, drawn = vlm.current_pictures(5, 64)
-    first = ForesightDataset("validation", 5, questions="static")[0]
+    first = ForesightDataset("validation", 5, questions="present")[0]
     assert current[0].conversation.questions[0].text == first.turns[0].text
     assert np.array_equal(drawn[0], np.asarray(first.images[0]))
 

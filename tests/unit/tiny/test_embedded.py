@@ -37,7 +37,7 @@ def test_the_embedded_world_imagines_what_happens(embedded: Path):
 
 
 def test_a_question_gets_both_answers_and_the_imagined_future(embedded: Path, tmp_path, capsys):
-    sample = foresight.ForesightDataset("validation", 1, 64, "dynamic", tasks=("drop",))[0]
+    sample = foresight.ForesightDataset("validation", 1, 64, "future", tasks=("drop",))[0]
     picture = tmp_path / "picture.png"
     sample.images[0].save(picture)
     future = tmp_path / "future.gif"

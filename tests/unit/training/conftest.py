@@ -31,7 +31,7 @@ def make_config(tmp_path: Path) -> Callable[..., TrainingConfig]:
             "num_workers": 0,
             "model": settings_of_model
             or ModelSettings(gemma_model_name="tiny", dtype="float32", world_grid=4, world=world, **(model or {})),
-            "data": DataSettings(questions="dynamic", tasks=("drop",), image_size_px=64, num_train=8, num_validation=8),
+            "data": DataSettings(questions="future", tasks=("drop",), image_size_px=64, num_train=8, num_validation=8),
             "optim": OptimSettings(learning_rate=1e-3),
         }
         return TrainingConfig(**{**fields, **changes})

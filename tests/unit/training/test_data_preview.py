@@ -118,9 +118,9 @@ def test_a_clip_is_shown_frame_by_frame_beside_the_picture(look: Any) -> None:
 
 def test_the_parts_of_a_mixture_are_told_apart(tmp_path: Path) -> None:
     run = json.loads(CONFIG.read_text())
-    static, dynamic = ({"data": {**run["data"], "questions": kind}} for kind in ("static", "dynamic"))
+    present, future = ({"data": {**run["data"], "questions": kind}} for kind in ("present", "future"))
     mixed = tmp_path / "mixed.json"
-    mixed.write_text(json.dumps({**run, "mixture": [{**static, "weight": 3.0}, dynamic]}))
+    mixed.write_text(json.dumps({**run, "mixture": [{**present, "weight": 3.0}, future]}))
     page = tmp_path / "preview.html"
     preview(loader.load(PreviewSettings, mixed, ["--page", str(page), "--num-read", "12", "--num-shown", "4"]))
 

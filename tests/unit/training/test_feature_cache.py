@@ -27,7 +27,7 @@ def config(tmp_path: Path) -> FillSettings:
             world_grid=4,
             world=WorldSettings(cosmos_model_name="tiny", image_size_px=64),
         ),
-        data=DataSettings(tasks=("drop",), questions="dynamic", image_size_px=64, num_train=10, num_validation=3),
+        data=DataSettings(tasks=("drop",), questions="future", image_size_px=64, num_train=10, num_validation=3),
         fill_batch_size=4,
     )
 

@@ -186,7 +186,7 @@ def test_a_card_names_base_models_licences_and_results_with_intervals(make_confi
 
     parts = (
         MixturePart(data=DataSettings(dataset="llava", source="/somewhere/chat.json"), weight=3.0),
-        MixturePart(data=DataSettings(questions="static")),
+        MixturePart(data=DataSettings(questions="present")),
     )
     mixed = model_card(replace(config, mixture=parts), config.output_dir)
     assert "- 75.0%: `llava` from `chat.json`, split `train`" in mixed

@@ -44,7 +44,7 @@ def losses(config: TrainingConfig) -> list[float]:
 
 @pytest.mark.usefixtures("embedded")  # as processes have it
 def test_two_processes_of_four_samples_train_as_one_of_eight(make_config: MakeConfig) -> None:
-    data = DataSettings(questions="dynamic", tasks=("drop",), image_size_px=64, num_train=16, num_validation=8)
+    data = DataSettings(questions="future", tasks=("drop",), image_size_px=64, num_train=16, num_validation=8)
     one, two = (make_config(name, batch_size=size, data=data, save_steps=4) for name, size in (("one", 8), ("two", 4)))
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}

@@ -34,7 +34,7 @@ def answered(reply: str | None, error: str | None = None) -> Prediction:
 
 
 def test_asking_changes_no_loss_and_every_measurement_has_a_row(make_config: MakeConfig, tmp_path: Path) -> None:
-    static = DataSettings(questions="static", tasks=("drop",), image_size_px=64, num_validation=2)
+    static = DataSettings(questions="present", tasks=("drop",), image_size_px=64, num_validation=2)
     plain = make_config("plain", store_dir=tmp_path / "store")
     asked = make_config(
         "asked",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 import numpy as np
 from jaxtyping import UInt8
 
+from theworld.config.renamed import current_word
 from theworld.datasets.foresight.ground_truth import STATIC_KINDS, Question
 from theworld.datasets.foresight.heuristics import rules_of
 from theworld.datasets.foresight.items import SPLITS, Item, Split, make_film, make_item
@@ -20,12 +21,12 @@ from theworld.datasets.sample import Sample, question
 if TYPE_CHECKING:
     import datasets
 
-Questions = Literal["dynamic", "static", "both"]
+Questions = Literal["future", "present", "both"]
 Form = Literal["open", "choice"]
 
 _ALLOWED: Final[Mapping[Split, tuple[Questions, ...]]] = {
     "world": (),
-    "language": ("static",),
+    "language": ("present",),
     **dict.fromkeys(("train", "validation", "test"), get_args(Questions)),
 }
 
@@ -37,7 +38,7 @@ class ForesightDataset:
     frame.
 
     Args:
-        split: `language` serves static questions only, `world` none (see `world_clip`).
+        split: `language` serves questions about the present only, `world` none (see `world_clip`).
         size: number of scenes.
         image_size_px: side of the pictures.
         questions: about the future, about the picture, or both.
@@ -54,7 +55,7 @@ class ForesightDataset:
         split: Split,
         size: int,
         image_size_px: int = 64,
-        questions: Questions = "dynamic",
+        questions: Questions | str = "future",
         *,
         with_future: bool = False,
         tasks: tuple[Task, ...] = TASKS,
@@ -62,6 +63,7 @@ class ForesightDataset:
     ) -> None:
         if split not in SPLITS:
             raise ValueError(f"split {split!r}: expected one of {SPLITS}")
+        questions = current_word("questions", questions)
         if questions not in get_args(Questions):
             raise ValueError(f"questions={questions!r}: expected one of {get_args(Questions)}")
         if questions not in _ALLOWED[split]:
@@ -87,7 +89,7 @@ class ForesightDataset:
         self._ends = list(accumulate(self._num_questions(task) for task in tasks))  # of one scene of each task
 
     def _num_questions(self, task: Task) -> int:
-        return (self.questions != "static") + (self.questions != "dynamic") * len(STATIC_KINDS[task])
+        return (self.questions != "present") + (self.questions != "future") * len(STATIC_KINDS[task])
 
     def __len__(self) -> int:
         rounds, rest = divmod(self.size, len(self.tasks))
@@ -170,7 +172,7 @@ def to_hf_dataset(samples: ForesightDataset) -> "datasets.Dataset":
 
 
 def _questions_of(item: Item, questions: Questions) -> tuple[Question, ...]:
-    if questions == "static":
+    if questions == "present":
         return static_questions(item)
     return (dynamic_question(item), *(static_questions(item) if questions == "both" else ()))
 

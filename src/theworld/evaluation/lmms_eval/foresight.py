@@ -35,7 +35,7 @@ def questions(rows: "datasets.Dataset") -> "datasets.Dataset":
         raise ValueError(f"{len(rows)} rows of settings for Foresight: expected one")
     text = json.dumps(rows[0])
     settings = _SETTINGS.validate_json(text)
-    if settings.questions in ("labels", "readings") or settings.images != "current":
+    if settings.questions in ("labels", "alignment") or settings.images != "current":
         raise ValueError(
             f"questions={settings.questions!r}, images={settings.images!r}: expected single questions about the"
             " current picture"

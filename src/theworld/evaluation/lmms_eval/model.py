@@ -106,7 +106,7 @@ class TheWorldChat(lmms):
         """Refuse: the harness asks chat models for replies only."""
         raise NotImplementedError(
             "tasks that weigh choices are not served; choose one that writes replies, or weigh with"
-            " `theworld evaluate --answers weighed`"
+            " `theworld evaluate --answers loglikelihood`"
         )
 
     def generate_until_multi_round(self, requests: Sequence[Any]) -> list[str]:

@@ -147,7 +147,7 @@ def _align_arm(settings: ArmsSettings, arm: Arm, seed: int, learning_rate: float
         num_steps=settings.align_steps,
         store_dir=store_folder(settings, arm.aligned_on),
         model=_model(settings, arm, arm.aligned_on),
-        data=data_of(settings, arm, "readings", settings.num_aligned),
+        data=data_of(settings, arm, "alignment", settings.num_aligned),
     )
     imitation = _reader_folder(settings, arm, seed) / IMITATION_NAME
     return align(run, imitation, settings.imitate_steps, settings.imitate_learning_rate)

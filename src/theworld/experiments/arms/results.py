@@ -100,7 +100,7 @@ def collect(settings: ArmsSettings) -> Results:
     items: dict[str, tuple[str, ...]] = {}
     runs = []
     for arm in settings.arms:
-        for num_labels in settings.budgets:
+        for num_labels in settings.num_labels:
             for seed in settings.seeds:
                 folder = folder_of(settings, arm, seed, num_labels) / "predictions"
                 if all((folder / f"{name}.done").exists() for name in ASKED):

@@ -27,7 +27,7 @@ ASKED = ("dynamic", "shuffled", "static")
 """Prediction files of each arm: test questions, the same with the world of a partner scene, and controls."""
 COST_NAME = "cost.json"
 RATES_NAME = "rates.json"
-FREE = ("arms", "primary", "primary_labels", "seeds", "budgets", "precision", "also", "report")
+FREE = ("arms", "primary", "primary_labels", "seeds", "num_labels", "precision", "also", "report")
 """Settings that you may change when you continue a comparison."""
 _NUM_MEASURED = 20
 """Samples of the batch that measures the cost."""
@@ -61,7 +61,7 @@ def run_arms(settings: ArmsSettings, elsewhere: Collection[tuple[str, int, int]]
     settings = claim(settings)
     for seed in settings.seeds:
         for arm in settings.arms:
-            for num_labels in settings.budgets:
+            for num_labels in settings.num_labels:
                 folder = folder_of(settings, arm, seed, num_labels)
                 done = all((folder / "predictions" / f"{name}.done").exists() for name in ASKED)
                 if done or (arm.name, num_labels, seed) in elsewhere:
@@ -142,7 +142,7 @@ def _share_right(settings: ArmsSettings, arm: Arm, num_labels: int, rates: Rates
     """Return the accuracy of a model on validation questions about the future."""
     checkpoint = train_arm(settings, arm, _SEED, num_labels, rates)
     model = TheWorld.from_pretrained(checkpoint, **on_this_machine())
-    data = data_of(settings, arm, "dynamic", settings.num_validation)
+    data = data_of(settings, arm, "future", settings.num_validation)
     samples = open_samples(data, "validation", settings.num_validation, model.config.world_settings().sees_future)
     path = checkpoint.parent / "validation.jsonl"
     answer(settings, arm, model, data, samples, path)
@@ -163,7 +163,7 @@ def _ask(settings: ArmsSettings, arm: Arm, checkpoint: Path, folder: Path) -> No
         if done.exists():
             continue
         size = settings.num_static if name == "static" else settings.num_test
-        data = data_of(settings, arm, "static" if name == "static" else "dynamic", size)
+        data = data_of(settings, arm, "present" if name == "static" else "future", size)
         samples: Samples = open_samples(data, "test", size, sees_future)
         if name == "shuffled":
             num_shuffled = min(settings.num_shuffled, len(samples))
@@ -177,7 +177,7 @@ def _measure(settings: ArmsSettings, arm: Arm, model: TheWorld, sees_future: boo
     path = settings.output_dir / "arms" / arm.name / COST_NAME
     if path.exists():
         return
-    data = data_of(settings, arm, "dynamic", settings.num_test)
+    data = data_of(settings, arm, "future", settings.num_test)
     samples = open_samples(data, "test", settings.num_test, sees_future)
     batch = next(batches((samples[index] for index in range(len(samples))), _NUM_MEASURED))
     write_whole(path, json.dumps(asdict(measure_cost(model, batch, max_new_tokens=3))))

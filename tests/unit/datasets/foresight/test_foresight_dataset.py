@@ -55,10 +55,10 @@ def test_scenes_of_several_tasks_take_turns():
     assert [samples[index].fields["index"] for index in (0, 4, 5)] == [0, 0, 1]
 
 
-@pytest.mark.parametrize(("questions", "own"), [("dynamic", 1), ("static", 0), ("both", 1)])
+@pytest.mark.parametrize(("questions", "own"), [("future", 1), ("present", 0), ("both", 1)])
 def test_all_questions_of_a_scene_follow_each_other(questions, own):
     samples = ForesightDataset("validation", 7, 16, questions=questions)
-    per_task = [own + (len(STATIC_KINDS[task]) if questions != "dynamic" else 0) for task in TASKS]
+    per_task = [own + (len(STATIC_KINDS[task]) if questions != "future" else 0) for task in TASKS]
     expected = [(task, 0) for task, num in zip(TASKS, per_task, strict=True) for _ in range(num)]
     expected += [(task, 1) for task, num in zip(TASKS[:2], per_task, strict=False) for _ in range(num)]
     found = [samples[index] for index in range(len(samples))]
@@ -93,7 +93,7 @@ def test_the_form_choice_asks_the_same_for_a_letter():
 
 @pytest.mark.usefixtures("unchecked")
 def test_the_language_side_is_asked_nothing_about_the_future():
-    samples = ForesightDataset("language", 5, 16, questions="static")
+    samples = ForesightDataset("language", 5, 16, questions="present")
     for sample in (samples[index] for index in range(len(samples))):
         task, index = sample.fields["task"], sample.fields["index"]
         assert sample.fields["kind"] in STATIC_KINDS[task]
@@ -107,10 +107,10 @@ def test_the_language_side_is_asked_nothing_about_the_future():
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        ({"split": "language", "questions": "dynamic"}, "serves static questions, not 'dynamic'"),
+        ({"split": "language", "questions": "future"}, "serves present questions, not 'future'"),
         ({"split": "language", "questions": "both"}, "must not see outcomes"),
-        ({"split": "language", "questions": "static", "with_future": True}, "shows no future"),
-        ({"split": "world", "questions": "static"}, "serves no questions"),
+        ({"split": "language", "questions": "present", "with_future": True}, "shows no future"),
+        ({"split": "world", "questions": "present"}, "serves no questions"),
         ({"split": "dev"}, "expected one of"),
         ({"split": "train", "questions": "all"}, "expected one of"),
         ({"split": "train", "size": -1}, "size=-1"),
@@ -166,7 +166,7 @@ def test_samples_survive_pickling_as_workers_need():
 
 
 def test_settings_choose_tasks_and_form():
-    settings = DataSettings(questions="dynamic", image_size_px=16, tasks=("hide", "roll"), form="choice")
+    settings = DataSettings(questions="future", image_size_px=16, tasks=("hide", "roll"), form="choice")
     samples = open_samples(settings, "validation", 2)
     assert [samples[index].fields["task"] for index in range(2)] == ["hide", "roll"]
     assert samples[0].answer in ("A", "B", "C")

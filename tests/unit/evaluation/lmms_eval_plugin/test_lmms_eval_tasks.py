@@ -77,7 +77,7 @@ def test_foresight_asks_the_2000_test_scenes(name: str, side_px: int) -> None:
 
 
 def few(**settings: object) -> list[dict[str, Any]]:
-    row = {"questions": "dynamic", "validation_split": "test", "num_validation": 10, "image_size_px": 64}
+    row = {"questions": "future", "validation_split": "test", "num_validation": 10, "image_size_px": 64}
     return list(foresight.questions(datasets.Dataset.from_list([row | settings])))
 
 
@@ -108,7 +108,7 @@ def test_foresight_counts_each_kind_of_scene_by_itself() -> None:
     assert found == {"accuracy": 0.5, "unparsed": 0.5, **dict.fromkeys(KINDS, 0.5)}
 
 
-@pytest.mark.parametrize("wrong", [{"questions": "readings"}, {"images": "clip"}, {"qestions": "dynamic"}])
+@pytest.mark.parametrize("wrong", [{"questions": "alignment"}, {"images": "clip"}, {"qestions": "dynamic"}])
 def test_settings_that_make_no_single_questions_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="estions"):
         few(**wrong)

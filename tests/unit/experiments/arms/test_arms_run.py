@@ -36,7 +36,7 @@ def small(folder: Path, **changes) -> ArmsSettings:
         "arms": ARMS,
         "primary": ("rollout", "gemma"),
         "seeds": (0,),
-        "budgets": (0, 10),
+        "num_labels": (0, 10),
         "model": model,
         "num_aligned": 10,
         "num_test": 20,
@@ -92,7 +92,7 @@ def test_the_table_counts_every_question_once_and_compares_with_the_partner_and_
     table = compare_arms(replace(done, report=True))
 
     assert {(cell["arm"], cell["num_labels"]) for cell in table["cells"]} == {
-        (arm.name, budget) for arm in done.arms for budget in done.budgets
+        (arm.name, budget) for arm in done.arms for budget in done.num_labels
     }
     assert {cell["num_items"] for cell in table["cells"]} == {20}
     named = [(one["first"], one["second"], one["num_labels"]) for one in table["contrasts"]]
@@ -142,7 +142,7 @@ def test_of_several_learning_rates_the_one_is_kept_that_answers_most_validation_
 
 
 def test_rates_are_chosen_on_validation_scenes_and_trained_models_are_used_again(choosing):
-    settings = replace(choosing, budgets=(0, 10))
+    settings = replace(choosing, num_labels=(0, 10))
     run_arms(settings)
 
     chosen = choose_rates(settings, ARMS[1])
@@ -162,11 +162,11 @@ def test_rates_are_chosen_on_validation_scenes_and_trained_models_are_used_again
 
 
 def test_a_comparison_goes_on_elsewhere_with_the_rates_that_were_chosen_and_without_what_is_done(choosing, tmp_path):
-    settings = replace(choosing, budgets=(0, 10))
+    settings = replace(choosing, num_labels=(0, 10))
     compare_arms(settings)
     first = choose_rates(settings, ARMS[1])
     also = (settings.output_dir / "arms.json",)
-    elsewhere = replace(settings, output_dir=tmp_path, seeds=(0, 1), budgets=(0,), also=also)
+    elsewhere = replace(settings, output_dir=tmp_path, seeds=(0, 1), num_labels=(0,), also=also)
     with pytest.raises(ValueError, match=r"differ in: align_steps$"):
         compare_arms(replace(elsewhere, align_steps=3))
     assert not list(tmp_path.iterdir()), "refused before anything was done"
@@ -186,7 +186,7 @@ def test_where_one_rate_is_named_nothing_is_chosen(done):
 
 def test_adapters_come_to_the_projector_after_imitation_and_learn_in_both_trainings_of_answers(tmp_path):
     lora = LoraSettings(targets=("language",), rank=2)
-    settings = small(tmp_path, arms=ARMS[1:2], primary=("vae", "vae"), budgets=(10,))
+    settings = small(tmp_path, arms=ARMS[1:2], primary=("vae", "vae"), num_labels=(10,))
     settings = replace(settings, model=replace(settings.model, lora=lora))
 
     labelled = TheWorld.from_pretrained(train_arm(settings, ARMS[1], 0, 10, RATES), load_world=False)
