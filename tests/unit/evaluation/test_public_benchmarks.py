@@ -188,8 +188,8 @@ def test_a_picture_that_is_gone_is_a_missing_item_and_no_wrong_answer(checkpoint
     [
         ({"dataset": "vsr", "questions": "dynamic"}, "questions: not used when dataset='vsr'"),
         ({"dataset": "foresight", "subsets": ("random",)}, "subsets: not used when dataset='foresight'"),
-        ({"dataset": "blink", "marks": "masks"}, "marks: of no use"),
-        ({"dataset": "vsr", "images": "clip"}, "images: of no use"),
+        ({"dataset": "blink", "marks": "masks"}, "marks: not used"),
+        ({"dataset": "vsr", "images": "clip"}, "images: not used"),
         ({"dataset": "vsr"}, "give image_dir"),
         ({"dataset": "vsr", "image_dir": Path(), "subsets": ("random", "zeroshot")}, "one at a time"),
     ],

@@ -98,7 +98,7 @@ def test_the_tables_of_public_labels_say_how_many_pictures_are_used(tmp_path: Pa
         ({"source": "somewhere"}, "source: not used when labels='foresight'; expected tasks"),
         ({"labels": "vsr", "image_dir": Path("coco"), "tasks": ("drop",)}, "tasks: not used when labels='vsr'"),
         ({"labels": "vsr"}, "give image_dir"),
-        ({"labels": "blink", "image_dir": Path("coco"), "subset": "random"}, "subset, image_dir: of no use"),
+        ({"labels": "blink", "image_dir": Path("coco"), "subset": "random"}, "subset, image_dir: not used"),
         ({"labels": "coco"}, "'foresight', 'vsr' or 'blink'"),
     ],
 )

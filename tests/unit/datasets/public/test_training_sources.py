@@ -177,7 +177,7 @@ def test_a_data_set_that_cannot_be_had_is_named_with_the_remedy(tmp_path: Path):
         ({"dataset": "hf"}, "give source, the hub id"),
         ({"dataset": "open-spatial"}, "give image_dir"),
         ({"dataset": "llava", "source": "x", "marks": "masks"}, "marks: not used when dataset='llava'"),
-        ({"dataset": "vsr", "image_dir": Path(), "question_column": "q"}, "question_column: of no use"),
+        ({"dataset": "vsr", "image_dir": Path(), "question_column": "q"}, "question_column: not used"),
     ],
 )
 def test_settings_without_which_nothing_can_be_read_are_asked_for(given: dict[str, Any], message: str):
