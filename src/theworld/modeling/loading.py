@@ -207,10 +207,14 @@ def _token_ids(folder: str, **hub: Any) -> dict[str, int]:
     if path is None:
         return {}
     tokenizer = Tokenizer.from_file(path)
-    size = tokenizer.get_vocab_size(with_added_tokens=True)
-    new = [token for token in WORLD_TOKENS if tokenizer.token_to_id(token) is None]
-    ids = [size + new.index(token) if token in new else tokenizer.token_to_id(token) for token in WORLD_TOKENS]
-    return dict(zip(("sow_token_id", "eow_token_id", "world_token_id"), ids, strict=True))
+    next_id = tokenizer.get_vocab_size(with_added_tokens=True)
+    ids: dict[str, int] = {}
+    for name, token in zip(("sow_token_id", "eow_token_id", "world_token_id"), WORLD_TOKENS, strict=True):
+        token_id = tokenizer.token_to_id(token)
+        if token_id is None:
+            token_id, next_id = next_id, next_id + 1
+        ids[name] = token_id
+    return ids
 
 
 def _world_shape(fields: dict[str, Any]) -> dict[str, Any]:
