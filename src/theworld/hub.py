@@ -107,13 +107,19 @@ def _is_full_disk(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno == errno.ENOSPC
 
 
+def _is_damaged(error: BaseException) -> bool:
+    # transformers raises an OSError without a cause for a configuration that is no JSON.
+    unread = isinstance(error, OSError) and "not a valid JSON file" in str(error)
+    return unread or isinstance(error, json.JSONDecodeError | SafetensorError)
+
+
 _REMEDIES: Final[tuple[tuple[Callable[[BaseException], bool], str], ...]] = (
     (_is_full_disk, "the disk is full under {cache}; free space there, or point HF_HOME to another disk"),
     (
         _is(GatedRepoError),
         "it is gated; accept its licence at {endpoint}/{name} and log in to that account (`hf auth login`)",
     ),
-    (_is(json.JSONDecodeError, SafetensorError), "a file of it is damaged or half-downloaded; {fetch_again}"),
+    (_is_damaged, "a file of it is damaged or half-downloaded; {fetch_again}"),
     (_is(RevisionNotFoundError), "it has no such revision; look at its commits there"),
     (
         _is(RepositoryNotFoundError),

@@ -84,7 +84,7 @@ def test_a_training_that_is_interrupted_leaves_whole_checkpoints_and_goes_on(
     code, said = interrupt(["train", str(file)], lambda: len(list(run.glob("checkpoint-*"))) > 1, tmp_path)
 
     assert code == cli.INTERRUPTED
-    assert_one_clean_line(said, "theworld train: interrupted; `--resume True` goes on from its newest checkpoint")
+    assert_one_clean_line(said, "theworld train: interrupted; `--resume True` continues from the newest checkpoint")
     assert unfinished(run) == []
     done = len(read_metrics(run / "metrics.jsonl"))
     assert 1 < done < STEPS
@@ -110,7 +110,7 @@ def test_an_evaluation_that_is_interrupted_keeps_its_answers_and_goes_on(
     code, said = interrupt(words, lambda: answers.exists() and answers.read_bytes().count(b"\n") > 1, tmp_path)
 
     assert code == cli.INTERRUPTED
-    assert_one_clean_line(said, "theworld evaluate: interrupted; the same command goes on where it stopped")
+    assert_one_clean_line(said, "theworld evaluate: interrupted; the same command continues where it stopped")
     assert unfinished(tmp_path / "eval") == []
     assert not (tmp_path / "eval" / "results.json").exists()
     before = answers.read_bytes()

@@ -58,7 +58,7 @@ def as_world_settings(fields: Mapping[str, Any]) -> WorldSettings:
         raise ValueError("; ".join(wrong)) from error
 
 
-@lru_cache(maxsize=64, typed=True)
+@lru_cache(maxsize=128, typed=True)
 def _checked_world(*values: Any) -> WorldSettings:
     """Build the settings from the values of WORLD_FIELDS; cached, since every forward needs them."""
     return as_world_settings(dict(zip(WORLD_FIELDS.values(), values, strict=True)))

@@ -306,7 +306,7 @@ class TheWorldProcessor(Gemma3Processor):
         return [*super().model_input_names, "world_pixels", "num_world_steps"]
 
 
-@lru_cache(maxsize=64, typed=True)
+@lru_cache(maxsize=128, typed=True)
 def _slot_settings(tap: TapName, control_of: ReadTap, repeat_current: bool) -> WorldSettings:
     return WorldSettings(tap=tap, control_of=control_of, repeat_current=repeat_current)
 
