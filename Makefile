@@ -45,10 +45,11 @@ CONFIG ?= configs/foresight-tiny.json
 train-hf: $(READY) ## train on transformers' Trainer: CONFIG=a settings file, FLAGS=more flags
 	$(BIN)/theworld train $(CONFIG) $(FLAGS)
 
-check: $(READY) ## lint, formatting and types
+check: $(READY) ## lint, formatting, types and prose
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/basedpyright
+	$(BIN)/python tests/contracts/test_prose.py
 
 format: $(READY) ## put the code in shape
 	$(BIN)/ruff check --fix

@@ -17,10 +17,7 @@ SOURCES = [path for folder in ("src/theworld", "recipes") for path in sorted((RO
 MAX_WHAT = 1.5
 MIN_YOU = 6.0
 MAX_PASSIVE = 11.0
-"""Limits of the pages, per 1,000 words of prose."""
-
-MAX_FRAGMENTS = 156
-"""Docstrings of functions that may begin with one of `FRAGMENTS`: the number today; lower it, the goal is 0."""
+"""Limits per 1,000 words of prose; docstrings describe, so only pages need the reader in them."""
 
 FRAGMENTS = ("What", "Whether", "Where", "Which", "How", "Who", "Of")
 
@@ -102,19 +99,23 @@ def in_docstrings() -> Count:
     return count("\n".join(prose(text) for path in SOURCES for text in docstrings(path)))
 
 
-def test_the_pages_avoid_what_and_the_passive_voice_and_address_the_reader() -> None:
-    counted = in_pages()
-
-    assert counted.words > 5_000
-    assert counted.per_thousand("what") <= MAX_WHAT
-    assert counted.per_thousand("you") >= MIN_YOU
-    assert counted.per_thousand("passive") <= MAX_PASSIVE
-
-
-def test_the_docstring_of_a_function_begins_with_a_verb_or_a_noun() -> None:
+def faults() -> list[str]:
+    """List the limits that pages or docstrings exceed, and docstrings with a wrong beginning."""
+    pages = in_pages()
     found = fragments()
+    for name, counted in (("pages", pages), ("docstrings", in_docstrings())):
+        for habit, limit in (("what", MAX_WHAT), ("passive", MAX_PASSIVE)):
+            if counted.per_thousand(habit) > limit:
+                found.append(f"{name}: {habit} {counted.per_thousand(habit):.1f}, at most {limit}")
+    if pages.per_thousand("you") < MIN_YOU:
+        found.append(f"pages: you {pages.per_thousand('you'):.1f}, at least {MIN_YOU}")
+    return found
 
-    assert len(found) <= MAX_FRAGMENTS, "\n".join(found)
+
+def test_pages_and_docstrings_keep_the_limits() -> None:
+    assert in_pages().words > 5_000
+    assert in_docstrings().words > 5_000
+    assert faults() == []
 
 
 def test_code_tables_and_comments_are_no_prose() -> None:
@@ -138,3 +139,4 @@ def table() -> str:
 
 if __name__ == "__main__":
     sys.stdout.write(table() + "\n")
+    sys.exit("\n".join(faults()) or 0)

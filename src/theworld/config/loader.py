@@ -253,7 +253,7 @@ def _dotted(cls: Any, location: Sequence[int | str]) -> str:
 
 
 def _names(given: Any, dotted: str) -> bool:
-    """Whether the command line sets this setting."""
+    """Return whether the command line sets this setting."""
     for part in dotted.split("."):
         if isinstance(given, tuple):
             return True

@@ -68,7 +68,7 @@ class HubSettings:
 
     @property
     def is_pushed(self) -> bool:
-        """Whether the run uploads anything."""
+        """True if the run uploads anything."""
         return self.repo_id is not None and self.push != "never"
 
 

@@ -136,7 +136,7 @@ class WorldResidual(nn.Module):
         self.gate = nn.Parameter(torch.empty(()))
 
     def forward(self, features: Float[Tensor, "N C T h w"]) -> Float[Tensor, "N tokens D"]:
-        """What is added to the image tokens of N pictures.
+        """Return the residual for the image tokens of N pictures.
 
         Raises:
             ValueError: if the number of slots is not the one the model was built for.

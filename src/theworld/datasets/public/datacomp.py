@@ -176,7 +176,7 @@ def _shorter_side(record: ShardRecord) -> int | None:
 
 
 def _is_as_published(record: ShardRecord) -> bool:
-    """Whether a picture has its published size; others were re-encoded."""
+    """Return whether a picture has its published size; others were re-encoded."""
     published = record.facts.get("original_width"), record.facts.get("original_height")
     return None in published or published == _size(record.picture)
 

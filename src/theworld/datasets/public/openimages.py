@@ -237,7 +237,7 @@ def _check_picture(content: bytes) -> None:
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether a file begins and ends like a JPEG; files from other programs may be cut off."""
+    """Return whether a file begins and ends like a JPEG; files from other programs may be cut off."""
     if not path.is_file():
         return False
     with path.open("rb") as stream:
