@@ -11,7 +11,6 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling, CausalLMOu
 
 from theworld.constants import IGNORE_INDEX
 from theworld.modeling.configuration import TheWorldConfig
-from theworld.modeling.losses import unexplained
 from theworld.modeling.packed_attention import packed_masks
 from theworld.modeling.processor import TheWorldProcessor
 from theworld.modeling.projector import WorldBlock, WorldResidual
@@ -168,7 +167,7 @@ class FusedGemma(Gemma3ForConditionalGeneration):
             num_world_steps: K of the processor call; default: the configuration's.
             labels: with labels, logits exist at the supervised positions only: (supervised, V).
             slot_pixel_values: a picture of each slot of each clip, for Gemma. The output then has a loss only: the
-                distance of the world tokens from Gemma's image tokens of these pictures (`losses.unexplained`).
+                distance of the world tokens from Gemma's image tokens of these pictures (`unexplained`).
             packed_samples: for rows of several samples, the index of each position's sample in its row; samples do not
                 attend to each other, and position_ids start at 0 in each. It replaces attention_mask.
 
@@ -369,3 +368,25 @@ def execution_device(module: nn.Module) -> torch.device:
         if getattr(part, "execution_device", None) is not None:
             return torch.device(part.execution_device)
     return next(module.parameters()).device
+
+
+def unexplained(block: Float[Tensor, "N L D"], seen: Float[Tensor, "M P D"]) -> Float[Tensor, ""]:
+    """Compute the loss of alignment: the share of the image tokens' variance that world tokens do not explain.
+
+    Args:
+        block: world tokens of N clips of T slots, between two markers: L = 1 + T g^2 + 1.
+        seen: Gemma's image tokens of the M = N T pictures of these slots, oldest first; resampled to g x g.
+    """
+    tokens = block[:, 1:-1].unflatten(1, (len(seen) // len(block), -1)).flatten(0, 1)  # (M, g^2, D)
+    target = _resampled(seen.to(block.device).float(), round(tokens.shape[1] ** 0.5))
+    error = (tokens.float() - target).square().mean() / (target - target.mean((0, 1))).square().mean()
+    markers = (block[:, 0] + block[:, -1]).float().sum()  # not compared, but DDP waits for their gradients
+    return error + 0 * markers
+
+
+def _resampled(tokens: Float[Tensor, "M P D"], grid: int) -> Float[Tensor, "M W D"]:
+    side = round(tokens.shape[1] ** 0.5)
+    if side == grid:
+        return tokens
+    maps = tokens.transpose(1, 2).unflatten(2, (side, side))
+    return F.interpolate(maps, size=(grid, grid), mode="bilinear", antialias=True).flatten(2).transpose(1, 2)
