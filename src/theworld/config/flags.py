@@ -80,10 +80,10 @@ def kinds_of(cls: Any) -> dict[str, Any]:
     """Return the fields of a dataclass with their types; of a base of variants, the fields of all its variants."""
     hints = get_type_hints(cls, include_extras=True)
     kinds = {entry.name: hints[entry.name] for entry in dataclasses.fields(cls)}
-    own = set(kinds)
+    base_names = set(kinds)
     for variant in variants_of(cls).values():
         for name, kind in kinds_of(variant).items():
-            if name not in own:
+            if name not in base_names:
                 plain = get_args(kind)[0] if get_origin(kind) is Annotated else kind
                 kinds[name] = Union[kinds[name], plain] if name in kinds else plain  # noqa: UP007  # types, at run time
     return kinds
