@@ -115,7 +115,7 @@ def required(cls: Any) -> set[str]:
 
 def is_for_files(kind: Any) -> bool:
     """Return whether a setting is a list of groups, such as the arms of a comparison: flags cannot name those."""
-    inner = [part for part in get_args(kind) if get_origin(part) is tuple] or [kind]  # inside an Annotated
+    inner = [part for part in get_args(kind) if get_origin(part) is tuple] or [kind]  # the tuple may be in an Annotated
     return get_origin(inner[0]) is tuple and any(dataclasses.is_dataclass(part) for part in get_args(inner[0]))
 
 

@@ -81,7 +81,8 @@ def _answer(config: EvaluationConfig, arm: ArmName, saved: TheWorldConfig, forma
     folder = config.output_dir / "predictions"
     reads = arm in READS_WORLD
     with_future = reads and saved.enable_world and saved.world_settings().sees_future
-    samples = open_samples(data, data.validation_split, data.num_validation, with_future)  # first: it may fail
+    # Before the model loads, since it may fail.
+    samples = open_samples(data, data.validation_split, data.num_validation, with_future)
     if arm == "majority":
         return {arm: _answer_by_majority(samples, folder / f"{arm}.jsonl", data)}
     respondent = open_respondent(config.checkpoint, arm, saved, formats, config.store_dir)

@@ -86,7 +86,8 @@ class ForesightDataset:
         self.with_future = with_future
         self.tasks = tasks
         self.form: Form = form
-        self._ends = list(accumulate(self._num_questions(task) for task in tasks))  # of one scene of each task
+        # Question counts of one scene, added up over the tasks.
+        self._ends = list(accumulate(self._num_questions(task) for task in tasks))
 
     def _num_questions(self, task: Task) -> int:
         return (self.questions != "present") + (self.questions != "future") * len(STATIC_KINDS[task])
