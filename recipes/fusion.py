@@ -102,7 +102,7 @@ def _data(settings: TinySettings) -> DataSettings:
     return DataSettings(
         questions="future",
         image_size_px=settings.image_size_px,
-        drawn_dir=settings.output_dir / "drawn",  # finding and drawing a scene takes longer than a step
+        drawn_dir=settings.output_dir / "drawn",  # making a scene takes longer than a step
         num_train=settings.fusion.num_clips,
         num_validation=settings.fusion.num_held_out,
     )

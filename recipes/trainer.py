@@ -77,7 +77,7 @@ def train_on_cpu(
             output_dir=str(folder),
             use_cpu=True,
             remove_unused_columns=False,
-            save_strategy="no",  # `_Curves` asks for checkpoints by the clock
+            save_strategy="no",  # `_Curves` saves checkpoints by time
             save_total_limit=1,
             bf16=recipe.get("precision") == "bf16",
             logging_steps=50,
@@ -191,8 +191,8 @@ class Muon(torch.optim.Muon):
                 state = self.state[matrix]
                 momentum = state.setdefault("momentum_buffer", torch.zeros_like(matrix.grad))
                 momentum.lerp_(matrix.grad, 1 - group["momentum"])
-                ahead = matrix.grad.lerp(momentum, group["momentum"])  # Nesterov's
-                length = 0.2 * max(matrix.shape) ** 0.5  # a step of the length of AdamW's: `match_rms_adamw`
+                ahead = matrix.grad.lerp(momentum, group["momentum"])  # Nesterov momentum
+                length = 0.2 * max(matrix.shape) ** 0.5  # steps as long as AdamW's (`match_rms_adamw`)
                 matrix.mul_(1 - group["lr"] * group["weight_decay"])
                 matrix.add_(orthogonal(ahead, group), alpha=-group["lr"] * length)
         return None

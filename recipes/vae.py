@@ -42,7 +42,7 @@ def decode(vae: AutoencoderKLWan, latents: Float[Tensor, "B 16 T h w"]) -> Float
     """Return the clip of latents, equal to `vae.decode(latents).sample` before it clamps to [-1, 1]."""
     decoder = vae.decoder
     hidden = decoder.mid_block(decoder.conv_in(vae.post_quant_conv(latents)))
-    block: Any  # of a class without annotations
+    block: Any  # its class has no annotations
     for block in decoder.up_blocks:
         for residual in block.resnets:
             hidden = residual(hidden)
@@ -217,7 +217,7 @@ def _fix_posterior(vae: AutoencoderKLWan) -> None:
     vae.quant_conv.weight[half:] = 0
     bias = vae.quant_conv.bias
     assert bias is not None
-    bias[half:] = 2 * math.log(LATENT_NOISE)  # of the variance
+    bias[half:] = 2 * math.log(LATENT_NOISE)  # the bias is a log variance
 
 
 def _measure_latents(vae: AutoencoderKLWan, clips: UInt8[np.ndarray, "N F H W 3"]) -> None:

@@ -57,7 +57,7 @@ class Asked:
 
 def current_pictures(num_scenes: int, image_size_px: int) -> tuple[list[Asked], UInt8[np.ndarray, "N H W 3"]]:
     """Return the controls of the split `validation` in both forms, as evaluation asks them, and the pictures."""
-    asked: list[Asked] = []
+    questions: list[Asked] = []
     pictures: list[np.ndarray] = []
     for form in FORMS:
         samples = ForesightDataset("validation", num_scenes, image_size_px, "present", form=form)
@@ -65,9 +65,9 @@ def current_pictures(num_scenes: int, image_size_px: int) -> tuple[list[Asked], 
             kind, choices = sample.fields["kind"], sample.fields["choices"]
             question = Question(kind, sample.turns[0].text, choices, sample.answer or "")
             conversation = Conversation((len(pictures),), (question,))
-            asked.append(Asked(sample.fields["task"], kind, SETTINGS[0], form, conversation))
+            questions.append(Asked(sample.fields["task"], kind, SETTINGS[0], form, conversation))
             pictures.append(np.asarray(sample.images[0]))
-    return asked, np.stack(pictures)
+    return questions, np.stack(pictures)
 
 
 def frames(pool: PicturePool, num_scenes: int) -> Iterator[Asked]:
@@ -92,13 +92,13 @@ def frames(pool: PicturePool, num_scenes: int) -> Iterator[Asked]:
 def marks(
     gemma: Gemma3ForConditionalGeneration,
     processor: Gemma3Processor,
-    asked: Sequence[Asked],
+    questions: Sequence[Asked],
     pictures: UInt8[np.ndarray, "N H W 3"],
 ) -> list[bool]:
     """Return True for each question that greedy decoding answers correctly."""
-    rows = tokenise(processor, [question.conversation for question in asked])
-    order = sorted(range(len(asked)), key=lambda row: rows.lengths[row])
-    correct = [False] * len(asked)
+    rows = tokenise(processor, [question.conversation for question in questions])
+    order = sorted(range(len(questions)), key=lambda row: rows.lengths[row])
+    correct = [False] * len(questions)
     for start in tqdm(range(0, len(order), _ROWS_AT_ONCE), desc="answering", unit="batch"):
         part = order[start : start + _ROWS_AT_ONCE]
         for row, right in zip(part, right_answers(gemma, rows.batch(part), pictures), strict=True):
@@ -106,10 +106,10 @@ def marks(
     return correct
 
 
-def accuracies(asked: Sequence[Asked], right: Sequence[bool]) -> dict[str, dict[str, tuple[float, int]]]:
+def accuracies(questions: Sequence[Asked], right: Sequence[bool]) -> dict[str, dict[str, tuple[float, int]]]:
     """Return the share of right answers and the number of questions, by "task kind" and by "setting, form"."""
     groups: dict[tuple[str, str], list[bool]] = {}
-    for item, mark in zip(asked, right, strict=True):
+    for item, mark in zip(questions, right, strict=True):
         groups.setdefault((f"{item.task} {item.kind}", f"{item.setting}, {item.form}"), []).append(mark)
     shares: dict[str, dict[str, tuple[float, int]]] = {}
     for (kind, column), group in groups.items():
@@ -241,14 +241,14 @@ def verify_vlm(settings: TinySettings) -> dict[str, Any]:
     pool = _held_out_pool(settings)
     num_scenes = settings.vlm.num_held_out_scenes
     right: list[bool] = []
-    asked: list[Asked] = []
+    all_questions: list[Asked] = []
     for questions, pictures in (
         current_pictures(num_scenes * len(TASKS), settings.image_size_px),
         (list(frames(pool, num_scenes)), pool.pixels),
     ):
-        asked += questions
+        all_questions += questions
         right += marks(gemma, processor, questions, pictures)
-    kinds = accuracies(asked, right)
+    kinds = accuracies(all_questions, right)
     logger.info("static questions about held-out scenes\n%s", table(kinds))
     worst = min(((row[column][0], f"{kind}, {column}") for kind, row in kinds.items() for column in row))
     return {

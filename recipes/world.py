@@ -153,12 +153,12 @@ class WorldObjective(Objective):
     @torch.no_grad()
     def measure(self) -> dict[str, float]:
         """Return the loss of the average on held-out clips at several noise levels."""
-        latents, given = self._held_out
+        latents, num_given = self._held_out
         noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0))
         losses = {}
         for level in _MEASURED_LEVELS:
             levels = torch.full((len(latents),), level)
-            losses[f"loss_at_{level}"] = round(velocity_loss(self.average, latents, given, levels, noise).item(), 5)
+            losses[f"loss_at_{level}"] = round(velocity_loss(self.average, latents, num_given, levels, noise).item(), 5)
         return losses
 
 

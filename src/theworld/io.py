@@ -225,19 +225,19 @@ def claim(path: Path, identity: Mapping[str, Any], remedy: str) -> None:
         write_whole(path, json.dumps(identity, indent=2, default=str) + "\n")
 
 
-def check_same_run(place: Path, expected: Mapping[str, Any], found: Mapping[str, Any], remedy: str) -> None:
+def check_same_run(place: Path, expected: Mapping[str, Any], existing: Mapping[str, Any], remedy: str) -> None:
     """Refuse a file or folder that belongs to another run.
 
     Args:
         place: the file or folder.
         expected: identity of this run: JSON-like values, which may be nested.
-        found: identity of the run that `place` belongs to.
+        existing: identity of the run that `place` belongs to.
         remedy: ends the error message.
 
     Raises:
         ValueError: if the identities differ; the message names the values that do.
     """
-    here, there = flattened(expected), flattened(found)
+    here, there = flattened(expected), flattened(existing)
     changes = [
         f"{name}: {_shown(there, name)} there, {_shown(here, name)} here"
         for name in here | there

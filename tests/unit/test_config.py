@@ -143,4 +143,4 @@ def test_a_number_that_is_not_finite_is_refused():
 
 def test_settings_cannot_be_changed():
     with pytest.raises(AttributeError):
-        TrainingConfig(output_dir=RUN).seed = 1  # type: ignore[misc]
+        TrainingConfig(output_dir=RUN).seed = 1  # pyright: ignore[reportAttributeAccessIssue]

@@ -58,16 +58,16 @@ def ask(settings: "AskSettings") -> dict[str, Any]:
     picture = to_image(settings.picture)  # first: it is cheap, and may be refused
     options = {"max_new_tokens": settings.max_new_tokens}
     model = TheWorld.from_pretrained(to_be_asked(settings.model), **on_this_machine(settings.dtype))
-    found = {}
+    result = {}
     if settings.show_future is not None:
         steps = model.config.num_world_steps if settings.num_world_steps is None else settings.num_world_steps
         frames = imagine(model, picture, steps).numpy()
         write_gif(frames, settings.show_future, model.config.frame_rate_hz, _FUTURE_SIDE_PX // frames.shape[1] or 1)
-        found["future"] = str(settings.show_future)
+        result["future"] = str(settings.show_future)
     answer = model.generate(picture, settings.question, num_world_steps=settings.num_world_steps, **options)
     with model.without_world():
         plain = model.generate(picture, settings.question, **options)
-    return {"question": settings.question, "without the world": plain, "with the world": answer, **found}
+    return {"question": settings.question, "without the world": plain, "with the world": answer, **result}
 
 
 def serve(settings: "ServeSettings") -> dict[str, Any]:

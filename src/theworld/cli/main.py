@@ -249,7 +249,7 @@ def _output_is_closed() -> bool:
     import select
 
     poll = select.poll()
-    poll.register(_STANDARD_OUTPUT, 0)  # errors are reported without being asked for
+    poll.register(_STANDARD_OUTPUT, 0)  # poll always reports errors, even for mask 0
     return bool(poll.poll(0))
 
 

@@ -28,12 +28,12 @@ class Variants:
     TAG: ClassVar[str]
     """Name of the field that selects the subclass."""
 
-    def __new__(cls, *_args: Any, **given: Any) -> Self:
+    def __new__(cls, *_args: Any, **values: Any) -> Self:
         """Make an instance of the subclass that the tag selects."""
         kinds = cls.variants()
         if not kinds:  # a subclass itself
             return object.__new__(cls)
-        tag = given.get(cls.TAG, getattr(cls, cls.TAG))
+        tag = values.get(cls.TAG, getattr(cls, cls.TAG))
         if tag not in list(kinds):
             raise ValueError(f"{cls.TAG}={tag!r}: expected {_either(kinds)}")
         return object.__new__(kinds[tag])
@@ -72,33 +72,31 @@ class Variants:
         )
 
     @classmethod
-    def _tag_of(cls, given: Any) -> Any:
+    def _tag_of(cls, data: Any) -> Any:
         usual = getattr(cls, cls.TAG)
-        return given.get(cls.TAG, usual) if isinstance(given, Mapping) else getattr(given, cls.TAG, usual)
+        return data.get(cls.TAG, usual) if isinstance(data, Mapping) else getattr(data, cls.TAG, usual)
 
     @classmethod
-    def _refuse_foreign(cls, given: Any) -> Any:
+    def _refuse_foreign(cls, data: Any) -> Any:
         """Refuse fields of other subclasses, and drop those that a mapping holds at their defaults."""
-        values = given.kwargs if isinstance(given, ArgsKwargs) else given
+        values = data.kwargs if isinstance(data, ArgsKwargs) else data
         if not isinstance(values, Mapping):
-            return given
+            return data
         base, tag = cls._base(), getattr(cls, cls.TAG)
         owners: dict[str, list[str]] = {}
         for owner, kind in base.variants().items():
             for entry in _fields(kind):
                 owners.setdefault(entry.name, []).append(owner)
         foreign = [name for name in owners if name in values and tag not in owners[name]]
-        if isinstance(given, Mapping):
+        if isinstance(data, Mapping):
             defaults = base.defaults()
-            idle = [
-                name for name in foreign if given[name] is None or _as_json(given[name]) == _as_json(defaults[name])
-            ]
-            given = {name: value for name, value in given.items() if name not in idle}
+            idle = [name for name in foreign if data[name] is None or _as_json(data[name]) == _as_json(defaults[name])]
+            data = {name: value for name, value in data.items() if name not in idle}
             foreign = [name for name in foreign if name not in idle]
         if foreign:
             parts = [f"{name} is for {cls.TAG} {_either(owners[name])}" for name in foreign]
             raise ValueError(f"{'; '.join(parts)}, not {tag!r}")
-        return given
+        return data
 
 
 def _fields(cls: Any) -> Any:

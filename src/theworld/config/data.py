@@ -50,7 +50,7 @@ class DataSettings(Variants):
 
     if TYPE_CHECKING:
 
-        def __init__(self, **given: Any) -> None: ...
+        def __init__(self, **values: Any) -> None: ...
 
     @model_validator(mode="after")
     def _check_splits(self) -> "DataSettings":

@@ -100,11 +100,11 @@ class AuditSettings:
 
     @field_validator("data", mode="before")
     @classmethod
-    def _ask_about_the_future(cls, given: Any) -> Any:
+    def _ask_about_the_future(cls, data: Any) -> Any:
         """Apply the default of an audit, questions about the future, instead of the default of the data."""
-        if isinstance(given, dict) and given.get("dataset", "foresight") == "foresight":
-            return {"questions": "future", **given}
-        return given
+        if isinstance(data, dict) and data.get("dataset", "foresight") == "foresight":
+            return {"questions": "future", **data}
+        return data
 
     @model_validator(mode="after")
     def _check(self) -> "AuditSettings":
@@ -233,9 +233,9 @@ class SpatialRGPTJudgeSettings:
     def _check(self) -> "SpatialRGPTJudgeSettings":
         judge = self.judge
         if (judge.checkpoint is None) == (judge.endpoint is None):
-            given = "both" if judge.endpoint else "neither"
+            which = "both" if judge.endpoint else "neither"
             raise ValueError(
-                f"judge.checkpoint and judge.endpoint: {given} given; give --judge.endpoint URL and --judge.model NAME,"
+                f"judge.checkpoint and judge.endpoint: {which} given; give --judge.endpoint URL and --judge.model NAME,"
                 " or --judge.checkpoint NAME"
             )
         if (judge.endpoint is None) != (judge.model is None):

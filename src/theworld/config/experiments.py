@@ -212,7 +212,7 @@ class ProbeSettings(Variants):
 
     if TYPE_CHECKING:
 
-        def __init__(self, **given: Any) -> None: ...
+        def __init__(self, **values: Any) -> None: ...
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)

@@ -80,10 +80,10 @@ def kinds_of(cls: Any) -> dict[str, Any]:
     """Return the fields of a dataclass with their types; of a base of variants, the fields of all its variants."""
     hints = get_type_hints(cls, include_extras=True)
     kinds = {entry.name: hints[entry.name] for entry in dataclasses.fields(cls)}
-    own = set(kinds)
+    base_names = set(kinds)
     for variant in variants_of(cls).values():
         for name, kind in kinds_of(variant).items():
-            if name not in own:
+            if name not in base_names:
                 plain = get_args(kind)[0] if get_origin(kind) is Annotated else kind
                 kinds[name] = Union[kinds[name], plain] if name in kinds else plain  # noqa: UP007  # types, at run time
     return kinds
@@ -115,7 +115,7 @@ def required(cls: Any) -> set[str]:
 
 def is_for_files(kind: Any) -> bool:
     """Return whether a setting is a list of groups, such as the arms of a comparison: flags cannot name those."""
-    inner = [part for part in get_args(kind) if get_origin(part) is tuple] or [kind]  # inside an Annotated
+    inner = [part for part in get_args(kind) if get_origin(part) is tuple] or [kind]  # the tuple may be in an Annotated
     return get_origin(inner[0]) is tuple and any(dataclasses.is_dataclass(part) for part in get_args(inner[0]))
 
 

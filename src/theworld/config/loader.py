@@ -149,10 +149,10 @@ def _unboxed(message: str) -> str:
     return text if choice is None else text + _meant(choice[1], choice[2], " Did")
 
 
-def _meant(given: Any, choices: str, lead: str) -> str:
-    """The end of a message: the closest of the quoted choices; empty if none is close."""
+def _meant(word: Any, choices: str, lead: str) -> str:
+    """Return the end of a message: the closest of the quoted choices; empty if none is close."""
     known = [choice for choice in re.findall(r"'([^']*)'", choices) if choice != "None"]
-    close = difflib.get_close_matches(given, known, n=1) if isinstance(given, str) else []
+    close = difflib.get_close_matches(word, known, n=1) if isinstance(word, str) else []
     return f"{lead} you mean {close[0]}?" if close else ""
 
 
@@ -252,12 +252,12 @@ def _dotted(cls: Any, location: Sequence[int | str]) -> str:
     return ".".join(names)
 
 
-def _names(given: Any, dotted: str) -> bool:
-    """Return whether the command line sets this setting."""
+def _names(values: Any, dotted: str) -> bool:
+    """Return True if the command line sets this setting."""
     for part in dotted.split("."):
-        if isinstance(given, tuple):
+        if isinstance(values, tuple):
             return True
-        if not isinstance(given, dict) or part not in given:
+        if not isinstance(values, dict) or part not in values:
             return False
-        given = given[part]
-    return not isinstance(given, dict)
+        values = values[part]
+    return not isinstance(values, dict)

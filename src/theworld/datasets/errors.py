@@ -1,11 +1,7 @@
-"""Records without a sample, by cause, so that a run can skip, count and list them."""
+"""Records without a sample, by cause; separate because every data set raises them and a run lists them."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
-
-from PIL import Image
-
-from theworld.datasets.images import ImageError, MissingImageError, to_image
+from typing import Literal
 
 Cause = Literal[
     "missing picture",
@@ -48,23 +44,3 @@ class LeftOut:
     """Its fault."""
     num_absent: int = 0
     """Not 0: this entry represents this number of records that were lost earlier, and none was read."""
-
-
-def read_picture(source: Any, name: str) -> Image.Image:
-    """Read the RGB picture of a record.
-
-    Args:
-        source: a path, or any other form that `to_image` accepts; None: the record has no picture.
-        name: of the record, for messages.
-
-    Raises:
-        RecordError: missing picture, or unreadable picture (truncated, or of an unknown format).
-    """
-    if source is None:
-        raise RecordError("missing picture", f"{name}: no picture")
-    try:
-        return to_image(source)
-    except MissingImageError as error:
-        raise RecordError("missing picture", f"{name}: {error}") from error
-    except ImageError as error:
-        raise RecordError("unreadable picture", f"{name}: {error}") from error

@@ -11,6 +11,8 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from theworld.datasets.errors import RecordError
+
 MAX_ASPECT = 100
 """Largest ratio of the sides: beyond it a picture is a line, and resizing it gives noise."""
 
@@ -58,6 +60,26 @@ def to_image(source: Any) -> Image.Image:
         raise ImageError(f"a picture of {width} x {height} px: expected 2 x 2 or more, sides at most 1:{MAX_ASPECT}")
     image.load()  # now, while the file is open; a truncated file raises here
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def read_picture(source: Any, name: str) -> Image.Image:
+    """Read the RGB picture of a record.
+
+    Args:
+        source: a path, or any other form that `to_image` accepts; None: the record has no picture.
+        name: of the record, for messages.
+
+    Raises:
+        RecordError: missing picture, or unreadable picture (truncated, or of an unknown format).
+    """
+    if source is None:
+        raise RecordError("missing picture", f"{name}: no picture")
+    try:
+        return to_image(source)
+    except MissingImageError as error:
+        raise RecordError("missing picture", f"{name}: {error}") from error
+    except ImageError as error:
+        raise RecordError("unreadable picture", f"{name}: {error}") from error
 
 
 def _existing(path: Path) -> Path:

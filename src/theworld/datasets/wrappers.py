@@ -6,8 +6,8 @@ from typing import Any
 
 from theworld.constants import TEMPORAL_STRIDE
 from theworld.datasets.conversations import checked, num_characters, turns_of
-from theworld.datasets.errors import RecordError, read_picture
-from theworld.datasets.images import picture_of
+from theworld.datasets.errors import RecordError
+from theworld.datasets.images import picture_of, read_picture
 from theworld.datasets.sample import KnowsShapes, Sample, Samples, Turn
 
 

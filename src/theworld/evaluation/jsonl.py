@@ -110,10 +110,10 @@ class RowFormat(Generic[RowType, IdentityType]):
                 )
             write_whole(beside, json.dumps(self.identity.dump_python(identity), indent=2, sort_keys=True) + "\n")
             return
-        expected, found = asdict(identity), asdict(self.read_identity(path))
-        if found.get("dtype", ...) is None:  # files of earlier versions do not name the number format
-            found["dtype"] = expected["dtype"]
-        check_same_run(path, expected, found, "choose another file, or remove both")
+        expected, saved = asdict(identity), asdict(self.read_identity(path))
+        if saved.get("dtype", ...) is None:  # files of earlier versions do not name the number format
+            saved["dtype"] = expected["dtype"]
+        check_same_run(path, expected, saved, "choose another file, or remove both")
 
 
 class RowWriter(Generic[RowType, IdentityType]):

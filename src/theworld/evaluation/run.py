@@ -81,7 +81,8 @@ def _answer(config: EvaluationConfig, arm: ArmName, saved: TheWorldConfig, forma
     folder = config.output_dir / "predictions"
     reads = arm in READS_WORLD
     with_future = reads and saved.enable_world and saved.world_settings().sees_future
-    samples = open_samples(data, data.validation_split, data.num_validation, with_future)  # first: it may fail
+    # Before the model loads, since it may fail.
+    samples = open_samples(data, data.validation_split, data.num_validation, with_future)
     if arm == "majority":
         return {arm: _answer_by_majority(samples, folder / f"{arm}.jsonl", data)}
     respondent = open_respondent(config.checkpoint, arm, saved, formats, config.store_dir)
@@ -177,11 +178,11 @@ def predict(
         raise ValueError(f"{path}: none of {len(rows)} items could be answered; the first error: {rows[0].error}")
 
 
-def identify(model: TheWorld, given: Any) -> RunIdentity:
+def identify(model: TheWorld, settings: Any) -> RunIdentity:
     """Return the identity of a run: the model, its world, and other settings."""
     config = model.config
     return RunIdentity(
-        settings_hash=_settings_hash(given),
+        settings_hash=_settings_hash(settings),
         checkpoint=describe_weights(model),
         tap_fingerprint=config.world_fingerprint if config.enable_world else None,
         dtype=name_of(config.dtype or model.dtype),  # of the base model: its trained parts may be float32
@@ -189,8 +190,8 @@ def identify(model: TheWorld, given: Any) -> RunIdentity:
     )
 
 
-def _settings_hash(given: Sequence[Any]) -> str:
-    parts = [_as_hashed(part) if isinstance(part, Variants) else part for part in given]
+def _settings_hash(settings: Sequence[Any]) -> str:
+    parts = [_as_hashed(part) if isinstance(part, Variants) else part for part in settings]
     return fingerprint(TypeAdapter(Any).dump_python(parts, mode="json"))
 
 

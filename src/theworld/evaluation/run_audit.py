@@ -60,7 +60,8 @@ def audit(settings: AuditSettings) -> dict[str, Any]:
     _check_one_kind(samples)
     loader.claim(settings, settings.output_dir / "config.json")
     write_whole(settings.output_dir / "environment.json", describe_environment(number_formats=formats))
-    read = model.read_world if model.tap is None else open_stored(model.tap, folder).read  # no tap: its VAE was trained
+    # A model with a trained VAE has no tap.
+    read = model.read_world if model.tap is None else open_stored(model.tap, folder).read
     result = audit_model(
         model,
         samples,

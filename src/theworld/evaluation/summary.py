@@ -146,7 +146,7 @@ def _accuracy(rows: Sequence[Prediction], scores: Sequence[Score], clusters: Seq
     chances = [1 / len(row.choices) for row in rows if row.choices]
     answers = [item.answer for item in scores]
     values = np.array([item.value for item in scores])
-    true, given = Counter(answers), Counter(item.reading for item in scores)
+    true, replies = Counter(answers), Counter(item.reading for item in scores)
     majority_answer, majority_share = majority(answers)
     return Accuracy(
         value=float(values.mean()),
@@ -158,7 +158,7 @@ def _accuracy(rows: Sequence[Prediction], scores: Sequence[Score], clusters: Seq
         majority=majority_share,
         guessing=float(np.mean(chances)) if len(chances) == len(rows) else None,
         answers={
-            answer: AnswerShare(count / len(scores), given[answer] / len(scores))
+            answer: AnswerShare(count / len(scores), replies[answer] / len(scores))
             for answer, count in sorted(true.items(), key=lambda pair: (-pair[1], pair[0]))[:_MOST_FREQUENT]
         },
     )

@@ -240,9 +240,9 @@ def _write_scenes(demo: Demo, model: TheWorld, samples: ForesightDataset) -> Non
         picture = to_image(sample.images[0])
         picture.save(folder / "picture.png")
         true = clip("test", sample.fields["index"], IMAGE_SIZE_PX, sample.fields["task"])
-        given = picture if sample.clips is None else sample.clips[0]
+        frames = picture if sample.clips is None else sample.clips[0]
         assert sample.num_world_steps is not None, "every question of Foresight has its number of steps ahead"
-        imagined = imagine(model, given, sample.num_world_steps)
+        imagined = imagine(model, frames, sample.num_world_steps)
         write_gif(np.asarray(true), folder / "true.gif", FRAME_RATE_HZ, scale=1)
         write_gif(imagined.numpy(), folder / "imagined.gif", FRAME_RATE_HZ, scale=1)
         item = {

@@ -1,9 +1,8 @@
-"""Placement of a model on several devices: the device map, offloaded parts, and the device for inputs."""
+"""Placement of a model on several devices: the device map and offloaded parts."""
 
 from collections.abc import Iterable, MutableMapping
 from typing import Any, Final
 
-import torch
 from torch import nn
 
 from theworld.modeling.freezing import part_of
@@ -50,15 +49,6 @@ def _device_of(name: str, device_map: MutableMapping[str, Any]) -> Any:
     while name and name not in device_map:
         name = name.rpartition(".")[0]
     return device_map.get(name, "cpu")
-
-
-def execution_device(module: nn.Module) -> torch.device:
-    """Return the device that a module computes on; between two forwards its offloaded weights are on `meta`."""
-    hook: Any = getattr(module, "_hf_hook", None)
-    for part in getattr(hook, "hooks", (hook,)):
-        if getattr(part, "execution_device", None) is not None:
-            return torch.device(part.execution_device)
-    return next(module.parameters()).device
 
 
 def refuse_offloaded(model: nn.Module, parts: set[str]) -> None:

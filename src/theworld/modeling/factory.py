@@ -15,7 +15,7 @@ from theworld.modeling.model import TheWorld
 from theworld.modeling.processor import TheWorldProcessor
 from theworld.precision import concrete_dtype
 
-_SHARED: Final = [one.name for one in fields(ModelSettings) if one.name in TheWorldConfig.__annotations__]
+_SHARED: Final = [entry.name for entry in fields(ModelSettings) if entry.name in TheWorldConfig.__annotations__]
 """Settings of the model that have the same name in TheWorldConfig."""
 
 
@@ -34,7 +34,7 @@ def open_model(settings: ModelSettings, *, load_world: bool = True, **options: A
     Raises:
         FileNotFoundError: for a checkpoint that does not exist.
     """
-    given = _given(settings)
+    values = _given(settings)
     if settings.attn_implementation is not None:
         options["attn_implementation"] = settings.attn_implementation
     return TheWorld.from_pretrained(
@@ -43,7 +43,7 @@ def open_model(settings: ModelSettings, *, load_world: bool = True, **options: A
         load_world=load_world,
         transfer_tap=settings.transfer_tap,
         dtype=getattr(torch, concrete_dtype(settings.dtype)),
-        **given,
+        **values,
         **options,
     )
 
@@ -74,15 +74,15 @@ def configuration_of(settings: ModelSettings) -> TheWorldConfig:
 
 def _given(settings: ModelSettings) -> dict[str, Any]:
     """Select the fields of the configuration that the settings decide; a checkpoint decides the others."""
-    given = fields_of(settings)
+    values = fields_of(settings)
     if settings.checkpoint is None:
-        return given
+        return values
     loading.saved_folder(settings.checkpoint)  # raises if there is none
     defaults = fields_of(ModelSettings(gemma_model_name=settings.gemma_model_name))
-    kept = {name for name in given if name.startswith("freeze_")}
+    kept = {name for name in values if name.startswith("freeze_")}
     if settings.transfer_tap:
         kept |= FUTURE_ONLY
-    return {name: value for name, value in given.items() if value != defaults[name] or name in kept}
+    return {name: value for name, value in values.items() if value != defaults[name] or name in kept}
 
 
 def to_be_asked(name: str) -> str:

@@ -1,6 +1,5 @@
 """FusedGemma: Gemma 3 whose placeholders, or image tokens, take in the world model's features."""
 
-from abc import abstractmethod
 from typing import Any, ClassVar
 
 import torch
@@ -12,11 +11,10 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling, CausalLMOu
 
 from theworld.constants import IGNORE_INDEX
 from theworld.modeling.configuration import TheWorldConfig
-from theworld.modeling.devices import execution_device
-from theworld.modeling.losses import unexplained
 from theworld.modeling.packed_attention import packed_masks
 from theworld.modeling.processor import TheWorldProcessor
 from theworld.modeling.projector import WorldBlock, WorldResidual
+from theworld.world.tap import WorldTap, clip_seeds
 
 _ROW_STRIDE = 64  # a 64th of the vocabulary has its root mean square
 
@@ -30,12 +28,17 @@ class FusedGemma(Gemma3ForConditionalGeneration):
 
     config_class = TheWorldConfig
     config: TheWorldConfig  # pyright: ignore[reportIncompatibleVariableOverride]
+    tap: WorldTap | None
+    """The frozen world model; None: you pass features, or the VAE is a submodule that trains."""
+    cosmos_vae: Any
     _processor: TheWorldProcessor | None
     _no_split_modules: ClassVar = ["Gemma3DecoderLayer", "WorldBlock", "WorldResidual"]
 
     def __init__(self, config: TheWorldConfig) -> None:
         super().__init__(config)
         self._unregistered("_processor", None)
+        self._unregistered("tap", None)
+        self.cosmos_vae = None
         self.loss_type = "ForConditionalGeneration"  # transformers would guess it from the class name
         if config.enable_world:
             self.world = WorldBlock(config) if config.world_fusion == "tokens" else WorldResidual(config)
@@ -101,13 +104,23 @@ class FusedGemma(Gemma3ForConditionalGeneration):
             fresh.initialise(self._embedding_rms())
         self.world.projector.load_state_dict(fresh.projector.state_dict())
 
-    @abstractmethod
-    def read_world(self, world_pixels: Tensor, num_world_steps: int | None = None) -> Tensor:
-        """Compute the features (N, C, T, h, w) of N clips (N, F, 3, H, W).
+    def read_world(
+        self, world_pixels: UInt8[Tensor, "N F 3 H W"], num_world_steps: int | None = None
+    ) -> Float[Tensor, "N C T h w"]:
+        """Compute the features of N clips with the tap, or with the VAE that trains with the model.
 
-        A subclass knows where features come from (TheWorld: a tap, or the VAE that trains); `forward` and generation
-        call it for `world_pixels`.
+        Raises:
+            ValueError: for a clip or a K that the tap cannot serve, or without a world model.
         """
+        steps = self.config.num_world_steps if num_world_steps is None else num_world_steps
+        if self.cosmos_vae is not None:
+            from theworld.world.vae import encode_mean
+
+            self.config.world_settings().num_slots(world_pixels.shape[1], steps)
+            return encode_mean(self.cosmos_vae, world_pixels)
+        if self.tap is None:
+            raise ValueError("no world is loaded: use from_pretrained(load_world=True), load_world() or attach_world()")
+        return self.tap.read(world_pixels, steps, clip_seeds(world_pixels, self.tap.settings.seed))
 
     def _world_tokens(
         self, world_pixels: Tensor | None, world_features: Tensor | None, num_world_steps: int | None
@@ -154,7 +167,7 @@ class FusedGemma(Gemma3ForConditionalGeneration):
             num_world_steps: K of the processor call; default: the configuration's.
             labels: with labels, logits exist at the supervised positions only: (supervised, V).
             slot_pixel_values: a picture of each slot of each clip, for Gemma. The output then has a loss only: the
-                distance of the world tokens from Gemma's image tokens of these pictures (`losses.unexplained`).
+                distance of the world tokens from Gemma's image tokens of these pictures (`unexplained`).
             packed_samples: for rows of several samples, the index of each position's sample in its row; samples do not
                 attend to each other, and position_ids start at 0 in each. It replaces attention_mask.
 
@@ -346,3 +359,34 @@ class FusedGemma(Gemma3ForConditionalGeneration):
             clips = (input_ids == self.config.sow_token_id).sum(-1).tolist()
             expanded["world"] = torch.cat([group.repeat(expand_size, 1, 1) for group in blocks.split(clips)])
         return expanded
+
+
+def execution_device(module: nn.Module) -> torch.device:
+    """Return the device that a module computes on; between two forwards its offloaded weights are on `meta`."""
+    hook: Any = getattr(module, "_hf_hook", None)
+    for part in getattr(hook, "hooks", (hook,)):
+        if getattr(part, "execution_device", None) is not None:
+            return torch.device(part.execution_device)
+    return next(module.parameters()).device
+
+
+def unexplained(block: Float[Tensor, "N L D"], seen: Float[Tensor, "M P D"]) -> Float[Tensor, ""]:
+    """Compute the loss of alignment: the share of the image tokens' variance that world tokens do not explain.
+
+    Args:
+        block: world tokens of N clips of T slots, between two markers: L = 1 + T g^2 + 1.
+        seen: Gemma's image tokens of the M = N T pictures of these slots, oldest first; resampled to g x g.
+    """
+    tokens = block[:, 1:-1].unflatten(1, (len(seen) // len(block), -1)).flatten(0, 1)  # (M, g^2, D)
+    target = _resampled(seen.to(block.device).float(), round(tokens.shape[1] ** 0.5))
+    error = (tokens.float() - target).square().mean() / (target - target.mean((0, 1))).square().mean()
+    markers = (block[:, 0] + block[:, -1]).float().sum()  # not compared, but DDP waits for their gradients
+    return error + 0 * markers
+
+
+def _resampled(tokens: Float[Tensor, "M P D"], grid: int) -> Float[Tensor, "M W D"]:
+    side = round(tokens.shape[1] ** 0.5)
+    if side == grid:
+        return tokens
+    maps = tokens.transpose(1, 2).unflatten(2, (side, side))
+    return F.interpolate(maps, size=(grid, grid), mode="bilinear", antialias=True).flatten(2).transpose(1, 2)

@@ -64,13 +64,12 @@ def plain_pixels(image_processor: Gemma3ImageProcessor, pictures: Sequence[Image
         pictures: RGB, of any sizes.
     """
     size = dict(image_processor.size)
+    levels_per_unit = 1.0 / image_processor.rescale_factor  # pixels stay in levels 0..255
     mean, std = (
-        (torch.tensor(values) * (1.0 / image_processor.rescale_factor)).view(
-            -1, 1, 1
-        )  # in levels 0..255, not in [0, 1]
+        (torch.tensor(values) * levels_per_unit).view(-1, 1, 1)
         for values in (image_processor.image_mean, image_processor.image_std)
     )
-    # NumPy asks for huge pages, torch does not: half of the time of a batch.
+    # NumPy requests huge pages, torch does not; they save half of the time of a batch.
     batch = torch.from_numpy(np.empty((len(pictures), 3, size["height"], size["width"]), np.float32))
     for row, picture in zip(batch, pictures, strict=True):
         levels = functional.pil_to_tensor(picture)  # a view: in memory (H, W, 3), which is resized without reordering

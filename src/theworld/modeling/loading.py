@@ -58,13 +58,13 @@ def take_settings(arguments: dict[str, Any]) -> dict[str, Any]:
     config = arguments.pop("config", None)
     if config is not None and not isinstance(config, TheWorldConfig):
         raise TypeError(f"config={type(config).__name__}: expected a TheWorldConfig, or its fields one by one")
-    given = {} if config is None else {name: getattr(config, name) for name in SETTINGS}
+    values = {} if config is None else {name: getattr(config, name) for name in SETTINGS}
     if arguments.get("lora") is not None:
         arguments["lora"] = as_adapters(arguments["lora"])
     for name in arguments.keys() - SETTINGS:
         if meant := get_close_matches(name, SETTINGS, n=1, cutoff=0.8):
             raise TypeError(f"no setting {name!r}: did you mean {meant[0]!r}?")
-    return {**given, **{name: arguments.pop(name) for name in SETTINGS & arguments.keys()}}
+    return {**values, **{name: arguments.pop(name) for name in SETTINGS & arguments.keys()}}
 
 
 def base_folder(name: str) -> str:
@@ -295,8 +295,10 @@ def load_settings(folder: Path, settings: dict[str, Any], transfer_tap: bool = F
     if raw.get("lora") is None:
         free |= {"lora"}  # you may add adapters to a checkpoint, but not change those that it has
     if fixed := sorted(set(changed) - free):
-        given = ", ".join(f"{name}={changed[name]!r} (saved: {raw.get(name)!r})" for name in fixed)
-        raise CheckpointError(f"{folder}: {given}: its weights were trained otherwise; train anew, or drop the setting")
+        changes = ", ".join(f"{name}={changed[name]!r} (saved: {raw.get(name)!r})" for name in fixed)
+        raise CheckpointError(
+            f"{folder}: {changes}: its weights were trained otherwise; train anew, or drop the setting"
+        )
     for key in ("model_type", "architectures", "transformers_version"):
         raw.pop(key, None)
     if "cosmos_model_name" in changed:  # another repository has no such commit; the fingerprint identifies the world

@@ -20,14 +20,14 @@ def add_adapters(model: FusedGemma, settings: LoraSettings) -> None:
 
     W x becomes W x + (alpha / rank) B A x, with B = 0 at first (https://arxiv.org/abs/2106.09685).
     """
-    import peft  # takes seconds, which models without adapters save
+    import peft  # slow to import, and only models with adapters need it
 
     layers = "|".join(_LAYERS[target] for target in settings.targets)
     config = peft.LoraConfig(
         r=settings.rank, lora_alpha=settings.alpha, lora_dropout=settings.dropout, target_modules=layers
     )
     peft.inject_adapter_in_model(config, model, _NAME)
-    model.train(model.training)  # the dropout of new layers is on by default
+    model.train(model.training)  # new layers start with dropout on
 
 
 def merge_adapters(model: FusedGemma) -> None:

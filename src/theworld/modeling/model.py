@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from torch import Tensor
 from transformers import GenerationConfig
 
@@ -18,7 +18,7 @@ from theworld.modeling.configuration import TheWorldConfig
 from theworld.modeling.fusion import FusedGemma
 from theworld.modeling.generation import PrefixCache, ask, prefill
 from theworld.precision import loading_dtype
-from theworld.world.tap import WorldTap, clip_seeds
+from theworld.world.tap import WorldTap
 
 
 class TheWorld(FusedGemma):
@@ -26,15 +26,6 @@ class TheWorld(FusedGemma):
 
     The frozen world model is not a submodule: DDP, FSDP, the optimiser and `state_dict` never see it.
     """
-
-    tap: WorldTap | None
-    """The frozen world model; None: you pass features, or the VAE is a submodule that trains."""
-    cosmos_vae: Any
-
-    def __init__(self, config: TheWorldConfig) -> None:
-        super().__init__(config)
-        self.cosmos_vae = None
-        self._unregistered("tap", None)
 
     # --- loading and saving ------------------------------------------------------------------------------
 
@@ -233,24 +224,6 @@ class TheWorld(FusedGemma):
     def detach_world(self) -> None:
         """Release the world model; from then on you pass features."""
         self._unregistered("tap", None)
-
-    def read_world(
-        self, world_pixels: UInt8[Tensor, "N F 3 H W"], num_world_steps: int | None = None
-    ) -> Float[Tensor, "N C T h w"]:
-        """Compute the features of N clips with the tap, or with the VAE that trains with the model.
-
-        Raises:
-            ValueError: for a clip or a K that the tap cannot serve, or without a world model.
-        """
-        from theworld.world.vae import encode_mean
-
-        steps = self.config.num_world_steps if num_world_steps is None else num_world_steps
-        if self.cosmos_vae is not None:
-            self.config.world_settings().num_slots(world_pixels.shape[1], steps)
-            return encode_mean(self.cosmos_vae, world_pixels)
-        if self.tap is None:
-            raise ValueError("no world is loaded: use from_pretrained(load_world=True), load_world() or attach_world()")
-        return self.tap.read(world_pixels, steps, clip_seeds(world_pixels, self.tap.settings.seed))
 
     # --- generation --------------------------------------------------------------------------------------
 

@@ -147,7 +147,7 @@ class WorldResidual(nn.Module):
                 f" {features.shape[2]}; choose num_world_steps at construction"
             )
         features = space_to_depth(features.to(self.scale.device), self.grid)
-        maps = features.flatten(1, 2).float()  # (N, C2*T, g, g); resampling knows no bfloat16 on a CPU
+        maps = features.flatten(1, 2).float()  # (N, C2*T, g, g); CPUs cannot resample bfloat16
         if self.grid != self.image_grid:
             maps = F.interpolate(maps, size=(self.image_grid,) * 2, mode="bilinear", antialias=True)
         tokens = self.projector(maps.flatten(2).transpose(1, 2).to(self.scale.dtype))

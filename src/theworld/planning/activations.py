@@ -42,11 +42,11 @@ class Traced(NamedTuple):
 class LiveBytes(TorchDispatchMode):
     """Counts the live bytes of the storages that operations allocate."""
 
-    def __init__(self, given: Iterable[Tensor]) -> None:
+    def __init__(self, tensors: Iterable[Tensor]) -> None:
         super().__init__()
         self.live = self.peak = 0
         self._known = WeakIdKeyDictionary()
-        for tensor in given:
+        for tensor in tensors:
             self._known[tensor.untyped_storage()] = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -92,7 +92,7 @@ def trace(
         if flows:
             args[0].requires_grad_()
         weights = [*twin.parameters(), *twin.buffers()]
-        live = LiveBytes(given for given in (*weights, *args, *tree_iter(kwargs)) if isinstance(given, Tensor))
+        live = LiveBytes(value for value in (*weights, *args, *tree_iter(kwargs)) if isinstance(value, Tensor))
         trained = sum(weight.nbytes for weight in twin.parameters() if weight.requires_grad)
         learns = flows or trained > 0
         counter = FlopCounterMode(display=False, custom_mapping=_FUSED)

@@ -131,8 +131,8 @@ def answers_table(run: RunFolder) -> Table | None:
         return None
     rows = []
     for answer, true_share in sorted(true.items(), key=lambda pair: (-pair[1], pair[0])):
-        given = [accuracy.answers.get(answer) for accuracy in accuracies.values()]
-        cells = (ABSENT if share is None else percent(share.given) for share in given)
+        shares = [accuracy.answers.get(answer) for accuracy in accuracies.values()]
+        cells = (ABSENT if share is None else percent(share.given) for share in shares)
         rows.append((answer, percent(true_share), *cells))
     return Table(
         "Answers given",

@@ -226,8 +226,8 @@ class RequireKey:
         self._expected = f"Bearer {key}".encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        given = dict(scope.get("headers", ())).get(b"authorization", b"")
-        if scope["path"] == "/health" or hmac.compare_digest(given, self._expected):
+        authorization = dict(scope.get("headers", ())).get(b"authorization", b"")
+        if scope["path"] == "/health" or hmac.compare_digest(authorization, self._expected):
             await self.app(scope, receive, send)
             return
         error = RequestError(

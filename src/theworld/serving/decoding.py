@@ -27,7 +27,7 @@ from theworld.modeling import TheWorld
 from theworld.serving.engine import Job
 from theworld.serving.protocol import RequestError
 
-if TYPE_CHECKING:  # the page has no metrics, and its extra does not install their library
+if TYPE_CHECKING:  # the web page runs without the library for metrics
     from theworld.serving.metrics import Metrics
 
 logger = logging.getLogger(__name__)

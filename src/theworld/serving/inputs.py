@@ -205,9 +205,9 @@ class Preparer:
         return dict(inputs)
 
 
-def _too_long(given: str, most: str) -> RequestError:
+def _too_long(length: str, most: str) -> RequestError:
     return RequestError(
-        f"a prompt of {given} (image and world tokens count): expected at most {most}; shorten it, or send fewer or"
+        f"a prompt of {length} (image and world tokens count): expected at most {most}; shorten it, or send fewer or"
         " no pictures",
         code="context_length_exceeded",
     )

@@ -175,12 +175,12 @@ class Stopping(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         number: Any = reduce(torch.tensor(self._signal, device=args.device), "max")
         self._signal = int(number)
-        if self._signal and state.global_step < state.max_steps:  # after its last step a run ends by itself
+        if self._signal and state.global_step < state.max_steps:  # a run ends after its last step anyway
             self._stopped_at = state.global_step
             control.should_save = control.should_training_stop = True
 
     def _handle(self, number: int, frame: Any) -> None:
-        if os.getpid() != self._process:  # a forked process, which inherits the handlers
+        if os.getpid() != self._process:  # forked processes inherit the handlers
             return
         self._signal = number
         if not self._in_steps:
@@ -200,7 +200,7 @@ def shield_workers(loader: Any) -> Any:
     own.
     """
     at_end = RawValue(c_bool, False)
-    Finalize(None, setattr, (at_end, "value", True), exitpriority=0)  # runs before multiprocessing ends its daemons
+    Finalize(None, setattr, (at_end, "value", True), exitpriority=0)  # before multiprocessing ends its daemons
     prepare = partial(_shield, at_end, loader.worker_init_fn)
     loader.worker_init_fn = prepare  # a copy of the loader reads the rest of an epoch
     getattr(loader, "base_dataloader", loader).worker_init_fn = prepare
@@ -217,7 +217,7 @@ def _shield(at_end: Any, prepare: Any, worker: int) -> None:
 
 
 def _end_with_reader(at_end: Any, number: int, frame: Any) -> None:
-    if at_end.value:  # the reader, at its own end, terminates open workers and waits for them
+    if at_end.value:  # an ending reader terminates its workers and waits for them
         os._exit(0)
 
 

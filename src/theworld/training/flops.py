@@ -221,7 +221,7 @@ def _rate(device: torch.device, dtype: torch.dtype) -> float:
     side = _MATRIX_SIDE.get(device.type, _MATRIX_SIDE["cpu"])
     matrix = torch.ones(side, side, device=device, dtype=dtype)
     seconds: list[float] = []
-    for _ in range(_NUM_TRIALS):  # the first one also wakes the device
+    for _ in range(_NUM_TRIALS):  # the first one also initialises the device
         started = _clock(device)
         torch.mm(matrix, matrix)
         seconds.append(_clock(device) - started)

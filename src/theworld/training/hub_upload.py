@@ -186,8 +186,9 @@ class Pushing(TrainerCallback):
         self.run = config.output_dir
         self.failures: list[str] = []
         """Failed uploads with their reasons."""
-        disable_progress_bars()  # they would break the bar of the training
-        for remains in self.run.glob(f"{_ASIDE}*"):  # of a killed run: its links keep deleted checkpoints on the disk
+        disable_progress_bars()  # they would break the progress bar of the training
+        # A killed run left them; their links keep deleted checkpoints on disk.
+        for remains in self.run.glob(f"{_ASIDE}*"):
             shutil.rmtree(remains)
         self._queue = ThreadPoolExecutor(max_workers=1, thread_name_prefix="hub")
         self._pending: list[Future[None]] = []

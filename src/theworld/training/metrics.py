@@ -103,7 +103,7 @@ class Metrics(TrainerCallback):
         return self._tally.seconds + time.perf_counter() - self._started
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        state.compute_steps(args, state.max_steps)  # a checkpoint brings save_steps and logging_steps of its run
+        state.compute_steps(args, state.max_steps)  # resuming restored the checkpoint's save_steps and logging_steps
         if state.is_world_process_zero:
             keep_rows(self.path, state.global_step)
         self._started = time.perf_counter()

@@ -83,7 +83,7 @@ def where_to_start(config: TrainingConfig) -> Start:
             f"{origin / CONFIG_NAME} is missing, so {checkpoint.name} may belong to other settings; put the run's"
             " settings back, or start a new run in another output_dir"
         )
-    for folder in (origin, run):  # output_dir may hold another run than the checkpoint's folder
+    for folder in (origin, run):  # output_dir may contain another run than the checkpoint's
         if (folder / CONFIG_NAME).is_file():
             config = in_number_formats(config, like=_refuse_another_run(config, folder / CONFIG_NAME))
     return Start(in_number_formats(config), checkpoint)
@@ -95,7 +95,7 @@ def refuse_other_processes(checkpoint: Path, num_processes: int) -> None:
     Raises:
         ValueError: for another number.
     """
-    num_before = len(list(checkpoint.glob("rng_state*.pth")))  # one for each process
+    num_before = len(list(checkpoint.glob("rng_state*.pth")))  # one file for each process
     if num_before != num_processes:
         raise ValueError(
             f"{checkpoint} was made by {num_before} process{'' if num_before == 1 else 'es'}, and here there"

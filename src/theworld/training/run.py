@@ -123,7 +123,8 @@ def _build_model(config: TrainingConfig) -> TheWorld:
 
 def _open_data(config: TrainingConfig, model: TheWorld) -> tuple[Samples | SampleStream, dict[str, Samples]]:
     """Open the training data, and the questions of each validation set."""
-    sees_future = model.config.enable_world and model.config.world_settings().sees_future  # a checkpoint brings its own
+    # A checkpoint has its own tap.
+    sees_future = model.config.enable_world and model.config.world_settings().sees_future
     per_step = config.batch_size * config.gradient_accumulation_steps * PartialState().num_processes
     with_future = sees_future or config.objective == "imitation"
     samples = open_data(config, model.processor, config.num_steps * per_step, with_future)

@@ -98,7 +98,7 @@ def tap_fingerprint(settings: WorldSettings) -> str:
         values = {name: getattr(settings, name) for name in cls.fingerprint_fields}
         return fingerprint({**facts, "settings": values, "identity": cls.identity(settings)})
     values = _values(settings, (*cls.fingerprint_fields, *_OF_TAP.get(settings.tap, ())))
-    if issubclass(cls, ShapeTap):  # `shape_of` decides which futures can be asked for
+    if issubclass(cls, ShapeTap):  # `shape_of` decides if the tap can serve future slots
         shape = {"shape": feature_shape(settings), "shape_of": settings.shape_of}
         return fingerprint({**facts, **shape, **values})
     weights = _siglip_weights(settings) if cls is SiglipTap else _cosmos_weights(settings)

@@ -23,7 +23,7 @@ WEIGHTS: Final = "nvidia/Cosmos-1.0-Guardrail"
 """The repository of the guardrail's own weights, which is gated."""
 
 _OWNER: Final = "nvidia/"
-_VAE_WIDTH: Final = 96  # `base_dim` of the Wan VAE in every Cosmos-Predict2; our own worlds are narrower
+_VAE_WIDTH: Final = 96  # `base_dim` of the Wan VAE in every Cosmos-Predict2; the embedded world is narrower
 
 
 class GuardrailRequiredError(ValueError):

@@ -158,7 +158,7 @@ def load_vae(settings: WorldSettings, device: str | torch.device = "cpu") -> Aut
         return skip_empty_frames(_load(AutoencoderKLWan, folder, "vae", dtype).to(device))
     generator = torch.Generator().manual_seed(settings.seed)
     vae = _draw(AutoencoderKLWan, folder, "vae", generator)
-    measure_latents(vae, generator)  # the statistics on disk belong to the trained weights
+    measure_latents(vae, generator)  # the statistics on disk are for the trained weights
     nn.Module.to(vae, device, dtype)  # in place; the class's own `to` warns about layers that it lacks
     return skip_empty_frames(vae)
 

@@ -46,9 +46,9 @@ _NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 class StoreMismatchError(StoreError):
     """The store holds features of another tap."""
 
-    def __init__(self, folder: Path, stored: str, given: str) -> None:
+    def __init__(self, folder: Path, stored: str, current: str) -> None:
         super().__init__(
-            f"the feature store {folder} belongs to tap fingerprint {stored}, this run's tap has {given}: the world"
+            f"the feature store {folder} belongs to tap fingerprint {stored}, this run's tap has {current}: the world"
             " model's weights or the world settings differ. Use the settings that the store was made with, or give"
             " another store folder"
         )

@@ -62,8 +62,8 @@ class VaeTap(WorldTap):
         self.vae = vae
 
     def _read(self, frames: Tensor, num_world_steps: int, seeds: Sequence[int]) -> Tensor:
-        given = encode_mean(self.vae, frames)
-        return repeat_last(given, num_world_steps) if self.settings.repeat_current else given
+        latents = encode_mean(self.vae, frames)
+        return repeat_last(latents, num_world_steps) if self.settings.repeat_current else latents
 
 
 def repeat_last(slots: Float[Tensor, "N C T h w"], num_more: int) -> Float[Tensor, "N C T2 h w"]:

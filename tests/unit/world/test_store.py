@@ -50,7 +50,7 @@ def test_the_key_of_a_clip_is_a_function_of_pixels_shape_and_steps() -> None:
 
 def test_a_clip_that_is_not_uint8_has_no_key() -> None:
     with pytest.raises((ValueError, TypeError)):  # the shape checks of the tests may speak first
-        clip_key(torch.zeros(1, 3, 4, 4), 0)  # type: ignore[arg-type]
+        clip_key(torch.zeros(1, 3, 4, 4), 0)  # pyright: ignore[reportArgumentType]
 
 
 def test_an_empty_store_holds_nothing_and_says_so(store: FeatureStore) -> None:

@@ -31,7 +31,7 @@ _MEETING_PLACE = (0.25, 0.75)
 _HITS = (0.0, 2 * BALL_RADIUS - 0.03)  # nearest distance of the centres if touching balls could pass through each other
 _MISSES = (2 * BALL_RADIUS + 0.04, 2 * BALL_RADIUS + 0.20)
 _DISTANCES = (0.20, 0.32, 0.44, 0.60)  # edges of the three classes of distance in the last given frame
-_EDGE = BALL_RADIUS + 0.04  # from the picture's edge: balls never reach the rails
+_EDGE = BALL_RADIUS + 0.04  # least distance from the picture's edge, so that balls never reach the rails
 _JITTER = 0.5 / 64
 _DECIMALS = 4
 

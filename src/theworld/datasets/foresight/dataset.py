@@ -86,7 +86,8 @@ class ForesightDataset:
         self.with_future = with_future
         self.tasks = tasks
         self.form: Form = form
-        self._ends = list(accumulate(self._num_questions(task) for task in tasks))  # of one scene of each task
+        # Question counts of one scene, added up over the tasks.
+        self._ends = list(accumulate(self._num_questions(task) for task in tasks))
 
     def _num_questions(self, task: Task) -> int:
         return (self.questions != "present") + (self.questions != "future") * len(STATIC_KINDS[task])
@@ -110,13 +111,13 @@ class ForesightDataset:
         return (NUM_GIVEN_FRAMES[task],), num_future_slots(task)
 
     def _sample(self, item: Item, chosen: Question) -> Sample:
-        scene, size_px, given = item.scene, self.image_size_px, item.scene.num_given_frames
+        scene, size_px, num_given = item.scene, self.image_size_px, item.scene.num_given_frames
         more: dict[str, Any] = {"num_world_steps": num_future_slots(scene.task)}
-        if given > 1:
-            more["clips"] = (draw_clip(scene, item.poses[:given], size_px),)
+        if num_given > 1:
+            more["clips"] = (draw_clip(scene, item.poses[:num_given], size_px),)
         if self.with_future:
-            more["future"] = (draw_clip(scene, item.poses[given:], size_px),)
-        picture = draw(scene, item.poses[given - 1], size_px)
+            more["future"] = (draw_clip(scene, item.poses[num_given:], size_px),)
+        picture = draw(scene, item.poses[num_given - 1], size_px)
         return question(
             f"{item.id}-{chosen.kind}", [picture], chosen.text, chosen.answer, fields=_fields(item, chosen), **more
         )

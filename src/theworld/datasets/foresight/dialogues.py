@@ -68,16 +68,16 @@ class _Conversations:
 
     def _sample(self, item: Item, pictured: Item, questions: Sequence[Question], with_future: bool) -> Sample:
         """Return a sample: the clip of `item` for the world model, the current picture of `pictured` for Gemma."""
-        task, given = item.scene.task, item.scene.num_given_frames
+        task, num_given = item.scene.task, item.scene.num_given_frames
         turns = [(Turn("user", question.text), Turn("assistant", question.answer)) for question in questions]
         return Sample(
             id=f"{item.id}-{self.suffix}",
             turns=tuple(turn for pair in turns for turn in pair),
-            images=(draw(pictured.scene, pictured.poses[given - 1], self.image_size_px),),
-            clips=(draw_clip(item.scene, item.poses[:given], self.image_size_px),),
+            images=(draw(pictured.scene, pictured.poses[num_given - 1], self.image_size_px),),
+            clips=(draw_clip(item.scene, item.poses[:num_given], self.image_size_px),),
             num_world_steps=num_future_slots(task),
             fields={"task": task, "split": self.split, "index": item.index},
-            future=(draw_clip(item.scene, item.poses[given:], self.image_size_px),) if with_future else None,
+            future=(draw_clip(item.scene, item.poses[num_given:], self.image_size_px),) if with_future else None,
         )
 
 

@@ -33,12 +33,12 @@ JITTERS: Final = tuple(
 
 _START_X = (0.08, 0.92)
 _START_Y = (0.07, 0.12)
-_START_MARGIN = 0.03  # to the edge of a third: the bin under the ball must be clear at 64 px
+_START_MARGIN = 0.03  # distance to the edge of a third, so that the bin under the ball is clear at 64 px
 _PLANK_Y = (0.28, 0.64)
 _PLANK_HALF_LENGTH = (0.08, 0.16)
 _PLANK_TILT_RAD = (0.15, 0.6)
-_PLANK_MARGIN = 0.06  # from a plank's end to the picture's edge
-_OVERLAP = 0.01  # of the ball's fall with a plank, so that the ball certainly hits it
+_PLANK_MARGIN = 0.06  # distance from a plank's end to the picture's edge
+_OVERLAP = 0.01  # least overlap of the ball's fall and a plank, so that they certainly touch
 _GAP = 2 * BALL_RADIUS + 0.02  # wide enough for a ball between any two planks
 _DECIMALS = 4
 

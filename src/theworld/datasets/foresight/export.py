@@ -116,8 +116,8 @@ def _strip(item: Item, control: Question, image_size_px: int) -> Image.Image:
     font, small = ImageFont.load_default(text_px), ImageFont.load_default(text_px * 5 // 6)
     line_px, gap_px = text_px * 8 // 5, max(3, image_size_px // 20)
     # Never narrower than the longest question with its answer.
-    given = item.scene.num_given_frames
-    frames = _FRAMES[given]
+    num_given = item.scene.num_given_frames
+    frames = _FRAMES[num_given]
     width = max(len(frames) * (image_size_px + gap_px) - gap_px, 48 * text_px)
     strip = Image.new("RGB", (width, image_size_px + 3 * line_px), _PAPER)
     pen = ImageDraw.Draw(strip)
@@ -134,9 +134,9 @@ def _strip(item: Item, control: Question, image_size_px: int) -> Image.Image:
     for column, frame in enumerate(frames):
         left = column * (image_size_px + gap_px)
         strip.paste(draw(item.scene, item.poses[frame], image_size_px), (left, line_px))
-        time = "given" if frame < given else f"+ {(frame - given + 1) / FRAME_RATE_HZ:.2f} s"
+        time = "given" if frame < num_given else f"+ {(frame - num_given + 1) / FRAME_RATE_HZ:.2f} s"
         center = (left + image_size_px // 2, line_px + image_size_px + middle)
-        pen.text(center, time, _INK if frame < given else _PALE, small, anchor="mm")
+        pen.text(center, time, _INK if frame < num_given else _PALE, small, anchor="mm")
 
     bottom = line_px * 2 + image_size_px + middle
     pen.text((0, bottom), f"Control: {control.text}", _PALE, small, anchor="lm")

@@ -40,8 +40,8 @@ _SCREEN_TOP = (0.50, 0.60)
 _POST_TOP = 0.36
 _START = BALL_RADIUS + WALL_WIDTH + 0.01
 _HIDDEN_BY = 0.01  # least distance of a hidden ball behind the screen's edge
-_OUT_BY = 0.03  # least distance beyond it of a ball that has come out
-_POST_OFF = 0.04  # most distance of a post from the middle of the screen
+_OUT_BY = 0.03  # least distance beyond that edge of a ball that has come out
+_POST_OFF = 0.04  # greatest distance of a post from the middle of the screen
 _JITTER = 0.5 / 64
 _DECIMALS = 4
 

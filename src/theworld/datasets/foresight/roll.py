@@ -17,14 +17,14 @@ PERIOD: Final = 120
 LEFT, RIGHT = range(2)
 
 _MIDDLE = 0.5
-_HALF_GAP = BALL_RADIUS + PLANK_RADIUS + 0.012  # from the middle of the shaft to the middle line of its walls
-_MOUTH_Y = 0.66  # the shaft holds both balls, one above the other
+_HALF_GAP = BALL_RADIUS + PLANK_RADIUS + 0.012  # distance from the middle of the shaft to the middle line of its walls
+_MOUTH_Y = 0.66  # leaves room for both balls in the shaft, one above the other
 _TILT_RAD = (0.10, 0.62)
-_FAR_END = 0.05  # x of a ramp's upper end, from the wall
-_WAY = (0.06, 0.34)  # of a ball along its ramp, unit lengths
+_FAR_END = 0.05  # distance of a ramp's upper end from the wall
+_WAY = (0.06, 0.34)  # length of a ball's way along its ramp, unit lengths
 _SLOWEST_S = 1.9
 _LEAST_LEAD_S = 0.3
-_LEAST_DIFFERENCE = 0.05  # of ways and of rises: the nearer ball and the steeper ramp must be clear at 64 px
+_LEAST_DIFFERENCE = 0.05  # between ways and between rises: visible at 64 px
 _JITTER = 0.5 / 64
 _DECIMALS = 4
 

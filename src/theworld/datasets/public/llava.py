@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from theworld.datasets.conversations import num_characters, turns_of
-from theworld.datasets.errors import RecordError, read_picture
+from theworld.datasets.errors import RecordError
+from theworld.datasets.images import read_picture
 from theworld.datasets.public.json_index import IndexedSamples, Measures, Part
 from theworld.datasets.sample import Sample, Turn
 

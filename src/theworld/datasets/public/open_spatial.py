@@ -11,7 +11,8 @@ from typing import Any, Final
 from PIL import Image
 
 from theworld.datasets.conversations import num_characters, turns_of
-from theworld.datasets.errors import RecordError, read_picture
+from theworld.datasets.errors import RecordError
+from theworld.datasets.images import read_picture
 from theworld.datasets.public.json_index import IndexedSamples, Measures, Part
 from theworld.datasets.public.spatial_rgpt import Marks, marked_picture
 from theworld.datasets.sample import Sample, Turn

@@ -86,8 +86,8 @@ def require(row: Row, names: Sequence[str], benchmark: str) -> None:
     """
     missing = [name for name in names if name not in row]
     if missing:
-        given = ", ".join(row) or "none"
-        raise RecordError("malformed", f"{benchmark}: no column {', '.join(missing)}; the row has {given}")
+        columns = ", ".join(row) or "none"
+        raise RecordError("malformed", f"{benchmark}: no column {', '.join(missing)}; the row has {columns}")
 
 
 def _read(paths: Sequence[Path]) -> Sequence[Row]:

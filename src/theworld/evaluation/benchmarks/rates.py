@@ -81,7 +81,7 @@ def summary_table(heading: str, first_column: str, summary: Summary, affirmed: s
         summary: numbers of all items.
         affirmed: the answer that affirms, such as yes.
     """
-    given, true = f"{affirmed} is said, %", f"{affirmed} is true, %"
+    replied, true = f"{affirmed} is said, %", f"{affirmed} is true, %"
     columns = (
         first_column,
         "n",
@@ -90,7 +90,7 @@ def summary_table(heading: str, first_column: str, summary: Summary, affirmed: s
         "balanced, %",
         "95 % bootstrap",
         "majority, %",
-        given,
+        replied,
         true,
         "unparsed",
         "missing",
@@ -112,7 +112,7 @@ def summary_table(heading: str, first_column: str, summary: Summary, affirmed: s
         }
         if affirmed in accuracy.answers:
             share = accuracy.answers[affirmed]
-            cells |= {given: percent(share.given), true: percent(share.true)}
+            cells |= {replied: percent(share.given), true: percent(share.true)}
     note = f"{RATE_NOTE} Balanced: the mean over the true answers; a constant reply gets 50."
     return table_of(heading, columns, [cells], note)
 

@@ -40,7 +40,7 @@ def compare_arms(settings: ArmsSettings) -> dict[str, Any]:
             comparison or has a run of this folder.
     """
     others = [read_results(path) for path in settings.also]
-    check_parts(settings, others)  # before hours of training
+    check_parts(settings, others)  # fail before hours of training
     settings = claim(settings)
     if not settings.report:
         run_arms(settings, [(run.arm, run.num_labels, run.seed) for other in others for run in other.runs])

@@ -256,9 +256,9 @@ def _watch(tap: WorldTap, vae: Any, items: Sequence[Item]) -> list[tuple[bool, b
     size_px, num_given = tap.settings.image_size_px, items[0].scene.num_given_frames
     frames = np.stack([draw_clip(item.scene, item.poses, size_px) for item in items])
     clips = torch.from_numpy(frames).permute(0, 1, 4, 2, 3).contiguous()
-    given = clips[:, :num_given].contiguous()
+    given_clips = clips[:, :num_given].contiguous()
     steps = num_future_slots(items[0].scene.task)
-    imagined = tap.read(given, steps, clip_seeds(given, tap.settings.seed))
+    imagined = tap.read(given_clips, steps, clip_seeds(given_clips, tap.settings.seed))
     with torch.no_grad():
         true = encode_mean(vae, clips)
         name = tap.settings.cosmos_model_name

@@ -205,7 +205,7 @@ class TwoAnswers:
         sentence = ""
         try:
             check_shown(self.model)
-            if look.features is not None:  # drawn after the answer, which does not need it
+            if look.features is not None:  # draw it after the answer, which does not depend on it
                 _begin(question, "with", "drawing")
                 look.imagined, look.features = strip(decoded(self.model, look.features).numpy()), None
         except ValueError as error:  # no future, or NVIDIA's guardrail blocks it

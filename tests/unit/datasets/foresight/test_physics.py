@@ -25,7 +25,7 @@ TIMES_S = np.arange(17) / FRAME_RATE_HZ
 
 
 def ball(x: float, y: float, vx: float = 0.0, vy: float = 0.0, colour: str = "red") -> Ball:
-    return Ball(x=x, y=y, vx=vx, vy=vy, colour=colour)  # type: ignore[arg-type]
+    return Ball(x=x, y=y, vx=vx, vy=vy, colour=colour)  # pyright: ignore[reportArgumentType]
 
 
 def path_of(scene: Scene, law: Law | None = None) -> np.ndarray:
