@@ -15,7 +15,7 @@ from theworld.modeling.configuration import MAY_CHANGE
 from theworld.modeling.freezing import PARTS, part_of
 from theworld.modeling.fusion import FusedGemma
 from theworld.modeling.loading import WEIGHTS_NAME, CheckpointError
-from theworld.modeling.lora import saved_name
+from theworld.modeling.lora import ADAPTER_NAME
 
 _OPTIMIZER_NAME = "optimizer.safetensors"
 _STATE_NAME = "training_state.json"
@@ -27,6 +27,11 @@ def tensors_of(model: FusedGemma, parts: list[str], state: dict[str, Tensor] | N
     tied = set(model.all_tied_weights_keys)
     state = model.state_dict() if state is None else state
     return {saved_name(name): tensor for name, tensor in state.items() if part_of(name) in parts and name not in tied}
+
+
+def saved_name(name: str) -> str:
+    """Return the name of a tensor in a checkpoint: the same with and without an adapter."""
+    return name.replace(".base_layer.", ".").replace(f".{ADAPTER_NAME}.", ".")
 
 
 def write_model(model: FusedGemma, folder: Path, state: dict[str, Tensor] | None = None) -> None:

@@ -160,7 +160,8 @@ class TheWorldConfig(Gemma3Config):
         Raises:
             ValueError: with the fields, the expected values, and the remedy.
         """
-        self.lora_settings().check_frozen(self.freeze_gemma_vision, self.freeze_gemma_language)
+        if self.lora is not None:
+            self.lora_settings().check_frozen(self.freeze_gemma_vision, self.freeze_gemma_language)
         if not self.enable_world:
             return
         settings = self.world_settings()

@@ -12,7 +12,7 @@ _LAYERS: Final[dict[LoraTarget, str]] = {
 }
 """Target to the full names of its linear layers: vision and language both have layers called `q_proj`."""
 
-_NAME: Final = "default"
+ADAPTER_NAME: Final = "default"
 
 
 def add_adapters(model: FusedGemma, settings: LoraSettings) -> None:
@@ -26,7 +26,7 @@ def add_adapters(model: FusedGemma, settings: LoraSettings) -> None:
     config = peft.LoraConfig(
         r=settings.rank, lora_alpha=settings.alpha, lora_dropout=settings.dropout, target_modules=layers
     )
-    peft.inject_adapter_in_model(config, model, _NAME)
+    peft.inject_adapter_in_model(config, model, ADAPTER_NAME)
     model.train(model.training)  # new layers start with dropout on
 
 
@@ -41,8 +41,3 @@ def merge_adapters(model: FusedGemma) -> None:
         module.merge(safe_merge=True)
         model.set_submodule(name, module.get_base_layer())
     del model.peft_config
-
-
-def saved_name(name: str) -> str:
-    """Return the name of a tensor in a checkpoint: the same with and without an adapter."""
-    return name.replace(".base_layer.", ".").replace(f".{_NAME}.", ".")

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from theworld import TheWorld
 from theworld.config import TrainingConfig, loader
+from theworld.modeling.checkpoints import saved_name
 from theworld.modeling.freezing import part_of
-from theworld.modeling.lora import saved_name
 from theworld.training.run import train
 
 CONFIGS = Path(__file__).parents[3] / "configs" / "foresight"
