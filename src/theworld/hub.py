@@ -78,13 +78,13 @@ def remedy(name: str, error: BaseException) -> str:
 
     Args:
         name: of the repository.
-        error: from huggingface_hub, or from another library that names such an error as its cause.
+        error: from huggingface_hub, or from another library that raised it because of such an error.
     """
     causes = [error]
-    while (inner := causes[-1].__cause__) is not None and inner not in causes:
+    while (inner := _cause(causes[-1])) is not None and inner not in causes:
         causes.append(inner)
-    for matches, text in _REMEDIES:
-        for cause in filter(matches, causes):
+    for cause in causes:
+        for text in (text for matches, text in _REMEDIES if matches(cause)):
             return text.format(
                 cause=cause,
                 cache=constants.HF_HUB_CACHE,
@@ -93,6 +93,11 @@ def remedy(name: str, error: BaseException) -> str:
                 fetch_again=_FETCH_AGAIN.format(name),
             )
     return f"{without_tokens(' '.join(str(error).split()))}; check the name and the network, or name a folder"
+
+
+def _cause(error: BaseException) -> BaseException | None:
+    """Return the error that Python's traceback shows above this one; transformers often names no cause."""
+    return error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 
 def _is(*kinds: type[BaseException]) -> Callable[[BaseException], bool]:
@@ -107,19 +112,13 @@ def _is_full_disk(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno == errno.ENOSPC
 
 
-def _is_damaged(error: BaseException) -> bool:
-    # transformers raises an OSError without a cause for a configuration that is no JSON.
-    unread = isinstance(error, OSError) and "not a valid JSON file" in str(error)
-    return unread or isinstance(error, json.JSONDecodeError | SafetensorError)
-
-
 _REMEDIES: Final[tuple[tuple[Callable[[BaseException], bool], str], ...]] = (
     (_is_full_disk, "the disk is full under {cache}; free space there, or point HF_HOME to another disk"),
     (
         _is(GatedRepoError),
         "it is gated; accept its licence at {endpoint}/{name} and log in to that account (`hf auth login`)",
     ),
-    (_is_damaged, "a file of it is damaged or half-downloaded; {fetch_again}"),
+    (_is(json.JSONDecodeError, SafetensorError), "a file of it is damaged or half-downloaded; {fetch_again}"),
     (_is(RevisionNotFoundError), "it has no such revision; look at its commits there"),
     (
         _is(RepositoryNotFoundError),
@@ -140,7 +139,7 @@ _REMEDIES: Final[tuple[tuple[Callable[[BaseException], bool], str], ...]] = (
     (_is(HfHubHTTPError), "the hub answers {cause.response.status_code}; try again later"),
     (_is(HTTPError), "the connection broke off ({cause}); start again, what has arrived is kept"),
 )
-"""Errors and their remedies; the first row that fits the error or one of its causes decides."""
+"""Errors and their remedies; the first row that fits the error decides, or else its nearest cause that fits one."""
 
 
 def again(folder: Path) -> str:

@@ -220,7 +220,13 @@ def claim(path: Path, identity: Mapping[str, Any], remedy: str) -> None:
         ValueError: if the file holds another identity.
     """
     if path.exists():
-        check_same_run(path.parent, identity, json.loads(path.read_text()), remedy)
+        try:
+            existing = json.loads(path.read_text())
+        except ValueError as error:
+            raise ValueError(f"{path}: damaged ({error}); {remedy}") from error
+        if not isinstance(existing, dict):
+            raise ValueError(f"{path}: it holds no identity of a run; {remedy}")
+        check_same_run(path.parent, identity, existing, remedy)
     else:
         write_whole(path, json.dumps(identity, indent=2, default=str) + "\n")
 

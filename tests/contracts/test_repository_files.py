@@ -63,3 +63,9 @@ def test_the_tree_in_the_readme_names_what_stands_at_the_root() -> None:
     parts = {line.partition("/")[0] for line in listed.stdout.splitlines()}
 
     assert sorted(name for name in parts - {".ci", ".gitignore", "LICENSE"} if name not in tree) == []
+
+
+def test_every_test_that_the_makefile_names_exists() -> None:
+    named = re.findall(r"\btests/[\w/.-]+", (ROOT / "Makefile").read_text())
+    assert named
+    assert [path for path in named if not (ROOT / path).exists()] == []

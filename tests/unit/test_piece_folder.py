@@ -148,3 +148,12 @@ def test_nested_values_are_named_by_their_dotted_path_in_their_json_form() -> No
     values = {"a": {"b": {"c": Path("d")}, "e": (1, None)}, "f": {}}
 
     assert flattened(values) == {"a.b.c": "d", "a.e": [1, None], "f": {}}
+
+
+@pytest.mark.parametrize("content", ["[]", "{", "7", '"text"'])
+def test_a_claim_that_is_damaged_or_foreign_is_refused_with_its_name(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "identity.json"
+    path.write_text(content)
+
+    with pytest.raises(ValueError, match=r"identity\.json: (damaged|it holds no identity).*choose another folder"):
+        claim(path, {"seed": 1}, "choose another folder")

@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from theworld.config.base import UNKNOWN_VARIANT
 from theworld.config.flags import (
     EVERYWHERE,
+    arguments,
     flag_of,
     flags,
     is_for_files,
@@ -33,10 +34,10 @@ from theworld.io import write_whole
 __all__ = [
     "MAX_FILE_BYTES",
     "SettingsError",
-    "claim",
     "load",
     "read_mapping",
     "save",
+    "save_over_earlier",
 ]
 
 Settings = TypeVar("Settings")
@@ -63,8 +64,9 @@ def load(
     Raises:
         SettingsError: with every problem.
     """
-    in_file = {} if path is None else with_current_names(read_mapping(Path(path)))
-    on_line = _read_flags(cls, with_current_flags(overrides), positional)
+    in_file = {} if path is None else _read_file(cls, Path(path))
+    choices = {argument.name: argument.choices for argument in arguments(cls, positional)}
+    on_line = _read_flags(cls, with_current_flags(overrides, choices), positional)
     joined = _joined(in_file, on_line)
     if places := list(_tokens(joined)):
         raise SettingsError("\n".join(f"{place}: holds a token; {_NO_SECRETS}" for place in places))
@@ -76,12 +78,21 @@ def load(
     raise SettingsError("\n".join(problems))
 
 
+def _read_file(cls: type, path: Path) -> dict[str, Any]:
+    try:
+        return with_current_names(read_mapping(path), kinds_of(cls))
+    except SettingsError:
+        raise
+    except ValueError as error:
+        raise SettingsError(f"{path}: {error}") from error
+
+
 def save(settings: Any, path: Path) -> None:
     """Write settings as JSON, defaults included; `load` returns an equal value."""
     write_whole(Path(path), TypeAdapter(type(settings)).dump_json(settings, indent=2) + b"\n")
 
 
-def claim(settings: Any, path: Path) -> None:
+def save_over_earlier(settings: Any, path: Path) -> None:
     """Save settings over those of an earlier start of the same command.
 
     Raises:
@@ -98,19 +109,19 @@ def claim(settings: Any, path: Path) -> None:
     save(settings, path)
 
 
-def _read_flags(cls: type, arguments: Sequence[str], positional: bool) -> dict[str, Any]:
+def _read_flags(cls: type, words: Sequence[str], positional: bool) -> dict[str, Any]:
     """The settings on the command line, nested as in `cls`, without defaults."""
     last = next((name for name, kind in kinds_of(cls).items() if takes_the_rest(kind)), None)
-    if last is not None and "--" in arguments:
-        end = list(arguments).index("--")
-        return {**_read_flags(cls, arguments[:end], positional), last: list(arguments[end + 1 :])}
-    if not arguments:
+    if last is not None and "--" in words:
+        end = list(words).index("--")
+        return {**_read_flags(cls, words[:end], positional), last: list(words[end + 1 :])}
+    if not words:
         return {}
     output = io.StringIO()
     try:
         with redirect_stdout(io.StringIO()), redirect_stderr(output):
             values, unknown = tyro.cli(
-                _all_optional(cls, positional), args=list(arguments), return_unknown_args=True, add_help=False
+                _all_optional(cls, positional), args=list(words), return_unknown_args=True, add_help=False
             )
     except SystemExit:  # tyro exits after its message
         raise SettingsError(_unboxed(output.getvalue())) from None
@@ -216,8 +227,7 @@ def _problems(
         else:
             where = file + (f"{dotted}: " if dotted else "")
         if kind == "missing":
-            remedy = dotted.upper() if positional and dotted in required(cls) else flag_of(dotted)
-            lines.append(f"{where}missing; give {remedy}")
+            lines.append(f"{where}missing; give {_remedy(cls, dotted, positional)}")
         elif kind == "value_error":
             lines.append(f"{where}{problem['msg'].removeprefix('Value error, ')}")
         elif kind == "json_invalid":  # the JSON is ours: only the text inside can be at fault
@@ -231,6 +241,13 @@ def _problems(
         alternatives = "".join(f" or {form.removeprefix('should be ')}" for form in others)
         lines.append(f"{where}given {value}; {first}{alternatives}")
     return lines
+
+
+def _remedy(cls: type, dotted: str, positional: bool) -> str:
+    """Name a missing setting as the user can give it: by position, by its flag, or, inside a list, in the file."""
+    if positional and dotted in required(cls):
+        return dotted.upper()
+    return f"{dotted} in the file" if re.search(r"\.\d+\.", dotted) else flag_of(dotted)
 
 
 def _dotted(cls: Any, location: Sequence[int | str]) -> str:

@@ -1,7 +1,7 @@
 """Former words of settings: each is accepted for one release, and answered by one line that names the new word."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 from pydantic import BeforeValidator
@@ -39,31 +39,59 @@ def accept_former(setting: str) -> BeforeValidator:
     return BeforeValidator(lambda value: current_word(setting, value))
 
 
-def with_current_names(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Replace former names of settings in a settings file."""
-    for name in NAMES.keys() & settings.keys():
-        _announce(name, f"{name} is now {NAMES[name]}")
-    return {NAMES.get(name, name): value for name, value in settings.items()}
+def with_current_names(settings: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
+    """Replace former names of settings in a settings file.
+
+    Args:
+        settings: of the file.
+        known: names of the settings that the file may have; a former name outside of them stays.
+
+    Raises:
+        ValueError: for a setting under both of its names.
+    """
+    former = {name: new for name, new in NAMES.items() if name in settings and new in known and name not in known}
+    for name, new in former.items():
+        if new in settings:
+            raise ValueError(f"{name} is now {new}, and the file has both: keep {new}")
+        _announce(name, f"{name} is now {new}")
+    return {former.get(name, name): value for name, value in settings.items()}
 
 
-def with_current_flags(arguments: Sequence[str]) -> list[str]:
-    """Replace former names and words in command-line arguments."""
+def with_former_names(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return saved settings under the names that they had when hashes were first made of them."""
+    former = {new: old for old, new in NAMES.items()}
+    return {former.get(name, name): value for name, value in settings.items()}
+
+
+def with_current_flags(arguments: Sequence[str], choices: Mapping[str, Collection[str]]) -> list[str]:
+    """Replace former names and words in command-line arguments; words after `--` stay.
+
+    Args:
+        arguments: of the command line.
+        choices: by the dotted name of each setting, its possible words; none: any value.
+    """
+    end = arguments.index("--") if "--" in arguments else len(arguments)
     result: list[str] = []
     setting = ""
-    for argument in arguments:
+    for argument in arguments[:end]:
         if not argument.startswith("--"):
-            result.append(str(current_word(setting, argument)) if setting in VALUES else argument)
+            result.append(_current_choice(setting, argument, choices))
             continue
         flag, equals, value = argument.partition("=")
-        group, dot, name = flag.removeprefix("--").rpartition(".")
-        setting = name.replace("-", "_")
-        if setting in NAMES:
-            _announce(setting, f"{flag} is now --{group}{dot}{NAMES[setting].replace('_', '-')}")
-            flag = f"--{group}{dot}{NAMES[setting].replace('_', '-')}"
-        if equals and setting in VALUES:
-            value = str(current_word(setting, value))
-        result.append(f"{flag}{equals}{value}")
-    return result
+        setting = flag.removeprefix("--").replace("-", "_")
+        if (new := NAMES.get(setting)) in choices and setting not in choices:
+            flag_now = f"--{new}".replace("_", "-")
+            _announce(setting, f"{flag} is now {flag_now}")
+            flag, setting = flag_now, str(new)
+        result.append(f"{flag}={_current_choice(setting, value, choices)}" if equals else flag)
+    return [*result, *arguments[end:]]
+
+
+def _current_choice(setting: str, word: str, choices: Mapping[str, Collection[str]]) -> str:
+    name = setting.rpartition(".")[2]
+    if name not in VALUES or VALUES[name].get(word) not in choices.get(setting, ()):
+        return word
+    return str(current_word(name, word))
 
 
 def _announce(setting: str, sentence: str, value: str = "") -> None:

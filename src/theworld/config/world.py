@@ -22,7 +22,7 @@ TAPS_GROUP: Final = "theworld.taps"
 """Entry points of installed packages: the name of a tap, and the module that registers it."""
 
 
-def _known(tap: str) -> str:
+def known_tap(tap: str) -> str:
     """Check the name of a tap; an installed package may register it.
 
     Raises:
@@ -42,7 +42,7 @@ def _known(tap: str) -> str:
     )
 
 
-TapName = Annotated[_BuiltIn | str, AfterValidator(_known)]
+TapName = Annotated[_BuiltIn | str, AfterValidator(known_tap)]
 """The source of features: `siglip` reads Gemma's vision tower and no world; `noise`, `zero` and `random` are controls;
 any other name is a registered tap."""
 

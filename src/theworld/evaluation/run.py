@@ -66,7 +66,7 @@ def evaluate(config: EvaluationConfig) -> dict[str, Any]:
     """
     saved = saved_config(config.checkpoint)
     formats = answering_formats(saved, config.dtype, config.store_dir)
-    loader.claim(config, config.output_dir / "config.json")
+    loader.save_over_earlier(config, config.output_dir / "config.json")
     write_whole(config.output_dir / "environment.json", describe_environment(number_formats=formats))
     files: dict[str, Path] = {}
     for arm in config.arms:

@@ -58,7 +58,7 @@ def audit(settings: AuditSettings) -> dict[str, Any]:
     dataset = open_samples(data, data.validation_split, data.num_validation, saved.world_settings().sees_future)
     samples = [dataset[index] for index in range(len(dataset))]
     _check_one_kind(samples)
-    loader.claim(settings, settings.output_dir / "config.json")
+    loader.save_over_earlier(settings, settings.output_dir / "config.json")
     write_whole(settings.output_dir / "environment.json", describe_environment(number_formats=formats))
     # A model with a trained VAE has no tap.
     read = model.read_world if model.tap is None else open_stored(model.tap, folder).read

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from transformers import Gemma3Config, Gemma3TextConfig
 
 from theworld.config import LoraSettings, WorldSettings
-from theworld.config.world import STORED
+from theworld.config.world import STORED, known_tap
 from theworld.constants import (
     DEFAULT_COSMOS_MODEL,
     DEFAULT_GEMMA_MODEL,
@@ -203,6 +203,7 @@ class TheWorldConfig(Gemma3Config):
 
     def world_settings(self) -> WorldSettings:
         """Return the fields that a world feature depends on, as taps take them; equal fields are checked once."""
+        known_tap(self.world_tap)  # a tap can be unregistered, and the cache would not know
         return _checked_world(*(getattr(self, name) for name in WORLD_FIELDS.values()))
 
     def lora_settings(self) -> LoraSettings:

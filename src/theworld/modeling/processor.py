@@ -16,6 +16,7 @@ from transformers.image_utils import make_flat_list_of_images
 from transformers.processing_utils import _MARKED_RE, ProcessingKwargs
 
 from theworld.config import ReadTap, TapName, WorldSettings
+from theworld.config.world import known_tap
 from theworld.constants import CUSTOM_TOKEN_EOW, CUSTOM_TOKEN_SOW, WORLD_SOFT_TOKEN, WORLD_TOKENS
 from theworld.datasets.images import square_frames, to_frames, to_pictures
 from theworld.modeling import loading
@@ -298,6 +299,7 @@ class TheWorldProcessor(Gemma3Processor):
     @property
     def world_settings(self) -> WorldSettings:
         """The settings of the tap that decide its number of frames and slots."""
+        known_tap(self.world_tap)
         return _slot_settings(self.world_tap, self.world_control_of, self.world_repeat_current)
 
     @property

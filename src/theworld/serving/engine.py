@@ -5,6 +5,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Hashable, Sequence
+from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 from theworld.serving.protocol import RequestError, ShuttingDownError
@@ -165,7 +166,7 @@ class EventQueue(Generic[_E]):
 
     def emit(self, event: _E | RequestError) -> None:
         """Append an event; safe in any thread."""
-        if not self._loop.is_closed():  # after a forced end nobody reads
+        with suppress(RuntimeError):  # the loop is closed: after a forced end nobody reads
             self._loop.call_soon_threadsafe(self._events.put_nowait, event)
 
     async def within_time(self, work: Coroutine[Any, Any, _T]) -> _T:

@@ -15,7 +15,9 @@ from theworld.config import (
     loader,
     renamed,
 )
+from theworld.config.evaluation import BlinkScoreSettings
 from theworld.config.experiments import ArmsSettings
+from theworld.config.training import SlurmSettings
 from theworld.datasets.foresight import ForesightDataset
 
 LORA = Path(__file__).parents[3] / "configs" / "foresight" / "arms-lora.yaml"
@@ -86,3 +88,30 @@ def test_a_word_that_was_never_one_is_refused():
         DataSettings(questions="later")
     with pytest.raises(loader.SettingsError, match="answers"):
         loader.load(EvaluationConfig, None, ["--checkpoint", "m", "--output-dir", "o", "--answers", "spoken"])
+
+
+def test_a_word_of_another_setting_of_the_same_name_stays(caplog: pytest.LogCaptureFixture):
+    flags = ["--answers", "weighed", "--predictions", "."]
+    assert loader.load(BlinkScoreSettings, None, flags).answers == Path("weighed")
+    slurm = ["configs/foresight-tiny.json", "--", "--answers", "weighed"]
+    assert loader.load(SlurmSettings, None, slurm, positional=True).overrides[-1] == "weighed"
+    assert lines(caplog) == []
+
+
+def test_a_former_name_is_none_of_a_command_without_the_setting(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps({"num_steps": 3, "output_dir": "out", "budgets": [0]}))
+    with pytest.raises(loader.SettingsError, match="budgets: unknown setting"):
+        loader.load(TrainingConfig, path)
+    assert lines(caplog) == []
+
+
+def test_a_setting_under_both_of_its_names_is_refused(tmp_path: Path):
+    path = tmp_path / "arms.yaml"
+    path.write_text(LORA.read_text() + "budgets: [0]\n")
+    with pytest.raises(loader.SettingsError, match=r"arms\.yaml: budgets is now num_labels, and the file has both"):
+        loader.load(ArmsSettings, path)
+
+
+def test_hashes_are_made_of_former_names():
+    assert renamed.with_former_names({"num_labels": [0], "seeds": [1]}) == {"budgets": [0], "seeds": [1]}

@@ -184,7 +184,7 @@ def judge_spatial_rgpt(
     """
     started = time.perf_counter()
     rows, _ = read(settings.file)
-    loader.claim(settings, settings.output_dir / "config.json")
+    loader.save_over_earlier(settings, settings.output_dir / "config.json")
     write_whole(settings.output_dir / "environment.json", describe_environment())
     judging = settings.judge
     persistence = persistence or Persistence(judging.max_attempts, judging.max_wait_seconds)

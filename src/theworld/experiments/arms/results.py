@@ -12,6 +12,7 @@ from jaxtyping import Bool
 from pydantic import TypeAdapter
 
 from theworld.config.experiments import ArmsSettings
+from theworld.config.renamed import with_former_names
 from theworld.environment import commit
 from theworld.evaluation.benchmarks.dispatch import score
 from theworld.evaluation.generation import Cost
@@ -137,7 +138,7 @@ def _origin(settings: ArmsSettings) -> dict[str, Any]:
     rates = sorted(settings.output_dir.glob(f"arms/*/{RATES_NAME}"))
     libraries = {json.dumps(environment["libraries"], sort_keys=True) for environment in environments}
     return {
-        "settings_hash": fingerprint(saved),
+        "settings_hash": fingerprint(with_former_names(saved)),
         "commits": sorted({str(environment["commit"]) for environment in environments}),
         "summarised_by": commit(),
         "libraries": [json.loads(text) for text in sorted(libraries)],
