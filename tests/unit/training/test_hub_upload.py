@@ -46,7 +46,7 @@ def test_a_run_is_pushed_on_save_loaded_by_its_name_and_continued_elsewhere(
     assert {"README.md", "config.json", "model.safetensors", "best/measured.json", "run/config.json"} <= pushed.keys()
     card = pushed["README.md"].decode()
     assert f'from_checkpoint_hub("{REPOSITORY}")' in card
-    assert "| foresight-dynamic, step 4 |" in card
+    assert "| foresight-future, step 4 |" in card
     own, again = (
         TheWorld.from_pretrained(result["model"], load_world=False),
         TheWorld.from_checkpoint_hub(REPOSITORY, load_world=False),
@@ -190,4 +190,4 @@ def test_a_card_names_base_models_licences_and_results_with_intervals(make_confi
     )
     mixed = model_card(replace(config, mixture=parts), config.output_dir)
     assert "- 75.0%: `llava` from `chat.json`, split `train`" in mixed
-    assert "- 25.0%: `foresight`, questions `static`, split `train`" in mixed
+    assert "- 25.0%: `foresight`, questions `present`, split `train`" in mixed

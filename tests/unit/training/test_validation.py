@@ -52,8 +52,8 @@ def test_asking_changes_no_loss_and_every_measurement_has_a_row(make_config: Mak
     for row in rows:
         sets = row["sets"]
         assert {name: one["num_items"] for name, one in sets.items()} == {
-            "foresight-dynamic": 8,
-            "foresight-static": 14,
+            "foresight-future": 8,
+            "foresight-present": 14,
         }
         assert row["accuracy"] == sum(one["accuracy"] for one in sets.values()) / 2
         assert all(one["low"] <= one["accuracy"] <= one["high"] for one in sets.values())
@@ -97,7 +97,7 @@ def test_the_accuracy_is_that_of_an_evaluation_of_the_same_model(make_config: Ma
     result = train(config)
 
     model = TheWorld.from_pretrained(result["model"]).eval()
-    questions = validation.open_questions(config, with_future=False)["foresight-dynamic"]
+    questions = validation.open_questions(config, with_future=False)["foresight-future"]
     rows = Answerer(model, max_new_tokens=2)([questions[index] for index in range(len(questions))])
 
     assert result_of(rows, "again").accuracy == rows_of(config.output_dir)[-1]["accuracy"]
