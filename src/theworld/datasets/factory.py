@@ -18,8 +18,7 @@ from theworld.config import (
     TrainingConfig,
     VsrData,
 )
-from theworld.datasets.sample import Samples
-from theworld.datasets.streaming import SampleStream
+from theworld.datasets.sample import Samples, SampleStream
 
 NUM_SCENES: Final = {"train": 20_000, "validation": 1_000, "test": 1_000}
 """Scenes of Foresight, if the settings give no number."""

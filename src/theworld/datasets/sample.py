@@ -1,9 +1,11 @@
-"""Sample and Turn: the common form of every data set for training and evaluation."""
+"""Sample and Turn, the common form of every data set, and the interfaces of data sets: indexed or as a stream."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
+
+from theworld.datasets.errors import RecordError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,7 +17,6 @@ if TYPE_CHECKING:
     ImageLike: TypeAlias = "Image.Image | np.ndarray | torch.Tensor | str | Path | bytes | ImageError"
     """A picture: PIL, uint8 array (H, W, 3), tensor (3, H, W) (uint8, or float in [0, 1]), a path, or the bytes of a
     file; an ImageError in the place of an unreadable one, which is raised on access."""
-
     Clip: TypeAlias = "Sequence[ImageLike] | np.ndarray | torch.Tensor"
     """Frames in time order, the current one last: a list of pictures, uint8 array (T, H, W, 3), or tensor."""
 
@@ -108,4 +109,41 @@ class KnowsLengths(Protocol):
 
     def num_images_of(self, index: int) -> int:
         """Number of its pictures."""
+        ...
+
+
+Position: TypeAlias = Mapping[str, int]
+"""Position in a part of a stream; survives JSON unchanged."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A sample or an error from a stream."""
+
+    record: str
+    """Name of the record in the data set."""
+    outcome: Sample | RecordError
+    """Its sample, or the error that explains its absence."""
+    position: Position
+    """Position after it."""
+    num_absent: int = 0
+    """Number of records that this error covers, if a list names them as lost before reading; else 0."""
+
+
+@runtime_checkable
+class SampleStream(Protocol):
+    """A data set without indices."""
+
+    num_shards: int
+    """Maximum number of parallel parts."""
+
+    def read(self, seed: int, part: int, num_parts: int, position: Position | None = None) -> Iterator[Drawn]:
+        """Read one of several parts, epoch after epoch without end, each in a new order.
+
+        Args:
+            seed: seed of the orders.
+            part: number of the part, from 0.
+            num_parts: number of parts, which together give every record once an epoch; at most `num_shards`.
+            position: `Drawn.position` of the last sample used, to continue after it; None: the beginning.
+        """
         ...

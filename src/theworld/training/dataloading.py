@@ -21,9 +21,8 @@ from theworld.datasets.collator import Collator
 from theworld.datasets.errors import Cause, LeftOut, RecordError
 from theworld.datasets.factory import open_stream, open_training
 from theworld.datasets.images import ImageError, MissingImageError, to_image
-from theworld.datasets.sample import Sample, Samples
+from theworld.datasets.sample import Drawn, Position, Sample, Samples, SampleStream
 from theworld.datasets.samplers import WithinLength, estimated_lengths, refuse_overlong
-from theworld.datasets.streaming import Drawn, Position, SampleStream
 
 logger = logging.getLogger(__name__)
 

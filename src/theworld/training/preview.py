@@ -10,8 +10,7 @@ from theworld.constants import IGNORE_INDEX, WORLD_TOKENS
 from theworld.datasets.collator import Collator
 from theworld.datasets.errors import LeftOut
 from theworld.datasets.label_view import spans
-from theworld.datasets.sample import Samples
-from theworld.datasets.streaming import SampleStream
+from theworld.datasets.sample import Samples, SampleStream
 from theworld.modeling.factory import open_processor
 from theworld.report.preview_page import Lengths, Preview, Shown
 from theworld.training.dataloading import open_data, read

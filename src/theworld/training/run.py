@@ -11,8 +11,7 @@ from transformers import TrainingArguments, set_seed
 
 from theworld.config import TrainingConfig, loader
 from theworld.datasets.collator import Collator
-from theworld.datasets.sample import Samples
-from theworld.datasets.streaming import SampleStream
+from theworld.datasets.sample import Samples, SampleStream
 from theworld.environment import describe_environment
 from theworld.evaluation.generation import FeatureReader
 from theworld.io import write_whole

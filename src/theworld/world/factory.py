@@ -10,7 +10,6 @@ from theworld.config import CONTROL_TAPS, WorldSettings
 from theworld.config.world import STORED
 from theworld.io import fingerprint, fingerprint_weights
 from theworld.precision import concrete_dtype, warn_if_emulated
-from theworld.world.controls import NoiseTap, ShapeTap, ZeroTap
 from theworld.world.custom import OwnTap, own_tap
 from theworld.world.dit import DenoisedDitTap, DitTap
 from theworld.world.loading import (
@@ -27,7 +26,7 @@ from theworld.world.loading import (
 )
 from theworld.world.rollout import RolloutPipeline, RolloutTap
 from theworld.world.siglip import SiglipTap, gemma_folder, load_tower, vision_config
-from theworld.world.tap import WorldTap
+from theworld.world.tap import NoiseTap, ShapeTap, WorldTap, ZeroTap
 from theworld.world.vae import VaeTap
 
 FORMAT: Final = 1

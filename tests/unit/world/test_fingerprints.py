@@ -12,13 +12,13 @@ import pytest
 from theworld.config import WorldSettings
 from theworld.config.world import STORED
 from theworld.world import factory
-from theworld.world.controls import NoiseTap, ZeroTap
 from theworld.world.custom import FeatureShape, OwnTap, register_tap
 from theworld.world.dit import DenoisedDitTap, DitTap
 from theworld.world.factory import tap_fingerprint
 from theworld.world.loading import feature_shape
 from theworld.world.rollout import RolloutTap
 from theworld.world.siglip import SiglipTap
+from theworld.world.tap import NoiseTap, ZeroTap
 from theworld.world.vae import VaeTap
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "fingerprints.json"

@@ -14,8 +14,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from theworld.datasets.errors import RecordError
 from theworld.datasets.public.webdataset import ShardRecord, find_shards, lost_records, read_shard
-from theworld.datasets.sample import Sample, question
-from theworld.datasets.streaming import Drawn, Position
+from theworld.datasets.sample import Drawn, Position, Sample, question
 
 CAPTION_QUESTION: Final = "Write a short caption for this picture."
 """Question for an alt text, which names a picture and rarely describes its details."""

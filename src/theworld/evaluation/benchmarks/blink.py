@@ -8,8 +8,15 @@ from typing import Any
 
 from theworld.config.evaluation import BlinkScoreSettings
 from theworld.evaluation import scoring
-from theworld.evaluation.benchmarks.rates import RATE_COLUMNS, RATE_NOTE, Rate, rate
-from theworld.evaluation.benchmarks.saved_replies import Record, prediction, read_object
+from theworld.evaluation.benchmarks.saved_replies import (
+    RATE_COLUMNS,
+    RATE_NOTE,
+    Rate,
+    Record,
+    prediction,
+    rate,
+    read_object,
+)
 from theworld.evaluation.parsing.text import chosen_letter
 from theworld.evaluation.predictions import Prediction
 from theworld.evaluation.scoring import Score

@@ -8,18 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from theworld.config.evaluation import SpatialRGPTScoreSettings
-from theworld.evaluation.benchmarks.rates import (
+from theworld.evaluation.benchmarks.saved_replies import (
     RATE_COLUMNS,
     RATE_NOTE,
     Agreement,
     Rate,
+    Record,
     agreement,
     agreement_table,
+    prediction,
     rate,
     rate_table,
+    read_rows,
+    require_distinct,
     summary_table,
 )
-from theworld.evaluation.benchmarks.saved_replies import Record, prediction, read_rows, require_distinct
 from theworld.evaluation.parsing.quantities import DEGREES_PER_HOUR, clock_error, clock_hour, named_length
 from theworld.evaluation.parsing.region_choices import RELATIONS, chosen_region
 from theworld.evaluation.parsing.yes_no import says_yes

@@ -9,8 +9,16 @@ from typing import Any
 from theworld.config.evaluation import VsrScoreSettings
 from theworld.datasets.public.vsr_relations import meta_category
 from theworld.evaluation import scoring
-from theworld.evaluation.benchmarks.rates import Rate, rate, rate_table, summary_table
-from theworld.evaluation.benchmarks.saved_replies import Record, prediction, read_rows, require_distinct
+from theworld.evaluation.benchmarks.saved_replies import (
+    Rate,
+    Record,
+    prediction,
+    rate,
+    rate_table,
+    read_rows,
+    require_distinct,
+    summary_table,
+)
 from theworld.evaluation.parsing.text import plain
 from theworld.evaluation.parsing.yes_no import says_yes
 from theworld.evaluation.predictions import Prediction

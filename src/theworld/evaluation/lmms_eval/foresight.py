@@ -12,7 +12,7 @@ from theworld.datasets.factory import open_samples
 from theworld.datasets.images import to_image, to_pictures
 from theworld.datasets.sample import Sample, Samples
 from theworld.evaluation.benchmarks.saved_replies import prediction
-from theworld.evaluation.lmms_eval.packed_rows import only_reply, packed, unpacked
+from theworld.evaluation.lmms_eval.requests import only_reply, packed, unpacked
 from theworld.evaluation.summary import Accuracy, Summary, summarise
 
 if TYPE_CHECKING:

@@ -1,10 +1,11 @@
-"""Convert requests of lmms-eval: chat messages to samples, `generation_kwargs` to decoding options."""
+"""Conversion of lmms-eval's requests to samples and decoding options, and of its results to rows of predictions."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from theworld.datasets.sample import Sample, Turn
+from theworld.evaluation.predictions import Prediction
 
 DEFAULT_MAX_NEW_TOKENS: Final = 128
 """Longest reply of tasks without a limit, tokens; the default of the harness's own models."""
@@ -119,3 +120,24 @@ def _clip(part: Mapping[str, Any], sample_id: str) -> list[Any]:
             " gives as a list of frames: choose tasks of pictures"
         )
     raise ValueError(f"{sample_id}: {kind!r} in a message; expected text and pictures")
+
+
+def packed(row: Prediction, *metrics: str) -> dict[str, dict[str, Any]]:
+    """Return a row in the format of `process_results`: the same plain values under each of its metrics."""
+    return dict.fromkeys(metrics, asdict(row))
+
+
+def unpacked(items: Sequence[Mapping[str, Any]]) -> list[Prediction]:
+    """Return the rows that lmms-eval collected for one metric."""
+    return [Prediction(**item) for item in items]
+
+
+def only_reply(results: Sequence[str]) -> str:
+    """Return the reply to an item.
+
+    Raises:
+        ValueError: if there are several.
+    """
+    if len(results) != 1:
+        raise ValueError(f"{len(results)} replies to one item: expected one; leave --repeats at 1")
+    return results[0]

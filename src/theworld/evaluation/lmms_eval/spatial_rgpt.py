@@ -9,7 +9,7 @@ from PIL import Image
 from theworld.datasets.public.spatial_rgpt import marked_picture, nested
 from theworld.evaluation.benchmarks.saved_replies import Record
 from theworld.evaluation.benchmarks.spatial_rgpt import QUALITATIVE, QUANTITATIVE, answered, evaluate
-from theworld.evaluation.lmms_eval.packed_rows import only_reply, packed, unpacked
+from theworld.evaluation.lmms_eval.requests import only_reply, packed, unpacked
 
 _GROUPS: Final = {
     category: (kind, group.replace("/", "_").replace(" ", "_"))

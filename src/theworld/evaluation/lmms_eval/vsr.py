@@ -8,7 +8,7 @@ from theworld.datasets.images import to_image
 from theworld.datasets.public.vsr import picture_path, question_about
 from theworld.evaluation.benchmarks.saved_replies import Record
 from theworld.evaluation.benchmarks.vsr import VsrScores, annotated, evaluate, score
-from theworld.evaluation.lmms_eval.packed_rows import only_reply, packed, unpacked
+from theworld.evaluation.lmms_eval.requests import only_reply, packed, unpacked
 from theworld.evaluation.summary import Accuracy
 
 

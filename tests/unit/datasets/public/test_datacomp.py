@@ -12,8 +12,7 @@ from torch.utils.data import DataLoader
 from fixtures_shards import jpeg, record, write_shards, write_table, write_tar
 from theworld.datasets import DataCompDataset
 from theworld.datasets.errors import RecordError
-from theworld.datasets.sample import Sample
-from theworld.datasets.streaming import Drawn
+from theworld.datasets.sample import Drawn, Sample
 
 
 def key(number: int) -> str:
