@@ -52,6 +52,16 @@ ReadTap = Literal["vae", "dit", "rollout", "siglip", "true-future"]
 CONTROL_TAPS = ("noise", "zero", "random")
 
 
+def check_world_steps(num_world_steps: int, most: int) -> None:
+    """Check K, the number of future latent slots, before anything is built for it.
+
+    Raises:
+        ValueError: for a K outside of 0 to `most`, the model's max_world_steps.
+    """
+    if not 0 <= num_world_steps <= most:
+        raise ValueError(f"num_world_steps={num_world_steps}: expected 0 to {most}")
+
+
 class Stored(NamedTuple):
     """Facts about a setting of the world that checkpoints, stores and fingerprints depend on."""
 

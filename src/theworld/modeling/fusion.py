@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from transformers import Gemma3ForConditionalGeneration
 from transformers.modeling_outputs import BaseModelOutputWithPooling, CausalLMOutputWithPast
 
+from theworld.config.world import check_world_steps
 from theworld.constants import IGNORE_INDEX
 from theworld.modeling.configuration import TheWorldConfig
 from theworld.modeling.packed_attention import packed_masks
@@ -113,6 +114,7 @@ class FusedGemma(Gemma3ForConditionalGeneration):
             ValueError: for a clip or a K that the tap cannot serve, or without a world model.
         """
         steps = self.config.num_world_steps if num_world_steps is None else num_world_steps
+        check_world_steps(steps, self.config.max_world_steps)
         if self.cosmos_vae is not None:
             from theworld.world.vae import encode_mean
 

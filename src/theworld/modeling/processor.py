@@ -16,7 +16,7 @@ from transformers.image_utils import make_flat_list_of_images
 from transformers.processing_utils import _MARKED_RE, ProcessingKwargs
 
 from theworld.config import ReadTap, TapName, WorldSettings
-from theworld.config.world import known_tap
+from theworld.config.world import check_world_steps, known_tap
 from theworld.constants import CUSTOM_TOKEN_EOW, CUSTOM_TOKEN_SOW, WORLD_SOFT_TOKEN, WORLD_TOKENS
 from theworld.datasets.images import square_frames, to_frames, to_pictures
 from theworld.modeling import loading
@@ -51,6 +51,7 @@ class TheWorldProcessor(Gemma3Processor):
         world_image_size: int = 224,
         tokens_per_slot: int = 784,
         num_world_steps: int = 0,
+        max_world_steps: int = 16,
         world_tap: TapName = "vae",
         world_control_of: ReadTap = "vae",
         world_repeat_current: bool = False,
@@ -61,6 +62,7 @@ class TheWorldProcessor(Gemma3Processor):
         self.world_image_size = world_image_size
         self.tokens_per_slot = tokens_per_slot
         self.num_world_steps = num_world_steps
+        self.max_world_steps = max_world_steps
         self.world_tap: TapName = world_tap
         self.world_control_of: ReadTap = world_control_of
         self.world_repeat_current = world_repeat_current
@@ -89,6 +91,7 @@ class TheWorldProcessor(Gemma3Processor):
             world_image_size=config.world_image_size,
             tokens_per_slot=config.tokens_per_slot,
             num_world_steps=config.num_world_steps,
+            max_world_steps=config.max_world_steps,
             world_tap=config.world_tap,
             world_control_of=config.world_control_of,
             world_repeat_current=config.world_repeat_current,
@@ -163,6 +166,8 @@ class TheWorldProcessor(Gemma3Processor):
             raise ValueError("text is missing: expected a prompt per row")
         texts = [text] if isinstance(text, str) else list(text)
         self._refuse_control_tokens(texts, is_marked=bool(kwargs.get("sanitize_control_tokens")))
+        steps = self.num_world_steps if num_world_steps is None else num_world_steps
+        check_world_steps(steps, self.max_world_steps)
         pictures = _pictures(images, len(texts))  # each is converted once, for Gemma and for the world
         counts = [len(row) for row in (pictures if world is None else world)]
         if len(counts) != len(texts):
@@ -171,7 +176,6 @@ class TheWorldProcessor(Gemma3Processor):
             frames = _stacked([square_frames([picture], self.world_image_size) for row in pictures for picture in row])
         else:
             frames = self.world_frames([clip for row in world for clip in row])
-        steps = self.num_world_steps if num_world_steps is None else num_world_steps
         if frames is not None:
             texts = self._with_placeholders(texts, counts, self.world_settings.num_slots(frames.shape[1], steps))
             if not self.tokens_per_slot:

@@ -13,6 +13,7 @@ from typing import Any
 from PIL import Image, ImageOps
 
 from theworld.config.serving import ServeSettings
+from theworld.config.world import check_world_steps
 from theworld.datasets.images import BROKEN, ImageError, to_image
 from theworld.modeling import TheWorld
 from theworld.serving.decoding import AnswerText, Event, Options, Row, end_ids
@@ -119,6 +120,7 @@ class Preparer:
             plain.enable_world = False
             self._processors[False] = plain
         self._steps = settings.num_world_steps
+        self._most_steps: int = model.config.max_world_steps if self._has_world else 0
         self._max_positions: int = model.config.get_text_config().max_position_embeddings
         self._decoding = copy.deepcopy(model.processor.tokenizer)  # for the model thread
         self._end_ids = end_ids(model)
@@ -185,6 +187,11 @@ class Preparer:
             raise RequestError("world: this server has none (enable_world=False); drop it")
         if not world and request.num_world_steps is not None:
             raise RequestError(f"num_world_steps={request.num_world_steps} without the world: drop it, or world")
+        if request.num_world_steps is not None:
+            try:
+                check_world_steps(request.num_world_steps, self._most_steps)
+            except ValueError as error:
+                raise RequestError(str(error)) from error
         return world
 
     def _encode(self, request: ChatRequest, pictures: list[Any], world: bool) -> dict[str, Any]:
