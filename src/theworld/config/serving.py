@@ -27,6 +27,9 @@ class ServeSettings:
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     """Port to listen on; 0: any free port."""
 
+    allowed_hosts: tuple[str, ...] = ()
+    """Host names that clients may use; none named: any, but only localhost, 127.0.0.1 and [::1] on those addresses."""
+
     served_name: str | None = None
     """Name of the model for clients; None: the value of `model`."""
 
@@ -99,6 +102,9 @@ class AppSettings:
 
     port: Annotated[int, Field(ge=0, le=65535)] = 7860
     """Port to listen on; 0: any free port."""
+
+    allowed_hosts: tuple[str, ...] = ()
+    """Host names that visitors may use; none named: any, but only localhost, 127.0.0.1 and [::1] on those addresses."""
 
     max_world_steps: Annotated[int, Field(ge=0)] = 8
     """Largest K that a visitor can choose, latent slots; the limit of the model still holds."""

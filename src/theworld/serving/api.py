@@ -151,13 +151,11 @@ class ChatApi(Service):
         self.check_open()
         self.engine.check_room(self._num_preparing)
         most = self.settings.max_request_bytes
-        self._num_preparing += 1
-        try:
-            return await self.read_body(
-                request, most, f"a request of more than {most:,} bytes; send fewer or smaller pictures"
-            )
-        finally:
-            self._num_preparing -= 1
+        body = await self.read_body(
+            request, most, f"a request of more than {most:,} bytes; send fewer or smaller pictures"
+        )
+        self.engine.check_room(self._num_preparing)  # it may have filled up while the body arrived
+        return body
 
     async def _begin(self, body: bytes, reply: Reply) -> tuple[Prepared, Piece | Finished]:
         """Submit the row of a request; return it with the first event to send."""

@@ -99,6 +99,10 @@ class Prepared:
     row: Row
 
 
+_LEAST_TOKENS_PER_MESSAGE = 4
+"""Control tokens around each message of a prompt."""
+
+
 class Preparer:
     """Reads, checks and encodes requests; the model does not run here.
 
@@ -135,7 +139,7 @@ class Preparer:
         Raises:
             RequestError: for a request that the server cannot answer exactly as given.
         """
-        request = read_request(body)
+        request = read_request(body, self.settings.max_prompt_tokens // _LEAST_TOKENS_PER_MESSAGE)
         if request.model not in (None, self.name):
             raise RequestError(f"no model {request.model!r} here: expected {self.name!r}", 404, "model_not_found")
         options = self._options(request)

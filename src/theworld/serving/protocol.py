@@ -151,8 +151,12 @@ class ChatRequest(_Strict):
         return sum(len(part.text) for message in self.messages for part in message.parts if isinstance(part, TextPart))
 
 
-def read_request(body: bytes) -> ChatRequest:
+def read_request(body: bytes, most_parts: int) -> ChatRequest:
     """Parse the body of a chat completion.
+
+    Args:
+        body: JSON.
+        most_parts: most messages, and most parts of all messages; they are counted before they are read.
 
     Raises:
         RequestError: for invalid JSON, an unknown or unsupported field, a value out of range, or turns that do not
@@ -164,6 +168,7 @@ def read_request(body: bytes) -> ChatRequest:
         raise RequestError(f"the body is not JSON ({error})", code="invalid_json") from None
     if not isinstance(fields, dict):
         raise RequestError("the body is no JSON object: expected messages and options by name", code="invalid_json")
+    _check_counts(fields.get("messages"), most_parts)
     fields = _without_nulls(fields)
     for name, neutral in NEUTRAL.items():
         if name in fields and fields.pop(name) not in neutral:
@@ -174,6 +179,16 @@ def read_request(body: bytes) -> ChatRequest:
         raise RequestError(_problem(error)) from None
     _check(request)
     return request
+
+
+def _check_counts(messages: Any, most: int) -> None:
+    if not isinstance(messages, list):
+        return
+    contents = [message.get("content") for message in messages[: most + 1] if isinstance(message, dict)]
+    num_parts = sum(len(content) for content in contents if isinstance(content, list))
+    for count, noun in ((len(messages), "messages"), (num_parts, "parts of messages")):
+        if count > most:
+            raise RequestError(f"{count:,} {noun}: expected at most {most:,}", code="context_length_exceeded")
 
 
 def to_conversation(request: ChatRequest, pictures: list[Any]) -> list[dict[str, Any]]:

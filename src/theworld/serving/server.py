@@ -21,12 +21,21 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from theworld.config.serving import AppSettings, ServeSettings
 from theworld.modeling import TheWorld
 from theworld.modeling.factory import on_this_machine, to_be_asked
 from theworld.serving.engine import Engine
 from theworld.serving.protocol import ClientGoneError, RequestError, ShuttingDownError
+
+_HEAD_SECONDS = 10.0
+"""Longest wait for the head of a request."""
+_FIRST_BODY_SECONDS = 10.0
+_LEAST_BYTES_PER_SECOND = 10_000
+"""A body must arrive within 10 s, and 1 s more per 10 kB received."""
+_MOST_BODIES = 8
+"""Bodies of the largest size that may be in memory while they arrive; further bytes are refused with 429."""
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 """Hosts that only this machine reaches."""
@@ -46,6 +55,7 @@ class Service(ABC):
 
     def __init__(self, engine: Engine[Any], routes: Sequence[Route], middleware: Sequence[Middleware] = ()) -> None:
         self.engine = engine
+        self._arriving_bytes = 0
         self.draining = False
         """True while the server shuts down and refuses new requests."""
         self.app = Starlette(
@@ -80,8 +90,8 @@ class Service(ABC):
             too_large: message for a larger body.
 
         Raises:
-            RequestError: during shutdown, for another content type than JSON, for a body that is too large, or if the
-                client disconnects.
+            RequestError: during shutdown, for another content type than JSON, for a body that is too large or too
+                slow, while too many bodies arrive at once, or if the client disconnects.
         """
         self.check_open()
         media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -89,12 +99,23 @@ class Service(ABC):
             raise RequestError(f"content-type {media_type!r}: expected application/json", 415, "unsupported_media_type")
         body = bytearray()
         try:
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > max_bytes:
-                    raise RequestError(too_large, 413, "request_too_large")
+            async with asyncio.timeout(_FIRST_BODY_SECONDS) as limit:
+                begun = limit.when() or 0.0
+                async for chunk in request.stream():
+                    body += chunk
+                    self._arriving_bytes += len(chunk)
+                    if len(body) > max_bytes:
+                        raise RequestError(too_large, 413, "request_too_large")
+                    if self._arriving_bytes > _MOST_BODIES * max_bytes:
+                        raise RequestError("too many requests arrive at once; ask later", 429, "queue_full")
+                    limit.reschedule(begun + len(body) / _LEAST_BYTES_PER_SECOND)
         except ClientDisconnect:
             raise ClientGoneError from None
+        except TimeoutError:
+            message = f"only {len(body):,} bytes of the body arrived in time; send it faster"
+            raise RequestError(message, 408, "request_timeout") from None
+        finally:
+            self._arriving_bytes -= len(body)
         return bytes(body)
 
     async def _refuse(self, request: Request, error: Exception) -> Response:
@@ -113,6 +134,61 @@ class Service(ABC):
         return self.error_response(
             RequestError("the server broke down on this request; its log says why", 500, "internal_error")
         )
+
+
+class HostCheck:
+    """ASGI application in front of a service: refuses requests for other host names, as DNS rebinding sends them.
+
+    Args:
+        service: answers the other requests.
+        hosts: names that clients may use; IPv6 addresses in brackets.
+    """
+
+    def __init__(self, service: Service, hosts: Sequence[str]) -> None:
+        self.service = service
+        self.hosts = hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        name = next((value.decode("latin-1") for key, value in scope.get("headers", ()) if key == b"host"), "")
+        name = name[: name.index("]") + 1] if name.startswith("[") and "]" in name else name.partition(":")[0]
+        if name.lower() in self.hosts:
+            await self.service.app(scope, receive, send)
+            return
+        message = f"host {name!r}: expected {' or '.join(self.hosts)}; name others with --allowed-hosts"
+        await self.service.error_response(RequestError(message, 421, "wrong_host"))(scope, receive, send)
+
+
+class TimelyProtocol(H11Protocol):
+    """HTTP connections that end if the head of a request does not arrive in time."""
+
+    _late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Start the clock of the first head."""
+        super().connection_made(transport)
+        self._wait_for_head()
+
+    def data_received(self, data: bytes) -> None:
+        """Stop the clock once a head is whole; start it at the first byte of the next one."""
+        super().data_received(data)
+        if self.cycle is None or self.cycle.response_complete:
+            self._wait_for_head()
+        else:
+            self._stop_clock()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop the clock."""
+        self._stop_clock()
+        super().connection_lost(exc)
+
+    def _wait_for_head(self) -> None:
+        if self._late is None:
+            self._late = self.loop.call_later(_HEAD_SECONDS, self.transport.close)
+
+    def _stop_clock(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
 
 
 class EventStream(StreamingResponse):
@@ -143,14 +219,15 @@ class Server(uvicorn.Server):
     Args:
         service: answers the requests.
         max_seconds: longest wait at the end for running answers.
+        hosts: host names that clients may use; none: any.
     """
 
-    def __init__(self, service: Service, max_seconds: float) -> None:
+    def __init__(self, service: Service, max_seconds: float, hosts: Sequence[str] = ()) -> None:
         self.service = service
         super().__init__(
             uvicorn.Config(
-                service.app,
-                http="h11",
+                HostCheck(service, hosts) if hosts else service.app,
+                http=TimelyProtocol,
                 ws="none",
                 lifespan="off",
                 log_config=None,
@@ -223,7 +300,9 @@ def run(settings: ServeSettings | AppSettings, open_service: Callable[[], _S], o
         service = open_service()
         listening.listen(128)
         on_ready(address(listening))
-        Server(service, settings.max_seconds).serve_forever(listening)
+        own_names = tuple(f"[{name}]" if ":" in name else name for name in LOOPBACK)
+        hosts = settings.allowed_hosts or (own_names if settings.host in LOOPBACK else ())
+        Server(service, settings.max_seconds, hosts).serve_forever(listening)
     return service
 
 

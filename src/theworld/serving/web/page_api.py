@@ -141,11 +141,13 @@ class PageApi(Service):
 
     async def picture(self, request: Request) -> Response:
         """Prepare an uploaded picture or clip for questions."""
+        self._check_room()
+        most = self.settings.max_request_bytes * 4 // 3 + _SMALL_BYTES  # base64
+        limit = f"{self.settings.max_request_bytes / 1e6:g} MB"
+        too_large = f"larger than {limit}: send a smaller picture or a shorter clip"
+        body = await self.read_body(request, most, too_large)
         async with self._room():
-            most = self.settings.max_request_bytes * 4 // 3 + _SMALL_BYTES  # base64
-            limit = f"{self.settings.max_request_bytes / 1e6:g} MB"
-            too_large = f"larger than {limit}: send a smaller picture or a shorter clip"
-            files = await self._read(_decode, await self.read_body(request, most, too_large))
+            files = await self._read(_decode, body)
             clip = await self._read(read_files, files, self.settings, self._rate_hz, self._steps.most_frames)
             strip = await self._read(shown, clip.frames)
         return JSONResponse(self._keep(secrets.token_urlsafe(16), clip, strip))
@@ -172,10 +174,7 @@ class PageApi(Service):
         Raises:
             RequestError: if there is no room, or the time is over.
         """
-        if self._num_reading >= self.settings.max_queue:
-            raise RequestError(
-                "the server is reading many pictures; send this one again in a moment", 429, "queue_full"
-            )
+        self._check_room()
         self._num_reading += 1
         try:
             async with asyncio.timeout(self.settings.max_seconds):
@@ -184,6 +183,12 @@ class PageApi(Service):
             raise RequestError("this picture took too long; send a smaller one", 504, "timeout") from None
         finally:
             self._num_reading -= 1
+
+    def _check_room(self) -> None:
+        if self._num_reading >= self.settings.max_queue:
+            raise RequestError(
+                "the server is reading many pictures; send this one again in a moment", 429, "queue_full"
+            )
 
     async def _read(self, call: Callable[..., _T], *arguments: Any) -> _T:
         """Run `call` in the thread that reads pictures, one after the other; the routes stay responsive."""
