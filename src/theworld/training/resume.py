@@ -1,7 +1,9 @@
 """Resume: find the checkpoint that a run continues from, and check that it belongs to the same run."""
 
 import dataclasses
+import json
 import shutil
+import zipfile
 from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -16,6 +18,11 @@ from theworld.io import check_same_run, flattened, remove_folder
 from theworld.training.hub_upload import fetch_checkpoint, is_repository
 
 CONFIG_NAME = "config.json"
+PENDING_NAME: Final = "pending_metrics.json"
+"""File of a checkpoint: metrics and bad records since the last row of the run's files."""
+_TRAINER_STATE: Final = "trainer_state.json"
+_MOST_BYTES_READ: Final = 1_000_000_000
+"""Larger files are checked for their end alone: every process would read them."""
 
 _FORMATS: Final = frozenset({"precision", "model.dtype", "model.world.dtype"})
 """Number formats; in a continued run `auto` means those that it began with."""
@@ -75,7 +82,7 @@ def where_to_start(config: TrainingConfig) -> Start:
             checkpoint = fetch_checkpoint(config.resume.as_posix(), run, is_same=partial(_refuse_another_run, config))
     else:
         checkpoint = config.resume
-        if not (checkpoint / "trainer_state.json").is_file():
+        if not (checkpoint / _TRAINER_STATE).is_file():
             raise ValueError(f"resume={checkpoint}: not a checkpoint of a run (trainer_state.json is missing)")
     origin = run if checkpoint is None else checkpoint.resolve().parent
     if checkpoint is not None and not (origin / CONFIG_NAME).is_file():
@@ -87,6 +94,42 @@ def where_to_start(config: TrainingConfig) -> Start:
         if (folder / CONFIG_NAME).is_file():
             config = in_number_formats(config, like=_refuse_another_run(config, folder / CONFIG_NAME))
     return Start(in_number_formats(config), checkpoint)
+
+
+def check_whole(checkpoint: Path) -> None:
+    """Check that every file of a checkpoint is there and undamaged, before anything loads.
+
+    Raises:
+        ValueError: for a missing or damaged file, by its name.
+    """
+    remedy = "continue from another checkpoint, or start a new run in another output_dir"
+    for name in ("optimizer", "scheduler.pt", *(f"{path.name}" for path in checkpoint.glob("rng_state*.pth"))):
+        paths = sorted(checkpoint.glob(f"{name}*"))  # a sharded optimizer has a folder
+        if not paths:
+            raise ValueError(f"{checkpoint}: {name} is missing; {remedy}")
+        for path in paths:
+            if path.is_file() and not _is_whole(path):
+                raise ValueError(f"{path} is damaged; {remedy}")
+    for name in (_TRAINER_STATE, PENDING_NAME):
+        if not (checkpoint / name).is_file():
+            raise ValueError(f"{checkpoint}: {name} is missing; {remedy}")
+        try:
+            content = json.loads((checkpoint / name).read_text())
+        except ValueError as error:
+            raise ValueError(f"{checkpoint / name} is damaged ({error}); {remedy}") from error
+        step = content.get("global_step") if isinstance(content, dict) else None
+        number = checkpoint.name.removeprefix(f"{PREFIX_CHECKPOINT_DIR}-")
+        if name == _TRAINER_STATE and (type(step) is not int or (number.isdecimal() and step != int(number))):
+            raise ValueError(f"{checkpoint / name}: global_step={step!r} in {checkpoint.name}; {remedy}")
+
+
+def _is_whole(path: Path) -> bool:
+    """Return whether a file of torch.save, a zip archive, has all of its bytes as they were written."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return path.stat().st_size > _MOST_BYTES_READ or archive.testzip() is None
+    except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError, EOFError):
+        return False
 
 
 def refuse_other_processes(checkpoint: Path, num_processes: int) -> None:

@@ -21,10 +21,9 @@ from theworld.training.bad_records import BadRecords
 from theworld.training.callbacks import LossWatch, log_sample, shield_workers
 from theworld.training.dataloading import SOURCE, BatchSource, FeedCollator, StreamFeed
 from theworld.training.metrics import Metrics
-from theworld.training.resume import forget_old_checkpoints
+from theworld.training.resume import PENDING_NAME, forget_old_checkpoints
 
 _ASIDE = ".saving"
-_PENDING_NAME = "pending_metrics.json"
 _TORCH_WRITER = ("PytorchStreamWriter", "inline_container")  # in the message of torch.save when a write fails
 
 
@@ -189,7 +188,7 @@ class TheWorldTrainer(AtomicCheckpoints):
                 "bad_records": self.bad_records.state(),
                 "losses": list(self.watch.before),
             }
-            write_whole(checkpoint / _PENDING_NAME, json.dumps(pending))
+            write_whole(checkpoint / PENDING_NAME, json.dumps(pending))
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
         if self.args.should_save:
@@ -199,7 +198,7 @@ class TheWorldTrainer(AtomicCheckpoints):
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         self._own_model().load_checkpoint(resume_from_checkpoint)
-        pending = json.loads((Path(resume_from_checkpoint) / _PENDING_NAME).read_text())
+        pending = json.loads((Path(resume_from_checkpoint) / PENDING_NAME).read_text())
         self.metrics.load_state(pending["metrics"])
         self.bad_records.load_state(pending["bad_records"])
         self.watch.before.extend(pending["losses"])
