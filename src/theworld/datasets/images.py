@@ -76,9 +76,14 @@ def read_picture(source: Any, name: str) -> Image.Image:
 
 
 def _existing(path: Path) -> Path:
-    if path.is_dir():
+    try:
+        is_folder, is_file = path.is_dir(), path.is_file()
+    except (OSError, ValueError) as error:  # a name that no file can have
+        reason = getattr(error, "strerror", None) or error
+        raise ImageError(f"{str(path)[:60]!r}...: no path of a picture ({reason})") from error
+    if is_folder:
         raise ImageError(f"{path}: a folder, not a picture")
-    if not path.is_file():
+    if not is_file:
         raise MissingImageError(f"{path}: no such file")
     return path
 
