@@ -3,7 +3,6 @@
 import io
 import struct
 import zlib
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -94,7 +93,7 @@ def upright(image: Image.Image) -> Image.Image:
     return turned
 
 
-def decode(source: Path | bytes, formats: Sequence[str] | None = None, max_pixels: int | None = None) -> Image.Image:
+def decode(source: Path | bytes, formats: tuple[str, ...] | None = None, max_pixels: int | None = None) -> Image.Image:
     """Decode a picture file: upright, RGB; the first frame of an animation.
 
     If its metadata (EXIF, colour profile, text) is damaged, a PNG or JPEG is read without them.
@@ -123,7 +122,7 @@ class ImageSizeError(ImageError):
     """A picture of more pixels than allowed."""
 
 
-def _decode(file: Path | io.BytesIO, formats: Sequence[str] | None, max_pixels: int | None) -> Image.Image:
+def _decode(file: Path | io.BytesIO, formats: tuple[str, ...] | None, max_pixels: int | None) -> Image.Image:
     with Image.open(file, formats=formats) as image:
         width, height = image.size  # from the header: nothing is decoded yet
         if max_pixels is not None and width * height > max_pixels:
