@@ -32,6 +32,14 @@ class RecordError(ValueError):
         return f"{self.message} ({self.cause})"
 
 
+class ImageError(ValueError):
+    """An object that is no picture, or one that cannot be read."""
+
+
+class MissingImageError(ImageError):
+    """A path without a file."""
+
+
 @dataclass(frozen=True)
 class LeftOut:
     """A skipped record."""

@@ -1,42 +1,30 @@
 """Conversion of every accepted form of a picture or clip to RGB pixels."""
 
-import io
-import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from theworld.datasets.errors import RecordError
+from theworld.datasets.errors import ImageError, MissingImageError, RecordError
+from theworld.datasets.rgb import BROKEN, decode, to_rgb, upright
 
 MAX_ASPECT = 100
 """Largest ratio of the sides: beyond it a picture is a line, and resizing it gives noise."""
 
 
-BROKEN = (OSError, SyntaxError, ValueError, IndexError, TypeError, KeyError, EOFError, struct.error)
-"""Errors of Pillow for broken bytes. When it opens a file, Pillow turns the last five into
-SyntaxError, but not when it decodes or goes to the next frame."""
-
-
-class ImageError(ValueError):
-    """An object that is no picture, or one that cannot be read."""
-
-
-class MissingImageError(ImageError):
-    """A path without a file."""
-
-
 def to_image(source: Any) -> Image.Image:
-    """Convert a picture to RGB; an RGB picture is returned itself.
+    """Convert a picture to RGB and turn it upright; an upright RGB picture is returned itself.
+
+    `theworld.datasets.rgb.to_rgb` has the rule of every mode of Pillow: transparency becomes white, 16 bits become 8.
 
     Args:
-        source: PIL image, path, bytes of a picture file, uint8 array (H, W, 3) or (H, W), or tensor (3, H, W), also
-            with a leading batch axis of one; a float tensor must be in [0, 1] and is rounded to 8 bits. An ImageError
-            in the place of a picture is raised.
+        source: PIL image (also turned by its EXIF orientation), path, bytes of a picture file, uint8 array (H, W, 3) or
+            (H, W), or tensor (3, H, W), also with a leading batch axis of one; a float tensor must be in [0, 1] and is
+            rounded to 8 bits. An ImageError in the place of a picture is raised.
 
     Raises:
         ImageError: with the given and the expected form.
@@ -46,7 +34,7 @@ def to_image(source: Any) -> Image.Image:
     if isinstance(source, str | Path):
         image = _open(_existing(Path(source)), str(source))
     elif isinstance(source, bytes):
-        image = _open(io.BytesIO(source), f"{len(source):,} bytes")
+        image = _open(source, f"{len(source):,} bytes")
     elif isinstance(source, Image.Image):
         image = source
     elif isinstance(source, np.ndarray):
@@ -58,8 +46,13 @@ def to_image(source: Any) -> Image.Image:
     width, height = image.size
     if min(width, height) < 2 or max(width, height) > MAX_ASPECT * min(width, height):
         raise ImageError(f"a picture of {width} x {height} px: expected 2 x 2 or more, sides at most 1:{MAX_ASPECT}")
-    image.load()  # now, while the file is open; a truncated file raises here
-    return image if image.mode == "RGB" else image.convert("RGB")
+    try:
+        image.load()  # now, while the file is open; a truncated file raises here
+        return to_rgb(upright(image))
+    except ImageError:
+        raise
+    except BROKEN as error:
+        raise ImageError(f"a picture of {width} x {height} px: not readable ({error})") from error
 
 
 def read_picture(source: Any, name: str) -> Image.Image:
@@ -83,17 +76,23 @@ def read_picture(source: Any, name: str) -> Image.Image:
 
 
 def _existing(path: Path) -> Path:
-    if path.is_dir():
+    try:
+        is_folder, is_file = path.is_dir(), path.is_file()
+    except (OSError, ValueError) as error:  # a name that no file can have
+        reason = getattr(error, "strerror", None) or error
+        raise ImageError(f"{str(path)[:60]!r}...: no path of a picture ({reason})") from error
+    if is_folder:
         raise ImageError(f"{path}: a folder, not a picture")
-    if not path.is_file():
+    if not is_file:
         raise MissingImageError(f"{path}: no such file")
     return path
 
 
-def _open(file: Path | io.BytesIO, name: str) -> Image.Image:
+def _open(source: Path | bytes, name: str) -> Image.Image:
     try:
-        with Image.open(file) as image:
-            return ImageOps.exif_transpose(image).convert("RGB")  # upright
+        return decode(source)
+    except ImageError as error:
+        raise ImageError(f"{name}: {error}") from error
     except (*BROKEN, Image.DecompressionBombError) as error:
         reason = "of no known format" if isinstance(error, UnidentifiedImageError) else error
         raise ImageError(f"{name}: not a readable picture ({reason})") from error

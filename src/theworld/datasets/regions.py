@@ -1,5 +1,6 @@
 """Regions of a picture: boxes and masks, drawn with the number that a text uses for them."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
@@ -12,8 +13,14 @@ from theworld.datasets.images import ImageError
 Box: TypeAlias = tuple[float, float, float, float]
 """Left, top, right, bottom, pixels; parts outside the picture are cut off."""
 
+MAX_MASK_PIXELS: Final = 178_956_970
+"""Largest mask: as large as the largest picture that Pillow opens."""
+
 _COLOURS: Final = ((230, 25, 75), (0, 130, 200), (60, 180, 75), (245, 130, 48), (145, 30, 180), (0, 128, 128))
 _TINT = 0.4
+_CODES = (str, bytes, list, tuple)
+_MOST_SHIFT = 35
+"""Bits before the last group of a number: longer ones are larger than any picture."""
 _LINE_SHARE = 0.004
 _TEXT_SHARE = 0.035
 
@@ -61,27 +68,113 @@ def clamp(box: Box, size: tuple[int, int]) -> Box:
     return left, top, max(left + 1, min(right, width - 1)), max(top + 1, min(bottom, height - 1))
 
 
-def decode_mask(rle: Mapping[str, Any]) -> Bool[np.ndarray, "H W"]:
-    """Decode a mask from COCO's run-length code: {"size": [height, width], "counts": text or numbers}.
+def as_box(values: Any) -> Box:
+    """Convert the four numbers of a box.
 
     Raises:
-        ImageError: if it is not such a mask.
+        ImageError: for any other value.
     """
-    from pycocotools import mask as coco
+    if isinstance(values, Sequence) and not isinstance(values, str | bytes) and len(values) == 4:
+        numbers = [_number(value) for value in values]
+        if None not in numbers:
+            left, top, right, bottom = (float(value or 0) for value in numbers)
+            return left, top, right, bottom
+        raise ImageError(f"a box {short(values)}: expected four finite numbers, pixels")
+    given = f"of {len(values)} numbers" if isinstance(values, list | tuple) else short(values)
+    raise ImageError(f"a box {given}: expected left, top, right, bottom in pixels")
 
-    size, counts = rle.get("size"), rle.get("counts")
-    if not (isinstance(size, Sequence) and len(size) == 2 and isinstance(counts, str | bytes | Sequence)):
-        raise ImageError(f"a mask with the keys {', '.join(rle)}: expected size [height, width] and counts")
-    height, width = map(int, size)
-    packed: Any
-    if isinstance(counts, str | bytes):
-        packed = {"size": [height, width], "counts": counts.encode() if isinstance(counts, str) else counts}
-    elif sum(counts) != height * width:
-        raise ImageError(f"a mask of {sum(counts)} pixels in runs: expected {height} x {width}")
-    else:
-        unpacked: Any = {"size": [height, width], "counts": list(counts)}
-        packed = coco.frPyObjects(unpacked, height, width)
-    return coco.decode(packed).astype(bool)
+
+def decode_mask(rle: Any, size: tuple[int, int] | None = None) -> Bool[np.ndarray, "H W"]:
+    """Decode a mask from COCO's run-length code: {"size": [height, width], "counts": text or numbers}.
+
+    Args:
+        rle: the code.
+        size: expected height and width; None: any up to `MAX_MASK_PIXELS`.
+
+    Raises:
+        ImageError: if it is not such a mask: its runs must have exactly height x width pixels.
+    """
+    if not isinstance(rle, Mapping):
+        raise ImageError(f"a mask {short(rle)}: expected a run-length code with size and counts")
+    given, counts = rle.get("size"), rle.get("counts")
+    sides = [_whole(side) for side in given] if isinstance(given, list | tuple) else []
+    if len(sides) != 2 or any(side is None or side < 1 for side in sides) or not isinstance(counts, _CODES):
+        keys = ", ".join(short(key) for key in list(rle)[:9])
+        raise ImageError(f"a mask with the keys {keys}: expected size [height, width] and counts")
+    height, width = (int(side or 0) for side in sides)
+    if size is not None and (height, width) != size:
+        raise ImageError(f"a mask of {short(width)} x {short(height)} px on a picture of {size[1]} x {size[0]}")
+    if height * width > MAX_MASK_PIXELS:
+        raise ImageError(f"a mask of {short(width)} x {short(height)} px: expected at most {MAX_MASK_PIXELS:,} pixels")
+    runs = _runs_of_text(counts) if isinstance(counts, str | bytes) else _runs_of_numbers(counts)
+    if sum(runs) != height * width:
+        raise ImageError(f"a mask of {short(sum(runs))} pixels in runs: expected {height} x {width}")
+    is_on = np.arange(len(runs)) % 2 == 1  # the first run is off
+    return np.repeat(is_on, runs).reshape(width, height).T  # column by column
+
+
+def short(value: Any) -> str:
+    """Return the start of a value, for messages; also of numbers with thousands of digits."""
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**15:
+        return f"a number of {value.bit_length()} bits"
+    if isinstance(value, list | tuple):
+        inner = ", ".join(short(item) for item in value[:4])
+        return f"[{inner}{', ...' if len(value) > 4 else ''}]"
+    if isinstance(value, Mapping):
+        return f"an object of {len(value)} keys"
+    text = repr(value[:50]) if isinstance(value, str | bytes) else repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _runs_of_numbers(counts: Sequence[Any]) -> list[int]:
+    runs = []
+    for count in counts:
+        run = _whole(count)
+        if run is None or run < 0:
+            raise ImageError(f"a mask with the run {short(count)}: expected whole numbers from 0 on")
+        runs.append(run)
+    return runs
+
+
+def _runs_of_text(counts: str | bytes) -> list[int]:
+    """Read COCO's text: per number groups of 5 bits, low ones first; from the fourth on, differences to two before."""
+    runs: list[int] = []
+    value = shift = 0
+    for code in counts.encode("utf-8", "replace") if isinstance(counts, str) else counts:
+        group = code - 48
+        if not 0 <= group < 64 or shift > _MOST_SHIFT:
+            raise ImageError(f"a mask with the counts {short(counts)}: not COCO's text form of run lengths")
+        value |= (group & 0x1F) << shift
+        shift += 5
+        if group & 0x20:  # more groups of this number
+            continue
+        if group & 0x10:  # negative
+            value -= 1 << shift
+        run = value + (runs[-2] if len(runs) > 2 else 0)
+        if run < 0:
+            raise ImageError(f"a mask with the counts {short(counts)}: a run is negative")
+        runs.append(run)
+        value = shift = 0
+    if shift:
+        raise ImageError(f"a mask with the counts {short(counts)}: cut off within a number")
+    return runs
+
+
+def _whole(value: Any) -> int | None:
+    """Return a whole number; None: another value."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return int(value) if isinstance(value, int | np.integer) and not isinstance(value, bool) else None
+
+
+def _number(value: Any) -> float | None:
+    """Return a finite number; None: another value."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        return None
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:
+        return None
 
 
 def _tinted(image: Image.Image, masks: Sequence[np.ndarray]) -> Image.Image:

@@ -3,18 +3,19 @@
 import base64
 import binascii
 import copy
-import io
 import re
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from PIL import Image, ImageOps
+from PIL import Image
 
 from theworld.config.serving import ServeSettings
 from theworld.config.world import check_world_steps
-from theworld.datasets.images import BROKEN, ImageError, to_image
+from theworld.datasets.errors import ImageError
+from theworld.datasets.images import to_image
+from theworld.datasets.rgb import BROKEN, ImageSizeError, decode
 from theworld.modeling import TheWorld
 from theworld.serving.decoding import AnswerText, Event, Options, Row, end_ids
 from theworld.serving.protocol import ChatRequest, RequestError, read_request, to_conversation
@@ -64,16 +65,11 @@ def decode_picture(content: bytes, max_pixels: int) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # max_pixels is stricter
-            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-                width, height = image.size  # from the header: nothing is decoded yet
-                if width * height > max_pixels:
-                    raise RequestError(
-                        f"a picture of {width} x {height} px: expected at most {max_pixels:,} pixels; send it smaller",
-                        code="image_too_large",
-                    )
-                return to_image(ImageOps.exif_transpose(image))
-    except (ImageError, RequestError) as error:
-        raise error if isinstance(error, RequestError) else RequestError(str(error), code="invalid_image") from None
+            return to_image(decode(content, FORMATS, max_pixels))
+    except ImageSizeError as error:
+        raise RequestError(f"{error}; send it smaller", code="image_too_large") from None
+    except ImageError as error:
+        raise RequestError(str(error), code="invalid_image") from None
     except Image.DecompressionBombError as error:
         raise RequestError(f"a picture of too many pixels ({error})", code="image_too_large") from None
     except BROKEN as error:

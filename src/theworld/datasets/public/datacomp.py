@@ -9,11 +9,12 @@ from random import Random
 from typing import Any, Final
 
 import torch.distributed
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch.utils.data import IterableDataset, get_worker_info
 
 from theworld.datasets.errors import RecordError
 from theworld.datasets.public.webdataset import ShardRecord, find_shards, lost_records, read_shard
+from theworld.datasets.rgb import BROKEN
 from theworld.datasets.sample import Drawn, Position, Sample, question
 
 CAPTION_QUESTION: Final = "Write a short caption for this picture."
@@ -186,5 +187,5 @@ def _size(picture: bytes | None) -> tuple[int, int] | None:
     try:
         with Image.open(io.BytesIO(picture)) as image:
             return image.size
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError):
+    except (*BROKEN, Image.DecompressionBombError):
         return None

@@ -1,7 +1,6 @@
 """OpenSpatialDataset (arXiv 2406.01584): questions about regions, which are drawn into pictures of OpenImages."""
 
 import json
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,10 +10,11 @@ from typing import Any, Final
 from PIL import Image
 
 from theworld.datasets.conversations import num_characters, turns_of
-from theworld.datasets.errors import RecordError
+from theworld.datasets.errors import ImageError, RecordError
 from theworld.datasets.images import read_picture
 from theworld.datasets.public.json_index import IndexedSamples, Measures, Part
 from theworld.datasets.public.spatial_rgpt import Marks, marked_picture
+from theworld.datasets.regions import as_box, short
 from theworld.datasets.sample import Sample, Turn
 from theworld.hub import fetch
 
@@ -24,6 +24,8 @@ FILE: Final = "result_10_depth_convs.json"
 _MASK: Final = "<mask>"
 _DEPTH = re.compile(r"\s*<depth>")
 _NAMED = re.compile(r"Region \[(\d+)\]")
+_MOST_DIGITS: Final = 9
+"""Longest number of a region that is read: a longer one names none."""
 _REGION = re.compile(rf"{_MASK}|{_NAMED.pattern}")
 
 
@@ -102,12 +104,12 @@ class SpatialRGPTDataset(IndexedSamples):
             if mask.get("size") != [image.height, image.width]:
                 raise RecordError(
                     "wrong region",
-                    f"{id}: regions of a picture of size {mask.get('size')}; its picture is"
+                    f"{id}: regions of a picture of size {short(mask.get('size'))}; its picture is"
                     f" {[image.height, image.width]} (height, width)",
                 )
         try:
             return marked_picture({"id": id, "image": image, "bbox": regions.boxes, "rle": regions.masks}, marks=marks)
-        except ValueError as error:  # of ours, or of pycocotools
+        except ValueError as error:
             raise RecordError("wrong region", f"{id}: {error}") from error
 
 
@@ -163,9 +165,11 @@ def _named(text: str, numbers: Sequence[int], is_question: bool, id: str) -> str
     end = 0
     for match in (_REGION if is_question else _NAMED).finditer(text):
         local = match[1]
-        if local is not None and int(local) >= len(numbers):
-            raise RecordError("wrong region", f"{id}: {match[0]} where its question names {len(numbers)} regions")
-        number = next(marks) if local is None else numbers[int(local)]
+        place = None if local is None else int(local) if len(local) <= _MOST_DIGITS else len(numbers)
+        if place is not None and place >= len(numbers):
+            region = match[0] if len(match[0]) < 40 else f"{match[0][:37]}..."
+            raise RecordError("wrong region", f"{id}: {region} where its question names {len(numbers)} regions")
+        number = next(marks) if place is None else numbers[place]
         parts += [text[end : match.start()], f"Region [{number}]"]
         end = match.end()
     return "".join([*parts, text[end:]])
@@ -173,13 +177,14 @@ def _named(text: str, numbers: Sequence[int], is_question: bool, id: str) -> str
 
 def _check_box(box: Any, size: tuple[int, int], id: str) -> None:
     """Refuse a value that is not a box, has no area, or lies outside the picture."""
-    is_box = (
-        isinstance(box, list)
-        and len(box) == 4
-        and all(isinstance(value, int | float) and math.isfinite(value) for value in box)
-    )
-    if not is_box or min(box[2], size[0]) <= max(box[0], 0) or min(box[3], size[1]) <= max(box[1], 0):
+    try:
+        left, top, right, bottom = as_box(box)
+        is_inside = min(right, size[0]) > max(left, 0) and min(bottom, size[1]) > max(top, 0)
+    except ImageError:
+        is_inside = False
+    if not is_inside:
         raise RecordError(
             "wrong region",
-            f"{id}: box {box}: expected left < right and top < bottom, pixels, in a picture of {size[0]} x {size[1]}",
+            f"{id}: box {short(box)}: expected left < right and top < bottom, pixels, in a picture of {size[0]} x"
+            f" {size[1]}",
         )

@@ -16,6 +16,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from theworld.config.data import OpenImagesSettings
+from theworld.datasets.rgb import BROKEN, decode
 from theworld.io import write_whole
 
 logger = logging.getLogger(__name__)
@@ -230,9 +231,8 @@ def _check_status(response: httpx2.Response, url: str) -> None:
 
 def _check_picture(content: bytes) -> None:
     try:
-        with Image.open(io.BytesIO(content), formats=("JPEG",)) as image:
-            image.load()
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        decode(content, formats=("JPEG",))
+    except (*BROKEN, Image.DecompressionBombError) as error:
         raise _PassingError(f"{len(content):,} bytes that are no JPEG ({error})") from error
 
 

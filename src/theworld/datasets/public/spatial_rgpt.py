@@ -2,15 +2,15 @@
 
 import ast
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
-import numpy as np
 from PIL import Image
 
 from theworld.datasets.images import ImageError, picture_of, to_image
 from theworld.datasets.public.parquet_json import Row, RowSamples, read_rows, require
-from theworld.datasets.regions import Box, decode_mask, draw_regions
+from theworld.datasets.regions import as_box, decode_mask, draw_regions, short
 from theworld.datasets.sample import Sample, question
 
 REPOSITORY: Final = "a8cheng/SpatialRGPT-Bench"
@@ -69,8 +69,8 @@ class SpatialRGPTBenchDataset(RowSamples):
         """The picture with its regions, or the ImageError of drawing it."""
         try:
             return marked_picture(row, self.image_dir, drawn_as)
-        except ImageError as error:
-            return error
+        except ValueError as error:  # also of a nested field
+            return error if isinstance(error, ImageError) else ImageError(str(error))
 
 
 def marked_picture(row: Row, image_dir: Path | None = None, marks: Marks = "boxes") -> Image.Image:
@@ -88,12 +88,12 @@ def marked_picture(row: Row, image_dir: Path | None = None, marks: Marks = "boxe
     elif image_dir is None:
         raise ImageError(f"{row['id']}: the row holds no picture; give image_dir, the folder that has them")
     else:
-        source = image_dir / nested(row, "image_info")["file_path"]
+        source = image_dir / _file_path(row)
     image = to_image(source)
-    boxes = [_box(values) for values in nested(row, "bbox")]
+    boxes = [as_box(values) for values in _regions(row, "bbox")]
     if marks == "boxes":
         return draw_regions(image, boxes)
-    return draw_regions(image, boxes, _at_size([decode_mask(mask) for mask in nested(row, "rle")], image))
+    return draw_regions(image, boxes, [decode_mask(mask, (image.height, image.width)) for mask in _regions(row, "rle")])
 
 
 def nested(row: Row, name: str) -> Any:
@@ -107,25 +107,26 @@ def nested(row: Row, name: str) -> Any:
         return value
     try:
         return json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         pass
     try:
         return ast.literal_eval(value)
-    except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
         raise ValueError(
             f"SpatialRGPT-Bench {row['id']}: {name}: {value[:80]!r}; expected the text of JSON or of a Python literal"
         ) from error
 
 
-def _box(values: Any) -> Box:
-    if len(values) != 4:
-        raise ImageError(f"a box of {len(values)} numbers: expected left, top, right, bottom in pixels")
-    left, top, right, bottom = map(float, values)
-    return left, top, right, bottom
+def _regions(row: Row, name: str) -> Sequence[Any]:
+    values = nested(row, name)
+    if not isinstance(values, list | tuple):
+        raise ImageError(f"{row['id']}: {name} {short(values)}: expected a list, one entry per region")
+    return values
 
 
-def _at_size(masks: list[np.ndarray], image: Image.Image) -> list[np.ndarray]:
-    for mask in masks:
-        if mask.shape != (image.height, image.width):
-            raise ImageError(f"a mask of {mask.shape[1]} x {mask.shape[0]} px on a picture of {image.size}")
-    return masks
+def _file_path(row: Row) -> str:
+    about = nested(row, "image_info") if "image_info" in row else None
+    path = about.get("file_path") if isinstance(about, Mapping) else None
+    if not isinstance(path, str) or not path:
+        raise ImageError(f"{row['id']}: image_info {short(about)}: expected the file_path of its picture")
+    return path

@@ -114,9 +114,9 @@ def _subject(clause: str, word: re.Match[str]) -> int | None:
     """Return the subject of a relation: the last region before its word, else the one after `is`."""
     before = list(_REGION.finditer(clause, 0, word.start()))
     if before:
-        return int(before[-1][1])
+        return _number(before[-1][1])
     inverted = _INVERTED.search(clause, word.end())
-    return None if inverted is None else int(inverted[1])
+    return None if inverted is None else _number(inverted[1])
 
 
 _NAMED = re.compile(r"\bregion_(\d+)\b")
@@ -141,17 +141,22 @@ def chosen_region(text: str, relation: Relation) -> int | None:
     answer = after_answer(text)
     alone = None if answer is None else _ALONE.match(answer)
     if alone is not None:
-        return _known(int(alone[1]))
+        return _known(_number(alone[1]))
     for part in (answer, after_therefore(text), _without_lists(text)):
         if part is None:
             continue
         claim = next((item for item in claims(part, relation) if item.region in (0, 1)), None)
         if claim is not None:
             return claim.region if claim.same else 1 - claim.region
-        named = {int(match[1]) for match in _NAMED.finditer(part)}
+        named = {_number(match[1]) for match in _NAMED.finditer(part)}
         if len(named) == 1:
             return _known(named.pop())
     return None
+
+
+def _number(digits: str) -> int:
+    """Return the number of a region; all beyond nine digits are one, which no region has."""
+    return int(digits) if len(digits) < 10 else 10**9
 
 
 def _known(region: int) -> int | None:

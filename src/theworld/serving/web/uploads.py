@@ -24,7 +24,8 @@ from theworld.datasets.foresight import (
     static_questions,
 )
 from theworld.datasets.foresight.scene import num_future_slots
-from theworld.datasets.images import BROKEN
+from theworld.datasets.images import to_image
+from theworld.datasets.rgb import BROKEN, without_metadata
 from theworld.serving.inputs import FORMATS, decode_picture
 from theworld.serving.protocol import RequestError
 
@@ -135,7 +136,7 @@ def _kind_of(content: bytes) -> str:
     except Image.DecompressionBombError:
         return "picture"  # decode_picture refuses it
     except BROKEN:
-        return "video"
+        return "video" if without_metadata(content) is None else "picture"  # a still one, if its metadata is damaged
 
 
 _Timed = Iterable[tuple[float, Image.Image]]
@@ -149,7 +150,7 @@ def _animation(content: bytes, limits: AppSettings) -> _Timed:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             for frame in ImageSequence.Iterator(image):
                 _check_size(frame.width, frame.height, limits)  # a later frame may be larger than the first
-                yield time_ms / 1000, frame.convert("RGB")
+                yield time_ms / 1000, to_image(frame.copy())
                 time_ms += float(frame.info.get("duration", 0)) or 100.0  # browsers replace 0 in the same way
     except (*BROKEN, Image.DecompressionBombError) as error:
         if isinstance(error, RequestError):

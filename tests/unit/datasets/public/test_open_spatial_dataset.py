@@ -166,3 +166,40 @@ def test_one_in_a_hundred_is_held_out_by_its_id_wherever_it_stands(tmp_path: Pat
     assert not train & validation
     assert 1 <= len(validation) <= 12
     assert ids(turned, "validation") == validation
+
+
+WRONG_CODES = [
+    {"size": [32, 32], "counts": counts}
+    for counts in ("", "1", "ooooooooo", ["26", "54"], [1034, -10], ["a"], [[1]], [], [10**18], None, 5, "V4>b0" * 9)
+]
+
+
+@pytest.mark.parametrize("code", [*WRONG_CODES, {}, {"size": [70_000, 70_000], "counts": "1"}, [1, 2], None, 7])
+def test_every_wrong_mask_is_one_bad_record(tmp_path: Path, code: Any):
+    row = open_spatial_row()
+    row["rle"][0] = code
+
+    with pytest.raises(RecordError, match=r"0000f2a1b2c3d4e5.*\(wrong region\)"):
+        opened(tmp_path, row, marks="masks")[0]
+
+
+@pytest.mark.parametrize(
+    "box", [None, 5, "abcd", [1, 2, 3, "4"], [1, 2, -(10**18), 9], [True, 2, 9, 9], [[1], 2, 3, 4], {}]
+)
+def test_every_wrong_box_is_one_bad_record(tmp_path: Path, box: Any):
+    row = open_spatial_row()
+    row["bbox"][3] = box
+
+    with pytest.raises(RecordError, match=r"0000f2a1b2c3d4e5: box .*\(wrong region\)"):
+        opened(tmp_path, row)[0]
+
+
+@pytest.mark.parametrize("digits", ["9" * 5_000, "0" * 5_000, "9" * 10, "٣" * 5_000])
+@pytest.mark.parametrize("turn", [0, 1])
+def test_a_region_number_of_any_length_is_one_bad_record(tmp_path: Path, digits: str, turn: int):
+    row = open_spatial_row()
+    row["conversations"][turn]["value"] += f" Region [{digits}]"
+
+    with pytest.raises(RecordError, match=r"Region \[.*\(wrong region\)") as caught:
+        opened(tmp_path, row)[0]
+    assert len(str(caught.value)) < 200

@@ -96,3 +96,35 @@ def test_text_that_is_neither_json_nor_a_literal_is_refused(tmp_path: Path):
 
     with pytest.raises(ValueError, match=r"qualitative_0: qa_info: .__import__.*; expected the text of JSON"):
         SpatialRGPTBenchDataset(str(path), image_dir=images)[0]
+
+
+def code(counts: object, size: object = (32, 32)) -> dict[str, object]:
+    return {"size": list(size) if isinstance(size, tuple) else size, "counts": counts}
+
+
+WRONG_CODES = (None, 5, "x", [1, 2], {}, code(""), code("1"), code("ooooooooo"), code(["26", "54"]))
+WRONG_RUNS = (code([1034, -10]), code([]), code([10**400]), code("1", (70_000, 70_000)), code([100], (10, 10)))
+WRONG_BOXES = ([None], [5], ["abcd"], [[1, 2, 3, "4"]], [[1, 2, 10**400, 9]])
+WRONG_PATHS = ({"file_path": None}, {"file_path": "a" * 5_000}, {"file_path": "\0"})
+WRONG = [
+    *({"rle": [wrong]} for wrong in (*WRONG_CODES, *WRONG_RUNS)),
+    *({"rle": wrong} for wrong in ({"a": 1}, "not json", 5, [code([1024])] * 3, "[" * 100_000)),
+    *({"bbox": wrong} for wrong in (None, 5, {}, "not json", *WRONG_BOXES)),
+    *({"image_info": wrong} for wrong in (None, 5, [], {}, *WRONG_PATHS)),
+]
+
+
+@pytest.mark.parametrize("change", WRONG, ids=range(len(WRONG)))
+def test_a_wrong_region_is_an_error_of_its_item_alone(tmp_path: Path, change):
+    path, images = write_spatial_json(tmp_path)
+    rows = spatial_rows("native")
+    single = {**rows[3], "rle": rows[3]["rle"]}
+    path.write_text(json.dumps([{**single, **change}, *rows]))
+
+    samples = SpatialRGPTBenchDataset(str(path), image_dir=images, marks="masks")
+
+    with pytest.raises(ImageError) as caught:
+        to_image(samples[0].images[0])
+    assert len(str(caught.value)) < 400
+    assert "\n" not in str(caught.value)
+    assert to_image(samples[1].images[0]).size == (32, 32)

@@ -53,3 +53,10 @@ def test_descriptions_of_each_region_choose_nothing_but_what_follows_them_does()
 )
 def test_a_reply_that_names_none_or_both_alike_is_not_read(reply):
     assert chosen_region(reply, RELATIONS["above"]) is None
+
+
+@pytest.mark.parametrize(
+    "text", ["Region [{}]", "Region [{}] is taller.", "The taller one is Region [{}].", "Answer: region [{}]"]
+)
+def test_a_region_number_of_thousands_of_digits_is_no_choice(text):
+    assert chosen_region(text.format("9" * 5_000), RELATIONS["tall"]) is None
