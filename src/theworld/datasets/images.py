@@ -22,6 +22,9 @@ BROKEN = (OSError, SyntaxError, ValueError, IndexError, TypeError, KeyError, EOF
 SyntaxError, but not when it decodes or goes to the next frame."""
 
 
+_MAX_SHOWN_PATH = 200
+
+
 class ImageError(ValueError):
     """An object that is no picture, or one that cannot be read."""
 
@@ -83,10 +86,16 @@ def read_picture(source: Any, name: str) -> Image.Image:
 
 
 def _existing(path: Path) -> Path:
-    if path.is_dir():
-        raise ImageError(f"{path}: a folder, not a picture")
-    if not path.is_file():
-        raise MissingImageError(f"{path}: no such file")
+    name = str(path)
+    if len(name) > _MAX_SHOWN_PATH:
+        name = f"{name[: _MAX_SHOWN_PATH - 3]}..."
+    try:
+        if path.is_dir():
+            raise ImageError(f"{name}: a folder, not a picture")
+        if not path.is_file():
+            raise MissingImageError(f"{name}: no such file")
+    except (OSError, UnicodeError) as error:  # too long, or half a surrogate pair
+        raise MissingImageError(f"{name!a}: no path of a file ({getattr(error, 'strerror', 'not UTF-8')})") from error
     return path
 
 

@@ -15,12 +15,14 @@ from theworld.datasets.errors import RecordError
 from theworld.datasets.images import read_picture
 from theworld.datasets.public.json_index import IndexedSamples, Measures, Part
 from theworld.datasets.public.spatial_rgpt import Marks, marked_picture
+from theworld.datasets.records import id_of, is_encodable, short
 from theworld.datasets.sample import Sample, Turn
 from theworld.hub import fetch
 
 REPOSITORY: Final = "a8cheng/OpenSpatialDataset"
 FILE: Final = "result_10_depth_convs.json"
 
+_MOST_DIGITS: Final = 9
 _MASK: Final = "<mask>"
 _DEPTH = re.compile(r"\s*<depth>")
 _NAMED = re.compile(r"Region \[(\d+)\]")
@@ -81,7 +83,7 @@ class SpatialRGPTDataset(IndexedSamples):
     def _measure(self, row: Any, place: int) -> Measures:
         if not isinstance(row, Mapping):
             return Measures(str(place), 0, 0)
-        id = str(row.get("filename", place))
+        id = id_of(row.get("filename"), place)
         try:
             return Measures(id, num_characters(_read(row)[0]), 1)
         except RecordError:
@@ -114,8 +116,8 @@ class SpatialRGPTDataset(IndexedSamples):
 def _read(row: Mapping[str, Any]) -> tuple[tuple[Turn, ...], _Regions]:
     """The turns of a row, with regions by their numbers, and the regions."""
     id = row.get("filename")
-    if not isinstance(id, str) or not id:
-        raise RecordError("malformed", f"filename {id!r}: expected the id of a picture of OpenImages")
+    if not isinstance(id, str) or not id or not is_encodable(id):
+        raise RecordError("malformed", f"filename {short(id)}: expected the id of a picture of OpenImages")
     turns = turns_of(row.get("conversations"), id, num_images=1)
     regions = _regions(row, sum(turn.text.count(_MASK) for turn in turns if turn.role == "user"), id)
     return _renumbered(turns, regions.numbers, id), regions
@@ -163,8 +165,8 @@ def _named(text: str, numbers: Sequence[int], is_question: bool, id: str) -> str
     end = 0
     for match in (_REGION if is_question else _NAMED).finditer(text):
         local = match[1]
-        if local is not None and int(local) >= len(numbers):
-            raise RecordError("wrong region", f"{id}: {match[0]} where its question names {len(numbers)} regions")
+        if local is not None and (len(local) > _MOST_DIGITS or int(local) >= len(numbers)):
+            raise RecordError("wrong region", f"{id}: {match[0][:40]} where its question names {len(numbers)} regions")
         number = next(marks) if local is None else numbers[int(local)]
         parts += [text[end : match.start()], f"Region [{number}]"]
         end = match.end()
@@ -181,5 +183,6 @@ def _check_box(box: Any, size: tuple[int, int], id: str) -> None:
     if not is_box or min(box[2], size[0]) <= max(box[0], 0) or min(box[3], size[1]) <= max(box[1], 0):
         raise RecordError(
             "wrong region",
-            f"{id}: box {box}: expected left < right and top < bottom, pixels, in a picture of {size[0]} x {size[1]}",
+            f"{id}: box {short(box)}: expected left < right and top < bottom, pixels, in a picture of"
+            f" {size[0]} x {size[1]}",
         )
