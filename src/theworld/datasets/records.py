@@ -82,7 +82,7 @@ def id_of(value: Any, place: int | str) -> str:
     """Return the id of a record: a text or a number; its place for null, NaN, blank and all others."""
     is_number = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
     if not is_number and not (isinstance(value, str) and value.strip()):
-        return str(place)
+        value = place
     return str(value).encode("utf-8", "replace").decode()
 
 
