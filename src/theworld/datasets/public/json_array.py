@@ -4,7 +4,8 @@ import codecs
 import json
 import re
 from collections.abc import Iterator
-from typing import Any, BinaryIO, Final, NoReturn
+from io import BufferedIOBase
+from typing import Any, Final, NoReturn
 
 MAX_ROW_CHARACTERS: Final = 2**29
 """Longest row; a longer one is a file without an end of its first text."""
@@ -14,7 +15,9 @@ MAX_DEPTH: Final = 64
 
 _CHUNK_BYTES = 2**16
 _CUT = 16  # a parser that meets the end of its text stops at most so many characters before it
+_LOOKAHEAD = 4  # the 1 of "1e+" is no row yet
 _SPACE = re.compile(r"[ \t\r\n]*")
+_NUMBER = re.compile(r"[-+.0-9eE]+")
 _TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+"|[\[\]{}]', re.DOTALL)
 
 
@@ -24,7 +27,7 @@ class UnreadableRow(str):
     __slots__ = ()
 
 
-def array_rows(stream: BinaryIO) -> Iterator[Any]:
+def array_rows(stream: BufferedIOBase) -> Iterator[Any]:
     """Yield the rows of a JSON array in UTF-8, with or without a byte order mark.
 
     A row that is nested too deeply, or has a number of too many digits, becomes an `UnreadableRow`.
@@ -57,7 +60,7 @@ class _ConstantError(ValueError):
 class _Text:
     """The part of a file that is in memory, and the place of the parser in it."""
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: BufferedIOBase) -> None:
         self.text, self.place, self.is_end = "", 0, False
         self._stream = stream
         self._decoder = codecs.getincrementaldecoder("utf-8-sig")()
@@ -77,7 +80,7 @@ class _Text:
         self.next_character()
         while True:
             row, end = self._decoded()
-            if end is not None and (end < len(self.text) or self.is_end):
+            if end is not None and (end + _LOOKAHEAD <= len(self.text) or self.is_end):
                 break
             if self.is_end:
                 raise ValueError("parse error: the file ends within a row")
@@ -105,16 +108,14 @@ class _Text:
             return UnreadableRow(str(error).partition(";")[0]), self._end()
 
     def _end(self) -> int | None:
-        """The end of the row at the place, found by its brackets."""
+        """The end of the row at the place: of its digits, or found by its brackets."""
+        if number := _NUMBER.match(self.text, self.place):
+            return number.end()
         depth = 0
         for match in _TOKEN.finditer(self.text, self.place):
-            token = match[0]
-            if token in ("[", "{"):
-                depth += 1
-            elif token in ("]", "}"):
-                depth -= 1
-                if depth <= 0:
-                    return match.end() if depth == 0 else match.start()  # below: a bare number ends with the array
+            depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(match[0], 0)
+            if depth == 0:
+                return match.end()
         return None
 
     def _read_more(self) -> None:

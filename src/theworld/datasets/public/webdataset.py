@@ -5,8 +5,9 @@ import tarfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from io import BufferedIOBase
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -125,7 +126,7 @@ class _Bounded:
     Headers of a tar file claim sizes, and tarfile reserves memory for any of them.
     """
 
-    def __init__(self, stream: BinaryIO, num_bytes: int) -> None:
+    def __init__(self, stream: BufferedIOBase, num_bytes: int) -> None:
         self._stream, self._num_bytes = stream, num_bytes
         self.tell = stream.tell
 
