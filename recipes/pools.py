@@ -167,7 +167,7 @@ def _draw_pictures(first: int, image_size_px: int) -> dict[str, str | bytes]:
 
 
 def _read_pictures(path: Path) -> list[Picture]:
-    return [_to_picture(json.loads(line)) for line in path.with_suffix(".jsonl").read_text().splitlines()]
+    return [_to_picture(json.loads(line)) for line in path.with_suffix(".jsonl").open()]
 
 
 def _to_picture(values: dict[str, Any]) -> Picture:

@@ -82,7 +82,7 @@ def is_emulated(dtype: str, device: "torch.device | None" = None) -> bool:
 @cache
 def processor_flags() -> frozenset[str]:
     """Return the instruction sets of this machine's CPU, as Linux lists them; empty on other systems."""
-    lines = _CPUINFO.read_text().splitlines() if _CPUINFO.is_file() else []
+    lines = _CPUINFO.read_text().split("\n") if _CPUINFO.is_file() else []
     listed = (line.partition(":")[2] for line in lines if line.startswith(("flags", "Features")))
     return frozenset(next(listed, "").split())
 
@@ -156,7 +156,7 @@ def describe_device() -> str:
 
 
 def _processor_name() -> str:
-    lines = _CPUINFO.read_text().splitlines() if _CPUINFO.is_file() else []
+    lines = _CPUINFO.read_text().split("\n") if _CPUINFO.is_file() else []
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
 from theworld.datasets.errors import RecordError
+from theworld.datasets.records import is_encodable, short
 from theworld.datasets.sample import Turn
 
 MAX_CHARACTERS: Final = 100_000
@@ -18,6 +19,7 @@ _ROLES: Final[Mapping[str, Literal["user", "assistant"]]] = {
 }
 _MARKER: Final = "<image>"
 _MARKER_LINE = re.compile(rf"^[ \t]*(?:{_MARKER}[ \t]*)+(?:\n|\Z)", re.MULTILINE)
+_MARKER_AT_AN_END = re.compile(rf"\s*{_MARKER}[ \t]*(?:\n|\Z)|.*\n[ \t]*{_MARKER}\s*\Z", re.DOTALL)
 _MARKER_IN_TEXT = re.compile(rf"[ \t]*{_MARKER}")
 
 
@@ -28,34 +30,50 @@ def turns_of(messages: Any, name: str, num_images: int = 0) -> tuple[Turn, ...]:
         messages: `{"from": "human" | "gpt" | "system", "value": text}` in order, or `{"role": "user" | "assistant" |
             "system", "content": text}`, where the text may also be a list of parts.
         name: of the record, for messages.
-        num_images: pictures of the record. If there are any, each `<image>` in a question marks one, and the marks are
-            removed, because pictures precede the first text.
+        num_images: pictures of the record. If there are any, each `<image>` in a question marks one, as each part of
+            type `image` does, and the marks are removed, because pictures precede the first text.
 
     Raises:
         RecordError: malformed (roles out of order, missing keys, an empty question, marks for another number of
-            pictures), empty answer, or overlong.
+            pictures, parts that are neither text nor picture), empty answer, or overlong.
     """
     if not isinstance(messages, Sequence) or isinstance(messages, str) or not messages:
-        raise RecordError("malformed", f"{name}: expected a list of messages, got {_short(messages)}")
+        raise RecordError("malformed", f"{name}: expected a list of messages, got {short(messages)}")
     spoken = [_message(message, name) for message in messages]
     system = spoken.pop(0)[1].strip() if spoken[0][0] == "system" else ""
     expected = ["human", "gpt"] * (len(spoken) // 2)
     if not spoken or [_ROLES.get(role) for role, _ in spoken] != [_ROLES[role] for role in expected]:
         roles = ", ".join(role for role, _ in spoken) or "none"
         raise RecordError("malformed", f"{name}: expected questions and answers in turn, got the roles {roles}")
+    _check_parts(messages, name, num_images)
     if num_images:
-        spoken = _without_marks(spoken, name, num_images)
+        spoken = without_marks(spoken, name, num_images)
     spoken[0] = (spoken[0][0], "\n\n".join(text for text in (system, spoken[0][1]) if text))
     return checked(tuple(Turn(_ROLES[role], text) for role, text in spoken), name)
+
+
+def without_pictures(turns: tuple[Turn, ...], name: str) -> tuple[Turn, ...]:
+    """Return the same turns of a record without pictures, after a check that no question starts or ends with a mark.
+
+    `<image>` within a sentence is a word, as in "What is <image> in HTML?".
+
+    Raises:
+        RecordError: malformed for a mark at the start or end of a question.
+    """
+    if any(turn.role == "user" and _MARKER_AT_AN_END.match(turn.text) for turn in turns):
+        raise RecordError("malformed", f"{name}: a question with {_MARKER}, and no pictures in the record")
+    return turns
 
 
 def checked(turns: tuple[Turn, ...], name: str) -> tuple[Turn, ...]:
     """Return the same turns after a check.
 
     Raises:
-        RecordError: malformed for an empty question, empty answer, or overlong.
+        RecordError: malformed for an empty question or half a surrogate pair, empty answer, or overlong.
     """
     for turn in turns:
+        if not is_encodable(turn.text):
+            raise RecordError("malformed", f"{name}: a text with half a surrogate pair, such as half an emoji")
         if not turn.text.strip():
             if turn.role == "user":
                 raise RecordError("malformed", f"{name}: an empty question")
@@ -72,25 +90,60 @@ def num_characters(turns: Sequence[Turn]) -> int:
 
 def _message(message: Any, name: str) -> tuple[str, str]:
     """The role and the text of a message."""
+    role, content = _role_and_content(message)
+    if role is None:
+        raise RecordError("malformed", f"{name}: expected messages with from and value, or role and content")
+    return role, _text(content, name)
+
+
+def _role_and_content(message: Any) -> tuple[Any, Any]:
+    """The role of a message, None if it has none, and its text or parts."""
     for role, content in (("from", "value"), ("role", "content")):
         if isinstance(message, Mapping) and isinstance(message.get(role), str) and content in message:
-            return message[role], _text(message[content], name)
-    raise RecordError("malformed", f"{name}: expected messages with from and value, or role and content")
+            return message[role], message[content]
+    return None, None
 
 
 def _text(content: Any, name: str) -> str:
     if isinstance(content, str):
         return content
     if isinstance(content, Sequence) and all(isinstance(part, Mapping) for part in content):
-        return "\n".join(part["text"] for part in content if isinstance(part.get("text"), str))
-    raise RecordError("malformed", f"{name}: a message without text: {_short(content)}")
+        return "\n".join(str(part["text"]) for part in content if _type_of(part, name) == "text")
+    raise RecordError("malformed", f"{name}: a message without text: {short(content)}")
 
 
-def _without_marks(spoken: list[tuple[str, str]], name: str, num_images: int) -> list[tuple[str, str]]:
-    """Messages without the marks of pictures in their questions.
+def _type_of(part: Mapping[str, Any], name: str) -> Literal["text", "image"]:
+    """The type of a part; without `type`, the one key of it that has a value."""
+    kind = part.get("type") or next((key for key, value in part.items() if value is not None), None)
+    if kind == "text" and isinstance(part.get("text"), str):
+        return "text"
+    if kind in ("image", "image_url"):
+        return "image"
+    raise RecordError("malformed", f"{name}: a part {short(dict(part))}: expected type text or image")
+
+
+def _check_parts(messages: Sequence[Any], name: str, num_images: int) -> None:
+    """Refuse parts of pictures in answers, or in another number than the record has pictures."""
+    num_parts = 0
+    for message in messages:
+        role, content = _role_and_content(message)
+        if not isinstance(content, str):
+            in_message = sum(_type_of(part, name) == "image" for part in content)
+            if in_message and _ROLES.get(role) != "user":
+                raise RecordError("malformed", f"{name}: a picture in a message of {role}: expected questions only")
+            num_parts += in_message
+    if num_parts not in (0, num_images):
+        raise RecordError("malformed", f"{name}: {num_parts} parts of type image for {num_images} pictures")
+
+
+def without_marks(spoken: list[tuple[str, str]], name: str, num_images: int) -> list[tuple[str, str]]:
+    """Return messages without the marks of pictures in their questions.
 
     "<image>\\nWhat is it?"     "What is it?\\n<image>"     "Is <image> like <image>?"
     "What is it?"              "What is it?"              "Is like?"
+
+    Raises:
+        RecordError: malformed for marks of another number of pictures.
     """
     num_marks = sum(text.count(_MARKER) for role, text in spoken if _ROLES[role] == "user")
     if num_marks not in (0, num_images):
@@ -99,8 +152,3 @@ def _without_marks(spoken: list[tuple[str, str]], name: str, num_images: int) ->
         (role, _MARKER_IN_TEXT.sub("", _MARKER_LINE.sub("", text)).strip() if _ROLES[role] == "user" else text)
         for role, text in spoken
     ]
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -16,6 +16,9 @@ MAX_ASPECT = 100
 """Largest ratio of the sides: beyond it a picture is a line, and resizing it gives noise."""
 
 
+_MAX_SHOWN_PATH = 200
+
+
 def to_image(source: Any) -> Image.Image:
     """Convert a picture to RGB and turn it upright; an upright RGB picture is returned itself.
 
@@ -76,15 +79,16 @@ def read_picture(source: Any, name: str) -> Image.Image:
 
 
 def _existing(path: Path) -> Path:
+    name = str(path)
+    if len(name) > _MAX_SHOWN_PATH:
+        name = f"{name[: _MAX_SHOWN_PATH - 3]}..."
     try:
-        is_folder, is_file = path.is_dir(), path.is_file()
-    except (OSError, ValueError) as error:  # a name that no file can have
-        reason = getattr(error, "strerror", None) or error
-        raise ImageError(f"{str(path)[:60]!r}...: no path of a picture ({reason})") from error
-    if is_folder:
-        raise ImageError(f"{path}: a folder, not a picture")
-    if not is_file:
-        raise MissingImageError(f"{path}: no such file")
+        if path.is_dir():
+            raise ImageError(f"{name}: a folder, not a picture")
+        if not path.is_file():
+            raise MissingImageError(f"{name}: no such file")
+    except (OSError, UnicodeError) as error:  # too long, or half a surrogate pair
+        raise MissingImageError(f"{name!a}: no path of a file ({getattr(error, 'strerror', 'not UTF-8')})") from error
     return path
 
 

@@ -5,9 +5,10 @@ from dataclasses import replace
 from typing import Any
 
 from theworld.constants import TEMPORAL_STRIDE
-from theworld.datasets.conversations import checked, num_characters, turns_of
+from theworld.datasets.conversations import checked, num_characters, turns_of, without_marks, without_pictures
 from theworld.datasets.errors import RecordError
 from theworld.datasets.images import picture_of, read_picture
+from theworld.datasets.records import answer_text, distinct_ids, media_keys, short
 from theworld.datasets.sample import KnowsShapes, Sample, Samples, Turn
 
 
@@ -20,7 +21,8 @@ class TheWorldDataset:
             more than the pictures.
 
     Raises:
-        ValueError: for a record without a text, or with both `image` and `images`, naming its position and keys.
+        ValueError: for a record without a text, with both `image` and `images`, or with pictures under another name,
+            naming its position and keys.
     """
 
     def __init__(self, records: Sequence[Mapping[str, Any]]) -> None:
@@ -29,7 +31,10 @@ class TheWorldDataset:
                 raise ValueError(f"record {index} has no text: expected keys image, text, label; got {sorted(record)}")
             if "image" in record and "images" in record:
                 raise ValueError(f"record {index} has both image and images: give one; got {sorted(record)}")
+            if unknown := media_keys(record):
+                raise ValueError(f"record {index} has {', '.join(unknown)}: expected image; got {sorted(record)}")
         self.records = records
+        self._ids = distinct_ids(record.get("id") for record in records)
 
     def __len__(self) -> int:
         return len(self.records)
@@ -38,21 +43,22 @@ class TheWorldDataset:
         """Return the sample of a record.
 
         Raises:
-            RecordError: empty answer, or overlong.
+            RecordError: malformed (a label other than text or a number), empty answer, or overlong.
         """
-        record = self.records[index]
-        id = str(record.get("id", index))
+        record, id = self.records[index], self._ids[index]
         return Sample(
             id=id,
-            turns=checked(_pair(record["text"], record.get("label")), id),
+            turns=_record_turns(record, id),
             images=_record_pictures(record),
             clips=None if record.get("clips") is None else tuple(record["clips"]),
         )
 
     def text_length_of(self, index: int) -> int:
-        """Return the characters of a sample's turns, without its pictures."""
-        record = self.records[index]
-        return num_characters(_pair(record["text"], record.get("label")))
+        """Return the characters of a sample's turns, without its pictures; 0 for a bad record."""
+        try:
+            return num_characters(_record_turns(self.records[index], str(index)))
+        except RecordError:
+            return 0
 
     def num_images_of(self, index: int) -> int:
         """Return the number of a sample's pictures, without reading them."""
@@ -68,7 +74,7 @@ class HFDatasetWrapper:
         question_key: column of questions.
         answer_key: column of answers, class labels by their names; None if they are withheld. An answer of None and a
             class label of -1 count as withheld.
-        id_key: column of ids; None: the position.
+        id_key: column of ids; None: the position, as for an id of None. Later rows of an id get `ID#2`, and so on.
         conversation_key: column of whole conversations (`messages` or `conversations`, in a format of `turns_of`),
             instead of questions and answers.
 
@@ -95,6 +101,7 @@ class HFDatasetWrapper:
         self.image_key, self.id_key = image_key, id_key
         self.question_key, self.answer_key, self.conversation_key = question_key, answer_key, conversation_key
         feature = (getattr(dataset, "features", None) or {}).get(answer_key)
+        self._ids = None if id_key is None else distinct_ids(dataset.select_columns([id_key])[:][id_key])
         self._label_name = getattr(feature, "int2str", None)  # only a datasets.ClassLabel has it
 
     def __len__(self) -> int:
@@ -104,11 +111,11 @@ class HFDatasetWrapper:
         """Return the sample of a row.
 
         Raises:
-            RecordError: malformed (a question other than text, turns out of order), empty answer, overlong, missing or
-                unreadable picture.
+            RecordError: malformed (a question other than text, an answer other than text or a number, turns out of
+                order), empty answer, overlong, missing or unreadable picture.
         """
         row = self.dataset[index]
-        id = str(index if self.id_key is None else row[self.id_key])
+        id = str(index) if self._ids is None else self._ids[index]
         stored = _pictures(None if self.image_key is None else row[self.image_key])
         turns = self._turns(row, index, len(stored))
         return Sample(
@@ -127,25 +134,40 @@ class HFDatasetWrapper:
         return 0 if self.image_key is None else len(_pictures(self.dataset[index][self.image_key]))
 
     def _turns(self, row: Mapping[str, Any], index: int, num_images: int) -> tuple[Turn, ...]:
+        turns = self._as_stored(row, index, num_images)
+        is_checked = self.image_key is not None and not num_images
+        return without_pictures(turns, f"row {index}") if is_checked else turns
+
+    def _as_stored(self, row: Mapping[str, Any], index: int, num_images: int) -> tuple[Turn, ...]:
         if self.conversation_key is not None:
             return turns_of(row[self.conversation_key], f"row {index}", num_images)
         text = row[self.question_key]
         if not isinstance(text, str) or not text.strip():
             raise RecordError(
                 "malformed",
-                f"row {index} has {text!r} as its {self.question_key!r}: a question is text; leave such rows out",
+                f"row {index} has {short(text)} as its {self.question_key!r}: a question is text; leave such rows out",
             )
-        answer = None if self.answer_key is None else self._answer(row[self.answer_key])
+        answer = None if self.answer_key is None else self._answer(row[self.answer_key], f"row {index}")
+        if num_images:
+            text = without_marks([("user", text)], f"row {index}", num_images)[0][1]
         return checked(_pair(text, answer), f"row {index}")
 
-    def _answer(self, value: Any) -> str | None:
-        if value is None or self._label_name is None:
-            return None if value is None else str(value)
-        return None if value < 0 else self._label_name(value)  # -1 marks a withheld class
+    def _answer(self, value: Any, name: str) -> str | None:
+        text = answer_text(value, name)
+        if text is None or self._label_name is None or isinstance(value, str):
+            return text
+        try:
+            return None if value < 0 else self._label_name(int(value))  # -1 marks a withheld class
+        except ValueError as error:
+            raise RecordError("malformed", f"{name}: {short(value)} is not a class: {error}") from error
 
 
-def _pair(question: str, answer: Any) -> tuple[Turn, ...]:
-    return (Turn("user", question),) if answer is None else (Turn("user", question), Turn("assistant", str(answer)))
+def _pair(question: str, answer: str | None) -> tuple[Turn, ...]:
+    return (Turn("user", question),) if answer is None else (Turn("user", question), Turn("assistant", answer))
+
+
+def _record_turns(record: Mapping[str, Any], name: str) -> tuple[Turn, ...]:
+    return checked(_pair(record["text"], answer_text(record.get("label"), name)), name)
 
 
 def _record_pictures(record: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -2,6 +2,8 @@
 
 import json
 import logging
+import re
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +15,9 @@ from pydantic import TypeAdapter, ValidationError
 from theworld.io import check_same_run, write_whole
 
 logger = logging.getLogger(__name__)
+
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"')
+_CONSTANT = re.compile(rb"-?(?:NaN|Infinity)")
 
 
 RowType = TypeVar("RowType", bound=Any)
@@ -60,7 +65,7 @@ class RowFormat(Generic[RowType, IdentityType]):
             ValueError: if it cannot be parsed.
         """
         file = self.identity_path(path)
-        return _validated(self.identity.validate_json, file.read_bytes(), str(file))
+        return _validated(self.identity.validate_json, file.read_bytes().removeprefix(BOM_UTF8), str(file))
 
     def read(self, path: Path) -> list[RowType]:
         """Read all rows of a file, error rows included, in the order of writing.
@@ -78,7 +83,7 @@ class RowFormat(Generic[RowType, IdentityType]):
 
     def whole_rows(self, path: Path) -> tuple[list[RowType], int]:
         """Read the rows of complete lines; return them and the number of bytes after the last line end."""
-        *lines, tail = path.read_bytes().split(b"\n")
+        *lines, tail = path.read_bytes().removeprefix(BOM_UTF8).split(b"\n")
         rows: list[RowType] = []
         line_of: dict[str, int] = {}
         for number, line in enumerate(lines, start=1):
@@ -200,6 +205,9 @@ def error_text(error: BaseException) -> str:
 
 
 def _validated(validate: Callable[[bytes], Any], text: bytes, place: str) -> Any:
+    has_constant = _CONSTANT.search(text)
+    if has_constant and (constant := _CONSTANT.search(_STRING.sub(b"", text))):  # pydantic accepts them as numbers
+        raise ValueError(f"{place}: {constant[0].decode()} is not JSON; write null")
     try:
         return validate(text)
     except ValidationError as error:

@@ -125,7 +125,7 @@ def _make_item(split: Split, index: int, task: Task) -> Item:
 
 @cache
 def _shipped(split: Split, task: Task) -> list[bytes]:
-    return gzip.decompress(shipped_path(SCENES, split, task).read_bytes()).splitlines()
+    return gzip.decompress(shipped_path(SCENES, split, task).read_bytes()).rstrip(b"\n").split(b"\n")
 
 
 def shipped_path(folder: Path, split: Split, task: Task) -> Path:

@@ -1,10 +1,12 @@
 """BLINK (arXiv 2404.12390): multiple choice about one to four pictures, in 14 tasks."""
 
 from collections.abc import Sequence
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
+from theworld.datasets.errors import RecordError
 from theworld.datasets.images import picture_of
-from theworld.datasets.public.parquet_json import Row, RowSamples, read_rows, require
+from theworld.datasets.public.parquet_json import Row, RowSamples, column, read_rows, require
+from theworld.datasets.records import short, text_of
 from theworld.datasets.sample import Sample, question
 
 REPOSITORY: Final = "BLINK-Benchmark/BLINK"
@@ -29,6 +31,7 @@ TASKS: Final = (
 
 _HIDDEN = "hidden"  # answer of every row in the test split
 _MOST_IMAGES = 5
+_LETTERS = "ABCDE"
 
 
 class BlinkDataset(RowSamples):
@@ -57,21 +60,49 @@ class BlinkDataset(RowSamples):
         if unknown or len(set(tasks)) < len(tasks):
             raise ValueError(f"BLINK tasks {', '.join(tasks)}: expected some of {', '.join(TASKS)}, each once")
         items: list[tuple[str, Sequence[Row], int]] = []
+        ids: list[Any] = []
         for task in tasks:
             rows = read_rows(source, (f"{task}/{split}-*.parquet", f"{task}/{split}.jsonl"), revision)
             items += [(task, rows, index) for index in range(len(rows))]
-        super().__init__(items, size)
+            ids += column(rows, "idx")
+        super().__init__(items, size, ids)
 
     def _sample(self, row: tuple[str, Sequence[Row], int]) -> Sample:
         task, table, place = row
         item = table[place]
         require(item, ("idx", "prompt", "choices", "answer", "image_1"), f"BLINK {task}")
-        images = [picture_of(item.get(f"image_{number}")) for number in range(1, _MOST_IMAGES + 1)]
-        choices = tuple(f"({letter})" for letter in "ABCDE"[: len(item["choices"])])
+        name = f"BLINK {task}, row {place}"
+        id, prompt, answer = (text_of(item, key, name) for key in ("idx", "prompt", "answer"))
+        choices = item["choices"]
+        if not isinstance(choices, list) or not 1 <= len(choices) <= len(_LETTERS):
+            raise RecordError("malformed", f"{name}: choices {short(choices)}: expected one to {len(_LETTERS)}")
+        if not all(isinstance(choice, str) for choice in choices):
+            raise RecordError("malformed", f"{name}: choices {short(choices)}: expected texts")
         return question(
-            item["idx"],
-            [image for image in images if image is not None],
-            item["prompt"],
-            None if item["answer"] == _HIDDEN else item["answer"],
-            fields={"benchmark": "blink", "task": task, "choices": choices},
+            id,
+            _pictures(item, name),
+            prompt,
+            None if answer == _HIDDEN else answer,
+            fields={
+                "benchmark": "blink",
+                "task": task,
+                "choices": tuple(f"({letter})" for letter in _LETTERS[: len(choices)]),
+            },
         )
+
+
+def _pictures(item: Row, name: str) -> list[Any]:
+    """The pictures of an item; the first one is required."""
+    pictures: list[Any] = []
+    for number in range(1, _MOST_IMAGES + 1):
+        key = f"image_{number}"
+        stored = item.get(key)
+        if stored is None and number > 1:
+            continue
+        picture = picture_of(stored)
+        if picture is None:
+            raise RecordError("missing picture", f"{name}: {key}: no picture")
+        if not isinstance(picture, bytes | str):
+            raise RecordError("malformed", f"{name}: {key} {short(picture)}: expected a picture")
+        pictures.append(picture)
+    return pictures

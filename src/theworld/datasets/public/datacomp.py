@@ -14,6 +14,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from theworld.datasets.errors import RecordError
 from theworld.datasets.public.webdataset import ShardRecord, find_shards, lost_records, read_shard
+from theworld.datasets.records import id_of, is_encodable, short
 from theworld.datasets.rgb import BROKEN
 from theworld.datasets.sample import Drawn, Position, Sample, question
 
@@ -128,8 +129,8 @@ class DataCompDataset(IterableDataset):
                 yield Drawn(f"{path.name}: {cause}", error, position(0), num_absent=count)
         try:
             for record in read_shard(path, start):
-                if self._is_chosen(record):
-                    name = f"{path.name}/{record.key}"
+                name = f"{path.name}/{record.key}"
+                if _is_malformed(record) or self._is_chosen(record):
                     yield Drawn(name, self._sample(record, name), position(record.end))
         except RecordError as error:
             yield Drawn(path.name, error, position(path.stat().st_size))
@@ -147,10 +148,10 @@ class DataCompDataset(IterableDataset):
         return self.min_side_px is None or (_shorter_side(record) or self.min_side_px) >= self.min_side_px
 
     def _sample(self, record: ShardRecord, name: str) -> Sample | RecordError:
-        if record.facts.get("status") == "malformed":
-            return RecordError("malformed", f"{name}: its facts are not a JSON object, or its text is not UTF-8")
+        if _is_malformed(record):
+            return RecordError("malformed", f"{name}: its facts, text or picture are of another type, or not UTF-8")
         if record.picture is None or record.facts.get("status") not in (None, "success"):
-            return RecordError("dead link", f"{name}: no picture ({record.facts.get('url', 'unknown address')})")
+            return RecordError("dead link", f"{name}: no picture ({_address(record)})")
         text = (record.text or "").strip()
         if not text:
             return RecordError("empty answer", f"{name}: no alt text")
@@ -162,8 +163,25 @@ class DataCompDataset(IterableDataset):
                 raise ValueError(f"{self.source}: {record.key} has no sha256: leave verify_sha256 out")
             if hashlib.sha256(record.picture).hexdigest() != expected:
                 return RecordError("wrong checksum", f"{name}: its bytes are not those that were published")
-        fields = {"task": "caption", "uid": record.facts.get("uid")}
-        return question(str(record.facts.get("uid") or name), [record.picture], CAPTION_QUESTION, text, fields=fields)
+        uid = record.facts.get("uid")
+        fields = {"task": "caption", "uid": uid}
+        return question(id_of(uid, name), [record.picture], CAPTION_QUESTION, text, fields=fields)
+
+
+def _is_malformed(record: ShardRecord) -> bool:
+    """Return whether the texts or numbers of a record are of other types, or cannot be decoded."""
+    facts = record.facts
+    texts = [record.text, *(facts.get(name) for name in ("uid", "sha256", "status", "url"))]
+    numbers = [facts.get(name) for name in (_CLIP_SCORE, "original_width", "original_height")]
+    return (
+        facts.get("status") == "malformed"
+        or not all(isinstance(text, str | None) and is_encodable(text or "") for text in texts)
+        or not all(isinstance(number, int | float | None) and not isinstance(number, bool) for number in numbers)
+    )
+
+
+def _address(record: ShardRecord) -> str:
+    return short(record.facts["url"]) if record.facts.get("url") else "unknown address"
 
 
 def _shorter_side(record: ShardRecord) -> int | None:

@@ -5,6 +5,7 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from theworld.datasets.public.json_index import id_hashes, places_of
+from theworld.datasets.records import id_of
 from theworld.datasets.wrappers import HFDatasetWrapper
 
 _NAMES: Final = {"train": ("train",), "validation": ("validation", "val", "dev"), "test": ("test",)}
@@ -48,7 +49,8 @@ def open_hf(
         if id_key is not None and id_key not in rows.column_names:
             raise ValueError(f"{source}: no column {id_key!r}: its columns are {sorted(rows.column_names)}")
         ids = range(len(rows)) if id_key is None else rows[id_key]
-        rows = rows.select(places_of(id_hashes(map(str, ids)), "train" if split == "train" else "validation"))
+        names = (id_of(id, place) for place, id in enumerate(ids))
+        rows = rows.select(places_of(id_hashes(names), "train" if split == "train" else "validation"))
     if size is not None:
         rows = rows.select(np.arange(min(size, len(rows))))
     return HFDatasetWrapper(rows, **columns)

@@ -6,17 +6,18 @@ import logging
 import struct
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Literal
 
-import ijson
 import numpy as np
 from filelock import FileLock
 from jaxtyping import Int, UInt64
 from tqdm import tqdm
 
 from theworld.datasets.errors import RecordError
+from theworld.datasets.public.json_array import UnreadableRow, array_rows
 from theworld.datasets.sample import Sample
 from theworld.io import fingerprint, whole_folder, write_whole
 
@@ -49,11 +50,19 @@ def places_of(hashes: UInt64[np.ndarray, " N"], part: Part | None) -> Int[np.nda
 
 logger = logging.getLogger(__name__)
 
-_VERSION: Final = 1
+_VERSION: Final = 2
+_UNREADABLE: Final = "\0unreadable: "  # in front of the reason, in the place of a row
 _LINES, _TABLE, _IDENTITY = "rows.jsonl", "rows.bin", "index.json"
-_ENTRY: Final = struct.Struct("<QIIIQ")
+_ENTRY: Final = struct.Struct("<QIIIQI")
 _COLUMNS: Final = np.dtype(
-    [("start", "<u8"), ("length", "<u4"), ("characters", "<u4"), ("images", "<u4"), ("id_hash", "<u8")]
+    [
+        ("start", "<u8"),
+        ("length", "<u4"),
+        ("characters", "<u4"),
+        ("images", "<u4"),
+        ("id_hash", "<u8"),
+        ("repeat", "<u4"),
+    ]
 )
 
 
@@ -78,7 +87,7 @@ class RowIndex(Sequence[Any]):
 
         SOURCE.rows/
           rows.jsonl   a row per line
-          rows.bin     per row: start and length in bytes, characters, pictures, hash of the id
+          rows.bin     per row: start and length in bytes, characters, pictures, hash of the id, earlier rows of that id
           index.json   the source, its size and time
 
     Args:
@@ -115,7 +124,7 @@ class RowIndex(Sequence[Any]):
         num_bytes = (folder / _TABLE).stat().st_size
         empty = np.zeros(0, _COLUMNS)  # an empty file cannot be mapped
         self.table: np.ndarray = np.memmap(folder / _TABLE, _COLUMNS, mode="r") if num_bytes else empty
-        """Facts about each row: columns start, length, characters, images, id_hash."""
+        """Facts about each row: columns start, length, characters, images, id_hash, repeat."""
 
     def __len__(self) -> int:
         return len(self.table)
@@ -127,11 +136,6 @@ class RowIndex(Sequence[Any]):
         with self._lines.open("rb") as stream:  # opened each time: nothing is shared with other processes
             stream.seek(int(entry["start"]))
             return json.loads(stream.read(int(entry["length"])))
-
-
-def _first_line(error: Exception) -> str:
-    """First line of the parser's message; the next ones show the bytes and an arrow."""
-    return str(error).strip().partition("\n")[0]
 
 
 def _place(source: Path, index_dir: Path | None) -> Path:
@@ -155,26 +159,61 @@ def _stream(source: Path, measure: Callable[[Any, int], Measures], folder: Path,
             (aside / _TABLE).open("wb") as table,
             tqdm(total=identity["size"], desc=f"indexing {source.name}", unit="B", unit_scale=True) as progress,
         ):
-            if stream.read(64).lstrip(b"\xef\xbb\xbf \t\r\n")[:1] != b"[":
-                raise ValueError(f"{source}: expected a JSON array of records")
-            stream.seek(0)
             start = 0
             try:
-                for position, row in enumerate(ijson.items(stream, "item", use_float=True)):
-                    line = json.dumps(row, separators=(",", ":")).encode() + b"\n"
+                for position, row in enumerate(array_rows(stream)):
+                    line = _line(row)
                     of_row = measure(row, position)
                     lines.write(line)
-                    table.write(_ENTRY.pack(start, len(line), of_row.characters, of_row.images, id_hash(of_row.id)))
+                    table.write(_ENTRY.pack(start, len(line), of_row.characters, of_row.images, id_hash(of_row.id), 0))
                     start += len(line)
                     progress.update(stream.tell() - progress.n)
-            except ijson.JSONError as error:
-                place = f"near byte {stream.tell():,} ({_first_line(error)})"
-                raise ValueError(f"{source}: not a whole JSON array, {place}; fetch it again") from error
+            except ValueError as error:
+                raise _refusal(source, stream.tell(), error) from error
+        if start:
+            entries = np.memmap(aside / _TABLE, _COLUMNS, mode="r+")
+            entries["repeat"] = _repeats(entries["id_hash"])
+            entries.flush()
         write_whole(aside / _IDENTITY, json.dumps(identity))
+
+
+def _line(row: Any) -> bytes:
+    """A row as a line of JSON."""
+    try:
+        content = _UNREADABLE + row if isinstance(row, UnreadableRow) else row
+        return json.dumps(content, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+    except ValueError:  # 1e999
+        return _line(UnreadableRow("a number beyond the range of floats"))
+
+
+def _refusal(source: Path, place: int, error: ValueError) -> ValueError:
+    if str(error) == "no array":
+        return ValueError(f"{source}: expected a JSON array of records")
+    if not str(error).startswith("parse error"):
+        return ValueError(f"{source}: {error}; near byte {place:,}")
+    return ValueError(f"{source}: not a whole JSON array, near byte {place:,} ({error}); fetch it again")
+
+
+def _contains(hashes: UInt64[np.ndarray, " N"], value: int) -> bool:
+    place = int(np.searchsorted(hashes, np.uint64(value)))
+    return place < len(hashes) and int(hashes[place]) == value
+
+
+def _repeats(hashes: UInt64[np.ndarray, " N"]) -> Int[np.ndarray, " N"]:
+    """The number of earlier rows with the same hash, for each row."""
+    order = np.argsort(hashes, kind="stable")
+    is_first = np.ones(len(order), bool)
+    is_first[1:] = hashes[order[1:]] != hashes[order[:-1]]
+    starts = np.flatnonzero(is_first)
+    repeats = np.empty(len(order), np.int64)
+    repeats[order] = np.arange(len(order)) - starts[np.cumsum(is_first) - 1]
+    return repeats
 
 
 class IndexedSamples:
     """A map-style data set of one sample per row of a JSON array, which stays on disk.
+
+    Later rows of an id get the ids `ID#2`, `ID#3`, and so on.
 
     Args:
         source: the file.
@@ -207,9 +246,24 @@ class IndexedSamples:
             raise IndexError(f"sample {index} of {len(self.places)}")
         place = int(self.places[index])
         row = self.rows[place]
+        if isinstance(row, str) and row.startswith(_UNREADABLE):
+            raise RecordError("malformed", f"row {place}: {row.removeprefix(_UNREADABLE)}")
         if not isinstance(row, Mapping):
             raise RecordError("malformed", f"row {place}: expected an object, got {type(row).__name__}")
-        return self._sample(row, place)
+        sample = self._sample(row, place)
+        repeat = int(self.rows.table["repeat"][place])
+        return replace(sample, id=self._distinct(sample.id, repeat, place)) if repeat else sample
+
+    def _distinct(self, id: str, repeat: int, place: int) -> str:
+        """The id of a row after others of the same id: `ID#2`; predictions are stored by id."""
+        name = f"{id}#{repeat + 1}"
+        while _contains(self._sorted_hashes, id_hash(name)):
+            name += f"@{place}"
+        return name
+
+    @cached_property
+    def _sorted_hashes(self) -> UInt64[np.ndarray, " N"]:
+        return np.sort(self.rows.table["id_hash"])
 
     def text_length_of(self, index: int) -> int:
         """Return the characters of a sample's turns, without reading it; 0 for a bad row."""

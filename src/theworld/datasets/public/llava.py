@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from theworld.datasets.conversations import num_characters, turns_of
+from theworld.datasets.conversations import num_characters, turns_of, without_pictures
 from theworld.datasets.errors import RecordError
 from theworld.datasets.images import read_picture
 from theworld.datasets.public.json_index import IndexedSamples, Measures, Part
+from theworld.datasets.records import id_of, media_keys, short
 from theworld.datasets.sample import Sample, Turn
 
 
@@ -17,7 +18,8 @@ class LlavaDataset(IndexedSamples):
         {"id": "000000033471", "image": "coco/train2017/000000033471.jpg",
          "conversations": [{"from": "human", "value": "<image>\\nWhat ...?"}, {"from": "gpt", "value": "..."}, ...]}
 
-    Rows without `image` give samples without pictures.
+    `images` means the same as `image`. Rows without both give samples without pictures, unless they have pictures or
+    films under another name, such as `image_path` or `video`: these are malformed.
 
     Args:
         source: the file, such as `llava_v1_5_mix665k.json`.
@@ -65,16 +67,25 @@ class LlavaDataset(IndexedSamples):
 
 
 def _id(row: Mapping[str, Any], place: int) -> str:
-    return str(row.get("id", place))
+    return id_of(row.get("id"), place)
 
 
 def _image_names(row: Mapping[str, Any], id: str) -> list[str]:
-    value = row.get("image")
-    names = [] if value is None else value if isinstance(value, list) else [value]
+    if unknown := media_keys(row):
+        raise RecordError("malformed", f"{id}: media under {', '.join(unknown)}: expected image, a path or a list")
+    value, other = row.get("image"), row.get("images")
+    if value is not None and other is not None and _listed(value) != _listed(other):
+        raise RecordError("malformed", f"{id}: other paths in image than in images: give one of them")
+    names = _listed(other if value is None else value)
     if not all(isinstance(name, str) and name for name in names):
-        raise RecordError("malformed", f"{id}: image {value!r}: expected a path, or a list of paths")
+        raise RecordError("malformed", f"{id}: image {short(names)}: expected a path, or a list of paths")
     return names
 
 
+def _listed(value: Any) -> list[Any]:
+    return [] if value is None else value if isinstance(value, list) else [value]
+
+
 def _turns(row: Mapping[str, Any], id: str, num_images: int) -> tuple[Turn, ...]:
-    return turns_of(row.get("conversations"), id, num_images)
+    turns = turns_of(row.get("conversations"), id, num_images)
+    return turns if num_images else without_pictures(turns, id)

@@ -14,13 +14,15 @@ from theworld.datasets.errors import ImageError, RecordError
 from theworld.datasets.images import read_picture
 from theworld.datasets.public.json_index import IndexedSamples, Measures, Part
 from theworld.datasets.public.spatial_rgpt import Marks, marked_picture
-from theworld.datasets.regions import as_box, short
+from theworld.datasets.records import id_of, is_encodable, short
+from theworld.datasets.regions import as_box
 from theworld.datasets.sample import Sample, Turn
 from theworld.hub import fetch
 
 REPOSITORY: Final = "a8cheng/OpenSpatialDataset"
 FILE: Final = "result_10_depth_convs.json"
 
+_MOST_DIGITS: Final = 9
 _MASK: Final = "<mask>"
 _DEPTH = re.compile(r"\s*<depth>")
 _NAMED = re.compile(r"Region \[(\d+)\]")
@@ -83,7 +85,7 @@ class SpatialRGPTDataset(IndexedSamples):
     def _measure(self, row: Any, place: int) -> Measures:
         if not isinstance(row, Mapping):
             return Measures(str(place), 0, 0)
-        id = str(row.get("filename", place))
+        id = id_of(row.get("filename"), place)
         try:
             return Measures(id, num_characters(_read(row)[0]), 1)
         except RecordError:
@@ -116,8 +118,8 @@ class SpatialRGPTDataset(IndexedSamples):
 def _read(row: Mapping[str, Any]) -> tuple[tuple[Turn, ...], _Regions]:
     """The turns of a row, with regions by their numbers, and the regions."""
     id = row.get("filename")
-    if not isinstance(id, str) or not id:
-        raise RecordError("malformed", f"filename {id!r}: expected the id of a picture of OpenImages")
+    if not isinstance(id, str) or not id or not is_encodable(id):
+        raise RecordError("malformed", f"filename {short(id)}: expected the id of a picture of OpenImages")
     turns = turns_of(row.get("conversations"), id, num_images=1)
     regions = _regions(row, sum(turn.text.count(_MASK) for turn in turns if turn.role == "user"), id)
     return _renumbered(turns, regions.numbers, id), regions

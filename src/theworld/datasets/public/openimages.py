@@ -93,7 +93,7 @@ def read_ids(path: Path, split: str) -> list[str]:
         ValueError: for a file that cannot be read, has no ids, or has other lines, with the first of them.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not a file of ids that can be read ({error})") from error
     names: dict[str, None] = {}

@@ -2,14 +2,17 @@
 
 import json
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from theworld.datasets.conversations import checked
 from theworld.datasets.errors import RecordError
+from theworld.datasets.records import distinct_ids
 from theworld.datasets.sample import Sample
 from theworld.hub import fetch
 
@@ -22,10 +25,12 @@ class RowSamples:
     Args:
         rows: arguments of `_sample`.
         size: number of them, from the first; None: all.
+        ids: of the rows; later rows of an id get `ID#2`, and so on. None: those of the samples.
     """
 
-    def __init__(self, rows: Sequence[Any], size: int | None = None) -> None:
+    def __init__(self, rows: Sequence[Any], size: int | None = None, ids: Iterable[Any] | None = None) -> None:
         self.rows = rows
+        self._ids = None if ids is None else distinct_ids(ids)
         self.size = len(rows) if size is None else min(size, len(rows))
 
     def __len__(self) -> int:
@@ -34,7 +39,11 @@ class RowSamples:
     def __getitem__(self, index: int) -> Sample:
         if not 0 <= index < self.size:
             raise IndexError(f"sample {index} of {self.size}")
-        return self._sample(self.rows[index])
+        sample = self._sample(self.rows[index])
+        if self._ids is not None:
+            sample = replace(sample, id=self._ids[index])
+        checked(sample.turns, sample.id)
+        return sample
 
     @abstractmethod
     def _sample(self, row: Any) -> Sample:
@@ -53,7 +62,24 @@ class _Table(Sequence[Row]):
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             raise TypeError("rows are read one by one")
-        return self._table.slice(index, 1).to_pylist()[0]
+        try:
+            return self._table.slice(index, 1).to_pylist()[0]
+        except (UnicodeDecodeError, pa.ArrowException, OSError, OverflowError) as error:
+            raise RecordError("malformed", f"row {index}: cannot be read ({error})") from error
+
+    def column(self, name: str) -> list[Any]:
+        """Return the values of a column; None where there are none."""
+        if name not in self._table.column_names:
+            return [None] * len(self)
+        try:
+            return self._table.column(name).to_pylist()
+        except (UnicodeDecodeError, pa.ArrowException, OSError, OverflowError):
+            return [None] * len(self)
+
+
+def column(rows: Sequence[Row], name: str) -> list[Any]:
+    """Return a field of all rows, without reading their other fields; None where it is missing."""
+    return rows.column(name) if isinstance(rows, _Table) else [row.get(name) for row in rows]
 
 
 def read_rows(source: str, patterns: Sequence[str], revision: str | None = None) -> Sequence[Row]:
@@ -100,15 +126,33 @@ def _read(paths: Sequence[Path]) -> Sequence[Row]:
 
 
 def _read_json(path: Path) -> list[Row]:
-    """A JSON array of objects, or one object per line."""
+    """A JSON array of objects, or one object per line.
+
+    Lines end at `\\n` alone: JSON texts may hold U+2028, U+2029 and U+0085, where `str.splitlines` ends lines, too.
+    """
+    place = str(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_bytes().decode("utf-8-sig")
         if path.suffix == ".json":
-            rows = json.loads(text)
+            rows = _parsed(text)
         else:
-            rows = [json.loads(line) for line in text.splitlines() if line.strip()]
+            rows = []
+            for number, line in enumerate(text.split("\n"), start=1):
+                place = f"{path}, line {number}"
+                if line.strip(" \t\r"):
+                    rows.append(_parsed(line))
+    except RecursionError:
+        raise ValueError(f"{place}: nested too deeply") from None
     except ValueError as error:
-        raise ValueError(f"{path}: not JSON: {error}") from error
+        raise ValueError(f"{place}: not JSON: {error}") from error
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise ValueError(f"{path}: expected a list of objects, or one object per line")
     return rows
+
+
+def _parsed(text: str) -> Any:
+    return json.loads(text, parse_constant=_refuse_constant)
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON; write null")

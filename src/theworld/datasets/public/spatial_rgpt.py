@@ -8,9 +8,11 @@ from typing import Any, Final, Literal
 
 from PIL import Image
 
+from theworld.datasets.errors import RecordError
 from theworld.datasets.images import ImageError, picture_of, to_image
-from theworld.datasets.public.parquet_json import Row, RowSamples, read_rows, require
-from theworld.datasets.regions import as_box, decode_mask, draw_regions, short
+from theworld.datasets.public.parquet_json import Row, RowSamples, column, read_rows, require
+from theworld.datasets.records import short, text_of
+from theworld.datasets.regions import as_box, decode_mask, draw_regions
 from theworld.datasets.sample import Sample, question
 
 REPOSITORY: Final = "a8cheng/SpatialRGPT-Bench"
@@ -44,25 +46,22 @@ class SpatialRGPTBenchDataset(RowSamples):
         size: int | None = None,
         revision: str | None = None,
     ) -> None:
-        super().__init__(read_rows(source, _LAYOUTS, revision), size)
+        rows = read_rows(source, _LAYOUTS, revision)
+        super().__init__(rows, size, column(rows, "id"))
         self.image_dir = image_dir
         self.marks: Marks = marks
 
     def _sample(self, row: Row) -> Sample:
         require(row, ("id", "text_q", "qa_info", "conversations", "bbox"), "SpatialRGPT-Bench")
-        about, turns = nested(row, "qa_info"), nested(row, "conversations")
+        id, asked = (text_of(row, key, "SpatialRGPT-Bench") for key in ("id", "text_q"))
+        category, kind, answer = _nested_texts(row, id)
         drawn_as = "masks" if self.marks == "masks" and row.get("rle") else "boxes"
         return question(
-            row["id"],
+            id,
             [self._picture(row, drawn_as)],
-            row["text_q"],
-            turns[-1]["value"],
-            fields={
-                "benchmark": "spatial-rgpt",
-                "category": about["category"],
-                "type": about["type"],
-                "marks": drawn_as,
-            },
+            asked,
+            answer,
+            fields={"benchmark": "spatial-rgpt", "category": category, "type": kind, "marks": drawn_as},
         )
 
     def _picture(self, row: Row, drawn_as: Marks) -> Any:
@@ -96,11 +95,22 @@ def marked_picture(row: Row, image_dir: Path | None = None, marks: Marks = "boxe
     return draw_regions(image, boxes, [decode_mask(mask, (image.height, image.width)) for mask in _regions(row, "rle")])
 
 
+def _nested_texts(row: Row, id: str) -> tuple[str, str, str]:
+    """Category, type and answer of a row."""
+    try:
+        about, turns = nested(row, "qa_info"), nested(row, "conversations")
+        return text_of(about, "category", id), text_of(about, "type", id), text_of(turns[-1], "value", id)
+    except (AttributeError, LookupError, TypeError) as error:
+        raise RecordError(
+            "malformed", f"{id}: qa_info or conversations of another type: expected an object and a list of messages"
+        ) from error
+
+
 def nested(row: Row, name: str) -> Any:
     """Return a nested field; Parquet files hold it as the text of JSON or of a Python literal.
 
     Raises:
-        ValueError: if the text is neither.
+        RecordError: malformed if the text is neither.
     """
     value = row[name]
     if not isinstance(value, str):
@@ -112,8 +122,9 @@ def nested(row: Row, name: str) -> Any:
     try:
         return ast.literal_eval(value)
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
-        raise ValueError(
-            f"SpatialRGPT-Bench {row['id']}: {name}: {value[:80]!r}; expected the text of JSON or of a Python literal"
+        raise RecordError(
+            "malformed",
+            f"SpatialRGPT-Bench {row['id']}: {name}: {value[:80]!r}; expected the text of JSON or of a Python literal",
         ) from error
 
 

@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Final, Literal, get_args
 
 from theworld.datasets.errors import RecordError
-from theworld.datasets.public.parquet_json import Row, RowSamples, read_rows, require
+from theworld.datasets.public.parquet_json import Row, RowSamples, column, read_rows, require
 from theworld.datasets.public.vsr_relations import meta_category
+from theworld.datasets.records import short, text_of
 from theworld.datasets.sample import Sample, question
 
 Subset = Literal["random", "zeroshot"]
@@ -48,32 +49,47 @@ class VsrDataset(RowSamples):
                 f"image_dir={image_dir}: no such folder; VSR's pictures are COCO 2017's, and must lie there"
             )
         patterns = (f"{subset}/{split}.jsonl", f"data/splits/{subset}/{split}.jsonl", f"{split}.jsonl")
-        super().__init__(read_rows(source or f"cambridgeltl/vsr_{subset}", patterns, revision), size)
+        rows = read_rows(source or f"cambridgeltl/vsr_{subset}", patterns, revision)
+        pairs = zip(column(rows, "image"), column(rows, "caption"), strict=True)
+        super().__init__(rows, size, [f"{image}: {caption}" for image, caption in pairs])
         self.image_dir = image_dir
 
     def _sample(self, row: Row) -> Sample:
         require(row, ("image", "caption", "label", "relation"), "VSR")
-        if row["label"] not in (0, 1):
-            raise RecordError("malformed", f"VSR {row['image']}: label {row['label']!r}; expected 0 or 1")
+        name = f"VSR {short(row['image'])}"
+        image, caption, relation = (text_of(row, key, name) for key in ("image", "caption", "relation"))
+        label = row["label"]
+        if not isinstance(label, int | float) or label not in (0, 1):
+            raise RecordError("malformed", f"{name}: label {short(label)}; expected 0 or 1")
         return question(
-            f"{row['image']}: {row['caption']}",
+            f"{image}: {caption}",
             [picture_path(row, self.image_dir)],
-            question_about(row["caption"]),
-            "true" if row["label"] else "false",
+            question_about(caption),
+            "true" if label else "false",
             fields={
                 "benchmark": "vsr",
                 "choices": CHOICES,
-                "statement": row["caption"],
-                "relation": row["relation"],
-                "meta_category": meta_category(row["relation"]),
+                "statement": caption,
+                "relation": relation,
+                "meta_category": meta_category(relation),
             },
         )
 
 
 def picture_path(row: Row, image_dir: Path) -> Path:
-    """Return the path of a row's picture: flat, as in `vsr_images.zip`, or in the folder of COCO in its link."""
-    in_coco = image_dir.joinpath(*row.get("image_link", "").split("/")[-2:])
-    return in_coco if in_coco.is_file() else image_dir / row["image"]
+    """Return the path of a row's picture: flat, as in `vsr_images.zip`, or in the folder of COCO in its link.
+
+    Raises:
+        RecordError: malformed if its name or link is not a text.
+    """
+    image = text_of(row, "image", "VSR")
+    if "image_link" not in row:
+        return image_dir / image
+    in_coco = image_dir.joinpath(*text_of(row, "image_link", f"VSR {short(image)}").split("/")[-2:])
+    try:
+        return in_coco if in_coco.is_file() else image_dir / image
+    except OSError:  # a name that is too long
+        return image_dir / image
 
 
 def question_about(statement: str) -> str:

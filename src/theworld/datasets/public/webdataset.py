@@ -5,6 +5,7 @@ import tarfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from io import BufferedIOBase
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from theworld.datasets.errors import Cause, RecordError
+from theworld.datasets.records import id_of
 
 _BLOCK_BYTES = 512
+_RECORD_BYTES = 20 * _BLOCK_BYTES  # the end of a tar file may be cut by so many
+_DAMAGE = (tarfile.TarError, pa.ArrowException, OSError, ValueError, IndexError, OverflowError, RecursionError)
+"""Errors of the readers for damaged shards: tarfile converts damaged headers of sparse members without a check."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,7 @@ def read_shard(path: Path, start: int = 0) -> Iterator[ShardRecord]:
     """
     try:
         yield from _read_table(path, start) if path.suffix == ".parquet" else _read_tar(path, start)
-    except (tarfile.TarError, pa.ArrowException, OSError) as error:
+    except _DAMAGE as error:
         raise RecordError("malformed", f"{path}: the rest of the shard cannot be read ({error})") from error
 
 
@@ -66,11 +71,14 @@ def lost_records(path: Path) -> Counter[Cause]:
     if not table.is_file() or "status" not in _columns(table):
         return Counter()
     columns = [name for name in ("status", "error_message") if name in _columns(table)]
-    rows = pq.read_table(table, columns=columns).to_pylist()
+    try:
+        rows = pq.read_table(table, columns=columns).to_pylist()
+    except (pa.ArrowException, OSError, ValueError):
+        return Counter()  # an incomplete file beside a shard
     causes: Counter[Cause] = Counter()
     for row in rows:
         if row["status"] != "success":
-            causes["wrong checksum" if "hash" in (row.get("error_message") or "") else "dead link"] += 1
+            causes["wrong checksum" if "hash" in str(row.get("error_message")) else "dead link"] += 1
     return causes
 
 
@@ -86,8 +94,11 @@ def _read_tar(path: Path, start: int) -> Iterator[ShardRecord]:
     with path.open("rb") as stream:
         stream.seek(start)
         key, parts = "", dict[str, bytes]()
-        with tarfile.open(fileobj=stream, mode="r:") as tar:
+        bounded: Any = _Bounded(stream, path.stat().st_size)
+        with tarfile.open(fileobj=bounded, mode="r:") as tar:
             for member in tar:
+                if tar.offset <= member.offset or member.size < 0:
+                    raise tarfile.ReadError(f"{member.name[:80]!r} claims {member.size:,} bytes")
                 name = member.name.rpartition("/")[2]
                 stem, _, suffix = name.partition(".")
                 if not member.isfile():
@@ -95,6 +106,8 @@ def _read_tar(path: Path, start: int) -> Iterator[ShardRecord]:
                 if parts and stem != key:
                     yield _record(key, parts, member.offset)
                     parts = {}
+                if member.issparse():
+                    raise tarfile.ReadError(f"{member.name[:80]!r} is a sparse file; expected whole ones")
                 content = tar.extractfile(member)
                 assert content is not None  # plain files have content
                 key, parts[suffix.lower()] = stem, content.read()
@@ -107,15 +120,49 @@ def _read_tar(path: Path, start: int) -> Iterator[ShardRecord]:
             raise tarfile.ReadError(f"no header at byte {end:,}")
 
 
+class _Bounded:
+    """A file in which no read may start before the first byte or pass the last one.
+
+    Headers of a tar file claim sizes, and tarfile reserves memory for any of them.
+    """
+
+    def __init__(self, stream: BufferedIOBase, num_bytes: int) -> None:
+        self._stream, self._num_bytes = stream, num_bytes
+        self.tell = stream.tell
+
+    def seek(self, place: int, whence: int = 0) -> int:
+        if whence == 0 and not 0 <= place <= self._num_bytes + _BLOCK_BYTES:
+            raise tarfile.ReadError(f"a member ends at byte {place:,} of {self._num_bytes:,}")
+        return self._stream.seek(place, whence)
+
+    def read(self, num_bytes: int = -1) -> bytes:
+        left = max(0, self._num_bytes - self._stream.tell())
+        if num_bytes < 0 or num_bytes > left + _RECORD_BYTES:
+            raise tarfile.ReadError(f"a member claims {num_bytes:,} bytes, and the file has {left:,} more")
+        return self._stream.read(num_bytes)
+
+
 def _record(key: str, parts: Mapping[str, bytes], end: int) -> ShardRecord:
     picture = next((parts[name] for name in ("jpg", "jpeg", "png", "webp") if name in parts), None)
     try:
         facts = json.loads(parts.get("json", b"{}"))
-        caption = facts.get("text") or facts.get("caption")
-        text = parts["txt"].decode() if "txt" in parts else caption if isinstance(caption, str) else None
-    except (ValueError, AttributeError):
+        text = parts["txt"].decode("utf-8-sig") if "txt" in parts else _text(facts)
+    except (ValueError, AttributeError, RecursionError):
         facts, text = {"status": "malformed"}, None
-    return ShardRecord(key, picture, text, facts, end)
+    name = key.encode("utf-8", "replace").decode()  # tarfile keeps other bytes as halves of surrogate pairs
+    return ShardRecord(name, picture, text, facts, end)
+
+
+def _text(facts: Mapping[str, Any]) -> str | None:
+    """The first text of facts that is not empty.
+
+    Raises:
+        ValueError: if it is of another type.
+    """
+    text = next((facts[name] for name in ("txt", "text", "caption") if facts.get(name) not in (None, "")), None)
+    if text is not None and not isinstance(text, str):
+        raise ValueError(f"a text of type {type(text).__name__}")
+    return text
 
 
 def _read_table(path: Path, start: int) -> Iterator[ShardRecord]:
@@ -130,6 +177,12 @@ def _read_table(path: Path, start: int) -> Iterator[ShardRecord]:
                     picture = values.pop("jpg")
                     if picture is None and values.get("status", "success") != "success":
                         continue
-                    text = values.get("txt") or values.get("text") or values.get("caption")
-                    yield ShardRecord(str(values.get("key", start - 1)), picture, text, values, start)
+                    picture = picture.get("bytes") if isinstance(picture, Mapping) else picture
+                    try:
+                        text = _text(values)
+                        if not isinstance(picture, bytes | None):
+                            raise ValueError(f"a picture of type {type(picture).__name__}")
+                    except ValueError:
+                        values, picture, text = {"key": values.get("key"), "status": "malformed"}, None, None
+                    yield ShardRecord(id_of(values.get("key"), start - 1), picture, text, values, start)
             row += num_rows

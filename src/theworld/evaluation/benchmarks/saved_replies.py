@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
+from theworld.datasets.records import is_encodable
 from theworld.evaluation.predictions import Prediction
 from theworld.evaluation.scoring import Score
 from theworld.evaluation.statistics import Interval, bootstrap_mean, wilson_interval
@@ -37,6 +38,8 @@ class Record:
         value = self._value(key)
         if not isinstance(value, str):
             raise self.error(f"{key}: {_kind(value)}; expected text")
+        if not is_encodable(value):
+            raise self.error(f"{key}: a text with half a surrogate pair, as of an emoji; expected whole characters")
         return value
 
     def reply(self, key: str) -> str | None:

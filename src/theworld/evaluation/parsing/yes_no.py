@@ -36,7 +36,7 @@ def says_yes(text: str, relation: Relation | None = None) -> bool | None:
     if answer is not None and _first_word(answer) is not None:
         return _first_word(answer) == "yes"
     if _first_word(text) is not None:
-        openings = {_first_word(line) for line in text.splitlines()} - {None}
+        openings = {_first_word(line) for line in text.split("\n")} - {None}
         return openings == {"yes"} if len(openings) == 1 else None
     for part in (answer, after_therefore(text), text):
         if part is None:
