@@ -22,7 +22,6 @@ from theworld.hub import fetch
 REPOSITORY: Final = "a8cheng/OpenSpatialDataset"
 FILE: Final = "result_10_depth_convs.json"
 
-_MOST_DIGITS: Final = 9
 _MASK: Final = "<mask>"
 _DEPTH = re.compile(r"\s*<depth>")
 _NAMED = re.compile(r"Region \[(\d+)\]")
