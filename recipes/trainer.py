@@ -19,6 +19,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoin
 
 from theworld.io import claim, write_whole
 from theworld.precision import DTYPE_OF, fastest_dtype, training_formats, warn_if_emulated
+from theworld.training.resume import check_whole
 from theworld.training.trainer import AtomicCheckpoints
 
 logger = logging.getLogger(__name__)
@@ -96,6 +97,8 @@ def train_on_cpu(
     if newest is not None and Path(newest).name == f"{PREFIX_CHECKPOINT_DIR}-{trainer.args.max_steps}":
         _load(objective, Path(newest))  # Trainer would take one more step
         return
+    if newest is not None:
+        check_whole(Path(newest))  # Trainer skips an absent optimizer
     trainer.train(resume_from_checkpoint=newest)
 
 

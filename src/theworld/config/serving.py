@@ -134,7 +134,7 @@ class AppSettings:
     """Most waiting questions; the server refuses further ones with 429."""
 
     max_seconds: Annotated[float, Field(gt=0)] = 120.0
-    """Longest time from a question to its last answer, and for the upload of a picture or clip, seconds."""
+    """Longest time from a question to its last answer, and for reading an uploaded picture or clip, seconds."""
 
     num_pictures: Annotated[int, Field(ge=1)] = 64
     """Most pictures and clips to keep; the server drops the least recently used one."""

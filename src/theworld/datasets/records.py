@@ -16,12 +16,16 @@ MEDIA_KEYS: Final = (
 
 
 def short(value: Any) -> str:
-    """Show a value in at most 80 characters."""
-    try:
-        text = ascii(value)
-    except ValueError:  # Python refuses to write numbers of more than 4,300 digits
-        return "a number of thousands of digits"
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    """Return the start of a value, for messages; also of numbers with thousands of digits."""
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**15:
+        return f"a number of {value.bit_length()} bits"
+    if isinstance(value, list | tuple):
+        inner = ", ".join(short(item) for item in value[:4])
+        return f"[{inner}{', ...' if len(value) > 4 else ''}]"
+    if isinstance(value, Mapping):
+        return f"an object of {len(value)} keys"
+    text = repr(value[:50]) if isinstance(value, str | bytes) else repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def is_encodable(text: str) -> bool:

@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import Bool
 from PIL import Image, ImageDraw, ImageFont
 
-from theworld.datasets.images import ImageError
+from theworld.datasets.errors import ImageError
+from theworld.datasets.records import short
 
 Box: TypeAlias = tuple[float, float, float, float]
 """Left, top, right, bottom, pixels; parts outside the picture are cut off."""
@@ -111,19 +112,6 @@ def decode_mask(rle: Any, size: tuple[int, int] | None = None) -> Bool[np.ndarra
         raise ImageError(f"a mask of {short(sum(runs))} pixels in runs: expected {height} x {width}")
     is_on = np.arange(len(runs)) % 2 == 1  # the first run is off
     return np.repeat(is_on, runs).reshape(width, height).T  # column by column
-
-
-def short(value: Any) -> str:
-    """Return the start of a value, for messages; also of numbers with thousands of digits."""
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**15:
-        return f"a number of {value.bit_length()} bits"
-    if isinstance(value, list | tuple):
-        inner = ", ".join(short(item) for item in value[:4])
-        return f"[{inner}{', ...' if len(value) > 4 else ''}]"
-    if isinstance(value, Mapping):
-        return f"an object of {len(value)} keys"
-    text = repr(value[:50]) if isinstance(value, str | bytes) else repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _runs_of_numbers(counts: Sequence[Any]) -> list[int]:

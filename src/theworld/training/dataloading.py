@@ -18,9 +18,9 @@ from transformers.trainer_utils import seed_worker
 
 from theworld.config import DataCompData, TrainingConfig
 from theworld.datasets.collator import Collator
-from theworld.datasets.errors import Cause, LeftOut, RecordError
+from theworld.datasets.errors import Cause, ImageError, LeftOut, MissingImageError, RecordError
 from theworld.datasets.factory import open_stream, open_training
-from theworld.datasets.images import ImageError, MissingImageError, to_image
+from theworld.datasets.images import to_image
 from theworld.datasets.sample import Drawn, Position, Sample, Samples, SampleStream
 from theworld.datasets.samplers import WithinLength, estimated_lengths, refuse_overlong
 

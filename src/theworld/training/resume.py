@@ -96,21 +96,25 @@ def where_to_start(config: TrainingConfig) -> Start:
     return Start(in_number_formats(config), checkpoint)
 
 
-def check_whole(checkpoint: Path) -> None:
+def check_whole(checkpoint: Path, *more: str) -> None:
     """Check that every file of a checkpoint is there and undamaged, before anything loads.
+
+    Args:
+        checkpoint: folder that a transformers Trainer wrote.
+        more: names of its further JSON files.
 
     Raises:
         ValueError: for a missing or damaged file, by its name.
     """
     remedy = "continue from another checkpoint, or start a new run in another output_dir"
-    for name in ("optimizer", "scheduler.pt", *(f"{path.name}" for path in checkpoint.glob("rng_state*.pth"))):
+    for name in ("optimizer", "scheduler.pt", *(path.name for path in checkpoint.glob("rng_state*.pth"))):
         paths = sorted(checkpoint.glob(f"{name}*"))  # a sharded optimizer has a folder
         if not paths:
             raise ValueError(f"{checkpoint}: {name} is missing; {remedy}")
         for path in paths:
             if path.is_file() and not _is_whole(path):
                 raise ValueError(f"{path} is damaged; {remedy}")
-    for name in (_TRAINER_STATE, PENDING_NAME):
+    for name in (_TRAINER_STATE, *more):
         if not (checkpoint / name).is_file():
             raise ValueError(f"{checkpoint}: {name} is missing; {remedy}")
         try:

@@ -25,7 +25,14 @@ from theworld.training.dataloading import make_feed, open_data
 from theworld.training.feature_cache import stored_features
 from theworld.training.hub_upload import Pushing, check_token
 from theworld.training.metrics import METRICS_NAME, open_metrics, read_metrics
-from theworld.training.resume import CONFIG_NAME, Start, check_whole, refuse_other_processes, where_to_start
+from theworld.training.resume import (
+    CONFIG_NAME,
+    PENDING_NAME,
+    Start,
+    check_whole,
+    refuse_other_processes,
+    where_to_start,
+)
 from theworld.training.trainer import TheWorldTrainer
 from theworld.training.validation import Validation, open_questions
 
@@ -89,7 +96,7 @@ def _prepare(config: TrainingConfig) -> Start:
     process = PartialState(cpu=not torch.cuda.is_available())
     if checkpoint is not None:
         refuse_other_processes(checkpoint, process.num_processes)
-        check_whole(checkpoint)
+        check_whole(checkpoint, PENDING_NAME)
     process.wait_for_everyone()
     return Start(_with_formats_of_main_process(config), checkpoint)
 

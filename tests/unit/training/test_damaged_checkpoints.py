@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from theworld.config import TrainingConfig
-from theworld.training.resume import check_whole
+from theworld.training.resume import PENDING_NAME, check_whole
 from theworld.training.run import train
 
 MakeConfig = Callable[..., TrainingConfig]
@@ -36,7 +36,7 @@ def whole(make_config: MakeConfig, tmp_path_factory: pytest.TempPathFactory) -> 
 
 def test_a_whole_checkpoint_is_accepted_and_every_damaged_file_is_named(whole: TrainingConfig, tmp_path: Path):
     checkpoint = whole.output_dir / "checkpoint-2"
-    check_whole(checkpoint)
+    check_whole(checkpoint, PENDING_NAME)
     for name in FILES:
         content = (checkpoint / name).read_bytes()
         changes = {"missing": None, "empty": b"", "cut": content[: len(content) // 2], "pickled": b"\x80\x04N."}
@@ -49,7 +49,7 @@ def test_a_whole_checkpoint_is_accepted_and_every_damaged_file_is_named(whole: T
             shutil.copytree(checkpoint, damaged)
             (damaged / name).unlink() if bad is None else (damaged / name).write_bytes(bad)
             with pytest.raises(ValueError, match=name.partition(".")[0]):
-                check_whole(damaged)
+                check_whole(damaged, PENDING_NAME)
 
 
 @pytest.mark.parametrize("step", [-1, 0, 3, 10**9, "2", None, True, 2.0])

@@ -8,8 +8,8 @@ from typing import Any, Final, Literal
 
 from PIL import Image
 
-from theworld.datasets.errors import RecordError
-from theworld.datasets.images import ImageError, picture_of, to_image
+from theworld.datasets.errors import ImageError, RecordError
+from theworld.datasets.images import picture_of, to_image
 from theworld.datasets.public.parquet_json import Row, RowSamples, column, read_rows, require
 from theworld.datasets.records import short, text_of
 from theworld.datasets.regions import as_box, decode_mask, draw_regions

@@ -15,12 +15,13 @@ from torch import Tensor
 from theworld.config import DataSettings, TaskName
 from theworld.config.experiments import BlinkProbe, ForesightProbe, ProbeSettings, VsrProbe
 from theworld.constants import TEMPORAL_STRIDE
+from theworld.datasets.errors import ImageError
 from theworld.datasets.factory import open_samples
 from theworld.datasets.foresight.collide import gap_of
 from theworld.datasets.foresight.items import Item, make_item
 from theworld.datasets.foresight.rendering import draw_clip
 from theworld.datasets.foresight.scene import FRAME_RATE_HZ, NUM_FRAMES, NUM_SLOTS, num_future_slots
-from theworld.datasets.images import ImageError, to_frames
+from theworld.datasets.images import to_frames
 from theworld.datasets.sample import Sample, Samples
 
 Quantity = Literal["position", "velocity", "contact", "outcome", "relation", "depth"]
