@@ -147,6 +147,24 @@ def test_a_killed_build_continues_bit_for_bit_and_a_finished_one_trains_nothing(
     assert [row["step"] for row in rows if "psnr_db" in row] == [2, 3]
 
 
+def test_a_build_is_not_continued_from_a_checkpoint_without_its_optimizer(tmp_path, monkeypatch):
+    monkeypatch.setattr(trainer, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    steps: list[int] = []
+
+    def after_step(objective: VaeObjective) -> None:
+        steps.append(len(steps) + 1)
+        if len(steps) == 4:
+            raise Killed
+
+    monkeypatch.setattr(VaeObjective, "after_step", after_step)
+    with pytest.raises(Killed):
+        run(small(tmp_path))
+    for path in (tmp_path / "vae").rglob("optimizer.pt"):
+        path.unlink()
+    with pytest.raises(ValueError, match="optimizer is missing"):
+        run(small(tmp_path))
+
+
 def test_a_folder_that_was_begun_with_another_recipe_is_refused(tmp_path):
     run(small(tmp_path, num_steps=1))
     with pytest.raises(ValueError, match="belongs to another run"):
