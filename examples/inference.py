@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 
 from theworld import TheWorld
+from theworld.datasets.animation import write_gif
 from theworld.datasets.foresight import FRAME_RATE_HZ, ForesightDataset
 from theworld.datasets.sample import Sample
 from theworld.modeling.introspection import imagine
-from theworld.report.figures import AskedScene, draw_sheet, write_gif
+from theworld.report.figures import AskedScene, draw_sheet
 
 
 def main(folder: Path = Path("runs/inference"), num_scenes: int = 3) -> list[AskedScene]:

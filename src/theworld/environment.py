@@ -4,6 +4,7 @@ import json
 import platform
 import subprocess
 import sys
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ COMMIT_NAME = "COMMIT"
 
 
 def describe_environment(**more: Any) -> str:
-    """Return JSON with the versions of the libraries, the commit, the machine, and the given values."""
+    """Return JSON with the versions of the libraries, the commit, the date (UTC), the machine, and the given values."""
     from theworld.precision import describe_device  # not above: setup.py runs this file before the package exists
 
     # Without torch this process computes nothing, as with a judge at an endpoint.
@@ -24,6 +25,7 @@ def describe_environment(**more: Any) -> str:
         {
             "theworld": version("theworld"),
             "commit": commit(),
+            "date": datetime.now(UTC).date().isoformat(),
             "python": platform.python_version(),
             "platform": platform.platform(),
             **device,

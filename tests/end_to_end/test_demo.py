@@ -65,7 +65,7 @@ def test_the_demo_leaves_a_report_pictures_and_models_that_load(
     page = Path(result["report"]).read_text()
     assert all(f">{arm}<" in page or arm in page for arm in ARMS)
     for number in range(5):  # each task once: pictures and clips
-        assert {path.name for path in (folder / "scenes" / f"{number:02d}").iterdir()} == {
+        assert {path.name for path in (folder / "items" / f"{number:02d}").iterdir()} == {
             "item.json",
             "picture.png",
             "true.gif",

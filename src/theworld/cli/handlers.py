@@ -49,11 +49,11 @@ def ask(settings: "AskSettings") -> dict[str, Any]:
     Raises:
         ValueError: for a picture that cannot be read, a K that the tap cannot serve, or a future that it does not show.
     """
+    from theworld.datasets.animation import write_gif
     from theworld.datasets.images import to_image
     from theworld.modeling import TheWorld
     from theworld.modeling.factory import on_this_machine, to_be_asked
     from theworld.modeling.introspection import imagine
-    from theworld.report.figures import write_gif
 
     picture = to_image(settings.picture)  # first: it is cheap, and may be refused
     options = {"max_new_tokens": settings.max_new_tokens}

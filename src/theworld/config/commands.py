@@ -65,8 +65,8 @@ class ReportSettings:
     run: Path
     """Folder of a run, an evaluation or an audit; the report (report.html, report.md) goes into it."""
 
-    title: str = "TheWorld: report"
-    """Heading of the page."""
+    title: str | None = None
+    """Heading of the page; None: the model and the data."""
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)

@@ -91,6 +91,7 @@ def compare(
     runs: Mapping[str, Sequence[Prediction]],
     *,
     baseline: str | None = None,
+    pairs: Sequence[tuple[str, str]] | None = None,
     group_by: Sequence[str] = (),
     cluster_by: str | None = None,
     scorer: Scorer = score,
@@ -100,6 +101,7 @@ def compare(
     Args:
         runs: name to rows.
         baseline: the run that all others are compared with; None: every pair.
+        pairs: the pairs to compare, first and second; None: as `baseline` says.
         group_by: as in `summarise`.
         cluster_by: as in `summarise`, for the bootstrap (McNemar's test assumes independent items).
         scorer: scores a row.
@@ -115,15 +117,16 @@ def compare(
     items = _items(runs)
     outcomes = {name: _outcomes(rows, items, scorer) for name, rows in runs.items()}
     clusters = None if cluster_by is None else np.array([field_text(item, cluster_by) for item in items.values()])
-    names = itertools.combinations(runs, 2) if baseline is None else ((baseline, other) for other in runs)
-    pairs = [_pair(a, outcomes[a], b, outcomes[b], clusters) for a, b in names if a != b]
-    corrected = holm([pair.p_value for pair in pairs])
+    if pairs is None:
+        pairs = [*itertools.combinations(runs, 2)] if baseline is None else [(baseline, run) for run in runs]
+    tests = [_pair(a, outcomes[a], b, outcomes[b], clusters) for a, b in pairs if a != b]
+    corrected = holm([test.p_value for test in tests])
     return Comparison(
         summaries={
             name: summarise(rows, group_by=group_by, cluster_by=cluster_by, scorer=outcomes[name].score)
             for name, rows in runs.items()
         },
-        pairs=[replace(pair, p_holm=p_holm) for pair, p_holm in zip(pairs, corrected, strict=True)],
+        pairs=[replace(test, p_holm=p_holm) for test, p_holm in zip(tests, corrected, strict=True)],
         num_shared_by_all=int(np.logical_and.reduce([outcome.present for outcome in outcomes.values()]).sum()),
         absent={
             name: [sample_id for sample_id, present in zip(items, outcome.present, strict=True) if not present]

@@ -1,18 +1,20 @@
 """Evaluation: from settings to predictions, scores and a comparison of arms."""
 
+import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic import TypeAdapter
 
-from theworld.config import ArmName, EvaluationConfig, loader
+from theworld.config import ArmName, EvaluationConfig, ForesightData, loader
 from theworld.config.base import Variants
 from theworld.config.renamed import former_word
 from theworld.datasets.factory import open_samples
+from theworld.datasets.foresight.scene import FRAME_RATE_HZ
 from theworld.datasets.sample import Samples
 from theworld.environment import commit, describe_environment
 from theworld.evaluation.benchmarks import blink
@@ -33,6 +35,7 @@ from theworld.evaluation.predictions import (
     read_identity,
     read_predictions,
 )
+from theworld.evaluation.shown_items import write_futures, write_items
 from theworld.evaluation.summary import summarise
 from theworld.io import fingerprint, write_whole
 from theworld.modeling import TheWorld
@@ -42,6 +45,9 @@ from theworld.modeling.loading import fetch_checkpoint, is_checkpoint, load_sett
 from theworld.precision import name_of
 
 LIBRARIES = ("torch", "transformers", "diffusers", "theworld")
+
+EQUAL_IF_FROZEN: Final = (("gemma", "no-world-tokens"),)
+"""Arms that are one model if nothing of Gemma was trained."""
 
 
 def evaluate(config: EvaluationConfig) -> dict[str, Any]:
@@ -53,6 +59,7 @@ def evaluate(config: EvaluationConfig) -> dict[str, Any]:
           predictions/ARM.jsonl   a row per item, and ARM.run.json, the identity of the run; the arm `world` at
                                   several K is `world-K0`, `world-K4`, ...
           scores/ARM.jsonl        reading and score of each reply
+          items/NN/               pictures and futures of twelve items, for the report
           results.json            scores and intervals of every arm, paired differences, a benchmark's own numbers;
                                   and their origin: commit, model, tap, versions, seed
           submissions/ARM.json    instead of scores, if the answers are withheld (the test split of BLINK)
@@ -71,8 +78,14 @@ def evaluate(config: EvaluationConfig) -> dict[str, Any]:
     files: dict[str, Path] = {}
     for arm in config.arms:
         files |= _answer(config, arm, saved, formats)
-    world = saved.world_settings().seed if saved.enable_world else None
-    return report(files, config.output_dir / "results.json", seeds={"world": world})
+    _show_items(config, saved)
+    return report(
+        files,
+        config.output_dir / "results.json",
+        pairs=pairs_of(list(files)),
+        equal=() if _trains_gemma(saved) else EQUAL_IF_FROZEN,
+        seeds={"world": saved.world_settings().seed if saved.enable_world else None},
+    )
 
 
 def _answer(config: EvaluationConfig, arm: ArmName, saved: TheWorldConfig, formats: dict[str, str]) -> dict[str, Path]:
@@ -107,7 +120,35 @@ def _answer(config: EvaluationConfig, arm: ArmName, saved: TheWorldConfig, forma
             score_choices=config.answers == "loglikelihood",
             read_features=respondent.read_features,
         )
+        if arm == "world" and model.config.enable_world:
+            write_futures(model, samples, config.output_dir, steps, respondent.read_features)
     return files
+
+
+def _show_items(config: EvaluationConfig, saved: TheWorldConfig) -> None:
+    """Write the pictures of some items; those of Foresight with what really followed."""
+    data = config.data
+    simulated = isinstance(data, ForesightData)
+    samples = open_samples(data, data.validation_split, data.num_validation, with_future=simulated)
+    rate_hz = FRAME_RATE_HZ if simulated else saved.world_settings().frame_rate_hz if saved.enable_world else 1.0
+    write_items(samples, config.output_dir, rate_hz)
+
+
+def _trains_gemma(saved: TheWorldConfig) -> bool:
+    """Return True if a part of Gemma was trained."""
+    return not {*(saved.trained_parts or ())} <= {"world", "cosmos_vae"}
+
+
+def pairs_of(arms: Sequence[str]) -> list[tuple[str, str]]:
+    """Choose the pairs of arms that matter: the world's arms (at every K) against every other, and each other.
+
+    Without an arm that reads the trained world the first arm takes its place. The same model without its world comes
+    first, then plain Gemma.
+    """
+    world = [name for name in arms if name == "world" or name.startswith("world-K")] or list(arms[:1])
+    others = sorted({*arms} - {*world}, key=lambda name: (name != "no-world-tokens", name != "gemma", arms.index(name)))
+    pairs = [(other, name) for name in world for other in others]
+    return pairs + list(itertools.combinations(world, 2))
 
 
 def _answer_by_majority(samples: Samples, path: Path, data: Any) -> Path:
@@ -206,7 +247,11 @@ def _versions() -> dict[str, str]:
 
 
 def report(
-    files: dict[str, Path], path: Path, baseline: str | None = None, seeds: dict[str, int | None] | None = None
+    files: dict[str, Path],
+    path: Path,
+    pairs: Sequence[tuple[str, str]] | None = None,
+    equal: Sequence[tuple[str, str]] = (),
+    seeds: dict[str, int | None] | None = None,
 ) -> dict[str, Any]:
     """Score files of predictions, compare them if there are several, and write the results.
 
@@ -219,7 +264,8 @@ def report(
     Args:
         files: files of predictions, by arm.
         path: of the results.
-        baseline: arm that every other is compared with; None: every pair.
+        pairs: arms to compare, the first pair that of the headline; None: every pair.
+        equal: pairs of arms that are one model: the same replies are no surprise.
         seeds: by name, the seeds that were used. Answers are decoded greedily, without a seed.
 
     Returns:
@@ -231,14 +277,14 @@ def report(
     if any(row.answer is None for predictions in rows.values() for row in predictions):
         results: dict[str, Any] = {"submissions": _write_submissions(rows, path.parent / "submissions")}
     else:
-        results = _numbers(rows, baseline)
+        results = {**_numbers(rows, pairs), "equal": [pair for pair in equal if {*pair} <= {*rows}]}
         _write_scores(rows, path.parent / "scores")
     results["origin"] = origin
     write_whole(path, json.dumps(results, indent=2))
     return results
 
 
-def _numbers(rows: dict[str, list[Prediction]], baseline: str | None) -> dict[str, Any]:
+def _numbers(rows: dict[str, list[Prediction]], pairs: Sequence[tuple[str, str]] | None) -> dict[str, Any]:
     """Scores of each arm, their comparison, and the numbers of a benchmark."""
     group_by, cluster_by = breakdown(list(rows.values()))
     arms = {
@@ -247,7 +293,7 @@ def _numbers(rows: dict[str, list[Prediction]], baseline: str | None) -> dict[st
     }
     comparison = None
     if len(rows) > 1:
-        comparison = compare(rows, baseline=baseline, group_by=group_by, cluster_by=cluster_by, scorer=score).to_dict()
+        comparison = compare(rows, pairs=pairs, group_by=group_by, cluster_by=cluster_by, scorer=score).to_dict()
     benchmark = {
         name: {result[0]: result[1].to_dict()}
         for name, predictions in rows.items()
@@ -274,10 +320,13 @@ def _write_submissions(rows: dict[str, list[Prediction]], folder: Path) -> dict[
 def breakdown(runs: Sequence[Sequence[Prediction]]) -> tuple[tuple[str, ...], str | None]:
     """Choose the fields to group by and to cluster by, for `summarise`, among those that every row has.
 
-    Questions of several kinds need a number each, and several questions about one scene (`index`) are dependent.
+    Questions of several kinds need a number each, or else the tasks do; several questions about one scene (`index`) are
+    dependent.
     """
     rows = [row for run in runs for row in run]
     kind = kind_field(rows)
+    if kind is not None and len({row.fields[kind] for row in rows}) == 1 and all("task" in row.fields for row in rows):
+        kind = "task"
     repeats = all("index" in row.fields for row in rows) and any(
         len({row.fields["index"] for row in run}) < len(run) for run in runs
     )

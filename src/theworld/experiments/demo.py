@@ -9,30 +9,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
 from theworld.config import DemoSettings, ModelSettings, OptimSettings, WorldSettings, loader
 from theworld.config.experiments import Arm, ArmsSettings, Reading
 from theworld.config.training import in_number_formats
 from theworld.constants import TINY_FUSED_MODEL, TINY_MODEL
 from theworld.datasets.factory import open_samples
-from theworld.datasets.foresight import ForesightDataset, clip
+from theworld.datasets.foresight import ForesightDataset
 from theworld.datasets.foresight.scene import FRAME_RATE_HZ
-from theworld.datasets.images import to_image
 from theworld.datasets.sample import Samples
 from theworld.environment import describe_environment
 from theworld.evaluation.conditions import blind
 from theworld.evaluation.generation import FeatureReader
-from theworld.evaluation.predictions import read_predictions
 from theworld.evaluation.run import identify, predict, report
 from theworld.evaluation.run_audit import audit_model
+from theworld.evaluation.shown_items import write_futures, write_items
 from theworld.experiments.arms.arm import Rates, aligned_folder, answer, data_of, store_folder, train_arm
 from theworld.io import write_whole
 from theworld.modeling import TheWorld
 from theworld.modeling.factory import on_this_machine
-from theworld.modeling.introspection import imagine
 from theworld.precision import fastest_dtype
-from theworld.report.figures import write_gif
 from theworld.report.page import write_report
 from theworld.training.metrics import METRICS_NAME
 from theworld.world.cached import open_stored
@@ -48,6 +43,8 @@ TRAINED_ARMS: Final = (
     Arm(name="true-future", reads=_TRUE, aligned_on=_TRUE),
 )
 ARMS: Final = ("gemma", "blind", *(arm.name for arm in TRAINED_ARMS), "shipped")
+PAIRS: Final = (("gemma", "shipped"), ("zero", "rollout"), ("zero", "vae"), ("zero", "true-future"), ("blind", "gemma"))
+"""Arms to compare, the first pair in the headline."""
 CURVES: Final = {"zero": TRAINED_ARMS[0], "true-future": TRAINED_ARMS[-1]}
 """Trainings whose curves the report shows, with an arm of each."""
 
@@ -153,13 +150,15 @@ def run_demo(settings: DemoSettings) -> dict[str, Any]:
             seed=settings.seed,
         )
     with demo.stage("compare and draw"):
-        _write_scenes(demo, shipped, samples)
+        shown = ForesightDataset("test", settings.num_test, IMAGE_SIZE_PX, "future", with_future=True)
+        write_items(shown, demo.root, FRAME_RATE_HZ, settings.num_scenes)
+        write_futures(shipped, shown, demo.root, None, stored.read, settings.num_scenes)
         files = {arm: demo.root / "predictions" / f"{arm}.jsonl" for arm in ARMS}
-        results = report(files, demo.root / "results.json", baseline="zero")
+        results = report(files, demo.root / "results.json", PAIRS)
     write_whole(
         demo.root / "results.json", json.dumps({**results, "seconds": demo.seconds, "notes": list(NOTES)}, indent=2)
     )
-    page = write_report(demo.root, "TheWorld: the demo")
+    page = write_report(demo.root)
     return {
         "arms": {arm: _numbers(summary) for arm, summary in results["arms"].items()},
         "asked": answers,
@@ -225,34 +224,6 @@ def _ask(gemma: TheWorld, model: TheWorld, samples: ForesightDataset) -> dict[st
         "without the world": gemma.generate(sample.images[0], sample.prompt[-1].text, **options),
         "with the world": model.generate(sample.images[0], sample.prompt[-1].text, **options),
     }
-
-
-def _write_scenes(demo: Demo, model: TheWorld, samples: ForesightDataset) -> None:
-    """Write pictures and animations of some scenes, with the answers of every arm."""
-    replies = {
-        arm: {row.sample_id: row.prediction for row in read_predictions(path)}
-        for arm in ARMS
-        for path in [demo.root / "predictions" / f"{arm}.jsonl"]
-    }
-    for number in range(min(demo.settings.num_scenes, len(samples))):
-        sample, folder = samples[number], demo.root / "scenes" / f"{number:02d}"
-        folder.mkdir(parents=True)
-        picture = to_image(sample.images[0])
-        picture.save(folder / "picture.png")
-        true = clip("test", sample.fields["index"], IMAGE_SIZE_PX, sample.fields["task"])
-        frames = picture if sample.clips is None else sample.clips[0]
-        assert sample.num_world_steps is not None, "every question of Foresight has its number of steps ahead"
-        imagined = imagine(model, frames, sample.num_world_steps)
-        write_gif(np.asarray(true), folder / "true.gif", FRAME_RATE_HZ, scale=1)
-        write_gif(imagined.numpy(), folder / "imagined.gif", FRAME_RATE_HZ, scale=1)
-        item = {
-            "id": sample.id,
-            "question": sample.prompt[-1].text,
-            "choices": list(sample.fields["choices"]),
-            "answer": sample.answer,
-            "answers": {arm: by_sample[sample.id] for arm, by_sample in replies.items()},
-        }
-        write_whole(folder / "item.json", json.dumps(item, indent=2))
 
 
 def _numbers(summary: dict[str, Any]) -> dict[str, Any]:

@@ -7,8 +7,9 @@ from typing import Final, Literal, TypeAlias
 from theworld.evaluation.audit import ALPHA
 from theworld.evaluation.audit import Verdict as AuditVerdict
 from theworld.evaluation.comparison import Pair
+from theworld.evaluation.statistics import Interval
 from theworld.evaluation.summary import Summary
-from theworld.report.folder import RunFolder, in_order
+from theworld.report.folder import Results, RunFolder, in_order
 from theworld.report.run_tables import strongest
 from theworld.tables import equation, percent, percent_range, points, points_range
 
@@ -24,6 +25,10 @@ _AUDIT_FINDINGS: Final[dict[AuditVerdict, Finding]] = {
 }
 
 
+_NO_MODEL: Final = "majority"
+"""Arm that gives one answer by design."""
+
+
 @dataclass(frozen=True)
 class Verdict:
     """Verdict on one comparison, or on the audit, in a sentence."""
@@ -37,10 +42,47 @@ def verdicts(run: RunFolder) -> list[Verdict]:
     result = []
     if run.results is not None and run.results.comparison is not None:
         pairs = run.results.comparison.pairs
-        result += [_verdict(pair, run.results.arms, len(pairs)) for pair in pairs]
+        result += [_verdict(pair, run.results, len(pairs)) for pair in pairs]
     if run.audit is not None:
         result.append(Verdict(_AUDIT_FINDINGS[run.audit.verdict], f"Audit: {run.audit.line}."))
     return result
+
+
+def headline(run: RunFolder) -> str:
+    """Write the main comparison, which is the first pair, and the audit in plain words; empty without both."""
+    return " ".join(part for part in (_main_comparison(run), _audit_in_words(run)) if part)
+
+
+def _main_comparison(run: RunFolder) -> str:
+    if run.results is None or run.results.comparison is None or not run.results.comparison.pairs:
+        return ""
+    pair = run.results.comparison.pairs[0]
+    first, second = (run.results.arms[name].accuracy for name in (pair.first, pair.second))
+    if first is None or second is None:
+        return ""
+    right = f"{percent(second.value)} % of {pair.num_scored:,} questions right, `{pair.first}` {percent(first.value)} %"
+    ends: dict[Finding, str] = {
+        "better": f"{percent(pair.difference)} points more",
+        "worse": f"{percent(-pair.difference)} points less",
+        "identical": "the same replies",
+    }
+    finding = _verdict(pair, run.results, len(run.results.comparison.pairs)).finding
+    return f"`{pair.second}` answers {right}: {ends.get(finding, 'no difference is shown')}."
+
+
+def _audit_in_words(run: RunFolder) -> str:
+    if run.audit is None:
+        return ""
+    drops = {drop.condition: drop for drop in run.audit.deciding}
+    words: dict[AuditVerdict, str] = {
+        "used": "The model uses its world",
+        "not used": "The model does not use its world",
+        "undecided": "Whether the model uses its world is undecided",
+    }
+    shuffled = drops.get("shuffle")
+    if shuffled is None:
+        return f"{words[run.audit.verdict]}."
+    return f"{words[run.audit.verdict]}: with that of another question {percent(shuffled.accuracy)} % are right."
 
 
 def above_baseline(run: RunFolder) -> str:
@@ -69,6 +111,7 @@ def warnings(run: RunFolder) -> list[str]:
         f" {num_items:,} items compared. Either these names are of one file, or the change between the arms never"
         " reached the model. This does not show that the change has no effect."
         for group, num_items in _identical_groups(run)
+        if run.results is None or not _equal(run.results, *group)
     ]
     for name, summary in (run.results.arms if run.results is not None else {}).items():
         if name in run.world_arms and summary.world_read == 0:
@@ -82,22 +125,28 @@ def warnings(run: RunFolder) -> list[str]:
                 " they count as nothing."
             )
         answers = {} if summary.accuracy is None else summary.accuracy.answers
-        constant = [text for text, share in answers.items() if share.given == 1]
+        constant = [text for text, share in answers.items() if share.given == 1 and name != _NO_MODEL]
         if constant:
             texts.append(f"ONE ANSWER: {name} says “{constant[0]}” to every item, whatever the picture shows.")
     return texts
 
 
-def _verdict(pair: Pair, arms: dict[str, Summary], num_pairs: int) -> Verdict:
-    head = f"{_arm(pair.second, arms)} against {_arm(pair.first, arms)}"
-    cost = f"{points(pair.difference)} points {points_range(pair.interval)}"
-    items = f"{pair.num_scored:,} items"
+def _verdict(pair: Pair, results: Results, num_pairs: int) -> Verdict:
+    """Put the better arm first, so that a difference is positive."""
+    arms, items = results.arms, f"{pair.num_scored:,} items"
     if pair.identical:
-        return Verdict("identical", f"{head}: the same replies to all {items}, so nothing was compared.")
+        same = f"{pair.second} and {pair.first}: the same replies to all {items}"
+        reason = "as one model must" if _equal(results, pair.first, pair.second) else "so nothing was compared"
+        return Verdict("identical", f"{same}, {reason}.")
     side = _side(pair)
     if side and pair.p_holm <= ALPHA:
-        finding: Finding = "better" if side > 0 else "worse"
-        return Verdict(finding, f"{head}: {finding} by {cost} on {items} ({equation(pair.p_holm)}).")
+        better, worse = (pair.second, pair.first) if side > 0 else (pair.first, pair.second)
+        low, high = sorted(abs(end) for end in (pair.interval.low, pair.interval.high))
+        by = f"{percent(abs(pair.difference))} points {percent_range(Interval(low, high))}"
+        names = f"{_arm(better, arms)} is better than {_arm(worse, arms)}"
+        return Verdict("better" if side > 0 else "worse", f"{names} by {by} on {items} ({equation(pair.p_holm)}).")
+    head = f"{_arm(pair.second, arms)} against {_arm(pair.first, arms)}"
+    cost = f"{points(pair.difference)} points {points_range(pair.interval)}"
     if pair.p_value <= ALPHA < pair.p_holm:
         corrected = f"{equation(pair.p_value)}, corrected for {num_pairs} comparisons {equation(pair.p_holm)}"
         return Verdict("undecided", f"{head}: {cost} on {items}, which is not enough ({corrected}).")
@@ -108,6 +157,11 @@ def _verdict(pair: Pair, arms: dict[str, Summary], num_pairs: int) -> Verdict:
     visible = pair.smallest_difference
     least = "so few can show none at all" if visible is None else f"smallest visible {percent(visible)} points"
     return Verdict("no difference shown", f"{head}: no difference that {items} could show ({cost}; {least}).")
+
+
+def _equal(results: Results, *names: str) -> bool:
+    """Return True if arms are one model, so that their replies must be the same."""
+    return any({*names} <= {*pair} for pair in results.equal)
 
 
 def _listed(names: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""Figures: SVG plots for light and dark mode, GIF animations, and sheets of scenes."""
+"""Figures: SVG plots for light and dark mode, and sheets of scenes."""
 
 import base64
 import html
@@ -7,7 +7,6 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -62,13 +61,26 @@ class IntervalRow:
     """Value to compare with on this line: the stronger baseline, or 0."""
 
 
-def interval_plot(rows: Sequence[IntervalRow], axis_label: str, reference_label: str, alt: str) -> str:
+def interval_plot(
+    rows: Sequence[IntervalRow],
+    axis_label: str,
+    reference_label: str,
+    alt: str,
+    limits: tuple[float, float] | None = None,
+) -> str:
     """Draw values with their intervals, one per line, and their reference values.
+
+    Args:
+        rows: the lines, at least one.
+        axis_label: what the values are.
+        reference_label: what the reference values are.
+        alt: description of the picture.
+        limits: ends of the axis; None: as far as the intervals go.
 
     Returns:
         An HTML `picture`: one drawing for wide screens, one for narrow ones.
     """
-    wide, narrow = (_intervals(rows, axis_label, reference_label, width) for width in (_WIDE_PX, _NARROW_PX))
+    wide, narrow = (_intervals(rows, axis_label, reference_label, width, limits) for width in (_WIDE_PX, _NARROW_PX))
     return (
         f'<picture><source media="(max-width: {_NARROW_SCREEN_PX}px)" srcset="{narrow.url}"'
         f' width="{narrow.width}" height="{narrow.height}">{_image(wide, alt)}</picture>'
@@ -125,7 +137,13 @@ class _Drawing:
     height: int
 
 
-def _intervals(rows: Sequence[IntervalRow], axis_label: str, reference_label: str, width_px: int) -> _Drawing:
+def _intervals(
+    rows: Sequence[IntervalRow],
+    axis_label: str,
+    reference_label: str,
+    width_px: int,
+    limits: tuple[float, float] | None,
+) -> _Drawing:
     with _settings():
         figure, axes = _canvas(width_px, 78 + 34 * len(rows))
         for place, row in enumerate(rows):
@@ -136,6 +154,8 @@ def _intervals(rows: Sequence[IntervalRow], axis_label: str, reference_label: st
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.grid(axis="y", visible=False)
         axes.margins(x=0.06)
+        if limits is not None:
+            axes.set_xlim(*limits)
         axes.xaxis.set_major_locator(MaxNLocator(6 if width_px == _WIDE_PX else 4, steps=[1, 2, 5, 10]))
         axes.set_xlabel(axis_label)
         axes.annotate(
@@ -187,44 +207,6 @@ def _style() -> str:
 
 def _image(drawing: _Drawing, alt: str) -> str:
     return f'<img src="{drawing.url}" width="{drawing.width}" height="{drawing.height}" alt="{html.escape(alt)}">'
-
-
-_HIGHEST_RATE_HZ: Final = 50  # browsers slow frames of less than 2/100 s down to 10 a second
-_HOLD_MS: Final = 1000
-
-
-def write_gif(frames: UInt8[np.ndarray, "F H W 3"], path: Path, frame_rate_hz: float, scale: int) -> None:
-    """Write frames as a GIF that loops for ever and rests a second on its last frame.
-
-    Args:
-        frames: pictures in time order, at least one.
-        path: where the GIF goes.
-        frame_rate_hz: frames per second, above 0 and at most 50. A GIF counts time in hundredths of a second: delays
-            may differ by one of them, so that the total length is right.
-        scale: side of the square of pixels that shows one pixel.
-
-    Raises:
-        ValueError: without frames, for a rate that browsers cannot show, or a scale below 1.
-    """
-    if len(frames) == 0:
-        raise ValueError(f"frames of shape {frames.shape}: an animation needs one at least")
-    if not 0 < frame_rate_hz <= _HIGHEST_RATE_HZ:
-        raise ValueError(f"frame_rate_hz={frame_rate_hz}: expected above 0 and at most {_HIGHEST_RATE_HZ}")
-    if scale < 1:
-        raise ValueError(f"scale={scale}: expected 1 or more")
-    num_frames, height, width, _ = frames.shape
-    # All frames share one palette: with several palettes, still parts would flicker.
-    strip = Image.fromarray(frames.reshape(num_frames * height, width, 3))
-    strip = strip.quantize(256, method=Image.Quantize.MAXCOVERAGE, kmeans=3, dither=Image.Dither.NONE)
-    pictures = [
-        strip.crop((0, top, width, top + height)).resize((width * scale, height * scale), Image.Resampling.NEAREST)
-        for top in range(0, num_frames * height, height)
-    ]
-    times_ms = [10 * round(100 * index / frame_rate_hz) for index in range(num_frames)]
-    durations_ms = [after - before for before, after in pairwise(times_ms)] + [_HOLD_MS]
-    pictures[0].save(
-        path, format="GIF", save_all=True, append_images=pictures[1:], duration=durations_ms, loop=0, optimize=False
-    )
 
 
 _PAPER: Final = (255, 255, 255)

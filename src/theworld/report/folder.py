@@ -1,4 +1,4 @@
-"""Reads and checks the folder of a run: results, predictions, curves, scenes, environment and settings."""
+"""Reads and checks the folder of a run: results, predictions, curves, items, environment and settings."""
 
 import base64
 import io
@@ -20,6 +20,8 @@ from theworld.evaluation.summary import Summary
 
 Read = TypeVar("Read")
 
+_PICTURES = ("picture.png", "true.gif", "imagined.gif")
+
 SINGLE_RUN = "training"
 """Name of the curves of a run without arms."""
 
@@ -34,6 +36,8 @@ class Results:
     """Stage and the wall time it took."""
     notes: list[str] = field(default_factory=list)
     """Sentences that a reader of the numbers needs to know."""
+    equal: list[tuple[str, str]] = field(default_factory=list)
+    """Pairs of arms that are one model, so that they must give the same replies."""
 
 
 @dataclass(frozen=True)
@@ -50,16 +54,18 @@ class MetricsRow:
 
 
 @dataclass(frozen=True)
-class SceneItem:
-    """`item.json`: a question about a scene, its true answer and the replies."""
+class ValidationRow:
+    """A line of `validation.jsonl`: one measurement during training."""
+
+    step: int
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class ItemFile:
+    """`item.json`: names an item that is shown."""
 
     id: str
-    question: str
-    answer: str
-    answers: dict[str, str | None] = field(default_factory=dict)
-    """Arm and its reply; None: an error."""
-    choices: tuple[str, ...] | None = None
-    note: str | None = None
 
 
 @dataclass(frozen=True)
@@ -73,14 +79,22 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class ShownScene:
-    """A scene to show: its item, the score of each reply, and its pictures, if any."""
+class ShownItem:
+    """An item to show: the reply of each arm and its score, and the item's pictures, if any."""
 
-    item: SceneItem
+    id: str
+    rows: dict[str, Prediction]
+    """By arm; at least one."""
     scores: dict[str, Score]
+    """By arm."""
     picture: Picture | None
     true: Picture | None
     imagined: Picture | None
+
+    @property
+    def item(self) -> Prediction:
+        """A row with the question and its true answer, which all arms share."""
+        return next(iter(self.rows.values()))
 
 
 @dataclass(frozen=True)
@@ -90,11 +104,13 @@ class RunFolder:
     results: Results | None
     metrics: dict[str, list[MetricsRow]]
     """By arm."""
+    validation: dict[str, list[ValidationRow]]
+    """By arm."""
     predictions: dict[str, list[Prediction]]
     """By arm."""
     world_arms: frozenset[str]
     """Arms with a world tap in their run identity."""
-    scenes: list[ShownScene]
+    items: list[ShownItem]
     environment: dict[str, Any] | None
     config: object | None
     audit: Audit | None = None
@@ -104,7 +120,8 @@ class RunFolder:
 _RESULTS = TypeAdapter(Results).validate_python
 _AUDIT = TypeAdapter(Audit).validate_python
 _METRICS_ROW = TypeAdapter(MetricsRow).validate_python
-_SCENE_ITEM = TypeAdapter(SceneItem).validate_python
+_VALIDATION_ROW = TypeAdapter(ValidationRow).validate_python
+_ITEM = TypeAdapter(ItemFile).validate_python
 _ENVIRONMENT = TypeAdapter(dict[str, Any]).validate_python
 _ANYTHING = TypeAdapter(object).validate_python
 
@@ -117,9 +134,10 @@ def read_run(run: Path) -> RunFolder:
         environment.json, config.json     versions and machine, settings
         metrics.jsonl                     curves of a training run
         arms/NAME/metrics.jsonl           the same, arm by arm
+        validation.jsonl                  beside metrics.jsonl: accuracies during training
         predictions/NAME.jsonl            replies, and NAME.run.json, the identity of their run; files of an audit's
                                           conditions, which are not arms, are ignored
-        scenes/NN/item.json               scenes to show, with picture.png, true.gif and imagined.gif
+        items/NN/item.json                items to show, with picture.png, true.gif and imagined.gif
 
     Raises:
         ValueError: if none of them exist, or two audits; names a damaged file.
@@ -130,20 +148,22 @@ def read_run(run: Path) -> RunFolder:
     if (run / "audit.json").exists():
         arms = set() if results is None else set(results.arms)
         files = {name: path for name, path in files.items() if name in arms}
+    predictions = {name: read_predictions(path) for name, path in files.items()}
     content = RunFolder(
         results=results,
-        metrics=_metrics(run),
-        predictions={name: read_predictions(path) for name, path in files.items()},
+        metrics=_curves(run, "metrics.jsonl", _METRICS_ROW),
+        validation=_curves(run, "validation.jsonl", _VALIDATION_ROW),
+        predictions=predictions,
         world_arms=frozenset(name for name, path in files.items() if _has_world(path)),
-        scenes=[_scene(path) for path in sorted(run.glob("scenes/*/item.json"))],
+        items=_items(run, {name: predictions[name] for name in in_order(predictions, results)}),
         environment=_read(run / "environment.json", _ENVIRONMENT),
         config=_read(run / "config.json", _ANYTHING),
         audit=audit,
     )
-    if not any((content.results, content.audit, content.metrics, content.scenes, content.environment, content.config)):
+    if not any((content.results, content.audit, content.metrics, content.environment, content.config)):
         raise ValueError(
             f"{run}: nothing to report on: expected the folder of a run, with results.json, audit.json, metrics.jsonl,"
-            " arms/, scenes/, environment.json or config.json in it"
+            " arms/, environment.json or config.json in it"
         )
     return content
 
@@ -180,48 +200,35 @@ def _checked(text: bytes, validate: Callable[[Any], Read], place: str) -> Read:
         raise ValueError(f"{place}: not JSON ({error}); write it again, or take it out of the folder") from error
 
 
-def _metrics(run: Path) -> dict[str, list[MetricsRow]]:
-    files = {SINGLE_RUN: run / "metrics.jsonl"} if (run / "metrics.jsonl").exists() else {}
-    files |= {path.parent.name: path for path in sorted(run.glob("arms/*/metrics.jsonl"))}
-    rows = {name: _metrics_rows(path) for name, path in files.items()}
-    return {name: some for name, some in rows.items() if some}
+def _curves(run: Path, name: str, validate: Callable[[Any], Read]) -> dict[str, list[Read]]:
+    files = {SINGLE_RUN: run / name} if (run / name).exists() else {}
+    files |= {path.parent.name: path for path in sorted(run.glob(f"arms/*/{name}"))}
+    rows = {arm: _complete_rows(path, validate) for arm, path in files.items()}
+    return {arm: some for arm, some in rows.items() if some}
 
 
-def _metrics_rows(path: Path) -> list[MetricsRow]:
+def _complete_rows(path: Path, validate: Callable[[Any], Read]) -> list[Read]:
     """Read complete lines; the last one may be incomplete, because the run still writes it or was killed."""
     lines = path.read_bytes().split(b"\n")[:-1]
-    return [_checked(line, _METRICS_ROW, f"{path}, line {number}") for number, line in enumerate(lines, start=1)]
+    return [_checked(line, validate, f"{path}, line {number}") for number, line in enumerate(lines, start=1)]
 
 
 def _has_world(path: Path) -> bool:
     return identity_path(path).exists() and read_identity(path).tap_fingerprint is not None
 
 
-def _scene(path: Path) -> ShownScene:
-    item = _checked(path.read_bytes(), _SCENE_ITEM, str(path))
-    if item.choices is not None and item.answer not in item.choices:
-        raise ValueError(f"{path}: the answer {item.answer!r} is none of the choices {list(item.choices)}")
-    return ShownScene(
-        item=item,
-        scores={arm: _score(item, reply) for arm, reply in item.answers.items()},
-        picture=_picture(path.with_name("picture.png")),
-        true=_picture(path.with_name("true.gif")),
-        imagined=_picture(path.with_name("imagined.gif")),
-    )
-
-
-def _score(item: SceneItem, reply: str | None) -> Score:
-    return score(
-        Prediction(
-            sample_id=item.id,
-            question=item.question,
-            answer=item.answer,
-            choices=item.choices,
-            prediction=reply,
-            error="no reply" if reply is None else None,
-            prompt_hash="",
-        )
-    )
+def _items(run: Path, predictions: dict[str, list[Prediction]]) -> list[ShownItem]:
+    """Read the items to show that some arm has answered, unless their true answers are withheld."""
+    rows = {name: {row.sample_id: row for row in some} for name, some in predictions.items()}
+    items = []
+    for path in sorted(run.glob("items/*/item.json")):
+        sample_id = _checked(path.read_bytes(), _ITEM, str(path)).id
+        answered = {name: by_id[sample_id] for name, by_id in rows.items() if sample_id in by_id}
+        if answered and all(row.answer is not None for row in answered.values()):
+            pictures = {name: _picture(path.with_name(name)) for name in _PICTURES}
+            scores = {name: score(row) for name, row in answered.items()}
+            items.append(ShownItem(sample_id, answered, scores, *pictures.values()))
+    return items
 
 
 def _picture(path: Path) -> Picture | None:

@@ -68,7 +68,9 @@ figure { margin: 0 }
 .better .tag, .world-used .tag { color: var(--good) }
 .worse .tag, .identical .tag { color: var(--bad) }
 .undecided .tag { color: var(--warn) }
-.lead { margin: 1.25rem 0 }
+.origin { margin: -1rem 0 1.5rem; color: var(--pale); font-size: .9375rem }
+.headline { margin: 2rem 0 .75rem; max-width: none; font-size: 1.375rem; font-weight: 600; line-height: 1.35 }
+.lead { margin: .75rem 0 1.5rem }
 .warning {
   margin: 0 0 1rem; padding: .75rem 1rem; max-width: none; background: var(--alert);
   border-left: 4px solid var(--warn); border-radius: 0 6px 6px 0;
@@ -93,25 +95,29 @@ tbody th { font-weight: 600; white-space: nowrap }
 thead .number { white-space: normal }
 .plot { margin: 0 0 1.25rem }
 
-.scenes { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 27rem), 1fr)); gap: 1.5rem }
-.scene { padding: 1rem; background: var(--card); border: 1px solid var(--line); border-radius: 10px }
-.pictures { display: grid; grid-template-columns: repeat(3, 1fr); gap: .75rem }
+.items { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 18.5rem), 1fr)); gap: 1.25rem }
+.item { padding: 1rem; background: var(--card); border: 1px solid var(--line); border-radius: 10px }
+.pictures { display: grid; grid-auto-flow: column; grid-auto-columns: minmax(0, 1fr); gap: .5rem }
 .pictures img { width: 100%; border-radius: 4px; background: var(--line) }
 .pixels { image-rendering: pixelated }
 .pictures figcaption { margin-top: .35rem; font-size: .8125rem }
 .question { margin: .9rem 0 .35rem; font-weight: 600; line-height: 1.4 }
-.replies { margin: 0; font-size: .9375rem; display: grid; grid-template-columns: auto 1fr auto; gap: 0 1rem }
+.large { grid-template-columns: 1fr; gap: .75rem }
+.large .item { display: grid; grid-template-columns: 31rem 1fr; gap: 0 1.75rem; align-items: center }
+.large .question { margin-top: 0 }
+.replies {
+  margin: 0; font-size: .9375rem; display: grid; grid-template-columns: auto minmax(4rem, 1fr) auto; gap: 0 .75rem;
+}
 .replies > div {
   display: grid; grid-template-columns: subgrid; grid-column: 1 / -1; padding: .3rem 0;
   border-top: 1px solid var(--line);
 }
-.replies dt { color: var(--pale) }
+.replies dt { color: var(--pale); white-space: nowrap }
 .replies dd { margin: 0; overflow-wrap: anywhere }
 .replies .truth dd { font-weight: 600 }
 .mark { white-space: nowrap; color: var(--pale) }
 .right .mark { color: var(--good) }
 .wrong .mark { color: var(--bad) }
-.scene .note { margin-bottom: 0 }
 
 .curves { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 18.5rem), 1fr)); gap: 1rem 1.5rem }
 .curves figcaption { color: var(--ink); font-weight: 600 }
@@ -132,11 +138,11 @@ pre {
   tbody th { position: sticky; left: -.75rem; padding-left: 1.25rem; background: var(--paper) }
   .wide th:first-child { padding-left: 1.25rem }
   .wide { padding-left: 0 }
-  .pictures { gap: .5rem }
+  .large .item { grid-template-columns: 1fr; gap: .75rem }
 }
 @media print {
   body { max-width: none; padding: 0 }
-  .scene, figure, tr { break-inside: avoid }
+  .item, figure, tr { break-inside: avoid }
   .wide { overflow: visible }
 }
 """

@@ -8,6 +8,7 @@ from statistics import median
 from theworld.evaluation.audit import Drop
 from theworld.evaluation.benchmarks.dispatch import benchmark_scores
 from theworld.evaluation.comparison import Pair
+from theworld.evaluation.predictions import Prediction
 from theworld.evaluation.scoring import State
 from theworld.evaluation.summary import Summary
 from theworld.report.folder import MetricsRow, RunFolder, in_order
@@ -29,7 +30,7 @@ STATES: dict[State, str] = {"right": "right", "wrong": "wrong", "unparsed": "not
 _NARROW_COLUMNS = 3
 """Tables with at most this many columns do not stretch over the page."""
 
-ARMS, DIFFERENCES, SCENES, TRAINING = "Arms", "Paired differences", "Scenes", "Training"
+ARMS, DIFFERENCES, ITEMS, TRAINING = "Arms", "Paired differences", "Items", "Training"
 """Headings of the tables with pictures."""
 
 
@@ -42,7 +43,7 @@ def all_tables(run: RunFolder) -> list[Table]:
         *group_tables(run),
         answers_table(run),
         audit_table(run),
-        scenes_table(run),
+        items_table(run),
         training_table(run),
         timings_table(run),
         environment_table(run),
@@ -158,26 +159,29 @@ def audit_table(run: RunFolder) -> Table | None:
     )
 
 
-def scenes_table(run: RunFolder) -> Table | None:
-    """Make a row per shown scene, with every arm's reply."""
-    if not run.scenes:
+def items_table(run: RunFolder) -> Table | None:
+    """Make a row per shown item, with every arm's reply."""
+    if not run.items:
         return None
-    arms = in_order({arm for scene in run.scenes for arm in scene.scores}, run.results)
-    columns = ("scene", "question", "true answer", *arms)
+    arms = in_order({arm for shown in run.items for arm in shown.rows}, run.results)
+    columns = ("item", "question", "true answer", *arms)
     rows = []
-    for scene in run.scenes:
+    for shown in run.items:
         replies = [
-            f"{reply(scene.item.answers[arm])} {MARKS[scene.scores[arm].state]}" if arm in scene.scores else ABSENT
+            f"{reply(shown.rows[arm])} {MARKS[shown.scores[arm].state]}" if arm in shown.rows else ABSENT
             for arm in arms
         ]
-        rows.append((scene.item.id, scene.item.question, scene.item.answer, *replies))
+        rows.append((shown.id, shown.item.question, shown.item.answer or ABSENT, *replies))
     legend = ", ".join(f"{MARKS[state]} {text}" for state, text in STATES.items())
-    return Table(SCENES, columns, tuple(rows), f"{legend}.", num_text_columns=len(columns))
+    note = f"{legend}. Drawn at random, whatever the replies were."
+    return Table(ITEMS, columns, tuple(rows), note, num_text_columns=len(columns))
 
 
-def reply(text: str | None) -> str:
-    """Write a reply for a reader, also if it is missing or empty."""
-    return ABSENT if text is None else text.strip() or "(empty)"
+def reply(row: Prediction) -> str:
+    """Write a reply for a reader, also if it is missing or empty; with log-likelihoods the most likely choice."""
+    if row.log_likelihoods is not None:
+        return max(row.log_likelihoods, key=row.log_likelihoods.__getitem__)
+    return ABSENT if row.prediction is None else row.prediction.strip() or "(empty)"
 
 
 def training_table(run: RunFolder) -> Table | None:
@@ -208,9 +212,16 @@ def environment_table(run: RunFolder) -> Table | None:
         return None
     rows: list[tuple[str, str]] = []
     for name, value in run.environment.items():
-        entries = value.items() if isinstance(value, dict) else [(name, value)]
-        rows += [(str(key), ABSENT if version is None else str(version)) for key, version in entries]
+        rows += _flat(str(name), value)
     return Table("Environment", ("part", "version"), tuple(rows), num_text_columns=2)
+
+
+def _flat(name: str, value: object) -> list[tuple[str, str]]:
+    """Write a value as a row, and a mapping as the rows of its parts."""
+    if isinstance(value, dict):
+        named = {key if name == "libraries" else f"{name}, {key}": part for key, part in value.items()}
+        return [row for key, part in named.items() for row in _flat(str(key), part)]
+    return [(name.replace("_", " "), ABSENT if value is None else str(value))]
 
 
 def _arm_cells(summary: Summary) -> dict[str, str]:

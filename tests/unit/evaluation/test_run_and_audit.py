@@ -37,7 +37,13 @@ def test_an_evaluation_answers_in_every_arm_and_compares_them(checkpoint: Path, 
     assert json.loads((tmp_path / "results.json").read_text()) == json.loads(json.dumps(results))
     assert {name: arm["num_items"] for name, arm in results["arms"].items()} == dict.fromkeys(config.arms, 12)
     assert [results["arms"][name]["world_read"] for name in config.arms] == [12, 0, 0, 0]
-    assert len(results["comparison"]["pairs"]) == 6
+    assert [(pair["second"], pair["first"]) for pair in results["comparison"]["pairs"]] == [
+        ("world", "no-world-tokens"),
+        ("world", "gemma"),
+        ("world", "blind"),
+    ]
+    assert [*map(tuple, results["equal"])] == [("gemma", "no-world-tokens")]
+    assert len(list(tmp_path.glob("items/*/picture.png"))) == 12
     assert settings_file.load(EvaluationConfig, tmp_path / "config.json") == config
     assert set(json.loads((tmp_path / "environment.json").read_text())) > {"commit", "libraries"}
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from theworld.datasets.animation import write_gif
 from theworld.evaluation.audit import audit_verdict
 from theworld.evaluation.comparison import compare
 from theworld.evaluation.predictions import Prediction, PredictionWriter, RunIdentity
 from theworld.evaluation.scoring import score
 from theworld.evaluation.summary import summarise
-from theworld.report.figures import write_gif
 
 CHOICES = ("left", "middle", "right")
 ANSWERS = ("left", "left", "left", "left", "middle", "middle", "middle", "right", "right", "right")
@@ -107,7 +107,8 @@ def write_metrics(path: Path, losses: tuple[float, ...]) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-def write_scene(folder: Path, **changes: object) -> None:
+def write_item(folder: Path, sample_id: str) -> None:
+    """An item to show, with its pictures; the replies are in the predictions."""
     folder.mkdir(parents=True)
     frames = np.zeros((3, 8, 8, 3), np.uint8)
     for index in range(3):
@@ -115,21 +116,14 @@ def write_scene(folder: Path, **changes: object) -> None:
     Image.fromarray(frames[0]).save(folder / "picture.png")
     write_gif(frames, folder / "true.gif", 6.0, 2)
     write_gif(frames[::-1].copy(), folder / "imagined.gif", 6.0, 2)
-    item = {
-        "id": "drop-test-0",
-        "question": "Where does it land: left, middle or right?",
-        "choices": CHOICES,
-        "answer": "middle",
-        "answers": {"gemma": "left", "zero": "I cannot | say", "vae": "Middle."},
-        "note": "Two planks.",
-    }
-    (folder / "item.json").write_text(json.dumps(item | changes))
+    (folder / "item.json").write_text(json.dumps({"id": sample_id}))
 
 
 def write_settings(run: Path) -> None:
     environment = {
         "theworld": "0.1.0",
         "commit": None,
+        "date": "2026-11-30",
         "python": "3.11.2",
         "libraries": {"torch": "2.14.1", "numpy": "2.3.4"},
     }
@@ -142,8 +136,8 @@ def write_whole_run(run: Path) -> None:
     write_run(run, REPLIES)
     for arm, losses in LOSSES.items():
         write_metrics(run / "arms" / arm / "metrics.jsonl", losses)
-    write_scene(run / "scenes" / "00")
-    write_scene(run / "scenes" / "01", id="drop-test-1", answers={"vae": None}, note=None)
+    write_item(run / "items" / "00", "6")
+    write_item(run / "items" / "01", "9")
     write_settings(run)
 
 

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from small_run import REPLIES, write_audit, write_metrics, write_run, write_scene
+from small_run import REPLIES, write_audit, write_item, write_metrics, write_run
 
 from theworld.report.conclusions import warnings
 from theworld.report.folder import read_run
@@ -29,10 +29,11 @@ def test_a_folder_without_a_run_is_refused_and_nothing_is_written(tmp_path, name
         ("arms/vae/metrics.jsonl", "\n", "line 1: not JSON"),
         ("predictions/vae.jsonl", '{"sample_id": "0"}\n', "line 1"),
         ("predictions/vae.jsonl", '{"sample_id": "0"', "cut off in the middle"),
-        ("scenes/00/item.json", '{"id": "a"}', "question: Field required"),
-        ("scenes/00/item.json", "", "not JSON"),
-        ("scenes/00/picture.png", b"GIF89a", "not a picture, or cut off"),
-        ("scenes/00/true.gif", "", "not a picture, or cut off"),
+        ("validation.jsonl", '{"step": 1}\n', "line 1: accuracy: Field required"),
+        ("items/00/item.json", "{}", "id: Field required"),
+        ("items/00/item.json", "", "not JSON"),
+        ("items/00/picture.png", b"GIF89a", "not a picture, or cut off"),
+        ("items/00/true.gif", "", "not a picture, or cut off"),
     ],
 )
 def test_a_damaged_file_is_named(run_folder, name, content, words):
@@ -45,16 +46,15 @@ def test_a_damaged_file_is_named(run_folder, name, content, words):
 
 
 def test_a_picture_that_was_cut_off_is_named(run_folder):
-    path = run_folder / "scenes" / "00" / "picture.png"
+    path = run_folder / "items" / "00" / "picture.png"
     path.write_bytes(path.read_bytes()[:50])
     with pytest.raises(ValueError, match=r"picture\.png: not a picture, or cut off"):
         read_run(run_folder)
 
 
-def test_an_answer_that_is_no_choice_is_refused(tmp_path):
-    write_scene(tmp_path / "scenes" / "00", answer="above")
-    with pytest.raises(ValueError, match=r"item\.json: the answer 'above' is none of the choices"):
-        read_run(tmp_path)
+def test_an_item_that_no_arm_answered_is_not_shown(run_folder):
+    write_item(run_folder / "items" / "02", "of another run")
+    assert [shown.id for shown in read_run(run_folder).items] == ["6", "9"]
 
 
 def test_a_last_line_that_is_still_being_written_is_left_out(tmp_path):

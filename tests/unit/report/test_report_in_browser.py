@@ -78,7 +78,7 @@ def test_the_page_opens_without_a_complaint(run_folder):
 def test_every_picture_is_drawn_and_nothing_sticks_out(run_folder, tmp_path, width, colour_scheme, paper):
     chosen = f"--blink-settings=preferredColorScheme={['dark', 'light'].index(colour_scheme)}"
     seen = look(write_report(run_folder, "Run"), tmp_path, f"--window-size={width},900", chosen)
-    assert len(seen["pictures"]) == 12  # two plots, four curves, three pictures of each of two scenes
+    assert len(seen["pictures"]) == 22  # two plots, eight curves, three pictures of each of two items, twice
     assert all(seen["pictures"])
     assert seen["page"] <= seen["window"]
     assert seen["paper"] == paper

@@ -17,9 +17,9 @@ from small_run import (
     Page,
     markdown_tables,
     write_audit,
+    write_item,
     write_metrics,
     write_run,
-    write_scene,
     write_settings,
     write_whole_run,
 )
@@ -158,19 +158,24 @@ def test_training_and_time_are_those_of_the_files(page):
 
 def test_the_environment_and_the_settings_are_shown(page):
     versions = {name: row["version"] for name, row in page.table("part").items()}
-    assert versions == {"theworld": "0.1.0", "commit": "–", "python": "3.11.2", "torch": "2.14.1", "numpy": "2.3.4"}
+    libraries = {"torch": "2.14.1", "numpy": "2.3.4"}
+    assert versions == {"theworld": "0.1.0", "commit": "–", "date": "2026-11-30", "python": "3.11.2", **libraries}
     assert '"output_dir": "runs/<b>"' in page.words
     assert "details" in [tag for tag, _ in page.elements]
 
 
-def test_the_page_begins_with_title_warnings_verdicts_and_notes(page):
+def test_the_page_begins_with_what_an_eye_takes_in_and_ends_with_tables(page):
     assert page.headings[0] == "A <small> run"
     words = " ".join(page.words.split())
     order = [
+        "10 questions · 2026-11-30 · TheWorld 0.1.0",
         "MISSING REPLIES. 1 of the 10 items of vae",
-        "gemma 50.0 % [23.7, 76.3] against zero 50.0 % [23.7, 76.3]: no difference that 10 items could show",
+        "true answer",
+        "gemma answers 50.0 % of 10 questions right, zero 50.0 %: no difference is shown.",
         "Shown to be above its baseline: vae. Not shown: gemma and zero.",
         "Nothing here was trained. Arm gemma is plain.",
+        "Drawn at random",
+        "gemma 50.0 % [23.7, 76.3] against zero 50.0 % [23.7, 76.3]: no difference that 10 items could show",
         "In brackets 95 % intervals",
     ]
     places = [words.find(part) for part in order]
@@ -178,25 +183,22 @@ def test_the_page_begins_with_title_warnings_verdicts_and_notes(page):
     assert places == sorted(places)
 
 
-def test_a_scene_shows_every_reply_with_a_mark_in_words(page):
+def test_an_item_shows_every_reply_with_a_mark_in_words(page):
     words = " ".join(page.words.split())
-    assert "Where does it land: left, middle or right?" in words
-    _, first, second = re.split("true answer(?!s)", words)
-    assert re.findall(r"(?:✓|✗|\?|–) (?:right|wrong|not readable|no reply)", first) == [
-        "✗ wrong",
-        "? not readable",
-        "✓ right",
-    ]
-    assert "I cannot | say" in first
-    assert "Middle." in first
-    assert "Two planks." in first
-    assert "– no reply" in second
+    opening, items = words.split("Drawn at random", 1)
+    _, first, second = re.split("true answer(?!s)", items.partition("Findings")[0])
+    marks = r"(?:✓|✗|\?|–) (?:right|wrong|not readable|no reply)"
+    assert "Where does it land?" in words
+    assert re.findall(marks, first) == ["✗ wrong", "✗ wrong", "? not readable"]
+    assert "no idea" in first
+    assert re.findall(marks, second) == ["✗ wrong", "✗ wrong", "– no reply"]
+    assert len(re.findall(marks, opening)) == 4  # the two arms of the first pair alone
 
 
-def test_pictures_of_a_scene_are_the_bytes_of_its_files(page, written):
+def test_pictures_of_an_item_are_the_bytes_of_its_files(page, written):
     shown_here = [element.get("src") or "" for tag, element in page.elements if tag == "img"]
     for name, mime in (("picture.png", "image/png"), ("true.gif", "image/gif"), ("imagined.gif", "image/gif")):
-        data = base64.b64encode((written / "scenes" / "00" / name).read_bytes()).decode()
+        data = base64.b64encode((written / "items" / "00" / name).read_bytes()).decode()
         assert f"data:{mime};base64,{data}" in shown_here
     assert all(element.get("alt") for tag, element in page.elements if tag == "img")
 
@@ -210,7 +212,7 @@ def test_the_page_asks_nothing_of_the_outside(page):
         for name, value in element.items()
         if name in ("src", "srcset", "href", "poster", "action", "background")
     ]
-    assert len(links) == 14  # two plots at two widths, four curves, three pictures of each of two scenes
+    assert len(links) == 24  # two plots at two widths, eight curves, three pictures of each of two items, twice
     assert all(link.startswith("data:image/") for link in links)
     assert "url(" not in page.text
     assert "@import" not in page.text
@@ -222,7 +224,7 @@ def svgs(text: str) -> list[str]:
 
 def test_the_plots_follow_the_readers_mode_and_carry_no_date(page):
     drawn = svgs(page.text)
-    assert len(drawn) == 8
+    assert len(drawn) == 12
     for svg in drawn:
         assert "prefers-color-scheme:dark" in svg
         assert "#0102" not in svg  # a colour that stands for a role was given its own
@@ -256,18 +258,11 @@ def test_the_readers_own_plot_settings_change_nothing(run_folder, monkeypatch):
 def test_the_markdown_has_the_cells_of_the_page(page, written):
     text = (written / "report.md").read_text()
     written = markdown_tables(text)
-    scenes = [grid for grid in written if grid[0][0] == "scene"]
-    assert [grid for grid in written if grid not in scenes] == page.tables
-    assert scenes[0][1] == [
-        "drop-test-0",
-        "Where does it land: left, middle or right?",
-        "middle",
-        "left ✗",
-        "I cannot | say ?",
-        "Middle. ✓",
-    ]
-    assert scenes[0][2][3:] == ["–", "–", "– –"]
-    assert text.startswith("# A &lt;small> run\n\n> **MISSING REPLIES")
+    items = [grid for grid in written if grid[0][0] == "item"]
+    assert [grid for grid in written if grid not in items] == page.tables
+    assert items[0][1] == ["6", "Where does it land?", "middle", "left ✗", "right ✗", "no idea ?"]
+    assert items[0][2][3:] == ["left ✗", "middle ✗", "– –"]
+    assert text.startswith("# A &lt;small> run\n\n10 questions · 2026-11-30 · TheWorld 0.1.0\n\n> **MISSING REPLIES")
     assert all(note in text for note in NOTES)
     assert json.loads(text.partition("```json")[2].partition("```")[0])["output_dir"] == "runs/<b>"
 
@@ -287,15 +282,16 @@ def test_a_plain_training_run_has_curves_and_settings_only(tmp_path):
             "peak memory, GB": "1.2",
         }
     }
-    assert len(svgs(page.text)) == 2
+    assert len(svgs(page.text)) == 4
 
 
-def test_scenes_alone_make_a_page(tmp_path):
-    write_scene(tmp_path / "scenes" / "00", choices=None)
-    for name in ("picture.png", "imagined.gif"):
-        (tmp_path / "scenes" / "00" / name).unlink()
-    page = Page(write_report(tmp_path, "Scenes").read_text())
-    assert [element["alt"] for tag, element in page.elements if tag == "img"] == ["Scene drop-test-0: true future"]
+def test_an_item_has_the_pictures_that_lie_in_its_folder(run_folder):
+    for path in run_folder.glob("items/*"):
+        for name in ("picture.png", "imagined.gif"):
+            (path / name).unlink()
+    page = Page(write_report(run_folder, "Run").read_text())
+    shown_here = [element["alt"] or "" for tag, element in page.elements if tag == "img"]
+    assert {alt for alt in shown_here if alt.startswith("Item")} == {"Item 6: true future", "Item 9: true future"}
 
 
 def test_an_arm_whose_items_are_all_missing_has_dashes(tmp_path):
@@ -312,7 +308,8 @@ def test_an_arm_whose_items_are_all_missing_has_dashes(tmp_path):
 
 def test_text_of_a_run_is_never_markup(tmp_path):
     attack = "</p><script>alert(1)</script><img src=x onerror=alert(1)>"
-    write_scene(tmp_path / "scenes" / "00", question=attack, note=attack, answers={attack: attack}, id=attack)
+    write_run(tmp_path, {"gemma": (attack,) * 10, "zero": REPLIES["zero"]})
+    write_item(tmp_path / "items" / "00", "3")
     (tmp_path / "config.json").write_text(json.dumps({attack: attack}))
     page = Page(write_report(tmp_path, attack).read_text())
     assert "script" not in [tag for tag, _ in page.elements]
@@ -324,7 +321,8 @@ def test_text_of_a_run_is_never_markup(tmp_path):
 def test_an_audit_alone_makes_a_page_with_its_verdict_and_its_table(tmp_path):
     write_audit(tmp_path)
     page = Page(write_report(tmp_path, "Audit").read_text())
-    assert page.headings == ["Audit", "World-use audit"]
+    assert page.headings == ["Audit", "Findings", "World-use audit"]
+    assert "The model does not use its world: with that of another question 50.0 % are right." in page.words
     assert "Audit: world not used" in page.words.replace("\xa0", " ")
     cells = page.table("features", "role")
     assert list(cells) == ["shuffle", "mean", "zero", "noise"]
@@ -346,4 +344,4 @@ def test_an_evaluation_makes_a_page(tmp_path):
     results = json.loads((tmp_path / "results.json").read_text())
     (tmp_path / "results.json").write_text(json.dumps({name: results[name] for name in ("arms", "comparison")}))
     page = Page(write_report(tmp_path, "Evaluation").read_text())
-    assert page.headings[:3] == ["Evaluation", "Arms", "Paired differences"]
+    assert page.headings[:3] == ["Evaluation", "Findings", "Arms"]

@@ -10,7 +10,7 @@ from theworld.evaluation.comparison import Comparison, Pair, compare
 from theworld.evaluation.predictions import Prediction
 from theworld.evaluation.statistics import Interval
 from theworld.evaluation.summary import summarise
-from theworld.report.conclusions import above_baseline, verdicts, warnings
+from theworld.report.conclusions import above_baseline, headline, verdicts, warnings
 from theworld.report.folder import Results, RunFolder, read_run
 
 PAIR = Pair(
@@ -31,7 +31,7 @@ PAIR = Pair(
 
 
 def folder_of(results: Results | None) -> RunFolder:
-    return RunFolder(results, {}, {}, frozenset(), [], None, None)
+    return RunFolder(results, {}, {}, {}, frozenset(), [], None, None)
 
 
 def verdict(**changes):
@@ -61,9 +61,10 @@ def test_better_and_worse_need_the_interval_and_the_corrected_test():
     assert verdict(**better, p_holm=0.0008) == dataclasses.replace(
         verdict(),
         finding="better",
-        sentence="vae against zero: better by +10.0 points [+5.0, +15.0] on 300 items (p = 0.0008).",
+        sentence="vae is better than zero by 10.0 points [5.0, 15.0] on 300 items (p = 0.0008).",
     )
     assert verdict(**worse, p_holm=0.00001).finding == "worse"
+    assert verdict(**worse, p_holm=0.00001).sentence.startswith("zero is better than vae by 10.0 points [5.0, 15.0]")
     assert "(p < 0.0001)" in verdict(**worse, p_holm=0.00001).sentence
     assert verdict(**better, p_holm=0.051).finding == "undecided"
 
@@ -90,8 +91,35 @@ def test_identical_replies_compare_nothing():
     said = verdict(identical=True)
     assert (said.finding, said.sentence) == (
         "identical",
-        "vae against zero: the same replies to all 300 items, so nothing was compared.",
+        "vae and zero: the same replies to all 300 items, so nothing was compared.",
     )
+
+
+def test_arms_that_are_one_model_are_expected_to_reply_alike(tmp_path):
+    write_run(tmp_path, {"zero": REPLIES["zero"], "gemma": REPLIES["gemma"], "no-world-tokens": REPLIES["gemma"]})
+    run = read_run(tmp_path)
+    assert [text.partition(":")[0] for text in warnings(run)] == ["IDENTICAL PREDICTIONS"]
+    assert run.results is not None
+    known = dataclasses.replace(run.results, equal=[("gemma", "no-world-tokens")])
+    assert warnings(dataclasses.replace(run, results=known)) == []
+
+
+def test_the_baseline_that_always_gives_one_answer_is_no_surprise(tmp_path):
+    write_run(tmp_path, {"zero": REPLIES["zero"], "majority": ("left",) * 10})
+    assert warned(tmp_path) == []
+
+
+def test_the_headline_is_the_first_pair_in_plain_words():
+    rows = {arm: predictions(arm, REPLIES[arm], 1) for arm in ("zero", "vae")}
+    arms = {arm: summarise(some) for arm, some in rows.items()}
+    better = {"difference": 0.278, "interval": Interval(0.1, 0.4), "p_holm": 0.001}
+    results = Results(arms, Comparison({}, [dataclasses.replace(PAIR, **better), PAIR], 300, {}))
+    assert headline(folder_of(results)) == (
+        "`vae` answers 77.8 % of 300 questions right, `zero` 50.0 %: 27.8 points more."
+    )
+    undecided = Results(arms, Comparison({}, [PAIR], 300, {}))
+    assert headline(folder_of(undecided)).endswith("`zero` 50.0 %: no difference is shown.")
+    assert headline(folder_of(None)) == ""
 
 
 def test_a_verdict_states_both_accuracies_with_their_intervals():
@@ -110,7 +138,7 @@ def test_the_audit_has_a_verdict_of_its_own():
 
 def run_of(**rows: list[Prediction]) -> RunFolder:
     results = Results({arm: summarise(some) for arm, some in rows.items()})
-    return RunFolder(results, {}, rows, frozenset(), [], None, None)
+    return RunFolder(results, {}, {}, rows, frozenset(), [], None, None)
 
 
 def test_an_arm_is_above_the_baseline_only_if_its_whole_interval_is():
@@ -121,7 +149,7 @@ def test_an_arm_is_above_the_baseline_only_if_its_whole_interval_is():
     assert above_baseline(run_of(gemma=guessed, oracle=perfect)) == (
         "Shown to be above the baseline (always “left”, 40.0 %): oracle. Not shown: gemma."
     )
-    assert above_baseline(RunFolder(Results({}), {}, {}, frozenset(), [], None, None)) == ""
+    assert above_baseline(RunFolder(Results({}), {}, {}, {}, frozenset(), [], None, None)) == ""
 
 
 def test_where_choices_change_from_item_to_item_the_baseline_is_guessing_among_them():
@@ -160,7 +188,7 @@ def test_identical_predictions_are_called_out_though_the_comparison_leaves_the_p
 def test_identical_predictions_are_called_out_without_the_files(tmp_path):
     write_run(tmp_path, {"gemma": REPLIES["gemma"], "zero": REPLIES["gemma"]})
     run = read_run(tmp_path)
-    without = RunFolder(run.results, {}, {}, frozenset(), [], None, None)
+    without = RunFolder(run.results, {}, {}, {}, frozenset(), [], None, None)
     assert [text.partition(":")[0] for text in warnings(without)] == ["IDENTICAL PREDICTIONS"]
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
-from theworld.report.figures import write_gif
+from theworld.datasets.animation import write_gif
 
 # Four frames of 2 x 3 pixels, a white pixel that moves on.
 FRAMES = np.zeros((4, 2, 3, 3), np.uint8)
