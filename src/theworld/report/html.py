@@ -91,8 +91,8 @@ thead th {
   color: var(--pale); font-size: .8125rem; font-weight: 500; border-bottom-color: var(--faint); vertical-align: bottom;
 }
 tbody th { font-weight: 600; white-space: nowrap }
-.number { text-align: right; white-space: nowrap }
-thead .number { white-space: normal }
+.number { text-align: right }
+.unbroken { display: inline-block; white-space: nowrap }
 .plot { margin: 0 0 1.25rem }
 
 .items { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 18.5rem), 1fr)); gap: 1.25rem }

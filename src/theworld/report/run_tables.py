@@ -315,8 +315,15 @@ def _training_cells(rows: Sequence[MetricsRow]) -> tuple[str, ...]:
 def _html_row(row: Sequence[str], kinds: Sequence[str]) -> str:
     first, *rest = row
     return f'<th scope="row">{_escaped(first)}</th>' + "".join(
-        f"<td{kind}>{_escaped(cell)}</td>" for kind, cell in zip(kinds[1:], rest, strict=True)
+        f"<td{kind}>{_foldable(cell)}</td>" for kind, cell in zip(kinds[1:], rest, strict=True)
     )
+
+
+def _foldable(cell: str) -> str:
+    """Let a narrow column put an interval below its value, so that a wide table is not cut."""
+    value, bracket, rest = _escaped(cell).partition(" [")
+    unbroken = [f'<span class="unbroken">{part}</span>' for part in (value, f"[{rest}" if bracket else "") if part]
+    return " ".join(unbroken)
 
 
 def _escaped(text: str) -> str:
