@@ -262,6 +262,53 @@ def test_files_may_be_dropped_anywhere_and_words_as_ever(visit: Callable[..., Vi
     assert [page.evaluate(DRAG, what) for what in ("file", "words")] == [True, False]  # whether the page takes them
 
 
+def test_what_is_shown_is_what_will_be_asked_about(visit: Callable[..., Visit]):
+    visitor = visit(viewport={"width": 1180, "height": 900})
+    page = visitor.page
+    drawn = """() => document.getElementById("shown").getContext("2d").getImageData(0, 0, 64, 64).data.some(Boolean)"""
+    page.get_by_role("button", name="Ask", exact=True).click()
+    visitor.answered()
+
+    page.get_by_label("Your own").check()
+    expect(page.locator("#caption")).to_have_text("No picture yet.")
+    expect(page.locator("#results")).to_be_hidden()
+    assert not page.evaluate(drawn)
+    page.get_by_role("button", name="Ask", exact=True).click()
+    expect(page.locator("#ask-error")).to_have_text("Choose a picture first.")
+
+    files = page.get_by_label("A picture, a short video")
+    files.set_input_files([scene_file()])
+    expect(page.locator("#caption")).to_have_text("ball.png.")
+    files.set_input_files([{"name": "IMG_1.HEIC", "mimeType": "image/heic", "buffer": b"0"}])
+    expect(page.locator("#picture-error")).to_contain_text("IMG_1.HEIC: HEIC pictures are not read")
+    expect(page.locator("#caption")).to_have_text("No picture yet.")
+
+
+def test_a_visitor_with_a_picture_is_told_what_the_model_has_learnt_from(visit: Callable[..., Visit]):
+    visitor = visit(viewport={"width": 1180, "height": 900})
+    page = visitor.page
+    scope = "tiny-foresight has learnt from Foresight (simulated scenes) alone"
+    expect(page.locator("#of-own .scope")).to_be_hidden()
+    page.get_by_label("Your own").check()
+    expect(page.locator("#of-own .scope")).to_contain_text(scope)
+    page.get_by_label("A picture, a short video").set_input_files([scene_file()])
+    expect(page.locator("#caption")).to_have_text("ball.png.")
+    page.get_by_label("Question", exact=True).fill(PRESENT)
+    page.get_by_role("button", name="Ask", exact=True).click()
+    visitor.answered()
+    expect(page.locator("#answers-scope")).to_contain_text(scope)
+    expect(page.locator("#verdict-said")).to_contain_text("The model uses its world")
+
+
+def test_an_example_is_one_click_away(visit: Callable[..., Visit]):
+    page = visit(viewport={"width": 1180, "height": 900}).page
+    page.get_by_label("Your own").check()
+    page.get_by_role("button", name="A tower of blocks").click()
+    expect(page.locator("#caption")).to_contain_text("a tower of blocks")
+    expect(page.get_by_label("Simulated scene")).to_be_checked()
+    expect(page.get_by_label("Question", exact=True)).to_have_value(re.compile("^Which way does the tower fall"))
+
+
 def test_a_bad_file_is_answered_with_a_sentence(visit: Callable[..., Visit]):
     visitor = visit(viewport={"width": 1180, "height": 900})
     page = visitor.page

@@ -52,7 +52,7 @@ def ask(settings: "AskSettings") -> dict[str, Any]:
     from theworld.datasets.animation import write_gif
     from theworld.datasets.images import to_image
     from theworld.modeling import TheWorld
-    from theworld.modeling.factory import on_this_machine, to_be_asked
+    from theworld.modeling.factory import on_this_machine, scope_of, to_be_asked
     from theworld.modeling.introspection import imagine
 
     picture = to_image(settings.picture)  # first: it is cheap, and may be refused
@@ -67,7 +67,9 @@ def ask(settings: "AskSettings") -> dict[str, Any]:
     answer = model.generate(picture, settings.question, num_world_steps=settings.num_world_steps, **options)
     with model.without_world():
         plain = model.generate(picture, settings.question, **options)
-    return {"question": settings.question, "without the world": plain, "with the world": answer, **result}
+    scope = scope_of(model.config, settings.model)
+    note = {"note": scope} if scope else {}
+    return {"question": settings.question, "without the world": plain, "with the world": answer, **result, **note}
 
 
 def serve(settings: "ServeSettings") -> dict[str, Any]:

@@ -61,6 +61,16 @@ def open_samples(settings: DataSettings, split: SplitName, size: int | None, wit
     return _conversations(settings, names[split], size)
 
 
+def describe(settings: DataSettings) -> str:
+    """Return a data set's name and source for a reader; of a local source only the last part of its path."""
+    if isinstance(settings, ForesightData):
+        return "Foresight (simulated scenes)"
+    source = getattr(settings, "source", None)
+    if not source:
+        return settings.dataset
+    return f"{settings.dataset} ({Path(source).name if Path(source).exists() else source})"
+
+
 def open_training(config: TrainingConfig, num_samples: int, with_future: bool = False) -> Samples:
     """Open the training samples of a run: those of its `data`, or of the parts of its `mixture`.
 

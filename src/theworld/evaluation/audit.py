@@ -15,6 +15,7 @@ from theworld.evaluation.statistics import (
     smallest_detectable_difference,
     wilson_interval,
 )
+from theworld.tables import percent
 
 Verdict: TypeAlias = Literal["used", "not used", "undecided"]
 
@@ -65,6 +66,22 @@ class Audit:
     """The verdict and its reasons, on one line."""
     deciding: list[Drop]
     reported: list[Drop]
+
+    @property
+    def sentence(self) -> str:
+        """The verdict in plain words."""
+        words: dict[Verdict, str] = {
+            "used": "The model uses its world",
+            "not used": "The model does not use its world",
+            "undecided": "It is undecided whether the model uses its world",
+        }
+        rights = [
+            f"with that of another question {percent(drop.accuracy)} % of its answers are right, with its own"
+            f" {percent(drop.real_accuracy)} %"
+            for drop in self.deciding
+            if drop.condition == "shuffle"
+        ]
+        return f"{': '.join([words[self.verdict], *rights])}."
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

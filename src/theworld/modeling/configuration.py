@@ -148,6 +148,8 @@ class TheWorldConfig(Gemma3Config):
     """Fields of LoraSettings; None: no adapters."""
     trained_parts: list[str] | None = None
     """Parts that were ever trained, and so are in a checkpoint. The list only grows."""
+    trained_on: list[str] | None = None
+    """Data that the trained parts learnt from, one description per training; None: not recorded, or never trained."""
 
     def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)

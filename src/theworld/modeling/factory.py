@@ -97,6 +97,16 @@ def describe_weights(model: TheWorld) -> str:
     return f"{config.base_model_name} {fingerprint_weights(folder) if folder.is_dir() else config.base_revision}"
 
 
+def scope_of(config: TheWorldConfig, name: str) -> str:
+    """Return a sentence on what a checkpoint has learnt from, for whoever asks it; empty if that is not recorded."""
+    if not config.trained_on:
+        return ""
+    return (
+        f"{name} has learnt from {', then '.join(config.trained_on)} alone: its answers about other pictures mean"
+        " little."
+    )
+
+
 def on_this_machine(dtype: str = "auto") -> dict[str, Any]:
     """Return the options of `TheWorld.from_pretrained` for this machine: on its accelerators, if it has any.
 

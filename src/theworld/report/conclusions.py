@@ -50,7 +50,8 @@ def verdicts(run: RunFolder) -> list[Verdict]:
 
 def headline(run: RunFolder) -> str:
     """Write the main comparison, which is the first pair, and the audit in plain words; empty without both."""
-    return " ".join(part for part in (_main_comparison(run), _audit_in_words(run)) if part)
+    audit = "" if run.audit is None else run.audit.sentence
+    return " ".join(part for part in (_main_comparison(run), audit) if part)
 
 
 def _main_comparison(run: RunFolder) -> str:
@@ -68,21 +69,6 @@ def _main_comparison(run: RunFolder) -> str:
     }
     finding = _verdict(pair, run.results, len(run.results.comparison.pairs)).finding
     return f"`{pair.second}` answers {right}: {ends.get(finding, 'no difference is shown')}."
-
-
-def _audit_in_words(run: RunFolder) -> str:
-    if run.audit is None:
-        return ""
-    drops = {drop.condition: drop for drop in run.audit.deciding}
-    words: dict[AuditVerdict, str] = {
-        "used": "The model uses its world",
-        "not used": "The model does not use its world",
-        "undecided": "Whether the model uses its world is undecided",
-    }
-    shuffled = drops.get("shuffle")
-    if shuffled is None:
-        return f"{words[run.audit.verdict]}."
-    return f"{words[run.audit.verdict]}: with that of another question {percent(shuffled.accuracy)} % are right."
 
 
 def above_baseline(run: RunFolder) -> str:

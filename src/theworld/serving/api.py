@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from theworld.config.serving import ServeSettings
 from theworld.modeling import TheWorld
+from theworld.modeling.factory import scope_of
 from theworld.serving.decoding import BatchDecoder, Finished, Piece, Row
 from theworld.serving.engine import Engine, EventQueue
 from theworld.serving.inputs import Prepared, Preparer
@@ -77,6 +78,7 @@ class ChatApi(Service):
         )
         self.metrics.waiting.set_function(lambda: self.engine.num_waiting)
         self._created = int(time.time())
+        self._scope = scope_of(model.config, self.preparer.name)
         self._preparing = ThreadPoolExecutor(1, "preparing")
         self._num_preparing = 0
         super().__init__(
@@ -110,7 +112,8 @@ class ChatApi(Service):
         return JSONResponse(self._card())
 
     def _card(self) -> dict[str, Any]:
-        return {"id": self.preparer.name, "object": "model", "created": self._created, "owned_by": "theworld"}
+        card = {"id": self.preparer.name, "object": "model", "created": self._created, "owned_by": "theworld"}
+        return {**card, "description": self._scope} if self._scope else card
 
     async def health(self, request: Request) -> Response:
         """Return 200 until the shutdown begins, then 503."""

@@ -11,6 +11,7 @@ from transformers import TrainingArguments, set_seed
 
 from theworld.config import TrainingConfig, loader
 from theworld.datasets.collator import Collator
+from theworld.datasets.factory import describe
 from theworld.datasets.sample import Samples, SampleStream
 from theworld.environment import describe_environment
 from theworld.evaluation.generation import FeatureReader
@@ -125,6 +126,9 @@ def _build_model(config: TrainingConfig) -> TheWorld:
     if config.compile:
         compile_layers(model)
     logger.info("parameters\n%s", model.parameter_table())
+    data = [describe(part.data) for part in config.mixture] or [describe(config.data)]
+    before = model.config.trained_on or []
+    model.config.trained_on = list(dict.fromkeys([*before, *data]))  # a stage may go on with the data of the last
     return model
 
 

@@ -6,8 +6,8 @@ import torch
 from fixtures_model import picture
 from theworld import TheWorld
 from theworld.config import ModelSettings, WorldSettings
-from theworld.modeling import CheckpointError
-from theworld.modeling.factory import open_model
+from theworld.modeling import CheckpointError, TheWorldConfig
+from theworld.modeling.factory import open_model, scope_of
 from theworld.modeling.introspection import imagine
 
 
@@ -52,3 +52,12 @@ def test_what_is_imagined_can_be_looked_at():
 def test_a_tap_that_does_not_roll_out_shows_nothing(fused):
     with pytest.raises(ValueError, match="tap 'vae' imagines no video"):
         imagine(fused, picture(1), 1)
+
+
+def test_a_checkpoint_tells_what_it_has_learnt_from():
+    assert scope_of(TheWorldConfig(), "tiny") == ""
+    config = TheWorldConfig(trained_on=["Foresight (simulated scenes)", "llava (pets.json)"])
+    assert scope_of(config, "pets") == (
+        "pets has learnt from Foresight (simulated scenes), then llava (pets.json) alone: its answers about other"
+        " pictures mean little."
+    )

@@ -322,7 +322,7 @@ def test_an_audit_alone_makes_a_page_with_its_verdict_and_its_table(tmp_path):
     write_audit(tmp_path)
     page = Page(write_report(tmp_path, "Audit").read_text())
     assert page.headings == ["Audit", "Findings", "World-use audit"]
-    assert "The model does not use its world: with that of another question 50.0 % are right." in page.words
+    assert "The model does not use its world: with that of another question 50.0 %" in page.words
     assert "Audit: world not used" in page.words.replace("\xa0", " ")
     cells = page.table("features", "role")
     assert list(cells) == ["shuffle", "mean", "zero", "noise"]

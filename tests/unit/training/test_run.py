@@ -52,7 +52,9 @@ def test_a_run_writes_its_settings_environment_metrics_checkpoints_and_model(mak
     assert [row["step"] for row in read_metrics(config.output_dir / "metrics.jsonl")] == [1, 2, 3, 4]
     assert {path.name for path in config.output_dir.glob("checkpoint-*")} == {"checkpoint-2", "checkpoint-4"}
     assert result["step"] == 4
-    assert TheWorld.from_pretrained(result["model"]).config.trained_parts == ["world"]
+    saved = TheWorld.from_pretrained(result["model"]).config
+    assert saved.trained_parts == ["world"]
+    assert saved.trained_on == ["Foresight (simulated scenes)"]
 
 
 def test_no_file_of_a_run_holds_a_token_or_pickled_arguments(

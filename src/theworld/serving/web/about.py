@@ -13,7 +13,7 @@ from theworld.datasets.foresight import TASKS
 from theworld.datasets.foresight.items import NUM_SHIPPED
 from theworld.evaluation.audit import Audit
 from theworld.modeling import TheWorld, TheWorldConfig
-from theworld.modeling.factory import describe_weights
+from theworld.modeling.factory import describe_weights, scope_of
 from theworld.serving.protocol import RequestError
 
 _AUDIT = TypeAdapter(Audit).validate_python
@@ -28,6 +28,8 @@ class AuditVerdict:
     sentence: str
     command: str | None = None
     """Command that audits the model; None: the model has a verdict."""
+    details: str = ""
+    """Differences, intervals and tests behind the verdict."""
 
 
 def verdict_of(model: TheWorld, name: str, audit_file: Path | None = None) -> AuditVerdict:
@@ -79,7 +81,7 @@ def _read(path: Path, model: TheWorld) -> Audit:
 
 def _in_words(audit: Audit) -> AuditVerdict:
     finding = "undecided" if audit.verdict == "undecided" else f"world {audit.verdict}"
-    return AuditVerdict(finding, f"{audit.line[0].upper()}{audit.line[1:]}.")
+    return AuditVerdict(finding, audit.sentence, details=f"{audit.line[0].upper()}{audit.line[1:]}.")
 
 
 _TAPS = {
@@ -133,6 +135,7 @@ def about(model: TheWorld, settings: AppSettings, verdict: AuditVerdict, steps: 
     gate = getattr(getattr(model, "world", None), "gate", None)
     return {
         "model": settings.model,
+        "scope": scope_of(config, settings.model),
         "has_world": config.enable_world,
         "verdict": asdict(verdict),
         "steps": asdict(steps),

@@ -47,7 +47,11 @@ def test_an_audit_in_the_folder_of_a_model_or_beside_it_is_used(saved: TheWorld,
     try:
         verdict = verdict_of(saved, "model")
         assert verdict.finding == "world used"
-        assert verdict.sentence.startswith("World used: shuffle costs 70.0 points")
+        assert verdict.sentence == (
+            "The model uses its world: with that of another question 20.0 % of its answers are right, with its own"
+            " 90.0 %."
+        )
+        assert verdict.details.startswith("World used: shuffle costs 70.0 points")
     finally:
         path.unlink()
 
@@ -76,4 +80,4 @@ def test_plain_gemma_has_no_world_to_use(world_off: TheWorld):
 def test_the_shipped_model_brings_the_audit_of_its_own_weights(embedded: Path):
     verdict = verdict_of(TheWorld.from_pretrained("tiny-foresight", load_world=False), "tiny-foresight")
     assert verdict.finding == "world used"
-    assert "n = 2,000" in verdict.sentence
+    assert "n = 2,000" in verdict.details

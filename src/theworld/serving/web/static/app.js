@@ -13,6 +13,9 @@ const DOING = {
   reading: "Reading the picture", writing: "Writing the answer",
 };
 
+const UNREACHABLE = "The server cannot be reached. Is it still running?";
+const UNREADABLE = /\.hei[cf]$/i; // what telephones write and browsers cannot show either
+
 let about = null;
 let chosen = null; // the server's description of the picture
 let asking = null; // the AbortController of the running question
@@ -27,11 +30,29 @@ async function send(path, body, signal) {
       method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body), signal,
     });
   } catch (error) {
-    throw error.name === "AbortError" ? error : new Error("The server cannot be reached. Is it still running?");
+    throw error.name === "AbortError" ? error : new Error(UNREACHABLE);
   }
   if (response.ok) return response;
-  const refusal = await response.json().catch(() => ({}));
-  throw new Error(refusal.sentence ?? `The server answered ${response.status}.`);
+  throw refusal(response.status, await response.json().catch(() => null));
+}
+
+function refusal(status, body) {
+  return new Error(body?.sentence ?? `The server answered ${status}.`);
+}
+
+// Send a body of many megabytes; fetch cannot tell how far it is.
+function upload(path, body, onProgress) {
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    request.open("POST", path);
+    request.setRequestHeader("content-type", "application/json");
+    request.responseType = "json";
+    request.upload.addEventListener("progress", ({ loaded, total }) => onProgress(loaded / total));
+    request.addEventListener("error", () => reject(new Error(UNREACHABLE)));
+    request.addEventListener("load", () => (request.status === 200 ? resolve(request.response)
+      : reject(refusal(request.status, request.response))));
+    request.send(JSON.stringify(body));
+  });
 }
 
 async function* eventsOf(response) {
@@ -48,22 +69,38 @@ async function* eventsOf(response) {
 
 // --- pictures --------------------------------------------------------------------------------------------
 
-async function choose(path, body, caption) {
+async function choose(described, caption) {
   const mine = ++choosing;
   asking?.abort();
   $("picture-error").textContent = "";
   $("go").disabled = true;
   try {
-    const picture = await (await send(path, body)).json();
+    const picture = await described;
+    const frames = await framesOf(picture.strip, picture.num_frames);
     if (mine !== choosing) return;
     const before = chosen;
-    chosen = { ...picture, frames: await framesOf(picture.strip, picture.num_frames) };
+    chosen = { ...picture, frames };
     showChosen(caption, before?.questions ?? []);
   } catch (error) {
-    if (mine === choosing) $("picture-error").textContent = error.message;
+    if (mine !== choosing) return;
+    showNone();
+    $("picture-error").textContent = error.message;
   } finally {
-    if (mine === choosing) $("go").disabled = chosen === null;
+    if (mine === choosing) {
+      $("sending").textContent = "";
+      $("go").disabled = false;
+    }
   }
+}
+
+// Take the picture and its answers away: what is shown is what will be asked about.
+function showNone() {
+  chosen = null;
+  const shown = $("shown");
+  shown.getContext("2d").clearRect(0, 0, shown.width, shown.height);
+  shown.setAttribute("aria-label", "No picture yet");
+  $("frames").hidden = $("results").hidden = true;
+  $("caption").textContent = "No picture yet.";
 }
 
 function showChosen(caption, questionsBefore) {
@@ -85,23 +122,36 @@ function showChosen(caption, questionsBefore) {
 
 function chooseScene() {
   const [task, number] = [$("task").value, Number($("number").value)];
-  return choose("scene", { task, number }, `Scene ${number}: ${TASKS[task][0].toLowerCase()}${TASKS[task].slice(1)}`);
+  return choose(sceneOf(task, number), `Scene ${number}: ${TASKS[task][0].toLowerCase()}${TASKS[task].slice(1)}`);
+}
+
+async function sceneOf(task, number) {
+  return (await send("scene", { task, number })).json();
 }
 
 async function chooseFiles(files) {
   files = [...files];
   if (!files.length) return;
   setSource("own");
+  showNone();
+  const name = files.length > 1 ? `${files.length} pictures` : files[0].name || "Pasted";
+  await choose(described(files), name);
+}
+
+async function described(files) {
   const total = files.reduce((sum, file) => sum + file.size, 0);
   if (total > about.max_bytes) {
-    $("picture-error").textContent =
-      `${(total / 1e6).toFixed(1)} MB: send at most ${about.max_bytes / 1e6} MB, a smaller picture or a shorter clip.`;
-    return;
+    const megabytes = (total / 1e6).toFixed(1);
+    throw new Error(`${megabytes} MB: send at most ${about.max_bytes / 1e6} MB, a smaller picture or a shorter clip.`);
   }
+  const strange = files.find(({ name }) => UNREADABLE.test(name));
+  if (strange) throw new Error(`${strange.name}: HEIC pictures are not read; save it as JPEG or PNG first.`);
+  $("sending").textContent = "Reading the file …";
   const contents = await Promise.all(files.sort((a, b) => a.name.localeCompare(b.name, undefined, { numeric: true }))
     .map(async (file) => base64(new Uint8Array(await file.arrayBuffer()))));
-  const name = files.length > 1 ? `${files.length} pictures` : files[0].name || "Pasted";
-  await choose("picture", { files: contents }, name);
+  return upload("picture", { files: contents }, (share) => {
+    $("sending").textContent = share < 1 ? `Sending, ${Math.round(100 * share)} % …` : "The server reads it …";
+  });
 }
 
 function base64(bytes) {
@@ -115,7 +165,7 @@ function base64(bytes) {
 function setSource(source) {
   document.querySelector(`[name=source][value=${source}]`).checked = true;
   $("of-scene").hidden = source !== "scene";
-  $("of-own").hidden = source !== "own";
+  $("of-own").hidden = $("answers-scope").hidden = source !== "own";
 }
 
 // --- settings --------------------------------------------------------------------------------------------
@@ -240,6 +290,26 @@ function showOthers(question) {
   $("others").replaceChildren(create("span", { textContent: "Ask also:" }), ...buttons);
 }
 
+// --- examples --------------------------------------------------------------------------------------------
+
+async function showExamples() {
+  const examples = await Promise.all(about.tasks.map(async (task, place) => {
+    const number = place + 2;
+    const { strip, num_frames } = await sceneOf(task, number);
+    const picture = (await framesOf(strip, num_frames)).at(-1);
+    return create("button", { type: "button", onclick: () => chooseExample(task, number) }, picture, TASKS[task] ?? task);
+  }));
+  $("examples").replaceChildren(...examples);
+}
+
+function chooseExample(task, number) {
+  setSource("scene");
+  $("task").value = task;
+  $("number").value = number;
+  sayNumber();
+  return chooseScene();
+}
+
 // --- start -----------------------------------------------------------------------------------------------
 
 function showAbout() {
@@ -252,14 +322,16 @@ function showAbout() {
   $("question").maxLength = about.max_question_characters;
   $("side-with").hidden = !about.has_world;
   document.querySelector(".answers").classList.toggle("alone", !about.has_world);
-  const { finding, sentence, command } = about.verdict;
+  const { finding, sentence, command, details } = about.verdict;
   $("verdict-tag").textContent = finding === "undecided" ? "world use undecided" : finding;
   $("verdict-tag").className = finding.replaceAll(" ", "-");
   $("verdict-said").textContent = sentence;
+  $("verdict-details").textContent = details;
   $("verdict-command").textContent = command ?? "";
   $("verdict-command").hidden = !command;
   $("verdict-how").hidden = Boolean(command) || !about.has_world;
   $("verdict-tag").hidden = $("verdict").hidden = false;
+  for (const text of document.querySelectorAll(".scope")) text.textContent = about.scope;
   sayNumber();
   setSteps(null);
 }
@@ -282,6 +354,7 @@ function listen() {
   document.querySelectorAll("[name=source]").forEach((radio) => radio.addEventListener("change", () => {
     setSource(radio.value);
     if (radio.value === "scene") chooseScene();
+    else { choosing++; asking?.abort(); showNone(); $("files").value = ""; $("picture-error").textContent = ""; }
   }));
   $("files").addEventListener("change", () => chooseFiles($("files").files));
   document.addEventListener("paste", (event) => {
@@ -307,6 +380,7 @@ try {
   showAbout();
   listen();
   await chooseScene();
+  await showExamples();
 } catch (error) {
   $("picture-error").textContent = error.message;
 }
