@@ -1,11 +1,14 @@
 """Tables of the comparison of arms in the README and docs/tiny.md, from the committed results."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, TypeAlias
 
+import numpy as np
+from scipy.stats import t
+
 from pages.blocks import RESULTS, ROOT, write_block
+from theworld.evaluation.statistics import Interval
 from theworld.experiments.arms.results import Cell, Contrast, Results, cells_of, contrasts_of, read_results
 from theworld.experiments.arms.table import draw_curves
 from theworld.tables import markdown_lines, percent, percent_range, points, points_range, points_with_range
@@ -36,11 +39,12 @@ def blocks(results: Results) -> dict[str, str]:
     """Return the text between the marks of each page."""
     cells, contrasts = cells_of(results), contrasts_of(results)
     label_counts = _label_counts(cells)
-    short = markdown_lines(*_accuracies(cells, label_counts[:2]))
-    columns, rows = _accuracies(cells, label_counts)
+    num_aligned = results.origin.get("settings", {}).get("num_aligned", 0)
+    short = markdown_lines(*_accuracies(cells, label_counts[:2], num_aligned))
+    columns, rows = _accuracies(cells, label_counts, num_aligned)
     more_columns, more_rows = _more(results, cells)
     long = markdown_lines(columns + more_columns, [row + more for row, more in zip(rows, more_rows, strict=True)])
-    long += ["", *markdown_lines(*_differences(contrasts, label_counts))]
+    long += ["", *markdown_lines(*_differences(contrasts, label_counts, num_aligned))]
     return {
         page: "\n".join([*lines, "", _primary_comparison(results, contrasts, (ROOT / page).parent)])
         for page, lines in zip(PAGES, (short, long), strict=True)
@@ -68,7 +72,7 @@ def _names(cells: Sequence[Cell]) -> list[str]:
     return [name for name in WORDS if any(cell.arm == name for cell in cells)]
 
 
-def _accuracies(cells: Sequence[Cell], label_counts: Sequence[int]) -> Grid:
+def _accuracies(cells: Sequence[Cell], label_counts: Sequence[int], num_aligned: int) -> Grid:
     """Make a table of accuracy by arm and number of labels; the best of a column, but the upper bound, is bold."""
     num_seeds = max(len(cell.seeds) for cell in cells)
     seeds = "1 seed" if num_seeds == 1 else f"{num_seeds} seeds"
@@ -82,7 +86,10 @@ def _accuracies(cells: Sequence[Cell], label_counts: Sequence[int]) -> Grid:
             value = f"**{value}**" if cell.arm != _BOUND and cell.accuracy == best else value
             fewer = f" ({len(cell.seeds)})" if len(cell.seeds) < num_seeds else ""
             shown[cell.arm, num_labels] = f"{value} {percent_range(cell.interval)}{fewer}"
-    columns = [f"arms at equal budget, {seeds}, % right [95 %]", *map(_labels, label_counts)]
+    columns = [
+        f"arms at equal budget, {seeds}, % right [95 %]",
+        *(_labels(count, num_aligned) for count in label_counts),
+    ]
     rows = [
         [WORDS[name], *(shown.get((name, num_labels), "") for num_labels in label_counts)] for name in _names(cells)
     ]
@@ -102,7 +109,7 @@ def _more(results: Results, cells: Sequence[Cell]) -> Grid:
     return ["a partner's world", "controls", "ms, GFLOP an answer", "learning rates"], rows
 
 
-def _differences(contrasts: Sequence[Contrast], label_counts: Sequence[int]) -> Grid:
+def _differences(contrasts: Sequence[Contrast], label_counts: Sequence[int], num_aligned: int) -> Grid:
     """Make a table of differences in points, with intervals and the worst seed's p-value.
 
     P-values are adjusted after Holm, except for the primary comparison.
@@ -117,29 +124,49 @@ def _differences(contrasts: Sequence[Contrast], label_counts: Sequence[int]) -> 
         [f"`{first}` over `{second}`", *(shown.get((first, second, num_labels), "") for num_labels in label_counts)]
         for first, second in dict.fromkeys(key[:2] for key in shown)
     ]
-    return ["difference in points [95 %]", *map(_labels, label_counts)], rows
+    return ["difference in points [95 %]", *(_labels(count, num_aligned) for count in label_counts)], rows
 
 
-def _labels(number: int) -> str:
-    return "no outcome label" if number == 0 else f"{number:,} labels"
+def _labels(number: int, num_aligned: int) -> str:
+    """Name a column: labels, and annotated scenes in all, since the alignment asks about outcomes, too.
+
+    The labelled scenes are the first of the aligned ones, and reach beyond them only if they are more.
+    """
+    return f"{number:,} labels, {max(number, num_aligned):,} annotated scenes"
 
 
 def _primary_comparison(results: Results, contrasts: Sequence[Contrast], folder: Path) -> str:
     """State the comparison that was named beforehand, and the source of the numbers."""
-    commits = sorted({commit[:7] for commit in results.origin.get("commits", ())})
-    origin = f"commit {commits[0]}" if len(commits) == 1 else f"trained at {len(commits)} commits, named there"
+    commits = sorted({*results.origin.get("commits", ())})
+    num_changed = sum(commit.endswith("+") for commit in commits)
+    changed = f", {num_changed} of them with uncommitted changes" if num_changed else ""
+    places = f"trained at {len(commits)} states of the code{changed}, named there"
+    origin = f"commit {commits[0][:7]}" if len(commits) == 1 else places
     source = f"[{ARMS.name}]({ARMS.relative_to(folder)}), {origin}"
     num_items = f"{len(results.items['dynamic']):,} test questions"
     primary = next((contrast for contrast in contrasts if contrast.is_primary), None)
     if primary is None:
         return f"{num_items} ({source})."
     labels = "without labels" if primary.num_labels == 0 else f"after {primary.num_labels:,} labels"
-    size = f"{points(primary.points / 100)} points {points_range(primary.interval)}"
     named = f"`{primary.first}` against `{primary.second}` {labels} was named beforehand"
-    return f"{named}: {size}, {_below(max(primary.p_by_seed))} in each seed; {num_items} ({source})."
+    size = f"{points(primary.points / 100)} points {points_range(primary.interval)} over questions"
+    seeds = _over_seeds(results, primary)
+    one_world = "The seeds are of the projector: there is one build of the world."
+    return f"{named}: {size}{seeds}; {num_items} ({source}). {one_world}"
 
 
-def _below(p_value: float) -> str:
-    """Return the power of ten above a p-value."""
-    power = math.floor(math.log10(p_value)) + 1 if p_value > 0 else -300
-    return f"p below 1e{power}" if power < -3 else f"p = {p_value:.2g} at most"
+def _over_seeds(results: Results, contrast: Contrast) -> str:
+    """Return the interval of Student's t over the seeds' differences; empty for a single seed."""
+    shares = {
+        (run.arm, run.seed): run.right["dynamic"].mean()
+        for run in results.runs
+        if run.num_labels == contrast.num_labels
+    }
+    seeds = [seed for arm, seed in shares if arm == contrast.first and (contrast.second, seed) in shares]
+    if len(seeds) < 2:
+        return ""
+    values = np.array([shares[contrast.first, seed] - shares[contrast.second, seed] for seed in seeds])
+    half = float(t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
+    return (
+        f", {points_range(Interval(float(values.mean()) - half, float(values.mean()) + half))} over {len(values)} seeds"
+    )

@@ -40,20 +40,24 @@ def small() -> Results:
     )
     costs = {name: Cost(0.0124, 0.36) for name in ("gemma", "rollout", "true-future")}
     rates = {name: {"chosen": {"aligned": 0.003, "labels": 0.0003}} for name in costs}
-    origin = {"commits": ["0123456789" * 4], "learning_rates": rates}
+    origin = {"commits": ["0123456789" * 4], "learning_rates": rates, "settings": {"num_aligned": 50}}
     return Results(("rollout", "gemma"), 0, items, runs, costs, origin)
 
 
 def test_a_table_has_a_row_for_each_arm_that_was_compared_and_marks_the_best_and_what_is_missing():
     readme = blocks(small())["README.md"].splitlines()
 
-    assert readme[0] == "| arms at equal budget, 2 seeds, % right [95 %] | no outcome label | 100 labels |"
+    assert readme[0] == (
+        "| arms at equal budget, 2 seeds, % right [95 %] | 0 labels, 50 annotated scenes"
+        " | 100 labels, 100 annotated scenes |"
+    )
     assert readme[2] == f"| {WORDS['gemma']} | 40.0 [20.0, 60.0] | 45.0 [20.0, 65.0] (1) |"
     assert readme[3] == f"| {WORDS['rollout']} | **80.0** [60.0, 95.0] |  |"
     assert readme[4] == f"| {WORDS['true-future']} | 100.0 [100.0, 100.0] |  |"
     assert readme[6] == (
-        "`rollout` against `gemma` without labels was named beforehand: +40.0 points [+20.0, +60.0], p = 0.0078 at most"
-        " in each seed; 20 test questions ([foresight-arms.json](docs/results/foresight-arms.json), commit 0123456)."
+        "`rollout` against `gemma` without labels was named beforehand: +40.0 points [+20.0, +60.0] over questions,"
+        " [+40.0, +40.0] over 2 seeds; 20 test questions ([foresight-arms.json](docs/results/foresight-arms.json),"
+        " commit 0123456). The seeds are of the projector: there is one build of the world."
     )
 
 
@@ -63,7 +67,9 @@ def test_the_long_table_also_tells_the_controls_the_cost_and_the_learning_rates(
     assert tiny[0].endswith("| a partner's world | controls | ms, GFLOP an answer | learning rates |")
     assert tiny[2].endswith("| 0.0 | 50.0 | 12, 0.4 | 0.003, 0.0003 |")
     assert len({row.count("|") for row in tiny[:5]}) == 1
-    assert tiny[6] == "| difference in points [95 %] | no outcome label | 100 labels |"
+    assert tiny[6] == (
+        "| difference in points [95 %] | 0 labels, 50 annotated scenes | 100 labels, 100 annotated scenes |"
+    )
     assert tiny[8] == "| `rollout` over `gemma` | **+40.0 [+20.0, +60.0], p = 0.008** |  |"
     assert tiny[9].startswith("| `true-future` over `gemma` | +60.0 [+40.0, +80.0], p = ")
     assert "](results/foresight-arms.json)" in tiny[-1]

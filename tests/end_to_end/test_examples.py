@@ -14,6 +14,7 @@ from nbclient import NotebookClient
 from PIL import Image
 
 from fixtures_hub import HubStandIn, hub  # noqa: F401  # a fixture
+from pages.notebook import page_of
 from theworld import TheWorld
 from theworld.config import TrainingConfig, loader
 from theworld.datasets.foresight import FRAME_RATE_HZ, ForesightDataset
@@ -122,6 +123,8 @@ def test_the_notebook_goes_from_scenes_to_a_table_of_arms(tmp_path: Path) -> Non
     book = nbformat.read(ROOT / "examples" / "foresight.ipynb", as_version=4)
     assert not any(cell.get("outputs") for cell in book.cells), "it is stored without outputs: each run makes its own"
 
+    for cell in book.cells:  # fewer steps and questions
+        cell.source = re.sub(r"\b(num_aligned|imitate_steps|align_steps|num_test)=\d+", r"\1=20", cell.source)
     NotebookClient(book, timeout=600, resources={"metadata": {"path": str(ROOT / "examples")}}).execute()
 
     outputs = [output for cell in book.cells for output in cell.get("outputs", [])]
@@ -131,4 +134,22 @@ def test_the_notebook_goes_from_scenes_to_a_table_of_arms(tmp_path: Path) -> Non
     assert re.search(r"with the world: +red\ntrue: +red", said)
     assert (shown.count("image/png"), shown.count("image/gif")) == (1, 2)
     assert re.search(r"^\| rollout \| \d+\.\d \[\d+\.\d, \d+\.\d\] \|", table, re.MULTILINE)
-    assert re.search(r"^rollout +\d+ of 60 right$", said, re.MULTILINE)
+    assert re.search(r"^rollout +\d+ of 20 right$", said, re.MULTILINE)
+
+
+def test_the_page_of_the_notebook_shows_its_cells_and_their_outputs(tmp_path: Path) -> None:
+    pictures = tmp_path / "images" / "notebook"
+    pictures.mkdir(parents=True)
+    book = nbformat.read(ROOT / "examples" / "foresight.ipynb", as_version=4)
+    page = (ROOT / "docs" / "notebook.md").read_text()
+
+    without_outputs = page_of(book, pictures)
+
+    cells = [part for part in without_outputs.split("\n\n") if part]
+    assert [part for part in cells if part not in page] == [], "the page is older than the notebook: run `make pages`"
+    assert {path.suffix for path in (ROOT / "docs" / "images" / "notebook").iterdir()} == {".png", ".gif"}
+    assert "| rollout |" in page
+    output = nbformat.v4.new_output("display_data", data={"image/png": "aGVsbG8="})
+    book.cells[1].outputs = [output, nbformat.v4.new_output("stream", name="stderr", text="a warning")]
+    assert "![output](images/notebook/1.png)" in page_of(book, pictures)
+    assert "a warning" not in page_of(book, pictures)

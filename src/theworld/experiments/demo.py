@@ -50,8 +50,7 @@ CURVES: Final = {"zero": TRAINED_ARMS[0], "true-future": TRAINED_ARMS[-1]}
 
 NOTES: Final = (
     "Gemma and Cosmos are the small models of the package, and stay frozen. The demo trains the projector between them"
-    " on true clips and questions about them, while Gemma's own picture shows another scene. No arm ever sees a picture"
-    " together with its outcome.",
+    " on true clips and questions about them, outcomes included, while Gemma's own picture shows another scene.",
     "`gemma` has no world, `blind` has no picture either. `zero` has world tokens without content, `vae` the latent of"
     " the current picture, `rollout` the imagined future, and `true-future` the true one: an upper bound, not a"
     " competitor. `shipped` is the model of the package, which trained longer: `tiny-foresight`.",

@@ -84,9 +84,9 @@ class _Conversations:
 class ForesightAlignment(_Conversations):
     """True clips with questions about each slot, which train the reading of world tokens.
 
-    Gemma's picture is of another scene, so no sample pairs a present picture with a later answer. Each sample asks
-    `NUM_QUESTIONS` in random order: about the end of the clip, about its slots, and `NUM_CONTROLS` controls about the
-    picture, so that Gemma keeps using it. The tap `true-future` reads the clips.
+    Every sample is an annotated scene: it asks `NUM_QUESTIONS` in random order, about the end of the clip, about its
+    slots, and `NUM_CONTROLS` controls about Gemma's picture, which is of another scene, so that Gemma keeps using it.
+    The tap `true-future` reads the clips; their first slots are the present, which the answer about the end follows.
     """
 
     suffix = "readings"
