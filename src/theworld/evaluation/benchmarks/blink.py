@@ -17,7 +17,7 @@ from theworld.evaluation.benchmarks.saved_replies import (
     rate,
     read_object,
 )
-from theworld.evaluation.parsing.text import chosen_letter
+from theworld.evaluation.parsing.choices import chosen_letter
 from theworld.evaluation.predictions import Prediction
 from theworld.evaluation.scoring import Score
 from theworld.evaluation.statistics import Interval, balanced_accuracy, bootstrap_balanced_accuracy
