@@ -12,6 +12,7 @@ from theworld.evaluation.predictions import Prediction
 State: TypeAlias = Literal["right", "wrong", "unparsed", "missing"]
 """`unparsed`: a reply that names no choice, or several. `missing`: an error row, which has no reply."""
 
+
 @dataclass(frozen=True)
 class Score:
     """Score of one item."""

@@ -19,6 +19,7 @@ from theworld.evaluation.benchmarks.saved_replies import (
     prediction,
     rate,
     rate_table,
+    own_row,
     read_rows,
     require_distinct,
     summary_table,
@@ -227,7 +228,8 @@ def evaluate_files(settings: SpatialRGPTScoreSettings) -> SpatialRGPTScores:
 def read(path: Path, judged: str | None = None) -> tuple[list[Prediction], dict[str, bool]]:
     """Read the rows of a file of saved replies, and its verdicts by sample id.
 
-    Rows without a verdict (null, or an error in `judge_response`) are not judged.
+    The file has rows as `answered` reads them, or as `theworld evaluate` writes them. Rows without a verdict (null, or
+    an error in `judge_response`) are not judged.
 
     Raises:
         OSError: if the file cannot be read.
@@ -237,7 +239,8 @@ def read(path: Path, judged: str | None = None) -> tuple[list[Prediction], dict[
     rows: dict[str, Prediction] = {}
     verdicts: dict[str, bool] = {}
     for record in read_rows(path):
-        row = answered(record)
+        row = own_row(record, "spatial-rgpt", "category")
+        row = answered(record) if row is None else _checked(row, record)
         require_distinct(rows, row.sample_id, record)
         rows[row.sample_id] = row
         verdict = None if judged is None else _verdict(record, judged)
@@ -252,19 +255,31 @@ def answered(record: Record) -> Prediction:
     Raises:
         ValueError: names the record: a missing key, an unknown category, an answer that does not fit the category.
     """
+    if "qa_category" not in record.content:
+        present = ", ".join(map(repr, record.content)) or "no keys"
+        raise record.error(
+            f"qa_category: missing; the row has {present}; expected id, question, ground_truth, prediction, qa_type and"
+            " qa_category, or a row of theworld evaluate --data.dataset spatial-rgpt"
+        )
     category = record.text("qa_category")
-    if category not in _GROUP_OF:
-        raise record.error(f"qa_category: {category!r}; expected one of {', '.join(_GROUP_OF)}")
-    expected = "quantitative" if _GROUP_OF[category] in QUANTITATIVE else "qualitative"
-    if record.text("qa_type") != expected:
-        raise record.error(f"qa_type: {record.text('qa_type')!r}; expected {expected!r} for {category!r}")
     row = prediction(
         record.text("id"),
         record.reply("prediction"),
         record.text("ground_truth"),
         question=record.text("question"),
-        fields={"category": category},
+        fields={"category": category, "type": record.text("qa_type")},
     )
+    return _checked(row, record, "qa_")
+
+
+def _checked(row: Prediction, record: Record, prefix: str = "fields.") -> Prediction:
+    """Return a row whose category, type and answer fit one another; keys have a prefix in the record."""
+    category, kind = row.fields["category"], row.fields.get("type")
+    if category not in _GROUP_OF:
+        raise record.error(f"{prefix}category: {category!r}; expected one of {', '.join(_GROUP_OF)}")
+    expected = "quantitative" if _GROUP_OF[str(category)] in QUANTITATIVE else "qualitative"
+    if kind not in (None, expected):
+        raise record.error(f"{prefix}type: {kind!r}; expected {expected!r} for {category!r}")
     try:
         true_value(row)
     except ValueError as error:

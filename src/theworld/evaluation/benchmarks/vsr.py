@@ -12,6 +12,7 @@ from theworld.evaluation import scoring
 from theworld.evaluation.benchmarks.saved_replies import (
     Rate,
     Record,
+    own_row,
     prediction,
     rate,
     rate_table,
@@ -124,12 +125,15 @@ def _rates(rows: Sequence[Prediction], scores: Mapping[str, Score], name: str) -
     }
 
 
-def read(annotations: Path, predictions: Path) -> list[Prediction]:
+def read(annotations: Path | None, predictions: Path) -> list[Prediction]:
     """Read annotations and the replies to them, matched by picture and caption.
 
+    Rows of `theworld evaluate` hold their annotations, and need no file of them.
+
     Args:
-        annotations: a split of github.com/cambridgeltl/visual-spatial-reasoning, `data/splits/*/*.jsonl`.
-        predictions: rows of image, caption and prediction.
+        annotations: a split of github.com/cambridgeltl/visual-spatial-reasoning, `data/splits/*/*.jsonl`; None: the
+            replies are rows of `theworld evaluate`.
+        predictions: rows of image, caption and prediction, or of `theworld evaluate`.
 
     Raises:
         OSError: if a file cannot be read.
@@ -138,10 +142,22 @@ def read(annotations: Path, predictions: Path) -> list[Prediction]:
     """
     replies: dict[str, str | None] = {}
     places: dict[str, Record] = {}
+    own: dict[str, Prediction] = {}
     for record in read_rows(predictions):
-        sample_id = _sample_id(record)
+        row = own_row(record, "vsr", "relation")
+        if row is None and annotations is None:
+            raise record.error(
+                "annotations: missing; give --annotations for rows of image, caption and prediction (rows of theworld"
+                f" evaluate need none); the row has {', '.join(map(repr, record.content)) or 'no keys'}"
+            )
+        sample_id = _sample_id(record) if row is None else row.sample_id
         require_distinct(replies, sample_id, record)
-        replies[sample_id], places[sample_id] = record.reply("prediction"), record
+        replies[sample_id] = record.reply("prediction") if row is None else row.prediction
+        places[sample_id] = record
+        if row is not None:
+            own[sample_id] = row
+    if annotations is None:
+        return list(own.values())
     rows: dict[str, Prediction] = {}
     absent: list[Record] = []
     for record in read_rows(annotations):
@@ -151,10 +167,12 @@ def read(annotations: Path, predictions: Path) -> list[Prediction]:
         if sample_id not in replies:
             absent.append(record)
             continue
-        rows[sample_id] = row
-    strangers = [places[sample_id] for sample_id in replies if sample_id not in rows]
+        if sample_id in own and own[sample_id].answer != row.answer:
+            raise places[sample_id].error(f"answer: {own[sample_id].answer!r}; {record.place} has {row.answer!r}")
+        rows[sample_id] = own.get(sample_id, row)
+    strangers = [sample_id for sample_id in replies if sample_id not in rows]
     if strangers:
-        raise strangers[0].error(f"{_sample_id(strangers[0])!r} is no annotation of {annotations}")
+        raise places[strangers[0]].error(f"{strangers[0]!r} is no annotation of {annotations}")
     if absent:
         raise ValueError(f"{predictions}: no reply to {len(absent)} annotations, the first of them {absent[0].place}")
     return list(rows.values())

@@ -21,9 +21,7 @@ _TO_ANSWER = re.compile(
 )
 _DIALOGUE = re.compile(r"(?<=\S)\s*(?:###|\n\s*(?:USER|Human|Question|Q|User|Instruction|Input)\s*:)")
 """A next question, which the model asks itself."""
-_ALSO = re.compile(
-    r"[\s\"')\]}]*(?:,|or|and|/|&|and/or)\s*(?:the\s+|either\s+|also\s+)?", re.IGNORECASE
-)
+_ALSO = re.compile(r"[\s\"')\]}]*(?:,|or|and|/|&|and/or)\s*(?:the\s+|either\s+|also\s+)?", re.IGNORECASE)
 _LISTED = re.compile(r"[\s\-•]*[(\[]?([A-Ha-h])[)\].:](?=\s|\Z|\w)")
 _INLINE = re.compile(r"(?<!\w)([A-H]):\s")
 _INLINE_ITEM = re.compile(r"(?<!\w)[A-H]:\s[^.\n]*[.\n]?")
@@ -65,7 +63,9 @@ _ASIDE = re.compile(
 _SINCE = re.compile(r"(\b(?:since|because|given|considering)\b[^,.\n]{3,150}),", re.IGNORECASE)
 _REACH = 60
 """Length of the text before a mention that decides its role, characters."""
-_NONE = re.compile(r"\b(?:none of|neither|no (?:correct|suitable|matching|such|valid)|not? (?:any|one) of)\b", re.IGNORECASE)
+_NONE = re.compile(
+    r"\b(?:none of|neither|no (?:correct|suitable|matching|such|valid)|not? (?:any|one) of)\b", re.IGNORECASE
+)
 _CANNOT = re.compile(
     r"\b(?:cannot|can not|unable|impossible|not possible|not able|sorry|insufficient|not enough|don't know|not sure|unsure"
     r"|not clear|unclear|difficult|hard to|as an ai)\b|can't\b",
@@ -268,7 +268,9 @@ def _is_chosen(clause: str, mention: Mention, found: Sequence[Mention]) -> bool:
     before = clause[max(0, mention.start - _REACH) : mention.start]
     if _NOT.search(before) or _ASIDE.search(before) or _UNDECIDED.search(before):
         return False
-    after = clause[mention.end : min((other.start for other in found if other.start >= mention.end), default=len(clause))]
+    after = clause[
+        mention.end : min((other.start for other in found if other.start >= mention.end), default=len(clause))
+    ]
     rejected = _REJECTS.search(_NOT.sub("", after))
     if rejected is None:
         return True

@@ -120,7 +120,9 @@ def _pattern(text: str, is_lettered: bool) -> str:
     if text.isascii() and text.isdigit() and int(text) < len(NUMBERS):
         forms.append(NUMBERS[int(text)] + (_NOT_OF_MANY if int(text) == 1 else ""))
         if int(text) == 0 and is_lettered:
-            forms.append(r"there\s+(?:are|is)\s+no(?!\s+(?:\w+\s+)?(?:answer|option|choice|way|information)|\s+(?:clear|correct))")
+            forms.append(
+                r"there\s+(?:are|is)\s+no(?!\s+(?:\w+\s+)?(?:answer|option|choice|way|information)|\s+(?:clear|correct))"
+            )
     elif number in NUMBERS:
         forms.append(str(NUMBERS.index(number)))
     ordinal = _ORDINAL_TEXT.fullmatch(text)

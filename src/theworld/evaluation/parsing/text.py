@@ -4,9 +4,7 @@ import re
 import unicodedata
 from functools import lru_cache
 
-_OPENING = re.compile(
-    r"\A\s*(?:(?:model|assistant|ai|bot|gpt)\s*(?:\n|:)\s*)*(?:\[?\d*\]\s*\?+)?", re.IGNORECASE
-)
+_OPENING = re.compile(r"\A\s*(?:(?:model|assistant|ai|bot|gpt)\s*(?:\n|:)\s*)*(?:\[?\d*\]\s*\?+)?", re.IGNORECASE)
 """Text before a reply: the name of the turn, or the rest of the question, `1]?`."""
 _TOKEN = re.compile(
     r"</?s>|<\|[^|<>\n]{1,40}\|>|<(?:bos|eos|pad|unk|image|img|sep|cls|eoc|end_of_turn|start_of_turn|ImageHere)\b[^<>\n]*>"
@@ -50,8 +48,11 @@ _SAME = str.maketrans(
     | {chr(wide): chr(wide - 0xFEE0) for wide in range(0xFF01, 0xFF5F)}
     | {"。": ". ", "、": ", ", "「": "[", "」": "]", "『": "[", "』": "]", "【": "[", "】": "]", "〔": "[", "〕": "]"}
     | {"《": "[", "》": "]", "〈": "[", "〉": "]", "⟨": "[", "⟩": "]", "❨": "(", "❩": ")", "«": '"', "»": '"', "„": '"'}
-    | {chr(first + place): f"({letter})" for first in (0x24B6, 0x24D0, 0x1F110, 0x1F130, 0x1F150, 0x1F170, 0x249C)
-       for place, letter in enumerate("ABCDEFGH")}
+    | {
+        chr(first + place): f"({letter})"
+        for first in (0x24B6, 0x24D0, 0x1F110, 0x1F130, 0x1F150, 0x1F170, 0x249C)
+        for place, letter in enumerate("ABCDEFGH")
+    }
     | {chr(code): unicodedata.normalize("NFKC", chr(code)) for code in range(0x1D400, 0x1D800)}
 )
 """Characters and their plain equivalents."""

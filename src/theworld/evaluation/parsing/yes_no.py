@@ -12,7 +12,9 @@ _WORD = re.compile(
 )
 """`yes` always affirms; other words only as the statement itself, and `right`, `so` only after `not`."""
 _NOT = re.compile(r"(?:\bnot|n't)\s+\Z")
-_LEADS = re.compile(r"(?:^|[.:,;!?\n(\"]|\bis|\bit's|\bthat's|\bappears|\bseems|\bso|\btherefore|\bthus|\bhence|\bthink|\bsay|\bbe)\s*\Z")
+_LEADS = re.compile(
+    r"(?:^|[.:,;!?\n(\"]|\bis|\bit's|\bthat's|\bappears|\bseems|\bso|\btherefore|\bthus|\bhence|\bthink|\bsay|\bbe)\s*\Z"
+)
 _ENDS = re.compile(r"\s*(?:[.,;:!)\"\n-]|\Z)|\s+(?:it|region_\d|the|this|that|they|there|because|since)\b")
 _FIRST = re.compile(r"\W*")
 _REACH = 20
