@@ -27,8 +27,15 @@ from theworld.evaluation.scoring import Score, normalise
 from theworld.evaluation.summary import Summary, summarise
 from theworld.tables import Table
 
-_BIT = re.compile(r"\W*(?:answer\W+|label\W+)?(?P<bit>1+|0+)(?![\w/]|[.,:]\d)", re.IGNORECASE)
+_BIT = re.compile(r"\W*(?:answer\s*(?:\([^)\n]*\))?\W+|label\W+)?(?P<bit>1+|0+)(?![\w/]|[.,:]\d)", re.IGNORECASE)
 """`1`, `0.`, `Answer: 1`; also `1111`, from models that were trained on bits and do not stop."""
+
+
+_IN_SHORT = {"t": True, "y": True, "right": True, "f": False, "n": False}
+_DENIED = {"contains": "does not contain", "has": "does not have", "consists": "does not consist"}
+_VERB = re.compile(rf"\b(?:is|are|{'|'.join(_DENIED)})\b")
+_OPEN = re.compile(r"\b(?:whether|if|not|unclear|cannot|can't)\b[^.]*\Z")
+"""Words before a statement that leave it open."""
 
 
 @dataclass(frozen=True)
@@ -61,13 +68,17 @@ def says_true(reply: str, statement: str) -> bool | None:
     bit = _BIT.match(plain(reply))
     if bit is not None:
         return bit["bit"][0] == "1"
+    normal = normalise(plain(reply))
+    if normal in _IN_SHORT:
+        return _IN_SHORT[normal]
     affirms = says_yes(reply)
     if affirms is not None:
         return affirms
-    statement, normal = normalise(statement), normalise(plain(reply))
-    if statement and statement in normal:
-        return True
-    denied = re.sub(r"\b(is|are)\b", r"\1 not", statement, count=1)
+    statement = normalise(statement)
+    place = normal.find(statement) if statement else -1
+    if place >= 0:
+        return None if _OPEN.search(normal[:place]) else True
+    denied = _VERB.sub(lambda verb: _DENIED.get(verb[0], f"{verb[0]} not"), statement, count=1)
     return False if denied != statement and denied in normal.replace("n't", " not") else None
 
 
