@@ -37,7 +37,7 @@ class Record:
         Raises:
             ValueError: if the key is missing, or if its value is not text.
         """
-        value = self._value(key)
+        value = self.value(key)
         if not isinstance(value, str):
             raise self.error(f"{key}: {_kind(value)}; expected text")
         if not is_encodable(value):
@@ -50,13 +50,23 @@ class Record:
         Raises:
             ValueError: as `text`.
         """
-        return None if self._value(key) is None else self.text(key)
+        return None if self.value(key) is None else self.text(key)
 
     def error(self, problem: str) -> ValueError:
         """Make an error that names the place of this row."""
         return ValueError(f"{self.place}: {problem}")
 
-    def _value(self, key: str) -> Any:
+    def unknown(self, key: str, expected: str) -> ValueError:
+        """Make an error for a row without a key, which tells the keys that it has and those of the known forms."""
+        present = ", ".join(map(repr, self.content)) or "no keys"
+        return self.error(f"{key}: missing; the row has {present}; expected {expected}, or a row of theworld evaluate")
+
+    def value(self, key: str) -> Any:
+        """Return the value of a key.
+
+        Raises:
+            ValueError: if the key is missing.
+        """
         if key not in self.content:
             raise self.error(f"{key}: missing; the row has {', '.join(map(repr, self.content)) or 'no keys'}")
         return self.content[key]

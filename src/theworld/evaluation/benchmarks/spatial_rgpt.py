@@ -16,10 +16,10 @@ from theworld.evaluation.benchmarks.saved_replies import (
     Record,
     agreement,
     agreement_table,
+    own_row,
     prediction,
     rate,
     rate_table,
-    own_row,
     read_rows,
     require_distinct,
     summary_table,
@@ -193,6 +193,7 @@ def gather(
     all_qualitative = [index for indices in qualitative.values() for index in indices]
     all_quantitative = [index for indices in quantitative.values() for index in indices]
     predicates = members([name for name in _GROUP_OF if name.endswith("_predicate")]) if with_predicates else []
+    asked = [rows[index] for index in predicates]
     score_of = {item.sample_id: item for item in scores}
     return SpatialRGPTScores(
         qualitative=_rate(scores, all_qualitative),
@@ -206,9 +207,7 @@ def gather(
             for group, indices in quantitative.items()
             if indices
         },
-        predicates=summarise([rows[i] for i in predicates], scorer=lambda row: score_of[row.sample_id])
-        if predicates
-        else None,
+        predicates=summarise(asked, scorer=lambda row: score_of[row.sample_id]) if asked else None,
         agreement=dict(by_kind),
         is_whole=(len(all_qualitative), len(all_quantitative)) == (NUM_QUALITATIVE, NUM_QUANTITATIVE),
     )
@@ -256,11 +255,7 @@ def answered(record: Record) -> Prediction:
         ValueError: names the record: a missing key, an unknown category, an answer that does not fit the category.
     """
     if "qa_category" not in record.content:
-        present = ", ".join(map(repr, record.content)) or "no keys"
-        raise record.error(
-            f"qa_category: missing; the row has {present}; expected id, question, ground_truth, prediction, qa_type and"
-            " qa_category, or a row of theworld evaluate --data.dataset spatial-rgpt"
-        )
+        raise record.unknown("qa_category", "id, question, ground_truth, prediction, qa_type and qa_category")
     category = record.text("qa_category")
     row = prediction(
         record.text("id"),
@@ -288,11 +283,9 @@ def _checked(row: Prediction, record: Record, prefix: str = "fields.") -> Predic
 
 
 def _verdict(record: Record, judged: str) -> bool | None:
-    if judged not in record.content:
-        raise record.error(f"{judged}: missing; the row has {', '.join(map(repr, record.content))}")
+    verdict = record.value(judged)
     if str(record.content.get("judge_response", "")).startswith("<ERROR"):
         return None
-    verdict = record.content[judged]
     if verdict is not None and verdict not in (True, False):
         raise record.error(f"{judged}: {verdict!r}; expected true or false, 1 or 0, or null where none was given")
     return None if verdict is None else bool(verdict)
@@ -303,7 +296,7 @@ def _score_and_deviation(row: Prediction) -> tuple[Score, float | None]:
     answer = in_words(true, category)
     if row.prediction is None:
         return Score(row.sample_id, "missing", None, answer), None
-    value = _read(row.prediction, category)
+    value = value_of(row.prediction, category)
     if value is None:
         return Score(row.sample_id, "unparsed", None, answer), None
     state: State = "right" if is_right(value, true, category) else "wrong"
@@ -336,10 +329,10 @@ def _true_value(answer: str, category: str) -> float | None:
         if _DENIALS.match(answer):
             return 0.0
         return 1.0 if _AFFIRMATIONS.match(answer) else None
-    return _read(answer, category)
+    return value_of(answer, category)
 
 
-def _read(text: str, category: str) -> float | None:
+def value_of(text: str, category: str) -> float | None:
     """Read a text as one number: 1 for yes, the index of a region, metres, or hours."""
     if category == "direction":
         return clock_hour(text)

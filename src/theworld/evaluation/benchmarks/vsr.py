@@ -157,10 +157,9 @@ def read(annotations: Path | None, predictions: Path) -> list[Prediction]:
     for record in read_rows(predictions):
         row = own_row(record, "vsr", "relation")
         if row is None and annotations is None:
-            raise record.error(
-                "annotations: missing; give --annotations for rows of image, caption and prediction (rows of theworld"
-                f" evaluate need none); the row has {', '.join(map(repr, record.content)) or 'no keys'}"
-            )
+            raise record.unknown("annotations", "--annotations with rows of image, caption and prediction")
+        if row is None and not {"image", "caption"} <= record.content.keys():
+            raise record.unknown("image and caption", "image, caption and prediction")
         sample_id = _sample_id(record) if row is None else row.sample_id
         require_distinct(replies, sample_id, record)
         replies[sample_id] = record.reply("prediction") if row is None else row.prediction

@@ -1,4 +1,4 @@
-"""Choices: the option that a reply chooses among those of its question, by letter, by marker or by the option's text."""
+"""Choices: the option that a reply chooses among those of its question, by its letter or its text."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -9,17 +9,18 @@ from theworld.evaluation.parsing.text import normalise, plain
 from theworld.evaluation.parsing.yes_no import says_yes
 
 _FINAL = re.compile(
-    r"<answer>|\\boxed\s*\{+|\b(?:answer|choice|option)[\"']?\s*(?:is\b|would be\b|should be\b|must be\b|:|=)"
+    r"\b(?:answer|choice|option)[\"']?\s*(?:is\b|would be\b|should be\b|must be\b|:|=)"
     r"|\banswer\b[^.:\n]{0,60}(?:\bis\b|:)|(?:答案|选项|選擇|选择|正解|정답|答え)\s*(?:是|为|為|は|은|는)?\s*[::]?",
     re.IGNORECASE,
 )
 """Words directly before an answer."""
 _TO_ANSWER = re.compile(
-    r"(?:[^\w(\[{<\"'.?]|\.\.\.|\b(?:the|most|more|likely|probably|definitely|clearly|therefore|option|choice|letter|answer|is|that|still"
-    r"|be|would|should|it|there|are|text|textbf|mathrm|mathbf)\b)*",
+    r"(?:[^\w(\[{<\"'.?]|\.\.\.|\b(?:the|most|more|likely|probably|definitely|clearly|therefore|option|choice|letter"
+    r"|answer|is|that|still|be|would|should|it|there|are)\b)*",
     re.IGNORECASE,
 )
-_DIALOGUE = re.compile(r"(?<=\S)\s*(?:###|\n\s*(?:USER|Human|Question|Q|User|Instruction|Input)\s*:)")
+"""Words between `the answer is` and the answer."""
+_DIALOGUE = re.compile(r"(?<=\S)\s*(?:###\s*(?:\Z|\w+\s*:)|\n\s*(?:USER|Human|Question|Q|User|Instruction|Input)\s*:)")
 """A next question, which the model asks itself."""
 _ALSO = re.compile(r"[\s\"')\]}]*(?:,|or|and|/|&|and/or)\s*(?:the\s+|either\s+|also\s+)?", re.IGNORECASE)
 _LISTED = re.compile(r"[\s\-•]*[(\[]?([A-Ha-h])[)\].:](?=\s|\Z|\w)")
@@ -32,9 +33,9 @@ _CLAUSE = re.compile(
     r"|,\s*(?=so\b)|,?\s*\bwhich (?:means|suggests|indicates|implies)\b|,\s*(?:and|as)\s+(?=\S+\s+\S)"
 )
 _SAID = re.compile(
-    r"\b(?:answer|correct|right (?:answer|choice|option)|choose|chose|select|selected|pick|go with|opt for|conclu\w+|therefore"
-    r"|thus|hence|consequently|final|finally|in summary|overall|i'd say|i would say|i (?:think|believe|guess)|my (?:guess|choice)"
-    r"|best (?:guess|choice|option|answer|match|fit)|so)\b",
+    r"\b(?:answer|correct|right (?:answer|choice|option)|choose|chose|select|selected|pick|go with|opt for|conclu\w+"
+    r"|therefore|thus|hence|consequently|final|finally|in summary|overall|i'd say|i would say|i (?:think|believe|guess)"
+    r"|my (?:guess|choice)|best (?:guess|choice|option|answer|match|fit)|so)\b",
     re.IGNORECASE,
 )
 """Words of a clause that chooses."""
@@ -47,8 +48,8 @@ _FITS = re.compile(
 """Words of a clause that says of an option what the question asks for."""
 _REJECTS = re.compile(
     r"\b(?:farther|further|farthest|lighter|brighter|less|least|fake|generated|artificial\w*|synthetic|edited|manipulated"
-    r"|incorrect|wrong|worse|unlikely|eliminat\w+|ruled? out|exclud\w+|discard\w*|differ\w*|dissimilar|inaccurate\w*|not|never"
-    r"|neither|nor|cannot)\b|n't\b",
+    r"|incorrect|wrong|worse|unlikely|eliminat\w+|ruled? out|exclud\w+|discard\w*|differ\w*|dissimilar|inaccurate\w*"
+    r"|not|never|neither|nor|cannot)\b|n't\b",
     re.IGNORECASE,
 )
 _LESS = re.compile(r"\b(?:farther|further|lighter|brighter|less)\b.*\bthan\b", re.IGNORECASE)
@@ -67,8 +68,8 @@ _NONE = re.compile(
     r"\b(?:none of|neither|no (?:correct|suitable|matching|such|valid)|not? (?:any|one) of)\b", re.IGNORECASE
 )
 _CANNOT = re.compile(
-    r"\b(?:cannot|can not|unable|impossible|not possible|not able|sorry|insufficient|not enough|don't know|not sure|unsure"
-    r"|not clear|unclear|difficult|hard to|as an ai)\b|can't\b",
+    r"\b(?:cannot|can not|unable|impossible|not possible|not able|sorry|insufficient|not enough|don't know|not sure"
+    r"|unsure|not clear|unclear|difficult|hard to|as an ai)\b|can't\b",
     re.IGNORECASE,
 )
 _DENIES = re.compile(r"\b(?:is|are|does|do|was|were)(?:\s+not\b|n't\b)", re.IGNORECASE)
@@ -193,7 +194,7 @@ def _final(text: str, mentions: Mentions, options: Options, is_lettered: bool) -
 
 
 def _opening(text: str, mentions: Mentions) -> int | None:
-    """Return the option with which a reply begins, if it is a letter with a mark, `B)`, or all of the first sentence."""
+    """Return the option with which a reply begins: a letter with a mark, `B)`, or all of the first sentence."""
     start = _TO_ANSWER.match(text)
     place = start.end() if start else 0
     mention = mentions.at(text, place)

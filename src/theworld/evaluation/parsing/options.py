@@ -10,9 +10,9 @@ Options: TypeAlias = tuple[tuple[str, ...], ...]
 
 LETTERS: Final = "ABCDEFGH"
 NUMBERS: Final = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen"
-    " eighteen nineteen twenty"
-).split()
+    *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"),
+    *("thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty"),
+)
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth")
 _SUFFIXES = ("st", "nd", "rd", "th", "th", "th")
 _PICTURES = r"(?:images?|pictures?|photos?|photographs?|paintings?|figures?|frames?|pics?)"
@@ -25,6 +25,9 @@ _IN_PROMPT = re.compile(r"\(([A-H])\)[ \t]*(.*?)(?=\s*\([A-H]\)|\n|\s*Answer wit
 _ORDINAL_TEXT = re.compile(rf"(?:the\s+)?({'|'.join(_ORDINALS)})\s+{_PICTURES}", re.IGNORECASE)
 _NOT_OF_MANY = r"(?!\s+(?:of|on|in|at|is|to|near|behind|with|standing|sitting)\b)"
 """Text after `one` as a number: "one on the left" is not a count."""
+_THERE_ARE_NO = (
+    r"there\s+(?:are|is)\s+no(?!\s+(?:\w+\s+)?(?:answer|option|choice|way|information)|\s+(?:clear|correct))"
+)
 _SAME_TEXT = re.compile(r"(?:about|roughly|approximately)\s+the\s+same", re.IGNORECASE)
 
 
@@ -77,13 +80,14 @@ class Mentions:
 
     def at(self, text: str, place: int) -> Mention | None:
         """Return the mention that begins at a place; there, lower-case letters count, too."""
-        match = self._at_start.match(text, place) if self._at_start.pattern else None
-        return None if match is None or match.end() == place else self._mention(match)
+        match = self._at_start.match(text[place:])  # as if the text began there: "-B"
+        return None if match is None or not match[0] else self._mention(match, place)
 
-    def _mention(self, match: re.Match[str]) -> Mention:
+    def _mention(self, match: re.Match[str], place: int = 0) -> Mention:
         name = match.lastgroup or ""
         option = self._option_of.get(name)
-        return Mention(LETTERS.index(match[name].upper()) if option is None else option, match.start(), match.end())
+        letter = LETTERS.index(match[name].upper()) if option is None else option
+        return Mention(letter, place + match.start(), place + match.end())
 
 
 @lru_cache(maxsize=1024)
@@ -97,16 +101,17 @@ _AFTER_A = (
     r"|as|at|in|on|to|than|with|corresponds?|matches|match|due|more|most|being|rather|not|instead|over|will|can|may|shares?|fits?|represents?|the|it|but)\b"
 )
 """Text after a capital A that is a letter, not an article."""
-_LOWER_ALONE = rf"|(?P<lower>[b-h])(?![\w'])|(?P<article>a)(?=\s*(?:[.,;:!?)\]\n]|\Z))"
+_LOWER_ALONE = r"|(?P<lower>[b-h])(?![\w'])|(?P<article>a)(?=\s*(?:[.,;:!?)\]\n]|\Z))"
 
 
 def _letters() -> str:
     """Pattern of a letter as an option: `(B)`, `[b]`, `"B"`, `B)`, `point B`, `B`."""
+    linked = r"[\s_-]*(?:(?:is|would be|as|with|number|no\.|#|:)\s*)?[(\[\"']?"
+    lower_a = r"(?P<noun_article>a)(?=\s*(?:[.,;:!?)\]\n]|\Z|(?:is|has|corresponds?|appears?|seems?)\b))"
     return (
         r"[(\[{<\"']\s*(?P<bracketed>[A-Ha-h])\s*[)\]}>\"':.]"
         r"|(?<![A-Za-z0-9_'])(?P<closed>[A-Ha-h])\)"
-        rf"|\b(?i:{_NOUNS})\s*(?:(?:is|would be|as|with|number|no\.|#|:)\s*)?[(\[\"']?(?:(?P<noun>[A-H])(?![\w'])|(?P<noun_lower>[b-h])(?![\w'])"
-        r"|(?P<noun_article>a)(?=\s*(?:[.,;:!?)\]\n]|\Z|(?:is|has|corresponds?|appears?|seems?)\b)))"
+        rf"|\b(?i:{_NOUNS}){linked}(?:(?P<noun>[A-H])(?![\w'])|(?P<noun_lower>[b-h])(?![\w'])|{lower_a})"
         rf"|(?<![A-Za-z0-9_'.-])(?:(?P<bare>[B-H])(?![\w'-]|\.\w)|(?P<bare_a>A)(?={_AFTER_A}))"
     )
 
@@ -117,12 +122,10 @@ def _pattern(text: str, is_lettered: bool) -> str:
         return re.escape(text)  # in its own case: the article "a" does not name "A"
     forms = [r"\s+".join(map(re.escape, text.split()))]
     number = text.casefold()
-    if text.isascii() and text.isdigit() and int(text) < len(NUMBERS):
+    if len(text) < 3 and text.isascii() and text.isdigit() and int(text) < len(NUMBERS):
         forms.append(NUMBERS[int(text)] + (_NOT_OF_MANY if int(text) == 1 else ""))
         if int(text) == 0 and is_lettered:
-            forms.append(
-                r"there\s+(?:are|is)\s+no(?!\s+(?:\w+\s+)?(?:answer|option|choice|way|information)|\s+(?:clear|correct))"
-            )
+            forms.append(_THERE_ARE_NO)
     elif number in NUMBERS:
         forms.append(str(NUMBERS.index(number)))
     ordinal = _ORDINAL_TEXT.fullmatch(text)
@@ -131,7 +134,7 @@ def _pattern(text: str, is_lettered: bool) -> str:
         order = rf"(?:the\s+)?(?:{_ORDINALS[place]}|{place + 1}{_SUFFIXES[place]})"
         number = rf"(?:{place + 1}|{NUMBERS[place + 1]})"
         forms.append(rf"{order}(?:\s+(?:{_PICTURES}|one))?(?!\s+thought)")
-        forms.append(rf"{_PICTURES}[\s_]*(?:number\s+|no\.\s*|#\s*)?\(?{number}")
+        forms.append(rf"{_PICTURES}[\s_-]*(?:number\s+|no\.\s*|#\s*)?\(?{number}")
     if _SAME_TEXT.fullmatch(text):
         forms += [
             r"(?:(?:about|roughly|approximately|almost|nearly)\s+)?the\s+same",

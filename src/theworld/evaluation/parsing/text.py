@@ -11,7 +11,7 @@ _TOKEN = re.compile(
     r"|\[/?INST\]|\[(?:CLS|SEP|PAD|EOS|BOS)\]|</?(?:p|phrase|b|i|em|strong|div|span|br|option)\s*/?>|</(?:answer|think|img)>"
 )
 """Special tokens of tokenizers and their closing tags."""
-_THOUGHT = re.compile(r"<think(?:ing)?>.*?(?:</think(?:ing)?>)", re.DOTALL)
+_THOUGHT_ENDS = ("</think>", "</thinking>")
 
 _REGION = re.compile(
     r"\bregions?[\s_]*(?:[\[(<{]\s*(\d+)\s*[\])>}]|(\d)>?(?!\w|[.,]\d|\s*[-–—/'\"]\s*\d"
@@ -73,11 +73,13 @@ def plain(text: str) -> str:
     An answer in a box or a tag becomes `answer: ...`. Lines are kept, since they separate lists. The function accepts
     any text and never raises.
     """
+    for end in _THOUGHT_ENDS:
+        text = text.rpartition(end)[2]
     if len(text) > _MOST_CHARACTERS:
         text = text[: _MOST_CHARACTERS // 2] + "\n" + text[-_MOST_CHARACTERS // 2 :]
     text = text.translate(_SAME)
     if "<" in text or "[" in text:
-        text = _TAGGED.sub(r"\nanswer: \1\n", _TOKEN.sub(" ", _THOUGHT.sub(" ", text)))
+        text = _TAGGED.sub(r"\nanswer: \1\n", _TOKEN.sub(" ", text))
     text = _OPENING.sub("", text, count=1)
     if "\\" in text:
         text = _BOXED.sub(r" answer: \1 ", _LATEX.sub(r" \1 ", text))

@@ -15,7 +15,9 @@ _NOT = re.compile(r"(?:\bnot|n't)\s+\Z")
 _LEADS = re.compile(
     r"(?:^|[.:,;!?\n(\"\[{]|^\(?[a-f][).]|\bis|\bit's|\bthat's|\bappears|\bseems|\bso|\btherefore|\bthus|\bhence|\bthink|\bsay|\bbe)\s*\Z"
 )
-_ENDS = re.compile(r"\s*(?:[.,;:!)\"\n}\]-]|\Z)|\s+(?:true|false|correct|incorrect|it|region_\d|the|this|that|they|there|because|since)\b")
+_ENDS = re.compile(
+    r"\s*(?:[.,;:!)\"\n}\]-]|\Z)|\s+(?:true|false|correct|incorrect|it|region_\d|the|this|that|they|there|because|since)\b"
+)
 _ECHO = re.compile(r"\b(?:yes|no|true|false)\s*(?:/|\bor\b|\band\b)\s*(?:yes|no|true|false)\b")
 """Both answers in one breath: an echo of the question, or no decision."""
 _AFFIRMED = re.compile(r"\b(?:that|this|you)(?:'s| is|'re| are)\s+(?:right|the case|so)\s*(?:[.!,\n]|\Z)")
@@ -24,7 +26,9 @@ _ELLIPTICAL = re.compile(
     r"(?P<denied>\s+not|n't)?\s*(?:[.!,\n]|\Z)"
 )
 """Replies such as `It is.` and `They are not.`"""
-_NOT_AT_ALL = re.compile(r"\W*not\b(?!\s+(?:sure|clear|certain|possible|enough|applicable|visible|able|necessarily|only|just))")
+_NOT_AT_ALL = re.compile(
+    r"\W*not\b(?!\s+(?:sure|clear|certain|possible|enough|applicable|visible|able|necessarily|only|just))"
+)
 _IT = re.compile(r"\bit(?=(?:'s)?\s)")
 _PLACED = re.compile(r"\W*(?:to|on|at|in)\s+(?:the\s+)?\w+")
 _FIRST = re.compile(r"\W*")
