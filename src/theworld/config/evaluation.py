@@ -145,12 +145,10 @@ class BlinkScoreSettings:
     of `theworld evaluate`, or lmms-eval's log of its task."""
 
     questions: Path | None = None
-    """Folder of the data set, TASK/val-*.parquet or TASK/val.jsonl. Counting's options differ from item to item: with
-    their texts, "There are 3" is read, too."""
+    """Folder of the data set, TASK/val-*.parquet or TASK/val.jsonl; for the options of Counting."""
 
     read: Literal["replies", "stored"] = "replies"
-    """replies: read the letters from the replies; stored: score the letters in the files, as the benchmark's script
-    saved them, which gives the published numbers."""
+    """replies: read letters from the replies; stored: score the letters that the benchmark's script saved."""
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)

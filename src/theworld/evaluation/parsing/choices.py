@@ -8,7 +8,7 @@ from theworld.evaluation.parsing.options import LETTERS, Mention, Mentions, Opti
 from theworld.evaluation.parsing.text import normalise, plain
 from theworld.evaluation.parsing.yes_no import says_yes
 
-_FINAL = re.compile(
+_MARK = re.compile(
     r"\b(?:answer|choice|option)[\"']?\s*(?:is\b|would be\b|should be\b|must be\b|:|=)"
     r"|\banswer\b[^.:\n]{0,60}(?:\bis\b|:)|(?:答案|选项|選擇|选择|正解|정답|答え)\s*(?:是|为|為|は|은|는)?\s*[::]?",
     re.IGNORECASE,
@@ -30,7 +30,7 @@ _ENDS = re.compile(r"[\"')\]}]*\s*(?:[.!\n]|\Z|,\s*(?:as|because|since|which|it|
 """End of an answer of a few words, before its reasons."""
 _CLAUSE = re.compile(
     r"(?<=[^\s.!?][.!?])[\"')]*\s+(?=\S)|\n+|;\s*|,?\s*\b(?:while|whereas|but|however|although|though|because|since)\b,?"
-    r"|,\s*(?=so\b)|,?\s*\bwhich (?:means|suggests|indicates|implies)\b|,\s*(?:and|as)\s+(?=\S+\s+\S)"
+    r"|,\s*(?=so\b)|,?\s*\bwhich (?:means|suggests|indicates|implies)\b|,\s*(?:and|as)\s+(?=\S+\s+\S)|\s+as\s+(?=(?:[Bb]ox|[Pp]oint|[Oo]ption) [A-H] [a-z])"
 )
 _SAID = re.compile(
     r"\b(?:answer|correct|right (?:answer|choice|option)|choose|chose|select|selected|pick|go with|opt for|conclu\w+"
@@ -53,7 +53,10 @@ _REJECTS = re.compile(
     re.IGNORECASE,
 )
 _LESS = re.compile(r"\b(?:farther|further|lighter|brighter|less)\b.*\bthan\b", re.IGNORECASE)
-_NOT = re.compile(r"(?:\bnot|n't|\bneither|\bnor|\bexcept|\bwithout)(?:\s+\w+){0,2}\s+\(?\Z", re.IGNORECASE)
+_NOT = re.compile(
+    r"(?:\bnot|\bcannot|n't|\bneither|\bnor|\bexcept|\bwithout)(?:\s+(?!but\b|so\b|rather\b)\w+){0,4}\s+\(?\Z",
+    re.IGNORECASE,
+)
 _UNDECIDED = re.compile(r"\b(?:whether|if|out of|between|among|comparing)\b[^,]*\Z", re.IGNORECASE)
 _ASIDE = re.compile(
     r"\b(?:than|compared (?:to|with)|relative to|instead of|as opposed to|unlike|in contrast to|opposite of)\s+"
@@ -72,7 +75,7 @@ _CANNOT = re.compile(
     r"|unsure|not clear|unclear|difficult|hard to|as an ai)\b|can't\b",
     re.IGNORECASE,
 )
-_DENIES = re.compile(r"\b(?:is|are|does|do|was|were)(?:\s+not\b|n't\b)", re.IGNORECASE)
+_DENIES = re.compile(r"\b(?:is|are|does|do|was|were|will|wo|would|has|have)(?:\s+not\b|n't\b)", re.IGNORECASE)
 
 
 class _Clause(NamedTuple):
@@ -97,7 +100,7 @@ def chosen_option(reply: str, options: Options, is_lettered: bool = True) -> int
     """
     mentions = mentions_of(options, is_lettered)
     text = _DIALOGUE.split(plain(reply), maxsplit=1)[0] or plain(reply)
-    for read in (_whole, _final):
+    for read in (_whole, _after_mark):
         option = read(text, mentions, options, is_lettered)
         if option is not None:
             return _known(option, options)
@@ -184,9 +187,9 @@ def _whole(text: str, mentions: Mentions, options: Options, is_lettered: bool) -
     return equal.pop() if len(equal) == 1 else None
 
 
-def _final(text: str, mentions: Mentions, options: Options, is_lettered: bool) -> int | None:
+def _after_mark(text: str, mentions: Mentions, options: Options, is_lettered: bool) -> int | None:
     """Read the option after the last words such as `the answer is` that one follows."""
-    for mark in reversed(list(_FINAL.finditer(text))):
+    for mark in reversed(list(_MARK.finditer(text))):
         option = _next(text, mark.end(), mentions)
         if option is not None:
             return option
@@ -232,7 +235,8 @@ def _in_prose(text: str, mentions: Mentions, is_lettered: bool) -> int | None:
             affirms = False
         if affirms is not None:
             return mentions.says_yes_or_no[not affirms]
-    none = _NONE.search(text)
+    options = {mention.start for mention in mentions.within(text)}
+    none = next((match for match in _NONE.finditer(text) if match.start() not in options), None)
     for cue in (_SAID, _FITS):
         decided = [clause for clause in clauses if len(clause.named) == 1 and cue.search(clause.text)]
         if decided and (none is None or decided[-1].start > none.start()):
