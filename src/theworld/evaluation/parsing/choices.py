@@ -30,7 +30,8 @@ _ENDS = re.compile(r"[\"')\]}]*\s*(?:[.!\n]|\Z|,\s*(?:as|because|since|which|it|
 """End of an answer of a few words, before its reasons."""
 _CLAUSE = re.compile(
     r"(?<=[^\s.!?][.!?])[\"')]*\s+(?=\S)|\n+|;\s*|,?\s*\b(?:while|whereas|but|however|although|though|because|since)\b,?"
-    r"|,\s*(?=so\b)|,?\s*\bwhich (?:means|suggests|indicates|implies)\b|,\s*(?:and|as)\s+(?=\S+\s+\S)|\s+as\s+(?=(?:[Bb]ox|[Pp]oint|[Oo]ption) [A-H] [a-z])"
+    r"|,\s*(?=so\b)|,?\s*\bwhich (?:means|suggests|indicates|implies)\b|,\s*(?:and|as)\s+(?=\S+\s+\S)"
+    r"|\s+as\s+(?=(?:[Bb]ox|[Pp]oint|[Oo]ption) [A-H] [a-z])"
 )
 _SAID = re.compile(
     r"\b(?:answer|correct|right (?:answer|choice|option)|choose|chose|select|selected|pick|go with|opt for|conclu\w+"

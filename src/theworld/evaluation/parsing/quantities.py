@@ -192,7 +192,7 @@ _HOURS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine"
 _HOUR = rf"(?:\d{{1,2}}(?::[0-5]\d)?|{'|'.join(_HOURS)})"
 _DIRECTION = re.compile(
     rf"(?<![\w.,:/])(?:(?P<low>{_HOUR})(?:\s*o'?\s?clock)?\s*(?:-|–|—|\bto\b|\bor\b|\band\b)\s*)?(?P<hour>{_HOUR})"
-    r"\s*-?\s*(?:o'?\s?clock\b|(?<=:\d\d)\s*(?:direction|position)\b)",
+    r"\s*-?\s*(?:'?o'?\s?clock\b|(?<=:\d\d)\s*(?:direction|position)\b)",
     re.IGNORECASE,
 )
 _HOUR_ALONE = re.compile(r"\W*(\d{1,2})(?::00)?\W*\Z")

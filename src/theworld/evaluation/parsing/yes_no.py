@@ -16,7 +16,7 @@ _LEADS = re.compile(
     r"(?:^|[.:,;!?\n(\"\[{]|^\(?[a-f][).]|\bis|\bit's|\bthat's|\bappears|\bseems|\bso|\btherefore|\bthus|\bhence|\bthink|\bsay|\bbe)\s*\Z"
 )
 _ENDS = re.compile(
-    r"\s*(?:[.,;:!)\"\n}\]-]|\Z)|\s+(?:true|false|correct|incorrect|it|region_\d|the|this|that|they|there|because|since)\b"
+    r"\s*(?:[.,;:!)\"\n}\]-]|\Z)|\s+(?:true|false|correct|incorrect|statement|it|region_\d|the|this|that|they|there|because|since)\b"
 )
 _ECHO = re.compile(r"\b(?:yes|no|true|false)\s*(?:/|\bor\b|\band\b)\s*(?:yes|no|true|false)\b")
 """Both answers in one breath: an echo of the question, or no decision."""

@@ -1,7 +1,7 @@
 """Rows of saved replies in every form: the benchmark's own, those of `theworld evaluate`, and lmms-eval's log."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +178,6 @@ def test_the_data_set_gives_the_options_of_counting(tmp_path: Path) -> None:
     (tmp_path / "replies.json").write_text('{"val_Counting_1": "There are two floats."}')
     (tmp_path / "Counting").mkdir()
     write(tmp_path / "Counting" / "val.jsonl", {"idx": "val_Counting_1", "choices": ["3", "2", "0", "1"]})
-    settings = {"answers": tmp_path / "answers.json", "predictions": tmp_path / "replies.json"}
-    assert blink.evaluate_files(BlinkScoreSettings(**settings)).micro.num_unparsed == 1
-    assert blink.evaluate_files(BlinkScoreSettings(**settings, questions=tmp_path)).micro.num_right == 1
+    settings = BlinkScoreSettings(answers=tmp_path / "answers.json", predictions=tmp_path / "replies.json")
+    assert blink.evaluate_files(settings).micro.num_unparsed == 1
+    assert blink.evaluate_files(replace(settings, questions=tmp_path)).micro.num_right == 1

@@ -35,7 +35,9 @@ def _lines(path: Path) -> Iterator[Reply]:
         if line.startswith("== "):
             kind = line.removeprefix("== ")
         elif line and not line.startswith("# "):
-            about, meaning, text = re.fullmatch(r"(.+?) \| (\S+) \|(?: (.*))?", line).groups()
+            match = re.fullmatch(r"(.+?) \| (\S+) \|(?: (.*))?", line)
+            assert match is not None, line
+            about, meaning, text = match.groups()
             yield Reply(kind, about, meaning, re.sub(r"\\(u[0-9a-f]{4}|.)", _escaped, text or ""))
 
 
