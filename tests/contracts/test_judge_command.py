@@ -54,6 +54,28 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     return message
 
 
+def test_the_rows_of_an_evaluation_are_judged_like_saved_replies(arguments, capsys):
+    own = run(arguments, capsys)
+    records = map(json.loads, Path("replies.jsonl").read_text().splitlines())
+    rows = (
+        {
+            "sample_id": record["id"],
+            "question": record["question"],
+            "answer": record["ground_truth"],
+            "prediction": record["prediction"],
+            "fields": {"benchmark": "spatial-rgpt", "category": record["qa_category"], "type": record["qa_type"]},
+            "prompt_hash": "0",
+        }
+        for record in records
+    )
+    Path("world.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = run(["world.jsonl" if word == "replies.jsonl" else word for word in arguments], capsys)
+    assert {name: found[name] for name in ("overall", "agreement", "num_without_verdict")} == {
+        name: own[name] for name in ("overall", "agreement", "num_without_verdict")
+    }
+    assert found["cost"] == own["cost"]  # the replies are the same, and their verdicts are there already
+
+
 def test_a_reader_gets_tables_and_a_program_json(arguments, capsys):
     said, found = read(arguments, capsys), run(arguments, capsys)
     assert "| below/above | 1 | 100.0 |" in said

@@ -127,7 +127,7 @@ class SpatialRGPTScoreSettings:
     """Saved replies to SpatialRGPT-Bench, and stored verdicts to compare the scores with."""
 
     file: Path
-    """JSONL rows of id, question, ground_truth, prediction, qa_type and qa_category."""
+    """JSONL rows of id, question, ground_truth, prediction, qa_type and qa_category; or of `theworld evaluate`."""
 
     judged: str | None = None
     """Key of a stored verdict in each row, such as correct; the agreement with it is shown."""
@@ -137,22 +137,31 @@ class SpatialRGPTScoreSettings:
 class BlinkScoreSettings:
     """Saved replies to BLINK, and the benchmark's answers."""
 
-    answers: Path
-    """The benchmark's val_answers.json: {"val_Counting_1": "(D)", ...}."""
+    answers: Path | None = None
+    """The benchmark's val_answers.json: {"val_Counting_1": "(D)", ...}; rows of `theworld evaluate` need none."""
 
     predictions: Path
-    """Folder of one JSON file per task, {"val": [{"idx", "full_prediction"}, ...]}, or one file {idx: reply}."""
+    """Folder of one JSON file per task, {"val": [{"idx", "full_prediction"}, ...]}; one file {idx: reply}; JSONL rows
+    of `theworld evaluate`, or lmms-eval's log of its task."""
+
+    questions: Path | None = None
+    """Folder of the data set, TASK/val-*.parquet or TASK/val.jsonl; for the options of Counting."""
+
+    read: Literal["replies", "stored"] = "replies"
+    """replies: read letters from the replies; stored: score the letters that the benchmark's script saved."""
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class VsrScoreSettings:
     """Saved replies to Visual Spatial Reasoning, and the benchmark's annotations."""
 
-    annotations: Path
-    """A split of the benchmark: JSONL rows of image, caption, label (0 or 1), relation."""
+    annotations: Path | None = None
+    """A split of the benchmark: JSONL rows of image, caption, label (0 or 1), relation; rows of `theworld evaluate`
+    need none."""
 
     predictions: Path
-    """JSONL rows of image, caption and prediction (the reply); one for each annotation, in any order."""
+    """JSONL rows of image, caption and prediction (the reply), one for each annotation, in any order; or of `theworld
+    evaluate`."""
 
 
 Scoring: TypeAlias = SpatialRGPTScoreSettings | BlinkScoreSettings | VsrScoreSettings
@@ -221,7 +230,7 @@ class SpatialRGPTJudgeSettings:
     """Saved replies to SpatialRGPT-Bench, and their judge."""
 
     file: Path
-    """JSONL rows of id, question, ground_truth, prediction, qa_type and qa_category."""
+    """JSONL rows of id, question, ground_truth, prediction, qa_type and qa_category; or of `theworld evaluate`."""
 
     output_dir: Path = Path("judged")
     """Folder for verdicts and results; an interrupted run, or one with failures, continues there."""

@@ -52,7 +52,7 @@ def test_an_open_reply_must_equal_the_answer(reply, state):
         ("The dark red one", "dark red"),
         ("red, I mean red", "red"),
         ("red or blue", None),
-        ("dark red, not blue", None),
+        ("dark red, not blue", "dark red"),
         ("It is not the blue one", None),
         ("It isn't blue", None),
         ("reddish", None),

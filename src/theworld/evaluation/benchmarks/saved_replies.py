@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
+from pydantic import TypeAdapter, ValidationError
+
 from theworld.datasets.records import is_encodable
 from theworld.evaluation.predictions import Prediction
 from theworld.evaluation.scoring import Score
@@ -35,7 +37,7 @@ class Record:
         Raises:
             ValueError: if the key is missing, or if its value is not text.
         """
-        value = self._value(key)
+        value = self.value(key)
         if not isinstance(value, str):
             raise self.error(f"{key}: {_kind(value)}; expected text")
         if not is_encodable(value):
@@ -48,13 +50,23 @@ class Record:
         Raises:
             ValueError: as `text`.
         """
-        return None if self._value(key) is None else self.text(key)
+        return None if self.value(key) is None else self.text(key)
 
     def error(self, problem: str) -> ValueError:
         """Make an error that names the place of this row."""
         return ValueError(f"{self.place}: {problem}")
 
-    def _value(self, key: str) -> Any:
+    def unknown(self, key: str, expected: str) -> ValueError:
+        """Make an error for a row without a key, which tells the keys that it has and those of the known forms."""
+        present = ", ".join(map(repr, self.content)) or "no keys"
+        return self.error(f"{key}: missing; the row has {present}; expected {expected}, or a row of theworld evaluate")
+
+    def value(self, key: str) -> Any:
+        """Return the value of a key.
+
+        Raises:
+            ValueError: if the key is missing.
+        """
         if key not in self.content:
             raise self.error(f"{key}: missing; the row has {', '.join(map(repr, self.content)) or 'no keys'}")
         return self.content[key]
@@ -97,6 +109,40 @@ def prediction(sample_id: str, reply: str | None, answer: str, **rest: Any) -> P
         prompt_hash="",  # unknown: the prompt is not saved
         **{"question": "", **rest},
     )
+
+
+_OWN_KEYS: Final = frozenset({"sample_id", "prompt_hash"})
+_PREDICTION: Final = TypeAdapter(Prediction)
+
+
+def own_row(record: Record, benchmark: str, field: str) -> Prediction | None:
+    """Return a row that `theworld evaluate` wrote, or lmms-eval for one of our tasks; None for another form.
+
+    Args:
+        record: a row of a file.
+        benchmark: name of the benchmark that the row must belong to.
+        field: name of a field that its rows have.
+
+    Raises:
+        ValueError: names the record: a damaged row, or one of another benchmark.
+    """
+    # lmms-eval logs the row under the name of each metric
+    contents = (record.content, *(value for value in record.content.values() if isinstance(value, dict)))
+    content = next((content for content in contents if content.keys() >= _OWN_KEYS), None)
+    if content is None:
+        return None
+    try:
+        row = _PREDICTION.validate_json(json.dumps(content))
+    except ValidationError as error:
+        reason = error.errors()[0]
+        raise record.error(f"{'.'.join(map(str, reason['loc'])) or 'row'}: {reason['msg']}") from None
+    if row.fields.get("benchmark", benchmark) != benchmark or field not in row.fields:
+        known = row.fields.get("benchmark")
+        other = f"of {known}" if known not in (None, benchmark) else f"without the field {field!r}"
+        raise record.error(f"a row {other}; expected one of {benchmark}")
+    if row.answer is None:
+        raise record.error(f"{row.sample_id!r}: the answer is withheld, so there is nothing to score against")
+    return row
 
 
 def require_distinct(predictions: Mapping[str, Any], sample_id: str, record: Record) -> None:

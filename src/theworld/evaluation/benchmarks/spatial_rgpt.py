@@ -16,6 +16,7 @@ from theworld.evaluation.benchmarks.saved_replies import (
     Record,
     agreement,
     agreement_table,
+    own_row,
     prediction,
     rate,
     rate_table,
@@ -192,6 +193,7 @@ def gather(
     all_qualitative = [index for indices in qualitative.values() for index in indices]
     all_quantitative = [index for indices in quantitative.values() for index in indices]
     predicates = members([name for name in _GROUP_OF if name.endswith("_predicate")]) if with_predicates else []
+    asked = [rows[index] for index in predicates]
     score_of = {item.sample_id: item for item in scores}
     return SpatialRGPTScores(
         qualitative=_rate(scores, all_qualitative),
@@ -205,9 +207,7 @@ def gather(
             for group, indices in quantitative.items()
             if indices
         },
-        predicates=summarise([rows[i] for i in predicates], scorer=lambda row: score_of[row.sample_id])
-        if predicates
-        else None,
+        predicates=summarise(asked, scorer=lambda row: score_of[row.sample_id]) if asked else None,
         agreement=dict(by_kind),
         is_whole=(len(all_qualitative), len(all_quantitative)) == (NUM_QUALITATIVE, NUM_QUANTITATIVE),
     )
@@ -227,7 +227,8 @@ def evaluate_files(settings: SpatialRGPTScoreSettings) -> SpatialRGPTScores:
 def read(path: Path, judged: str | None = None) -> tuple[list[Prediction], dict[str, bool]]:
     """Read the rows of a file of saved replies, and its verdicts by sample id.
 
-    Rows without a verdict (null, or an error in `judge_response`) are not judged.
+    The file has rows as `answered` reads them, or as `theworld evaluate` writes them. Rows without a verdict (null, or
+    an error in `judge_response`) are not judged.
 
     Raises:
         OSError: if the file cannot be read.
@@ -237,7 +238,8 @@ def read(path: Path, judged: str | None = None) -> tuple[list[Prediction], dict[
     rows: dict[str, Prediction] = {}
     verdicts: dict[str, bool] = {}
     for record in read_rows(path):
-        row = answered(record)
+        row = own_row(record, "spatial-rgpt", "category")
+        row = answered(record) if row is None else _checked(row, record)
         require_distinct(rows, row.sample_id, record)
         rows[row.sample_id] = row
         verdict = None if judged is None else _verdict(record, judged)
@@ -252,19 +254,27 @@ def answered(record: Record) -> Prediction:
     Raises:
         ValueError: names the record: a missing key, an unknown category, an answer that does not fit the category.
     """
+    if "qa_category" not in record.content:
+        raise record.unknown("qa_category", "id, question, ground_truth, prediction, qa_type and qa_category")
     category = record.text("qa_category")
-    if category not in _GROUP_OF:
-        raise record.error(f"qa_category: {category!r}; expected one of {', '.join(_GROUP_OF)}")
-    expected = "quantitative" if _GROUP_OF[category] in QUANTITATIVE else "qualitative"
-    if record.text("qa_type") != expected:
-        raise record.error(f"qa_type: {record.text('qa_type')!r}; expected {expected!r} for {category!r}")
     row = prediction(
         record.text("id"),
         record.reply("prediction"),
         record.text("ground_truth"),
         question=record.text("question"),
-        fields={"category": category},
+        fields={"category": category, "type": record.text("qa_type")},
     )
+    return _checked(row, record, "qa_")
+
+
+def _checked(row: Prediction, record: Record, prefix: str = "fields.") -> Prediction:
+    """Return a row whose category, type and answer fit one another; keys have a prefix in the record."""
+    category, kind = row.fields["category"], row.fields.get("type")
+    if category not in _GROUP_OF:
+        raise record.error(f"{prefix}category: {category!r}; expected one of {', '.join(_GROUP_OF)}")
+    expected = "quantitative" if _GROUP_OF[str(category)] in QUANTITATIVE else "qualitative"
+    if kind not in (None, expected):
+        raise record.error(f"{prefix}type: {kind!r}; expected {expected!r} for {category!r}")
     try:
         true_value(row)
     except ValueError as error:
@@ -273,11 +283,9 @@ def answered(record: Record) -> Prediction:
 
 
 def _verdict(record: Record, judged: str) -> bool | None:
-    if judged not in record.content:
-        raise record.error(f"{judged}: missing; the row has {', '.join(map(repr, record.content))}")
+    verdict = record.value(judged)
     if str(record.content.get("judge_response", "")).startswith("<ERROR"):
         return None
-    verdict = record.content[judged]
     if verdict is not None and verdict not in (True, False):
         raise record.error(f"{judged}: {verdict!r}; expected true or false, 1 or 0, or null where none was given")
     return None if verdict is None else bool(verdict)
@@ -288,7 +296,7 @@ def _score_and_deviation(row: Prediction) -> tuple[Score, float | None]:
     answer = in_words(true, category)
     if row.prediction is None:
         return Score(row.sample_id, "missing", None, answer), None
-    value = _read(row.prediction, category)
+    value = value_of(row.prediction, category)
     if value is None:
         return Score(row.sample_id, "unparsed", None, answer), None
     state: State = "right" if is_right(value, true, category) else "wrong"
@@ -321,10 +329,10 @@ def _true_value(answer: str, category: str) -> float | None:
         if _DENIALS.match(answer):
             return 0.0
         return 1.0 if _AFFIRMATIONS.match(answer) else None
-    return _read(answer, category)
+    return value_of(answer, category)
 
 
-def _read(text: str, category: str) -> float | None:
+def value_of(text: str, category: str) -> float | None:
     """Read a text as one number: 1 for yes, the index of a region, metres, or hours."""
     if category == "direction":
         return clock_hour(text)

@@ -12,6 +12,7 @@ from theworld.evaluation import scoring
 from theworld.evaluation.benchmarks.saved_replies import (
     Rate,
     Record,
+    own_row,
     prediction,
     rate,
     rate_table,
@@ -26,8 +27,15 @@ from theworld.evaluation.scoring import Score, normalise
 from theworld.evaluation.summary import Summary, summarise
 from theworld.tables import Table
 
-_BIT = re.compile(r"\W*(?:answer\W+|label\W+)?(?P<bit>1+|0+)(?![\w/]|[.,:]\d)", re.IGNORECASE)
+_BIT = re.compile(r"\W*(?:answer\s*(?:\([^)\n]*\))?\W+|label\W+)?(?P<bit>1+|0+)(?![\w/]|[.,:]\d)", re.IGNORECASE)
 """`1`, `0.`, `Answer: 1`; also `1111`, from models that were trained on bits and do not stop."""
+
+
+_IN_SHORT = {"t": True, "y": True, "right": True, "f": False, "n": False}
+_DENIED = {"contains": "does not contain", "has": "does not have", "consists": "does not consist"}
+_VERB = re.compile(rf"\b(?:is|are|{'|'.join(_DENIED)})\b")
+_OPEN = re.compile(r"\b(?:whether|if|not|unclear|cannot|can't)\b[^.]*\Z")
+"""Words before a statement that leave it open."""
 
 
 @dataclass(frozen=True)
@@ -60,13 +68,17 @@ def says_true(reply: str, statement: str) -> bool | None:
     bit = _BIT.match(plain(reply))
     if bit is not None:
         return bit["bit"][0] == "1"
+    normal = normalise(plain(reply))
+    if normal in _IN_SHORT:
+        return _IN_SHORT[normal]
     affirms = says_yes(reply)
     if affirms is not None:
         return affirms
-    statement, normal = normalise(statement), normalise(plain(reply))
-    if statement and statement in normal:
-        return True
-    denied = re.sub(r"\b(is|are)\b", r"\1 not", statement, count=1)
+    statement = normalise(statement)
+    place = normal.find(statement) if statement else -1
+    if place >= 0:
+        return None if _OPEN.search(normal[:place]) else True
+    denied = _VERB.sub(lambda verb: _DENIED.get(verb[0], f"{verb[0]} not"), statement, count=1)
     return False if denied != statement and denied in normal.replace("n't", " not") else None
 
 
@@ -124,12 +136,15 @@ def _rates(rows: Sequence[Prediction], scores: Mapping[str, Score], name: str) -
     }
 
 
-def read(annotations: Path, predictions: Path) -> list[Prediction]:
+def read(annotations: Path | None, predictions: Path) -> list[Prediction]:
     """Read annotations and the replies to them, matched by picture and caption.
 
+    Rows of `theworld evaluate` hold their annotations, and need no file of them.
+
     Args:
-        annotations: a split of github.com/cambridgeltl/visual-spatial-reasoning, `data/splits/*/*.jsonl`.
-        predictions: rows of image, caption and prediction.
+        annotations: a split of github.com/cambridgeltl/visual-spatial-reasoning, `data/splits/*/*.jsonl`; None: the
+            replies are rows of `theworld evaluate`.
+        predictions: rows of image, caption and prediction, or of `theworld evaluate`.
 
     Raises:
         OSError: if a file cannot be read.
@@ -138,10 +153,21 @@ def read(annotations: Path, predictions: Path) -> list[Prediction]:
     """
     replies: dict[str, str | None] = {}
     places: dict[str, Record] = {}
+    own: dict[str, Prediction] = {}
     for record in read_rows(predictions):
-        sample_id = _sample_id(record)
+        row = own_row(record, "vsr", "relation")
+        if row is None and annotations is None:
+            raise record.unknown("annotations", "--annotations with rows of image, caption and prediction")
+        if row is None and not {"image", "caption"} <= record.content.keys():
+            raise record.unknown("image and caption", "image, caption and prediction")
+        sample_id = _sample_id(record) if row is None else row.sample_id
         require_distinct(replies, sample_id, record)
-        replies[sample_id], places[sample_id] = record.reply("prediction"), record
+        replies[sample_id] = record.reply("prediction") if row is None else row.prediction
+        places[sample_id] = record
+        if row is not None:
+            own[sample_id] = row
+    if annotations is None:
+        return list(own.values())
     rows: dict[str, Prediction] = {}
     absent: list[Record] = []
     for record in read_rows(annotations):
@@ -151,10 +177,12 @@ def read(annotations: Path, predictions: Path) -> list[Prediction]:
         if sample_id not in replies:
             absent.append(record)
             continue
-        rows[sample_id] = row
-    strangers = [places[sample_id] for sample_id in replies if sample_id not in rows]
+        if sample_id in own and own[sample_id].answer != row.answer:
+            raise places[sample_id].error(f"answer: {own[sample_id].answer!r}; {record.place} has {row.answer!r}")
+        rows[sample_id] = own.get(sample_id, row)
+    strangers = [sample_id for sample_id in replies if sample_id not in rows]
     if strangers:
-        raise strangers[0].error(f"{_sample_id(strangers[0])!r} is no annotation of {annotations}")
+        raise places[strangers[0]].error(f"{strangers[0]!r} is no annotation of {annotations}")
     if absent:
         raise ValueError(f"{predictions}: no reply to {len(absent)} annotations, the first of them {absent[0].place}")
     return list(rows.values())

@@ -42,11 +42,12 @@ _NUMBER = (
 _UNIT = "|".join(f"(?P<{name}>{pattern})" for name, pattern in _UNITS.items())
 _TOKEN = re.compile(
     rf"(?P<number>{_NUMBER})|(?<![a-z])(?:{_UNIT})(?!\s*(?:\^|²|³|/\s*s|per\b|squared\b))"
-    r"|(?P<join>\bto\b|\bor\b|\band\b|[-–—~])|(?P<times>[x×])(?![a-z])|(?P<glue>\s+|\bof\b|\ban?\b)"
+    r"|(?P<join>\bto\b|\bor\b|\band\b|[-–—~])|(?P<times>[x×])(?![a-z])|(?P<glue>\s+|\bof\b|\ban?\b|(?<=[a-z])[.,](?=\s*\d+(?:\.\d+)?\s*(?:in\b|inch|cm\b|\")))"
 )
 _DIGIT = re.compile(r"\.\d|\d")
 _START = re.compile(rf"\.?\d|\b(?:{'|'.join(_WORDS)})\b|\b(?:{'|'.join(_BEFORE_ARTICLE)}) (?=an?\b)")
 """Start of a number; the search for tokens begins there."""
+_AND_A_HALF = re.compile(r"\b(an?|one|\d+)\s+(m|met(?:er|re)s?|foot|feet|ft|inch(?:es)?|yards?)\s+and\s+a\s+half\b")
 _LETTERS = re.compile(r"[a-z]+")
 
 
@@ -63,6 +64,8 @@ def lengths(text: str) -> Iterator[float]:
     "5-6 feet (1.5 to 1.8 m)"  ->  1.6764, 1.65        "5'10\\""  ->  1.778        "2 x 3 m", "300 pixels"  ->  none
     ```
     """
+    if "half" in text:
+        text = _AND_A_HALF.sub(lambda match: f"{match[1] if match[1].isdigit() else 1}.5 {match[2]}", text)
     spelled = not _WORDS.keys().isdisjoint(_LETTERS.findall(text)) or any(
         f"{word} a" in text for word in _BEFORE_ARTICLE
     )
@@ -189,10 +192,10 @@ _HOURS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine"
 _HOUR = rf"(?:\d{{1,2}}(?::[0-5]\d)?|{'|'.join(_HOURS)})"
 _DIRECTION = re.compile(
     rf"(?<![\w.,:/])(?:(?P<low>{_HOUR})(?:\s*o'?\s?clock)?\s*(?:-|–|—|\bto\b|\bor\b|\band\b)\s*)?(?P<hour>{_HOUR})"
-    r"\s*-?\s*(?:o'?\s?clock\b|(?<=:\d\d)\s*(?:direction|position)\b)",
+    r"\s*-?\s*(?:'?o'?\s?clock\b|(?<=:\d\d)\s*(?:direction|position)\b)",
     re.IGNORECASE,
 )
-_HOUR_ALONE = re.compile(r"\W*(\d{1,2})\W*\Z")
+_HOUR_ALONE = re.compile(r"\W*(\d{1,2})(?::00)?\W*\Z")
 
 
 def clock_hour(text: str) -> float | None:
@@ -203,7 +206,7 @@ def clock_hour(text: str) -> float | None:
     the picture or to the ground.
     """
     text = plain(text)
-    alone = _HOUR_ALONE.match(text)
+    alone = _HOUR_ALONE.match(after_answer(text) or text)
     if alone is not None:
         return _hour(alone[1])
     for part in (after_answer(text), after_therefore(text), text):

@@ -122,6 +122,7 @@ def _subject(clause: str, word: re.Match[str]) -> int | None:
 _NAMED = re.compile(r"\bregion_(\d+)\b")
 _ALONE = re.compile(r"\W*region_(\d+)\b[^\w\n]*(?:\n|$)")
 """A region alone on its line."""
+_DIGIT = re.compile(r"\W*([01])\W*\Z")
 _LISTED = re.compile(r"^[ \t]*[-•]?[ \t]*region_\d+ *(?:\([^()\n]*\))?[.,]?[ \t]*$", re.MULTILINE)
 _DESCRIBED = re.compile(r"^[ \t]*[-•]?[ \t]*region_\d+ *:.*$", re.MULTILINE)
 
@@ -139,6 +140,9 @@ def chosen_region(text: str, relation: Relation) -> int | None:
     """
     text = plain(text).casefold()
     answer = after_answer(text)
+    digit = _DIGIT.match(text if answer is None else answer)
+    if digit is not None:
+        return int(digit[1])
     alone = None if answer is None else _ALONE.match(answer)
     if alone is not None:
         return _known(_number(alone[1]))

@@ -1,11 +1,17 @@
-"""Plain text of replies without markup and lists of options, and the option letter that a reply chooses."""
+"""Plain text of replies: without markup, special tokens, the characters of other scripts, and lists of options."""
 
 import re
+import unicodedata
+from functools import lru_cache
 
-from theworld.evaluation.scoring import named_choice
-
-_OPENING = re.compile(r"\A\s*(?:model\s*\n\s*)?(?:\[?\d*\]\s*\?+)?")
-"""Text before a reply: Gemma's name of the turn, or the rest of the question, `1]?`."""
+_OPENING = re.compile(r"\A\s*(?:(?:model|assistant|ai|bot|gpt)\s*(?:\n|:)\s*)*(?:\[?\d*\]\s*\?+)?", re.IGNORECASE)
+"""Text before a reply: the name of the turn, or the rest of the question, `1]?`."""
+_TOKEN = re.compile(
+    r"</?s>|<\|[^|<>\n]{1,40}\|>|<(?:bos|eos|pad|unk|image|img|sep|cls|eoc|end_of_turn|start_of_turn|ImageHere)\b[^<>\n]*>"
+    r"|\[/?INST\]|\[(?:CLS|SEP|PAD|EOS|BOS)\]|</?(?:p|phrase|b|i|em|strong|div|span|br|option)\s*/?>|</(?:answer|think|img)>"
+)
+"""Special tokens of tokenizers and their closing tags."""
+_THOUGHT_ENDS = ("</think>", "</thinking>")
 
 _REGION = re.compile(
     r"\bregions?[\s_]*(?:[\[(<{]\s*(\d+)\s*[\])>}]|(\d)>?(?!\w|[.,]\d|\s*[-–—/'\"]\s*\d"
@@ -16,10 +22,13 @@ _REGION = re.compile(
 
 _BRACKETED = re.compile(r"\[\s*(\d+)\s*\]")
 _SPACES = re.compile(r"[^\S\n]{2,}")
-_LATEX = re.compile(r"\\(?:text|mathrm|mathbf|textbf|boxed)\s*\{([^{}]*)\}")
+_LATEX = re.compile(r"\\(?:text|mathrm|mathbf|textbf)\s*\{([^{}]*)\}")
+_BOXED = re.compile(r"\\boxed\s*\{([^{}]*)\}")
+_TAGGED = re.compile(r"<answer>\s*([^<]*)", re.IGNORECASE)
 _COMMAND = re.compile(r"\\[a-zA-Z]+")
 _UNDERSCORES = re.compile(r"(?<!\w)_+(?=\w)|(?<=\w)_+(?!\w)")
 _MARGIN = re.compile(r"^[ \t]*(?:#+|>)[ \t]*", re.MULTILINE)
+_WIDTHLESS = "\u00ad\u200b\u200c\u200d\u200e\u200f\u2060\u2061\u2062\u2063\ufe0e\ufe0f\ufeff"
 _SAME = str.maketrans(
     {
         "’": "'",
@@ -32,16 +41,24 @@ _SAME = str.maketrans(
         "‐": "-",
         "‑": "-",
         "⁄": "/",
-        "\u00a0": " ",
-        "\t": " ",
     }
-    | dict.fromkeys("*`$")
+    | dict.fromkeys("*`$" + _WIDTHLESS)
+    | dict.fromkeys("\t\u00a0\u2002\u2003\u2007\u2009\u200a\u202f\u3000", " ")
     | {"½": " 1/2", "¼": " 1/4", "¾": " 3/4", "⅓": " 1/3", "⅔": " 2/3"}
+    | {chr(wide): chr(wide - 0xFEE0) for wide in range(0xFF01, 0xFF5F)}
+    | {"。": ". ", "、": ", ", "「": "[", "」": "]", "『": "[", "』": "]", "【": "[", "】": "]", "〔": "[", "〕": "]"}
+    | {"《": "[", "》": "]", "〈": "[", "〉": "]", "⟨": "[", "⟩": "]", "❨": "(", "❩": ")", "«": '"', "»": '"', "„": '"'}
+    | {
+        chr(first + place): f"({letter})"
+        for first in (0x24B6, 0x24D0, 0x1F110, 0x1F130, 0x1F150, 0x1F170, 0x249C)
+        for place, letter in enumerate("ABCDEFGH")
+    }
+    | {chr(code): unicodedata.normalize("NFKC", chr(code)) for code in range(0x1D400, 0x1D800)}
 )
 """Characters and their plain equivalents."""
 
 _OPTION = re.compile(r"^[ \t]*(?:[-•][ \t]*)?\(?([A-Ea-e])[).:](?:[ \t]|$).*$", re.MULTILINE)
-_ANSWER = re.compile(r"\b(?:answer|conclusion|confirmation)\s*:|\banswer\s+is\b", re.IGNORECASE)
+_ANSWER = re.compile(r"\b(?:answer|conclusion|confirmation)[\"']?\s*:|\banswer\s+is\b", re.IGNORECASE)
 _THEREFORE = re.compile(
     r"\b(?:therefore|thus|hence|in conclusion|considering (?:these|this|all)\b|based on (?:these|this)\b)",
     re.IGNORECASE,
@@ -53,12 +70,20 @@ _MOST_CHARACTERS = 10_000
 def plain(text: str) -> str:
     """Remove markup; `Region [0]` and all its spellings become `region_0`, so that 0 is not read as a number.
 
-    Lines are kept, since they separate lists. The function accepts any text and never raises.
+    An answer in a box or a tag becomes `answer: ...`. Lines are kept, since they separate lists. The function accepts
+    any text and never raises.
     """
-    text = text[:_MOST_CHARACTERS].translate(_SAME)
+    for end in _THOUGHT_ENDS:
+        text = text.rpartition(end)[2]
+    if len(text) > _MOST_CHARACTERS:
+        text = text[: _MOST_CHARACTERS // 2] + "\n" + text[-_MOST_CHARACTERS // 2 :]
+    text = text.translate(_SAME)
+    if "<" in text or "[" in text:
+        text = _TAGGED.sub(r"\nanswer: \1\n", _TOKEN.sub(" ", text))
     text = _OPENING.sub("", text, count=1)
     if "\\" in text:
-        text = _COMMAND.sub(" ", _LATEX.sub(r" \1 ", text))
+        text = _BOXED.sub(r" answer: \1 ", _LATEX.sub(r" \1 ", text))
+        text = _COMMAND.sub(" ", text)
     if "#" in text or ">" in text:
         text = _MARGIN.sub("", text)
     if "_" in text:
@@ -67,6 +92,16 @@ def plain(text: str) -> str:
     if "[" in text:
         text = _BRACKETED.sub(r"region_\1 ", text)
     return _SPACES.sub(" ", text)
+
+
+_LEADING_LABEL = re.compile(r"\A(?:answer:\s*)+")
+_TRAILING_PUNCTUATION = " .,;:!?"
+
+
+@lru_cache(maxsize=4096)  # answers and choices repeat on every row
+def normalise(text: str) -> str:
+    """Remove case, repeated white space, a leading `answer:` and trailing punctuation; keep articles and all else."""
+    return _LEADING_LABEL.sub("", " ".join(text.casefold().split())).rstrip(_TRAILING_PUNCTUATION)
 
 
 def after_answer(text: str) -> str | None:
@@ -99,64 +134,3 @@ def _after_last(mark: re.Pattern[str], text: str, words: tuple[str, ...]) -> str
     for match in mark.finditer(text):
         end = match.end()
     return None if end is None else text[end:]
-
-
-_CHOSEN = re.compile(
-    r"\A\W*([A-E])(?=\s*(?:[.):,\n]|\Z))"  # "B", "B. a ball", "B) 3"
-    r"|\b(?:[Oo]ption|[Cc]hoice|[Aa]nswer|[Ll]etter|[Cc]hoose|[Ss]elect|[Pp]ick)"
-    r"(?:\s+is|\s+would be)?\s*:?\s*\(?([A-E])\b"
-    r"|\b([A-E])(?=\s+(?:is|would be)\b)"
-)
-_DENIED = re.compile(r"\b(?:none of|neither|cannot|can't|unable|not)\b", re.IGNORECASE)
-
-
-def official_letter(text: str, num_choices: int) -> str | None:
-    """Return the letter that BLINK's own script reads without a language model; None if it would ask one.
-
-    In its order (`analyze_answer` in `eval/test_benchmark.py` of github.com/zeyofu/BLINK_Benchmark): a reply that is a
-    letter, with or without parentheses; else the only one of the words `(A)`, `(B)`, ... (separated by white space) in
-    the last paragraph, or else in the whole reply. The script asks GPT-3.5 for the rest.
-
-    Returns:
-        `(A)` to `(E)`.
-    """
-    choices = _choices(num_choices)
-    whole = text.strip()
-    for form in (f"({whole})", whole):
-        if form in choices:
-            return form
-    in_all, in_last = (set(choices) & set(part.split()) for part in (text, text.split("\n\n")[-1]))
-    if len(in_last) == 1:
-        return in_last.pop()
-    return in_all.pop() if len(in_all) == 1 else None
-
-
-def chosen_letter(text: str, num_choices: int) -> str | None:
-    """Return the option that a reply chooses: `official_letter`, else by rules; None if it names none, or several.
-
-    The rules replace the official script's language model: they read `(B).`, `B. a ball`, `the answer is B`, `option
-    B`, `B is closer`, first in the text after `answer:` or `therefore`, and ignore lists of options.
-
-    Returns:
-        `(A)` to `(E)`.
-    """
-    official = official_letter(text, num_choices)
-    if official is not None:
-        return official
-    choices = _choices(num_choices)
-    text = plain(text)
-    for part in (after_answer(text), after_therefore(text), without_options(text)):
-        if part is None:
-            continue
-        named = named_choice(part, choices)
-        if named is not None:
-            return named
-        letters = {next(filter(None, match.groups())) for match in _CHOSEN.finditer(part)}
-        if len(letters) == 1 and not _DENIED.search(part):
-            chosen = f"({letters.pop()})"
-            return chosen if chosen in choices else None
-    return None
-
-
-def _choices(num_choices: int) -> tuple[str, ...]:
-    return tuple(f"({letter})" for letter in "ABCDE"[:num_choices])

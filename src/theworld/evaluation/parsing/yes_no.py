@@ -7,13 +7,30 @@ from theworld.evaluation.parsing.text import after_answer, after_therefore, plai
 
 _OPTION_LINE = re.compile(r"^[ \t]*[-•]?[ \t]*(yes|no|true|false)[ \t]*\.?[ \t]*$", re.MULTILINE)
 _WORD = re.compile(
-    r"\b(?:(?P<yes>yes|yeah|yep)|(?P<affirms>correct|true|indeed|certainly|definitely|affirmative|absolutely)"
-    r"|(?P<denies>no|nope|incorrect|false|untrue|wrong|negative)|(?P<denied>right|the case|so))\b"
+    r"\b(?:(?P<yes>yes|yeah|yep)|(?P<affirms>correct|true|accurate|indeed|certainly|definitely|affirmative|absolutely)"
+    r"|(?P<denies>no|nope|incorrect|inaccurate|false|untrue|wrong|negative)|(?P<denied>right|the case|so))\b"
 )
 """`yes` always affirms; other words only as the statement itself, and `right`, `so` only after `not`."""
 _NOT = re.compile(r"(?:\bnot|n't)\s+\Z")
-_LEADS = re.compile(r"(?:^|[.:,;!?\n(\"]|\bis|\bit's|\bthat's|\bappears|\bseems)\s*\Z")
-_ENDS = re.compile(r"\s*(?:[.,;:!)\"\n-]|\Z)|\s+(?:it|region_\d|the|this|that|they|there|because|since)\b")
+_LEADS = re.compile(
+    r"(?:^|[.:,;!?\n(\"\[{]|^\(?[a-f][).]|\bis|\bit's|\bthat's|\bappears|\bseems|\bso|\btherefore|\bthus|\bhence|\bthink|\bsay|\bbe)\s*\Z"
+)
+_ENDS = re.compile(
+    r"\s*(?:[.,;:!)\"\n}\]-]|\Z)|\s+(?:true|false|correct|incorrect|statement|it|region_\d|the|this|that|they|there|because|since)\b"
+)
+_ECHO = re.compile(r"\b(?:yes|no|true|false)\s*(?:/|\bor\b|\band\b)\s*(?:yes|no|true|false)\b")
+"""Both answers in one breath: an echo of the question, or no decision."""
+_AFFIRMED = re.compile(r"\b(?:that|this|you)(?:'s| is|'re| are)\s+(?:right|the case|so)\s*(?:[.!,\n]|\Z)")
+_ELLIPTICAL = re.compile(
+    r"(?:\A|[.,\n])\W*(?:it|they|this|that|he|she|region_0)\s*(?:'s|'re|is|are|does|do|was|were|has|have|did)"
+    r"(?P<denied>\s+not|n't)?\s*(?:[.!,\n]|\Z)"
+)
+"""Replies such as `It is.` and `They are not.`"""
+_NOT_AT_ALL = re.compile(
+    r"\W*not\b(?!\s+(?:sure|clear|certain|possible|enough|applicable|visible|able|necessarily|only|just))"
+)
+_IT = re.compile(r"\bit(?=(?:'s)?\s)")
+_PLACED = re.compile(r"\W*(?:to|on|at|in)\s+(?:the\s+)?\w+")
 _FIRST = re.compile(r"\W*")
 _REACH = 20
 """Length of the context before a word that decides its role, characters."""
@@ -31,7 +48,7 @@ def says_yes(text: str, relation: Relation | None = None) -> bool | None:
         text: the unchanged reply.
         relation: of region 0 in the question; None: only words of assent and denial count.
     """
-    text = _without_option_lines(plain(text).casefold())
+    text = _ECHO.sub(" ", _without_option_lines(plain(text).casefold()))
     answer = after_answer(text)
     if answer is not None and _first_word(answer) is not None:
         return _first_word(answer) == "yes"
@@ -48,7 +65,22 @@ def says_yes(text: str, relation: Relation | None = None) -> bool | None:
             claim = next((item for item in claims(part, relation) if item.region in (0, 1)), None)
             if claim is not None:
                 return claim.same == (claim.region == 0)
-    return None
+    return _says_in_short(text, relation)
+
+
+def _says_in_short(text: str, relation: Relation | None) -> bool | None:
+    """Read a reply that leaves words out: "It is.", "That's right.", "Not at all.", "It is below."."""
+    if _AFFIRMED.search(text):
+        return True
+    if relation is not None and "region_" not in text:
+        subject = text if _IT.search(text) else f"region_0 is {text}" if _PLACED.match(text) else ""
+        claim = next(claims(_IT.sub("region_0 ", subject), relation), None)
+        if claim is not None:
+            return claim.same
+    short = _ELLIPTICAL.search(text)
+    if short is not None:
+        return short["denied"] is None
+    return False if _NOT_AT_ALL.match(text) else None
 
 
 def _first_word(part: str) -> str | None:

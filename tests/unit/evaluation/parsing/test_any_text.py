@@ -6,9 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from theworld.evaluation.benchmarks.vsr import says_true
+from theworld.evaluation.parsing.choices import chosen_letter
 from theworld.evaluation.parsing.quantities import clock_hour, lengths, named_length
 from theworld.evaluation.parsing.region_choices import RELATIONS, chosen_region
-from theworld.evaluation.parsing.text import chosen_letter, plain
+from theworld.evaluation.parsing.text import plain
 from theworld.evaluation.parsing.yes_no import says_yes
 
 PIECES = st.one_of(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from theworld.evaluation.parsing.text import chosen_letter, official_letter
+from theworld.evaluation.parsing.choices import chosen_letter, official_letter
 
 
 @pytest.mark.parametrize(
