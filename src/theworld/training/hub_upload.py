@@ -90,10 +90,11 @@ def _trained(config: TrainingConfig) -> str:
         f"LoRA on {', '.join(model.lora.targets)}": bool(model.lora.targets),
     }
     parts = ", ".join(name for name, holds in trains.items() if holds)
+    length = f"{config.num_steps} steps" if config.num_epochs is None else f"{config.num_epochs} epochs in steps"
     world = f"the tap `{model.world.tap}`, {model.num_world_steps} steps ahead" if model.enable_world else "no world"
     return (
         f"Trained: {parts}; all else is frozen. It sees {world}, fused as `{model.world_fusion}`.\n\n"
-        f"{config.num_steps} steps of {config.batch_size} samples a device and forward pass, objective"
+        f"{length} of {config.batch_size} samples a device and forward pass, objective"
         f" `{config.objective}`, learning rate {optim.learning_rate:g} ({optim.schedule}), {config.precision}, seed"
         f" {config.seed}. Everything else: `run/config.json`."
     )

@@ -21,7 +21,7 @@ from theworld.modeling.model import compile_layers
 from theworld.precision import DTYPE_OF, warn_if_emulated
 from theworld.training.bad_records import BAD_RECORDS_NAME, BadRecords
 from theworld.training.callbacks import LossWatch, Stopping, check_logger, open_loggers
-from theworld.training.dataloading import make_feed, open_data
+from theworld.training.dataloading import make_feed, open_data, steps_of_run
 from theworld.training.feature_cache import stored_features
 from theworld.training.hub_upload import Pushing, check_token
 from theworld.training.metrics import METRICS_NAME, open_metrics, read_metrics
@@ -30,6 +30,7 @@ from theworld.training.resume import (
     PENDING_NAME,
     Start,
     check_whole,
+    refuse_other_length,
     refuse_other_processes,
     where_to_start,
 )
@@ -70,9 +71,12 @@ def train(config: TrainingConfig) -> dict[str, Any]:
         config, checkpoint = _prepare(config)
         model = _build_model(config)
         samples, questions = _open_data(config, model)
+        num_steps = steps_of_run(config, samples, PartialState().num_processes)
+        if checkpoint is not None and config.num_epochs is not None:
+            refuse_other_length(checkpoint, num_steps)
         _describe(config, model)
         read_features = stored_features(config, model, [samples, *questions.values()], _device())
-        trainer = _build_trainer(config, model, samples, read_features)
+        trainer = _build_trainer(config, model, samples, num_steps, read_features)
         if questions:
             trainer.add_callback(Validation(trainer, config, questions, read_features))
         pushing = _add_callbacks(trainer, config, stopping)
@@ -132,9 +136,8 @@ def _open_data(config: TrainingConfig, model: TheWorld) -> tuple[Samples | Sampl
     """Open the training data, and the questions of each validation set."""
     # A checkpoint has its own tap.
     sees_future = model.config.enable_world and model.config.world_settings().sees_future
-    per_step = config.batch_size * config.gradient_accumulation_steps * PartialState().num_processes
     with_future = sees_future or config.objective == "imitation"
-    samples = open_data(config, model.processor, config.num_steps * per_step, with_future)
+    samples = open_data(config, model.processor, config.num_drawn(PartialState().num_processes), with_future)
     return samples, open_questions(config, sees_future)
 
 
@@ -154,7 +157,11 @@ def _describe(config: TrainingConfig, model: TheWorld) -> None:
 
 
 def _build_trainer(
-    config: TrainingConfig, model: TheWorld, samples: Samples | SampleStream, read_features: FeatureReader | None
+    config: TrainingConfig,
+    model: TheWorld,
+    samples: Samples | SampleStream,
+    num_steps: int,
+    read_features: FeatureReader | None,
 ) -> TheWorldTrainer:
     """Connect model and data: collator, feed, metrics, bad records and the watch on the loss."""
     collator = Collator(
@@ -167,7 +174,7 @@ def _build_trainer(
     )
     return TheWorldTrainer(
         model=model,
-        args=_arguments(config),
+        args=_arguments(config, num_steps),
         train_dataset=make_feed(config, samples, collator),
         collator=collator,
         metrics=open_metrics(config, model, _device()),
@@ -203,12 +210,12 @@ def _finish(
     return result
 
 
-def _arguments(config: TrainingConfig) -> TrainingArguments:
+def _arguments(config: TrainingConfig, num_steps: int) -> TrainingArguments:
     optim = config.optim
     schedule = {"constant": "constant_with_warmup"}.get(optim.schedule, optim.schedule)
     return TrainingArguments(
         output_dir=str(config.output_dir),
-        max_steps=config.num_steps,
+        max_steps=num_steps,
         per_device_train_batch_size=config.batch_size,
         gradient_accumulation_steps=config.gradient_accumulation_steps,
         activation_checkpointing=config.gradient_checkpointing,
