@@ -11,6 +11,7 @@ from transformers import TrainingArguments, set_seed
 
 from theworld.config import TrainingConfig, loader
 from theworld.datasets.collator import Collator
+from theworld.datasets.custom import given
 from theworld.datasets.sample import Samples, SampleStream
 from theworld.environment import describe_environment
 from theworld.evaluation.generation import FeatureReader
@@ -42,7 +43,7 @@ logger = logging.getLogger(__name__)
 MODEL_NAME = "model"
 
 
-def train(config: TrainingConfig) -> dict[str, Any]:
+def train(config: TrainingConfig, samples: Any = None, validation: Any = None) -> dict[str, Any]:
     """Train a model and write the run's folder.
 
         output_dir/
@@ -56,6 +57,12 @@ def train(config: TrainingConfig) -> dict[str, Any]:
           model/             the trained model
           stopped.json       only after SIGTERM or SIGUSR1: the signal, the step, the exit code
 
+    Args:
+        config: settings of the run.
+        samples: training samples of your own instead of `config.data`: `Samples`, or a list of records of image, text
+            and label. To continue such a run, give them again.
+        validation: samples of your own to measure on while it trains; None: there are none.
+
     Returns:
         The last row of metrics, the folder of the model, the seconds of training, and with a hub repository the
         list of failed uploads.
@@ -66,6 +73,12 @@ def train(config: TrainingConfig) -> dict[str, Any]:
             too many bad records.
         LossError: at the first loss that is NaN, infinite, or far above the losses before.
     """
+    if samples is not None and config.mixture:
+        raise ValueError("samples= and config.mixture are both training data: give one")
+    if samples is not None:
+        config = replace(config, data=given(config.data, samples, validation))
+    elif validation is not None:
+        raise ValueError("validation= without samples=: give both, or name the data set in config.data")
     stopping = Stopping(config.output_dir)
     with stopping.listening():
         config, checkpoint = _prepare(config)
