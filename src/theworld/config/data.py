@@ -325,8 +325,8 @@ class OpenImagesSettings:
     """Pictures of OpenImages to download, their address and their folder."""
 
     ids: Path
-    """File of ids, one a line: 16 hexadecimal digits, optionally after a split, as in `train/`; `#` begins a
-    comment."""
+    """File of ids, one a line: 16 hexadecimal digits, optionally after a split, as in `train/`; `#` begins a comment.
+    Or a JSON array of rows with a `filename`, such as OpenSpatialDataset's result_10_depth_convs.json."""
 
     out: Path
     """Folder of the pictures, ID.jpg; pictures that are there are not downloaded again."""
