@@ -141,7 +141,7 @@ def hint(name: str, known: Collection[str]) -> str | None:
     if former.now is None:
         return f"a setting of the prototype without a counterpart: {former.note}"
     now = f"--{former.now}".replace("_", "-") if is_flag else former.now
-    return f"its name today is {now}" + (f" ({former.note})" if former.note else "")
+    return f"did you mean {now}?" + (f" ({former.note})" if former.note else "")
 
 
 def is_of_prototype(settings: Mapping[str, Any]) -> bool:

@@ -245,7 +245,7 @@ def test_a_file_of_the_prototype_is_answered_by_the_names_of_today(tmp_path: Pat
         "learning_rate": "optim.learning_rate",
         "use_gradient_checkpointing": "gradient_checkpointing",
     }.items():
-        assert any(f": {name}: unknown setting; its name today is {now}" in line for line in lines), name
+        assert any(f": {name}: unknown setting; did you mean {now}?" in line for line in lines), name
     assert any("wandb_project: unknown setting; a setting of the prototype without a counterpart" in x for x in lines)
     assert not any("num_epochs" in line for line in lines)
     assert lines[-1] == f"{path}: settings of the original prototype; `theworld config convert {path} NEW.yaml`"
@@ -256,11 +256,11 @@ def test_a_file_of_the_prototype_is_answered_by_the_names_of_today(tmp_path: Pat
     [
         ("train", "--config", "the settings file comes first, without a flag"),
         ("evaluate", "--config", "the settings file comes first, without a flag"),
-        ("train", "--model_name", "its name today is --model.gemma-model-name"),
-        ("train", "--dataset-name", "its name today is --data.dataset"),
+        ("train", "--model_name", "did you mean --model.gemma-model-name"),
+        ("train", "--dataset-name", "did you mean --data.dataset"),
         ("train", "--wandb-run-name", "export WANDB_NAME"),
-        ("evaluate", "--model", "its name today is --checkpoint"),
-        ("evaluate", "--task", "its name today is --data.subsets"),
+        ("evaluate", "--model", "did you mean --checkpoint"),
+        ("evaluate", "--task", "did you mean --data.subsets"),
         ("evaluate", "--official-judge", "theworld judge spatial-rgpt"),
     ],
 )
