@@ -93,7 +93,7 @@ def app(settings: "AppSettings") -> dict[str, Any]:
 
 def convert_config(settings: "ConvertSettings") -> Result:
     """Convert a settings file of the prototype; show the notes about it and the command that reads it."""
-    from theworld.config.prototype import convert_file
+    from theworld.config.convert import convert_file
 
     values = convert_file(settings.old, settings.new)
     return Result(values, "\n".join([*(f"- {note}" for note in values["notes"]), "", f"Run it: {values['command']}"]))

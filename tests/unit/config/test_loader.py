@@ -205,7 +205,11 @@ def test_no_setting_of_ours_looks_like_a_secret(write):
         ("run.json", "[1, 2]", "run.json: the top level is [1, 2]; expected settings by name"),
         ("run.yaml", "- a: 1\n", "run.yaml: the top level is a list; expected settings by name"),
         ("run.json", b"\xff\xfe{}", "run.json: not UTF-8 text, from byte 0 on"),
-        ("run.json", '{"seed": 1,}', "run.json: line 1: JSON has no comments and no comma before a closing bracket; use YAML"),
+        (
+            "run.json",
+            '{"seed": 1,}',
+            "run.json: line 1: JSON has no comments and no comma before a closing bracket; use YAML",
+        ),
         ("run.json", '{"seed": 1, "seed": 2}', "run.json: 'seed' is given twice; keep one"),
         ("run.json", '{"optim": {"weight_decay": 1, "weight_decay": 1}}', "run.json: 'weight_decay' is given twice"),
         ("run.json", '{"seed": NaN}', "run.json: NaN is not JSON; expected a finite number"),

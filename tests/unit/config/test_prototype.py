@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from theworld.cli import main as cli
-from theworld.config import EvaluationConfig, TrainingConfig, loader, prototype
+from theworld.config import EvaluationConfig, TrainingConfig, convert, loader, prototype
 from theworld.config.flags import leaves_of
 
 DEFAULT: dict[str, Any] = {
@@ -81,7 +81,7 @@ BLINK = {
 
 def converted(folder: Path, old: dict[str, Any]) -> tuple[TrainingConfig, str]:
     (folder / "old.json").write_text(json.dumps(old))
-    prototype.convert_file(folder / "old.json", folder / "new.yaml")
+    convert.convert_file(folder / "old.json", folder / "new.yaml")
     return loader.load(TrainingConfig, folder / "new.yaml"), (folder / "new.yaml").read_text()
 
 
@@ -178,7 +178,7 @@ def test_a_setting_has_its_value_under_its_name_of_today(
 def test_an_evaluation_converts(tmp_path: Path) -> None:
     (tmp_path / "eval_blink.json").write_text(json.dumps(BLINK))
 
-    result = prototype.convert_file(tmp_path / "eval_blink.json", tmp_path / "blink.yaml")
+    result = convert.convert_file(tmp_path / "eval_blink.json", tmp_path / "blink.yaml")
 
     config = loader.load(EvaluationConfig, tmp_path / "blink.yaml")
     assert (config.checkpoint, config.output_dir) == (
@@ -203,7 +203,7 @@ def test_comments_and_trailing_commas_are_read_and_the_new_file_holds_no_token(t
     }"""
     (tmp_path / "old.json").write_text(text)
 
-    prototype.convert_file(tmp_path / "old.json", tmp_path / "new.yaml")
+    convert.convert_file(tmp_path / "old.json", tmp_path / "new.yaml")
 
     new = (tmp_path / "new.yaml").read_text()
     assert "hf_abc" not in new
@@ -295,7 +295,7 @@ def test_a_file_that_cannot_become_one_of_today_is_refused_and_nothing_is_writte
     (tmp_path / "there.yaml").write_text("kept")
 
     with pytest.raises(loader.SettingsError, match=reason):
-        prototype.convert_file(tmp_path / "old.json", tmp_path / new)
+        convert.convert_file(tmp_path / "old.json", tmp_path / new)
 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["old.json", "there.yaml"]
     assert (tmp_path / "there.yaml").read_text() == "kept"
