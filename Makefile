@@ -7,7 +7,20 @@ READY := $(VENV)/.ready
 LMMS_EVAL := .venv-lmms-eval
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test test-avx2 smoke-test train-simple train-hf check format typecheck eval-blink eval-gemma compare-results bench pages docs lmms-eval-test build release-check clean
+
+# The variables that a target reads. Any other one is refused, because make would ignore it.
+READS_train-hf := CONFIG FLAGS
+READS_eval-blink := MODEL CHECKPOINT K FLAGS
+READS_eval-gemma := MODEL CHECKPOINT FLAGS
+READS_compare-results := FILES FLAGS
+READS := PYTHON $(foreach goal,$(MAKECMDGOALS),$(READS_$(goal)))
+GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
+UNREAD := $(filter-out $(READS) MAKEFLAGS MAKEOVERRIDES,$(GIVEN))
+ifneq ($(UNREAD),)
+$(error $(firstword $(UNREAD))=$($(firstword $(UNREAD))): `make $(MAKECMDGOALS)` reads no such variable; it reads $(READS))
+endif
+
+.PHONY: help setup demo run test test-avx2 smoke-test train-simple train-hf check format typecheck eval-blink eval-gemma compare-results bench pages docs lmms-eval-test build release-check clean clean-runs
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -58,17 +71,24 @@ format: $(READY) ## put the code in shape
 typecheck: $(READY) ## types alone
 	$(BIN)/basedpyright
 
-CHECKPOINT ?= tiny-foresight
-eval-blink: $(READY) ## ask BLINK: CHECKPOINT=a saved TheWorld, FLAGS=more flags
-	$(BIN)/theworld evaluate --checkpoint $(CHECKPOINT) --output-dir runs/blink --data.dataset blink \
-	  --max-new-tokens 1024 $(FLAGS)
+MODEL ?= $(or $(CHECKPOINT),tiny-foresight)
+ifneq ($(MODEL),$(or $(CHECKPOINT),$(MODEL)))
+$(error MODEL=$(MODEL) and CHECKPOINT=$(CHECKPOINT) are two names of one thing: give MODEL)
+endif
+comma := ,
+STEPS := $(subst $(comma), ,$(K))
+EVALUATE = $(BIN)/theworld evaluate --checkpoint "$(MODEL)" --data.dataset blink --max-new-tokens 1024
+RESULTS = runs/blink/$(subst /,--,$(MODEL))
+eval-blink: $(READY) ## ask BLINK: MODEL=a saved TheWorld or its hub id, K="0,4" future slots, FLAGS=more flags
+	$(EVALUATE) --output-dir "$(RESULTS)" $(if $(STEPS),--num-world-steps $(STEPS)) $(FLAGS)
 
-eval-gemma: $(READY) ## ask BLINK without what was trained: Gemma alone, the checkpoint's base
-	$(BIN)/theworld evaluate --checkpoint $(CHECKPOINT) --output-dir runs/blink-gemma --arms gemma --data.dataset blink \
-	  --max-new-tokens 1024 $(FLAGS)
+eval-gemma: $(READY) ## ask BLINK without what was trained: Gemma alone, the base of MODEL
+	$(EVALUATE) --output-dir "$(RESULTS)-gemma" --arms gemma $(FLAGS)
 
-compare-results: $(READY) ## hold FILES="a.jsonl b.jsonl" of predictions against each other
-	$(BIN)/theworld compare $(FILES)
+FILES ?= $(wildcard runs/blink/*/predictions/*.jsonl)
+compare-results: $(READY) ## compare predictions: those of eval-blink and eval-gemma, or FILES="a.jsonl b.jsonl"
+	@test -n "$(FILES)" || { echo 'no predictions in runs/blink/: run `make eval-blink`, or give FILES="a.jsonl b.jsonl"' >&2; exit 2; }
+	$(BIN)/theworld compare $(FILES) $(FLAGS)
 
 bench: $(READY) ## one JSON line per figure, with its goal
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks
@@ -100,6 +120,10 @@ release-check: build ## run the wheel's demo in an empty environment, outside of
 	"$$folder/venv/bin/pip" install --quiet --constraint constraints.txt dist/*.whl; \
 	cd "$$folder"; venv/bin/theworld --version; venv/bin/theworld demo
 
-clean: ## remove the environments, caches and runs
-	rm -rf $(VENV) $(LMMS_EVAL) demo runs site .cache build dist .pytest_cache .ruff_cache .hypothesis
+clean: ## remove environments, caches and what make builds; runs and results stay
+	rm -rf $(VENV) $(LMMS_EVAL) site .cache build dist .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+clean-runs: ## remove runs/ and demo/ with every trained model and result in them, after a question
+	@printf 'Remove runs/ and demo/, with every model, checkpoint, feature and result in them? [y/N] '; \
+	  read -r answer; test "$$answer" = y && rm -rf runs demo || echo 'nothing removed'

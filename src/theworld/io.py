@@ -338,3 +338,18 @@ def _known_digests(cache: Path) -> dict[str, Any]:
         logger.warning("%s cannot be read (%s): weights are read again", cache, error)
         return {}
     return known if isinstance(known, dict) else {}
+
+
+def name_of_path(path: Path, usual: str) -> str:
+    """Return a name that two files or folders do not share, even if their last parts are alike.
+
+    Args:
+        path: of the file or folder.
+        usual: first folder that the name leaves out, such as `runs` in `runs/llava/channel`.
+
+    Returns:
+        The parts of the path, separated by `/`, from the working folder on if it is inside.
+    """
+    whole = Path.cwd() / path
+    parts = whole.relative_to(Path.cwd()).parts if whole.is_relative_to(Path.cwd()) else whole.parts[1:]
+    return "/".join(parts[1:] if len(parts) > 1 and parts[0] == usual else parts)

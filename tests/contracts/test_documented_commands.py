@@ -51,6 +51,10 @@ SMALL = {
 """Flags that follow those of the page where a test runs a command: the same, with less work."""
 
 
+PROTOTYPE = {"model_name": "google/gemma-3-4b-it", "num_epochs": 3, "learning_rate": 1e-4, "output_dir": "checkpoints"}
+"""A settings file of the original prototype, shortened."""
+
+
 class Shown(NamedTuple):
     """A command as a page shows it."""
 
@@ -212,6 +216,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.chdir(folder)
         patch.setattr(tiny, "stack", lambda: tiny.WEIGHTS)
         Image.new("RGB", (64, 64), "white").save("picture.png")
+        Path("old.json").write_text(json.dumps(PROTOTYPE))
         Path("replies.jsonl").write_text(json.dumps(spatial) + "\n")
         for name in ("train", "evaluate"):  # what others read
             run(next(one for one in TO_RUN if (ours(one) or [""])[0] == name))
@@ -244,7 +249,9 @@ def test_a_command_runs_unless_it_says_what_it_needs(command: Shown, workspace: 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", ["README.md", "docs/index.md", "docs/tokenization.md", "docs/foresight.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/index.md", "docs/tokenization.md", "docs/foresight.md", "docs/commands.md"]
+)
 def test_the_first_program_of_a_page_runs_where_it_needs_nothing(page: str, workspace: Path) -> None:
     block = re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(), re.DOTALL | re.MULTILINE)[0]
 

@@ -8,15 +8,16 @@ from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.utils import DistributedType
 
 from theworld.cli import main as cli
-from theworld.config import TrainingConfig, loader
+from theworld.config import BlinkData, EvaluationConfig, TrainingConfig, loader
 from theworld.config.experiments import ArmsSettings
 
 ROOT = Path(__file__).parents[2]
 ARMS = sorted((ROOT / "configs" / "foresight").glob("arms*.yaml"))
+EVALUATIONS = sorted((ROOT / "configs").rglob("evaluate*.yaml"))
 CONFIGS = sorted(
     path
     for path in (ROOT / "configs").rglob("*")
-    if path.suffix in (".json", ".yaml") and path not in ARMS and path.parent.name != "accelerate"
+    if path.suffix in (".json", ".yaml") and path not in (*ARMS, *EVALUATIONS) and path.parent.name != "accelerate"
 )
 SHOWN_RUN = r"```yaml\n((?:#.*?\n)?output_dir:.*?)```"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -36,6 +37,16 @@ def test_a_shipped_stage_starts_from_the_model_of_another_shipped_run(path: Path
     assert checkpoint is None or checkpoint in [
         loader.load(TrainingConfig, other, []).output_dir / "model" for other in CONFIGS if other != path
     ]
+
+
+def test_a_shipped_evaluation_loads_and_asks_two_tasks_of_blink_with_and_without_a_future() -> None:
+    (path,) = EVALUATIONS
+
+    config = loader.load(EvaluationConfig, path, ["--checkpoint", "username/theworld-datacomp"])
+
+    assert config.output_dir == Path("runs") / path.relative_to(ROOT / "configs").with_suffix("")
+    assert isinstance(config.data, BlinkData)
+    assert (config.data.subsets, config.num_world_steps) == (("Relative_Depth", "Spatial_Relation"), (0, 4))
 
 
 @pytest.mark.parametrize("path", ARMS, ids=lambda path: path.name)

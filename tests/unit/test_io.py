@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from theworld import io
-from theworld.io import fingerprint_weights, recover, replace_folder, whole_folder
+from theworld.io import fingerprint_weights, name_of_path, recover, replace_folder, whole_folder
 
 NUM_BYTES = 3_000_000
 LONG_AGO_NS = 10**18
@@ -22,6 +22,26 @@ def folder_with(path: Path, content: str) -> Path:
 
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("runs/llava/channel", "llava/channel"),
+        ("runs/vsr/channel", "vsr/channel"),
+        ("channel", "channel"),
+        ("runs", "runs"),
+        ("../elsewhere/channel", "elsewhere/channel"),
+        ("/scratch/a/channel", "scratch/a/channel"),
+    ],
+)
+def test_folders_that_end_alike_have_names_of_their_own(
+    path: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    assert name_of_path(Path(path), "runs").endswith(name)
+    assert name_of_path(tmp_path / "runs" / "vsr" / "channel", "runs") == "vsr/channel"
 
 
 def test_a_folder_takes_the_place_of_another_and_nothing_else_is_left(tmp_path: Path) -> None:

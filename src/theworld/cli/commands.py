@@ -83,6 +83,14 @@ COMMANDS: Final = (
     ),
     Command(
         TRAIN,
+        "config convert",
+        "Convert a settings file of the original prototype, and check that the result loads.",
+        "theworld config convert old.json new.yaml",
+        "theworld.cli.handlers:convert_config",
+        "theworld.config.commands:ConvertSettings",
+    ),
+    Command(
+        TRAIN,
         "data preview",
         "Preview the data of a training run: a page of samples, their lengths, and records without a sample.",
         "theworld data preview configs/foresight-tiny.json --num-shown 12",

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from theworld.config.commands import (
         CacheSettings,
         CompareSettings,
+        ConvertSettings,
         DoctorSettings,
         ForesightSettings,
         PlanSettings,
@@ -90,6 +91,14 @@ def app(settings: "AppSettings") -> dict[str, Any]:
     from theworld.serving.web import page_api
 
     return page_api.show(settings, lambda address: announce(f"showing {settings.model} at {address}"))
+
+
+def convert_config(settings: "ConvertSettings") -> Result:
+    """Convert a settings file of the prototype; show the notes about it and the command that reads it."""
+    from theworld.config.convert import convert_file
+
+    values = convert_file(settings.old, settings.new)
+    return Result(values, "\n".join([*(f"- {note}" for note in values["notes"]), "", f"Run it: {values['command']}"]))
 
 
 def preview(config: "PreviewSettings") -> dict[str, Any]:

@@ -28,6 +28,9 @@ class Variants:
     TAG: ClassVar[str]
     """Name of the field that selects the subclass."""
 
+    IS_LATER: ClassVar[bool] = False
+    """True for a subclass that was added when hashes existed: those of the other subclasses leave its fields out."""
+
     def __new__(cls, *_args: Any, **values: Any) -> Self:
         """Make an instance of the subclass that the tag selects."""
         kinds = cls.variants()
@@ -51,7 +54,10 @@ class Variants:
 
     def with_idle(self) -> dict[str, Any]:
         """Return the fields of all subclasses, those of the others at their defaults: hashes depend on this form."""
-        return {**self._base().defaults(), **{entry.name: getattr(self, entry.name) for entry in _fields(type(self))}}
+        base = self._base()
+        first = {entry.name for kind in base.variants().values() if not kind.IS_LATER for entry in _fields(kind)}
+        idle = {name: value for name, value in base.defaults().items() if name in first}
+        return {**idle, **{entry.name: getattr(self, entry.name) for entry in _fields(type(self))}}
 
     @classmethod
     def _base(cls) -> type["Variants"]:

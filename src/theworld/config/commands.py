@@ -1,4 +1,4 @@
-"""Settings of the small commands: compare, foresight, cache, report, completion, preview, plan, doctor."""
+"""Settings of the small commands: compare, foresight, cache, report, config, completion, preview, plan, doctor."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -67,6 +67,17 @@ class ReportSettings:
 
     title: str | None = None
     """Heading of the page; None: the model and the data."""
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class ConvertSettings:
+    """Settings file of the original prototype, and the file to write."""
+
+    old: Path
+    """JSON file of the prototype: a training or an evaluation, with flat names."""
+
+    new: Path
+    """YAML file to write; one that exists is kept."""
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)

@@ -1,9 +1,12 @@
 """Settings of the data sets: one class for each, and DataSettings for all of them."""
 
+from collections.abc import Callable
+from difflib import get_close_matches
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, TypeAlias, get_args
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from theworld.config.base import STRICT, STRICT_VARIANTS, Variants
@@ -11,7 +14,7 @@ from theworld.config.renamed import accept_former
 
 SplitName = Literal["train", "validation", "test"]
 
-DatasetName = Literal["foresight", "blink", "spatial-rgpt", "vsr", "llava", "open-spatial", "hf", "datacomp"]
+DatasetName = Literal["foresight", "blink", "spatial-rgpt", "vsr", "llava", "open-spatial", "hf", "datacomp", "own"]
 
 TaskName = Literal["drop", "topple", "roll", "collide", "hide"]
 TASK_NAMES: Final[tuple[TaskName, ...]] = get_args(TaskName)
@@ -34,7 +37,8 @@ class DataSettings(Variants):
     dataset: DatasetName = "foresight"
     """Source of the samples: `foresight`, physical scenes simulated and drawn when they are read; `blink`,
     `spatial-rgpt` or `vsr`, a public benchmark; `llava`, a file of LLaVA's conversations; `open-spatial`, questions
-    about regions; `hf`, any data set of the hub; `datacomp`, web pictures as a stream of shards."""
+    about regions; `hf`, any data set of the hub; `datacomp`, web pictures as a stream of shards; `own`, samples of your
+    own program."""
 
     train_split: SplitName = "train"
     """Split to train on."""
@@ -246,6 +250,61 @@ class DataCompData(DataSettings):
     tools make them, cannot be checked."""
 
 
+OWN_DATA: Final[dict[str, Callable[["OwnData"], str]]] = {}
+"""Registered data sets (theworld.datasets.custom), and the hash of what each depends on."""
+
+DATA_GROUP: Final = "theworld.datasets"
+"""Entry points of installed packages: the name of a data set, and the module that registers it."""
+
+
+def known_data(name: str) -> str:
+    """Check the name of a registered data set; an installed package may register it.
+
+    Raises:
+        ValueError: if no data set has this name.
+    """
+    if name not in OWN_DATA:
+        for entry in entry_points(group=DATA_GROUP, name=name):
+            entry.load()
+    if name in OWN_DATA:
+        return name
+    close = get_close_matches(name, OWN_DATA, n=1)
+    raise ValueError(
+        f"no data set {name!r} is registered; "
+        + (f"did you mean {close[0]}? " if close else "")
+        + "import the module that registers it first, or give samples= to train and evaluate again"
+    )
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class OwnData(DataSettings):
+    """A data set of your own, which your program registers (`theworld.datasets.custom`)."""
+
+    IS_LATER: ClassVar[bool] = True
+
+    dataset: Literal["own"] = "own"
+
+    name: Annotated[str, AfterValidator(known_data)]
+    """Name that it is registered under."""
+
+    source: str | None = None
+    """Place of its files, for the function that you registered."""
+
+    fingerprint: str | None = None
+    """Hash of its identity, which a run writes here; a data set of another identity is refused."""
+
+    @model_validator(mode="after")
+    def _settle_identity(self) -> "OwnData":
+        now = OWN_DATA[self.name](self)
+        if self.fingerprint not in (None, now):
+            raise ValueError(
+                f"data set {self.name!r} is another one than before: its fingerprint is {now}, and here it is"
+                f" {self.fingerprint}; put the data back, or start anew without this fingerprint"
+            )
+        object.__setattr__(self, "fingerprint", now)
+        return self
+
+
 PublicData: TypeAlias = BlinkData | SpatialRGPTData | VsrData | LlavaData | OpenSpatialData | HFData | DataCompData
 """Data sets that are read from files."""
 
@@ -266,8 +325,8 @@ class OpenImagesSettings:
     """Pictures of OpenImages to download, their address and their folder."""
 
     ids: Path
-    """File of ids, one a line: 16 hexadecimal digits, optionally after a split, as in `train/`; `#` begins a
-    comment."""
+    """File of ids, one a line: 16 hexadecimal digits, optionally after a split, as in `train/`; `#` begins a comment.
+    Or a JSON array of rows with a `filename`, such as OpenSpatialDataset's result_10_depth_convs.json."""
 
     out: Path
     """Folder of the pictures, ID.jpg; pictures that are there are not downloaded again."""

@@ -13,6 +13,7 @@ from typing import Annotated, Any, TypedDict, TypeVar, get_args
 import tyro
 from pydantic import TypeAdapter, ValidationError
 
+from theworld.config import prototype
 from theworld.config.base import UNKNOWN_VARIANT
 from theworld.config.flags import (
     EVERYWHERE,
@@ -75,6 +76,8 @@ def load(
         return TypeAdapter(cls).validate_json(json.dumps(joined, default=str))
     except ValidationError as error:
         problems = _problems(cls, error, path, on_line, positional)
+        if path is not None and prototype.is_of_prototype(in_file):
+            problems.append(f"{path}: settings of the original prototype; `theworld config convert {path} NEW.yaml`")
     raise SettingsError("\n".join(problems))
 
 
@@ -170,6 +173,8 @@ def _meant(word: Any, choices: str, lead: str) -> str:
 def _stranger(name: str, known: Sequence[str], where: str = "") -> str:
     if _SECRET.search(re.sub(r"[^a-z]+", "_", re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower())):
         return f"{where}{name}: {_NO_SECRETS}"
+    if (remedy := prototype.hint(name, known)) is not None:
+        return f"{where}{name}: unknown setting; {remedy}"
     close = difflib.get_close_matches(name, known, n=1)
     if not close:  # the right name in the wrong group, or in none
         last = name.lstrip("-").rpartition(".")[2]

@@ -17,8 +17,12 @@ class SettingsError(ValueError):
     """Settings that cannot be used; one line per problem: the place, the value given, the value expected."""
 
 
-def read_mapping(path: Path) -> dict[str, Any]:
+def read_mapping(path: Path, with_comments: bool = False) -> dict[str, Any]:
     """Read the mapping in a JSON or YAML file strictly, without checking its values.
+
+    Args:
+        path: of the file.
+        with_comments: whether JSON may have comments and trailing commas, which settings files may not.
 
     Raises:
         SettingsError: no such file, not a file, too large, not UTF-8, another suffix, broken syntax, a duplicate key,
@@ -41,7 +45,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
     if not text.strip():
         raise SettingsError(f"{path}: the file is empty")
     try:
-        content = readers[path.suffix](text)
+        content = readers[path.suffix](without_comments(text) if with_comments and path.suffix == ".json" else text)
     except RecursionError:
         raise SettingsError(f"{path}: nested too deeply") from None
     except yaml.MarkedYAMLError as error:
@@ -67,7 +71,34 @@ def _read_json(text: str) -> Any:
     def refuse(name: str) -> NoReturn:
         raise ValueError(f"{name} is not JSON; expected a finite number")
 
-    return json.loads(text, object_pairs_hook=once, parse_constant=refuse)
+    try:
+        return json.loads(text, object_pairs_hook=once, parse_constant=refuse)
+    except json.JSONDecodeError as error:
+        if (plain := without_comments(text)) == text or not _is_json(plain):
+            raise
+        raise ValueError(
+            f"line {error.lineno}: JSON has no comments and no comma before a closing bracket; use YAML (.yaml), or"
+            " remove them (`theworld config convert` reads a file of the prototype that has them)"
+        ) from error
+
+
+def without_comments(text: str) -> str:
+    """Blank out the comments of a JSON text, and the commas before a closing bracket; lines keep their numbers."""
+
+    def blank(match: re.Match[str]) -> str:
+        return match[0] if match[0].startswith('"') else re.sub(r"[^\n]", " ", match[0])
+
+    for pattern in (r"//[^\n]*|/\*.*?\*/", r",(?=\s*[}\]])"):
+        text = re.sub(rf'"(?:\\.|[^"\\])*"|{pattern}', blank, text, flags=re.DOTALL)
+    return text
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
 
 
 class _StrictLoader(yaml.SafeLoader):

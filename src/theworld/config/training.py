@@ -79,6 +79,10 @@ MIN_RECORDS: Final = 200
 """Records that a run draws before it checks the share of bad ones."""
 
 
+DEFAULT_NUM_STEPS: Final = 1_000
+"""Optimiser steps of a run that names neither steps nor epochs."""
+
+
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class OptimSettings:
     """The optimiser (AdamW) and its learning-rate schedule."""
@@ -117,8 +121,11 @@ class TrainingConfig:
     Gemma's image tokens of the frames in the world's slots. Imitation needs samples with a true future, and takes a
     fraction of the time."""
 
-    num_steps: Annotated[int, Field(ge=1)] = 1_000
-    """Optimiser steps."""
+    num_steps: Annotated[int, Field(ge=1)] | None = None
+    """Optimiser steps; None: those of num_epochs, or 1,000 if that is None, too."""
+
+    num_epochs: Annotated[int, Field(ge=1)] | None = None
+    """Passes over the training data, instead of num_steps; for one data set of known length."""
 
     batch_size: Annotated[int, Field(ge=1)] = 8
     """Samples per device and forward pass."""
@@ -209,13 +216,14 @@ class TrainingConfig:
     @model_validator(mode="after")
     def _check(self) -> "TrainingConfig":
         model = self.model
+        self._settle_length()
         self._check_precision()
         self._check_objective()
         self._check_packing()
         self._check_validation()
         warmup, steps = self.optim.warmup_steps, self.num_steps
-        if warmup > steps:
-            raise ValueError(f"optim.warmup_steps={warmup} is more than num_steps={steps}: shorten the warm-up")
+        if steps is not None:
+            refuse_long_warmup(warmup, steps)
         gemma_trains = not (model.freeze_gemma_vision and model.freeze_gemma_language) or model.lora.targets
         if not model.enable_world and not gemma_trains:
             raise ValueError(
@@ -229,6 +237,22 @@ class TrainingConfig:
                 " model.freeze_cosmos_vae=False changes them at every step: leave store_dir out, or freeze the VAE"
             )
         return self
+
+    def _settle_length(self) -> None:
+        """Leave exactly one of num_steps and num_epochs."""
+        steps, epochs = self.num_steps, self.num_epochs
+        if steps is None and epochs is None:
+            object.__setattr__(self, "num_steps", DEFAULT_NUM_STEPS)  # here, since num_epochs alone must do
+        elif steps is not None and epochs is not None:
+            raise ValueError(f"num_steps={steps} and num_epochs={epochs} both say how long to train: give one")
+        elif epochs is not None and self.mixture:
+            raise ValueError(f"num_epochs={epochs}: a mixture has no length of its own; give num_steps")
+        elif epochs is not None and self.data.dataset == "datacomp":
+            raise ValueError(f"num_epochs={epochs}: dataset 'datacomp' is a stream without a length; give num_steps")
+
+    def num_drawn(self, num_processes: int = 1) -> int:
+        """Return the samples that the run draws, which is the length of a mixture; 0 with num_epochs."""
+        return (self.num_steps or 0) * self.batch_size * self.gradient_accumulation_steps * num_processes
 
     def _check_stream(self) -> None:
         if any(part.data.dataset == "datacomp" for part in self.mixture):
@@ -304,6 +328,16 @@ class TrainingConfig:
         raise ValueError(
             f"precision={self.precision!r} with model.dtype={dtype!r}: {self.precision} {reason}; {remedy}"
         )
+
+
+def refuse_long_warmup(warmup_steps: int, num_steps: int) -> None:
+    """Check that the warm-up ends within the run.
+
+    Raises:
+        ValueError: if it does not.
+    """
+    if warmup_steps > num_steps:
+        raise ValueError(f"optim.warmup_steps={warmup_steps} is more than num_steps={num_steps}: shorten the warm-up")
 
 
 Run = TypeVar("Run", bound=Any)

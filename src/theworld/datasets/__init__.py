@@ -11,6 +11,7 @@ _HOMES = {
     "HFDatasetWrapper": "theworld.datasets.wrappers",
     "SpatialRGPTDataset": "theworld.datasets.public.open_spatial",
     "TheWorldDataset": "theworld.datasets.wrappers",
+    "register_dataset": "theworld.datasets.custom",
 }
 
 __all__ = [
@@ -22,9 +23,11 @@ __all__ = [
     "TheWorldDataset",
     "Turn",
     "question",
+    "register_dataset",
 ]
 
 if TYPE_CHECKING:
+    from theworld.datasets.custom import register_dataset
     from theworld.datasets.public.datacomp import DataCompDataset
     from theworld.datasets.public.open_spatial import SpatialRGPTDataset
     from theworld.datasets.wrappers import HFDatasetWrapper, TheWorldDataset

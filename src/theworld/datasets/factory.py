@@ -13,6 +13,7 @@ from theworld.config import (
     LlavaData,
     MixturePart,
     OpenSpatialData,
+    OwnData,
     SpatialRGPTData,
     SplitName,
     TrainingConfig,
@@ -49,6 +50,10 @@ def open_samples(settings: DataSettings, split: SplitName, size: int | None, wit
     """
     if isinstance(settings, ForesightData):
         return _foresight(settings, split, NUM_SCENES[split] if size is None else size, with_future)
+    if isinstance(settings, OwnData):
+        from theworld.datasets.custom import open_own
+
+        return open_own(settings, split, size)
     if with_future:
         raise ValueError(f"dataset {settings.dataset!r} shows no future, which the tap 'true-future' reads")
     if isinstance(settings, DataCompData):
@@ -118,7 +123,12 @@ def open_stream(settings: DataCompData, split: SplitName, with_future: bool = Fa
 
 def part_names(mixture: Sequence[MixturePart]) -> list[str]:
     """Return the names of the parts of a mixture."""
-    return [f"{number}-{part.data.dataset}" for number, part in enumerate(mixture)]
+    return [f"{number}-{name_of(part.data)}" for number, part in enumerate(mixture)]
+
+
+def name_of(data: DataSettings) -> str:
+    """Return the name of a data set; for one of your own the name that it is registered under."""
+    return data.name if isinstance(data, OwnData) else data.dataset
 
 
 def _foresight(settings: ForesightData, split: SplitName, size: int, with_future: bool) -> Samples:

@@ -33,6 +33,20 @@ def grouped(items: Iterable[_T], size: int, key: Callable[[_T], Hashable]) -> It
     yield from (group for group in waiting.values() if group)
 
 
+def num_batches(samples: Samples, run_length: int, by_length: bool = False) -> int:
+    """Return the batches of an epoch, each on all devices together: those of the samplers below.
+
+    Args:
+        samples: the data set.
+        run_length: samples per batch, on all devices together.
+        by_length: True if batches group samples of similar length.
+    """
+    shapes = Counter(map(samples.shape_of, range(len(samples)))) if isinstance(samples, KnowsShapes) else Counter()
+    if by_length or len(shapes) > 1:
+        return sum(count // run_length for count in shapes.values() or [len(samples)])
+    return -(-len(samples) // run_length)
+
+
 class RunSampler(Sampler[int]):
     """Indices in random order, in runs of `run_length` that fit together; a run fills one batch on all devices.
 

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 from theworld.config import ArmName, EvaluationConfig, ForesightData, loader
 from theworld.config.base import Variants
 from theworld.config.renamed import former_word
+from theworld.datasets.custom import given
 from theworld.datasets.factory import open_samples
 from theworld.datasets.foresight.scene import FRAME_RATE_HZ
 from theworld.datasets.sample import Samples
@@ -50,7 +51,7 @@ EQUAL_IF_FROZEN: Final = (("gemma", "no-world-tokens"),)
 """Arms that are one model if nothing of Gemma was trained."""
 
 
-def evaluate(config: EvaluationConfig) -> dict[str, Any]:
+def evaluate(config: EvaluationConfig, samples: Any = None) -> dict[str, Any]:
     """Answer, score and compare; a restarted evaluation continues at the point where it stopped.
 
         output_dir/
@@ -64,6 +65,10 @@ def evaluate(config: EvaluationConfig) -> dict[str, Any]:
                                   and their origin: commit, model, tap, versions, seed
           submissions/ARM.json    instead of scores, if the answers are withheld (the test split of BLINK)
 
+    Args:
+        config: settings of the evaluation.
+        samples: questions of your own instead of `config.data`: `Samples`, or a list of records of image, text, label.
+
     Returns:
         The content of results.json.
 
@@ -71,6 +76,8 @@ def evaluate(config: EvaluationConfig) -> dict[str, Any]:
         ValueError: for a folder of another run, or an arm without a single answered item.
         StoreError: if the feature store is damaged, belongs to another tap, or is not writable.
     """
+    if samples is not None:
+        config = replace(config, data=given(config.data, samples, validates=True))
     saved = saved_config(config.checkpoint)
     formats = answering_formats(saved, config.dtype, config.store_dir)
     loader.save_over_earlier(config, config.output_dir / "config.json")

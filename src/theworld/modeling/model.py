@@ -183,6 +183,20 @@ class TheWorld(FusedGemma):
         """
         return checkpoints.load_checkpoint(self, Path(path), optimizer)
 
+    def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
+        """Read tensors as torch does. With strict=False they may be those of a checkpoint, as a plain Trainer resumes.
+
+        A checkpoint has its own names for layers with adapters, and the parts that it never holds are not missing.
+        """
+        if strict:
+            return super().load_state_dict(state_dict, strict, assign)
+        names = {checkpoints.saved_name(name): name for name in self.state_dict()}
+        state: dict[str, Any] = {names.get(str(name), str(name)): tensor for name, tensor in state_dict.items()}
+        result: Any = super().load_state_dict(state, strict, assign)
+        trained = {names[name] for name in checkpoints.tensors_of(self, self.config.trained_parts or [])}
+        result.missing_keys[:] = [name for name in result.missing_keys if name in trained]
+        return result
+
     # --- the world ---------------------------------------------------------------------------------------
 
     def load_world(self, device: str | torch.device | None = None) -> None:

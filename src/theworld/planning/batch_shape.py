@@ -29,6 +29,8 @@ class BatchShape:
     num_world_steps: int
     seen: bool = True
     """True if the shape comes from samples, False if it comes from the settings."""
+    num_steps: int | None = None
+    """Optimiser steps of the run; None: unknown, because the shape comes from the settings."""
 
 
 def batch_shape_of(settings: PlanSettings, config: TheWorldConfig) -> BatchShape:
@@ -51,13 +53,13 @@ def _from_samples(settings: PlanSettings, config: TheWorldConfig) -> BatchShape:
     from theworld.datasets.collator import Collator
     from theworld.datasets.factory import open_training
     from theworld.modeling.processor import TheWorldProcessor
+    from theworld.training.dataloading import steps_of_run
 
     if settings.data.dataset == "datacomp" and not settings.mixture:
         raise ValueError("dataset='datacomp' is a stream, which a plan does not read: state its rows, --length")
     imitates = settings.objective == "imitation"
     sees_future = config.enable_world and config.world_settings().sees_future
-    num_drawn = settings.num_steps * settings.batch_size * settings.gradient_accumulation_steps
-    samples = open_training(settings, num_drawn, imitates or sees_future)
+    samples = open_training(settings, settings.num_drawn(), imitates or sees_future)
     chosen = _readable(samples, min(settings.batch_size, MOST_SAMPLES))
     collator = Collator(TheWorldProcessor.from_config(config), supervise=True, packing=settings.packing)
     batch = collator(chosen)
@@ -70,6 +72,7 @@ def _from_samples(settings: PlanSettings, config: TheWorldConfig) -> BatchShape:
         num_clips=0 if frames is None else len(frames),
         num_frames=1 if frames is None else frames.shape[1],
         num_world_steps=batch.get("num_world_steps", 0) or 0,
+        num_steps=steps_of_run(settings, samples, settings.num_devices),
     )
     return _scaled(shape, settings.batch_size / len(chosen))
 

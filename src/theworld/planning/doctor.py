@@ -44,6 +44,7 @@ def examine(settings: DoctorSettings) -> Iterator[Finding]:
         yield Finding("fault", "models and data", " ".join(str(error).split()))
         return
     yield Finding("ok", "models and data", "configuration files and samples can be read")
+    yield Finding("ok", "steps", f"{plan.num_steps:,}")
     yield _formats_of_run(plan)
     yield _memory(plan.memory.peak)
     yield _disk(plan)
@@ -137,7 +138,7 @@ def _disk(plan: Plan) -> Finding:
     parts = plan.memory.parts.values()
     checkpoint = sum(part.gradients + part.optimizer for part in parts)
     settings = plan.settings
-    kept = settings.save_total_limit or -(-settings.num_steps // settings.save_steps)
+    kept = settings.save_total_limit or -(-plan.num_steps // settings.save_steps)
     needed, free = checkpoint * (kept + 1), shutil.disk_usage(_nearest(settings.output_dir)).free
     text = f"checkpoints take {needed / 1e9:.2f} GB, {free / 1e9:.1f} GB are free"
     if needed > free:

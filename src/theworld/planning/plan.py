@@ -30,6 +30,8 @@ class Plan:
     memory: Memory
     flops: float
     """Operations of an optimiser step on a device, frozen parts included."""
+    num_steps: int
+    """Optimiser steps of the run."""
     peak_flops: float
     """Peak operations per second: from the settings, or of a large matrix product on this machine."""
 
@@ -60,7 +62,14 @@ def plan_run(settings: PlanSettings) -> Plan:
         peak = measured_peak(torch.device("cuda" if torch.cuda.is_available() else "cpu"), settings.precision)
     else:
         peak = settings.peak_tflops * 1e12
-    return Plan(settings, rows, memory, flops * settings.gradient_accumulation_steps, peak)
+    return Plan(settings, rows, memory, flops * settings.gradient_accumulation_steps, _num_steps(settings, rows), peak)
+
+
+def _num_steps(settings: PlanSettings, rows: BatchShape) -> int:
+    steps = settings.num_steps if rows.num_steps is None else rows.num_steps
+    if steps is None:
+        raise ValueError("num_epochs with a stated length: the number of samples is unknown; give num_steps")
+    return steps
 
 
 def work_of(model: TheWorld, rows: BatchShape, imitates: bool) -> float:
@@ -148,15 +157,16 @@ def _moments(plan: Plan) -> Table:
 
 
 def _time(plan: Plan) -> Table:
-    seconds, steps = plan.seconds, plan.settings.num_steps
+    seconds, steps = plan.seconds, plan.num_steps
     return Table(
         "Shortest time of a step",
-        ("operations, 10^12", "device's peak, 10^12 a second", "seconds a step", "hours of the run"),
+        ("operations, 10^12", "device's peak, 10^12 a second", "seconds a step", "steps", "hours of the run"),
         (
             (
                 f"{plan.flops / 1e12:.4g}",
                 f"{plan.peak_flops / 1e12:.4g}",
                 f"{seconds:.3g}",
+                f"{steps:,}",
                 f"{seconds * steps / 3600:.3g}",
             ),
         ),
@@ -186,6 +196,7 @@ def _values(plan: Plan) -> dict[str, Any]:
         "flops_per_step": plan.flops,
         "peak_flops": plan.peak_flops,
         "seconds_per_step": plan.seconds,
+        "num_steps": plan.num_steps,
         "precision": plan.settings.precision,
         "dtype": plan.settings.model.dtype,
         "rows": {name: getattr(rows, name) for name in ("num_rows", "length", "num_supervised", "num_pictures")},

@@ -30,7 +30,7 @@ from transformers.integrations.integration_utils import TensorBoardCallback, Wan
 from theworld.config import TrainingConfig
 from theworld.config.training import STOPPED_NAME
 from theworld.datasets.label_view import supervised_text
-from theworld.io import write_whole
+from theworld.io import name_of_path, write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -248,19 +248,20 @@ def open_loggers(config: TrainingConfig) -> list[TrainerCallback]:
 class _Wandb(WandbCallback):
     """transformers' callback, with the run's settings as configuration; it finishes the wandb run.
 
-    A continuation is another wandb run, in the same group as the first.
+    The run's name is its folder below `runs/`, unless WANDB_NAME names it. A continuation is another wandb run, in the
+    same group as the first.
     """
 
     def __init__(self, config: TrainingConfig) -> None:
         import wandb
 
         super().__init__()
-        name = config.output_dir.name
+        folder = name_of_path(config.output_dir, "runs")
         wandb.init(
             project=os.environ.get("WANDB_PROJECT", "theworld"),
             dir=config.output_dir,
-            name=name,
-            group=name,
+            name=os.environ.get("WANDB_NAME") or folder,
+            group=os.environ.get("WANDB_RUN_GROUP") or folder,
             config={"settings": TypeAdapter(TrainingConfig).dump_python(config, mode="json")},
         )
 

@@ -17,12 +17,13 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_in
 from transformers.trainer_utils import seed_worker
 
 from theworld.config import DataCompData, TrainingConfig
+from theworld.config.training import refuse_long_warmup
 from theworld.datasets.collator import Collator
 from theworld.datasets.errors import Cause, ImageError, LeftOut, MissingImageError, RecordError
 from theworld.datasets.factory import open_stream, open_training
 from theworld.datasets.images import to_image
 from theworld.datasets.sample import Drawn, Position, Sample, Samples, SampleStream
-from theworld.datasets.samplers import WithinLength, estimated_lengths, refuse_overlong
+from theworld.datasets.samplers import WithinLength, estimated_lengths, num_batches, refuse_overlong
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +51,22 @@ def open_data(config: TrainingConfig, processor: Any, num_samples: int, with_fut
     if config.max_length is not None:
         samples = WithinLength(samples, Collator(processor, supervise=True), config.max_length)
     return samples
+
+
+def steps_of_run(config: TrainingConfig, samples: Samples | SampleStream, num_processes: int) -> int:
+    """Return the optimiser steps of a run: `num_steps`, or those of `num_epochs` passes over the samples.
+
+    Raises:
+        ValueError: for a warm-up that is longer.
+    """
+    if config.num_epochs is None:
+        assert config.num_steps is not None  # the settings have one of both
+        return config.num_steps
+    assert not isinstance(samples, SampleStream)  # the settings refuse epochs of a stream
+    batches = num_batches(samples, config.batch_size * num_processes, config.group_by_length)
+    num_steps = config.num_epochs * max(1, -(-batches // config.gradient_accumulation_steps))
+    refuse_long_warmup(config.optim.warmup_steps, num_steps)
+    return num_steps
 
 
 def make_feed(config: TrainingConfig, samples: Samples | SampleStream, collator: Collator) -> "MapFeed | StreamFeed":

@@ -16,7 +16,7 @@ from huggingface_hub.utils import disable_progress_bars
 from transformers import TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint
 
-from theworld.config import DataSettings, ForesightData, PublicData, TrainingConfig
+from theworld.config import DataSettings, ForesightData, OwnData, PublicData, TrainingConfig
 from theworld.evaluation.statistics import Interval
 from theworld.hub import HUB_NAME, client, fetch, without_tokens
 from theworld.io import whole_folder, write_whole
@@ -90,10 +90,11 @@ def _trained(config: TrainingConfig) -> str:
         f"LoRA on {', '.join(model.lora.targets)}": bool(model.lora.targets),
     }
     parts = ", ".join(name for name, holds in trains.items() if holds)
+    length = f"{config.num_steps} steps" if config.num_epochs is None else f"{config.num_epochs} epochs in steps"
     world = f"the tap `{model.world.tap}`, {model.num_world_steps} steps ahead" if model.enable_world else "no world"
     return (
         f"Trained: {parts}; all else is frozen. It sees {world}, fused as `{model.world_fusion}`.\n\n"
-        f"{config.num_steps} steps of {config.batch_size} samples a device and forward pass, objective"
+        f"{length} of {config.batch_size} samples a device and forward pass, objective"
         f" `{config.objective}`, learning rate {optim.learning_rate:g} ({optim.schedule}), {config.precision}, seed"
         f" {config.seed}. Everything else: `run/config.json`."
     )
@@ -110,6 +111,8 @@ def _named(data: DataSettings) -> str:
     details = ""
     if isinstance(data, ForesightData):
         details = f", questions `{data.questions}`"
+    elif isinstance(data, OwnData):
+        details = f" `{data.name}`"
     elif isinstance(data, PublicData) and data.source:
         details = f" from `{_shown(data.source)}`"
     return f"`{data.dataset}`{details}, split `{data.train_split}`"

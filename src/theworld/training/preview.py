@@ -28,8 +28,7 @@ def look(config: PreviewSettings) -> Preview:
         raise ValueError(
             "dataset='datacomp' is a stream, whose records have no index to draw by; preview another data set"
         )
-    num_drawn = config.num_steps * config.batch_size * config.gradient_accumulation_steps
-    samples = open_data(config, processor, num_drawn, config.objective == "imitation" or sees_future)
+    samples = open_data(config, processor, config.num_drawn(), config.objective == "imitation" or sees_future)
     assert not isinstance(samples, SampleStream)  # refused above
     collator = Collator(processor, supervise=True)
     lengths: list[Lengths] = []

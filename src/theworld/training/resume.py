@@ -152,6 +152,20 @@ def refuse_other_processes(checkpoint: Path, num_processes: int) -> None:
         )
 
 
+def refuse_other_length(checkpoint: Path, num_steps: int) -> None:
+    """Check that a continued run has as many steps as before, since the learning rate of each depends on them.
+
+    Raises:
+        ValueError: for another number: with num_epochs the data decide it, and may have changed.
+    """
+    before = json.loads((checkpoint / _TRAINER_STATE).read_text()).get("max_steps")
+    if before != num_steps:
+        raise ValueError(
+            f"{checkpoint} is of a run of {before} steps, and here there are {num_steps}: the training data have"
+            " changed since; put them back, or start a new run in another output_dir"
+        )
+
+
 def forget_old_checkpoints(run: Path, num_kept: int | None, best: str | None) -> None:
     """Delete all but the newest checkpoints and the best one, and the remains of deletions that a kill cut off."""
     checkpoints = sort_checkpoints(str(run))

@@ -11,6 +11,7 @@ from transformers import TrainingArguments, set_seed
 
 from theworld.config import TrainingConfig, loader
 from theworld.datasets.collator import Collator
+from theworld.datasets.custom import given
 from theworld.datasets.factory import describe
 from theworld.datasets.sample import Samples, SampleStream
 from theworld.environment import describe_environment
@@ -22,7 +23,7 @@ from theworld.modeling.model import compile_layers
 from theworld.precision import DTYPE_OF, warn_if_emulated
 from theworld.training.bad_records import BAD_RECORDS_NAME, BadRecords
 from theworld.training.callbacks import LossWatch, Stopping, check_logger, open_loggers
-from theworld.training.dataloading import make_feed, open_data
+from theworld.training.dataloading import make_feed, open_data, steps_of_run
 from theworld.training.feature_cache import stored_features
 from theworld.training.hub_upload import Pushing, check_token
 from theworld.training.metrics import METRICS_NAME, open_metrics, read_metrics
@@ -31,6 +32,7 @@ from theworld.training.resume import (
     PENDING_NAME,
     Start,
     check_whole,
+    refuse_other_length,
     refuse_other_processes,
     where_to_start,
 )
@@ -42,7 +44,7 @@ logger = logging.getLogger(__name__)
 MODEL_NAME = "model"
 
 
-def train(config: TrainingConfig) -> dict[str, Any]:
+def train(config: TrainingConfig, samples: Any = None, validation: Any = None) -> dict[str, Any]:
     """Train a model and write the run's folder.
 
         output_dir/
@@ -56,6 +58,12 @@ def train(config: TrainingConfig) -> dict[str, Any]:
           model/             the trained model
           stopped.json       only after SIGTERM or SIGUSR1: the signal, the step, the exit code
 
+    Args:
+        config: settings of the run.
+        samples: training samples of your own instead of `config.data`: `Samples`, or a list of records of image, text
+            and label. To continue such a run, give them again.
+        validation: samples of your own to measure on while it trains; None: there are none.
+
     Returns:
         The last row of metrics, the folder of the model, the seconds of training, and with a hub repository the
         list of failed uploads.
@@ -66,14 +74,23 @@ def train(config: TrainingConfig) -> dict[str, Any]:
             too many bad records.
         LossError: at the first loss that is NaN, infinite, or far above the losses before.
     """
+    if samples is not None and config.mixture:
+        raise ValueError("samples= and config.mixture are both training data: give one")
+    if samples is not None:
+        config = replace(config, data=given(config.data, samples, validation))
+    elif validation is not None:
+        raise ValueError("validation= without samples=: give both, or name the data set in config.data")
     stopping = Stopping(config.output_dir)
     with stopping.listening():
         config, checkpoint = _prepare(config)
         model = _build_model(config)
         samples, questions = _open_data(config, model)
+        num_steps = steps_of_run(config, samples, PartialState().num_processes)
+        if checkpoint is not None and config.num_epochs is not None:
+            refuse_other_length(checkpoint, num_steps)
         _describe(config, model)
         read_features = stored_features(config, model, [samples, *questions.values()], _device())
-        trainer = _build_trainer(config, model, samples, read_features)
+        trainer = _build_trainer(config, model, samples, num_steps, read_features)
         if questions:
             trainer.add_callback(Validation(trainer, config, questions, read_features))
         pushing = _add_callbacks(trainer, config, stopping)
@@ -136,9 +153,8 @@ def _open_data(config: TrainingConfig, model: TheWorld) -> tuple[Samples | Sampl
     """Open the training data, and the questions of each validation set."""
     # A checkpoint has its own tap.
     sees_future = model.config.enable_world and model.config.world_settings().sees_future
-    per_step = config.batch_size * config.gradient_accumulation_steps * PartialState().num_processes
     with_future = sees_future or config.objective == "imitation"
-    samples = open_data(config, model.processor, config.num_steps * per_step, with_future)
+    samples = open_data(config, model.processor, config.num_drawn(PartialState().num_processes), with_future)
     return samples, open_questions(config, sees_future)
 
 
@@ -158,7 +174,11 @@ def _describe(config: TrainingConfig, model: TheWorld) -> None:
 
 
 def _build_trainer(
-    config: TrainingConfig, model: TheWorld, samples: Samples | SampleStream, read_features: FeatureReader | None
+    config: TrainingConfig,
+    model: TheWorld,
+    samples: Samples | SampleStream,
+    num_steps: int,
+    read_features: FeatureReader | None,
 ) -> TheWorldTrainer:
     """Connect model and data: collator, feed, metrics, bad records and the watch on the loss."""
     collator = Collator(
@@ -171,7 +191,7 @@ def _build_trainer(
     )
     return TheWorldTrainer(
         model=model,
-        args=_arguments(config),
+        args=_arguments(config, num_steps),
         train_dataset=make_feed(config, samples, collator),
         collator=collator,
         metrics=open_metrics(config, model, _device()),
@@ -207,12 +227,12 @@ def _finish(
     return result
 
 
-def _arguments(config: TrainingConfig) -> TrainingArguments:
+def _arguments(config: TrainingConfig, num_steps: int) -> TrainingArguments:
     optim = config.optim
     schedule = {"constant": "constant_with_warmup"}.get(optim.schedule, optim.schedule)
     return TrainingArguments(
         output_dir=str(config.output_dir),
-        max_steps=config.num_steps,
+        max_steps=num_steps,
         per_device_train_batch_size=config.batch_size,
         gradient_accumulation_steps=config.gradient_accumulation_steps,
         activation_checkpointing=config.gradient_checkpointing,

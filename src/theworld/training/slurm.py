@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from theworld.config import TrainingConfig, loader
 from theworld.config.training import STOPPED_NAME, SlurmSettings
-from theworld.io import write_whole
+from theworld.io import name_of_path, write_whole
 
 SCRIPT_NAME = "job.sbatch"
 SECONDS_TO_SAVE: Final = 120
@@ -106,9 +106,10 @@ def _settings_of_run(job: SlurmSettings) -> TrainingConfig:
 
 def _requests(job: SlurmSettings, run: TrainingConfig, folder: Path) -> list[str]:
     """Return the #SBATCH lines of a job."""
+    name = name_of_path(job.config.with_suffix(""), "configs").replace("/", "-")
     kind = "" if job.gpu_type is None else f"{job.gpu_type}:"
     options = {
-        "job-name": f"{job.config.stem}-{job.gpu_type or 'gpu'}x{job.nodes * job.gpu_count}",
+        "job-name": f"{name}-{job.gpu_type or 'gpu'}x{job.nodes * job.gpu_count}",
         "chdir": str(Path.cwd()),
         "output": str(folder).replace("%", "%%") + "/slurm-%j.out",
         "open-mode": "append",

@@ -13,7 +13,7 @@ from accelerate.utils import gather_object
 from transformers import TrainerCallback
 
 from theworld.config import DataSettings, ForesightData, TrainingConfig
-from theworld.datasets.factory import open_samples
+from theworld.datasets.factory import name_of, open_samples
 from theworld.datasets.sample import Sample, Samples
 from theworld.datasets.samplers import batches
 from theworld.evaluation.generation import Answerer, FeatureReader
@@ -69,7 +69,7 @@ def open_questions(config: TrainingConfig, with_future: bool) -> dict[str, Sampl
 
 
 def _name(data: DataSettings) -> str:
-    return f"{data.dataset}-{data.questions}" if isinstance(data, ForesightData) else data.dataset
+    return f"{data.dataset}-{data.questions}" if isinstance(data, ForesightData) else name_of(data)
 
 
 class Validation(TrainerCallback):

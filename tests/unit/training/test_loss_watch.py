@@ -107,10 +107,12 @@ def test_weights_and_biases_offline_leaves_its_files_in_the_runs_folder(
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
     monkeypatch.setenv("HF_TOKEN", "hf_thissecretmustnotshow")
+    monkeypatch.setenv("WANDB_NAME", "a name of my own")
     config = make_config(num_steps=2, log_to="wandb", peak_tflops=1.0)
 
     train(config)
 
     written = b"".join(path.read_bytes() for path in (config.output_dir / "wandb").rglob("*") if path.is_file())
     assert b"train/mfu" in written
+    assert b"a name of my own" in written
     assert b"thissecretmustnotshow" not in written

@@ -292,7 +292,7 @@ def test_a_checkpoint_whose_writing_fails_leaves_no_half_of_it(
 def test_every_shipped_setting_reaches_the_trainer(make_config: MakeConfig) -> None:
     config = make_config(gradient_accumulation_steps=3, gradient_checkpointing=True, save_total_limit=5, seed=7)
 
-    arguments = training_run._arguments(config)
+    arguments = training_run._arguments(config, num_steps=4)
 
     assert (arguments.max_steps, arguments.per_device_train_batch_size) == (4, 4)
     assert arguments.gradient_accumulation_steps == 3

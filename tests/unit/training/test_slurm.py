@@ -47,6 +47,21 @@ def test_by_itself_a_job_asks_for_one_gpu_and_writes_to_nobody() -> None:
     assert not any(word in text for word in ("mail", "--time", "--mem", "--multi_gpu", "@" + "gmail"))
 
 
+def test_jobs_of_files_that_are_named_alike_have_names_of_their_own() -> None:
+    for folder in ("llava", "foresight"):
+        Path("configs", folder).mkdir(parents=True)
+        Path("configs", folder, "1-projector.json").write_text(RUN)
+
+    names = [
+        line
+        for folder in ("llava", "foresight")
+        for line in job_script(SlurmSettings(config=Path("configs", folder, "1-projector.json"))).splitlines()
+        if "--job-name" in line
+    ]
+
+    assert names == ["#SBATCH --job-name=llava-1-projector-gpux1", "#SBATCH --job-name=foresight-1-projector-gpux1"]
+
+
 def test_a_dry_run_shows_the_script_and_writes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["slurm", "align.json", "--gpu-type", "H100", "--dry-run", "--", "--seed", "3"]) == cli.OK
 

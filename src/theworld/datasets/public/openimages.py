@@ -16,6 +16,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from theworld.config.data import OpenImagesSettings
+from theworld.datasets.public.json_array import array_rows
 from theworld.datasets.rgb import BROKEN, decode
 from theworld.io import write_whole
 
@@ -89,9 +90,15 @@ def download(settings: OpenImagesSettings) -> dict[str, Any]:
 def read_ids(path: Path, split: str) -> list[str]:
     """Read the pictures in a file of ids: `SPLIT/ID`, each once.
 
+    Args:
+        path: text of one id a line; or JSON, an array of ids or of rows with a `filename`, as OpenSpatialDataset has.
+        split: of ids without one.
+
     Raises:
         ValueError: for a file that cannot be read, has no ids, or has other lines, with the first of them.
     """
+    if path.suffix == ".json":
+        return _ids_of_rows(path, split)
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
@@ -112,6 +119,30 @@ def read_ids(path: Path, split: str) -> list[str]:
         )
     if not names:
         raise ValueError(f"{path}: no ids; expected one a line, as in train/0a1b2c3d4e5f6071")
+    return list(names)
+
+
+def _ids_of_rows(path: Path, split: str) -> list[str]:
+    """Read the ids of a JSON array row by row, so that its size does not matter; warn of rows without one."""
+    names: dict[str, None] = {}
+    num_rows = num_wrong = 0
+    try:
+        with path.open("rb") as stream, tqdm(desc="rows of ids", unit="row") as progress:
+            for row in array_rows(stream):
+                text = row.get("filename") if isinstance(row, dict) else row
+                match = _NAME.fullmatch(text) if isinstance(text, str) else None
+                if match:
+                    names[f"{match[1] or split}/{match[2]}"] = None
+                num_rows, num_wrong = num_rows + 1, num_wrong + (match is None)
+                progress.update()
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: not a JSON array of ids or rows that can be read ({error})") from error
+    if not names:
+        raise ValueError(
+            f"{path}: none of {num_rows:,} rows has an id of OpenImages; expected 16 hexadecimal digits, as `filename`"
+        )
+    if num_wrong:
+        logger.warning("%s: %s of %s rows have no id of OpenImages", path, f"{num_wrong:,}", f"{num_rows:,}")
     return list(names)
 
 

@@ -1,9 +1,11 @@
 """Pictures are fetched from a server that misbehaves: whole files or none, and what is not there is listed."""
 
 import io
+import json
 import os
 import signal
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -263,3 +265,62 @@ def test_a_file_without_ids_or_no_file_at_all_is_refused(tmp_path: Path) -> None
         read_ids(tmp_path / "empty.txt", "train")
     with pytest.raises(ValueError, match="not a file of ids that can be read"):
         read_ids(tmp_path / "none.txt", "train")
+
+
+ROWS = [
+    {"filename": "0a1b2c3d4e5f6071", "conversations": [{"from": "human", "value": "\u2028 ]"}], "bbox": [[1, 2, 3, 4]]},
+    {"filename": "0a1b2c3d4e5f6072.jpg"},
+    {"filename": "0a1b2c3d4e5f6071"},
+    {"filename": "validation/0a1b2c3d4e5f6073"},
+]
+
+
+def test_ids_come_straight_from_the_rows_of_open_spatial_dataset(tmp_path: Path) -> None:
+    path = tmp_path / "result_10_depth_convs.json"
+    path.write_text(json.dumps(ROWS))
+
+    assert read_ids(path, "train") == [
+        "train/0a1b2c3d4e5f6071",
+        "train/0a1b2c3d4e5f6072",
+        "validation/0a1b2c3d4e5f6073",
+    ]
+
+
+def test_a_json_list_of_ids_is_read_and_rows_without_one_are_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "ids.json"
+    path.write_text(json.dumps(["0a1b2c3d4e5f6071", "cat.jpg", None, {"image": "x"}, {"filename": 5}]))
+
+    assert read_ids(path, "test") == ["test/0a1b2c3d4e5f6071"]
+    assert "4 of 5 rows have no id of OpenImages" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("[]", "none of 0 rows has an id"),
+        ('[{"filename": "cat.jpg"}]', "none of 1 rows has an id"),
+        ('{"filename": "0a1b2c3d4e5f6071"}', "not a JSON array of ids or rows"),
+        ('[{"filename": "0a1b2c3d4e5f6071"}, {"file', "parse error: Unterminated string"),
+    ],
+)
+def test_json_without_ids_is_refused_in_one_line(text: str, reason: str, tmp_path: Path) -> None:
+    path = tmp_path / "ids.json"
+    path.write_text(text)
+
+    with pytest.raises(ValueError, match=reason):
+        read_ids(path, "train")
+
+
+def test_a_large_file_of_rows_is_read_in_little_memory(tmp_path: Path) -> None:
+    path = tmp_path / "rows.json"
+    row = json.dumps({"filename": "0a1b2c3d4e5f6071", "text": "x" * 100_000})
+    path.write_text("[" + ",".join([row] * 300) + "]")  # 30 MB
+
+    tracemalloc.start()
+    read_ids(path, "train")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert peak < 3_000_000
