@@ -119,7 +119,7 @@ def _settle_data(result: Converted) -> None:
     """Leave the settings that the data set has, and add those that it cannot do without."""
     data, notes = result.settings["data"], result.notes
     name = data.get("dataset")
-    if name in ("own", None):
+    if name in ("registered", None):
         if "source" in data:
             data["dataset"] = name = "hf"
             notes.append("dataset_name: data of your own are read by column, or registered in Python (docs/data.md)")

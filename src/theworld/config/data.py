@@ -14,7 +14,9 @@ from theworld.config.renamed import accept_former
 
 SplitName = Literal["train", "validation", "test"]
 
-DatasetName = Literal["foresight", "blink", "spatial-rgpt", "vsr", "llava", "open-spatial", "hf", "datacomp", "own"]
+DatasetName = Literal[
+    "foresight", "blink", "spatial-rgpt", "vsr", "llava", "open-spatial", "hf", "datacomp", "registered"
+]
 
 TaskName = Literal["drop", "topple", "roll", "collide", "hide"]
 TASK_NAMES: Final[tuple[TaskName, ...]] = get_args(TaskName)
@@ -250,7 +252,7 @@ class DataCompData(DataSettings):
     tools make them, cannot be checked."""
 
 
-OWN_DATA: Final[dict[str, Callable[["OwnData"], str]]] = {}
+REGISTERED_DATA: Final[dict[str, Callable[["RegisteredData"], str]]] = {}
 """Registered data sets (theworld.datasets.custom), and the hash of what each depends on."""
 
 DATA_GROUP: Final = "theworld.datasets"
@@ -263,12 +265,12 @@ def known_data(name: str) -> str:
     Raises:
         ValueError: if no data set has this name.
     """
-    if name not in OWN_DATA:
+    if name not in REGISTERED_DATA:
         for entry in entry_points(group=DATA_GROUP, name=name):
             entry.load()
-    if name in OWN_DATA:
+    if name in REGISTERED_DATA:
         return name
-    close = get_close_matches(name, OWN_DATA, n=1)
+    close = get_close_matches(name, REGISTERED_DATA, n=1)
     raise ValueError(
         f"no data set {name!r} is registered; "
         + (f"did you mean {close[0]}? " if close else "")
@@ -277,12 +279,12 @@ def known_data(name: str) -> str:
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
-class OwnData(DataSettings):
+class RegisteredData(DataSettings):
     """A data set of your own, which your program registers (`theworld.datasets.custom`)."""
 
     IS_LATER: ClassVar[bool] = True
 
-    dataset: Literal["own"] = "own"
+    dataset: Literal["registered"] = "registered"
 
     name: Annotated[str, AfterValidator(known_data)]
     """Name that it is registered under."""
@@ -294,8 +296,8 @@ class OwnData(DataSettings):
     """Hash of its identity, which a run writes here; a data set of another identity is refused."""
 
     @model_validator(mode="after")
-    def _settle_identity(self) -> "OwnData":
-        now = OWN_DATA[self.name](self)
+    def _settle_identity(self) -> "RegisteredData":
+        now = REGISTERED_DATA[self.name](self)
         if self.fingerprint not in (None, now):
             raise ValueError(
                 f"data set {self.name!r} is another one than before: its fingerprint is {now}, and here it is"

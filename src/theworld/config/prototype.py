@@ -24,7 +24,7 @@ _DATASETS: Final = {
     "openspatial": "open-spatial",
     "llava_pretrain": "llava",
     "llava-pretrain": "llava",
-    "custom": "own",
+    "custom": "registered",
 }
 
 TRAINING: Final[Mapping[str, Former]] = {

@@ -4,13 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias, TypeVar
 
 from theworld.config import DataSettings, SplitName
-from theworld.config.data import OWN_DATA, OwnData
+from theworld.config.data import REGISTERED_DATA, RegisteredData
 from theworld.datasets.errors import ImageError, RecordError
 from theworld.datasets.sample import KnowsLengths, KnowsShapes, Sample, Samples
 from theworld.datasets.wrappers import TheWorldDataset
 from theworld.io import fingerprint
 
-Opener: TypeAlias = Callable[[OwnData, SplitName], Any]
+Opener: TypeAlias = Callable[[RegisteredData, SplitName], Any]
 """Returns a split: `Samples`, or a list of records as `TheWorldDataset` takes them; None: no such split."""
 
 _Open = TypeVar("_Open", bound=Opener)
@@ -20,12 +20,12 @@ _GIVEN: Final = "theworld.given:"
 
 
 def register_dataset(
-    name: str, identity: Callable[[OwnData], Mapping[str, Any]] | None = None
+    name: str, identity: Callable[[RegisteredData], Mapping[str, Any]] | None = None
 ) -> Callable[[_Open], _Open]:
-    """Decorate a function that opens your samples, to use them as `data.dataset: own` with this `data.name`.
+    """Decorate a function that opens your samples, to use them as `data.dataset: registered` with this `data.name`.
 
         @register_dataset("discs")
-        def discs(settings: OwnData, split: SplitName) -> Samples: ...
+        def discs(settings: RegisteredData, split: SplitName) -> Samples: ...
 
     If you register the same function again (you reload its module, you run a cell twice), it replaces the first.
 
@@ -44,13 +44,13 @@ def register_dataset(
         if other is not None and _place(other) != _place(opener):
             raise ValueError(f"{name!r} is already the name of {_place(other)}: choose another")
         _OPENERS[name] = opener
-        OWN_DATA[name] = lambda settings: fingerprint({"name": name, **(identity(settings) if identity else {})})
+        REGISTERED_DATA[name] = lambda settings: fingerprint({"name": name, **(identity(settings) if identity else {})})
         return opener
 
     return register
 
 
-def given(data: DataSettings, samples: Any, validation: Any = None, *, validates: bool = False) -> OwnData:
+def given(data: DataSettings, samples: Any, validation: Any = None, *, validates: bool = False) -> RegisteredData:
     """Register samples that a program holds, and return settings that name them by their class.
 
     Args:
@@ -68,13 +68,13 @@ def given(data: DataSettings, samples: Any, validation: Any = None, *, validates
     opened = {split: _as_samples(part, split) for split, part in parts.items() if part is not None}
     name = type(samples).__name__
 
-    def opener(settings: OwnData, split: SplitName) -> Samples | None:
+    def opener(settings: RegisteredData, split: SplitName) -> Samples | None:
         return opened.get(split)
 
     opener.__module__, opener.__qualname__ = _GIVEN, name
     sizes = {split: len(part) for split, part in opened.items()}
     register_dataset(name, lambda settings: sizes)(opener)
-    return OwnData(
+    return RegisteredData(
         name=name,
         train_split=data.train_split,
         num_train=data.num_train,
@@ -83,7 +83,7 @@ def given(data: DataSettings, samples: Any, validation: Any = None, *, validates
     )
 
 
-def open_own(settings: OwnData, split: SplitName, size: int | None) -> Samples:
+def open_registered(settings: RegisteredData, split: SplitName, size: int | None) -> Samples:
     """Open the samples of a registered data set.
 
     Raises:

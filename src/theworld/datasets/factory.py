@@ -13,7 +13,7 @@ from theworld.config import (
     LlavaData,
     MixturePart,
     OpenSpatialData,
-    OwnData,
+    RegisteredData,
     SpatialRGPTData,
     SplitName,
     TrainingConfig,
@@ -50,10 +50,10 @@ def open_samples(settings: DataSettings, split: SplitName, size: int | None, wit
     """
     if isinstance(settings, ForesightData):
         return _foresight(settings, split, NUM_SCENES[split] if size is None else size, with_future)
-    if isinstance(settings, OwnData):
-        from theworld.datasets.custom import open_own
+    if isinstance(settings, RegisteredData):
+        from theworld.datasets.custom import open_registered
 
-        return open_own(settings, split, size)
+        return open_registered(settings, split, size)
     if with_future:
         raise ValueError(f"dataset {settings.dataset!r} shows no future, which the tap 'true-future' reads")
     if isinstance(settings, DataCompData):
@@ -128,7 +128,7 @@ def part_names(mixture: Sequence[MixturePart]) -> list[str]:
 
 def name_of(data: DataSettings) -> str:
     """Return the name of a data set; for one of your own the name that it is registered under."""
-    return data.name if isinstance(data, OwnData) else data.dataset
+    return data.name if isinstance(data, RegisteredData) else data.dataset
 
 
 def _foresight(settings: ForesightData, split: SplitName, size: int, with_future: bool) -> Samples:

@@ -16,7 +16,7 @@ from huggingface_hub.utils import disable_progress_bars
 from transformers import TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint
 
-from theworld.config import DataSettings, ForesightData, OwnData, PublicData, TrainingConfig
+from theworld.config import DataSettings, ForesightData, PublicData, RegisteredData, TrainingConfig
 from theworld.evaluation.statistics import Interval
 from theworld.hub import HUB_NAME, client, fetch, without_tokens
 from theworld.io import whole_folder, write_whole
@@ -111,7 +111,7 @@ def _named(data: DataSettings) -> str:
     details = ""
     if isinstance(data, ForesightData):
         details = f", questions `{data.questions}`"
-    elif isinstance(data, OwnData):
+    elif isinstance(data, RegisteredData):
         details = f" `{data.name}`"
     elif isinstance(data, PublicData) and data.source:
         details = f" from `{_shown(data.source)}`"

@@ -73,7 +73,9 @@ def test_the_name_of_a_data_set_selects_its_class():
 
 
 def test_a_name_of_no_data_set_is_refused(path: Path):
-    with pytest.raises(ValueError, match=r"dataset='llav': expected 'foresight', 'blink', .*'datacomp' or 'own'"):
+    with pytest.raises(
+        ValueError, match=r"dataset='llav': expected 'foresight', 'blink', .*'datacomp' or 'registered'"
+    ):
         DataSettings(dataset="llav")
     said = refusal(path, {"dataset": "llav"})
     assert said.startswith("run.json: data.dataset: given \"llav\"; should be 'foresight', 'blink', ")

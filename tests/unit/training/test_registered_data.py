@@ -18,12 +18,12 @@ from theworld.config import (
     EvaluationConfig,
     ForesightData,
     MixturePart,
-    OwnData,
+    RegisteredData,
     TrainingConfig,
     ValidationSettings,
     loader,
 )
-from theworld.config.data import OWN_DATA
+from theworld.config.data import REGISTERED_DATA
 from theworld.datasets import TheWorldDataset, custom, register_dataset
 from theworld.datasets.factory import open_samples
 
@@ -47,15 +47,15 @@ def records(number: int) -> list[dict[str, Any]]:
 def registered(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, int]]:
     """The data set "discs" with 12 and 6 samples, in a registry of the test's own; the sizes may be changed."""
     monkeypatch.setattr(custom, "_OPENERS", {})
-    OWN_DATA.clear()
+    REGISTERED_DATA.clear()
     sizes = {"train": 12, "validation": 6}
 
     @register_dataset("discs", identity=lambda settings: sizes)
-    def discs(settings: OwnData, split: str) -> TheWorldDataset | None:
+    def discs(settings: RegisteredData, split: str) -> TheWorldDataset | None:
         return TheWorldDataset(records(sizes[split])) if split in sizes else None
 
     yield sizes
-    OWN_DATA.clear()
+    REGISTERED_DATA.clear()
 
 
 def losses(run: Path) -> list[float]:
@@ -70,7 +70,7 @@ def test_samples_of_a_program_train_validate_and_continue_like_any_other(make_co
 
     run = config.output_dir
     saved = json.loads((run / "config.json").read_text())["data"]
-    assert (saved["dataset"], saved["name"]) == ("own", "TheWorldDataset")
+    assert (saved["dataset"], saved["name"]) == ("registered", "TheWorldDataset")
     rows = [json.loads(line) for line in (run / "validation.jsonl").read_text().splitlines()]
     assert [row["sets"]["TheWorldDataset"]["num_items"] for row in rows] == [4, 4]
     unbroken = losses(run)
@@ -126,9 +126,9 @@ def test_two_kinds_of_training_data_and_validation_alone_are_refused(make_config
 
 
 def test_a_registered_data_set_serves_every_command(make_config: MakeConfig, tmp_path: Path) -> None:
-    config = make_config(data=OwnData(name="discs", num_train=8), store_dir=tmp_path / "store")
+    config = make_config(data=RegisteredData(name="discs", num_train=8), store_dir=tmp_path / "store")
     loader.save(config, tmp_path / "run.json")
-    questions = ["--data.dataset", "own", "--data.name", "discs"]
+    questions = ["--data.dataset", "registered", "--data.name", "discs"]
     report = ["--page", str(tmp_path / "page.html"), "--num-read", "4", "--num-shown", "2"]
 
     for line in (
@@ -141,14 +141,14 @@ def test_a_registered_data_set_serves_every_command(make_config: MakeConfig, tmp
     ):
         assert cli.main(line) == cli.OK, line
     saved = json.loads((tmp_path / "run" / "config.json").read_text())["data"]
-    assert (saved["name"], saved["fingerprint"]) == ("discs", OwnData(name="discs").fingerprint)
+    assert (saved["name"], saved["fingerprint"]) == ("discs", RegisteredData(name="discs").fingerprint)
 
 
 def test_a_run_whose_data_set_is_not_registered_is_refused_in_one_line(
     make_config: MakeConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    loader.save(make_config(data=OwnData(name="discs")), tmp_path / "run.json")
-    OWN_DATA.clear()
+    loader.save(make_config(data=RegisteredData(name="discs")), tmp_path / "run.json")
+    REGISTERED_DATA.clear()
 
     assert cli.main(["train", str(tmp_path / "run.json")]) == cli.REFUSED
 
@@ -159,7 +159,7 @@ def test_a_run_whose_data_set_is_not_registered_is_refused_in_one_line(
 def test_a_saved_run_is_refused_once_its_data_set_has_another_identity(
     make_config: MakeConfig, tmp_path: Path, registered: dict[str, int]
 ) -> None:
-    loader.save(make_config(data=OwnData(name="discs")), tmp_path / "run.json")
+    loader.save(make_config(data=RegisteredData(name="discs")), tmp_path / "run.json")
     registered["train"] = 13
 
     with pytest.raises(loader.SettingsError, match=r"run\.json: data: data set 'discs' is another one than before"):
@@ -167,7 +167,7 @@ def test_a_saved_run_is_refused_once_its_data_set_has_another_identity(
 
 
 def test_a_number_of_samples_and_an_absent_split_hold_for_data_of_ones_own() -> None:
-    data = OwnData(name="discs")
+    data = RegisteredData(name="discs")
 
     first = open_samples(data, "train", 3)
 
@@ -187,4 +187,4 @@ def test_a_name_stands_for_one_function_which_may_be_registered_again() -> None:
 
 def test_hashes_of_other_data_sets_know_nothing_of_those_of_ones_own() -> None:
     assert {"name", "fingerprint"}.isdisjoint(ForesightData().with_idle())
-    assert OwnData(name="discs").with_idle()["name"] == "discs"
+    assert RegisteredData(name="discs").with_idle()["name"] == "discs"
