@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
@@ -34,7 +34,7 @@ class Commit:
     """Name of the shard file; never a path, which could leave the store."""
     offset: Annotated[int, Field(ge=0)]
     """Bytes before the first item."""
-    dtype: Literal["float32", "bfloat16", "float16"]
+    dtype: str
     shape: tuple[Annotated[int, Field(ge=1)], ...]
     """Shape of one item."""
     item_bytes: int
@@ -43,6 +43,8 @@ class Commit:
 
     @model_validator(mode="after")
     def _check(self) -> "Commit":
+        if self.dtype not in ITEM_SIZES:
+            raise ValueError(f"dtype: expected {', '.join(ITEM_SIZES)}")
         if self.item_bytes != math.prod(self.shape) * ITEM_SIZES[self.dtype]:
             raise ValueError("item_bytes: expected the size of an item of this shape and number format")
         if len(self.keys) != len(self.checksums):

@@ -19,7 +19,7 @@ from served_model import Served, asked, body, served
 from theworld.config.serving import ServeSettings
 from theworld.serving import server as server_module
 from theworld.serving.inputs import Preparer
-from theworld.serving.protocol import RequestError
+from theworld.serving.refusals import RequestError
 from theworld.serving.server import LOOPBACK, HostCheck
 
 PATH = "/v1/chat/completions"

@@ -95,7 +95,16 @@ def test_a_read_item_is_not_compared_again(folder: Path, monkeypatch: pytest.Mon
     assert counted == [ITEM_BYTES] * 4
 
 
-STRAYS = ["junk.json", "._00000000.json", "00000001 (1).json", "1.json", "-0000001.json", "0000000٣.json", "9" * 240, f"{'9' * 200}.json"]
+STRAYS = [
+    "junk.json",
+    "._00000000.json",
+    "00000001 (1).json",
+    "1.json",
+    "-0000001.json",
+    "0000000٣.json",
+    "9" * 240,
+    f"{'9' * 200}.json",
+]
 
 
 @pytest.mark.parametrize("name", STRAYS)
