@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from PIL import Image
+from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
 from theworld.config.serving import ServeSettings
 from theworld.config.world import check_world_steps
@@ -104,6 +105,9 @@ def _start_of(url: str) -> str:
 MOST_CHARACTERS_PER_TOKEN = 32
 """Longer texts, in characters per allowed token, are refused before the tokenizer reads them."""
 
+_PIECE = 4096
+"""Characters that the tokenizer reads at a time in a long text."""
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -118,6 +122,13 @@ _MOST_OTHER_VALUES = 100_000
 
 _LEAST_TOKENS_PER_MESSAGE = 4
 """Control tokens around each message of a prompt."""
+
+
+def own_tokenizer(model: TheWorld) -> Any:
+    """Return a copy of the tokenizer for another thread; it logs nothing about long texts, which have limits here."""
+    tokenizer = copy.deepcopy(model.processor.tokenizer)
+    tokenizer.model_max_length = VERY_LARGE_INTEGER
+    return tokenizer
 
 
 @dataclass(frozen=True)
@@ -151,7 +162,7 @@ class Preparer:
         self._processors: dict[tuple[bool, bool], Any] = {}
         for has_pictures in (False, True):
             processor = copy.copy(model.processor)
-            processor.tokenizer = copy.deepcopy(model.processor.tokenizer)
+            processor.tokenizer = own_tokenizer(model)
             plain = copy.copy(processor)  # the same tokenizer and image processor, no world tokens
             plain.enable_world = False
             self._processors[has_pictures, False] = plain
@@ -202,6 +213,7 @@ class Preparer:
             RequestError: for a file that is no picture, a picture of too many pixels, or a prompt that is too long.
         """
         request, options, most = checked.request, checked.options, self.settings.max_prompt_tokens
+        self._check_length(request, self._processors[bool(checked.files), checked.world].tokenizer)
         pictures = [decode_picture(content, self.settings.max_image_pixels) for content in checked.files]
         inputs = self._encode(request, pictures, checked.world)
         row = Row(
@@ -220,6 +232,20 @@ class Preparer:
                 f"{self._max_positions:,}",
             )
         return Prepared(request, row)
+
+    def _check_length(self, request: ChatRequest, tokenizer: Any) -> None:
+        """Refuse a text of twice the allowed tokens before the tokenizer has read all of it.
+
+        Pieces have a few tokens more than the whole, so the exact limit comes later.
+        """
+        most, num_tokens = self.settings.max_prompt_tokens, 0
+        if request.num_characters <= most:
+            return
+        for text in request.texts:
+            for start in range(0, len(text), _PIECE):
+                num_tokens += len(tokenizer(text[start : start + _PIECE], add_special_tokens=False)["input_ids"])
+                if num_tokens > 2 * most:
+                    raise _too_long(f"more than {2 * most:,} tokens", f"{most:,}")
 
     def _options(self, request: ChatRequest) -> Options:
         most = self.settings.max_new_tokens

@@ -111,9 +111,14 @@ class ChatRequest(StrictBody):
         ]
 
     @property
+    def texts(self) -> list[str]:
+        """All texts, in order."""
+        return [part.text for message in self.messages for part in message.parts if isinstance(part, TextPart)]
+
+    @property
     def num_characters(self) -> int:
         """Total length of the texts."""
-        return sum(len(part.text) for message in self.messages for part in message.parts if isinstance(part, TextPart))
+        return sum(map(len, self.texts))
 
 
 def read_json(body: bytes, most_values: int) -> dict[str, Any]:

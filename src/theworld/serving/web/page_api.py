@@ -1,7 +1,6 @@
 """The web page: its files, its routes, from a question to the last event of the answers, and its command."""
 
 import asyncio
-import copy
 import logging
 import secrets
 from collections import OrderedDict
@@ -24,7 +23,7 @@ from theworld.datasets.foresight.items import NUM_SHIPPED
 from theworld.modeling import TheWorld
 from theworld.report.html import style_sheet
 from theworld.serving.engine import Engine, EventQueue
-from theworld.serving.inputs import from_base64
+from theworld.serving.inputs import from_base64, own_tokenizer
 from theworld.serving.protocol import StrictBody, read_json
 from theworld.serving.refusals import RequestError, problem
 from theworld.serving.server import LOOPBACK, EventStream, Service, as_event, open_model, run
@@ -103,7 +102,7 @@ class PageApi(Service):
         self._clips: OrderedDict[str, Clip] = OrderedDict()
         self._parsing = ThreadPoolExecutor(2, "parsing")
         self._reading = ThreadPoolExecutor(1, "reading")
-        self._counting = copy.deepcopy(model.processor.tokenizer)  # the model thread has its own
+        self._counting = own_tokenizer(model)
         self._num_reading = 0
         self.engine: Engine[DemoQuestion] = Engine(
             lambda questions: self._answers.answer(questions[0]), max_queue=settings.max_queue
