@@ -2,9 +2,11 @@
 
 import base64
 import copy
+import io
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +17,7 @@ from theworld.config.serving import ServeSettings
 from theworld.config.world import check_world_steps
 from theworld.datasets.errors import ImageError
 from theworld.datasets.images import to_image
-from theworld.datasets.rgb import BROKEN, ImageSizeError, decode
+from theworld.datasets.rgb import BROKEN, ImageSizeError, decode, without_metadata
 from theworld.modeling import TheWorld
 from theworld.serving.decoding import AnswerText, Event, Options, Row, end_ids
 from theworld.serving.protocol import ChatRequest, read_request, to_conversation
@@ -68,6 +70,25 @@ def picture_file(url: str, limits: ServeSettings) -> bytes:
     return content
 
 
+def check_header(content: bytes, max_pixels: int) -> None:
+    """Refuse a file that does not begin as a picture, or whose header names too many pixels; nothing is decoded.
+
+    Raises:
+        RequestError: as `decode_picture` does.
+    """
+    with _refusing(max_pixels), warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # max_pixels is stricter
+        try:
+            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+                width, height = image.size
+        except BROKEN:
+            if without_metadata(content) is None:
+                raise
+            return  # its metadata is damaged; `decode_picture` reads it without them
+        if width * height > max_pixels:
+            raise ImageSizeError(f"a picture of {width} x {height} px: expected at most {max_pixels:,} pixels")
+
+
 def decode_picture(content: bytes, max_pixels: int) -> Image.Image:
     """Decode the picture in a file: upright, RGB; the first frame of an animation.
 
@@ -78,10 +99,16 @@ def decode_picture(content: bytes, max_pixels: int) -> Image.Image:
     Raises:
         RequestError: for another file than a picture, or a picture beyond the limit.
     """
+    with _refusing(max_pixels), warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # max_pixels is stricter
+        return to_image(decode(content, FORMATS, max_pixels))
+
+
+@contextmanager
+def _refusing(max_pixels: int) -> Iterator[None]:
+    """Turn the errors of a broken or large picture into a RequestError."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # max_pixels is stricter
-            return to_image(decode(content, FORMATS, max_pixels))
+        yield
     except ImageSizeError as error:
         raise RequestError(f"{error}; send it smaller", code="image_too_large") from None
     except ImageError as error:
@@ -200,7 +227,10 @@ class Preparer:
             )
         if request.num_characters > most_characters:
             raise _too_long(f"{request.num_characters:,} characters", f"{most:,} tokens")
-        return Checked(request, options, world, tuple(picture_file(url, self.settings) for url in urls))
+        files = tuple(picture_file(url, self.settings) for url in urls)
+        for content in files:  # here, since decoding waits for the pictures of others
+            check_header(content, self.settings.max_image_pixels)
+        return Checked(request, options, world, files)
 
     def encode(self, checked: Checked, emit: Callable[[Event], None]) -> Prepared:
         """Decode the pictures of a request and return its row.

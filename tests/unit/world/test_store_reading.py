@@ -132,9 +132,9 @@ def test_a_feature_that_is_not_finite_is_neither_stored_nor_served(
 ) -> None:
     assert stored.tap is not None
     monkeypatch.setattr(stored.tap, "read", lambda frames, *_: torch.full((len(frames), 3, 1, 2, 2), value))
-    with pytest.raises(ValueError, match="NaN or infinity of 2 of 2 clips, computed: .*number format"):
+    with pytest.raises(ValueError, match=r"NaN or infinity of 2 of 2 clips, computed: .*number format"):
         stored.read(clips(1, 2), 0)
     assert len(stored.store) == 0
     stored.store.put([clip_key(clips(1)[0], 0)], torch.full((1, 3, 1, 2, 2), value))
-    with pytest.raises(ValueError, match="NaN or infinity of 1 of 1 clips, stored in"):
+    with pytest.raises(ValueError, match=r"NaN or infinity of 1 of 1 clips, stored in"):
         stored.read(clips(1), 0)
