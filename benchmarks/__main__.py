@@ -22,6 +22,7 @@ MODULES = (
     "planning",
     "growth",
     "processes",
+    "serving",
     "module_path",
     "full_size",
 )

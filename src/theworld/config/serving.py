@@ -125,7 +125,7 @@ class AppSettings:
     """Largest picture, and largest frame of a video, pixels."""
 
     max_question_characters: Annotated[int, Field(ge=1)] = 1000
-    """Longest question, characters."""
+    """Longest question, characters, and tokens: some characters have many."""
 
     max_new_tokens: Annotated[int, Field(ge=1)] = 64
     """Longest answer, tokens."""
@@ -138,6 +138,9 @@ class AppSettings:
 
     num_pictures: Annotated[int, Field(ge=1)] = 64
     """Most pictures and clips to keep; the server drops the least recently used one."""
+
+    max_kept_bytes: Annotated[int, Field(ge=1)] = 256_000_000
+    """Most memory of the kept pictures and clips, bytes; the latest one stays in any case."""
 
     num_looks: Annotated[int, Field(ge=2)] = 16
     """Most key-value caches to keep on the model's device; a picture takes one with and one without the world."""

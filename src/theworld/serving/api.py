@@ -23,7 +23,7 @@ from theworld.serving.decoding import BatchDecoder, Finished, Piece, Row
 from theworld.serving.engine import Engine, EventQueue
 from theworld.serving.inputs import Prepared, Preparer
 from theworld.serving.metrics import Metrics
-from theworld.serving.protocol import ClientGoneError, RequestError
+from theworld.serving.refusals import ClientGoneError, RequestError
 from theworld.serving.server import LOOPBACK, EventStream, Service, as_event, open_model, run
 
 logger = logging.getLogger(__name__)
@@ -79,7 +79,9 @@ class ChatApi(Service):
         self.metrics.waiting.set_function(lambda: self.engine.num_waiting)
         self._created = int(time.time())
         self._scope = scope_of(model.config, self.preparer.name)
-        self._preparing = ThreadPoolExecutor(1, "preparing")
+        self._reading = ThreadPoolExecutor(2, "reading")
+        self._encoding = {True: ThreadPoolExecutor(1, "pictures"), False: ThreadPoolExecutor(1, "texts")}
+        """The threads for requests with pictures and without: a text does not wait for large pictures."""
         self._num_preparing = 0
         super().__init__(
             self.engine,
@@ -165,8 +167,11 @@ class ChatApi(Service):
         loop = asyncio.get_running_loop()
         self._num_preparing += 1
         try:
-            preparing = loop.run_in_executor(self._preparing, self.preparer, body, reply.emit)
-            prepared = await reply.within_time(_result(preparing))
+            reading = loop.run_in_executor(self._reading, self.preparer.read, body)
+            checked = await reply.within_time(_result(reading))
+            encoder = self._encoding[bool(checked.files)]
+            encoding = loop.run_in_executor(encoder, self.preparer.encode, checked, reply.emit)
+            prepared = await reply.within_time(_result(encoding))
         finally:
             self._num_preparing -= 1
         self.engine.submit(prepared.row)
@@ -224,11 +229,13 @@ class RequireKey:
 
     def __init__(self, app: ASGIApp, key: str) -> None:
         self.app = app
-        self._expected = f"Bearer {key}".encode()
+        self._key = key.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         authorization = dict(scope.get("headers", ())).get(b"authorization", b"")
-        if scope["path"] == "/health" or hmac.compare_digest(authorization, self._expected):
+        scheme, _, key = authorization.partition(b" ")
+        is_right = scheme.lower() == b"bearer" and hmac.compare_digest(key.strip(b" "), self._key)
+        if scope["path"] == "/health" or is_right:
             await self.app(scope, receive, send)
             return
         error = RequestError(

@@ -25,7 +25,7 @@ from transformers import (
 from theworld.evaluation.generation import FAILURES, is_of_the_machine, place
 from theworld.modeling import TheWorld
 from theworld.serving.engine import Job
-from theworld.serving.protocol import RequestError
+from theworld.serving.refusals import RequestError
 
 if TYPE_CHECKING:  # the web page runs without the library for metrics
     from theworld.serving.metrics import Metrics

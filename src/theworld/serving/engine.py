@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Hashable, Sequence
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
-from theworld.serving.protocol import RequestError, ShuttingDownError
+from theworld.serving.refusals import RequestError, ShuttingDownError
 
 _T = TypeVar("_T")
 _E = TypeVar("_E")

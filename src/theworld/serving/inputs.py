@@ -1,55 +1,92 @@
 """Preparation of API requests: decode the pictures, check the limits, and encode one row for the model."""
 
 import base64
-import binascii
 import copy
+import io
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from PIL import Image
+from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
 from theworld.config.serving import ServeSettings
 from theworld.config.world import check_world_steps
 from theworld.datasets.errors import ImageError
 from theworld.datasets.images import to_image
-from theworld.datasets.rgb import BROKEN, ImageSizeError, decode
+from theworld.datasets.rgb import BROKEN, ImageSizeError, decode, without_metadata
 from theworld.modeling import TheWorld
 from theworld.serving.decoding import AnswerText, Event, Options, Row, end_ids
-from theworld.serving.protocol import ChatRequest, RequestError, read_request, to_conversation
+from theworld.serving.protocol import ChatRequest, read_request, to_conversation
+from theworld.serving.refusals import RequestError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 """Accepted picture formats; Pillow knows many more, and some of them start other programs."""
 
-_DATA_URL = re.compile(r"data:(image/[a-z0-9.+-]+)?(;[a-z0-9=.+-]+)*;base64,", re.IGNORECASE)
+_DATA_URL = re.compile(r"data:(image/[a-z0-9.+-]+|application/octet-stream)?(;[a-z0-9=.+_\"-]+)*;base64", re.IGNORECASE)
+_LONGEST_HEAD = 200
+"""Characters of a data URL before its comma."""
+
+_WHITE_SPACE = b" \t\r\n\f\v"
+_ALPHABET = bytes.maketrans(b"-_", b"+/")
+"""The URL-safe alphabet of base64 in the usual one."""
 
 
-def read_picture(url: str, limits: ServeSettings) -> Image.Image:
-    """Decode the picture in a data URL: upright, RGB; the first frame of an animation.
+def from_base64(text: str) -> bytes:
+    """Decode base64 in the usual or the URL-safe alphabet, with or without padding and line breaks.
 
     Raises:
-        RequestError: for an address, a path, another file than a picture, or a picture beyond the limits.
+        ValueError: for other text.
     """
-    head = _DATA_URL.match(url)
-    if head is None:
+    content = text.encode("ascii").translate(_ALPHABET, _WHITE_SPACE)
+    return base64.b64decode(content + b"=" * (-len(content) % 4), validate=True)
+
+
+def picture_file(url: str, limits: ServeSettings) -> bytes:
+    """Return the picture file in a data URL; it is not decoded.
+
+    Raises:
+        RequestError: for an address, a path, or a file of too many bytes.
+    """
+    head, comma, _ = url[:_LONGEST_HEAD].partition(",")
+    if not comma or _DATA_URL.fullmatch(head) is None:
         raise RequestError(
             f"image_url {_start_of(url)}: only data URLs are taken, data:image/png;base64,...; this server opens no"
             " addresses and no files: read the picture where you are and send its bytes",
             code="unsupported_image_url",
         )
-    num_bytes = (len(url) - head.end()) * 3 // 4
-    if num_bytes > limits.max_image_bytes:
+    try:
+        content = from_base64(url[len(head) + 1 :])
+    except ValueError as error:
+        raise RequestError(f"image_url {_start_of(url)}: not base64 ({error})", code="invalid_image") from None
+    if len(content) > limits.max_image_bytes:
         raise RequestError(
-            f"a picture of {num_bytes:,} bytes: expected at most {limits.max_image_bytes:,}; send it smaller",
+            f"a picture of {len(content):,} bytes: expected at most {limits.max_image_bytes:,}; send it smaller",
             code="image_too_large",
         )
-    try:
-        content = base64.b64decode(url[head.end() :], validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise RequestError(f"image_url {_start_of(url)}: not base64 ({error})", code="invalid_image") from None
-    return decode_picture(content, limits.max_image_pixels)
+    return content
+
+
+def check_header(content: bytes, max_pixels: int) -> None:
+    """Refuse a file that does not begin as a picture, or whose header names too many pixels; nothing is decoded.
+
+    Raises:
+        RequestError: as `decode_picture` does.
+    """
+    with _refusing(max_pixels), warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # max_pixels is stricter
+        try:
+            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+                width, height = image.size
+        except BROKEN:
+            if without_metadata(content) is None:
+                raise
+            return  # its metadata is damaged; `decode_picture` reads it without them
+        if width * height > max_pixels:
+            raise ImageSizeError(f"a picture of {width} x {height} px: expected at most {max_pixels:,} pixels")
 
 
 def decode_picture(content: bytes, max_pixels: int) -> Image.Image:
@@ -62,16 +99,25 @@ def decode_picture(content: bytes, max_pixels: int) -> Image.Image:
     Raises:
         RequestError: for another file than a picture, or a picture beyond the limit.
     """
+    with _refusing(max_pixels), warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # max_pixels is stricter
+        return to_image(decode(content, FORMATS, max_pixels))
+
+
+@contextmanager
+def _refusing(max_pixels: int) -> Iterator[None]:
+    """Turn the errors of a broken or large picture into a RequestError."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # max_pixels is stricter
-            return to_image(decode(content, FORMATS, max_pixels))
+        yield
     except ImageSizeError as error:
         raise RequestError(f"{error}; send it smaller", code="image_too_large") from None
     except ImageError as error:
         raise RequestError(str(error), code="invalid_image") from None
-    except Image.DecompressionBombError as error:
-        raise RequestError(f"a picture of too many pixels ({error})", code="image_too_large") from None
+    except Image.DecompressionBombError:  # Pillow's own limit, before it opens a file
+        most = min(max_pixels, 2 * (Image.MAX_IMAGE_PIXELS or max_pixels))
+        raise RequestError(
+            f"a picture of too many pixels: expected at most {most:,}; send it smaller", code="image_too_large"
+        ) from None
     except BROKEN as error:
         raise RequestError(
             f"not a readable picture ({type(error).__name__}): expected {', '.join(FORMATS)}", code="invalid_image"
@@ -86,6 +132,9 @@ def _start_of(url: str) -> str:
 MOST_CHARACTERS_PER_TOKEN = 32
 """Longer texts, in characters per allowed token, are refused before the tokenizer reads them."""
 
+_PIECE = 4096
+"""Characters that the tokenizer reads at a time in a long text."""
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -95,14 +144,37 @@ class Prepared:
     row: Row
 
 
+_MOST_OTHER_VALUES = 100_000
+"""Values of a request besides its texts, whose commas count: parts of messages, and fields without effect."""
+
 _LEAST_TOKENS_PER_MESSAGE = 4
 """Control tokens around each message of a prompt."""
+
+
+def own_tokenizer(model: TheWorld) -> Any:
+    """Return a copy of the tokenizer for another thread; it logs nothing about long texts, which have limits here."""
+    tokenizer = copy.deepcopy(model.processor.tokenizer)
+    tokenizer.model_max_length = VERY_LARGE_INTEGER
+    return tokenizer
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A request within all limits that can be checked without the tokenizer."""
+
+    request: ChatRequest
+    options: Options
+    world: bool
+    """True for an answer with the world."""
+    files: tuple[bytes, ...]
+    """Picture files, not decoded yet."""
 
 
 class Preparer:
     """Reads, checks and encodes requests; the model does not run here.
 
-    Call it in one thread at a time: the tokenizer does not support two.
+    `read` can run in any number of threads, and `encode` in two: one for requests with pictures, one for those without.
+    The tokenizer does not support two threads, so each of the two has its own.
 
     Args:
         model: the model.
@@ -114,11 +186,14 @@ class Preparer:
         self.settings = settings
         self.name = name
         self._has_world = model.config.enable_world
-        self._processors = {self._has_world: model.processor}
-        if self._has_world:
-            plain = copy.copy(model.processor)  # the same tokenizer and image processor, no world tokens
+        self._processors: dict[tuple[bool, bool], Any] = {}
+        for has_pictures in (False, True):
+            processor = copy.copy(model.processor)
+            processor.tokenizer = own_tokenizer(model)
+            plain = copy.copy(processor)  # the same tokenizer and image processor, no world tokens
             plain.enable_world = False
-            self._processors[False] = plain
+            self._processors[has_pictures, False] = plain
+            self._processors[has_pictures, True] = processor
         self._steps = settings.num_world_steps
         self._most_steps: int = model.config.max_world_steps if self._has_world else 0
         self._max_positions: int = model.config.get_text_config().max_position_embeddings
@@ -126,16 +201,21 @@ class Preparer:
         self._end_ids = end_ids(model)
 
     def __call__(self, body: bytes, emit: Callable[[Event], None]) -> Prepared:
-        """Return the row of a request.
+        """Return the row of a request: `read`, then `encode`."""
+        return self.encode(self.read(body), emit)
+
+    def read(self, body: bytes) -> Checked:
+        """Parse a request and check it as far as possible without decoding a picture or running the tokenizer.
 
         Args:
             body: a chat completion, JSON.
-            emit: takes the events of the row.
 
         Raises:
             RequestError: for a request that the server cannot answer exactly as given.
         """
-        request = read_request(body, self.settings.max_prompt_tokens // _LEAST_TOKENS_PER_MESSAGE)
+        most = self.settings.max_prompt_tokens
+        most_characters = MOST_CHARACTERS_PER_TOKEN * most
+        request = read_request(body, most // _LEAST_TOKENS_PER_MESSAGE, most_characters + _MOST_OTHER_VALUES)
         if request.model not in (None, self.name):
             raise RequestError(f"no model {request.model!r} here: expected {self.name!r}", 404, "model_not_found")
         options = self._options(request)
@@ -145,14 +225,30 @@ class Preparer:
             raise RequestError(
                 f"{len(urls)} pictures: expected at most {self.settings.max_images}", code="too_many_images"
             )
-        most = self.settings.max_prompt_tokens
-        if request.num_characters > MOST_CHARACTERS_PER_TOKEN * most:
+        if request.num_characters > most_characters:
             raise _too_long(f"{request.num_characters:,} characters", f"{most:,} tokens")
-        pictures = [read_picture(url, self.settings) for url in urls]
-        inputs = self._encode(request, pictures, world)
+        files = tuple(picture_file(url, self.settings) for url in urls)
+        for content in files:  # here, since decoding waits for the pictures of others
+            check_header(content, self.settings.max_image_pixels)
+        return Checked(request, options, world, files)
+
+    def encode(self, checked: Checked, emit: Callable[[Event], None]) -> Prepared:
+        """Decode the pictures of a request and return its row.
+
+        Args:
+            checked: the request.
+            emit: takes the events of the row.
+
+        Raises:
+            RequestError: for a file that is no picture, a picture of too many pixels, or a prompt that is too long.
+        """
+        request, options, most = checked.request, checked.options, self.settings.max_prompt_tokens
+        self._check_length(request, self._processors[bool(checked.files), checked.world].tokenizer)
+        pictures = [decode_picture(content, self.settings.max_image_pixels) for content in checked.files]
+        inputs = self._encode(request, pictures, checked.world)
         row = Row(
             inputs,
-            world=world,
+            world=checked.world,
             options=options,
             text=AnswerText(self._decoding, request.stops),
             end_ids=self._end_ids,
@@ -166,6 +262,20 @@ class Preparer:
                 f"{self._max_positions:,}",
             )
         return Prepared(request, row)
+
+    def _check_length(self, request: ChatRequest, tokenizer: Any) -> None:
+        """Refuse a text of twice the allowed tokens before the tokenizer has read all of it.
+
+        Pieces have a few tokens more than the whole, so the exact limit comes later.
+        """
+        most, num_tokens = self.settings.max_prompt_tokens, 0
+        if request.num_characters <= most:
+            return
+        for text in request.texts:
+            for start in range(0, len(text), _PIECE):
+                num_tokens += len(tokenizer(text[start : start + _PIECE], add_special_tokens=False)["input_ids"])
+                if num_tokens > 2 * most:
+                    raise _too_long(f"more than {2 * most:,} tokens", f"{most:,}")
 
     def _options(self, request: ChatRequest) -> Options:
         most = self.settings.max_new_tokens
@@ -199,7 +309,7 @@ class Preparer:
         if world:
             options["num_world_steps"] = self._steps if request.num_world_steps is None else request.num_world_steps
         try:
-            inputs = self._processors[world].apply_chat_template(
+            inputs = self._processors[bool(pictures), world].apply_chat_template(
                 [to_conversation(request, pictures)],
                 tokenize=True,
                 return_dict=True,

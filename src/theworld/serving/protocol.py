@@ -1,50 +1,13 @@
-"""Bodies of chat completions and errors: strict parsing, and one exception per refused request."""
+"""Bodies of requests: strict JSON, and chat completions."""
 
+import json
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import pydantic_core
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-
-class RequestError(ValueError):
-    """A request that the server refuses or cannot answer.
-
-    Args:
-        message: the given value, the expected one, and the remedy.
-        status: HTTP status.
-        code: identifier for programs, such as `context_length_exceeded`.
-    """
-
-    def __init__(self, message: str, status: int = 400, code: str = "invalid_value") -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
-
-    @property
-    def kind(self) -> str:
-        """OpenAI's type of the error."""
-        if self.status >= 500:
-            return "server_error"
-        return {401: "authentication_error", 429: "rate_limit_error"}.get(self.status, "invalid_request_error")
-
-    def body(self) -> dict[str, Any]:
-        """Return the body of the response, in OpenAI's form."""
-        return {"error": {"message": str(self), "type": self.kind, "param": None, "code": self.code}}
-
-
-class ShuttingDownError(RequestError):
-    """The server accepts no new requests."""
-
-    def __init__(self) -> None:
-        super().__init__("the server is shutting down; ask another server", 503, "shutting_down")
-
-
-class ClientGoneError(RequestError):
-    """The client disconnected before the answer; status 499 as in the logs of nginx, never delivered."""
-
-    def __init__(self) -> None:
-        super().__init__("the client disconnected", 499, "client_gone")
-
+from theworld.serving.refusals import RequestError, problem
 
 WITHOUT_EFFECT = frozenset({"user", "metadata", "store", "safety_identifier", "prompt_cache_key", "service_tier"})
 """Fields that do not change the answer."""
@@ -65,25 +28,27 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
 """Unsupported fields, each with the values that request nothing."""
 
 
-class _Strict(BaseModel):
+class StrictBody(BaseModel):
+    """An object of a body: no unknown names, no conversions."""
+
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-class TextPart(_Strict):
+class TextPart(StrictBody):
     """A text."""
 
     type: Literal["text"]
     text: str
 
 
-class ImageUrl(_Strict):
+class ImageUrl(StrictBody):
     """A data URL: the picture is in the URL itself."""
 
     url: str
     detail: Literal["auto", "low", "high"] = "auto"
 
 
-class ImagePart(_Strict):
+class ImagePart(StrictBody):
     """A picture."""
 
     type: Literal["image_url"]
@@ -93,7 +58,7 @@ class ImagePart(_Strict):
 Part = Annotated[TextPart | ImagePart, Field(discriminator="type")]
 
 
-class Message(_Strict):
+class Message(StrictBody):
     """One message of a conversation."""
 
     role: Literal["system", "developer", "user", "assistant"]
@@ -106,13 +71,13 @@ class Message(_Strict):
         return [TextPart(type="text", text=self.content)] if isinstance(self.content, str) else self.content
 
 
-class StreamOptions(_Strict):
+class StreamOptions(StrictBody):
     """Options of a stream."""
 
     include_usage: bool = False
 
 
-class ChatRequest(_Strict):
+class ChatRequest(StrictBody):
     """A conversation, and the options of the answer."""
 
     messages: Annotated[list[Message], Field(min_length=1)]
@@ -146,39 +111,86 @@ class ChatRequest(_Strict):
         ]
 
     @property
+    def texts(self) -> list[str]:
+        """All texts, in order."""
+        return [part.text for message in self.messages for part in message.parts if isinstance(part, TextPart)]
+
+    @property
     def num_characters(self) -> int:
         """Total length of the texts."""
-        return sum(len(part.text) for message in self.messages for part in message.parts if isinstance(part, TextPart))
+        return sum(map(len, self.texts))
 
 
-def read_request(body: bytes, most_parts: int) -> ChatRequest:
+def read_json(body: bytes, most_values: int) -> dict[str, Any]:
+    """Parse a JSON object whose names are unique.
+
+    Args:
+        body: the object, in UTF-8.
+        most_values: most values, also nested ones. Commas and opening brackets are counted before the body is parsed:
+            a value can take a hundred times the memory of its two bytes.
+
+    Raises:
+        RequestError: for another body, too many values, NaN or infinity, or a name that an object has twice.
+    """
+    if (count := sum(map(body.count, (b",", b"[", b"{")))) > most_values:
+        raise RequestError(
+            f"a body of {count:,} commas and brackets: expected at most {most_values:,}; send less",
+            code="context_length_exceeded",
+        )
+    try:
+        fields = pydantic_core.from_json(body, allow_inf_nan=False)
+        json.loads(body, object_pairs_hook=_check_names, parse_int=_skip, parse_float=_skip)
+    except RequestError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise RequestError(f"the body is not JSON ({error})", code="invalid_json") from None
+    if not isinstance(fields, dict):
+        raise RequestError("the body is no JSON object: expected options by name", code="invalid_json")
+    return fields
+
+
+def _check_names(pairs: Sequence[tuple[str, Any]]) -> None:
+    names: set[str] = set()
+    for name, _ in pairs:
+        if name in names:
+            shown = name if len(name) <= 40 else f"{name[:37]}..."
+            raise RequestError(f"{shown!r} twice in one object: give it once", code="invalid_json")
+        names.add(name)
+
+
+def _skip(number: str) -> None:
+    """Leave a number unread: only names are checked."""
+
+
+def read_request(body: bytes, most_parts: int, most_values: int) -> ChatRequest:
     """Parse the body of a chat completion.
 
     Args:
         body: JSON.
+        most_values: most values of the body, see `read_json`.
         most_parts: most messages, and most parts of all messages; they are counted before they are read.
 
     Raises:
         RequestError: for invalid JSON, an unknown or unsupported field, a value out of range, or turns that do not
             alternate.
     """
-    try:
-        fields = pydantic_core.from_json(body, allow_inf_nan=False)
-    except ValueError as error:
-        raise RequestError(f"the body is not JSON ({error})", code="invalid_json") from None
-    if not isinstance(fields, dict):
-        raise RequestError("the body is no JSON object: expected messages and options by name", code="invalid_json")
+    fields = read_json(body, most_values)
     _check_counts(fields.get("messages"), most_parts)
     fields = _without_nulls(fields)
     for name, neutral in NEUTRAL.items():
-        if name in fields and fields.pop(name) not in neutral:
+        if name in fields and not _is_one_of(fields.pop(name), neutral):
             raise RequestError(f"{name} is not served: drop it, or give {neutral[0]!r}", code="unsupported_value")
     try:
         request = ChatRequest.model_validate({name: fields[name] for name in fields.keys() - WITHOUT_EFFECT})
     except ValidationError as error:
-        raise RequestError(_problem(error)) from None
+        raise RequestError(problem(error, fields)) from None
     _check(request)
     return request
+
+
+def _is_one_of(value: Any, neutral: tuple[Any, ...]) -> bool:
+    """Return True for one of the values; unlike in Python, true is not 1."""
+    return any(value == item and isinstance(value, bool) == isinstance(item, bool) for item in neutral)
 
 
 def _check_counts(messages: Any, most: int) -> None:
@@ -230,12 +242,3 @@ def _without_nulls(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _without_nulls(item) for name, item in value.items() if item is not None}
     return [_without_nulls(item) for item in value] if isinstance(value, list) else value
-
-
-def _problem(error: ValidationError) -> str:
-    """Describe the deepest problem in one sentence, without the given value: it can be a picture."""
-    worst = max(error.errors(include_url=False, include_input=False), key=lambda problem: len(problem["loc"]))
-    where = ".".join(str(part) for part in worst["loc"])
-    if worst["type"] == "extra_forbidden":
-        return f"{where}: unknown field; drop it"
-    return f"{where}: {worst['msg'].removeprefix('Input ')}"

@@ -27,7 +27,7 @@ from theworld.config.serving import AppSettings, ServeSettings
 from theworld.modeling import TheWorld
 from theworld.modeling.factory import on_this_machine, to_be_asked
 from theworld.serving.engine import Engine
-from theworld.serving.protocol import ClientGoneError, RequestError, ShuttingDownError
+from theworld.serving.refusals import ClientGoneError, RequestError, ShuttingDownError
 
 _HEAD_SECONDS = 10.0
 """Longest wait for the head of a request."""
@@ -180,6 +180,9 @@ class TimelyProtocol(H11Protocol):
         """Stop the clock."""
         self._stop_clock()
         super().connection_lost(exc)
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Log nothing: the request is answered, and no package would add a WebSocket to this server."""
 
     def _wait_for_head(self) -> None:
         if self._late is None:

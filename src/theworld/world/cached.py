@@ -57,11 +57,13 @@ class StoredTap:
         Raises:
             MissingFeatureError: if there is no tap and a clip is not in the store.
             StoreWriteError: if a computed feature cannot be written to disk.
-            ValueError: for no clips, or clips that the tap does not accept.
+            StoreDamagedError: if a stored feature has changed.
+            ValueError: for no clips, clips that the tap does not accept, or features that are not finite.
         """
         keys = [clip_key(clip, num_world_steps) for clip in frames]
         num_computed = self._compute_missing(frames, num_world_steps, keys)
         features = self.store.get(keys)
+        _check_finite(features, f"stored in {self.store.folder}: give another store folder")
         self.computed += num_computed
         self.served += len(keys) - num_computed
         return features.to(device=device, dtype=dtype)
@@ -76,8 +78,16 @@ class StoredTap:
             return 0
         clips = frames[list(first.values())]
         features = self.tap.read(clips, num_world_steps, clip_seeds(clips, self.tap.settings.seed))
+        _check_finite(features, "computed: give the world model another number format, such as float32")
         self.store.put(list(first), features)
         return len(first)
+
+
+def _check_finite(features: Tensor, origin: str) -> None:
+    if torch.isfinite(features.sum(dtype=torch.float32)):  # one pass; NaN and infinity stay in a sum
+        return
+    if count := sum(not bool(feature.isfinite().all()) for feature in features):
+        raise ValueError(f"features with NaN or infinity of {count} of {len(features)} clips, {origin}")
 
 
 def open_stored(tap: WorldTap | None, folder: Path) -> StoredTap:

@@ -4,7 +4,8 @@ import errno
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +14,8 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from theworld.world.store_commits import Commit, commit_file, num_commits, read_commits
 from theworld.world.store_files import (
-    Commit,
     Shard,
     ShardWriter,
     StoreDamagedError,
@@ -23,6 +24,7 @@ from theworld.world.store_files import (
     checksum,
     create_whole,
 )
+from theworld.world.store_identity import StoreMismatchError, create_identity, stored_fingerprint
 
 __all__ = [
     "FeatureStore",
@@ -38,20 +40,8 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 1
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
-
-
-class StoreMismatchError(StoreError):
-    """The store holds features of another tap."""
-
-    def __init__(self, folder: Path, stored: str, current: str) -> None:
-        super().__init__(
-            f"the feature store {folder} belongs to tap fingerprint {stored}, this run's tap has {current}: the world"
-            " model's weights or the world settings differ. Use the settings that the store was made with, or give"
-            " another store folder"
-        )
 
 
 class MissingFeatureError(StoreError):
@@ -73,27 +63,6 @@ def clip_key(frames: UInt8[Tensor, "F 3 H W"], num_world_steps: int) -> str:
     digest = hashlib.sha256(json.dumps([*frames.shape, num_world_steps]).encode())
     digest.update(frames.cpu().contiguous().numpy().reshape(-1).data)
     return digest.hexdigest()[:32]
-
-
-def stored_fingerprint(folder: Path) -> str:
-    """Read the fingerprint of the tap whose features a store contains.
-
-    Raises:
-        StoreError: if there is no store, one of a later format, or its `store.json` is damaged.
-    """
-    file = Path(folder) / "store.json"
-    try:
-        identity = json.loads(file.read_bytes())
-        stored = identity["fingerprint"]
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise StoreError(f"{folder}: no feature store there; check the path, or create it") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{file} is damaged: delete the folder, and its features are computed anew") from error
-    if identity.get("format") != FORMAT:
-        raise StoreError(
-            f"{file} has format {identity.get('format')!r}, this version reads {FORMAT}: give another store folder"
-        )
-    return stored
 
 
 @dataclass(frozen=True)
@@ -136,6 +105,8 @@ class FeatureStore:
     number for its commit, in one step that cannot replace a file. So commit n appears after all commits before it, and
     a reader always has the commits 0..m. If a key was written twice, the item in the lowest commit counts, and no later
     write can change that. If a writer is killed before its commit, its bytes stay unused.
+
+    The first read of an item in a process compares it with its checksum.
     """
 
     def __init__(self, folder: Path, fingerprint: str, *, create: bool = False) -> None:
@@ -149,7 +120,8 @@ class FeatureStore:
         Raises:
             StoreMismatchError: if the store belongs to another tap.
             StoreDamagedError: if a file is damaged or too short.
-            StoreError: if there is no store, or one of a later format.
+            StoreError: if there is no store, one of a later format, a foreign file among its commits, or other contents
+                in the folder of a new store.
             StoreWriteError: if a new store cannot be written.
         """
         self.folder = Path(folder)
@@ -159,16 +131,17 @@ class FeatureStore:
         self.bytes = 0
         """Size of all features."""
         self._index: dict[str, tuple[Shard, int, _Layout]] = {}
+        self._unchecked: dict[str, str] = {}
+        """Checksums of the items that this process has not read yet."""
         self._shards: dict[str, Shard] = {}
         self._layouts: dict[tuple[str, tuple[int, ...]], _Layout] = {}
         self._num_commits = 0
+        self._commits = self.folder / "commits"
         self._writer = ShardWriter(self.folder / "shards")
-        if create and not (self.folder / "store.json").exists():
+        if create:
             self._create()
         self._check_identity()
-        # While others write, a listing may lack a number below its largest one: only the largest is used.
-        numbers = [int(file.stem) for file in (self.folder / "commits").glob("*.json")]
-        self._load(range(max(numbers, default=-1) + 1))
+        self._load(range(num_commits(self._commits)))
         self.refresh()
 
     def __reduce__(self) -> tuple[type["FeatureStore"], tuple[Path, str]]:
@@ -191,7 +164,7 @@ class FeatureStore:
             StoreDamagedError: if a file is damaged or too short.
         """
         end = self._num_commits
-        while self._commit_file(end).exists():
+        while os.path.lexists(commit_file(self._commits, end)):  # a broken link keeps its number, too
             end += 1
         self._load(range(self._num_commits, end))
 
@@ -203,6 +176,7 @@ class FeatureStore:
 
         Raises:
             MissingFeatureError: if a key is not in the store.
+            StoreDamagedError: if an item that this process has not read yet differs from its checksum.
             ValueError: for no keys, or features of several shapes.
         """
         if not keys:
@@ -224,6 +198,8 @@ class FeatureStore:
         for shard, offset, _ in items:
             content[start : start + layout.num_bytes] = shard.content[offset : offset + layout.num_bytes]
             start += layout.num_bytes
+        if self._unchecked:
+            self._compare(keys, rows)
         self.reads += len(keys)
         return torch.from_numpy(rows).view(layout.dtype).view(len(keys), *layout.shape)
 
@@ -238,13 +214,15 @@ class FeatureStore:
 
         Raises:
             StoreWriteError: if the disk is full or not writable; the store stays valid.
-            ValueError: for another number of keys, or another number format.
+            ValueError: for another number of keys, features without numbers, or another number format.
         """
         if len(keys) != len(features):
             raise ValueError(f"{len(keys)} keys for {len(features)} features")
         dtype = str(features.dtype).removeprefix("torch.")
         if dtype not in _DTYPES:
             raise ValueError(f"features of {features.dtype}: a store holds {', '.join(_DTYPES)}")
+        if len(features) and not features[0].numel():
+            raise ValueError(f"features of shape {tuple(features.shape[1:])}: expected at least one number each")
         self.refresh()
         new: dict[str, int] = {}
         for position in self.missing(keys):
@@ -277,18 +255,19 @@ class FeatureStore:
         """
         self.refresh()
         damaged: dict[Path, int] = {}
-        for commit in self._read_commits(range(self._num_commits)):
+        for commit in read_commits(self._commits, range(self._num_commits)):
             shard = self._shard(commit.shard)
-            if shard.file.exists() and (num_items := shard.damaged_items(commit)):
+            try:
+                num_items = shard.damaged_items(commit.offset, commit.item_bytes, commit.checksums)
+            except FileNotFoundError:
+                continue  # its features are not stored
+            if num_items:
                 damaged[shard.file] = damaged.get(shard.file, 0) + num_items
         return StoreReport(num_features=len(self), num_bytes=self.bytes, damaged=damaged)
 
     def _create(self) -> None:
-        identity = json.dumps({"format": FORMAT, "fingerprint": self.fingerprint}) + "\n"
         try:
-            for name in ("shards", "commits"):
-                (self.folder / name).mkdir(parents=True, exist_ok=True)
-            create_whole(self.folder / "store.json", identity.encode())
+            create_identity(self.folder, self.fingerprint)
         except OSError as error:
             raise self._write_error(error, "a new store") from error
 
@@ -297,34 +276,32 @@ class FeatureStore:
         if stored != self.fingerprint:
             raise StoreMismatchError(self.folder, stored, self.fingerprint)
 
-    def _commit_file(self, number: int) -> Path:
-        return self.folder / "commits" / f"{number:08d}.json"
-
     def _commit(self, commit: Commit) -> None:
         content = commit.encode()
-        while not create_whole(self._commit_file(self._num_commits), content):
+        while not create_whole(commit_file(self._commits, self._num_commits), content):
             self.refresh()  # another writer took the number: its features come first
         self.refresh()
 
     def _shard(self, name: str) -> Shard:
         return self._shards.setdefault(name, Shard(self.folder / "shards" / name))
 
-    def _read_commits(self, numbers: range) -> Iterator[Commit]:
-        """Yield the commits of these numbers, without deleted files: you delete a damaged one."""
+    def _compare(self, keys: Sequence[str], rows: np.ndarray) -> None:
+        """Compare the items that this process has not read before with their checksums."""
         damaged: list[Path] = []
-        for number in numbers:
-            try:
-                yield Commit.read(self._commit_file(number))
-            except FileNotFoundError:
-                logger.warning("%s is gone: its features count as not stored", self._commit_file(number))
-            except StoreDamagedError as error:
-                damaged += error.files
+        for key, row in zip(keys, rows, strict=True):
+            stated = self._unchecked.get(key)
+            if stated is None:
+                continue
+            if checksum(row.data) == stated:
+                del self._unchecked[key]
+            else:
+                damaged.append(self._index[key][0].file)
         if damaged:
             raise StoreDamagedError(damaged)
 
     def _load(self, numbers: range) -> None:
         """Map the shards of new commits, then add their items; on an error none of them."""
-        commits = list(self._read_commits(numbers))
+        commits = list(read_commits(self._commits, numbers))
         ends: dict[str, int] = {}
         for commit in commits:
             ends[commit.shard] = max(commit.end, ends.get(commit.shard, 0))
@@ -353,6 +330,7 @@ class FeatureStore:
         for position, key in enumerate(commit.keys):
             if key not in self._index:
                 self._index[key] = (shard, commit.offset + position * commit.item_bytes, layout)
+                self._unchecked[key] = commit.checksums[position]
                 self.bytes += commit.item_bytes
 
     def _missing_error(self, keys: Sequence[str]) -> MissingFeatureError:

@@ -1,14 +1,14 @@
-"""Shard files of the feature store, and the numbered commits that make their appended items valid."""
+"""Files of the feature store: shards that hold its items, and files that are created as a whole."""
 
 import contextlib
+import errno
 import hashlib
-import json
 import mmap
 import os
 import secrets
+import stat
 import tempfile
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -65,46 +65,24 @@ def create_whole(target: Path, content: bytes) -> bool:
         Path(aside).unlink(missing_ok=True)
 
 
-@dataclass(frozen=True)
-class Commit:
-    """Items of one number format and shape, side by side in a shard, in the order of `keys`."""
+def opened(file: Path) -> BinaryIO:
+    """Open a file of the store for reading.
 
-    shard: str
-    """Name of the shard file."""
-    offset: int
-    """Bytes before the first item."""
-    dtype: str
-    shape: tuple[int, ...]
-    """Shape of one item."""
-    item_bytes: int
-    keys: tuple[str, ...]
-    checksums: tuple[str, ...]
-
-    @property
-    def end(self) -> int:
-        """Bytes of the shard up to and including the last item."""
-        return self.offset + len(self.keys) * self.item_bytes
-
-    def encode(self) -> bytes:
-        """Encode a commit file: the checksum of the second line, and the second line."""
-        body = json.dumps(asdict(self), separators=(",", ":")).encode()
-        return checksum(body).encode() + b"\n" + body
-
-    @classmethod
-    def read(cls, file: Path) -> "Commit":
-        """Read a commit file.
-
-        Raises:
-            FileNotFoundError: if there is no such file.
-            StoreDamagedError: if its content does not match its checksum.
-        """
-        stated, _, body = file.read_bytes().partition(b"\n")
-        if checksum(body).encode() != stated:
+    Raises:
+        FileNotFoundError: if there is no such file.
+        StoreDamagedError: if a folder, a pipe or a device is in its place; a pipe would wait for ever.
+        StoreError: if it is not readable.
+    """
+    try:
+        if not stat.S_ISREG(file.stat().st_mode):
             raise StoreDamagedError([file])
-        fields = json.loads(body)
-        for name in ("shape", "keys", "checksums"):
-            fields[name] = tuple(fields[name])
-        return cls(**fields)
+        return file.open("rb")
+    except (FileNotFoundError, NotADirectoryError):
+        raise
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise StoreDamagedError([file]) from error
+        raise StoreError(f"{file}: {error.strerror}; make the feature store readable, and run again") from error
 
 
 def checksum(content: bytes | memoryview) -> str:
@@ -125,22 +103,30 @@ class Shard:
 
         Raises:
             FileNotFoundError: if there is no such file.
-            StoreDamagedError: if the file is shorter.
+            StoreDamagedError: if the file is shorter, or not a file.
+            StoreError: if it is not readable.
         """
         if num_bytes <= len(self.content):
             return
-        with self.file.open("rb") as stream:
+        with opened(self.file) as stream:
             # An access to a mapped page beyond the end of the file would kill the process.
             size = os.fstat(stream.fileno()).st_size
             if size < num_bytes:
                 raise StoreDamagedError([self.file])
             self.content = memoryview(mmap.mmap(stream.fileno(), size, access=mmap.ACCESS_READ))
 
-    def damaged_items(self, commit: Commit) -> int:
-        """Count the items of a commit that are missing from the file or have another checksum."""
-        with self.file.open("rb") as stream:
-            stream.seek(commit.offset)
-            return sum(checksum(stream.read(commit.item_bytes)) != stated for stated in commit.checksums)
+    def damaged_items(self, offset: int, item_bytes: int, checksums: Sequence[str]) -> int:
+        """Count the items, side by side from `offset` on, that are missing from the file or have another checksum.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+        """
+        try:
+            with opened(self.file) as stream:
+                stream.seek(offset)
+                return sum(checksum(stream.read(item_bytes)) != stated for stated in checksums)
+        except StoreDamagedError:
+            return len(checksums)
 
 
 class ShardWriter:

@@ -21,7 +21,7 @@ from theworld.serving.decoding import BatchDecoder, join
 from theworld.serving.engine import Engine
 from theworld.serving.inputs import Preparer
 from theworld.serving.metrics import Metrics
-from theworld.serving.protocol import RequestError
+from theworld.serving.refusals import RequestError
 
 
 def prepared(model, *requests):

@@ -1,5 +1,7 @@
 """Chat completions with OpenAI's own client."""
 
+import asyncio
+
 import pytest
 
 for extra in ("uvicorn", "starlette", "prometheus_client", "openai"):
@@ -8,9 +10,11 @@ for extra in ("uvicorn", "starlette", "prometheus_client", "openai"):
 import httpx2
 import openai
 from served_model import asked, data_url, served, shown
+from starlette.responses import Response
 
 from fixtures_model import picture
 from theworld import TheWorld
+from theworld.serving.api import RequireKey
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +137,28 @@ def test_models_health_and_metrics_can_be_read(server):
     text = httpx2.get(f"{server.address}/metrics").text
     assert f'theworld_requests_total{{status="200"}} {before + 1}' in text.splitlines()
     assert "# TYPE theworld_batch_rows histogram" in text.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("authorization", "status"),
+    [
+        ("Bearer secret", 200),
+        ("bearer secret", 200),
+        ("BEARER  secret", 200),
+        ("Basic secret", 401),
+        ("Bearer", 401),
+        ("secret", 401),
+        ("Bearer secret2", 401),
+    ],
+)
+def test_the_scheme_of_the_key_has_any_case(authorization: str, status: int):
+    transport = httpx2.ASGITransport(app=RequireKey(Response(), "secret"))
+
+    async def ask() -> httpx2.Response:
+        async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            return await client.get("/v1/models", headers={"authorization": authorization})
+
+    assert asyncio.run(ask()).status_code == status
 
 
 def test_a_server_with_a_key_refuses_requests_without_it(fused, caplog):

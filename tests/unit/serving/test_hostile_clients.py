@@ -3,8 +3,10 @@
 import asyncio
 import json
 import socket
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -14,12 +16,12 @@ for extra in ("uvicorn", "starlette", "prometheus_client", "openai"):
 import httpx2
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from served_model import Served, asked, body, served
+from served_model import Served, as_url, asked, body, bomb, served, shown
 
 from theworld.config.serving import ServeSettings
 from theworld.serving import server as server_module
 from theworld.serving.inputs import Preparer
-from theworld.serving.protocol import RequestError
+from theworld.serving.refusals import RequestError
 from theworld.serving.server import LOOPBACK, HostCheck
 
 PATH = "/v1/chat/completions"
@@ -88,6 +90,50 @@ def test_messages_and_parts_are_counted_before_they_are_read(prepare, messages):
     with pytest.raises(RequestError, match=r"[0-9,]+ (messages|parts of messages): expected at most 2,048"):
         prepare(content)
     assert time.process_time() - started < 1
+
+
+def test_a_text_of_many_tokens_is_refused_before_the_tokenizer_has_read_it(prepare, caplog: pytest.LogCaptureFixture):
+    content = body(messages=asked("\U0001f3b1" * 200_000))
+    started = time.process_time()
+    with pytest.raises(RequestError, match=r"more than 16,384 tokens .*expected at most 8,192"):
+        prepare(content)
+    assert time.process_time() - started < 1
+    with pytest.raises(RequestError, match=r"12,0[0-9]{2} tokens .*expected at most 8,192"):
+        prepare(body(messages=asked("\U0001f3b1" * 3_000)))
+    assert "Token indices" not in caplog.text
+
+
+def test_texts_and_refusals_do_not_wait_behind_pictures(server: Served, monkeypatch: pytest.MonkeyPatch):
+    held, encode = threading.Event(), server.api.preparer.encode
+
+    def slow(checked, emit):
+        assert not checked.files or held.wait(60)
+        return encode(checked, emit)
+
+    monkeypatch.setattr(server.api.preparer, "encode", slow)
+    with ThreadPoolExecutor(8) as clients:
+        answers = [clients.submit(server.ask, asked("Which bin?", 1), max_tokens=1) for _ in range(8)]
+        while server.api._num_preparing < 8:
+            time.sleep(0.01)
+        try:
+            assert server.ask(asked("Which bin?"), max_tokens=1).choices
+            shows = [[{"role": "user", "content": shown(url)}] for url in (as_url(b"no picture"), bomb(9000, 9000))]
+            refused = [b"{", body(messages=asked("a", 1), n=2), *(body(messages=messages) for messages in shows)]
+            for content in refused:
+                reply = httpx2.post(server.address + PATH, content=content, headers=JSON, timeout=60)
+                assert reply.status_code == 400
+            assert not any(answer.done() for answer in answers)
+        finally:
+            held.set()
+        assert all(answer.result().choices for answer in answers)
+
+
+def test_a_websocket_is_answered_without_advice_to_install_a_package(server: Served, caplog: pytest.LogCaptureFixture):
+    upgrade = "host: 127.0.0.1\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\r\n"
+    connection = opened(server, f"GET /v1/models HTTP/1.1\r\n{upgrade}")
+    assert connection.recv(1000).startswith(b"HTTP/1.1 200")
+    connection.close()
+    assert caplog.text == ""
 
 
 def test_a_body_that_does_not_come_is_given_up_and_holds_no_place_in_the_queue(impatient: Served):

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("starlette", reason="the extra `serve` or `app` is not installed")
 
 from theworld.serving.engine import Engine, Job
-from theworld.serving.protocol import RequestError, ShuttingDownError
+from theworld.serving.refusals import RequestError, ShuttingDownError
 
 
 class Visitor(Job):

@@ -1,5 +1,7 @@
 """Refused requests: each gets its status, its code and a message, and the server goes on."""
 
+import time
+
 import pytest
 
 for extra in ("uvicorn", "starlette", "prometheus_client", "openai"):
@@ -12,7 +14,7 @@ from served_model import as_url, asked, body, bomb, data_url, served, shown
 from fixtures_model import picture
 from theworld.config.serving import ServeSettings
 from theworld.serving.inputs import Preparer
-from theworld.serving.protocol import RequestError
+from theworld.serving.refusals import RequestError
 
 LIMITS = ServeSettings(
     model="test",
@@ -56,7 +58,11 @@ REFUSED = {
     "a picture of another format": ({"messages": pictures(data_url(picture(1), "TIFF"))}, "invalid_image", "PNG, JPEG"),
     "a line": ({"messages": pictures(data_url(picture(1, 300, 2)))}, "invalid_image", "sides at most"),
     "too many pixels": ({"messages": pictures(bomb(101, 100))}, "image_too_large", "101 x 100 px"),
-    "a decompression bomb": ({"messages": pictures(bomb(30_000, 30_000))}, "image_too_large", "pixels"),
+    "a decompression bomb": (
+        {"messages": pictures(bomb(30_000, 30_000))},
+        "image_too_large",
+        "pixels: expected at most 10,000",
+    ),
     "too many bytes": ({"messages": pictures(as_url(b"0" * 20_010))}, "image_too_large", "20,010 bytes"),
     "too many pictures": ({"messages": pictures(*[PICTURE] * 3)}, "too_many_images", "3 pictures: expected at most 2"),
     "too many tokens": ({"messages": asked("word " * 300)}, "context_length_exceeded", "expected at most 300"),
@@ -81,7 +87,41 @@ REFUSED = {
     "a tool's message": ({"messages": messages("user", "tool")}, "invalid_value", "messages.1.role"),
     "a message without content": ({"messages": [{"role": "user", "content": None}]}, "invalid_value", "content"),
     "a message of no parts": ({"messages": [{"role": "user", "content": []}]}, "invalid_value", "without content"),
-    "sound": ({"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]}, "invalid_value", "input_audio"),
+    "sound": (
+        {"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]},
+        "invalid_value",
+        "messages.0.content.0.type: should be 'text' or",
+    ),
+    "a picture as text": (
+        {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": PICTURE}]}]},
+        "invalid_value",
+        "messages.0.content.0.image_url: should be an object",
+    ),
+    "a detail of another name": (
+        {"messages": [{"role": "user", "content": [{**shown(PICTURE)[0], "cache": 1}]}]},
+        "invalid_value",
+        "messages.0.content.0.cache: unknown field",
+    ),
+    "a picture without a URL": (
+        {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]},
+        "invalid_value",
+        "messages.0.content.0.image_url.url: missing",
+    ),
+    "a part without text": (
+        {"messages": [{"role": "user", "content": [{"type": "text"}]}]},
+        "invalid_value",
+        "messages.0.content.0.text: missing",
+    ),
+    "a part without a type": (
+        {"messages": [{"role": "user", "content": [{"text": "a"}]}]},
+        "invalid_value",
+        "messages.0.content.0.type: missing",
+    ),
+    "true for one answer": ({"n": True}, "unsupported_value", "n is not served"),
+    "true for no penalty": ({"frequency_penalty": False}, "unsupported_value", "frequency_penalty is not served"),
+    "one for true": ({"logprobs": 0}, "unsupported_value", "logprobs is not served"),
+    "true as a length": ({"max_tokens": True}, "invalid_value", "max_tokens: should be a valid integer"),
+    "true as a temperature": ({"temperature": True}, "invalid_value", "temperature: should be a valid number"),
     "a system's picture": (
         {"messages": [{"role": "system", "content": shown(PICTURE)}, *messages("user")]},
         "invalid_value",
@@ -107,11 +147,52 @@ def test_an_unsupported_request_is_refused(case, prepare):
     assert len(str(refused.value)) < 400  # the message quotes no picture
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b'{"a": NaN}', b"[" * 100_000])
+ODD_BODIES = [
+    b"",
+    b"{",
+    b"[]",
+    b"\xff",
+    b'{"a": NaN}',
+    b"[" * 100_000,
+    b'{"n": 1, "n": 1}',
+    b'{"messages": [{"role": "user", "role": "user", "content": "a"}]}',
+    b'{"stream_options": {"a": 1, "\\u0061": 2}}',
+]
+
+
+@pytest.mark.parametrize("content", ODD_BODIES)
 def test_a_body_other_than_a_json_object_is_refused(content, prepare):
     with pytest.raises(RequestError) as refused:
         prepare(content)
     assert refused.value.code == "invalid_json"
+
+
+CONTENT = PICTURE.partition(",")[2]
+LINES = "\n".join(CONTENT[start : start + 76] for start in range(0, len(CONTENT), 76))
+ACCEPTED = {
+    "an unknown suffix": f"data:application/octet-stream;base64,{CONTENT}",
+    "no media type": f"data:;base64,{CONTENT}",
+    "upper case": f"DATA:IMAGE/PNG;BASE64,{CONTENT}",
+    "parameters": f'data:image/png;name="a_b.png";charset=utf-8;base64,{CONTENT}',
+    "lines": f"data:image/png;base64,{LINES}\n",
+    "white space": f"data:image/png;base64, {CONTENT}\r\n ",
+    "the URL-safe alphabet": f"data:image/png;base64,{CONTENT.translate(str.maketrans('+/', '-_'))}",
+    "no padding": f"data:image/png;base64,{CONTENT.rstrip('=')}",
+}
+
+
+@pytest.mark.parametrize("form", ACCEPTED)
+def test_every_usual_form_of_a_data_url_is_the_same_picture(form, prepare):
+    expected = prepare(body(messages=pictures(PICTURE))).row.inputs["pixel_values"]
+    assert (prepare(body(messages=pictures(ACCEPTED[form]))).row.inputs["pixel_values"] == expected).all()
+
+
+def test_a_body_of_too_many_values_is_refused_before_it_is_parsed(prepare):
+    content = b'{"metadata": [' + b"[]," * 5_000_000 + b"1]}"
+    started = time.process_time()
+    with pytest.raises(RequestError, match="10,000,002 commas and brackets: expected at most"):
+        prepare(content)
+    assert time.process_time() - started < 1
 
 
 def test_neutral_values_of_unsupported_fields_are_accepted(prepare):

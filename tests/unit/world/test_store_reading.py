@@ -9,7 +9,7 @@ from torch import Tensor
 
 from theworld.config import WorldSettings
 from theworld.world.cached import StoredTap
-from theworld.world.store import FeatureStore, MissingFeatureError, StoreMismatchError
+from theworld.world.store import FeatureStore, MissingFeatureError, StoreMismatchError, clip_key
 from theworld.world.tap import WorldTap, clip_seeds
 
 
@@ -124,3 +124,17 @@ def test_clips_that_the_tap_refuses_are_not_stored(stored: StoredTap) -> None:
         stored.read(clips(1, num_frames=6), 0)
     assert len(stored.store) == 0
     assert stored.computed == 0
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_a_feature_that_is_not_finite_is_neither_stored_nor_served(
+    stored: StoredTap, monkeypatch: pytest.MonkeyPatch, value: float
+) -> None:
+    assert stored.tap is not None
+    monkeypatch.setattr(stored.tap, "read", lambda frames, *_: torch.full((len(frames), 3, 1, 2, 2), value))
+    with pytest.raises(ValueError, match=r"NaN or infinity of 2 of 2 clips, computed: .*number format"):
+        stored.read(clips(1, 2), 0)
+    assert len(stored.store) == 0
+    stored.store.put([clip_key(clips(1)[0], 0)], torch.full((1, 3, 1, 2, 2), value))
+    with pytest.raises(ValueError, match=r"NaN or infinity of 1 of 1 clips, stored in"):
+        stored.read(clips(1), 0)

@@ -14,7 +14,7 @@ from theworld.datasets.foresight.items import NUM_SHIPPED
 from theworld.evaluation.audit import Audit
 from theworld.modeling import TheWorld, TheWorldConfig
 from theworld.modeling.factory import describe_weights, scope_of
-from theworld.serving.protocol import RequestError
+from theworld.serving.refusals import RequestError
 
 _AUDIT = TypeAdapter(Audit).validate_python
 

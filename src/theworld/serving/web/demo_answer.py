@@ -26,7 +26,7 @@ from theworld.modeling.generation import Seen
 from theworld.modeling.introspection import check_shown, decoded, first_attention
 from theworld.serving.decoding import AnswerText, Event, Finished, Options, Piece, Row, RowEnds, end_ids, greedy
 from theworld.serving.engine import Job
-from theworld.serving.protocol import RequestError
+from theworld.serving.refusals import RequestError
 from theworld.serving.web.uploads import Clip, strip
 
 logger = logging.getLogger(__name__)

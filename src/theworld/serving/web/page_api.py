@@ -1,8 +1,6 @@
 """The web page: its files, its routes, from a question to the last event of the answers, and its command."""
 
 import asyncio
-import base64
-import binascii
 import logging
 import secrets
 from collections import OrderedDict
@@ -12,22 +10,22 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
 
-from pydantic import Field, TypeAdapter, ValidationError
-from pydantic.dataclasses import dataclass
+from pydantic import Field, ValidationError
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from theworld.config.base import STRICT
 from theworld.config.serving import AppSettings
 from theworld.datasets.foresight import Task
 from theworld.datasets.foresight.items import NUM_SHIPPED
 from theworld.modeling import TheWorld
 from theworld.report.html import style_sheet
 from theworld.serving.engine import Engine, EventQueue
-from theworld.serving.protocol import RequestError
+from theworld.serving.inputs import from_base64, own_tokenizer
+from theworld.serving.protocol import StrictBody, read_json
+from theworld.serving.refusals import RequestError, problem
 from theworld.serving.server import LOOPBACK, EventStream, Service, as_event, open_model, run
 from theworld.serving.web.about import AuditVerdict, Steps, about, verdict_of
 from theworld.serving.web.demo_answer import DemoQuestion, PageEvent, TwoAnswers, as_url
@@ -44,10 +42,14 @@ _SCENE_SHOWN_PX: Final = 448
 _SMALL_BYTES: Final = 100_000
 """Bytes of a request besides its picture or question."""
 
+_MOST_VALUES: Final = 10_000
+"""Most values in a request; the commas of a question count."""
+
 _ESCAPED_BYTES: Final = 12
 """Most bytes of a character in JSON: two escapes of six bytes each, outside the basic plane."""
 
 _T = TypeVar("_T")
+_B = TypeVar("_B", bound=StrictBody)
 
 _HEADERS: Final = {
     "content-security-policy": (
@@ -59,23 +61,20 @@ _HEADERS: Final = {
 }
 
 
-@dataclass(config=STRICT)
-class SceneRequest:
+class SceneRequest(StrictBody):
     """Kind and number of a scene."""
 
     task: Task
     number: Annotated[int, Field(ge=1, le=NUM_SCENES)]
 
 
-@dataclass(config=STRICT)
-class PictureRequest:
+class PictureRequest(StrictBody):
     """Files in base64."""
 
     files: list[str]
 
 
-@dataclass(config=STRICT)
-class QuestionRequest:
+class QuestionRequest(StrictBody):
     """A question about a picture."""
 
     picture_id: str
@@ -101,7 +100,9 @@ class PageApi(Service):
         self._rate_hz = model.config.frame_rate_hz
         self._scene_px: int = max(self._about["image_px"], self._about["world_px"])
         self._clips: OrderedDict[str, Clip] = OrderedDict()
+        self._parsing = ThreadPoolExecutor(2, "parsing")
         self._reading = ThreadPoolExecutor(1, "reading")
+        self._counting = own_tokenizer(model)
         self._num_reading = 0
         self.engine: Engine[DemoQuestion] = Engine(
             lambda questions: self._answers.answer(questions[0]), max_queue=settings.max_queue
@@ -130,7 +131,7 @@ class PageApi(Service):
 
     async def scene(self, request: Request) -> Response:
         """Prepare a scene of Foresight for questions."""
-        wanted = _parse(_SCENE, await self._small_body(request))
+        wanted = _parse(SceneRequest, await self._small_body(request))
         async with self._room():
             clip, larger = [
                 await self._read(read_scene, wanted.task, wanted.number - 1, side_px, self._steps.most_frames)
@@ -147,7 +148,7 @@ class PageApi(Service):
         too_large = f"larger than {limit}: send a smaller picture or a shorter clip"
         body = await self.read_body(request, most, too_large)
         async with self._room():
-            files = await self._read(_decode, body)
+            files = await asyncio.get_running_loop().run_in_executor(self._parsing, _decode, body)
             clip = await self._read(read_files, files, self.settings, self._rate_hz, self._steps.most_frames)
             strip = await self._read(shown, clip.frames)
         return JSONResponse(self._keep(secrets.token_urlsafe(16), clip, strip))
@@ -156,7 +157,10 @@ class PageApi(Service):
         """Store a clip, drop the oldest ones, and describe the clip for the page."""
         self._clips.pop(picture_id, None)
         self._clips[picture_id] = clip
-        while len(self._clips) > self.settings.num_pictures:
+        limits = self.settings
+        while len(self._clips) > limits.num_pictures or (
+            len(self._clips) > 1 and sum(clip.num_bytes for clip in self._clips.values()) > limits.max_kept_bytes
+        ):
             self._clips.popitem(last=False)
         return {
             "picture_id": picture_id,
@@ -196,7 +200,7 @@ class PageApi(Service):
 
     async def ask(self, request: Request) -> Response:
         """Stream both answers as events."""
-        wanted = _parse(_QUESTION, await self._small_body(request))
+        wanted = _parse(QuestionRequest, await self._small_body(request))
         events: EventQueue[PageEvent] = EventQueue(self.settings.max_seconds, "look less far ahead, or ask later")
         question = self._question(wanted, events.emit)
         self.engine.submit(question)
@@ -206,7 +210,8 @@ class PageApi(Service):
         """Return the job of a question.
 
         Raises:
-            RequestError: for an empty or long question, an unknown picture, or an unsupported number of steps.
+            RequestError: for an empty or long question (an emoji has several tokens), an unknown picture, or an
+                unsupported number of steps.
         """
         text, most = wanted.question.strip(), self.settings.max_question_characters
         if not text:
@@ -218,6 +223,8 @@ class PageApi(Service):
             raise RequestError("the server no longer keeps this picture: choose it again", 410, "gone")
         self._clips.move_to_end(wanted.picture_id)
         self._steps.check(wanted.num_world_steps)
+        if (num_tokens := len(self._counting(text, add_special_tokens=False)["input_ids"])) > most:
+            raise RequestError(f"a question of {num_tokens:,} tokens: expected at most {most:,}; write less")
         return DemoQuestion(wanted.picture_id, clip, text, wanted.num_world_steps, emit)
 
     async def _stream(self, events: EventQueue[PageEvent]) -> AsyncIterator[str]:
@@ -277,24 +284,20 @@ def show(settings: AppSettings, on_ready: Callable[[str], None]) -> dict[str, An
     return {"answered": run(settings, open_service, on_ready).num_answered}
 
 
-_SCENE, _PICTURE, _QUESTION = TypeAdapter(SceneRequest), TypeAdapter(PictureRequest), TypeAdapter(QuestionRequest)
-
-
-def _parse(adapter: TypeAdapter[_T], body: bytes) -> _T:
+def _parse(kind: type[_B], body: bytes) -> _B:
+    fields = read_json(body, _MOST_VALUES)
     try:
-        return adapter.validate_json(body)
+        return kind.model_validate(fields)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise RequestError(f"{where}: {first['msg']}" if where else first["msg"]) from None
+        raise RequestError(f"the field {problem(error, fields)}") from None
 
 
 def _decode(body: bytes) -> list[bytes]:
     """Return the contents of the files of a PictureRequest."""
-    files = _parse(_PICTURE, body).files
+    files = _parse(PictureRequest, body).files
     try:
-        return [base64.b64decode(content, validate=True) for content in files]
-    except (binascii.Error, ValueError):
+        return [from_base64(content) for content in files]
+    except ValueError:
         raise RequestError("a file that is not base64: send it from the page") from None
 
 

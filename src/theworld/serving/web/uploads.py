@@ -27,7 +27,7 @@ from theworld.datasets.foresight.scene import num_future_slots
 from theworld.datasets.images import to_image
 from theworld.datasets.rgb import BROKEN, without_metadata
 from theworld.serving.inputs import FORMATS, decode_picture
-from theworld.serving.protocol import RequestError
+from theworld.serving.refusals import RequestError
 
 LONGEST_SIDE_PX = 1792
 """Longest side of a stored picture: twice the input size of Gemma 3. A larger one is scaled down to limit memory."""
@@ -59,6 +59,11 @@ class Clip:
     def current(self) -> Image.Image:
         """The last frame, which Gemma sees."""
         return self.frames[-1]
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory of the frames."""
+        return sum(3 * frame.width * frame.height for frame in (*self.frames, *self.future))
 
 
 def read_scene(task: Task, index: int, side_px: int, most_frames: int) -> Clip:

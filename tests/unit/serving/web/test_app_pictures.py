@@ -12,7 +12,7 @@ from PIL import Image
 
 from fixtures_model import picture
 from theworld.config.serving import AppSettings
-from theworld.serving.protocol import RequestError
+from theworld.serving.refusals import RequestError
 from theworld.serving.web.uploads import LONGEST_SIDE_PX, SHOWN_SIDE_PX, read_files, read_scene, shown, strip
 
 LIMITS = AppSettings()

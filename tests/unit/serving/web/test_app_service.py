@@ -16,7 +16,7 @@ pytest.importorskip("av", reason="the extra `app` is not installed")
 from fixtures_model import picture
 from theworld import TheWorld
 from theworld.config.serving import AppSettings
-from theworld.serving.protocol import RequestError
+from theworld.serving.refusals import RequestError
 from theworld.serving.server import Server
 from theworld.serving.web.about import verdict_of
 from theworld.serving.web.page_api import PageApi
@@ -114,16 +114,21 @@ def test_the_page_describes_the_loaded_model(page: Page):
 @pytest.mark.parametrize(
     ("path", "body", "status", "sentence"),
     [
-        ("/scene", {"task": "fly", "number": 1}, 400, "Task: Input should be 'drop', 'topple'"),
-        ("/scene", {"task": "drop", "number": 601}, 400, "Number: Input should be less than or equal to 600."),
+        ("/scene", {"task": "fly", "number": 1}, 400, "The field task: should be 'drop', 'topple'"),
+        ("/scene", {"task": "drop", "number": 601}, 400, "The field number: should be less than or equal to 600."),
         ("/picture", {"files": []}, 400, "No file: choose a picture, a video, or several pictures."),
         ("/picture", {"files": ["%"]}, 400, "A file that is not base64"),
         ("/picture", {"files": [base64.b64encode(b"x").decode()]}, 400, "Not a readable picture or video"),
-        ("/picture", {"folder": "/etc"}, 400, "Files: Field required."),
+        ("/picture", {"folder": "/etc"}, 400, "The field files: missing."),
         ("/ask", {"picture_id": "gone", "question": "Why?"}, 410, "The server no longer keeps"),
         ("/ask", {"picture_id": "gone", "question": " "}, 400, "No question: write one."),
         ("/ask", {"picture_id": "gone", "question": "a" * 1001}, 400, "A question of 1,001 characters: expected at"),
         ("/ask", {"picture_id": "gone", "question": "a" * 200_000}, 413, "A request of too many bytes: write less."),
+        ("/ask", {"picture_id": 1, "question": "Why?"}, 400, "The field picture_id: should be a valid string."),
+        ("/ask", {"picture_id": "a", "question": "b", "num_world_steps": True}, 400, "The field num_world_steps: sh"),
+        ("/ask", {"question": "Why?"}, 400, "The field picture_id: missing."),
+        ("/picture", {"files": [1]}, 400, "The field files.0: should be a valid string."),
+        ("/picture", {"files": [""] * 20_000}, 400, "A body of 20,001 commas and brackets: expected at most 10,000"),
         ("/nothing", {}, 404, "POST /nothing: Not Found."),
     ],
 )
@@ -182,6 +187,42 @@ def test_a_question_at_the_length_limit_is_accepted_in_any_encoding(opened: Any)
     body = json.dumps({"picture_id": "gone", "question": "\U0001f3b1" * 30_000})  # twelve bytes each, as escapes
     reply = page.client.post("/ask", content=body, headers={"content-type": "application/json"})
     assert (reply.status_code, reply.json()["sentence"][:26]) == (410, "The server no longer keeps")
+
+
+def test_a_question_of_too_many_tokens_is_refused_before_the_model_works(page: Page):
+    status, reply = page.send("/ask", picture_id=page.show(), question="\U0001f3b1" * 1000)
+    assert (status, reply["sentence"]) == (
+        400,
+        "A question of 4,000 tokens: expected at most 1,000; write less.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        (b'{"picture_id": "a", "question": "b", "question": "c"}', "'question' twice in one object: give it once."),
+        (b'{"picture_id": "a", "question": NaN}', "The body is not JSON"),
+        (b'{"picture_id": "a", "question": "b", "num_world_steps": 1e999}', "The field num_world_steps: sho"),
+        (b"[" * 9_000, "The body is not JSON"),
+        (b"[]", "The body is no JSON object"),
+    ],
+)
+def test_an_odd_body_is_refused_as_by_the_server(page: Page, body: bytes, sentence: str):
+    reply = page.client.post("/ask", content=body, headers={"content-type": "application/json"})
+    assert reply.status_code == 400
+    assert reply.json()["sentence"].startswith(sentence)
+
+
+def test_kept_pictures_have_a_limit_in_bytes(opened: Any):
+    page = opened(max_kept_bytes=2 * 3 * picture(1).width * picture(1).height)
+    first, *others = [page.show(seed) for seed in (1, 2, 3)]
+    assert page.send("/ask", picture_id=first, question="Why?")[0] == 410
+    assert all(page.ask(other)[-1]["is"] == "done" for other in others)
+
+
+def test_a_picture_larger_than_the_limit_in_bytes_is_kept_alone(opened: Any):
+    page = opened(max_kept_bytes=1)
+    assert page.ask(page.show())[-1]["is"] == "done"
 
 
 def test_the_oldest_picture_is_dropped(opened: Any):

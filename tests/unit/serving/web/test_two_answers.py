@@ -9,7 +9,7 @@ pytest.importorskip("av", reason="the extra `app` is not installed")
 from fixtures_model import IMAGE_TOKENS, WORLD_TOKENS, picture
 from theworld import TheWorld
 from theworld.config.serving import AppSettings
-from theworld.serving.protocol import RequestError
+from theworld.serving.refusals import RequestError
 from theworld.serving.web.demo_answer import DemoQuestion, TwoAnswers
 from theworld.serving.web.uploads import Clip, read_scene
 

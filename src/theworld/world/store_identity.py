@@ -1,0 +1,99 @@
+"""Identity of a feature store: the file `store.json`, which names the tap; and the folders that can become a store."""
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+from theworld.world.store_files import StoreDamagedError, StoreError, create_whole, opened
+
+FORMAT: Final = 1
+PARTS: Final = ("shards", "commits")
+"""Folders of a store, beside `store.json`."""
+
+_LONGEST_FINGERPRINT: Final = 200
+
+
+class StoreMismatchError(StoreError):
+    """The store holds features of another tap."""
+
+    def __init__(self, folder: Path, stored: str, current: str) -> None:
+        super().__init__(
+            f"the feature store {folder} belongs to tap fingerprint {stored}, this run's tap has {current}: the world"
+            " model's weights or the world settings differ. Use the settings that the store was made with, or give"
+            " another store folder"
+        )
+
+
+def stored_fingerprint(folder: Path) -> str:
+    """Read the fingerprint of the tap whose features a store contains.
+
+    Raises:
+        StoreError: if there is no store, one of a later format, or its `store.json` is damaged.
+    """
+    file = Path(folder) / "store.json"
+    try:
+        with opened(file) as stream:
+            identity = json.load(stream)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise StoreError(f"{folder}: no feature store there; check the path, or create it") from error
+    except StoreDamagedError as error:
+        raise _not_an_identity(file) from error
+    except StoreError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise _not_an_identity(file) from error
+    if not isinstance(identity, dict):
+        raise _not_an_identity(file)
+    return _checked(file, identity)
+
+
+def _checked(file: Path, identity: dict[str, Any]) -> str:
+    given, stored = identity.get("format"), identity.get("fingerprint")
+    if type(given) is not int:
+        raise _not_an_identity(file)
+    if given != FORMAT:
+        raise StoreError(f"{file} has format {given}, this version reads {FORMAT}: give another store folder")
+    if not isinstance(stored, str) or not stored.isprintable() or not 0 < len(stored) <= _LONGEST_FINGERPRINT:
+        raise _not_an_identity(file)
+    return stored
+
+
+def _not_an_identity(file: Path) -> StoreError:
+    return StoreError(
+        f"{file} is damaged, or no file of a feature store: give another store folder, in which the features are"
+        " computed anew"
+    )
+
+
+def create_identity(folder: Path, fingerprint: str) -> None:
+    """Make a new or an empty folder a store; do nothing if it is one already.
+
+    Raises:
+        StoreError: if the folder has other contents; nothing is written.
+        OSError: if the store cannot be written.
+    """
+    file = folder / "store.json"
+    if file.exists():
+        return
+    if others := _others(folder):
+        # Another process may have created the store meanwhile: it writes store.json before any feature.
+        if file.exists():
+            return
+        raise StoreError(
+            f"{folder}: no feature store, and it has other contents ({others[0]}): give a new or an empty folder"
+        )
+    for name in PARTS:
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    create_whole(file, (json.dumps({"format": FORMAT, "fingerprint": fingerprint}) + "\n").encode())
+
+
+def _others(folder: Path) -> list[str]:
+    """Return the contents of a folder that an interrupted creation does not leave; a file contains itself."""
+    if not folder.is_dir():
+        return [folder.name] if folder.exists() else []
+    names = sorted(path.name for path in folder.iterdir())
+    others = [name for name in names if name not in PARTS and not name.startswith(".store.json.")]
+    for name in PARTS:
+        part = folder / name
+        others += [f"{name}/{path.name}" for path in part.iterdir()] if part.is_dir() else [name] * (name in names)
+    return others
