@@ -20,7 +20,7 @@ from theworld.config import DataCompData, TrainingConfig
 from theworld.datasets.collator import Collator
 from theworld.datasets.errors import Cause, ImageError, LeftOut, MissingImageError, RecordError
 from theworld.datasets.factory import open_stream, open_training
-from theworld.datasets.images import to_image
+from theworld.datasets.images import to_clip, to_image
 from theworld.datasets.sample import Drawn, Position, Sample, Samples, SampleStream
 from theworld.datasets.samplers import WithinLength, estimated_lengths, refuse_overlong
 
@@ -185,7 +185,7 @@ def good_samples(samples: Samples) -> Iterator[Sample]:
 
 def _decoded_clip(clip: Any) -> Any:
     """Decode the paths and bytes of a clip; an array of frames holds pixels already and stays."""
-    return clip if isinstance(clip, np.ndarray | Tensor) else [to_image(frame) for frame in clip]
+    return clip if isinstance(clip, np.ndarray | Tensor) else to_clip(clip)
 
 
 def _cause(error: ImageError) -> Cause:

@@ -1,5 +1,6 @@
 """Any data set of the Hugging Face hub, read by the names of its columns."""
 
+from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -24,7 +25,8 @@ def open_hf(
     """Open a split of a data set as samples.
 
     Without a validation split, one in a hundred training samples is held out for it, by the hash of its id, or of its
-    position if there is no id column.
+    position if there is no id column. Paths of pictures in the rows start from the folder `source`, for a data set of
+    the hub from the current folder, and may not leave it.
 
     Args:
         source: hub id or folder, as `datasets.load_dataset` takes it.
@@ -53,7 +55,8 @@ def open_hf(
         rows = rows.select(places_of(id_hashes(names), "train" if split == "train" else "validation"))
     if size is not None:
         rows = rows.select(np.arange(min(size, len(rows))))
-    return HFDatasetWrapper(rows, **columns)
+    image_dir = Path(source) if Path(source).is_dir() else Path()
+    return HFDatasetWrapper(rows, image_dir=image_dir, **columns)
 
 
 def _load(source: str, config_name: str | None, revision: str | None) -> Any:
