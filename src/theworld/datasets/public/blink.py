@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from theworld.config.renamed import did_you_mean
 from theworld.datasets.errors import RecordError
 from theworld.datasets.images import picture_in
 from theworld.datasets.public.parquet_json import Row, RowSamples, column, read_rows, require
@@ -60,7 +61,8 @@ class BlinkDataset(RowSamples):
     ) -> None:
         unknown = [task for task in tasks if task not in TASKS]
         if unknown or len(set(tasks)) < len(tasks):
-            raise ValueError(f"BLINK tasks {', '.join(tasks)}: expected some of {', '.join(TASKS)}, each once")
+            meant = did_you_mean(unknown[0], TASKS) if unknown else ""
+            raise ValueError(f"BLINK tasks {', '.join(tasks)}: expected some of {', '.join(TASKS)}, each once{meant}")
         self._folder = Path(source) if Path(source).is_dir() else None
         items: list[tuple[str, Sequence[Row], int]] = []
         ids: list[Any] = []

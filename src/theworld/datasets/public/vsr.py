@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Final, Literal, get_args
 
+from theworld.config.renamed import did_you_mean
 from theworld.datasets.errors import RecordError
 from theworld.datasets.images import path_in
 from theworld.datasets.public.parquet_json import Row, RowSamples, column, read_rows, require
@@ -44,7 +45,9 @@ class VsrDataset(RowSamples):
         revision: str | None = None,
     ) -> None:
         if subset not in SUBSETS:
-            raise ValueError(f"VSR subset {subset!r}: expected one of {', '.join(SUBSETS)}")
+            raise ValueError(
+                f"VSR subset {subset!r}: expected one of {', '.join(SUBSETS)}{did_you_mean(subset, SUBSETS)}"
+            )
         if not image_dir.is_dir():
             raise ValueError(
                 f"image_dir={image_dir}: no such folder; VSR's pictures are COCO 2017's, and must lie there"
