@@ -169,6 +169,22 @@ def decoded(sample: Sample, record: int | str) -> Sample | LeftOut:
         return LeftOut(record, _cause(error), f"sample {sample.id!r}: {error}")
 
 
+def outcome_of(drawn: Drawn, refuse: Callable[[Sample], Sample] | None = None) -> Sample | LeftOut:
+    """Decode the sample of a stream, or return the reason why its record gives none.
+
+    Args:
+        drawn: from the stream.
+        refuse: raises a RecordError for a sample that the run does not use; None: it uses all.
+    """
+    if isinstance(drawn.outcome, RecordError):
+        return LeftOut(drawn.record, drawn.outcome.cause, drawn.outcome.message, drawn.num_absent)
+    try:
+        sample = drawn.outcome if refuse is None else refuse(drawn.outcome)
+    except RecordError as error:
+        return LeftOut(drawn.record, error.cause, error.message)
+    return decoded(sample, drawn.record)
+
+
 def good_samples(samples: Samples) -> Iterator[Sample]:
     """Yield every sample that a run can learn from, in order; log how many records gave none."""
     causes: Counter[str] = Counter()
@@ -252,7 +268,7 @@ class StreamFeed(IterableDataset):
         samples: list[Sample] = []
         left_out: list[LeftOut] = []
         for drawn in self.stream.read(self.seed, part, num_parts, self.positions.get(worker)):
-            outcome = self._outcome(drawn)
+            outcome = outcome_of(drawn, self.refuse)
             if isinstance(outcome, Sample):
                 samples.append(outcome)
             else:
@@ -260,15 +276,6 @@ class StreamFeed(IterableDataset):
             if len(samples) == self.batch_size or (len(left_out) == MAX_TRIED and not samples):
                 yield FeedBatch(samples, left_out, (worker, drawn.position))
                 samples, left_out = [], []
-
-    def _outcome(self, drawn: Drawn) -> Sample | LeftOut:
-        if isinstance(drawn.outcome, RecordError):
-            return LeftOut(drawn.record, drawn.outcome.cause, drawn.outcome.message, drawn.num_absent)
-        try:
-            sample = drawn.outcome if self.refuse is None else self.refuse(drawn.outcome)
-        except RecordError as error:
-            return LeftOut(drawn.record, error.cause, error.message)
-        return decoded(sample, drawn.record)
 
     def loader(self, collate: Any) -> DataLoader:
         """Return a loader of collated batches; it leaves the random numbers of training alone."""

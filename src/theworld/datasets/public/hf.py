@@ -64,10 +64,16 @@ def _load(source: str, config_name: str | None, revision: str | None) -> Any:
     import datasets
     from datasets.exceptions import DatasetsError
 
+    shows_bars = not datasets.utils.are_progress_bars_disabled()
     try:
+        if Path(source).is_dir():
+            datasets.disable_progress_bars()  # they tell of a download, where files are read
         return datasets.load_dataset(source, config_name, revision=revision)
     except (OSError, ValueError, DatasetsError) as error:
         raise ValueError(
             f"{source!r} could not be loaded as a data set: {error}. Check the id, config_name and the network; for a"
             " gated repository accept its licence there and log in (`hf auth login`)"
         ) from error
+    finally:
+        if shows_bars:
+            datasets.enable_progress_bars()
