@@ -167,6 +167,13 @@ def compare(arguments: "CompareSettings") -> Result:
     from theworld.evaluation import comparison, predictions
     from theworld.evaluation.benchmarks import dispatch
 
+    for path in arguments.files:
+        try:
+            predictions.read_identity(path)
+        except FileNotFoundError:
+            logger.warning("%s: no %s beside it says which run made it", path, predictions.identity_path(path).name)
+        except ValueError as error:
+            logger.warning("%s: nothing says which run made it: %s", path, " ".join(str(error).split()))
     result = comparison.compare(
         {str(path): predictions.read_predictions(path) for path in arguments.files},
         baseline=None if arguments.baseline is None else str(arguments.baseline),

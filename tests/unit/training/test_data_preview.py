@@ -154,6 +154,10 @@ def test_no_more_samples_are_shown_than_read_unless_their_number_is_given(look: 
     assert page.count('<article class="sample">') == 5
 
 
+def without(run: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in run.items() if name not in names}
+
+
 def test_a_stream_is_shown_from_its_start(tmp_path: Path, look: Any) -> None:
     records = {f"{number:09d}": record(number) for number in range(6)}
     records["000000002"]["txt"] = b""
@@ -162,7 +166,9 @@ def test_a_stream_is_shown_from_its_start(tmp_path: Path, look: Any) -> None:
     write_table(tmp_path / "shards/00000000.parquet", lost)
     run = {**json.loads(CONFIG.read_text()), "data": {"dataset": "datacomp", "source": str(tmp_path)}}
     settings = tmp_path / "run.json"
-    settings.write_text(json.dumps({name: value for name, value in run.items() if name not in ("validation", "store_dir")}))
+    settings.write_text(
+        json.dumps({name: value for name, value in run.items() if name not in ("validation", "store_dir")})
+    )
     page = tmp_path / "preview.html"
 
     found = preview(loader.load(PreviewSettings, settings, ["--page", str(page)]))
@@ -179,7 +185,9 @@ def test_a_benchmark_without_a_training_split_shows_the_split_that_it_has(tmp_pa
     source = write_spatial_parquet(tmp_path)
     run = {**json.loads(CONFIG.read_text()), "data": {"dataset": "spatial-rgpt", "source": str(source)}}
     settings = tmp_path / "run.json"
-    settings.write_text(json.dumps({name: value for name, value in run.items() if name not in ("validation", "store_dir")}))
+    settings.write_text(
+        json.dumps({name: value for name, value in run.items() if name not in ("validation", "store_dir")})
+    )
     page = tmp_path / "preview.html"
 
     found = preview(loader.load(PreviewSettings, settings, ["--page", str(page)]))
