@@ -57,9 +57,7 @@ def main(folder: Path = Path("runs/your-own-world")) -> TheWorld:
     sample = ForesightDataset("train", 1, 64, "future")[0]
     question = sample.prompt[-1].text
     print(f"{question} {model.generate(sample.images[0], question)!r}, by an untrained projector")
-    print(
-        f"fingerprint of the world, which feature stores and checkpoints are checked by: {model.config.world_fingerprint}"
-    )
+    print(f"fingerprint of the world, by which stores and checkpoints know it: {model.config.world_fingerprint}")
     return model
 
 

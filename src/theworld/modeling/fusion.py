@@ -170,8 +170,7 @@ class FusedGemma(Gemma3ForConditionalGeneration):
             labels: with labels, logits exist at the supervised positions only: (supervised, V).
             slot_pixel_values: a picture of each slot of each clip, for Gemma. The output then has a loss only: the
                 distance of the world tokens from Gemma's image tokens of these pictures (`unexplained`).
-            packed_samples: for rows of several samples, the sample of each position; they do not attend to each other.
-                It replaces attention_mask; position_ids start at 0 in each.
+            packed_samples: of rows of several samples, instead of attention_mask; position_ids start at 0 in each.
 
         Raises:
             ValueError: if placeholders and features do not match, with both counts; if attention takes no such mask.
