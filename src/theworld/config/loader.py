@@ -117,9 +117,9 @@ def _read_flags(cls: type, words: Sequence[str], positional: bool) -> dict[str, 
         return {**_read_flags(cls, words[:end], positional), last: list(words[end + 1 :])}
     if not words:
         return {}
-    known = [*flags(cls, positional), *EVERYWHERE]
+    known = flags(cls, positional)
     if strangers := [name for name in _names_of_flags(words) if name.replace("_", "-") not in known]:
-        raise SettingsError("\n".join(_stranger(name, known) for name in strangers))
+        raise SettingsError("\n".join(_stranger(name, [*known, *EVERYWHERE]) for name in strangers))
     output = io.StringIO()
     try:
         with redirect_stdout(io.StringIO()), redirect_stderr(output):

@@ -36,10 +36,10 @@ def did_you_mean(word: Any, known: Iterable[str], setting: str = "") -> str:
     Args:
         word: as given.
         known: possible words.
-        setting: dotted name; a misspelt former word of it leads to its word of today.
+        setting: dotted name or flag; a misspelt former word of it leads to its word of today.
     """
     known = list(known)
-    former = VALUES.get(setting.rpartition(".")[2], {})
+    former = VALUES.get(setting.removeprefix("--").rpartition(".")[2], {})
     close = get_close_matches(word, [*known, *former], n=1) if isinstance(word, str) else []
     meant = former.get(close[0], close[0]) if close else None
     return f"; did you mean {meant}?" if meant in known else ""

@@ -280,10 +280,9 @@ def _comparable(name: str, settings: dict[str, Any]) -> Any:
 
 def _refuse(differing: Sequence[str]) -> None:
     if differing:
-        names = ", ".join(dict.fromkeys(differing))
         raise ValueError(
-            f"parts of different comparisons, which differ in: {names}; the files of --also must come from the same"
-            " settings and arms as this folder: correct the settings, or leave the file out"
+            "the files of --also must come from the same settings and arms as this folder; they are parts of different"
+            f" comparisons, which differ in: {', '.join(dict.fromkeys(differing))}"
         )
 
 
