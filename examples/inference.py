@@ -26,6 +26,7 @@ def main(folder: Path = Path("runs/inference"), num_scenes: int = 3) -> list[Ask
         write_gif(scene.imagined, folder / f"imagined-{number}.gif", FRAME_RATE_HZ, scale=4)
         scenes.append(scene)
     draw_sheet(scenes, folder / "scenes.png", FRAME_RATE_HZ)
+    print(f"wrote {folder}/scenes.png, and the imagined futures as imagined-NUMBER.gif beside it")
     return scenes
 
 

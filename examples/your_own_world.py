@@ -55,7 +55,9 @@ def main(folder: Path = Path("runs/your-own-world")) -> TheWorld:
     TheWorld.from_pretrained("tiny", world_tap="vjepa2", num_world_steps=4).save_pretrained(folder)
     model = TheWorld.from_pretrained(folder)  # with an untrained projector: see simple_training.py
     sample = ForesightDataset("train", 1, 64, "future")[0]
-    print(model.generate(sample.images[0], sample.prompt[-1].text), model.config.world_fingerprint)
+    question = sample.prompt[-1].text
+    print(f"{question} {model.generate(sample.images[0], question)!r}, by an untrained projector")
+    print(f"fingerprint of the world, by which stores and checkpoints know it: {model.config.world_fingerprint}")
     return model
 
 

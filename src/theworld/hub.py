@@ -9,8 +9,8 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from httpx2 import HTTPError
-from huggingface_hub import HfApi, constants, snapshot_download
+from httpx2 import Client, ConnectError, ConnectTimeout, HTTPError, Request, Response
+from huggingface_hub import HfApi, constants, set_client_factory, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -20,6 +20,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.utils._http import default_client_factory  # pyright: ignore[reportPrivateImportUsage]
 from safetensors import SafetensorError
 
 from theworld.constants import TOKEN
@@ -34,6 +35,33 @@ _SNAPSHOT: Final = re.compile(r"/(models|datasets)--(?P<owner>[\w.-]+?)--(?P<nam
 """A folder in the hub's cache: its path names the repository."""
 
 _FETCH_AGAIN: Final = "fetch it again (`hf download {} --force-download`)"
+
+
+class UnreachableError(OfflineModeIsEnabled):
+    """No connection to the hub. Like HF_HUB_OFFLINE, this error sends huggingface_hub to its cache at once."""
+
+
+def _impatient_client() -> Client:
+    """A client that retries only once it has reached the hub: without a network it would wait 23 seconds per file."""
+    client = default_client_factory()
+    send, was_reached = client.send, False
+
+    def send_once(request: Request, **options: Any) -> Response:
+        nonlocal was_reached
+        try:
+            response = send(request, **options)
+        except (ConnectError, ConnectTimeout) as error:
+            if was_reached:
+                raise
+            raise UnreachableError(f"no connection to {request.url.host} ({error})") from error
+        was_reached = True
+        return response
+
+    client.send = send_once  # pyright: ignore[reportAttributeAccessIssue]
+    return client
+
+
+set_client_factory(_impatient_client)
 
 
 def client(token: str | None = None) -> HfApi:
@@ -124,6 +152,7 @@ _REMEDIES: Final[tuple[tuple[Callable[[BaseException], bool], str], ...]] = (
         _is(RepositoryNotFoundError),
         "no such repository, or a private one; check the name, and log in (`hf auth login`) if it is private",
     ),
+    (_is(UnreachableError), "{cause}; check the network, or name a folder"),
     (
         _is(OfflineModeIsEnabled),
         "HF_HUB_OFFLINE is set and it was not fetched before; unset it once, or name a folder",

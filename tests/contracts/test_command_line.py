@@ -434,3 +434,28 @@ def test_verbosity_sets_how_much_is_logged(arguments, level, commands):
     cli.main(["train", "--output-dir", "run", *arguments])
     assert logging.getLevelName(logging.getLogger("theworld").level) == level
     assert len(ran) == 1
+
+
+@pytest.mark.parametrize("command", [entry.name for entry in cli.COMMANDS])
+@pytest.mark.parametrize("flag", ["--hlp", "-hlp", "--hlep=1"])
+def test_a_misspelt_flag_is_the_first_fault_of_every_command(
+    command: str, flag: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main([*command.split(), flag]) == cli.REFUSED
+    name = flag.partition("=")[0]
+    assert capsys.readouterr().err == f"theworld {command}: {name}: unknown setting; did you mean --help?\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "end"),
+    [
+        ("ask tiny a.png q --max-new-token 3", "--max-new-token: unknown setting; did you mean --max-new-tokens?"),
+        ("ask tiny a.png q --hf-token x", "secrets never go into settings; they come from the environment (HF_TOKEN)"),
+        ("train --data.questions dynamik", "Did you mean future?"),
+        ("evaluate --answers writen", "Did you mean generate?"),
+        ("completion bsh", "Did you mean bash?"),
+    ],
+)
+def test_a_misspelt_word_gets_a_suggestion(line: str, end: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(line.split()) == cli.REFUSED
+    assert capsys.readouterr().err.endswith(f"{end}\n")

@@ -3,6 +3,7 @@
 import errno
 import json
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -149,3 +150,32 @@ def test_a_truncated_part_of_the_world_is_named(stack: Path, tmp_path: Path) -> 
     weights.write_bytes(weights.read_bytes()[:-1000])
     with pytest.raises(ValueError, match=r"cosmos/vae: missing, damaged or half-downloaded.*fetch or copy it again"):
         load_vae(WorldSettings(cosmos_model_name=str(tmp_path / "cosmos"), image_size_px=64))
+
+
+def test_without_a_network_the_hub_is_given_up_at_the_first_attempt(tmp_path: Path) -> None:
+    with socket.socket() as closed:  # a port on which nobody listens
+        closed.bind(("127.0.0.1", 0))
+        lines = said(f"http://127.0.0.1:{closed.getsockname()[1]}", tmp_path, "gated", "absent")
+
+    for line, name in zip(lines, ("gated", "absent"), strict=True):
+        assert f"'someone/{name}' is no folder" in line
+        assert "no connection to 127.0.0.1 (" in line
+        assert line.endswith("check the network, or name a folder")
+
+
+def test_a_hub_that_was_reached_once_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    outcomes = iter([Response(200), ConnectError("broken"), Response(200)])
+
+    class Sending:
+        def send(self, request: Request, **options: Any) -> Response:
+            outcome = next(outcomes)
+            if isinstance(outcome, Exception):
+                raise outcome
+            return outcome
+
+    monkeypatch.setattr(hub, "default_client_factory", Sending)
+    client, request = hub._impatient_client(), Request("GET", "https://hub")
+    assert client.send(request).status_code == 200
+    with pytest.raises(ConnectError):  # huggingface_hub waits after this error, and asks again
+        client.send(request)
+    assert client.send(request).status_code == 200

@@ -1,5 +1,6 @@
 """Handlers of the commands: each maps settings to a call, and its result to Markdown; heavy imports are inside."""
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from theworld.config.serving import AppSettings, ServeSettings
     from theworld.config.training import SlurmSettings
     from theworld.tables import Table
+
+logger = logging.getLogger(__name__)
 
 _FUTURE_SIDE_PX = 512
 """Side of animations of the future, about."""
@@ -53,12 +56,17 @@ def ask(settings: "AskSettings") -> dict[str, Any]:
     from theworld.datasets.animation import write_gif
     from theworld.datasets.images import to_image
     from theworld.modeling import TheWorld
-    from theworld.modeling.factory import on_this_machine, scope_of, to_be_asked
+    from theworld.modeling.factory import has_new_projector, on_this_machine, scope_of, to_be_asked
     from theworld.modeling.introspection import imagine
 
     picture = to_image(settings.picture)  # first: it is cheap, and may be refused
+    name = to_be_asked(settings.model)
+    if name != settings.model:
+        logger.warning("the projector of %s was never trained: %s answers in its place", settings.model, name)
     options = {"max_new_tokens": settings.max_new_tokens}
-    model = TheWorld.from_pretrained(to_be_asked(settings.model), **on_this_machine(settings.dtype))
+    model = TheWorld.from_pretrained(name, **on_this_machine(settings.dtype))
+    if has_new_projector(model):
+        logger.warning("the projector of %s was never trained: the answer with the world means nothing", name)
     result = {}
     if settings.show_future is not None:
         steps = model.config.num_world_steps if settings.num_world_steps is None else settings.num_world_steps
@@ -105,7 +113,8 @@ def preview(config: "PreviewSettings") -> dict[str, Any]:
     """Read some of a run's data as training does, and write a page that shows it; no weights load.
 
     Returns:
-        The page; numbers of samples in all, read, and left out by cause; the median and largest length.
+        The page; numbers of samples in all (None: a stream), read, and left out by cause; the median and largest
+        length.
 
     Raises:
         ValueError: for data that cannot be read, or if no record gives a sample.
@@ -169,6 +178,13 @@ def compare(arguments: "CompareSettings") -> Result:
     from theworld.evaluation import comparison, predictions
     from theworld.evaluation.benchmarks import dispatch
 
+    for path in arguments.files:
+        try:
+            predictions.read_identity(path)
+        except FileNotFoundError:
+            logger.warning("%s: no %s beside it says which run made it", path, predictions.identity_path(path).name)
+        except ValueError as error:
+            logger.warning("%s: nothing says which run made it: %s", path, " ".join(str(error).split()))
     result = comparison.compare(
         {str(path): predictions.read_predictions(path) for path in arguments.files},
         baseline=None if arguments.baseline is None else str(arguments.baseline),

@@ -261,6 +261,9 @@ def _give_up_output() -> None:
 def _set_up_logging(verbosity: int) -> None:
     import logging
 
-    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    # Libraries with a handler of their own, such as huggingface_hub, would print each line twice.
+    handler.addFilter(lambda record: not logging.getLogger(record.name.partition(".")[0]).handlers)
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", handlers=[handler])
     levels = (logging.WARNING, logging.INFO, logging.DEBUG)
     logging.getLogger("theworld").setLevel(levels[min(verbosity, 2)])

@@ -7,6 +7,8 @@ from typing import Any, ClassVar, Final, Self
 from pydantic import ConfigDict, GetCoreSchemaHandler
 from pydantic_core import ArgsKwargs, core_schema
 
+from theworld.config.renamed import did_you_mean
+
 STRICT: Final = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 """Configuration of every settings dataclass: no unknown names, no conversions, no NaN."""
 
@@ -38,7 +40,7 @@ class Variants:
             return object.__new__(cls)
         tag = values.get(cls.TAG, getattr(cls, cls.TAG))
         if tag not in list(kinds):
-            raise ValueError(f"{cls.TAG}={tag!r}: expected {_either(kinds)}")
+            raise ValueError(f"{cls.TAG}={tag!r}: expected {either(kinds)}{did_you_mean(tag, kinds)}")
         return object.__new__(kinds[tag])
 
     @classmethod
@@ -74,7 +76,7 @@ class Variants:
             discriminator=cls._tag_of,
             custom_error_type=UNKNOWN_VARIANT,
             custom_error_message="Input should be {expected}",
-            custom_error_context={"tag": cls.TAG, "expected": _either(kinds)},
+            custom_error_context={"tag": cls.TAG, "expected": either(kinds)},
         )
 
     @classmethod
@@ -100,7 +102,7 @@ class Variants:
             data = {name: value for name, value in data.items() if name not in idle}
             foreign = [name for name in foreign if name not in idle]
         if foreign:
-            parts = [f"{name} is for {cls.TAG} {_either(owners[name])}" for name in foreign]
+            parts = [f"{name} is for {cls.TAG} {either(owners[name])}" for name in foreign]
             raise ValueError(f"{'; '.join(parts)}, not {tag!r}")
         return data
 
@@ -113,6 +115,7 @@ def _as_json(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _either(names: Any) -> str:
+def either(names: Any) -> str:
+    """Return quoted names as a list in a sentence: `'a', 'b' or 'c'`."""
     *most, last = map(repr, names)
     return f"{', '.join(most)} or {last}" if most else last

@@ -88,6 +88,10 @@ class CompletionSettings:
     """The shell; save the script where it looks for completions."""
 
 
+DEFAULT_SHOWN = 24
+"""Samples that a preview shows in full, if the settings give no number."""
+
+
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class PreviewSettings(TrainingConfig):
     """A training run, and the amount of its data to preview."""
@@ -95,15 +99,15 @@ class PreviewSettings(TrainingConfig):
     num_read: Annotated[int, Field(ge=1)] = 200
     """Records to read, drawn with the run's seed: the page counts their lengths and faults."""
 
-    num_shown: Annotated[int, Field(ge=1)] = 24
-    """Samples to show in full, the first of them."""
+    num_shown: Annotated[int, Field(ge=1)] | None = None
+    """Samples to show in full, the first of them; None: 24, or all if fewer are read."""
 
     page: Path = Path("preview.html")
     """Output page (HTML)."""
 
     @model_validator(mode="after")
     def _check_numbers(self) -> "PreviewSettings":
-        if self.num_shown > self.num_read:
+        if self.num_shown is not None and self.num_shown > self.num_read:
             raise ValueError(
                 f"num_shown={self.num_shown} is more than num_read={self.num_read}: read more, or show less"
             )

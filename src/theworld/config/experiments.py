@@ -149,8 +149,8 @@ class ArmsSettings:
     """Optimiser, without its learning rates, which stand above."""
 
     also: tuple[Path, ...] = ()
-    """Results (arms.json) of the same comparison from other folders or machines: this comparison takes over their
-    learning rates and adds their runs to its table."""
+    """Results to add to the table: files arms.json that `theworld arms` wrote for the same comparison in another folder
+    or on another machine. Their runs are not repeated here, and their learning rates hold here, too."""
 
     report: bool = False
     """Write the table and the curves of finished runs, without training."""

@@ -27,7 +27,7 @@ from theworld.config.flags import (
     takes_the_rest,
     variants_of,
 )
-from theworld.config.renamed import with_current_flags, with_current_names
+from theworld.config.renamed import did_you_mean, with_current_flags, with_current_names
 from theworld.config.strict_yaml import MAX_FILE_BYTES, SettingsError, read_mapping, shown
 from theworld.constants import TOKEN
 from theworld.io import write_whole
@@ -120,6 +120,9 @@ def _read_flags(cls: type, words: Sequence[str], positional: bool) -> dict[str, 
         return {**_read_flags(cls, words[:end], positional), last: list(words[end + 1 :])}
     if not words:
         return {}
+    known = flags(cls, positional)
+    if strangers := [name for name in _names_of_flags(words) if name.replace("_", "-") not in known]:
+        raise SettingsError("\n".join(_stranger(name, [*known, *EVERYWHERE]) for name in strangers))
     output = io.StringIO()
     try:
         with redirect_stdout(io.StringIO()), redirect_stderr(output):
@@ -130,10 +133,6 @@ def _read_flags(cls: type, words: Sequence[str], positional: bool) -> dict[str, 
         raise SettingsError(_unboxed(output.getvalue())) from None
     if not unknown:
         return values
-    strangers = [argument.partition("=")[0] for argument in unknown if argument.startswith("--")]
-    if strangers:
-        known = [*flags(cls, positional), *EVERYWHERE]
-        raise SettingsError("\n".join(_stranger(name, known) for name in strangers))
     rest = "" if positional else "; a settings file comes before the flags"
     raise SettingsError(f"{' '.join(unknown)!r} belongs to no flag{rest}")
 
@@ -154,24 +153,29 @@ def _all_optional(cls: type, positional: bool) -> Any:
     return make(cls.__name__, kinds, total=False)
 
 
+def _names_of_flags(words: Sequence[str]) -> list[str]:
+    """The flags among words; tyro would first complain of arguments that are missing. `-1e-3` is a value."""
+    names = [word.partition("=")[0] for word in words[: words.index("--") if "--" in words else len(words)]]
+    return [name for name in names if re.fullmatch(r"-(-[\w.-]*|[a-zA-Z][\w-]+)", name)]
+
+
 def _unboxed(message: str) -> str:
     """The message in tyro's output, which has a title, a rule, the message, a rule and advice."""
     parts = re.split(r"^\s*-{3,}\s*$", message, flags=re.MULTILINE)
     text = " ".join(parts[min(1, len(parts) - 1)].split()).removeprefix("Error parsing ")
     text = text.partition(". Got errors:")[0]  # the errors of each member of a union
-    choice = re.match(r"invalid choice '(.*?)' for .* Expected one of \((.*)\)\.$", text)
-    return text if choice is None else text + _meant(choice[1], choice[2], " Did")
+    choice = re.match(r"invalid choice '(.*?)' for argument '(.*?)'\. Expected one of \((.*)\)\.$", text)
+    return text if choice is None else text + _meant(choice[1], choice[3], choice[2]).replace("; did", " Did")
 
 
-def _meant(word: Any, choices: str, lead: str) -> str:
+def _meant(word: Any, choices: str, name: str) -> str:
     """Return the end of a message: the closest of the quoted choices; empty if none is close."""
-    known = [choice for choice in re.findall(r"'([^']*)'", choices) if choice != "None"]
-    close = difflib.get_close_matches(word, known, n=1) if isinstance(word, str) else []
-    return f"{lead} you mean {close[0]}?" if close else ""
+    return did_you_mean(word, [choice for choice in re.findall(r"'([^']*)'", choices) if choice != "None"], name)
 
 
 def _stranger(name: str, known: Sequence[str], where: str = "") -> str:
-    if _SECRET.search(re.sub(r"[^a-z]+", "_", re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower())):
+    is_secret = _SECRET.search(re.sub(r"[^a-z]+", "_", re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()))
+    if is_secret and not difflib.get_close_matches(name, known, n=1, cutoff=0.9):
         return f"{where}{name}: {_NO_SECRETS}"
     if (remedy := prototype.hint(name, known)) is not None:
         return f"{where}{name}: unknown setting; {remedy}"
@@ -240,7 +244,7 @@ def _problems(
         else:
             form = re.sub("^(Input|Tuple|List|String) | after validation", "", problem["msg"])
             form = re.sub(r"an object|a dictionary or an instance of \w+", "settings by name", form)
-            form += _meant(value, problem.get("ctx", {}).get("expected", ""), "; did")
+            form += _meant(value, problem.get("ctx", {}).get("expected", ""), dotted)
             forms.setdefault((where, shown(value)), []).append(form)
     for (where, value), (first, *others) in forms.items():
         alternatives = "".join(f" or {form.removeprefix('should be ')}" for form in others)

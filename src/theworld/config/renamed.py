@@ -1,7 +1,8 @@
-"""Former words of settings: each is accepted for one release, and answered by one line that names the new word."""
+"""Former and misspelt words of settings: former ones are accepted for one release, misspelt ones get a suggestion."""
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any, Final
 
 from pydantic import BeforeValidator
@@ -27,6 +28,21 @@ def current_word(setting: str, value: Any) -> Any:
         return value
     _announce(setting, f"{setting}={value!r} is now {new!r}", value)
     return new
+
+
+def did_you_mean(word: Any, known: Iterable[str], setting: str = "") -> str:
+    """Return the end of a message: the known word that is closest to a misspelt one; empty if none is close.
+
+    Args:
+        word: as given.
+        known: possible words.
+        setting: dotted name or flag; a misspelt former word of it leads to its word of today.
+    """
+    known = list(known)
+    former = VALUES.get(setting.removeprefix("--").rpartition(".")[2], {})
+    close = get_close_matches(word, [*known, *former], n=1) if isinstance(word, str) else []
+    meant = former.get(close[0], close[0]) if close else None
+    return f"; did you mean {meant}?" if meant in known else ""
 
 
 def former_word(setting: str, value: str) -> str:

@@ -28,7 +28,8 @@ def turns_of(messages: Any, name: str, num_images: int = 0) -> tuple[Turn, ...]:
 
     Args:
         messages: `{"from": "human" | "gpt" | "system", "value": text}` in order, or `{"role": "user" | "assistant" |
-            "system", "content": text}`, where the text may also be a list of parts.
+            "system", "content": text}`, where the text may also be a list of parts; or one object for a question and
+            its answer, `{"user": text, "assistant": text}` or `{"human": text, "gpt": text}`.
         name: of the record, for messages.
         num_images: pictures of the record. If there are any, each `<image>` in a question marks one, as each part of
             type `image` does, and the marks are removed, because pictures precede the first text.
@@ -39,6 +40,7 @@ def turns_of(messages: Any, name: str, num_images: int = 0) -> tuple[Turn, ...]:
     """
     if not isinstance(messages, Sequence) or isinstance(messages, str) or not messages:
         raise RecordError("malformed", f"{name}: expected a list of messages, got {short(messages)}")
+    messages = [message for entry in messages for message in _split(entry)]
     spoken = [_message(message, name) for message in messages]
     system = spoken.pop(0)[1].strip() if spoken[0][0] == "system" else ""
     expected = ["human", "gpt"] * (len(spoken) // 2)
@@ -92,8 +94,19 @@ def _message(message: Any, name: str) -> tuple[str, str]:
     """The role and the text of a message."""
     role, content = _role_and_content(message)
     if role is None:
-        raise RecordError("malformed", f"{name}: expected messages with from and value, or role and content")
+        raise RecordError(
+            "malformed", f"{name}: expected messages with from and value, role and content, or user and assistant"
+        )
     return role, _text(content, name)
+
+
+def _split(entry: Any) -> Sequence[Any]:
+    """The messages of an entry: a question and its answer if it holds both, else itself."""
+    if isinstance(entry, Mapping) and _role_and_content(entry)[0] is None:
+        for roles in (("user", "assistant"), ("human", "gpt")):
+            if all(role in entry for role in roles):
+                return [{"role": role, "content": entry[role]} for role in roles]
+    return [entry]
 
 
 def _role_and_content(message: Any) -> tuple[Any, Any]:

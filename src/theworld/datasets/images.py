@@ -1,5 +1,8 @@
 """Conversion of every accepted form of a picture or clip to RGB pixels."""
 
+import io
+import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from theworld.datasets.errors import ImageError, MissingImageError, RecordError
+from theworld.datasets.records import short
 from theworld.datasets.rgb import BROKEN, decode, to_rgb, upright
 
 MAX_ASPECT = 100
@@ -18,6 +22,10 @@ MAX_ASPECT = 100
 
 _MAX_SHOWN_PATH = 200
 
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
+"""Start of an address, also after `Path` has dropped a slash. One letter and a colon is a drive of Windows."""
+_DATA_URL = re.compile(r"data:[^,]*,", re.IGNORECASE)
+
 
 def to_image(source: Any) -> Image.Image:
     """Convert a picture to RGB and turn it upright; an upright RGB picture is returned itself.
@@ -25,9 +33,10 @@ def to_image(source: Any) -> Image.Image:
     `theworld.datasets.rgb.to_rgb` has the rule of every mode of Pillow: transparency becomes white, 16 bits become 8.
 
     Args:
-        source: PIL image (also turned by its EXIF orientation), path, bytes of a picture file, uint8 array (H, W, 3) or
-            (H, W), or tensor (3, H, W), also with a leading batch axis of one; a float tensor must be in [0, 1] and is
-            rounded to 8 bits. An ImageError in the place of a picture is raised.
+        source: PIL image (also turned by its EXIF orientation), path, bytes of a picture file, uint8 array (H, W, 3),
+            (H, W, 4) with alpha or (H, W), or tensor (3, H, W) or (4, H, W), also with a leading batch axis of one; a
+            float tensor must be in [0, 1] and is rounded to 8 bits. An ImageError in the place of a picture is raised.
+            Addresses are not opened.
 
     Raises:
         ImageError: with the given and the expected form.
@@ -35,9 +44,9 @@ def to_image(source: Any) -> Image.Image:
     if isinstance(source, ImageError):
         raise source
     if isinstance(source, str | Path):
-        image = _open(_existing(Path(source)), str(source))
-    elif isinstance(source, bytes):
-        image = _open(source, f"{len(source):,} bytes")
+        image = _open(_existing(Path(source), str(source)), str(source))
+    elif isinstance(source, bytes | bytearray | memoryview):
+        image = _open(bytes(source), f"{len(source):,} bytes")
     elif isinstance(source, Image.Image):
         image = source
     elif isinstance(source, np.ndarray):
@@ -45,7 +54,7 @@ def to_image(source: Any) -> Image.Image:
     elif isinstance(source, Tensor):
         image = _from_array(_tensor_to_array(source[0] if source.ndim == 4 and len(source) == 1 else source))
     else:
-        raise ImageError(f"a picture of type {type(source).__name__}: expected PIL, path, uint8 array or tensor")
+        raise ImageError(f"a picture of type {type(source).__name__}: expected PIL, path, bytes, uint8 array or tensor")
     width, height = image.size
     if min(width, height) < 2 or max(width, height) > MAX_ASPECT * min(width, height):
         raise ImageError(f"a picture of {width} x {height} px: expected 2 x 2 or more, sides at most 1:{MAX_ASPECT}")
@@ -78,17 +87,53 @@ def read_picture(source: Any, name: str) -> Image.Image:
         raise RecordError("unreadable picture", f"{name}: {error}") from error
 
 
-def _existing(path: Path) -> Path:
-    name = str(path)
-    if len(name) > _MAX_SHOWN_PATH:
-        name = f"{name[: _MAX_SHOWN_PATH - 3]}..."
+def path_in(folder: Path, name: str, record: str) -> Path:
+    """Return the path of the picture that a row names, in the folder of the pictures.
+
+    A row may not leave this folder, neither by `..` nor by an absolute path. Symbolic links inside the folder are
+    followed, because rows cannot make them.
+
+    Args:
+        folder: of the pictures.
+        name: path in the row, from that folder.
+        record: name of the row, for messages.
+
+    Raises:
+        RecordError: malformed for a path that leaves the folder, missing picture for an address.
+    """
+    if refusal := _no_address(name):
+        raise RecordError("missing picture", f"{record}: {refusal}")
+    base = os.path.normpath(folder.absolute())
+    path = Path(os.path.normpath(folder.absolute() / name))
+    if not path.is_relative_to(base):
+        raise RecordError("malformed", f"{record}: the path {short(name)} leaves {folder}, the folder of the pictures")
+    return folder / path.relative_to(base)
+
+
+def _no_address(name: str) -> str | None:
+    """Say that an address is not opened; None: the name is none."""
+    if _DATA_URL.match(name):
+        return f"{_shown(name)}: data URLs are not opened; decode it, and give its bytes"
+    if _ADDRESS.match(name):
+        address = name if "://" in name else name.replace(":/", "://", 1)
+        return f"{_shown(address)}: addresses are not opened; download it, and give its path"
+    return None
+
+
+def _shown(name: str) -> str:
+    return name if len(name) <= _MAX_SHOWN_PATH else f"{name[: _MAX_SHOWN_PATH - 3]}..."
+
+
+def _existing(path: Path, given: str) -> Path:
+    name = _shown(str(path))
     try:
         if path.is_dir():
             raise ImageError(f"{name}: a folder, not a picture")
         if not path.is_file():
-            raise MissingImageError(f"{name}: no such file")
+            raise MissingImageError(_no_address(given) or f"{name}: no such file")
     except (OSError, UnicodeError) as error:  # too long, or half a surrogate pair
-        raise MissingImageError(f"{name!a}: no path of a file ({getattr(error, 'strerror', 'not UTF-8')})") from error
+        reason = f"{name!a}: no path of a file ({getattr(error, 'strerror', 'not UTF-8')})"
+        raise MissingImageError(_no_address(given) or reason) from error
     return path
 
 
@@ -103,13 +148,13 @@ def _open(source: Path | bytes, name: str) -> Image.Image:
 
 
 def _from_array(array: np.ndarray) -> Image.Image:
-    if array.dtype != np.uint8 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 3)):
+    if array.dtype != np.uint8 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))):
         raise ImageError(f"an array of shape {array.shape}, {array.dtype}: expected (H, W, 3), uint8")
     return Image.fromarray(array)
 
 
 def _tensor_to_array(tensor: Tensor) -> np.ndarray:
-    if tensor.ndim != 3 or tensor.shape[0] != 3:
+    if tensor.ndim != 3 or tensor.shape[0] not in (3, 4):
         raise ImageError(f"a tensor of shape {tuple(tensor.shape)}: expected (3, H, W)")
     pixels = tensor.detach().cpu()
     if pixels.is_floating_point():
@@ -129,13 +174,35 @@ def picture_of(value: Any) -> Any:
     return value
 
 
+def picture_in(folder: Path | None, value: Any, record: str) -> Any:
+    """Return the bytes or the path of a picture in a table of a public data set.
+
+    Args:
+        folder: of the pictures, which no path may leave; None: the table holds the pictures themselves.
+        value: of the table.
+        record: name of the row, for messages.
+
+    Raises:
+        RecordError: malformed for a path that leaves the folder, or without a folder; as `path_in`.
+    """
+    picture = picture_of(value)
+    if not isinstance(picture, str):
+        return picture
+    if folder is None:
+        raise RecordError("malformed", f"{record}: the path {short(picture)}: expected the picture itself")
+    return path_in(folder, picture, record)
+
+
 def to_pictures(source: Any) -> list[Image.Image]:
-    """Convert one picture, a sequence of pictures, or a batch tensor (B, 3, H, W) to a list of RGB pictures."""
-    if isinstance(source, Tensor) and source.ndim == 4:
-        return [to_image(picture) for picture in source]
-    if isinstance(source, Sequence) and not isinstance(source, str):
-        return [to_image(picture) for picture in source]
-    return [to_image(source)]
+    """Convert one picture, a sequence, a tensor (B, 3, H, W) or an array (B, H, W, 3) to a list of RGB pictures."""
+    return [to_image(picture) for picture in _listed(source)]
+
+
+def _listed(source: Any) -> Sequence[Any]:
+    if isinstance(source, Tensor | np.ndarray):
+        return list(source) if source.ndim == 4 else [source]
+    is_one = isinstance(source, str | bytes | bytearray | memoryview) or not isinstance(source, Sequence)
+    return [source] if is_one else source
 
 
 def to_frames(clip: Any, side_px: int) -> Tensor:
@@ -144,10 +211,41 @@ def to_frames(clip: Any, side_px: int) -> Tensor:
     Args:
         clip: frames in time order: array (F, H, W, 3), tensor (F, 3, H, W), a sequence of pictures, or one picture.
         side_px: side of the square, pixels.
+
+    Raises:
+        ImageError: for an animation, of which only the first frame would be read; and as `to_image`.
     """
-    if isinstance(clip, np.ndarray) and clip.ndim == 4:
-        clip = list(clip)
-    return square_frames(to_pictures(clip), side_px)
+    return square_frames(to_clip(clip), side_px)
+
+
+def to_clip(clip: Any) -> list[Image.Image]:
+    """Convert the frames of a clip to RGB pictures, as `to_frames`, of their own sizes."""
+    frames = _listed(clip)
+    for frame in frames:
+        _refuse_animation(frame)
+    return [to_image(frame) for frame in frames]
+
+
+def _refuse_animation(frame: Any) -> None:
+    """Refuse a file of several frames in the place of one."""
+    if isinstance(frame, Image.Image):
+        num_frames, name = _num_frames(frame), "a picture"
+    elif isinstance(frame, str | Path | bytes | bytearray | memoryview):
+        is_path = isinstance(frame, str | Path)
+        try:
+            with Image.open(frame if is_path else io.BytesIO(frame)) as file:
+                num_frames = _num_frames(file)
+        except (*BROKEN, Image.DecompressionBombError):
+            return  # `to_image` says why
+        name = _shown(str(frame)) if is_path else f"{len(frame):,} bytes"
+    else:
+        return
+    if num_frames > 1:
+        raise ImageError(f"{name}: an animation of {num_frames} frames, in the place of one: give a list of its frames")
+
+
+def _num_frames(image: Image.Image) -> int:
+    return 1 if image.format == "MPO" else getattr(image, "n_frames", 1)  # MPO: a photo, and its preview or depth
 
 
 def square_frames(pictures: Sequence[Image.Image], side_px: int) -> Tensor:

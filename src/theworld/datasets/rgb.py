@@ -2,6 +2,7 @@
 
 import io
 import struct
+import warnings
 import zlib
 from pathlib import Path
 from typing import Final
@@ -14,6 +15,9 @@ from theworld.datasets.errors import ImageError
 BROKEN = (OSError, SyntaxError, ValueError, IndexError, TypeError, KeyError, EOFError, OverflowError, struct.error)
 """Errors of Pillow for broken bytes. When it opens a file, Pillow turns some of them into SyntaxError, but not when it
 decodes or goes to the next frame."""
+
+# Damaged metadata cost no pixel (`decode`), and a run would print a line for each such picture.
+warnings.filterwarnings("ignore", "Corrupt EXIF data|Possibly corrupt EXIF|Truncated File Read", UserWarning)
 
 _DEEP: Final = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 _CONVERTED: Final = ("1", "L", "P", "CMYK", "YCbCr", "LAB", "HSV", "RGBX", "RGBA", "RGBa", "LA", "La", "PA")

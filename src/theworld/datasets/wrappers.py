@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 from theworld.constants import TEMPORAL_STRIDE
 from theworld.datasets.conversations import checked, num_characters, turns_of, without_marks, without_pictures
 from theworld.datasets.errors import RecordError
-from theworld.datasets.images import picture_of, read_picture
+from theworld.datasets.images import picture_in, picture_of, read_picture
 from theworld.datasets.records import answer_text, distinct_ids, media_keys, short
 from theworld.datasets.sample import KnowsShapes, Sample, Samples, Turn
 
@@ -16,24 +19,28 @@ class TheWorldDataset:
     """Samples from a list of records: a picture (or several), a text, and a label.
 
     Args:
-        records: mappings with `image` (one picture or a list; absent or None for text alone; `images` means the same),
-            `text` (the question) and `label` (the answer; None if it is withheld); `clips` if the world model sees
-            more than the pictures.
+        records: a list of mappings with `image` (one picture or a list; absent or None for text alone; `images` means
+            the same), `text` (the question) and `label` (the answer; None if it is withheld); `clips` if the world
+            model sees more than the pictures.
 
     Raises:
-        ValueError: for a record without a text, with both `image` and `images`, or with pictures under another name,
-            naming its position and keys.
+        ValueError: for records without numbers (a generator, a stream), and for a record without a text, with both
+            `image` and `images`, or with pictures under another name, naming its position and keys.
     """
 
-    def __init__(self, records: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(self, records: Any) -> None:
+        if not (hasattr(records, "__len__") and hasattr(records, "__getitem__")) or isinstance(records, Mapping):
+            raise ValueError(f"records of type {type(records).__name__}: expected a list, so that each has a number")
         for index, record in enumerate(records):
+            if not isinstance(record, Mapping):
+                raise ValueError(f"record {index} is {short(record)}: expected a mapping with image, text and label")
             if not isinstance(record.get("text"), str) or not record["text"].strip():
                 raise ValueError(f"record {index} has no text: expected keys image, text, label; got {sorted(record)}")
             if "image" in record and "images" in record:
                 raise ValueError(f"record {index} has both image and images: give one; got {sorted(record)}")
             if unknown := media_keys(record):
                 raise ValueError(f"record {index} has {', '.join(unknown)}: expected image; got {sorted(record)}")
-        self.records = records
+        self.records: Sequence[Mapping[str, Any]] = records
         self._ids = distinct_ids(record.get("id") for record in records)
 
     def __len__(self) -> int:
@@ -77,9 +84,11 @@ class HFDatasetWrapper:
         id_key: column of ids; None: the position, as for an id of None. Later rows of an id get `ID#2`, and so on.
         conversation_key: column of whole conversations (`messages` or `conversations`, in a format of `turns_of`),
             instead of questions and answers.
+        image_dir: folder that paths in the rows start from, and may not leave; None: any path. Paths that `datasets`
+            has found itself, those of its picture columns, stay.
 
     Raises:
-        ValueError: for a column that the data set does not have.
+        ValueError: for a column that the data set does not have, or for one without rows by number.
     """
 
     def __init__(
@@ -90,7 +99,9 @@ class HFDatasetWrapper:
         answer_key: str | None = "answer",
         id_key: str | None = None,
         conversation_key: str | None = None,
+        image_dir: Path | None = None,
     ) -> None:
+        _check_indexed(dataset)
         text_keys = (question_key, answer_key) if conversation_key is None else (conversation_key,)
         texts = [key for key in text_keys if key is not None]
         wanted = [key for key in (image_key, *texts, id_key) if key is not None]
@@ -100,6 +111,7 @@ class HFDatasetWrapper:
         self._texts = dataset.select_columns(texts)
         self.image_key, self.id_key = image_key, id_key
         self.question_key, self.answer_key, self.conversation_key = question_key, answer_key, conversation_key
+        self.image_dir = None if self.dataset is not dataset else image_dir  # undecoded: a column of pictures
         feature = (getattr(dataset, "features", None) or {}).get(answer_key)
         self._ids = None if id_key is None else distinct_ids(dataset.select_columns([id_key])[:][id_key])
         self._label_name = getattr(feature, "int2str", None)  # only a datasets.ClassLabel has it
@@ -118,9 +130,11 @@ class HFDatasetWrapper:
         id = str(index) if self._ids is None else self._ids[index]
         stored = _pictures(None if self.image_key is None else row[self.image_key])
         turns = self._turns(row, index, len(stored))
-        return Sample(
-            id=id, turns=turns, images=tuple(read_picture(picture_of(item), f"row {index}") for item in stored)
-        )
+        return Sample(id=id, turns=turns, images=tuple(self._picture(item, f"row {index}") for item in stored))
+
+    def _picture(self, item: Any, name: str) -> Image.Image:
+        source = picture_of(item) if self.image_dir is None else picture_in(self.image_dir, item, name)
+        return read_picture(source, name)
 
     def text_length_of(self, index: int) -> int:
         """Return the characters of a sample's turns, without its pictures; 0 for a bad row."""
@@ -178,6 +192,26 @@ def _pictures(value: Any) -> tuple[Any, ...]:
     if value is None:
         return ()
     return tuple(value) if isinstance(value, list | tuple) else (value,)
+
+
+def _check_indexed(dataset: Any) -> None:
+    """Refuse streams, and data sets of another kind, before any row is read.
+
+    Raises:
+        ValueError: with the remedy.
+    """
+    kind = type(dataset).__name__
+    if isinstance(dataset, Mapping):
+        raise ValueError(f"a {kind} of the splits {', '.join(map(str, dataset))}: give one of them, as data[split]")
+    if isinstance(dataset, list | tuple):
+        raise ValueError(f"a {kind} of records: give it to TheWorldDataset, or make a datasets.Dataset.from_list of it")
+    if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
+        raise ValueError(
+            f"{kind}: a stream, whose rows have no numbers: load it without streaming=True, or take some of its rows:"
+            " datasets.Dataset.from_list(list(stream.take(1000)))"
+        )
+    if not all(hasattr(dataset, name) for name in ("column_names", "select_columns")):
+        raise ValueError(f"{kind}: expected a datasets.Dataset (from pandas: datasets.Dataset.from_pandas)")
 
 
 def _undecoded(dataset: Any, key: str) -> Any:

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 from theworld.config import ArmName, EvaluationConfig, ForesightData, loader
 from theworld.config.base import Variants
 from theworld.config.renamed import former_word
+from theworld.config.world import check_world_steps
 from theworld.datasets.custom import given
 from theworld.datasets.factory import open_samples
 from theworld.datasets.foresight.scene import FRAME_RATE_HZ
@@ -33,6 +34,7 @@ from theworld.evaluation.predictions import (
     Prediction,
     PredictionWriter,
     RunIdentity,
+    identity_path,
     read_identity,
     read_predictions,
 )
@@ -80,6 +82,7 @@ def evaluate(config: EvaluationConfig, samples: Any = None) -> dict[str, Any]:
         config = replace(config, data=given(config.data, samples, validates=True))
     saved = saved_config(config.checkpoint)
     formats = answering_formats(saved, config.dtype, config.store_dir)
+    _check_before_loading(config, saved)
     loader.save_over_earlier(config, config.output_dir / "config.json")
     write_whole(config.output_dir / "environment.json", describe_environment(number_formats=formats))
     files: dict[str, Path] = {}
@@ -95,6 +98,51 @@ def evaluate(config: EvaluationConfig, samples: Any = None) -> dict[str, Any]:
     )
 
 
+def _check_before_loading(config: EvaluationConfig, saved: TheWorldConfig) -> None:
+    """Refuse impossible settings, and predictions of another run, before anything is written or loaded.
+
+    Raises:
+        ValueError: for an arm or a K that the checkpoint cannot serve, or a file of predictions of other settings.
+    """
+    read = [arm for arm in config.arms if arm in READS_WORLD]
+    if read and not saved.enable_world:
+        raise ValueError(
+            f"{config.checkpoint} was trained without a world: its arm is 'no-world-tokens', not {read[0]!r}"
+        )
+    for steps in (config.num_world_steps or ()) if read else ():
+        check_world_steps(steps, saved.max_world_steps)
+        world = saved.world_settings()
+        world.num_slots(world.num_frames(1, steps), steps)
+    for arm in config.arms:
+        for name, steps in _names(config, arm, saved):
+            path = config.output_dir / "predictions" / f"{name}.jsonl"
+            if identity_path(path).exists() and read_identity(path).settings_hash != _hash_of(config, arm, steps):
+                raise ValueError(
+                    f"{path} belongs to another run: it was made with other settings; choose another output_dir, or"
+                    f" remove it and {identity_path(path).name}"
+                )
+            if path.exists() and path.stat().st_size and not identity_path(path).exists():
+                raise ValueError(
+                    f"{path} holds predictions, but no {identity_path(path).name} says of which run; choose another"
+                    " output_dir"
+                )
+
+
+def _names(config: EvaluationConfig, arm: ArmName, saved: TheWorldConfig) -> list[tuple[str, int]]:
+    """The files of predictions of an arm, without suffix, and the K of each."""
+    if arm not in READS_WORLD:
+        return [(arm, 0)]
+    steps = config.num_world_steps or (saved.num_world_steps,)
+    return [(f"{arm}-K{number}" if len(steps) > 1 else arm, number) for number in steps]
+
+
+def _hash_of(config: EvaluationConfig, arm: ArmName, steps: int) -> str:
+    """The hash of the settings that the predictions of an arm depend on."""
+    if arm == "majority":
+        return _settings_hash([config.data, arm])
+    return _settings_hash([config.data, config.max_new_tokens, former_word("answers", config.answers), arm, steps])
+
+
 def _answer(config: EvaluationConfig, arm: ArmName, saved: TheWorldConfig, formats: dict[str, str]) -> dict[str, Path]:
     """Answer the questions in an arm; return its files of predictions by name."""
     data = config.data
@@ -107,10 +155,8 @@ def _answer(config: EvaluationConfig, arm: ArmName, saved: TheWorldConfig, forma
         return {arm: _answer_by_majority(samples, folder / f"{arm}.jsonl", data)}
     respondent = open_respondent(config.checkpoint, arm, saved, formats, config.store_dir)
     model = respondent.model
-    default_steps = model.config.num_world_steps
     files: dict[str, Path] = {}
-    for steps in (config.num_world_steps or (default_steps,)) if reads else (0,):
-        name = f"{arm}-K{steps}" if reads and len(config.num_world_steps or ()) > 1 else arm
+    for name, steps in _names(config, arm, model.config):
         files[name] = folder / f"{name}.jsonl"
         identity = identify(model, [data, config.max_new_tokens, former_word("answers", config.answers), arm, steps])
         if respondent.tap_fingerprint is not None:

@@ -90,6 +90,15 @@ def to_be_asked(name: str) -> str:
     return TINY_FUSED_MODEL if name == TINY_MODEL else name
 
 
+def has_new_projector(model: TheWorld) -> bool:
+    """Return True for a world whose projector was never trained, in this process or before it was saved.
+
+    A new projector has one scale for all entries, and any step of training changes each entry in its own way.
+    """
+    scale = model.world.scale if model.config.enable_world else None
+    return scale is not None and bool((scale == scale[0]).all())
+
+
 def describe_weights(model: TheWorld) -> str:
     """Return the name of the model's base, and the fingerprint of its weights or their revision on the hub."""
     config = model.config

@@ -12,7 +12,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling, CausalLMOu
 from theworld.config.world import check_world_steps
 from theworld.constants import IGNORE_INDEX
 from theworld.modeling.configuration import TheWorldConfig
-from theworld.modeling.packed_attention import packed_masks
+from theworld.modeling.packed_attention import image_positions, packed_masks
 from theworld.modeling.processor import TheWorldProcessor
 from theworld.modeling.projector import WorldBlock, WorldResidual
 from theworld.world.tap import WorldTap, clip_seeds
@@ -170,13 +170,13 @@ class FusedGemma(Gemma3ForConditionalGeneration):
             labels: with labels, logits exist at the supervised positions only: (supervised, V).
             slot_pixel_values: a picture of each slot of each clip, for Gemma. The output then has a loss only: the
                 distance of the world tokens from Gemma's image tokens of these pictures (`unexplained`).
-            packed_samples: for rows of several samples, the index of each position's sample in its row; samples do not
-                attend to each other, and position_ids start at 0 in each. It replaces attention_mask.
+            packed_samples: of rows of several samples, instead of attention_mask; position_ids start at 0 in each.
 
         Raises:
             ValueError: if placeholders and features do not match, with both counts; if attention takes no such mask.
         """
         parts = dict(mm_encoder_outputs or {})
+        token_type_ids = image_positions(token_type_ids, input_ids, pixel_values, self.config.image_token_id)
         if (fused := parts.pop("world", None)) is None:
             fused = self._world_tokens(world_pixels, world_features, num_world_steps)
         if slot_pixel_values is not None:
@@ -334,6 +334,8 @@ class FusedGemma(Gemma3ForConditionalGeneration):
     def _maybe_prepare_encoder_kwargs_for_generation(
         self, inputs_tensor: Tensor, model_kwargs: dict[str, Any], *args: Any, **kwargs: Any
     ) -> dict[str, Any]:
+        given = (model_kwargs.get("token_type_ids"), inputs_tensor, model_kwargs.get("pixel_values"))
+        model_kwargs["token_type_ids"] = image_positions(*given, self.config.image_token_id)
         # As transformers does for pictures: encode once, before beam search multiplies the rows.
         world = [model_kwargs.pop(name, None) for name in ("world_pixels", "world_features", "num_world_steps")]
         prepare = super()._maybe_prepare_encoder_kwargs_for_generation  # pyright: ignore[reportAttributeAccessIssue]

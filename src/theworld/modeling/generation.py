@@ -20,8 +20,8 @@ def ask(model: FusedGemma, image: Any, question: str, num_world_steps: int | Non
     """Answer one question about one or several pictures.
 
     Args:
-        image: any form that `datasets.images.to_pictures` accepts: PIL, path, array (H, W, 3), tensor (B, 3, H, W), or
-            a list.
+        image: any form that `datasets.images.to_pictures` accepts: PIL, path, bytes of a file, array (H, W, 3), tensor
+            (3, H, W), or a list. All pictures belong to this one question: also the B of a tensor (B, 3, H, W).
         question: plain text; control tokens in it are encoded as text.
         num_world_steps: K, future latent slots; default: the model's configuration.
         options: options of transformers' `generate` (`max_new_tokens`, by default 64, `do_sample`, ...), and `world`:

@@ -64,3 +64,21 @@ def packed_masks(
             for kind, mask in masks.items()
         }
     return {kind: mask[:, None] for kind, mask in masks.items()}
+
+
+def image_positions(
+    token_type_ids: Int[Tensor, "B L"] | None, input_ids: Int[Tensor, "B L"] | None, pixel_values: Any, image_token: int
+) -> Int[Tensor, "B L"] | None:
+    """Return token_type_ids, or make those of the processor if they are missing beside pictures.
+
+    Without them Gemma 3 would run with causal masks inside of pictures, and give other logits without a word.
+
+    Args:
+        token_type_ids: as given; 1 at image tokens.
+        input_ids: of the rows.
+        pixel_values: None: no pictures, or pictures in the cache.
+        image_token: id of the image token.
+    """
+    if token_type_ids is not None or pixel_values is None or input_ids is None:
+        return token_type_ids
+    return (input_ids == image_token).long()

@@ -65,7 +65,8 @@ class Preview:
     """Content of the page."""
 
     config: PreviewSettings
-    num_samples: int
+    num_samples: int | None
+    """None: a stream, whose records nobody has counted."""
     num_read: int
     lengths: list[Lengths]
     """Lengths of the samples that were read."""
@@ -87,11 +88,12 @@ def _title(preview: Preview) -> str:
 
 def _head(preview: Preview) -> str:
     data, model, mixture = preview.config.data, preview.config.model, preview.config.mixture
-    num_good = len(preview.lengths)
+    num_good, is_stream = len(preview.lengths), preview.num_samples is None
     facts = {
         "data": f"a mixture of {len(mixture)}" if mixture else _named(data),
-        "records": f"{preview.num_samples:,}" + ("" if mixture else f" in {data.train_split}"),
-        "read": f"{preview.num_read:,} at random, seed {preview.config.seed}",
+        "records": ("a stream" if is_stream else f"{preview.num_samples:,}")
+        + ("" if mixture else f" in {data.train_split}"),
+        "read": f"{preview.num_read:,} {'from the start' if is_stream else 'at random'}, seed {preview.config.seed}",
         "good": f"{num_good:,}, {100 * num_good / preview.num_read:.1f} %",
         "model": str(model.checkpoint or model.gemma_model_name),
     }

@@ -21,7 +21,7 @@ from theworld.config.training import refuse_long_warmup
 from theworld.datasets.collator import Collator
 from theworld.datasets.errors import Cause, ImageError, LeftOut, MissingImageError, RecordError
 from theworld.datasets.factory import open_stream, open_training
-from theworld.datasets.images import to_image
+from theworld.datasets.images import to_clip, to_image
 from theworld.datasets.sample import Drawn, Position, Sample, Samples, SampleStream
 from theworld.datasets.samplers import WithinLength, estimated_lengths, num_batches, refuse_overlong
 
@@ -186,6 +186,22 @@ def decoded(sample: Sample, record: int | str) -> Sample | LeftOut:
         return LeftOut(record, _cause(error), f"sample {sample.id!r}: {error}")
 
 
+def outcome_of(drawn: Drawn, refuse: Callable[[Sample], Sample] | None = None) -> Sample | LeftOut:
+    """Decode the sample of a stream, or return the reason why its record gives none.
+
+    Args:
+        drawn: from the stream.
+        refuse: raises a RecordError for a sample that the run does not use; None: it uses all.
+    """
+    if isinstance(drawn.outcome, RecordError):
+        return LeftOut(drawn.record, drawn.outcome.cause, drawn.outcome.message, drawn.num_absent)
+    try:
+        sample = drawn.outcome if refuse is None else refuse(drawn.outcome)
+    except RecordError as error:
+        return LeftOut(drawn.record, error.cause, error.message)
+    return decoded(sample, drawn.record)
+
+
 def good_samples(samples: Samples) -> Iterator[Sample]:
     """Yield every sample that a run can learn from, in order; log how many records gave none."""
     causes: Counter[str] = Counter()
@@ -202,7 +218,7 @@ def good_samples(samples: Samples) -> Iterator[Sample]:
 
 def _decoded_clip(clip: Any) -> Any:
     """Decode the paths and bytes of a clip; an array of frames holds pixels already and stays."""
-    return clip if isinstance(clip, np.ndarray | Tensor) else [to_image(frame) for frame in clip]
+    return clip if isinstance(clip, np.ndarray | Tensor) else to_clip(clip)
 
 
 def _cause(error: ImageError) -> Cause:
@@ -269,7 +285,7 @@ class StreamFeed(IterableDataset):
         samples: list[Sample] = []
         left_out: list[LeftOut] = []
         for drawn in self.stream.read(self.seed, part, num_parts, self.positions.get(worker)):
-            outcome = self._outcome(drawn)
+            outcome = outcome_of(drawn, self.refuse)
             if isinstance(outcome, Sample):
                 samples.append(outcome)
             else:
@@ -277,15 +293,6 @@ class StreamFeed(IterableDataset):
             if len(samples) == self.batch_size or (len(left_out) == MAX_TRIED and not samples):
                 yield FeedBatch(samples, left_out, (worker, drawn.position))
                 samples, left_out = [], []
-
-    def _outcome(self, drawn: Drawn) -> Sample | LeftOut:
-        if isinstance(drawn.outcome, RecordError):
-            return LeftOut(drawn.record, drawn.outcome.cause, drawn.outcome.message, drawn.num_absent)
-        try:
-            sample = drawn.outcome if self.refuse is None else self.refuse(drawn.outcome)
-        except RecordError as error:
-            return LeftOut(drawn.record, error.cause, error.message)
-        return decoded(sample, drawn.record)
 
     def loader(self, collate: Any) -> DataLoader:
         """Return a loader of collated batches; it leaves the random numbers of training alone."""

@@ -1,19 +1,25 @@
 """Preview of the training data: samples as the model gets them, their lengths, and the bad records."""
 
 import random
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from itertools import islice, takewhile
 from typing import Any
 
 from tqdm import tqdm
 
-from theworld.config.commands import PreviewSettings
+from theworld.config import BlinkData, DataSettings, SpatialRGPTData
+from theworld.config.commands import DEFAULT_SHOWN, PreviewSettings
 from theworld.constants import IGNORE_INDEX, WORLD_TOKENS
 from theworld.datasets.collator import Collator
 from theworld.datasets.errors import LeftOut
 from theworld.datasets.label_view import spans
-from theworld.datasets.sample import Samples, SampleStream
+from theworld.datasets.sample import Sample, Samples, SampleStream
+from theworld.datasets.samplers import refuse_overlong
 from theworld.modeling.factory import open_processor
 from theworld.report.preview_page import Lengths, Preview, Shown
-from theworld.training.dataloading import open_data, read
+from theworld.training.dataloading import open_data, outcome_of, read
 
 
 def look(config: PreviewSettings) -> Preview:
@@ -24,38 +30,51 @@ def look(config: PreviewSettings) -> Preview:
     """
     processor = open_processor(config.model)
     sees_future = processor.enable_world and processor.world_settings.sees_future
-    if config.data.dataset == "datacomp" and not config.mixture:
-        raise ValueError(
-            "dataset='datacomp' is a stream, whose records have no index to draw by; preview another data set"
-        )
+    config = replace(config, data=_with_a_split(config.data))
     samples = open_data(config, processor, config.num_drawn(), config.objective == "imitation" or sees_future)
-    assert not isinstance(samples, SampleStream)  # refused above
     collator = Collator(processor, supervise=True)
     lengths: list[Lengths] = []
     parts: list[str] = []
     shown: list[Shown] = []
     left_out: list[LeftOut] = []
-    indices = _drawn(samples, config)
-    for index in tqdm(indices, desc="reading", unit="record"):
-        sample = read(samples, index)
+    num_read = 0
+    for sample in tqdm(_outcomes(samples, config, collator), desc="reading", unit="record"):
+        num_read += 1
         if isinstance(sample, LeftOut):
             left_out.append(sample)
             continue
         batch = collator([sample])
         lengths.append(_lengths(batch, processor))
         parts.append(str(sample.fields.get("part", "")))
-        if len(shown) < config.num_shown:
+        if len(shown) < (DEFAULT_SHOWN if config.num_shown is None else config.num_shown):
             row = spans(batch["input_ids"][0], batch["labels"][0], processor.tokenizer)
             shown.append(Shown(sample, row, lengths[-1]))
     if not lengths:
-        raise ValueError(f"data: none of {len(indices):,} records gives a sample; the first: {left_out[0].message}")
-    return Preview(config, len(samples), len(indices), lengths, parts, shown, left_out)
+        raise ValueError(f"data: none of {num_read:,} records gives a sample; the first: {left_out[0].message}")
+    num_samples = None if isinstance(samples, SampleStream) else len(samples)
+    return Preview(config, num_samples, num_read, lengths, parts, shown, left_out)
 
 
-def _drawn(samples: Samples, config: PreviewSettings) -> list[int]:
-    """Draw the indices of the records to read."""
-    size = len(samples)
-    return random.Random(config.seed).sample(range(size), min(size, config.num_read))
+def _with_a_split(data: DataSettings) -> DataSettings:
+    """Return settings that read the validation split, for a benchmark without a training split."""
+    if isinstance(data, BlinkData | SpatialRGPTData) and data.train_split == "train":
+        return replace(data, train_split="validation", validation_split="test")
+    return data
+
+
+def _outcomes(
+    samples: Samples | SampleStream, config: PreviewSettings, collator: Collator
+) -> Iterator[Sample | LeftOut]:
+    """Yield records drawn with the run's seed; of a stream the first ones of its first epoch."""
+    if not isinstance(samples, SampleStream):
+        size = len(samples)
+        for index in random.Random(config.seed).sample(range(size), min(size, config.num_read)):
+            yield read(samples, index)
+        return
+    refuse = partial(refuse_overlong, collator=collator, max_length=config.max_length) if config.max_length else None
+    epoch = takewhile(lambda drawn: drawn.position["epoch"] == 0, samples.read(config.seed, 0, 1))
+    arrived = (drawn for drawn in epoch if not drawn.num_absent)  # the others were lost before any reading
+    yield from (outcome_of(drawn, refuse) for drawn in islice(arrived, config.num_read))
 
 
 def _lengths(batch: dict[str, Any], processor: Any) -> Lengths:

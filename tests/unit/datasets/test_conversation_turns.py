@@ -22,6 +22,23 @@ def test_both_ways_to_write_a_message_give_the_same_turns():
     assert turns_of(said("Why?", "Gravity."), "x") == turns_of(roles, "x") == turns_of(parts, "x", num_images=1)
 
 
+@pytest.mark.parametrize(("question", "answer"), [("user", "assistant"), ("human", "gpt")])
+def test_a_question_and_its_answer_may_be_one_object(question: str, answer: str):
+    entries = [
+        {question: "<image>\nWhy?", answer: "Gravity.", "source": "AI2D"},
+        {question: "Where?", answer: "Down.", "source": "AI2D"},
+    ]
+
+    assert turns_of(entries, "x", num_images=1) == turns_of(said("Why?", "Gravity.", "Where?", "Down."), "x")
+    assert turns_of([{"from": "system", "value": "Be brief."}, *entries[1:]], "x")[0].text == "Be brief.\n\nWhere?"
+    for value in (None, 5, ["Gravity."]):
+        with pytest.raises(RecordError, match="without text") as refused:
+            turns_of([{question: "Why?", answer: value}], "x")
+        assert refused.value.cause == "malformed"
+    with pytest.raises(RecordError, match="user and assistant"):
+        turns_of([{question: "Why?"}], "x")
+
+
 def test_what_a_system_says_stands_before_the_first_question():
     turns = turns_of([{"from": "system", "value": " Be brief. "}, *said("Why?", "Gravity.")], "x")
 

@@ -1,5 +1,7 @@
 """One way from every accepted form of a picture or clip to RGB pixels, and what is refused."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -45,7 +47,7 @@ REFUSED = [
     (CHANNELS_FIRST[None].expand(2, -1, -1, -1), r"shape \(2, 3, 4, 6\)"),
     (PIXELS / 255, r"float64: expected \(H, W, 3\), uint8"),
     (PIXELS.transpose(2, 0, 1), r"shape \(3, 4, 6\), uint8: expected \(H, W, 3\)"),
-    (np.zeros((4, 4, 4), np.uint8), r"shape \(4, 4, 4\)"),
+    (np.zeros((4, 4, 2), np.uint8), r"shape \(4, 4, 2\)"),
     (np.zeros((0, 4, 3), np.uint8), "a picture of 4 x 0 px|array"),
     (Image.new("RGB", (1, 1)), "a picture of 1 x 1 px: expected 2 x 2 or more"),
     (Image.new("RGB", (2000, 10)), "a picture of 2000 x 10 px.*at most 1:100"),
@@ -80,9 +82,90 @@ def test_a_missing_file_is_refused_by_name(tmp_path):
         to_image(tmp_path / "absent.png")
 
 
+@pytest.mark.parametrize("alpha", [0, 100, 255])
+def test_an_array_and_a_tensor_with_alpha_are_composited_as_pil_is(alpha):
+    rgba = np.dstack([PIXELS, np.full(PIXELS.shape[:2], alpha, np.uint8)])
+    expected = np.array(to_image(Image.fromarray(rgba)))
+    for form in (rgba, torch.from_numpy(rgba).permute(2, 0, 1), torch.from_numpy(rgba).permute(2, 0, 1)[None]):
+        assert (np.array(to_image(form)) == expected).all()
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("https://example.com/a.png", "https://example.com/a.png"),
+        ("HTTP://example.com:80/a.png?b=c", "HTTP://example.com:80/a.png?b=c"),
+        ("s3://bucket/a.png", "s3://bucket/a.png"),
+        ("hf://datasets/x/a.png", "hf://datasets/x/a.png"),
+    ],
+)
+def test_an_address_is_refused_as_one_with_both_slashes(kind, address, shown):
+    with pytest.raises(ImageError) as refused:
+        to_image(kind(address))
+    assert str(refused.value) == f"{shown}: addresses are not opened; download it, and give its path"
+
+
+def test_an_address_in_a_text_is_shown_as_it_is():
+    with pytest.raises(ImageError, match=r"^file:///home/me//a\.png: addresses are not opened"):
+        to_image("file:///home/me//a.png")
+
+
+def test_a_data_url_is_refused_as_one():
+    with pytest.raises(ImageError, match="data URLs are not opened; decode it, and give its bytes"):
+        to_image("data:image/png;base64," + "iVBORw0KGgo" * 100)
+
+
+def test_a_file_in_a_folder_with_a_colon_is_no_address(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("at:").mkdir()
+    picture(1, 6, 4).save("at:/a.png")
+    assert to_image("at:/a.png").size == (6, 4)
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_the_bytes_of_a_file_are_one_picture_and_not_a_list_of_numbers(tmp_path, kind):
+    picture(1, 6, 4).save(tmp_path / "a.png")
+    content = kind((tmp_path / "a.png").read_bytes())
+    assert [image.size for image in to_pictures(content)] == [(6, 4)]
+    assert to_frames(content, 16).shape == to_frames([content], 16).shape == (1, 3, 16, 16)
+
+
+def animation(folder, suffix, num_frames=3):
+    path = folder / f"clip.{suffix}"
+    first, *rest = [Image.new("RGB", (16, 16), (80 * k, 0, 255 - 80 * k)) for k in range(num_frames)]
+    first.save(path, save_all=True, append_images=rest, duration=100)
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["gif", "webp", "png", "tiff"])
+@pytest.mark.parametrize("form", [str, Path, Path.read_bytes, Image.open])
+def test_an_animation_in_the_place_of_a_frame_is_refused(tmp_path, suffix, form):
+    frame = form(animation(tmp_path, suffix))
+    for clip in (frame, [frame], [picture(1, 16, 16), frame]):
+        with pytest.raises(
+            ImageError, match="an animation of 3 frames, in the place of one: give a list of its frames"
+        ):
+            to_frames(clip, 16)
+    assert to_image(frame).size == (16, 16)  # as a picture it is its first frame
+
+
+def test_a_file_of_one_frame_and_a_photo_with_its_preview_are_frames(tmp_path):
+    picture(1, 16, 16).save(tmp_path / "one.gif")
+    assert to_frames([tmp_path / "one.gif"], 16).shape == (1, 3, 16, 16)
+    picture(1, 16, 16).save(tmp_path / "two.jpg", format="MPO", save_all=True, append_images=[picture(2, 8, 8)])
+    assert to_frames([tmp_path / "two.jpg"], 16).shape == (1, 3, 16, 16)
+
+
 def test_a_list_and_a_batch_are_several_pictures():
     batch = torch.stack([CHANNELS_FIRST, CHANNELS_FIRST.flip(1)])
-    for form in (batch, list(batch), [PIXELS, PIXELS[::-1]], (picture(1, 6, 4), Image.fromarray(PIXELS[::-1].copy()))):
+    for form in (
+        batch,
+        list(batch),
+        batch.permute(0, 2, 3, 1).numpy(),
+        [PIXELS, PIXELS[::-1]],
+        (picture(1, 6, 4), Image.fromarray(PIXELS[::-1].copy())),
+    ):
         first, second = to_pictures(form)
         assert (np.array(first) == PIXELS).all()
         assert (np.array(second) == PIXELS[::-1]).all()

@@ -1,5 +1,7 @@
 """Plain lists and Hugging Face data sets become samples."""
 
+from typing import Any
+
 import datasets
 import numpy as np
 import pytest
@@ -110,3 +112,39 @@ def test_pictures_of_a_list_column_stay_stored_until_they_are_read() -> None:
     with pytest.raises(RecordError, match="row 1") as caught:
         samples[1]
     assert caught.value.cause == "unreadable picture"
+
+
+def rows() -> datasets.Dataset:
+    return datasets.Dataset.from_list([{"question": "Why?", "answer": "So."}])
+
+
+@pytest.mark.parametrize(
+    ("given", "remedy"),
+    [
+        (lambda: rows().to_iterable_dataset(), "IterableDataset: a stream, .* load it without streaming=True"),
+        (lambda: iter(rows()), "generator: a stream, whose rows have no numbers"),
+        (lambda: datasets.DatasetDict({"train": rows(), "test": rows()}), "the splits train, test: give one of them"),
+        (lambda: datasets.IterableDatasetDict({"train": rows().to_iterable_dataset()}), "the splits train"),
+        (lambda: list(rows()), "a list of records: give it to TheWorldDataset"),
+        (lambda: rows().to_pandas(), "DataFrame: expected a datasets.Dataset"),
+    ],
+)
+def test_what_has_no_rows_by_number_is_refused_before_a_row_is_read(given: Any, remedy: str) -> None:
+    with pytest.raises(ValueError, match=remedy) as refused:
+        HFDatasetWrapper(given(), image_key=None)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("records", "message"),
+    [
+        (lambda: ({"text": "Why?"} for _ in range(2)), "of type generator: expected a list"),
+        (lambda: rows().to_iterable_dataset(), "of type IterableDataset: expected a list"),
+        (lambda: {"text": "Why?", "label": "So."}, "of type dict: expected a list"),
+        (lambda: ["Why?"], "record 0 is 'Why\\?': expected a mapping with image, text and label"),
+        (lambda: rows().to_pandas(), "record 0 is 'question': expected a mapping"),
+    ],
+)
+def test_records_are_a_list_of_mappings(records: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TheWorldDataset(records())

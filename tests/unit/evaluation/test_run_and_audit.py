@@ -352,3 +352,29 @@ def test_conversations_for_training_are_not_asked(tmp_path: Path, questions) -> 
     for settings in (EvaluationConfig, AuditSettings):
         with pytest.raises(ValueError, match="conversations for training"):
             settings(checkpoint=tmp_path, output_dir=tmp_path, data=DataSettings(questions=questions))
+
+
+def test_what_the_settings_alone_refuse_is_refused_before_anything_is_written(checkpoint: Path, tmp_path: Path) -> None:
+    config = EvaluationConfig(checkpoint=checkpoint, output_dir=tmp_path, answers="loglikelihood", data=DATA)
+
+    for steps, message in (((0, 99), "num_world_steps=99: expected 0 to"), ((0, 4), "needs a tap that looks ahead")):
+        with pytest.raises(ValueError, match=message):
+            evaluate(replace(config, num_world_steps=steps))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_predictions_of_other_settings_leave_the_folder_as_it_was(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = EvaluationConfig(checkpoint=checkpoint, output_dir=tmp_path, arms=("majority",), data=DATA)
+    evaluate(config)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    monkeypatch.setattr("theworld.evaluation.run.open_respondent", lambda *args: pytest.fail("a model loads"))
+
+    with pytest.raises(ValueError, match=r"majority\.jsonl belongs to another run: it was made with other settings"):
+        evaluate(replace(config, arms=("world", "majority"), data=replace(DATA, num_validation=5)))
+    (tmp_path / "predictions/majority.run.json").unlink()
+    with pytest.raises(ValueError, match=r"no majority\.run\.json says of which run"):
+        evaluate(config)
+    before.pop(tmp_path / "predictions/majority.run.json")
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before

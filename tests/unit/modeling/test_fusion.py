@@ -166,3 +166,27 @@ def test_an_image_token_too_many_is_refused(fused, mixed_batch):
     batch = {**mixed_batch, "pixel_values": mixed_batch["pixel_values"][:2]}
     with pytest.raises(ValueError, match="Image features and image tokens do not match, tokens: 48, features: 32"):
         fused(**batch)
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+@torch.no_grad()
+def test_missing_token_type_ids_are_those_of_the_processor(ahead, rows):
+    messages = [[user("Which bin?", picture(1))], *mixed_rows()][:rows]
+    batch = encode(ahead.processor, messages)
+    without = {name: value for name, value in batch.items() if name != "token_type_ids"}
+
+    assert torch.equal(ahead(**without).logits, ahead(**batch).logits)
+    options = {"do_sample": False, "max_new_tokens": 3, "return_dict_in_generate": True, "output_logits": True}
+    given, made = ahead.generate(**batch, **options), ahead.generate(**without, **options)
+    assert torch.equal(torch.stack(given.logits), torch.stack(made.logits))
+    causal = {**batch, "token_type_ids": torch.zeros_like(batch["token_type_ids"])}
+    assert not torch.equal(ahead(**causal).logits, ahead(**batch).logits)
+
+
+@torch.no_grad()
+def test_missing_token_type_ids_are_made_in_a_plain_gemma_too():
+    gemma = TheWorld.from_pretrained("tiny", enable_world=False).eval()
+    batch = encode(gemma.processor, [[user("Which bin?", picture(1))]])
+    expected = gemma(**batch).logits
+    batch.pop("token_type_ids")
+    assert torch.equal(gemma(**batch).logits, expected)

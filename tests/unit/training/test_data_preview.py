@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from fixtures_model import picture
+from fixtures_public import write_spatial_parquet
+from fixtures_shards import record, write_table, write_tar
 from theworld import TheWorld
 from theworld.cli.handlers import preview
 from theworld.config import loader
@@ -144,3 +146,51 @@ def test_only_some_are_shown_and_the_same_again(look: Any) -> None:
 def test_more_samples_shown_than_read_are_refused() -> None:
     with pytest.raises(ValueError, match="num_shown=30 is more than num_read=20"):
         loader.load(PreviewSettings, CONFIG, ["--num-read", "20", "--num-shown", "30"])
+
+
+def test_no_more_samples_are_shown_than_read_unless_their_number_is_given(look: Any) -> None:
+    _, page = look(flags=("--num-read", "5", "--data.num-train", "8"))
+
+    assert page.count('<article class="sample">') == 5
+
+
+def without(run: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in run.items() if name not in names}
+
+
+def test_a_stream_is_shown_from_its_start(tmp_path: Path, look: Any) -> None:
+    records = {f"{number:09d}": record(number) for number in range(6)}
+    records["000000002"]["txt"] = b""
+    write_tar(tmp_path / "shards/00000000.tar", records)
+    lost = [{"status": "failed_to_download", "error_message": "404"}] * 3
+    write_table(tmp_path / "shards/00000000.parquet", lost)
+    run = {**json.loads(CONFIG.read_text()), "data": {"dataset": "datacomp", "source": str(tmp_path)}}
+    settings = tmp_path / "run.json"
+    settings.write_text(
+        json.dumps({name: value for name, value in run.items() if name not in ("validation", "store_dir")})
+    )
+    page = tmp_path / "preview.html"
+
+    found = preview(loader.load(PreviewSettings, settings, ["--page", str(page)]))
+
+    assert (found["num_samples"], found["num_read"], found["left_out"]) == (None, 6, {"empty answer": 1})
+    assert page.read_text().count('<article class="sample">') == 5
+    assert "a picture of 3 things" in page.read_text()
+    assert "6 from the start, seed" in page.read_text()
+    few = preview(loader.load(PreviewSettings, settings, ["--page", str(page), "--num-read", "2"]))
+    assert few["num_read"] == 2
+
+
+def test_a_benchmark_without_a_training_split_shows_the_split_that_it_has(tmp_path: Path) -> None:
+    source = write_spatial_parquet(tmp_path)
+    run = {**json.loads(CONFIG.read_text()), "data": {"dataset": "spatial-rgpt", "source": str(source)}}
+    settings = tmp_path / "run.json"
+    settings.write_text(
+        json.dumps({name: value for name, value in run.items() if name not in ("validation", "store_dir")})
+    )
+    page = tmp_path / "preview.html"
+
+    found = preview(loader.load(PreviewSettings, settings, ["--page", str(page)]))
+
+    assert found["num_samples"] == found["num_read"] == 5
+    assert "5 in validation" in page.read_text()

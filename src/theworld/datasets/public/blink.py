@@ -1,10 +1,12 @@
 """BLINK (arXiv 2404.12390): multiple choice about one to four pictures, in 14 tasks."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Final, Literal
 
+from theworld.config.renamed import did_you_mean
 from theworld.datasets.errors import RecordError
-from theworld.datasets.images import picture_of
+from theworld.datasets.images import picture_in
 from theworld.datasets.public.parquet_json import Row, RowSamples, column, read_rows, require
 from theworld.datasets.records import short, text_of
 from theworld.datasets.sample import Sample, question
@@ -38,7 +40,8 @@ class BlinkDataset(RowSamples):
     """Samples of BLINK: the prompt verbatim, after all pictures of the item; the answer is a letter such as `(B)`.
 
     Args:
-        source: hub id, or a folder in its layout: `TASK/val-00000-of-00001.parquet`.
+        source: hub id, or a folder in its layout: `TASK/val-00000-of-00001.parquet`. In a folder, rows may name their
+            pictures by paths that start from it and stay in it.
         split: `val`, or `test`, whose answers are withheld.
         tasks: of the 14; default: all.
         size: number of items, from the first; None: all.
@@ -58,7 +61,9 @@ class BlinkDataset(RowSamples):
     ) -> None:
         unknown = [task for task in tasks if task not in TASKS]
         if unknown or len(set(tasks)) < len(tasks):
-            raise ValueError(f"BLINK tasks {', '.join(tasks)}: expected some of {', '.join(TASKS)}, each once")
+            meant = did_you_mean(unknown[0], TASKS) if unknown else ""
+            raise ValueError(f"BLINK tasks {', '.join(tasks)}: expected some of {', '.join(TASKS)}, each once{meant}")
+        self._folder = Path(source) if Path(source).is_dir() else None
         items: list[tuple[str, Sequence[Row], int]] = []
         ids: list[Any] = []
         for task in tasks:
@@ -80,7 +85,7 @@ class BlinkDataset(RowSamples):
             raise RecordError("malformed", f"{name}: choices {short(choices)}: expected texts")
         return question(
             id,
-            _pictures(item, name),
+            _pictures(item, name, self._folder),
             prompt,
             None if answer == _HIDDEN else answer,
             fields={
@@ -91,18 +96,18 @@ class BlinkDataset(RowSamples):
         )
 
 
-def _pictures(item: Row, name: str) -> list[Any]:
-    """The pictures of an item; the first one is required."""
+def _pictures(item: Row, name: str, folder: Path | None) -> list[Any]:
+    """The pictures of an item; the first one is required. Paths start from `folder`, and stay in it."""
     pictures: list[Any] = []
     for number in range(1, _MOST_IMAGES + 1):
         key = f"image_{number}"
         stored = item.get(key)
         if stored is None and number > 1:
             continue
-        picture = picture_of(stored)
+        picture = picture_in(folder, stored, f"{name}: {key}")
         if picture is None:
             raise RecordError("missing picture", f"{name}: {key}: no picture")
-        if not isinstance(picture, bytes | str):
+        if not isinstance(picture, bytes | Path):
             raise RecordError("malformed", f"{name}: {key} {short(picture)}: expected a picture")
         pictures.append(picture)
     return pictures

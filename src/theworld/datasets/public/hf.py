@@ -1,5 +1,6 @@
 """Any data set of the Hugging Face hub, read by the names of its columns."""
 
+from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -24,7 +25,8 @@ def open_hf(
     """Open a split of a data set as samples.
 
     Without a validation split, one in a hundred training samples is held out for it, by the hash of its id, or of its
-    position if there is no id column.
+    position if there is no id column. Paths of pictures in the rows start from the folder `source`, for a data set of
+    the hub from the current folder, and may not leave it.
 
     Args:
         source: hub id or folder, as `datasets.load_dataset` takes it.
@@ -53,7 +55,8 @@ def open_hf(
         rows = rows.select(places_of(id_hashes(names), "train" if split == "train" else "validation"))
     if size is not None:
         rows = rows.select(np.arange(min(size, len(rows))))
-    return HFDatasetWrapper(rows, **columns)
+    image_dir = Path(source) if Path(source).is_dir() else Path()
+    return HFDatasetWrapper(rows, image_dir=image_dir, **columns)
 
 
 def _load(source: str, config_name: str | None, revision: str | None) -> Any:
@@ -61,10 +64,16 @@ def _load(source: str, config_name: str | None, revision: str | None) -> Any:
     import datasets
     from datasets.exceptions import DatasetsError
 
+    shows_bars = not datasets.utils.are_progress_bars_disabled()
     try:
+        if Path(source).is_dir():
+            datasets.disable_progress_bars()  # they tell of a download, where files are read
         return datasets.load_dataset(source, config_name, revision=revision)
     except (OSError, ValueError, DatasetsError) as error:
         raise ValueError(
             f"{source!r} could not be loaded as a data set: {error}. Check the id, config_name and the network; for a"
             " gated repository accept its licence there and log in (`hf auth login`)"
         ) from error
+    finally:
+        if shows_bars:
+            datasets.enable_progress_bars()

@@ -6,7 +6,7 @@ from typing import Any
 
 from theworld.datasets.conversations import num_characters, turns_of, without_pictures
 from theworld.datasets.errors import RecordError
-from theworld.datasets.images import read_picture
+from theworld.datasets.images import path_in, read_picture
 from theworld.datasets.public.json_index import IndexedSamples, Measures, Part
 from theworld.datasets.records import id_of, media_keys, short
 from theworld.datasets.sample import Sample, Turn
@@ -23,7 +23,8 @@ class LlavaDataset(IndexedSamples):
 
     Args:
         source: the file, such as `llava_v1_5_mix665k.json`.
-        image_dir: folder that the rows' paths start from; None: only rows without pictures can be read.
+        image_dir: folder that the rows' paths start from, and may not leave; None: only rows without pictures can be
+            read.
         part: as for IndexedSamples.
         size: number of samples, from the first; None: all.
         index_dir: as for IndexedSamples.
@@ -63,7 +64,7 @@ class LlavaDataset(IndexedSamples):
         if names and self.image_dir is None:
             raise RecordError("missing picture", f"{id}: {names[0]}: give image_dir, the folder of the pictures")
         folder = self.image_dir or Path()
-        return Sample(id=id, turns=turns, images=tuple(read_picture(folder / name, id) for name in names))
+        return Sample(id=id, turns=turns, images=tuple(read_picture(path_in(folder, name, id), id) for name in names))
 
 
 def _id(row: Mapping[str, Any], place: int) -> str:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from theworld.datasets.conversations import num_characters, turns_of
 from theworld.datasets.errors import ImageError, RecordError
-from theworld.datasets.images import read_picture
+from theworld.datasets.images import path_in, read_picture
 from theworld.datasets.public.json_index import IndexedSamples, Measures, Part
 from theworld.datasets.public.spatial_rgpt import Marks, marked_picture
 from theworld.datasets.records import id_of, is_encodable, short
@@ -98,7 +98,7 @@ class SpatialRGPTDataset(IndexedSamples):
         return Sample(id=id, turns=turns, images=(image,), fields={"marks": marks})
 
     def _picture(self, id: str, regions: _Regions, marks: Marks) -> Image.Image:
-        image = read_picture(self.image_dir / f"{id}.jpg", id)
+        image = read_picture(path_in(self.image_dir, f"{id}.jpg", id), id)
         for box in regions.boxes:
             _check_box(box, image.size, id)
         for mask in regions.masks or ():

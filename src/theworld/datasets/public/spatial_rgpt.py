@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 from PIL import Image
 
 from theworld.datasets.errors import ImageError, RecordError
-from theworld.datasets.images import picture_of, to_image
+from theworld.datasets.images import path_in, picture_in, to_image
 from theworld.datasets.public.parquet_json import Row, RowSamples, column, read_rows, require
 from theworld.datasets.records import short, text_of
 from theworld.datasets.regions import as_box, decode_mask, draw_regions
@@ -76,18 +76,18 @@ def marked_picture(row: Row, image_dir: Path | None = None, marks: Marks = "boxe
     """Return the picture of a row with its regions drawn into it.
 
     Args:
-        image_dir: folder of the pictures, if the row holds none.
+        image_dir: folder of the pictures, if the row holds none; its path may not leave the folder.
 
     Raises:
         ImageError: for a missing picture, or a region that cannot be drawn.
         ValueError: for a nested field that cannot be read.
     """
     if row.get("image") is not None:
-        source = picture_of(row["image"])
+        source = picture_in(image_dir, row["image"], row["id"])
     elif image_dir is None:
         raise ImageError(f"{row['id']}: the row holds no picture; give image_dir, the folder that has them")
     else:
-        source = image_dir / _file_path(row)
+        source = path_in(image_dir, _file_path(row), row["id"])
     image = to_image(source)
     boxes = [as_box(values) for values in _regions(row, "bbox")]
     if marks == "boxes":

@@ -3,7 +3,9 @@
 from pathlib import Path
 from typing import Final, Literal, get_args
 
+from theworld.config.renamed import did_you_mean
 from theworld.datasets.errors import RecordError
+from theworld.datasets.images import path_in
 from theworld.datasets.public.parquet_json import Row, RowSamples, column, read_rows, require
 from theworld.datasets.public.vsr_relations import meta_category
 from theworld.datasets.records import short, text_of
@@ -43,7 +45,9 @@ class VsrDataset(RowSamples):
         revision: str | None = None,
     ) -> None:
         if subset not in SUBSETS:
-            raise ValueError(f"VSR subset {subset!r}: expected one of {', '.join(SUBSETS)}")
+            raise ValueError(
+                f"VSR subset {subset!r}: expected one of {', '.join(SUBSETS)}{did_you_mean(subset, SUBSETS)}"
+            )
         if not image_dir.is_dir():
             raise ValueError(
                 f"image_dir={image_dir}: no such folder; VSR's pictures are COCO 2017's, and must lie there"
@@ -80,16 +84,19 @@ def picture_path(row: Row, image_dir: Path) -> Path:
     """Return the path of a row's picture: flat, as in `vsr_images.zip`, or in the folder of COCO in its link.
 
     Raises:
-        RecordError: malformed if its name or link is not a text.
+        RecordError: malformed if its name or link is not a text, or leaves the folder.
     """
     image = text_of(row, "image", "VSR")
+    name = f"VSR {short(image)}"
+    flat = path_in(image_dir, image, name)
     if "image_link" not in row:
-        return image_dir / image
-    in_coco = image_dir.joinpath(*text_of(row, "image_link", f"VSR {short(image)}").split("/")[-2:])
+        return flat
+    link = text_of(row, "image_link", name).split("/")[-2:]
+    in_coco = path_in(image_dir, "/".join(filter(None, link)), name)
     try:
-        return in_coco if in_coco.is_file() else image_dir / image
+        return in_coco if in_coco.is_file() else flat
     except OSError:  # a name that is too long
-        return image_dir / image
+        return flat
 
 
 def question_about(statement: str) -> str:

@@ -90,7 +90,10 @@ def _columns(path: Path) -> list[str]:
 
 
 def _read_tar(path: Path, start: int) -> Iterator[ShardRecord]:
-    """Members that share a name up to its first dot are a record; `start` is the offset of the first of them."""
+    """Members that share a path up to the first dot of the file's name are a record, as in webdataset.
+
+    `start` is the offset of the first of them. Members that macOS adds belong to no record.
+    """
     with path.open("rb") as stream:
         stream.seek(start)
         key, parts = "", dict[str, bytes]()
@@ -99,10 +102,11 @@ def _read_tar(path: Path, start: int) -> Iterator[ShardRecord]:
             for member in tar:
                 if tar.offset <= member.offset or member.size < 0:
                     raise tarfile.ReadError(f"{member.name[:80]!r} claims {member.size:,} bytes")
-                name = member.name.rpartition("/")[2]
+                folder, slash, name = member.name.removeprefix("./").rpartition("/")
                 stem, _, suffix = name.partition(".")
-                if not member.isfile():
+                if not member.isfile() or _is_of_macos(folder, name):
                     continue
+                stem = f"{folder}{slash}{stem}"
                 if parts and stem != key:
                     yield _record(key, parts, member.offset)
                     parts = {}
@@ -118,6 +122,11 @@ def _read_tar(path: Path, start: int) -> Iterator[ShardRecord]:
         stream.seek(end)
         if stream.read(_BLOCK_BYTES).strip(b"\0"):  # tarfile stops at a damaged header as at the end
             raise tarfile.ReadError(f"no header at byte {end:,}")
+
+
+def _is_of_macos(folder: str, name: str) -> bool:
+    """Return whether macOS added a member to an archive: attributes beside each file, and its views of folders."""
+    return name.startswith("._") or name == ".DS_Store" or folder.split("/")[0] == "__MACOSX"
 
 
 class _Bounded:

@@ -237,7 +237,8 @@ def merged(parts: Sequence[Results]) -> Results:
         if twice := [run for run in other.runs if (run.arm, run.num_labels, run.seed) in known]:
             raise ValueError(
                 f"{len(twice)} runs are in two parts of the comparison, such as {twice[0].arm}, seed {twice[0].seed},"
-                f" {twice[0].num_labels} labels; expected each once"
+                f" {twice[0].num_labels} labels; expected each once: leave that file out of --also, or choose"
+                " other --seeds"
             )
         runs += other.runs
         costs = {**other.costs, **costs}
@@ -279,7 +280,10 @@ def _comparable(name: str, settings: dict[str, Any]) -> Any:
 
 def _refuse(differing: Sequence[str]) -> None:
     if differing:
-        raise ValueError(f"parts of different comparisons, which differ in: {', '.join(dict.fromkeys(differing))}")
+        raise ValueError(
+            "the files of --also must come from the same settings and arms as this folder; they are parts of different"
+            f" comparisons, which differ in: {', '.join(dict.fromkeys(differing))}"
+        )
 
 
 _Done = Mapping[tuple[str, int], Sequence[Run]]

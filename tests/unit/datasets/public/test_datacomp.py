@@ -1,6 +1,8 @@
 """DataComp's shards give each record once an epoch, in parts, and go on from any record."""
 
+import io
 import json
+import tarfile
 from collections import Counter
 from itertools import islice
 from pathlib import Path
@@ -234,3 +236,36 @@ def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
 def test_more_parts_than_shards_are_refused(source: Path) -> None:
     with pytest.raises(ValueError, match="4 shards cannot be read in 5 parts"):
         next(DataCompDataset(source).read(0, 0, 5))
+
+
+def keys_and_texts(source: Path) -> list[tuple[str, str]]:
+    """The names and texts of all drawn records of one epoch, in order."""
+    drawn = DataCompDataset(source)._epoch(0, 0, 0, 1, 0, 0)
+    return [(one.record, one.outcome.answer if isinstance(one.outcome, Sample) else "") for one in drawn]
+
+
+@pytest.mark.parametrize("start", ["", "./", "some/where/"])
+def test_the_folder_in_a_tar_is_part_of_the_key(tmp_path: Path, start: str) -> None:
+    names = {f"{start}cat.v1/0": record(0), f"{start}dog/0": record(1), f"{start}1": record(2)}
+    write_tar(tmp_path / "shards/00000000.tar", names)
+
+    assert keys_and_texts(tmp_path) == [
+        (f"00000000.tar/{name.removeprefix('./')}", f"a picture of {number} things")
+        for number, name in enumerate(names)
+    ]
+
+
+def test_the_members_that_macos_adds_belong_to_no_record(tmp_path: Path) -> None:
+    path = tmp_path / "00000000.tar"
+    with tarfile.open(path, "w") as tar:  # attributes stand before each file
+        for number in range(2):
+            for suffix, content in record(number).items():
+                for name in (f"set/._{number}.{suffix}", f"set/{number}.{suffix}", f"__MACOSX/{number}.{suffix}"):
+                    member = tarfile.TarInfo(name)
+                    member.size = len(content)
+                    tar.addfile(member, io.BytesIO(content))
+        tar.addfile(tarfile.TarInfo("set/.DS_Store"), io.BytesIO())
+
+    drawn = DataCompDataset(tmp_path)
+    assert [sample.answer for sample in drawn] == ["a picture of 0 things", "a picture of 1 things"]
+    assert not drawn.left_out
