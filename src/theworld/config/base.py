@@ -27,16 +27,23 @@ class Variants:
 
     TAG: ClassVar[str]
     """Name of the field that selects the subclass."""
+    ADDED: ClassVar[Mapping[str, Any]] = {}
+    """Fields that are younger than the hashes of settings, and the values that earlier versions went by."""
 
     def __new__(cls, *_args: Any, **values: Any) -> Self:
         """Make an instance of the subclass that the tag selects."""
         kinds = cls.variants()
         if not kinds:  # a subclass itself
             return object.__new__(cls)
-        tag = values.get(cls.TAG, getattr(cls, cls.TAG))
+        tag = values.get(cls.TAG, cls.default_tag(values))
         if tag not in list(kinds):
             raise ValueError(f"{cls.TAG}={tag!r}: expected {_either(kinds)}")
         return object.__new__(kinds[tag])
+
+    @classmethod
+    def default_tag(cls, values: Mapping[str, Any]) -> str:  # a base may look at them
+        """Return the tag of settings that do not give it."""
+        return getattr(cls, cls.TAG)
 
     @classmethod
     def variants(cls) -> dict[str, type[Self]]:
@@ -51,7 +58,9 @@ class Variants:
 
     def with_idle(self) -> dict[str, Any]:
         """Return the fields of all subclasses, those of the others at their defaults: hashes depend on this form."""
-        return {**self._base().defaults(), **{entry.name: getattr(self, entry.name) for entry in _fields(type(self))}}
+        own = {entry.name: getattr(self, entry.name) for entry in _fields(type(self))}
+        added = {name for name, former in self.ADDED.items() if own.get(name, former) == former}
+        return {name: value for name, value in {**self._base().defaults(), **own}.items() if name not in added}
 
     @classmethod
     def _base(cls) -> type["Variants"]:
@@ -73,8 +82,9 @@ class Variants:
 
     @classmethod
     def _tag_of(cls, data: Any) -> Any:
-        usual = getattr(cls, cls.TAG)
-        return data.get(cls.TAG, usual) if isinstance(data, Mapping) else getattr(data, cls.TAG, usual)
+        if isinstance(data, Mapping):
+            return data.get(cls.TAG, cls.default_tag(data))
+        return getattr(data, cls.TAG, getattr(cls, cls.TAG))
 
     @classmethod
     def _refuse_foreign(cls, data: Any) -> Any:

@@ -13,11 +13,13 @@ from theworld.config import (
     LlavaData,
     MixturePart,
     OpenSpatialData,
+    OwnData,
     SpatialRGPTData,
     SplitName,
     TrainingConfig,
     VsrData,
 )
+from theworld.datasets.held_out import HeldOut
 from theworld.datasets.sample import Samples, SampleStream
 
 NUM_SCENES: Final = {"train": 20_000, "validation": 1_000, "test": 1_000}
@@ -30,6 +32,7 @@ _SPLITS: Final[dict[str, dict[str, Any]]] = {
     "llava": {"train": "train", "validation": "validation"},
     "open-spatial": {"train": "train", "validation": "validation"},
     "hf": {"train": "train", "validation": "validation", "test": "test"},
+    "own": {"train": "train", "validation": "validation", "test": "test"},
 }
 """Names of our splits in each public data set."""
 
@@ -194,12 +197,25 @@ def _conversations(settings: DataSettings, split: Any, size: int | None) -> Samp
             index_dir=settings.index_dir,
             revision=settings.revision,
         )
+    if isinstance(settings, OwnData):
+        from theworld.datasets.own import OwnDataset
+
+        return OwnDataset(
+            settings.source,
+            split,
+            image_dir=settings.image_dir,
+            keys=settings.keys,
+            size=size,
+            index_dir=settings.index_dir,
+            held_out=HeldOut(share=settings.held_out_share),
+        )
+    assert isinstance(settings, LlavaData | HFData)
+    held_out = HeldOut(settings.held_out_by, settings.held_out_share)
     if isinstance(settings, LlavaData):
         from theworld.datasets.public.llava import LlavaDataset
 
         folders: dict[str, Any] = {"image_dir": settings.image_dir, "index_dir": settings.index_dir}
-        return LlavaDataset(Path(settings.source), part=split, size=size, **folders)
-    assert isinstance(settings, HFData)
+        return LlavaDataset(Path(settings.source), part=split, size=size, held_out=held_out, **folders)
     from theworld.datasets.public.hf import open_hf
 
     return open_hf(
@@ -208,6 +224,7 @@ def _conversations(settings: DataSettings, split: Any, size: int | None) -> Samp
         config_name=settings.config_name,
         revision=settings.revision,
         size=size,
+        held_out=held_out,
         image_key=settings.image_column,
         question_key=settings.question_column,
         answer_key=settings.answer_column,

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from theworld.constants import TEMPORAL_STRIDE
 from theworld.datasets.conversations import checked, num_characters, turns_of, without_marks, without_pictures
 from theworld.datasets.errors import RecordError
@@ -77,6 +79,7 @@ class HFDatasetWrapper:
         id_key: column of ids; None: the position, as for an id of None. Later rows of an id get `ID#2`, and so on.
         conversation_key: column of whole conversations (`messages` or `conversations`, in a format of `turns_of`),
             instead of questions and answers.
+        positions: of the rows in the whole data set, which ids and messages name; None: those in `dataset`.
 
     Raises:
         ValueError: for a column that the data set does not have.
@@ -90,18 +93,20 @@ class HFDatasetWrapper:
         answer_key: str | None = "answer",
         id_key: str | None = None,
         conversation_key: str | None = None,
+        positions: Sequence[int] | np.ndarray | None = None,
     ) -> None:
         text_keys = (question_key, answer_key) if conversation_key is None else (conversation_key,)
         texts = [key for key in text_keys if key is not None]
         wanted = [key for key in (image_key, *texts, id_key) if key is not None]
         if absent := [key for key in wanted if key not in dataset.column_names]:
             raise ValueError(f"the data set has no column {absent}: its columns are {sorted(dataset.column_names)}")
-        self.dataset = dataset if image_key is None else _undecoded(dataset, image_key)
+        self.dataset = dataset if image_key is None else undecoded(dataset, image_key)
         self._texts = dataset.select_columns(texts)
         self.image_key, self.id_key = image_key, id_key
         self.question_key, self.answer_key, self.conversation_key = question_key, answer_key, conversation_key
         feature = (getattr(dataset, "features", None) or {}).get(answer_key)
         self._ids = None if id_key is None else distinct_ids(dataset.select_columns([id_key])[:][id_key])
+        self._positions = positions
         self._label_name = getattr(feature, "int2str", None)  # only a datasets.ClassLabel has it
 
     def __len__(self) -> int:
@@ -115,12 +120,15 @@ class HFDatasetWrapper:
                 order), empty answer, overlong, missing or unreadable picture.
         """
         row = self.dataset[index]
-        id = str(index) if self._ids is None else self._ids[index]
+        id = str(self._position(index)) if self._ids is None else self._ids[index]
         stored = _pictures(None if self.image_key is None else row[self.image_key])
         turns = self._turns(row, index, len(stored))
-        return Sample(
-            id=id, turns=turns, images=tuple(read_picture(picture_of(item), f"row {index}") for item in stored)
-        )
+        pictures = tuple(read_picture(picture_of(item), f"row {self._position(index)}") for item in stored)
+        names = [name for item in stored if (name := _file_name(item))]
+        return Sample(id=id, turns=turns, images=pictures, fields={"image": ", ".join(names)} if names else {})
+
+    def _position(self, index: int) -> int:
+        return index if self._positions is None else int(self._positions[index])
 
     def text_length_of(self, index: int) -> int:
         """Return the characters of a sample's turns, without its pictures; 0 for a bad row."""
@@ -136,21 +144,22 @@ class HFDatasetWrapper:
     def _turns(self, row: Mapping[str, Any], index: int, num_images: int) -> tuple[Turn, ...]:
         turns = self._as_stored(row, index, num_images)
         is_checked = self.image_key is not None and not num_images
-        return without_pictures(turns, f"row {index}") if is_checked else turns
+        return without_pictures(turns, f"row {self._position(index)}") if is_checked else turns
 
     def _as_stored(self, row: Mapping[str, Any], index: int, num_images: int) -> tuple[Turn, ...]:
+        name = f"row {self._position(index)}"
         if self.conversation_key is not None:
-            return turns_of(row[self.conversation_key], f"row {index}", num_images)
+            return turns_of(row[self.conversation_key], name, num_images)
         text = row[self.question_key]
         if not isinstance(text, str) or not text.strip():
             raise RecordError(
                 "malformed",
-                f"row {index} has {short(text)} as its {self.question_key!r}: a question is text; leave such rows out",
+                f"{name} has {short(text)} as its {self.question_key!r}: a question is text; leave such rows out",
             )
-        answer = None if self.answer_key is None else self._answer(row[self.answer_key], f"row {index}")
+        answer = None if self.answer_key is None else self._answer(row[self.answer_key], name)
         if num_images:
-            text = without_marks([("user", text)], f"row {index}", num_images)[0][1]
-        return checked(_pair(text, answer), f"row {index}")
+            text = without_marks([("user", text)], name, num_images)[0][1]
+        return checked(_pair(text, answer), name)
 
     def _answer(self, value: Any, name: str) -> str | None:
         text = answer_text(value, name)
@@ -180,8 +189,14 @@ def _pictures(value: Any) -> tuple[Any, ...]:
     return tuple(value) if isinstance(value, list | tuple) else (value,)
 
 
-def _undecoded(dataset: Any, key: str) -> Any:
-    """The data set with the stored bytes of its pictures, so that an error can name a broken one."""
+def _file_name(stored: Any) -> str:
+    """The path of a stored picture; empty for one without."""
+    path = stored.get("path") if isinstance(stored, Mapping) else stored
+    return path if isinstance(path, str) else ""
+
+
+def undecoded(dataset: Any, key: str) -> Any:
+    """Return the data set with the stored bytes of its pictures, so that an error can name a broken one."""
     feature: Any = (getattr(dataset, "features", None) or {}).get(key)
     inner: Any = getattr(feature, "feature", None)
     if hasattr(feature, "decode"):
