@@ -1,5 +1,6 @@
 """Handlers of the commands: each maps settings to a call, and its result to Markdown; heavy imports are inside."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
         CacheSettings,
         CompareSettings,
         DoctorSettings,
+        ExampleSettings,
         ForesightSettings,
         PlanSettings,
         PreviewSettings,
@@ -222,6 +224,15 @@ def foresight(arguments: "ForesightSettings") -> dict[str, Any]:
 
     preview(arguments.preview, arguments.split, arguments.rows, arguments.image_size_px, arguments.task)
     return {"preview": str(arguments.preview)}
+
+
+def example(settings: "ExampleSettings") -> Result:
+    """Draw pictures for an example of your own data; return its rows as the content of a file."""
+    from theworld.datasets.foresight.export import write_example
+
+    rows = write_example(settings.image_dir, settings.num_pictures)
+    lines = ",\n ".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    return Result({"rows": rows}, f"[{lines}]", is_file=True)
 
 
 def verify_cache(arguments: "CacheSettings") -> Result:
