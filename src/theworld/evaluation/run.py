@@ -16,7 +16,7 @@ from theworld.datasets.factory import open_samples
 from theworld.datasets.sample import Samples
 from theworld.environment import commit, describe_environment
 from theworld.evaluation.benchmarks import blink
-from theworld.evaluation.benchmarks.dispatch import benchmark_scores, kind_field, score, true_answer
+from theworld.evaluation.benchmarks.dispatch import benchmark_scores, score, true_answer
 from theworld.evaluation.comparison import compare
 from theworld.evaluation.conditions import (
     READS_WORLD,
@@ -33,6 +33,7 @@ from theworld.evaluation.predictions import (
     read_identity,
     read_predictions,
 )
+from theworld.evaluation.question_kinds import kind_field, kinds_of_rows
 from theworld.evaluation.summary import summarise
 from theworld.io import fingerprint, write_whole
 from theworld.modeling import TheWorld
@@ -274,11 +275,22 @@ def _write_submissions(rows: dict[str, list[Prediction]], folder: Path) -> dict[
 def breakdown(runs: Sequence[Sequence[Prediction]]) -> tuple[tuple[str, ...], str | None]:
     """Choose the fields to group by and to cluster by, for `summarise`, among those that every row has.
 
-    Questions of several kinds need a number each, and several questions about one scene (`index`) are dependent.
+    Questions of several kinds need a number each; without kinds, so do questions that repeat. Several questions about
+    one scene (`index`) or picture (`image`) are dependent.
     """
     rows = [row for run in runs for row in run]
     kind = kind_field(rows)
-    repeats = all("index" in row.fields for row in rows) and any(
-        len({row.fields["index"] for row in run}) < len(run) for run in runs
-    )
-    return () if kind is None else (kind,), "index" if repeats else None
+    if kind is None and len({*kinds_of_rows(rows)}) in range(2, _MOST_QUESTIONS + 1):
+        kind = "question"
+    cluster = next((name for name in ("index", "image") if _repeats(runs, name)), None)
+    return () if kind is None else (kind,), cluster
+
+
+_MOST_QUESTIONS = 20
+"""Longest table by question."""
+
+
+def _repeats(runs: Sequence[Sequence[Prediction]], name: str) -> bool:
+    """Return whether every row has a field, and several rows of a run share a value of it."""
+    has_it = all(name in row.fields for run in runs for row in run)
+    return has_it and any(len({row.fields[name] for row in run}) < len(run) for run in runs)

@@ -9,7 +9,7 @@ from theworld.evaluation.audit import Drop
 from theworld.evaluation.benchmarks.dispatch import benchmark_scores
 from theworld.evaluation.comparison import Pair
 from theworld.evaluation.scoring import State
-from theworld.evaluation.summary import Summary
+from theworld.evaluation.summary import BY_QUESTION, Summary
 from theworld.report.folder import MetricsRow, RunFolder, in_order
 from theworld.tables import (
     ABSENT,
@@ -330,5 +330,7 @@ def strongest(run: RunFolder) -> dict[str, Baseline]:
         if chance is not None and chance > majority:
             baselines[name] = Baseline(f"guessing among the choices, {percent(chance)} %", chance)
         else:
-            baselines[name] = Baseline(f"always “{summary.accuracy.majority_answer}”, {percent(majority)} %", majority)
+            answer = summary.accuracy.majority_answer
+            words = "the most frequent answer to each question" if answer == BY_QUESTION else f"always “{answer}”"
+            baselines[name] = Baseline(f"{words}, {percent(majority)} %", majority)
     return baselines
