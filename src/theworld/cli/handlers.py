@@ -127,7 +127,14 @@ def evaluate(settings: "EvaluationConfig") -> Result:
     values = evaluate(settings)
     if "submissions" in values:
         return Result(values, "\n".join(f"- {arm}: {path}" for arm, path in values["submissions"].items()))
-    return Result(values, f"{_tables_of(settings.output_dir)}\n\nAll results: {settings.output_dir / 'results.json'}")
+    from theworld.config.inferred import audit_command
+
+    place = f"All results: {settings.output_dir / 'results.json'}"
+    after = (
+        f"Next: `{audit_command(settings.checkpoint, settings.data)}` measures if the model uses its world;"
+        f" `theworld report {settings.output_dir}` writes a page."
+    )
+    return Result(values, f"{_tables_of(settings.output_dir)}\n\n{place}\n\n{after}")
 
 
 def audit(settings: "AuditSettings") -> Result:
@@ -138,7 +145,11 @@ def audit(settings: "AuditSettings") -> Result:
 
     values = audit(settings)
     table = audit_table(read_run(settings.output_dir))
-    return Result(values, f"{values['line']}\n\n{_markdown([table] if table else [])}")
+    after = (
+        f"Next: `theworld app --model {settings.checkpoint}` shows the model with this verdict;"
+        f" `theworld report {settings.output_dir}` writes a page."
+    )
+    return Result(values, f"{values['line']}\n\n{_markdown([table] if table else [])}\n\n{after}")
 
 
 def arms(settings: "ArmsSettings") -> Result:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, Final
 from pydantic import TypeAdapter
 
 from theworld.config.data import DataSettings, ForesightData
+from theworld.config.flags import flag_of
 from theworld.config.loader import load, merged
 from theworld.config.strict_yaml import SettingsError, read_mapping
 from theworld.config.training import TrainingConfig
@@ -108,6 +110,18 @@ def for_audit(values: Mapping[str, Any]) -> dict[str, Any]:
     return merged(defaults, {**values, "checkpoint": str(checkpoint)})
 
 
+def audit_command(checkpoint: Path, data: DataSettings) -> str:
+    """Return the command that audits a model on these data: without flags if they are those of its run."""
+    run, _ = _run_of(checkpoint)
+    words = ["theworld", "audit", str(checkpoint if run is None else run)]
+    if run is None or _data_of(saved_run(run / CONFIG_NAME)) != data:
+        usual = DataSettings.defaults()
+        changed = {name: value for name, value in _plain(data).items() if value != _as_list(usual.get(name))}
+        for name, value in changed.items():
+            words += [flag_of(f"data.{name}"), *(map(str, value) if isinstance(value, list) else [str(value)])]
+    return shlex.join(words)
+
+
 def saved_run(path: Path) -> TrainingConfig:
     """Read the settings that a training run saved; a run of a former version keeps its rule of held-out samples.
 
@@ -170,25 +184,32 @@ def _is_run(folder: Path) -> bool:
 
 def _questions(values: Mapping[str, Any], config: TrainingConfig, run: Path) -> dict[str, Any]:
     """The data of a run, to measure on; empty if the settings name other data."""
+    data = _data_of(config)
+    given = values.get("data", {})
+    if given.get("dataset", data.dataset) != data.dataset or given.get("source", _source(data)) != _source(data):
+        return {}
+    name = " ".join([data.dataset, *([_source(data)] if _source(data) else [])])
+    notes.info("%s was trained on %s; it is asked the split %r of these data", run, name, data.validation_split)
+    return _plain(data)
+
+
+def _data_of(config: TrainingConfig) -> DataSettings:
+    """The data that a run can be measured on."""
     data = config.data
     if config.mixture and data == DataSettings():  # the settings of a mixture may leave data out
         data = next(iter(config.validation.data), config.mixture[0].data)
     if isinstance(data, ForesightData) and data.questions in ("labels", "alignment"):
-        data = DataSettings(**{**_plain(data), "questions": "future"})
-    given = values.get("data", {})
-    if given.get("dataset", data.dataset) != data.dataset or given.get("source", _source(data)) != _source(data):
-        return {}
-    notes.info("%s was trained on %s; it is asked the samples that were held out", run, " ".join(_named(data)))
-    return _plain(data)
+        return replace(data, questions="future")
+    return data
 
 
 def _source(data: DataSettings) -> Any:
     return getattr(data, "source", None)
 
 
-def _named(data: DataSettings) -> list[str]:
-    return [data.dataset, *([str(_source(data))] if _source(data) else [])]
-
-
 def _plain(data: DataSettings) -> dict[str, Any]:
     return TypeAdapter(DataSettings).dump_python(data, mode="json")
+
+
+def _as_list(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
