@@ -64,6 +64,27 @@ def open_samples(settings: DataSettings, split: SplitName, size: int | None, wit
     return _conversations(settings, names[split], size)
 
 
+def open_items(settings: DataSettings, size: int | None, with_future: bool = False) -> Samples:
+    """Open the samples to measure answers on; bad records of your own and of general data sets are left out.
+
+    Args:
+        settings: the data set and its options; its validation split is read.
+        size: as for `open_samples`.
+        with_future: as for `open_samples`.
+
+    Raises:
+        ValueError: as `open_samples`, or if there are no good records.
+    """
+    samples = open_samples(settings, settings.validation_split, size, with_future)
+    if not isinstance(settings, OwnData | LlavaData | HFData):
+        return samples
+    from theworld.datasets.wrappers import WithoutBadRecords
+
+    if not len(samples):
+        raise ValueError(f"data.source={settings.source}: no samples in split {settings.validation_split!r}")
+    return WithoutBadRecords(samples, f"{settings.source} ({settings.validation_split})")
+
+
 def open_training(config: TrainingConfig, num_samples: int, with_future: bool = False) -> Samples:
     """Open the training samples of a run: those of its `data`, or of the parts of its `mixture`.
 

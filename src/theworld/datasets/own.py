@@ -150,10 +150,12 @@ class OwnDataset(IndexedSamples):
             question = without_marks([("user", question)], name, num_images)[0][1]
         choices = choices_of(self.keys.value(row, "choices", name), name)
         answer = answer_text(_single(self.keys.value(row, "answer", name)), name)
+        if answer is None:
+            raise RecordError("empty answer", f"{name}: no answer")
         if choices is not None:
             fields["choices"] = choices
-            answer = None if answer is None else chosen_answer(answer, choices, name)
-        turns = (Turn("user", question), *(() if answer is None else (Turn("assistant", answer),)))
+            answer = chosen_answer(answer, choices, name)
+        turns = (Turn("user", question), Turn("assistant", answer))
         return checked(turns if num_images else without_pictures(turns, name), name), fields
 
 

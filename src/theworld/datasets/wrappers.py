@@ -1,5 +1,7 @@
 """Wrappers that make samples of lists of records and of Hugging Face data sets."""
 
+import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,6 +14,8 @@ from theworld.datasets.errors import RecordError
 from theworld.datasets.images import picture_of, read_picture
 from theworld.datasets.records import answer_text, distinct_ids, media_keys, short
 from theworld.datasets.sample import KnowsShapes, Sample, Samples, Turn
+
+logger = logging.getLogger(__name__)
 
 
 class TheWorldDataset:
@@ -204,6 +208,43 @@ def undecoded(dataset: Any, key: str) -> Any:
     if hasattr(inner, "decode"):
         return dataset.cast_column(key, replace(feature, feature=replace(inner, decode=False)))
     return dataset
+
+
+class WithoutBadRecords:
+    """The good samples of a data set, whose records are all read once; the others are counted in a warning.
+
+    Args:
+        samples: any data set.
+        name: of the data set, for the warning.
+
+    Raises:
+        ValueError: if there are records, and none of them is good.
+    """
+
+    def __init__(self, samples: Samples, name: str) -> None:
+        self.samples = samples
+        self.places: list[int] = []
+        causes: Counter[str] = Counter()
+        first = ""
+        for place in range(len(samples)):
+            try:
+                samples[place]
+            except RecordError as error:
+                causes[error.cause] += 1
+                first = first or f"; first: {error.message}"
+            else:
+                self.places.append(place)
+        counts = ", ".join(f"{count:,} {cause}" for cause, count in causes.most_common())
+        if causes and not self.places:
+            raise ValueError(f"{name}: none of {len(samples):,} records gives a sample ({counts}{first})")
+        if causes:
+            logger.warning("%s: of %d records these are left out: %s%s", name, len(samples), counts, first)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.samples[self.places[index]]
 
 
 class ClipsAsImages:

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 from theworld.config import ArmName, EvaluationConfig, loader
 from theworld.config.base import Variants
 from theworld.config.renamed import former_word
-from theworld.datasets.factory import open_samples
+from theworld.datasets.factory import open_items
 from theworld.datasets.sample import Samples
 from theworld.environment import commit, describe_environment
 from theworld.evaluation.benchmarks import blink
@@ -83,7 +83,7 @@ def _answer(config: EvaluationConfig, arm: ArmName, saved: TheWorldConfig, forma
     reads = arm in READS_WORLD
     with_future = reads and saved.enable_world and saved.world_settings().sees_future
     # Before the model loads, since it may fail.
-    samples = open_samples(data, data.validation_split, data.num_validation, with_future)
+    samples = open_items(data, data.num_validation, with_future)
     if arm == "majority":
         return {arm: _answer_by_majority(samples, folder / f"{arm}.jsonl", data)}
     respondent = open_respondent(config.checkpoint, arm, saved, formats, config.store_dir)

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from theworld.config import AuditSettings, loader
-from theworld.datasets.factory import open_samples
+from theworld.datasets.factory import open_items
 from theworld.datasets.sample import Sample
 from theworld.datasets.samplers import batches
 from theworld.environment import describe_environment
@@ -56,7 +56,7 @@ def audit(settings: AuditSettings) -> dict[str, Any]:
     # Load the model first, so that a damaged checkpoint fails at once.
     model = TheWorld.from_pretrained(settings.checkpoint, world_dtype=formats["world"], **options)
     data = settings.data
-    dataset = open_samples(data, data.validation_split, data.num_validation, saved.world_settings().sees_future)
+    dataset = open_items(data, data.num_validation, saved.world_settings().sees_future)
     samples = [dataset[index] for index in range(len(dataset))]
     _check_one_kind(samples)
     loader.save_over_earlier(settings, settings.output_dir / "config.json")
