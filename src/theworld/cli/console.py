@@ -20,10 +20,10 @@ class Result(NamedTuple):
     """JSON-like."""
     markdown: str = ""
     """The same for a reader; empty: `values`, name by name."""
-    is_file: bool = False
-    """Whether `markdown` is the content of a file, which is printed as it is."""
     code: int = OK
     """Exit code of the process."""
+    is_file: bool = False
+    """Whether `markdown` is the content of a file, which is printed as it is."""
 
 
 def print_result(result: Result, as_json: bool) -> None:

@@ -139,7 +139,7 @@ class OwnDataset(IndexedSamples):
     def _turns(self, row: Mapping[str, Any], name: str, num_images: int) -> tuple[tuple[Turn, ...], dict[str, Any]]:
         """The turns of a row, and the fields that go with them."""
         category = self.keys.value(row, "category", name)
-        fields = {"category": str(category)} if isinstance(category, str | int) else {}
+        fields: dict[str, Any] = {"category": str(category)} if isinstance(category, str | int) else {}
         if self.keys.of["conversation"]:
             turns = turns_of(self.keys.value(row, "conversation", name), name, num_images)
             return turns if num_images else without_pictures(turns, name), fields

@@ -13,6 +13,7 @@ from theworld.config import DataSettings, OwnData
 from theworld.datasets import own
 from theworld.datasets.errors import RecordError
 from theworld.datasets.factory import open_samples
+from theworld.datasets.images import to_image
 from theworld.datasets.own import OwnDataset
 from theworld.datasets.sample import Sample
 
@@ -61,7 +62,7 @@ def test_a_file_needs_no_name_of_a_data_set(photos: Path, name: str) -> None:
     assert isinstance(settings, OwnData)
     assert len(samples) == 8
     assert [turn.text for turn in samples[0].turns] == ["What is 0?", "number 0"]
-    assert samples[0].images[0].getpixel((0, 0)) == picture(0).getpixel((0, 0))
+    assert to_image(samples[0].images[0]).getpixel((0, 0)) == picture(0).getpixel((0, 0))
     assert (samples[0].id, samples[0].fields) == ("photos/0.png", {"image": "photos/0.png"})
     assert len(open_samples(settings, "validation", None)) == 2
 
