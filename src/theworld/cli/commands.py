@@ -259,7 +259,7 @@ COMMANDS: Final = (
         DATA,
         "data example",
         "Print a valid file of your own data, with pictures beside it to replace by yours.",
-        "theworld data example --own > my.json",
+        "theworld data example --own",
         "theworld.cli.handlers:example",
         "theworld.config.commands:ExampleSettings",
     ),
