@@ -21,7 +21,7 @@ from tqdm import tqdm
 import theworld
 from theworld.cli import main as cli
 from theworld.cli.commands import DATA, MEASURE, START, TRAIN
-from theworld.config import TrainingConfig, flags, loader
+from theworld.config import TrainingConfig, flags
 from theworld.environment import commit
 from theworld.training.callbacks import STOPPED
 from theworld.world.store import FeatureStore

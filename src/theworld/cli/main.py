@@ -155,7 +155,8 @@ def _run(command: Command, arguments: list[str]) -> dict[str, Any] | Result | No
         about = f"{command.summary}\n\nexample:\n  {command.example}\n\n{options}"
         flags.show_help(cls, program, about, positional=not command.reads_file)
         return None
-    return _named(command.target)(settings_of(command, arguments))  # imported only now: bad settings fail before
+    settings = settings_of(command, arguments)
+    return _named(command.target)(settings)  # imported only now: bad settings fail before anything heavy loads
 
 
 def settings_of(command: Command, arguments: Sequence[str]) -> Any:
