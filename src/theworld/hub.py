@@ -31,6 +31,11 @@ HUB_NAME: Final = re.compile(r"[\w.-]+/[\w.-]+")
 REFUSALS: Final = (HfHubHTTPError, HTTPError, OSError)
 """Errors of the hub, the network and the disk; `remedy` explains them."""
 
+_FILE_NAME: Final = re.compile(
+    r"\.(jsonl?|ndjson|csv|tsv|txt|parquet|arrow|zip|tar|gz|yaml|yml|png|jpe?g)$", re.IGNORECASE
+)
+"""Endings of files of data."""
+
 _SNAPSHOT: Final = re.compile(r"/(models|datasets)--(?P<owner>[\w.-]+?)--(?P<name>[\w.-]+)/snapshots/")
 """A folder in the hub's cache: its path names the repository."""
 
@@ -64,6 +69,12 @@ def _impatient_client() -> Client:
 set_client_factory(_impatient_client)
 
 
+def looks_local(name: str) -> bool:
+    """Return whether a name can only be that of a file or folder, which the hub must not be asked for."""
+    is_path = name.startswith((".", "/", "~")) or name.endswith("/") or "\\" in name or name.count("/") > 1
+    return is_path or _FILE_NAME.search(name) is not None
+
+
 def client(token: str | None = None) -> HfApi:
     """Return a client of the hub at HF_ENDPOINT, by default huggingface.co.
 
@@ -90,8 +101,10 @@ def fetch(
         options: token, cache_dir, local_files_only, as in huggingface_hub.
 
     Raises:
-        ValueError: if the download fails.
+        ValueError: for a name that can only be a path, or if the download fails.
     """
+    if looks_local(name):
+        raise ValueError(f"{name}: no such file or folder")
     try:
         arguments: Any = {"revision": revision, "allow_patterns": list(patterns), "repo_type": kind, **options}
         return Path(snapshot_download(name, endpoint=os.environ.get("HF_ENDPOINT"), **arguments))

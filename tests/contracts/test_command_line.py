@@ -21,7 +21,7 @@ from tqdm import tqdm
 import theworld
 from theworld.cli import main as cli
 from theworld.cli.commands import DATA, MEASURE, START, TRAIN
-from theworld.config import TrainingConfig, flags, loader
+from theworld.config import TrainingConfig, flags
 from theworld.environment import commit
 from theworld.training.callbacks import STOPPED
 from theworld.world.store import FeatureStore
@@ -117,8 +117,8 @@ def test_the_example_of_a_command_is_shown_and_can_be_parsed(one, capsys, monkey
     program, *words = shlex.split(one.example)
     found, rest = cli._named_command(words)
     assert (program, found) == ("theworld", one)
-    file = ROOT / rest.pop(0) if one.reads_file and not rest[0].startswith("-") else None
-    loader.load(cli._named(one.settings), file, rest, positional=not one.reads_file)
+    monkeypatch.chdir(ROOT)
+    cli.settings_of(one, rest)
 
     monkeypatch.setenv("COLUMNS", "300")
     assert cli.main([*one.name.split(), "--help"]) == cli.OK

@@ -17,7 +17,7 @@ from PIL import Image
 
 from theworld import tiny
 from theworld.cli import main as cli
-from theworld.cli.main import _named, _named_command
+from theworld.cli.main import _named, _named_command, settings_of
 from theworld.config import flags, loader
 
 ROOT = Path(__file__).parents[2]
@@ -114,9 +114,8 @@ def check(command: Shown) -> None:
     if arguments is not None:
         named, rest = _named_command(arguments)
         assert named is not None, f"{command.page}: no command in {command.line}"
-        path = Path(rest.pop(0)) if named.reads_file and rest and not rest[0].startswith("-") else None
         if rest != ["--help"]:
-            loader.load(_named(named.settings), path, rest, positional=not named.reads_file)
+            settings_of(named, rest)
     elif words[0] == "make":
         targets = re.findall(r"^([\w-]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE)
         assert [word for word in words[1:] if "=" not in word and word not in targets] == [], command.line

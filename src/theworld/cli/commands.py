@@ -27,6 +27,10 @@ class Command(NamedTuple):
     """module:class, a dataclass with a docstring under each field."""
     reads_file: bool = False
     """Whether it takes a settings file before the flags; if not, required settings are positional arguments."""
+    takes_run: bool = False
+    """Whether its first word may be the folder of a run or model instead of a settings file."""
+    infer: str = ""
+    """module:function that adds settings which follow from the given ones; empty: none."""
     resume_hint: str = ""
     """Way to continue after an interruption; empty: it starts from the beginning."""
     launcher: str = "theworld"
@@ -39,6 +43,8 @@ class Command(NamedTuple):
 
 
 _SAME = "the same command continues where it stopped"
+
+_OWN = "theworld.config.inferred:for_training"
 
 COMMANDS: Final = (
     Command(
@@ -97,6 +103,7 @@ COMMANDS: Final = (
         "theworld.cli.handlers:preview",
         "theworld.config.commands:PreviewSettings",
         reads_file=True,
+        infer=_OWN,
     ),
     Command(
         TRAIN,
@@ -106,6 +113,7 @@ COMMANDS: Final = (
         "theworld.cli.handlers:plan",
         "theworld.config.commands:PlanSettings",
         reads_file=True,
+        infer=_OWN,
     ),
     Command(
         TRAIN,
@@ -115,15 +123,17 @@ COMMANDS: Final = (
         "theworld.cli.handlers:doctor",
         "theworld.config.commands:DoctorSettings",
         reads_file=True,
+        infer=_OWN,
     ),
     Command(
         TRAIN,
         "train",
-        "Train a model from a settings file; flags override its settings.",
+        "Train a model from a settings file, or on your own pictures; flags override its settings.",
         "theworld train configs/foresight-tiny.json --num-steps 50",
         "theworld.training.run:train",
         "theworld.config:TrainingConfig",
         reads_file=True,
+        infer=_OWN,
         resume_hint="`--resume True` continues from the newest checkpoint",
     ),
     Command(
@@ -142,6 +152,7 @@ COMMANDS: Final = (
         "theworld.training.feature_cache:fill",
         "theworld.config.commands:FillSettings",
         reads_file=True,
+        infer=_OWN,
         resume_hint=_SAME,
     ),
     Command(
@@ -155,11 +166,13 @@ COMMANDS: Final = (
     Command(
         MEASURE,
         "evaluate",
-        "Evaluate a model on a data set, arm by arm.",
-        "theworld evaluate --checkpoint tiny-foresight --output-dir runs/eval --data.image-size-px 64",
+        "Evaluate a model on the data that its run held out, or on other data, arm by arm.",
+        "theworld evaluate runs/foresight-tiny --arms world no-world-tokens blind",
         "theworld.cli.handlers:evaluate",
         "theworld.config:EvaluationConfig",
         reads_file=True,
+        takes_run=True,
+        infer="theworld.config.inferred:for_evaluation",
         resume_hint=_SAME,
     ),
     Command(
@@ -169,6 +182,7 @@ COMMANDS: Final = (
         "theworld audit tiny-foresight --answers loglikelihood --data.questions future --data.image-size-px 64",
         "theworld.cli.handlers:audit",
         "theworld.config:AuditSettings",
+        infer="theworld.config.inferred:for_audit",
         resume_hint=_SAME,
     ),
     Command(
@@ -248,6 +262,14 @@ COMMANDS: Final = (
         "theworld foresight --preview foresight.png --task drop",
         "theworld.cli.handlers:foresight",
         "theworld.config.commands:ForesightSettings",
+    ),
+    Command(
+        DATA,
+        "data example",
+        "Print a valid file of your own data, with pictures beside it to replace by yours.",
+        "theworld data example --own",
+        "theworld.cli.handlers:example",
+        "theworld.config.commands:ExampleSettings",
     ),
     Command(
         DATA,

@@ -22,6 +22,8 @@ class Result(NamedTuple):
     """The same for a reader; empty: `values`, name by name."""
     code: int = OK
     """Exit code of the process."""
+    is_file: bool = False
+    """Whether `markdown` is the content of a file, which is printed as it is."""
 
 
 def print_result(result: Result, as_json: bool) -> None:
@@ -33,7 +35,7 @@ def print_result(result: Result, as_json: bool) -> None:
     if as_json:
         text = json.dumps(result.values, allow_nan=False, default=str) + "\n"
     elif result.markdown:
-        if sys.stdout.isatty():
+        if sys.stdout.isatty() and not result.is_file:
             _typeset(result.markdown)
             return
         text = result.markdown.rstrip("\n") + "\n"

@@ -1,5 +1,6 @@
 """Handlers of the commands: each maps settings to a call, and its result to Markdown; heavy imports are inside."""
 
+import json
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
         CompareSettings,
         ConvertSettings,
         DoctorSettings,
+        ExampleSettings,
         ForesightSettings,
         PlanSettings,
         PreviewSettings,
@@ -145,7 +147,14 @@ def evaluate(settings: "EvaluationConfig") -> Result:
     values = evaluate(settings)
     if "submissions" in values:
         return Result(values, "\n".join(f"- {arm}: {path}" for arm, path in values["submissions"].items()))
-    return Result(values, f"{_tables_of(settings.output_dir)}\n\nAll results: {settings.output_dir / 'results.json'}")
+    from theworld.config.inferred import audit_command
+
+    place = f"All results: {settings.output_dir / 'results.json'}"
+    after = (
+        f"Next: `{audit_command(settings.checkpoint, settings.data)}` measures if the model uses its world;"
+        f" `theworld report {settings.output_dir}` writes a page."
+    )
+    return Result(values, f"{_tables_of(settings.output_dir)}\n\n{place}\n\n{after}")
 
 
 def audit(settings: "AuditSettings") -> Result:
@@ -156,7 +165,11 @@ def audit(settings: "AuditSettings") -> Result:
 
     values = audit(settings)
     table = audit_table(read_run(settings.output_dir))
-    return Result(values, f"{values['line']}\n\n{_markdown([table] if table else [])}")
+    after = (
+        f"Next: `theworld app --model {settings.checkpoint}` shows the model with this verdict;"
+        f" `theworld report {settings.output_dir}` writes a page."
+    )
+    return Result(values, f"{values['line']}\n\n{_markdown([table] if table else [])}\n\n{after}")
 
 
 def arms(settings: "ArmsSettings") -> Result:
@@ -249,6 +262,15 @@ def foresight(arguments: "ForesightSettings") -> dict[str, Any]:
 
     preview(arguments.preview, arguments.split, arguments.rows, arguments.image_size_px, arguments.task)
     return {"preview": str(arguments.preview)}
+
+
+def example(settings: "ExampleSettings") -> Result:
+    """Draw pictures for an example of your own data; return its rows as the content of a file."""
+    from theworld.datasets.foresight.export import write_example
+
+    rows = write_example(settings.image_dir, settings.num_pictures)
+    lines = ",\n ".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    return Result({"rows": rows}, f"[{lines}]", is_file=True)
 
 
 def verify_cache(arguments: "CacheSettings") -> Result:

@@ -32,6 +32,9 @@ _CODES = (
     (str(UNREAD), "the reader of the output closed it, as in `theworld ... | head -1`"),
 )
 
+_SETTINGS_FILES = (".json", ".yaml", ".yml")
+"""Endings of settings files; another first word names a run or a model."""
+
 _STANDARD_OUTPUT = 1
 """File descriptor."""
 
@@ -142,20 +145,37 @@ def _asks_for_help(arguments: Sequence[str]) -> bool:
 
 
 def _run(command: Command, arguments: list[str]) -> dict[str, Any] | Result | None:
-    from theworld.config import flags, loader
-
-    cls = _named(command.settings)
     if _asks_for_help(arguments):
-        program = command.program + (" [FILE]" if command.reads_file else "")
+        from theworld.config import flags
+
+        cls = _named(command.settings)
+        takes = " [RUN | FILE]" if command.takes_run else " [FILE]" if command.reads_file else ""
+        program = command.program + takes
         options = "Every command also takes --json, --verbose and --debug."
         about = f"{command.summary}\n\nexample:\n  {command.example}\n\n{options}"
         flags.show_help(cls, program, about, positional=not command.reads_file)
         return None
-    path = None
-    if command.reads_file and arguments and not arguments[0].startswith("-"):
-        path = Path(arguments.pop(0))
-    settings = loader.load(cls, path, arguments, positional=not command.reads_file)
+    settings = settings_of(command, arguments)
     return _named(command.target)(settings)  # imported only now: bad settings fail before anything heavy loads
+
+
+def settings_of(command: Command, arguments: Sequence[str]) -> Any:
+    """Return the settings that the arguments of a command give.
+
+    Raises:
+        ValueError: with every problem.
+    """
+    from theworld.config import loader
+
+    words = list(arguments)
+    path = None
+    if command.reads_file and words and not words[0].startswith("-"):
+        if command.takes_run and Path(words[0]).suffix not in _SETTINGS_FILES:
+            words.insert(0, "--checkpoint")
+        else:
+            path = Path(words.pop(0))
+    infer = {"infer": _named(command.infer)} if command.infer else {}
+    return loader.load(_named(command.settings), path, words, positional=not command.reads_file, **infer)
 
 
 def _named(address: str) -> Any:
@@ -267,3 +287,4 @@ def _set_up_logging(verbosity: int) -> None:
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", handlers=[handler])
     levels = (logging.WARNING, logging.INFO, logging.DEBUG)
     logging.getLogger("theworld").setLevel(levels[min(verbosity, 2)])
+    logging.getLogger("theworld.notes").setLevel(levels[max(1, min(verbosity, 2))])

@@ -29,6 +29,8 @@ class Variants:
 
     TAG: ClassVar[str]
     """Name of the field that selects the subclass."""
+    ADDED: ClassVar[Mapping[str, Any]] = {}
+    """Fields that are younger than the hashes of settings, and the values that earlier versions went by."""
 
     IS_LATER: ClassVar[bool] = False
     """True for a subclass that was added when hashes existed: those of the other subclasses leave its fields out."""
@@ -38,10 +40,15 @@ class Variants:
         kinds = cls.variants()
         if not kinds:  # a subclass itself
             return object.__new__(cls)
-        tag = values.get(cls.TAG, getattr(cls, cls.TAG))
+        tag = values.get(cls.TAG, cls.default_tag(values))
         if tag not in list(kinds):
             raise ValueError(f"{cls.TAG}={tag!r}: expected {either(kinds)}{did_you_mean(tag, kinds)}")
         return object.__new__(kinds[tag])
+
+    @classmethod
+    def default_tag(cls, values: Mapping[str, Any]) -> str:  # a base may look at them
+        """Return the tag of settings that do not give it."""
+        return getattr(cls, cls.TAG)
 
     @classmethod
     def variants(cls) -> dict[str, type[Self]]:
@@ -59,7 +66,9 @@ class Variants:
         base = self._base()
         first = {entry.name for kind in base.variants().values() if not kind.IS_LATER for entry in _fields(kind)}
         idle = {name: value for name, value in base.defaults().items() if name in first}
-        return {**idle, **{entry.name: getattr(self, entry.name) for entry in _fields(type(self))}}
+        own = {entry.name: getattr(self, entry.name) for entry in _fields(type(self))}
+        added = {name for name, former in self.ADDED.items() if own.get(name, former) == former}
+        return {name: value for name, value in {**idle, **own}.items() if name not in added}
 
     @classmethod
     def _base(cls) -> type["Variants"]:
@@ -81,8 +90,9 @@ class Variants:
 
     @classmethod
     def _tag_of(cls, data: Any) -> Any:
-        usual = getattr(cls, cls.TAG)
-        return data.get(cls.TAG, usual) if isinstance(data, Mapping) else getattr(data, cls.TAG, usual)
+        if isinstance(data, Mapping):
+            return data.get(cls.TAG, cls.default_tag(data))
+        return getattr(data, cls.TAG, getattr(cls, cls.TAG))
 
     @classmethod
     def _refuse_foreign(cls, data: Any) -> Any:

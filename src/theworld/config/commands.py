@@ -1,4 +1,4 @@
-"""Settings of the small commands: compare, foresight, cache, report, config, completion, preview, plan, doctor."""
+"""Settings of the small commands, such as compare, foresight, cache, report, config, preview, plan and doctor."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -48,6 +48,20 @@ class ForesightSettings:
 
     write_scenes: Path | None = None
     """Folder for the validation and test items that the package ships, simulated anew, instead of a picture."""
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class ExampleSettings:
+    """Example of a data file to print."""
+
+    own: bool = True
+    """Your own pictures and questions (`data.dataset: own`), the one format with an example."""
+
+    image_dir: Path = Path("pictures")
+    """Folder for the example's pictures, scenes of Foresight."""
+
+    num_pictures: Annotated[int, Field(ge=1, le=1000)] = 6
+    """Number of pictures, with two questions each."""
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)

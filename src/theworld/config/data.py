@@ -1,6 +1,6 @@
 """Settings of the data sets: one class for each, and DataSettings for all of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -15,7 +15,7 @@ from theworld.config.renamed import accept_former
 SplitName = Literal["train", "validation", "test"]
 
 DatasetName = Literal[
-    "foresight", "blink", "spatial-rgpt", "vsr", "llava", "open-spatial", "hf", "datacomp", "registered"
+    "foresight", "blink", "spatial-rgpt", "vsr", "llava", "open-spatial", "hf", "datacomp", "own", "registered"
 ]
 
 TaskName = Literal["drop", "topple", "roll", "collide", "hide"]
@@ -26,6 +26,14 @@ TASK_NAMES: Final[tuple[TaskName, ...]] = get_args(TaskName)
 _Path = Annotated[Path, Field(strict=False)]
 _OptionalPath = Annotated[Path | None, Field(strict=False)]
 
+_Share = Annotated[float, Field(gt=0, lt=1)]
+HeldOutBy = Literal["picture", "id"]
+
+
+def _check_rule(by: HeldOutBy, share: float | None) -> None:
+    if by == "id" and share is not None:
+        raise ValueError(f"held_out_share={share} with held_out_by='id', which holds out one in a hundred: drop one")
+
 
 @dataclass(config=STRICT_VARIANTS, frozen=True, kw_only=True)
 class DataSettings(Variants):
@@ -35,12 +43,13 @@ class DataSettings(Variants):
     """
 
     TAG: ClassVar[str] = "dataset"
+    ADDED: ClassVar[Mapping[str, Any]] = {"held_out_by": "id", "held_out_share": None, "keys": ()}
 
     dataset: DatasetName = "foresight"
     """Source of the samples: `foresight`, physical scenes simulated and drawn when they are read; `blink`,
     `spatial-rgpt` or `vsr`, a public benchmark; `llava`, a file of LLaVA's conversations; `open-spatial`, questions
-    about regions; `hf`, any data set of the hub; `datacomp`, web pictures as a stream of shards; `own`, samples of your
-    own program."""
+    about regions; `hf`, any data set of the hub; `datacomp`, web pictures as a stream of shards; `own`, a file of your
+    own pictures and questions, and the default where only a source is given; `registered`, samples of your program."""
 
     train_split: SplitName = "train"
     """Split to train on."""
@@ -57,6 +66,11 @@ class DataSettings(Variants):
     if TYPE_CHECKING:
 
         def __init__(self, **values: Any) -> None: ...
+
+    @classmethod
+    def default_tag(cls, values: Mapping[str, Any]) -> str:
+        """Return the data set of settings that name none: `own` if they name a source, which foresight has not."""
+        return "own" if values.get("source") is not None else super().default_tag(values)
 
     @model_validator(mode="after")
     def _check_splits(self) -> "DataSettings":
@@ -175,6 +189,18 @@ class LlavaData(DataSettings):
     index_dir: _OptionalPath = None
     """Folder for the index of the rows, as large as the file; None: the file's."""
 
+    held_out_by: HeldOutBy = "picture"
+    """Rule of the held-out samples of a data set without a validation split: `picture`, all samples of a picture on one
+    side; `id`, one id in a hundred, as in runs of former versions."""
+
+    held_out_share: _Share | None = None
+    """Share of the pictures to hold out; None: a fifth, about 1,000 samples at most, but at least 1 %."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "LlavaData":
+        _check_rule(self.held_out_by, self.held_out_share)
+        return self
+
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class OpenSpatialData(DataSettings):
@@ -228,6 +254,18 @@ class HFData(DataSettings):
     id_column: str | None = None
     """Column of ids; None: the position."""
 
+    held_out_by: HeldOutBy = "picture"
+    """Rule of the held-out samples of a data set without a validation split: `picture`, all samples of a picture on one
+    side; `id`, one id in a hundred, as in runs of former versions."""
+
+    held_out_share: _Share | None = None
+    """Share of the pictures to hold out; None: a fifth, about 1,000 samples at most, but at least 1 %."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "HFData":
+        _check_rule(self.held_out_by, self.held_out_share)
+        return self
+
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class DataCompData(DataSettings):
@@ -250,6 +288,44 @@ class DataCompData(DataSettings):
     verify_sha256: bool = False
     """Skip pictures that differ from the published ones in any byte. Shards of re-encoded pictures, as the published
     tools make them, cannot be checked."""
+
+
+KEY_ROLES: Final = ("image", "question", "answer", "conversation", "choices", "id", "category")
+"""Parts of a row of your own data."""
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class OwnData(DataSettings):
+    """Your own pictures, questions and answers."""
+
+    dataset: Literal["own"] = "own"
+
+    source: str
+    """File of rows (.json, .jsonl, .csv) with image, question and answer, or folder with `metadata.jsonl` or
+    `metadata.csv`."""
+
+    image_dir: _OptionalPath = None
+    """Folder that the pictures' paths start from; None: the file's."""
+
+    index_dir: _OptionalPath = None
+    """Folder for the index of the rows, as large as the file; None: the file's."""
+
+    keys: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """ROLE=KEY for keys whose names do not tell, such as `question=frage`; roles: image, question, answer,
+    conversation, choices, id, category."""
+
+    held_out_share: _Share | None = None
+    """Share of the pictures to hold out; None: a fifth, about 1,000 samples at most, but at least 1 %."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "OwnData":
+        roles = [pair.partition("=")[0] for pair in self.keys]
+        for pair, role in zip(self.keys, roles, strict=True):
+            if role not in KEY_ROLES or not pair.partition("=")[2]:
+                raise ValueError(f"keys: given {pair!r}; expected ROLE=KEY, with a role of {', '.join(KEY_ROLES)}")
+        if len(set(roles)) < len(roles):
+            raise ValueError(f"keys={self.keys} names a role twice: name each once")
+        return self
 
 
 REGISTERED_DATA: Final[dict[str, Callable[["RegisteredData"], str]]] = {}
@@ -307,7 +383,9 @@ class RegisteredData(DataSettings):
         return self
 
 
-PublicData: TypeAlias = BlinkData | SpatialRGPTData | VsrData | LlavaData | OpenSpatialData | HFData | DataCompData
+PublicData: TypeAlias = (
+    BlinkData | SpatialRGPTData | VsrData | LlavaData | OpenSpatialData | HFData | DataCompData | OwnData
+)
 """Data sets that are read from files."""
 
 

@@ -22,7 +22,7 @@ ArmName = Literal["world", "no-world-tokens", "gemma", "blind", "random-projecti
 - `blind`: the checkpoint without its world and without the picture; it sees only the question.
 - `random-projection`: the checkpoint with a new, random projector.
 - `random-world`: the checkpoint with random weights of its tap.
-- `majority`: no model: the most frequent true answer of each kind of question.
+- `majority`: no model: the most frequent true answer of each kind of question, or of each question that repeats.
 """
 
 
@@ -31,10 +31,11 @@ class EvaluationConfig:
     """Settings of an evaluation: model, questions and arms."""
 
     checkpoint: Path
-    """Folder of a saved TheWorld; "tiny-foresight": the embedded one."""
+    """Folder of a run or of a saved TheWorld; "tiny-foresight": the embedded one."""
 
     output_dir: Path
-    """Folder for predictions and scores; an interrupted evaluation continues there."""
+    """Folder for predictions and scores, on the command line `evaluation` beside the model unless you name one; an
+    interrupted evaluation continues there."""
 
     arms: Annotated[tuple[ArmName, ...], Field(min_length=1)] = ("world",)
     """Arms to evaluate, side by side."""
@@ -58,7 +59,8 @@ class EvaluationConfig:
     """Folder of the feature store, which keeps computed world features."""
 
     data: DataSettings = field(default_factory=DataSettings)
-    """Questions: the validation split of these data."""
+    """Questions: the validation split of these data; on the command line those of the checkpoint's run unless you name
+    others."""
 
     @model_validator(mode="after")
     def _check(self) -> "EvaluationConfig":
@@ -75,10 +77,11 @@ class AuditSettings:
     """Settings of an audit: trained model and questions."""
 
     checkpoint: Path
-    """Folder of a saved TheWorld; "tiny-foresight": the embedded one."""
+    """Folder of a run or of a saved TheWorld; "tiny-foresight": the embedded one."""
 
     output_dir: Path = Path("audit")
-    """Folder for predictions and the verdict; an interrupted audit continues there."""
+    """Folder for predictions and the verdict, on the command line `audit` beside the model unless you name one; an
+    interrupted audit continues there."""
 
     answers: Annotated[Literal["generate", "loglikelihood"], accept_former("answers")] = "generate"
     """Source of the answer: the generated text, or the choice with the highest log-likelihood."""
@@ -96,13 +99,14 @@ class AuditSettings:
     """Folder of a feature store; None: one in output_dir."""
 
     data: DataSettings = field(default_factory=lambda: DataSettings(questions="future"))
-    """Questions: the validation split of these data, of one kind; by default questions about the future."""
+    """Questions: the validation split of these data, of one kind; on the command line those of the checkpoint's run
+    unless you name others. Without a run, questions about the future."""
 
     @field_validator("data", mode="before")
     @classmethod
     def _ask_about_the_future(cls, data: Any) -> Any:
         """Apply the default of an audit, questions about the future, instead of the default of the data."""
-        if isinstance(data, dict) and data.get("dataset", "foresight") == "foresight":
+        if isinstance(data, dict) and data.get("dataset", DataSettings.default_tag(data)) == "foresight":
             return {"questions": "future", **data}
         return data
 

@@ -5,7 +5,7 @@ import difflib
 import io
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any, TypedDict, TypeVar, get_args
@@ -36,6 +36,7 @@ __all__ = [
     "MAX_FILE_BYTES",
     "SettingsError",
     "load",
+    "merged",
     "read_mapping",
     "save",
     "save_over_earlier",
@@ -50,7 +51,12 @@ _NO_SECRETS = "secrets never go into settings; they come from the environment (H
 
 
 def load(
-    cls: type[Settings], path: Path | None = None, overrides: Sequence[str] = (), *, positional: bool = False
+    cls: type[Settings],
+    path: Path | None = None,
+    overrides: Sequence[str] = (),
+    *,
+    positional: bool = False,
+    infer: Callable[[Mapping[str, Any]], dict[str, Any]] = dict,
 ) -> Settings:
     """Load the settings of a file with command-line overrides.
 
@@ -61,6 +67,7 @@ def load(
         path: JSON (.json) or YAML 1.2 (.yaml, .yml); None: the defaults.
         overrides: command-line arguments, such as `["--optim.learning-rate", "3e-4"]`.
         positional: whether fields without a default are positional arguments.
+        infer: adds settings that follow from the given ones.
 
     Raises:
         SettingsError: with every problem.
@@ -68,12 +75,12 @@ def load(
     in_file = {} if path is None else _read_file(cls, Path(path))
     choices = {argument.name: argument.choices for argument in arguments(cls, positional)}
     on_line = _read_flags(cls, with_current_flags(overrides, choices), positional)
-    joined = _joined(in_file, on_line)
+    joined = merged(in_file, on_line)
     if places := list(_tokens(joined)):
         raise SettingsError("\n".join(f"{place}: holds a token; {_NO_SECRETS}" for place in places))
     try:
         # Strict types accept a path or a tuple only as JSON: https://docs.pydantic.dev/latest/concepts/strict_mode/
-        return TypeAdapter(cls).validate_json(json.dumps(joined, default=str))
+        return TypeAdapter(cls).validate_json(json.dumps(infer(joined), default=str))
     except ValidationError as error:
         problems = _problems(cls, error, path, on_line, positional)
         if path is not None and prototype.is_of_prototype(in_file):
@@ -186,14 +193,15 @@ def _stranger(name: str, known: Sequence[str], where: str = "") -> str:
     return f"{where}{name}: unknown setting; " + (f"did you mean {close[0]}?" if close else "see --help for all")
 
 
-def _joined(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested settings with those of `over` in place of the same ones of `base`."""
     joined = dict(base)
     for name, value in over.items():
         if not isinstance(value, dict):
             joined[name] = value
         elif value:
             group = joined.get(name, {})
-            joined[name] = _joined(group, value) if isinstance(group, dict) else group
+            joined[name] = merged(group, value) if isinstance(group, dict) else group
     return joined
 
 

@@ -13,12 +13,14 @@ from theworld.config import (
     LlavaData,
     MixturePart,
     OpenSpatialData,
+    OwnData,
     RegisteredData,
     SpatialRGPTData,
     SplitName,
     TrainingConfig,
     VsrData,
 )
+from theworld.datasets.held_out import HeldOut
 from theworld.datasets.sample import Samples, SampleStream
 
 NUM_SCENES: Final = {"train": 20_000, "validation": 1_000, "test": 1_000}
@@ -31,6 +33,7 @@ _SPLITS: Final[dict[str, dict[str, Any]]] = {
     "llava": {"train": "train", "validation": "validation"},
     "open-spatial": {"train": "train", "validation": "validation"},
     "hf": {"train": "train", "validation": "validation", "test": "test"},
+    "own": {"train": "train", "validation": "validation", "test": "test"},
 }
 """Names of our splits in each public data set."""
 
@@ -74,6 +77,27 @@ def describe(settings: DataSettings) -> str:
     if not source:
         return settings.dataset
     return f"{settings.dataset} ({Path(source).name if Path(source).exists() else source})"
+
+
+def open_items(settings: DataSettings, size: int | None, with_future: bool = False) -> Samples:
+    """Open the samples to measure answers on; bad records of your own and of general data sets are left out.
+
+    Args:
+        settings: the data set and its options; its validation split is read.
+        size: as for `open_samples`.
+        with_future: as for `open_samples`.
+
+    Raises:
+        ValueError: as `open_samples`, or if there are no good records.
+    """
+    samples = open_samples(settings, settings.validation_split, size, with_future)
+    if not isinstance(settings, OwnData | LlavaData | HFData):
+        return samples
+    from theworld.datasets.wrappers import WithoutBadRecords
+
+    if not len(samples):
+        raise ValueError(f"data.source={settings.source}: no samples in split {settings.validation_split!r}")
+    return WithoutBadRecords(samples, f"{settings.source} ({settings.validation_split})")
 
 
 def open_training(config: TrainingConfig, num_samples: int, with_future: bool = False) -> Samples:
@@ -214,12 +238,25 @@ def _conversations(settings: DataSettings, split: Any, size: int | None) -> Samp
             index_dir=settings.index_dir,
             revision=settings.revision,
         )
+    if isinstance(settings, OwnData):
+        from theworld.datasets.own import OwnDataset
+
+        return OwnDataset(
+            settings.source,
+            split,
+            image_dir=settings.image_dir,
+            keys=settings.keys,
+            size=size,
+            index_dir=settings.index_dir,
+            held_out=HeldOut(share=settings.held_out_share),
+        )
+    assert isinstance(settings, LlavaData | HFData)
+    held_out = HeldOut(settings.held_out_by, settings.held_out_share)
     if isinstance(settings, LlavaData):
         from theworld.datasets.public.llava import LlavaDataset
 
         folders: dict[str, Any] = {"image_dir": settings.image_dir, "index_dir": settings.index_dir}
-        return LlavaDataset(Path(settings.source), part=split, size=size, **folders)
-    assert isinstance(settings, HFData)
+        return LlavaDataset(Path(settings.source), part=split, size=size, held_out=held_out, **folders)
     from theworld.datasets.public.hf import open_hf
 
     return open_hf(
@@ -228,6 +265,7 @@ def _conversations(settings: DataSettings, split: Any, size: int | None) -> Samp
         config_name=settings.config_name,
         revision=settings.revision,
         size=size,
+        held_out=held_out,
         image_key=settings.image_column,
         question_key=settings.question_column,
         answer_key=settings.answer_column,

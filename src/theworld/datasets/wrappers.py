@@ -1,10 +1,13 @@
 """Wrappers that make samples of lists of records and of Hugging Face data sets."""
 
+import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from theworld.constants import TEMPORAL_STRIDE
@@ -13,6 +16,8 @@ from theworld.datasets.errors import RecordError
 from theworld.datasets.images import picture_in, picture_of, read_picture
 from theworld.datasets.records import answer_text, distinct_ids, media_keys, short
 from theworld.datasets.sample import KnowsShapes, Sample, Samples, Turn
+
+logger = logging.getLogger(__name__)
 
 
 class TheWorldDataset:
@@ -86,6 +91,7 @@ class HFDatasetWrapper:
             instead of questions and answers.
         image_dir: folder that paths in the rows start from, and may not leave; None: any path. Paths that `datasets`
             has found itself, those of its picture columns, stay.
+        positions: of the rows in the whole data set, which ids and messages name; None: those in `dataset`.
 
     Raises:
         ValueError: for a column that the data set does not have, or for one without rows by number.
@@ -100,6 +106,7 @@ class HFDatasetWrapper:
         id_key: str | None = None,
         conversation_key: str | None = None,
         image_dir: Path | None = None,
+        positions: Sequence[int] | np.ndarray | None = None,
     ) -> None:
         _check_indexed(dataset)
         text_keys = (question_key, answer_key) if conversation_key is None else (conversation_key,)
@@ -107,13 +114,14 @@ class HFDatasetWrapper:
         wanted = [key for key in (image_key, *texts, id_key) if key is not None]
         if absent := [key for key in wanted if key not in dataset.column_names]:
             raise ValueError(f"the data set has no column {absent}: its columns are {sorted(dataset.column_names)}")
-        self.dataset = dataset if image_key is None else _undecoded(dataset, image_key)
+        self.dataset = dataset if image_key is None else undecoded(dataset, image_key)
         self._texts = dataset.select_columns(texts)
         self.image_key, self.id_key = image_key, id_key
         self.question_key, self.answer_key, self.conversation_key = question_key, answer_key, conversation_key
         self.image_dir = None if self.dataset is not dataset else image_dir  # undecoded: a column of pictures
         feature = (getattr(dataset, "features", None) or {}).get(answer_key)
         self._ids = None if id_key is None else distinct_ids(dataset.select_columns([id_key])[:][id_key])
+        self._positions = positions
         self._label_name = getattr(feature, "int2str", None)  # only a datasets.ClassLabel has it
 
     def __len__(self) -> int:
@@ -127,14 +135,19 @@ class HFDatasetWrapper:
                 order), empty answer, overlong, missing or unreadable picture.
         """
         row = self.dataset[index]
-        id = str(index) if self._ids is None else self._ids[index]
+        id = str(self._position(index)) if self._ids is None else self._ids[index]
         stored = _pictures(None if self.image_key is None else row[self.image_key])
         turns = self._turns(row, index, len(stored))
-        return Sample(id=id, turns=turns, images=tuple(self._picture(item, f"row {index}") for item in stored))
+        pictures = tuple(self._picture(item, f"row {self._position(index)}") for item in stored)
+        names = [name for item in stored if (name := _file_name(item))]
+        return Sample(id=id, turns=turns, images=pictures, fields={"image": ", ".join(names)} if names else {})
 
     def _picture(self, item: Any, name: str) -> Image.Image:
         source = picture_of(item) if self.image_dir is None else picture_in(self.image_dir, item, name)
         return read_picture(source, name)
+
+    def _position(self, index: int) -> int:
+        return index if self._positions is None else int(self._positions[index])
 
     def text_length_of(self, index: int) -> int:
         """Return the characters of a sample's turns, without its pictures; 0 for a bad row."""
@@ -150,21 +163,22 @@ class HFDatasetWrapper:
     def _turns(self, row: Mapping[str, Any], index: int, num_images: int) -> tuple[Turn, ...]:
         turns = self._as_stored(row, index, num_images)
         is_checked = self.image_key is not None and not num_images
-        return without_pictures(turns, f"row {index}") if is_checked else turns
+        return without_pictures(turns, f"row {self._position(index)}") if is_checked else turns
 
     def _as_stored(self, row: Mapping[str, Any], index: int, num_images: int) -> tuple[Turn, ...]:
+        name = f"row {self._position(index)}"
         if self.conversation_key is not None:
-            return turns_of(row[self.conversation_key], f"row {index}", num_images)
+            return turns_of(row[self.conversation_key], name, num_images)
         text = row[self.question_key]
         if not isinstance(text, str) or not text.strip():
             raise RecordError(
                 "malformed",
-                f"row {index} has {short(text)} as its {self.question_key!r}: a question is text; leave such rows out",
+                f"{name} has {short(text)} as its {self.question_key!r}: a question is text; leave such rows out",
             )
-        answer = None if self.answer_key is None else self._answer(row[self.answer_key], f"row {index}")
+        answer = None if self.answer_key is None else self._answer(row[self.answer_key], name)
         if num_images:
-            text = without_marks([("user", text)], f"row {index}", num_images)[0][1]
-        return checked(_pair(text, answer), f"row {index}")
+            text = without_marks([("user", text)], name, num_images)[0][1]
+        return checked(_pair(text, answer), name)
 
     def _answer(self, value: Any, name: str) -> str | None:
         text = answer_text(value, name)
@@ -214,8 +228,14 @@ def _check_indexed(dataset: Any) -> None:
         raise ValueError(f"{kind}: expected a datasets.Dataset (from pandas: datasets.Dataset.from_pandas)")
 
 
-def _undecoded(dataset: Any, key: str) -> Any:
-    """The data set with the stored bytes of its pictures, so that an error can name a broken one."""
+def _file_name(stored: Any) -> str:
+    """The path of a stored picture; empty for one without."""
+    path = stored.get("path") if isinstance(stored, Mapping) else stored
+    return path if isinstance(path, str) else ""
+
+
+def undecoded(dataset: Any, key: str) -> Any:
+    """Return the data set with the stored bytes of its pictures, so that an error can name a broken one."""
     feature: Any = (getattr(dataset, "features", None) or {}).get(key)
     inner: Any = getattr(feature, "feature", None)
     if hasattr(feature, "decode"):
@@ -223,6 +243,43 @@ def _undecoded(dataset: Any, key: str) -> Any:
     if hasattr(inner, "decode"):
         return dataset.cast_column(key, replace(feature, feature=replace(inner, decode=False)))
     return dataset
+
+
+class WithoutBadRecords:
+    """The good samples of a data set, whose records are all read once; the others are counted in a warning.
+
+    Args:
+        samples: any data set.
+        name: of the data set, for the warning.
+
+    Raises:
+        ValueError: if there are records, and none of them is good.
+    """
+
+    def __init__(self, samples: Samples, name: str) -> None:
+        self.samples = samples
+        self.places: list[int] = []
+        causes: Counter[str] = Counter()
+        first = ""
+        for place in range(len(samples)):
+            try:
+                samples[place]
+            except RecordError as error:
+                causes[error.cause] += 1
+                first = first or f"; first: {error.message}"
+            else:
+                self.places.append(place)
+        counts = ", ".join(f"{count:,} {cause}" for cause, count in causes.most_common())
+        if causes and not self.places:
+            raise ValueError(f"{name}: none of {len(samples):,} records gives a sample ({counts}{first})")
+        if causes:
+            logger.warning("%s: of %d records these are left out: %s%s", name, len(samples), counts, first)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.samples[self.places[index]]
 
 
 class ClipsAsImages:

@@ -66,6 +66,10 @@ class Audit:
     """The verdict and its reasons, on one line."""
     deciding: list[Drop]
     reported: list[Drop]
+    num_alone: int = 0
+    """Items left out, because no other picture has another answer to the same question."""
+    num_mixed: int = 0
+    """Items whose partner is asked another question, because theirs does not repeat."""
 
     @property
     def sentence(self) -> str:

@@ -10,6 +10,7 @@ import torch
 from theworld.config import ArmName
 from theworld.datasets.sample import Sample, Samples
 from theworld.evaluation.generation import FeatureReader
+from theworld.evaluation.question_kinds import question_kinds
 from theworld.modeling import TheWorld
 from theworld.modeling.configuration import TheWorldConfig
 from theworld.modeling.factory import on_this_machine
@@ -108,7 +109,7 @@ def blind(samples: Samples) -> list[Sample]:
 
 
 def frequent_answers(samples: Sequence[Sample], read: Callable[[Sample], str]) -> list[str]:
-    """Return for each sample the most frequent true answer among the samples of its kind.
+    """Return for each sample the most frequent true answer among the samples of its kind: see `question_kinds`.
 
     Args:
         samples: with answers.
@@ -118,7 +119,7 @@ def frequent_answers(samples: Sequence[Sample], read: Callable[[Sample], str]) -
         ValueError: for a sample whose answer is withheld.
     """
     answers: dict[str, dict[str, list[str]]] = {}
-    kinds = [" ".join(str(sample.fields.get(name)) for name in ("task", "category", "kind")) for sample in samples]
+    kinds = question_kinds(samples)
     for sample, kind in zip(samples, kinds, strict=True):
         if sample.answer is None:
             raise ValueError(f"sample {sample.id!r}: its answer is withheld, so none is known to be frequent")

@@ -15,12 +15,12 @@ from theworld.config.base import Variants
 from theworld.config.renamed import former_word
 from theworld.config.world import check_world_steps
 from theworld.datasets.custom import given
-from theworld.datasets.factory import open_samples
+from theworld.datasets.factory import open_items, open_samples
 from theworld.datasets.foresight.scene import FRAME_RATE_HZ
 from theworld.datasets.sample import Samples
 from theworld.environment import commit, describe_environment
 from theworld.evaluation.benchmarks import blink
-from theworld.evaluation.benchmarks.dispatch import benchmark_scores, kind_field, score, true_answer
+from theworld.evaluation.benchmarks.dispatch import benchmark_scores, score, true_answer
 from theworld.evaluation.comparison import compare
 from theworld.evaluation.conditions import (
     READS_WORLD,
@@ -38,6 +38,7 @@ from theworld.evaluation.predictions import (
     read_identity,
     read_predictions,
 )
+from theworld.evaluation.question_kinds import kind_field, kinds_of_rows
 from theworld.evaluation.shown_items import write_futures, write_items
 from theworld.evaluation.summary import summarise
 from theworld.io import fingerprint, write_whole
@@ -150,7 +151,7 @@ def _answer(config: EvaluationConfig, arm: ArmName, saved: TheWorldConfig, forma
     reads = arm in READS_WORLD
     with_future = reads and saved.enable_world and saved.world_settings().sees_future
     # Before the model loads, since it may fail.
-    samples = open_samples(data, data.validation_split, data.num_validation, with_future)
+    samples = open_items(data, data.num_validation, with_future)
     if arm == "majority":
         return {arm: _answer_by_majority(samples, folder / f"{arm}.jsonl", data)}
     respondent = open_respondent(config.checkpoint, arm, saved, formats, config.store_dir)
@@ -373,14 +374,24 @@ def _write_submissions(rows: dict[str, list[Prediction]], folder: Path) -> dict[
 def breakdown(runs: Sequence[Sequence[Prediction]]) -> tuple[tuple[str, ...], str | None]:
     """Choose the fields to group by and to cluster by, for `summarise`, among those that every row has.
 
-    Questions of several kinds need a number each, or else the tasks do; several questions about one scene (`index`) are
-    dependent.
+    Questions of several kinds need a number each, or else several tasks do; without kinds, questions that repeat. Several
+    questions about one scene (`index`) or picture (`image`) are dependent.
     """
     rows = [row for run in runs for row in run]
     kind = kind_field(rows)
     if kind is not None and len({row.fields[kind] for row in rows}) == 1 and all("task" in row.fields for row in rows):
         kind = "task"
-    repeats = all("index" in row.fields for row in rows) and any(
-        len({row.fields["index"] for row in run}) < len(run) for run in runs
-    )
-    return () if kind is None else (kind,), "index" if repeats else None
+    if kind is None and len({*kinds_of_rows(rows)}) in range(2, _MOST_QUESTIONS + 1):
+        kind = "question"
+    cluster = next((name for name in ("index", "image") if _repeats(runs, name)), None)
+    return () if kind is None else (kind,), cluster
+
+
+_MOST_QUESTIONS = 20
+"""Longest table by question."""
+
+
+def _repeats(runs: Sequence[Sequence[Prediction]], name: str) -> bool:
+    """Return whether every row has a field, and several rows of a run share a value of it."""
+    has_it = all(name in row.fields for run in runs for row in run)
+    return has_it and any(len({row.fields[name] for row in run}) < len(run) for run in runs)

@@ -12,14 +12,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from theworld.config import AuditSettings, loader
-from theworld.datasets.factory import open_samples
+from theworld.datasets.factory import open_items
 from theworld.datasets.sample import Sample
 from theworld.datasets.samplers import batches
 from theworld.environment import describe_environment
-from theworld.evaluation.audit import Audit, audit_verdict, derangement
-from theworld.evaluation.benchmarks.dispatch import score, true_answer
+from theworld.evaluation.audit import Audit, audit_verdict
+from theworld.evaluation.benchmarks.dispatch import score
 from theworld.evaluation.conditions import answering_formats
 from theworld.evaluation.generation import FeatureReader
+from theworld.evaluation.partners import paired
 from theworld.evaluation.predictions import read_predictions
 from theworld.evaluation.run import identify, predict, saved_config
 from theworld.io import write_whole
@@ -43,8 +44,8 @@ def audit(settings: AuditSettings) -> dict[str, Any]:
         The verdict, its line, and the drop under each condition.
 
     Raises:
-        ValueError: for a model without a world, for questions of several kinds or with one answer only, or if no
-            question could be answered.
+        ValueError: for a model without a world, for questions of several kinds or without partners, or if no question
+            could be answered.
     """
     saved = saved_config(settings.checkpoint)
     if not saved.enable_world:
@@ -55,7 +56,7 @@ def audit(settings: AuditSettings) -> dict[str, Any]:
     # Load the model first, so that a damaged checkpoint fails at once.
     model = TheWorld.from_pretrained(settings.checkpoint, world_dtype=formats["world"], **options)
     data = settings.data
-    dataset = open_samples(data, data.validation_split, data.num_validation, saved.world_settings().sees_future)
+    dataset = open_items(data, data.num_validation, saved.world_settings().sees_future)
     samples = [dataset[index] for index in range(len(dataset))]
     _check_one_kind(samples)
     loader.save_over_earlier(settings, settings.output_dir / "config.json")
@@ -96,7 +97,8 @@ def audit_model(
     Raises:
         ValueError: as `audit`.
     """
-    shuffled = shuffle_worlds(samples, seed)
+    pairs = paired(samples, seed)
+    samples, shuffled = pairs.samples, pairs.shuffled()
     readers = {"real": read, "shuffle": read, **_readers(model, samples, read, batch_size, seed)}
     scores = {}
     for condition in CONDITIONS:
@@ -113,6 +115,7 @@ def audit_model(
         )
         scores[condition] = [score(row) for row in read_predictions(path)]
     result = audit_verdict(**scores)
+    result = replace(result, line=result.line + pairs.notes(), num_alone=pairs.num_alone, num_mixed=pairs.num_mixed)
     record = {"checkpoint": describe_weights(model), **result.to_dict()}  # the verdict holds for these weights only
     write_whole(folder / "audit.json", json.dumps(record, indent=2))
     return result
@@ -122,14 +125,14 @@ def shuffle_worlds(samples: Sequence[Sample], seed: int = 0) -> list[Sample]:
     """Give each sample the clips and the future of a partner of the same kind with another answer.
 
     Only the input of the world model changes: Gemma still sees the sample's own picture.
+
+    Raises:
+        ValueError: for a sample without a partner.
     """
-    names = ("task", "category", "kind")
-    kinds = [" ".join([*(str(sample.fields.get(name)) for name in names), str(sample.num_clips)]) for sample in samples]
-    partners = derangement([true_answer(sample) for sample in samples], seed, kinds)
-    return [
-        replace(sample, clips=_clips(samples[partner]), future=samples[partner].future)
-        for sample, partner in zip(samples, partners, strict=True)
-    ]
+    pairs = paired(samples, seed)
+    if pairs.num_alone:
+        raise ValueError(f"{len(samples):,} items{pairs.notes()}: choose others")
+    return pairs.shuffled()
 
 
 def _check_one_kind(samples: Sequence[Sample]) -> None:
@@ -139,10 +142,6 @@ def _check_one_kind(samples: Sequence[Sample]) -> None:
             f"questions of {len(kinds)} kinds ({', '.join(kinds)}): one verdict would mix questions about the picture"
             " with questions about the future; ask one kind, with --data.questions future"
         )
-
-
-def _clips(sample: Sample) -> tuple[Any, ...]:
-    return tuple([image] for image in sample.images) if sample.clips is None else sample.clips
 
 
 class _Moments:

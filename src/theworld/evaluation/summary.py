@@ -3,11 +3,12 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from theworld.evaluation.predictions import Prediction
+from theworld.evaluation.question_kinds import kinds_of_rows
 from theworld.evaluation.scoring import Score, Scorer, score
 from theworld.evaluation.statistics import (
     Interval,
@@ -19,6 +20,9 @@ from theworld.evaluation.statistics import (
 )
 
 _MOST_FREQUENT = 20
+
+BY_QUESTION: Final = "by question"
+"""In the place of a majority answer: each question has its own."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,8 @@ def field_text(row: Prediction, name: str) -> str:
     Raises:
         ValueError: if the row has no such field.
     """
+    if name == "question":
+        return row.question
     if name not in row.fields:
         raise ValueError(f"sample {row.sample_id!r} has no field {name!r}; its fields are {sorted(row.fields)}")
     return str(row.fields[name])
@@ -147,7 +153,7 @@ def _accuracy(rows: Sequence[Prediction], scores: Sequence[Score], clusters: Seq
     answers = [item.answer for item in scores]
     values = np.array([item.value for item in scores])
     true, replies = Counter(answers), Counter(item.reading for item in scores)
-    majority_answer, majority_share = majority(answers)
+    majority_answer, majority_share = _majority(rows, answers)
     return Accuracy(
         value=float(values.mean()),
         wilson=wilson_interval(int(values.sum()), len(values)),
@@ -162,3 +168,14 @@ def _accuracy(rows: Sequence[Prediction], scores: Sequence[Score], clusters: Seq
             for answer, count in sorted(true.items(), key=lambda pair: (-pair[1], pair[0]))[:_MOST_FREQUENT]
         },
     )
+
+
+def _majority(rows: Sequence[Prediction], answers: Sequence[str]) -> tuple[str, float]:
+    """The most frequent answer and its share; of rows without kinds, those of each question that repeats."""
+    questions = kinds_of_rows(rows)
+    if len(set(questions)) == 1:
+        return majority(answers)
+    counts: dict[str, Counter[str]] = {}
+    for question, answer in zip(questions, answers, strict=True):
+        counts.setdefault(question, Counter())[answer] += 1
+    return BY_QUESTION, sum(max(of_question.values()) for of_question in counts.values()) / len(answers)

@@ -10,7 +10,7 @@ from theworld.evaluation.benchmarks.dispatch import benchmark_scores
 from theworld.evaluation.comparison import Pair
 from theworld.evaluation.predictions import Prediction
 from theworld.evaluation.scoring import State
-from theworld.evaluation.summary import Summary
+from theworld.evaluation.summary import BY_QUESTION, Summary
 from theworld.report.folder import MetricsRow, RunFolder, in_order
 from theworld.tables import (
     ABSENT,
@@ -348,5 +348,7 @@ def strongest(run: RunFolder) -> dict[str, Baseline]:
         if chance is not None and chance > majority:
             baselines[name] = Baseline(f"guessing among the choices, {percent(chance)} %", chance)
         else:
-            baselines[name] = Baseline(f"always “{summary.accuracy.majority_answer}”, {percent(majority)} %", majority)
+            answer = summary.accuracy.majority_answer
+            words = "the most frequent answer to each question" if answer == BY_QUESTION else f"always “{answer}”"
+            baselines[name] = Baseline(f"{words}, {percent(majority)} %", majority)
     return baselines

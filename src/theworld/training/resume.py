@@ -12,7 +12,8 @@ import torch
 from accelerate import PartialState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint, sort_checkpoints
 
-from theworld.config import TrainingConfig, loader
+from theworld.config import TrainingConfig
+from theworld.config.inferred import saved_run, with_rule_of
 from theworld.config.training import in_number_formats
 from theworld.io import check_same_run, flattened, remove_folder
 from theworld.training.hub_upload import fetch_checkpoint, is_repository
@@ -92,7 +93,8 @@ def where_to_start(config: TrainingConfig) -> Start:
         )
     for folder in (origin, run):  # output_dir may contain another run than the checkpoint's
         if (folder / CONFIG_NAME).is_file():
-            config = in_number_formats(config, like=_refuse_another_run(config, folder / CONFIG_NAME))
+            earlier = _refuse_another_run(config, folder / CONFIG_NAME)
+            config = in_number_formats(with_rule_of(config, earlier), like=earlier)
     return Start(in_number_formats(config), checkpoint)
 
 
@@ -182,7 +184,8 @@ def _refuse_another_run(config: TrainingConfig, saved: Path) -> TrainingConfig:
     Raises:
         ValueError: if they are those of another run.
     """
-    earlier = loader.load(TrainingConfig, saved)
+    earlier = saved_run(saved)
+    config = with_rule_of(config, earlier)
     before, now = (flattened(dataclasses.asdict(settings)) for settings in (earlier, config))
     free = _FREE | {name for name in _FORMATS if now[name] == "auto"}
     check_same_run(

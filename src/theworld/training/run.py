@@ -65,8 +65,8 @@ def train(config: TrainingConfig, samples: Any = None, validation: Any = None) -
         validation: samples of your own to measure on while it trains; None: there are none.
 
     Returns:
-        The last row of metrics, the folder of the model, the seconds of training, and with a hub repository the
-        list of failed uploads.
+        The last row of metrics, the folder of the model, the seconds of training, with a hub repository the list of
+        failed uploads, and the next command.
 
     Raises:
         Stopped: a SystemExit with code 75, after SIGTERM or SIGUSR1; resume=true continues from there.
@@ -224,7 +224,7 @@ def _finish(
     if pushing is not None:
         pushing.finish(folder)
         result["not_pushed"] = pushing.failures
-    return result
+    return {**result, "next": f"theworld evaluate {config.output_dir}"}
 
 
 def _arguments(config: TrainingConfig, num_steps: int) -> TrainingArguments:

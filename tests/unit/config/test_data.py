@@ -73,9 +73,7 @@ def test_the_name_of_a_data_set_selects_its_class():
 
 
 def test_a_name_of_no_data_set_is_refused(path: Path):
-    with pytest.raises(
-        ValueError, match=r"dataset='llav': expected 'foresight', 'blink', .*'datacomp' or 'registered'"
-    ):
+    with pytest.raises(ValueError, match=r"dataset='llav': expected 'foresight', 'blink', .*'own' or 'registered'"):
         DataSettings(dataset="llav")
     said = refusal(path, {"dataset": "llav"})
     assert said.startswith("run.json: data.dataset: given \"llav\"; should be 'foresight', 'blink', ")
@@ -150,7 +148,7 @@ def test_the_help_names_the_data_sets_that_a_setting_is_for(capsys: pytest.Captu
     assert "[spatial-rgpt, open-spatial] Marks of regions in the pictures. (default: boxes)" in said
     assert "[blink] Tasks out of 14; none named: all. [vsr] `random` or" in said
     assert "Split to train on. (default: train)" in said
-    assert set(FLAT) | {"dataset", "name", "fingerprint"} == {
+    assert set(FLAT) | {"dataset", "name", "fingerprint"} | set(DataSettings.ADDED) == {
         flag.removeprefix("--data.").replace("-", "_")
         for flag in flags(TrainingConfig)
         if flag.startswith("--data.") and not flag.startswith("--data.no-")

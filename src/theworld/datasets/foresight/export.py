@@ -1,6 +1,7 @@
 """Export: the shipped validation and test items with their data card, and pictures of scenes."""
 
 import gzip
+import io
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,30 @@ from theworld.tables import markdown_lines
 
 TEMPLATE: Final = Path(__file__).with_name("data_card.md")
 """Template of the data card."""
+
+_STILL: Final[tuple[Task, ...]] = ("drop", "topple", "roll")
+"""Tasks whose questions are about a picture, not a clip."""
+
+
+def write_example(folder: Path, num_pictures: int, image_size_px: int = 224) -> list[dict[str, str]]:
+    """Draw still scenes as pictures, and return rows of your own data about them, two questions a picture.
+
+    Raises:
+        ValueError: for a picture that is there and another one.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for index in range(num_pictures):
+        item = make_item("train", index // len(_STILL), _STILL[index % len(_STILL)])
+        path = folder / f"{item.scene.task}-{item.index}.png"
+        content = io.BytesIO()
+        draw(item.scene, item.poses[0], image_size_px).save(content, "PNG")
+        if path.exists() and path.read_bytes() != content.getvalue():
+            raise ValueError(f"{path} is there already, with another picture: choose another --image-dir")
+        write_whole(path, content.getvalue())
+        for question in (dynamic_question(item), static_questions(item)[0]):
+            rows.append({"image": path.as_posix(), "question": question.text, "answer": question.answer})
+    return rows
 
 
 def data_card(items: Sequence[Item]) -> str:

@@ -1,13 +1,17 @@
 """Any data set of the Hugging Face hub, read by the names of its columns."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
+import pyarrow as pa
 
-from theworld.datasets.public.json_index import id_hashes, places_of
+from theworld.datasets.held_out import BY_PICTURE, HeldOut, id_hashes, places_by_id, places_by_picture
+from theworld.datasets.own import is_own
 from theworld.datasets.records import id_of
-from theworld.datasets.wrappers import HFDatasetWrapper
+from theworld.datasets.wrappers import HFDatasetWrapper, undecoded
+from theworld.hub import looks_local
 
 _NAMES: Final = {"train": ("train",), "validation": ("validation", "val", "dev"), "test": ("test",)}
 """Names of our splits in data sets."""
@@ -20,13 +24,15 @@ def open_hf(
     config_name: str | None = None,
     revision: str | None = None,
     size: int | None = None,
+    held_out: HeldOut = BY_PICTURE,
     **columns: Any,
 ) -> HFDatasetWrapper:
     """Open a split of a data set as samples.
 
-    Without a validation split, one in a hundred training samples is held out for it, by the hash of its id, or of its
-    position if there is no id column. Paths of pictures in the rows start from the folder `source`, for a data set of
-    the hub from the current folder, and may not leave it.
+    Without a validation split, some training samples are held out for it: by the picture; or by the hash of their id,
+    or position if there is no id column.
+    Paths of pictures in the rows start from the folder `source`, for a data set of the hub from the current folder, and
+    may not leave it.
 
     Args:
         source: hub id or folder, as `datasets.load_dataset` takes it.
@@ -34,6 +40,7 @@ def open_hf(
         config_name: one of several configurations.
         revision: commit of the hub repository.
         size: number of samples, from the first; None: all.
+        held_out: rule for a data set without a validation split.
         columns: arguments of HFDatasetWrapper.
 
     Raises:
@@ -41,26 +48,68 @@ def open_hf(
     """
     table = _load(source, config_name, revision)
     splits = {ours: next((name for name in names if name in table), None) for ours, names in _NAMES.items()}
-    is_held_out = splits["validation"] is None and split != "test"
-    name = splits["train"] if is_held_out else splits[split]
+    divides = splits["validation"] is None and split != "test"
+    name = splits["train"] if divides else splits[split]
     if name is None:
         raise ValueError(f"{source}: no split for {split!r}: it has {', '.join(table)}")
     rows = table[name]
-    if is_held_out:
-        id_key = columns.get("id_key")
-        if id_key is not None and id_key not in rows.column_names:
-            raise ValueError(f"{source}: no column {id_key!r}: its columns are {sorted(rows.column_names)}")
-        ids = range(len(rows)) if id_key is None else rows[id_key]
-        names = (id_of(id, place) for place, id in enumerate(ids))
-        rows = rows.select(places_of(id_hashes(names), "train" if split == "train" else "validation"))
-    if size is not None:
-        rows = rows.select(np.arange(min(size, len(rows))))
+    places = np.arange(len(rows))
+    if divides:
+        places = _places(rows, "train" if split == "train" else "validation", source, held_out, columns)
+    places = places[:size]
     image_dir = Path(source) if Path(source).is_dir() else Path()
-    return HFDatasetWrapper(rows, image_dir=image_dir, **columns)
+    return HFDatasetWrapper(rows.select(places), image_dir=image_dir, **columns, positions=places)
+
+
+def _places(
+    rows: Any, part: Literal["train", "validation"], source: str, rule: HeldOut, columns: dict[str, Any]
+) -> np.ndarray:
+    """The positions of the rows of a part."""
+    id_key, image_key = columns.get("id_key"), columns.get("image_key", "image")
+    for key in (id_key, image_key):
+        if key is not None and key not in rows.column_names:
+            raise ValueError(f"{source}: no column {key!r}: its columns are {sorted(rows.column_names)}")
+    ids = range(len(rows)) if id_key is None else rows[id_key]
+    names = (id_of(id, place) for place, id in enumerate(ids))
+    if rule.by == "id":
+        return places_by_id(id_hashes(names), part)
+    if image_key is not None:
+        pictures = _picture_names(undecoded(rows, image_key), image_key, Path(source))
+        names = (picture or name for picture, name in zip(pictures, names, strict=True))
+    return places_by_picture(id_hashes(names), part, rule.share, source)
+
+
+_NUM_HASHED: Final = 4096
+"""Bytes in the middle of a picture's file that tell it from others; equal ones only share a side of the split."""
+
+
+def _picture_names(rows: Any, key: str, folder: Path) -> Iterator[str]:
+    """A name for the first picture of each row, equal for equal pictures, without reading whole files."""
+    for batch in rows.select_columns([key]).with_format("arrow").iter(batch_size=1_000):
+        for value in batch[key]:
+            yield _picture_name(value, folder)
+
+
+def _picture_name(value: Any, folder: Path) -> str:
+    """A name for a stored picture, or for the first of a list; empty for none."""
+    while isinstance(value, pa.ListScalar | pa.LargeListScalar):
+        value = value[0] if value.is_valid and len(value) else pa.scalar(None)
+    if not value.is_valid:
+        return ""
+    if not isinstance(value, pa.StructScalar):
+        return str(value.as_py())
+    content, path = (value.get(name, pa.scalar(None)) for name in ("bytes", "path"))
+    if content.is_valid:
+        file = memoryview(content.as_buffer())
+        start = max(len(file) - _NUM_HASHED, 0) // 2
+        return f"{len(file)} {bytes(file[start : start + _NUM_HASHED]).hex()}"
+    name, root = str(path.as_py() or ""), f"{folder.absolute()}/"
+    return name.removeprefix(root)
 
 
 def _load(source: str, config_name: str | None, revision: str | None) -> Any:
     """Every split of a data set, by its name."""
+    _check_place(source)
     import datasets
     from datasets.exceptions import DatasetsError
 
@@ -77,3 +126,17 @@ def _load(source: str, config_name: str | None, revision: str | None) -> Any:
     finally:
         if shows_bars:
             datasets.enable_progress_bars()
+
+
+def _check_place(source: str) -> None:
+    """Refuse a file, and a path that is not there: only the id of a data set is looked for on the hub.
+
+    Raises:
+        ValueError: for these.
+    """
+    path = Path(source).expanduser()
+    if path.is_file():
+        remedy = "read it with --data.dataset own" if is_own(path) else "name the folder that holds it"
+        raise ValueError(f"{source}: a file; dataset 'hf' takes a hub id or a folder: {remedy}")
+    if not path.is_dir() and looks_local(source):
+        raise ValueError(f"{source}: no such file or folder")

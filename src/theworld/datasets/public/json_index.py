@@ -1,15 +1,16 @@
 """Index of a large JSON array on disk, for reading single rows, and the held-out validation split."""
 
-import hashlib
 import json
 import logging
+import posixpath
 import struct
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 from filelock import FileLock
@@ -17,43 +18,17 @@ from jaxtyping import Int, UInt64
 from tqdm import tqdm
 
 from theworld.datasets.errors import RecordError
+from theworld.datasets.held_out import BY_PICTURE, HeldOut, Part, id_hash, places_by_id, places_by_picture
 from theworld.datasets.public.json_array import UnreadableRow, array_rows
 from theworld.datasets.sample import Sample
 from theworld.io import fingerprint, whole_folder, write_whole
 
-ONE_IN: Final = 100
-"""Ratio of all samples to held-out ones, which the hash of the id selects."""
-
-Part = Literal["train", "validation"]
-
-
-def id_hash(id: str) -> int:
-    """Hash an id to 64 bits (BLAKE2b), the same on every machine."""
-    return int.from_bytes(hashlib.blake2b(id.encode("utf-8", "replace"), digest_size=8).digest(), "little")
-
-
-def id_hashes(ids: Iterable[str]) -> UInt64[np.ndarray, " N"]:
-    """Hash several ids."""
-    return np.fromiter((id_hash(id) for id in ids), np.uint64)
-
-
-def places_of(hashes: UInt64[np.ndarray, " N"], part: Part | None) -> Int[np.ndarray, " M"]:
-    """Return the indices of a part's samples, in order; None: all.
-
-    Samples of one id, such as several conversations about one picture, are in the same part.
-    """
-    if part is None:
-        return np.arange(len(hashes))
-    held_out = np.asarray(hashes) % np.uint64(ONE_IN) == 0
-    return np.flatnonzero(held_out if part == "validation" else ~held_out)
-
-
 logger = logging.getLogger(__name__)
 
-_VERSION: Final = 2
+_VERSION: Final = 3
 _UNREADABLE: Final = "\0unreadable: "  # in front of the reason, in the place of a row
 _LINES, _TABLE, _IDENTITY = "rows.jsonl", "rows.bin", "index.json"
-_ENTRY: Final = struct.Struct("<QIIIQI")
+_ENTRY: Final = struct.Struct("<QIIIQIQ")
 _COLUMNS: Final = np.dtype(
     [
         ("start", "<u8"),
@@ -62,6 +37,7 @@ _COLUMNS: Final = np.dtype(
         ("images", "<u4"),
         ("id_hash", "<u8"),
         ("repeat", "<u4"),
+        ("picture_hash", "<u8"),
     ]
 )
 
@@ -76,10 +52,21 @@ class Measures:
     """Characters of its turns."""
     images: int
     """Number of its pictures."""
+    picture: str = ""
+    """Path of its first picture; empty: none, and its id stands for one."""
+
+    @property
+    def group(self) -> str:
+        """Name that decides on the side of the split: equal for all rows of a picture."""
+        return posixpath.normpath(self.picture) if self.picture else self.id
+
+
+Rows = Callable[[BufferedReader], Iterator[Any]]
+"""Function that yields the rows of an open file, an `UnreadableRow` where there is one."""
 
 
 class RowIndex(Sequence[Any]):
-    """Rows of a JSON array, in constant memory.
+    """Rows of a JSON array, or of another file of rows, in constant memory.
 
     The first run streams the array into a folder: a file of one row per line, and a table of positions and measures.
     Later runs read the folder. One process writes it while others wait. A source with another size or time is streamed
@@ -87,7 +74,8 @@ class RowIndex(Sequence[Any]):
 
         SOURCE.rows/
           rows.jsonl   a row per line
-          rows.bin     per row: start and length in bytes, characters, pictures, hash of the id, earlier rows of that id
+          rows.bin     per row: start and length in bytes, characters, pictures, hashes of the id
+                       and of the picture, earlier rows of that id
           index.json   the source, its size and time
 
     Args:
@@ -95,13 +83,19 @@ class RowIndex(Sequence[Any]):
         kind: name of the measures; an index of another kind is rebuilt.
         measure: function of each row and its position.
         index_dir: parent of the folder; None: the source's folder.
+        read: yields the rows of the file; by default those of a JSON array.
 
     Raises:
         ValueError: for a missing file, no JSON array, or an index that cannot be written.
     """
 
     def __init__(
-        self, source: Path, kind: str, measure: Callable[[Any, int], Measures], index_dir: Path | None = None
+        self,
+        source: Path,
+        kind: str,
+        measure: Callable[[Any, int], Measures],
+        index_dir: Path | None = None,
+        read: Rows = array_rows,
     ) -> None:
         source = Path(source)
         if not source.is_file():
@@ -114,7 +108,7 @@ class RowIndex(Sequence[Any]):
                 folder.parent.mkdir(parents=True, exist_ok=True)
                 with FileLock(folder.parent / f".{folder.name}.lock"):
                     if _read_identity(folder) != identity:  # no other process has written it meanwhile
-                        _stream(source, measure, folder, identity)
+                        _stream(source, measure, folder, identity, read)
             except OSError as error:
                 raise ValueError(
                     f"{folder}: the index of {source.name} cannot be written ({error}); give index_dir, a folder with"
@@ -124,7 +118,7 @@ class RowIndex(Sequence[Any]):
         num_bytes = (folder / _TABLE).stat().st_size
         empty = np.zeros(0, _COLUMNS)  # an empty file cannot be mapped
         self.table: np.ndarray = np.memmap(folder / _TABLE, _COLUMNS, mode="r") if num_bytes else empty
-        """Facts about each row: columns start, length, characters, images, id_hash, repeat."""
+        """Facts about each row: columns start, length, characters, images, id_hash, repeat, picture_hash."""
 
     def __len__(self) -> int:
         return len(self.table)
@@ -149,7 +143,9 @@ def _read_identity(folder: Path) -> Any:
     return json.loads(path.read_text()) if path.is_file() else None
 
 
-def _stream(source: Path, measure: Callable[[Any, int], Measures], folder: Path, identity: dict[str, Any]) -> None:
+def _stream(
+    source: Path, measure: Callable[[Any, int], Measures], folder: Path, identity: dict[str, Any], read: Rows
+) -> None:
     """Write the index of a source; it takes its place when it is whole."""
     logger.info("%s is streamed once into %s", source, folder)
     with whole_folder(folder) as aside:
@@ -161,11 +157,12 @@ def _stream(source: Path, measure: Callable[[Any, int], Measures], folder: Path,
         ):
             start = 0
             try:
-                for position, row in enumerate(array_rows(stream)):
+                for position, row in enumerate(read(stream)):
                     line = _line(row)
                     of_row = measure(row, position)
                     lines.write(line)
-                    table.write(_ENTRY.pack(start, len(line), of_row.characters, of_row.images, id_hash(of_row.id), 0))
+                    numbers = start, len(line), of_row.characters, of_row.images
+                    table.write(_ENTRY.pack(*numbers, id_hash(of_row.id), 0, id_hash(of_row.group)))
                     start += len(line)
                     progress.update(stream.tell() - progress.n)
             except ValueError as error:
@@ -218,20 +215,32 @@ class IndexedSamples:
     Args:
         source: the file.
         kind: name of the format.
-        part: `validation` for the held-out samples (one in a hundred, by hash of the id), `train` for the others; None:
-            all.
+        part: `validation` for the held-out samples, `train` for the others; None: all.
         size: number of samples, from the first; None: all.
         index_dir: folder for the index of the rows; None: the file's folder.
+        held_out: rule of the parts.
+        read: as for RowIndex.
 
     Raises:
         ValueError: for a file that cannot be read, or an index that cannot be written.
     """
 
     def __init__(
-        self, source: Path, kind: str, part: Part | None = None, size: int | None = None, index_dir: Path | None = None
+        self,
+        source: Path,
+        kind: str,
+        part: Part | None = None,
+        size: int | None = None,
+        index_dir: Path | None = None,
+        held_out: HeldOut = BY_PICTURE,
+        read: Rows = array_rows,
     ) -> None:
-        self.rows = RowIndex(source, kind, self._measure, index_dir)
-        self.places = places_of(self.rows.table["id_hash"], part)[:size]
+        self.rows = RowIndex(source, kind, self._measure, index_dir, read)
+        table = self.rows.table
+        if held_out.by == "id":
+            self.places = places_by_id(table["id_hash"], part)[:size]
+        else:
+            self.places = places_by_picture(table["picture_hash"], part, held_out.share, str(source))[:size]
 
     def __len__(self) -> int:
         return len(self.places)

@@ -6,8 +6,9 @@ from typing import Any
 
 from theworld.datasets.conversations import num_characters, turns_of, without_pictures
 from theworld.datasets.errors import RecordError
+from theworld.datasets.held_out import BY_PICTURE, HeldOut, Part
 from theworld.datasets.images import path_in, read_picture
-from theworld.datasets.public.json_index import IndexedSamples, Measures, Part
+from theworld.datasets.public.json_index import IndexedSamples, Measures
 from theworld.datasets.records import id_of, media_keys, short
 from theworld.datasets.sample import Sample, Turn
 
@@ -28,6 +29,7 @@ class LlavaDataset(IndexedSamples):
         part: as for IndexedSamples.
         size: number of samples, from the first; None: all.
         index_dir: as for IndexedSamples.
+        held_out: as for IndexedSamples.
 
     Raises:
         ValueError: for a file that cannot be read, or an `image_dir` that is not a folder.
@@ -41,11 +43,12 @@ class LlavaDataset(IndexedSamples):
         part: Part | None = None,
         size: int | None = None,
         index_dir: Path | None = None,
+        held_out: HeldOut = BY_PICTURE,
     ) -> None:
         if image_dir is not None and not image_dir.is_dir():
             raise ValueError(f"image_dir={image_dir}: no such folder; expected the one that the rows' paths start from")
         self.image_dir = image_dir
-        super().__init__(source, "llava", part, size, index_dir)
+        super().__init__(source, "llava", part, size, index_dir, held_out)
 
     def _measure(self, row: Any, place: int) -> Measures:
         if not isinstance(row, Mapping):
@@ -53,7 +56,7 @@ class LlavaDataset(IndexedSamples):
         id = _id(row, place)
         try:
             names = _image_names(row, id)
-            return Measures(id, num_characters(_turns(row, id, len(names))), len(names))
+            return Measures(id, num_characters(_turns(row, id, len(names))), len(names), names[0] if names else "")
         except RecordError:
             return Measures(id, 0, 0)
 
@@ -64,7 +67,8 @@ class LlavaDataset(IndexedSamples):
         if names and self.image_dir is None:
             raise RecordError("missing picture", f"{id}: {names[0]}: give image_dir, the folder of the pictures")
         folder = self.image_dir or Path()
-        return Sample(id=id, turns=turns, images=tuple(read_picture(path_in(folder, name, id), id) for name in names))
+        pictures = tuple(read_picture(path_in(folder, name, id), id) for name in names)
+        return Sample(id=id, turns=turns, images=pictures, fields={"image": ", ".join(names)} if names else {})
 
 
 def _id(row: Mapping[str, Any], place: int) -> str:

@@ -11,8 +11,9 @@ from PIL import Image
 
 from theworld.datasets.conversations import num_characters, turns_of
 from theworld.datasets.errors import ImageError, RecordError
+from theworld.datasets.held_out import HeldOut, Part
 from theworld.datasets.images import path_in, read_picture
-from theworld.datasets.public.json_index import IndexedSamples, Measures, Part
+from theworld.datasets.public.json_index import IndexedSamples, Measures
 from theworld.datasets.public.spatial_rgpt import Marks, marked_picture
 from theworld.datasets.records import id_of, is_encodable, short
 from theworld.datasets.regions import as_box
@@ -52,7 +53,7 @@ class SpatialRGPTDataset(IndexedSamples):
         source: hub id, a folder that holds the file, or the file.
         image_dir: folder of the pictures of OpenImages V7, `<filename>.jpg`.
         marks: form of the drawn regions; boxes if a row has no masks.
-        part: as for IndexedSamples.
+        part: as for IndexedSamples; one sample in a hundred is held out.
         size: number of samples, from the first; None: all.
         index_dir: as for IndexedSamples; it needs as much space as the file, 32 GB.
         revision: commit of the hub repository.
@@ -79,7 +80,7 @@ class SpatialRGPTDataset(IndexedSamples):
         path = Path(source)
         if not path.is_file():
             path = (path if path.is_dir() else fetch(source, [FILE], revision, kind="dataset")) / FILE
-        super().__init__(path, "open-spatial", part, size, index_dir)
+        super().__init__(path, "open-spatial", part, size, index_dir, HeldOut(by="id"))  # ids are those of pictures
 
     def _measure(self, row: Any, place: int) -> Measures:
         if not isinstance(row, Mapping):

@@ -66,8 +66,6 @@ BENCHMARKS: Final[tuple[AnyBenchmark, ...]] = (
 )
 _BY_NAME: Final = {benchmark.name: benchmark for benchmark in BENCHMARKS}
 
-_KINDS: Final = ("kind", "task", "category", "meta_category")
-
 
 def score(row: Prediction) -> Score:
     """Score a row by the rules of its benchmark, or without a benchmark with `scoring.score`.
@@ -131,12 +129,6 @@ def true_answer(sample: Sample) -> str:
         prompt_hash="",
     )
     return score(row).answer
-
-
-def kind_field(rows: Sequence[Prediction]) -> str | None:
-    """Return the field with the kind of question, if all rows have one."""
-    common = set.intersection(*({*row.fields} for row in rows)) if rows else set()
-    return next((name for name in _KINDS if name in common), None)
 
 
 def _benchmark(name: object) -> AnyBenchmark:

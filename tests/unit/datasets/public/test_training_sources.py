@@ -1,6 +1,7 @@
 """Public data sets reach training through the settings: every source, split and layout."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from fixtures_public import open_spatial_row, picture, stored, write_llava, writ
 from theworld.config import DataSettings
 from theworld.datasets.errors import RecordError
 from theworld.datasets.factory import open_samples
-from theworld.datasets.public.json_index import id_hash
+from theworld.datasets.held_out import id_hash
+from theworld.hub import fetch
 
 
 def samples_of(split: Any = "train", size: int | None = None, **settings: Any) -> Any:
@@ -67,9 +69,11 @@ def test_llava_and_open_spatial_are_opened_with_their_settings(tmp_path: Path):
     spatial_path, spatial_images = write_open_spatial(tmp_path, [open_spatial_row()])
     spatial = {"dataset": "open-spatial", "source": str(spatial_path), "image_dir": spatial_images, "marks": "masks"}
 
-    assert len(samples_of(**llava)) == 4
+    assert len(samples_of(**llava)) == 3
     assert len(samples_of(size=2, **llava)) == 2
-    assert len(samples_of("validation", **llava)) == 0
+    assert len(samples_of("validation", **llava)) == 1
+    assert len(samples_of(**llava, held_out_by="id")) == 4
+    assert len(samples_of("validation", **llava, held_out_by="id")) == 0
     assert samples_of(**spatial)[0].fields == {"marks": "masks"}
     assert [one.name[:22] for one in (tmp_path / "cache").glob("*.rows")] == ["llava_v1_5_mix665k.jso"]
     with pytest.raises(ValueError, match="no split 'test'"):
@@ -132,10 +136,11 @@ def test_a_column_of_conversations_stands_in_the_place_of_questions_and_answers(
     assert (text.text_length_of(0), text.num_images_of(0)) == (len("<image>\nWhy?Gravity."), 0)
 
 
-def test_without_a_validation_split_one_in_a_hundred_is_held_out(tmp_path: Path):
+def test_with_the_rule_of_former_versions_one_id_in_a_hundred_is_held_out(tmp_path: Path):
     rows = [{key: value for key, value in row(number).items() if key != "picture"} for number in range(300)]
     source = write_hub(tmp_path / "set", {"train": rows})
     settings: dict[str, Any] = {**COLUMNS, "image_column": None, "source": source, "id_column": "name"}
+    settings["held_out_by"] = "id"
 
     train, validation = samples_of(**settings), samples_of("validation", **settings)
 
@@ -166,8 +171,44 @@ def test_pictures_that_cannot_be_read_are_bad_records(tmp_path: Path):
 
 
 def test_a_data_set_that_cannot_be_had_is_named_with_the_remedy(tmp_path: Path):
-    with pytest.raises(ValueError, match=r"'.*nowhere' could not be loaded as a data set: .*Check the id"):
-        samples_of(source=str(tmp_path / "nowhere"), **COLUMNS)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match=r"'.*empty' could not be loaded as a data set: .*Check the id"):
+        samples_of(source=str(tmp_path / "empty"), **COLUMNS)
+
+
+@pytest.mark.parametrize("name", ["questions.json", "rows.csv", "photos.zip", "./set", "/nowhere/set", "a/b/c"])
+def test_a_path_that_is_not_there_is_never_looked_for_on_the_hub(name: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: pytest.fail("asked the hub"))
+
+    with pytest.raises(ValueError, match=f"{re.escape(name)}: no such file or folder$"):
+        samples_of(source=name, **COLUMNS)
+    with pytest.raises(ValueError, match=r"no such file or folder$"):
+        fetch(name, ["*.json"], kind="dataset")
+
+
+def test_a_file_of_rows_is_named_as_your_own_data(tmp_path: Path):
+    path = tmp_path / "questions.json"
+    path.write_text("[]")
+
+    with pytest.raises(ValueError, match=r"a file; dataset 'hf' takes a hub id or a folder: .*--data.dataset own$"):
+        samples_of(source=str(path), **COLUMNS)
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_all_rows_of_a_picture_are_on_one_side_whatever_column_holds_it(tmp_path: Path, number: int):
+    one = [stored(picture(index // 2)) for index in range(80)]
+    held = one if number == 1 else [[item, *one[:2]] for item in one]
+    rows = [{**row(index), "picture": held[index]} for index in range(80)]
+    source = write_hub(tmp_path / "set", {"train": rows})
+
+    train, validation = samples_of(source=source, **COLUMNS), samples_of("validation", source=source, **COLUMNS)
+
+    sides = [[samples[index] for index in range(len(samples))] for samples in (train, validation)]
+    first, second = ({sample.images[0].getpixel((0, 0)) for sample in side} for side in sides)
+    assert first
+    assert second
+    assert not first & second
+    assert sorted(int(sample.id) for side in sides for sample in side) == list(range(80))
 
 
 @pytest.mark.parametrize(

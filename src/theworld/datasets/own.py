@@ -1,0 +1,220 @@
+"""Your own pictures, questions and answers: a file of rows, or a folder with one."""
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from theworld.datasets.conversations import checked, num_characters, turns_of, without_marks, without_pictures
+from theworld.datasets.errors import RecordError
+from theworld.datasets.held_out import BY_PICTURE, HeldOut, Part
+from theworld.datasets.images import read_picture
+from theworld.datasets.public.json_index import IndexedSamples, Measures
+from theworld.datasets.records import answer_text, id_of, short
+from theworld.datasets.row_files import SUFFIXES, first_rows, rows_of
+from theworld.datasets.row_keys import SCHEMA, RowKeys, choices_of, chosen_answer, guessed_keys
+from theworld.datasets.sample import Sample, Turn
+
+notes = logging.getLogger("theworld.notes")
+
+Split = Literal["train", "validation", "test"]
+
+_NUM_SAMPLED: Final = 200
+"""Rows that decide on the keys."""
+_NUM_TRIED: Final = 50
+"""Pictures of these rows that are looked for when the file is opened."""
+_SPLIT_NAMES: Final = {"train": ("train",), "validation": ("validation", "val", "dev", "valid"), "test": ("test",)}
+_STEMS: Final = ("metadata", "data", "questions", "annotations")
+_announced: set[str] = set()
+
+
+class OwnDataset(IndexedSamples):
+    """Samples of a file of your own.
+
+        [{"image": "pictures/1.png", "question": "What falls?", "answer": "the cup"}, ...]      .json, or .jsonl
+        image,question,answer                                                                   .csv
+        pictures/1.png,What falls?,the cup
+
+    The keys may have other usual names (`row_keys.NAMES`). A row may have several pictures, a whole conversation
+    instead of question and answer, `choices`, an `id` and a `category`. The field `image` of a sample names its file.
+
+    Args:
+        source: the file; or a folder with `metadata.jsonl` or `metadata.csv`, or with one for each split, such as
+            `train/metadata.jsonl` or `train.json`.
+        split: train, validation or test. Without files for splits, some pictures are held out for validation.
+        image_dir: folder that the rows' paths start from; None: the file's.
+        keys: ROLE=KEY, for keys that their names do not tell.
+        size: number of samples, from the first; None: all.
+        index_dir: as for IndexedSamples.
+        held_out: as for IndexedSamples.
+
+    Raises:
+        ValueError: on one line, for a source that is no such file, keys that the names do not tell, a split that is
+            not there, or pictures that are not there.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        split: Split = "train",
+        *,
+        image_dir: Path | None = None,
+        keys: Sequence[str] = (),
+        size: int | None = None,
+        index_dir: Path | None = None,
+        held_out: HeldOut = BY_PICTURE,
+    ) -> None:
+        if image_dir is not None and not image_dir.is_dir():
+            raise ValueError(f"image_dir={image_dir}: no such folder; expected the one that the rows' paths start from")
+        path, part = _file_of(Path(source).expanduser(), split)
+        self.folder = path.parent if image_dir is None else image_dir
+        rows = _sampled(path)
+        self.keys: RowKeys = guessed_keys(rows, keys, str(path))
+        self._check_pictures(rows[:_NUM_TRIED], path)
+        if (sentence := f"{path}: {self.keys}; pictures in {self.folder}") not in _announced:
+            _announced.add(sentence)
+            notes.info("%s", sentence)
+        super().__init__(path, f"own: {self.keys}", part, size, index_dir, held_out, partial(rows_of, path))
+
+    def _check_pictures(self, rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+        """Refuse a file none of whose first pictures is there: the folder is a wrong one."""
+        missing = None
+        for place, row in enumerate(rows):
+            try:
+                names = self._names(row, f"row {place}")
+            except RecordError:
+                continue
+            if any(self._path(name).exists() for name in names):
+                return
+            missing = missing or next((self._path(name) for name in names), None)
+        if missing is not None:
+            raise ValueError(
+                f"{path}: none of its first {len(rows)} pictures is there, such as {missing}; paths start from the"
+                " file's folder: set --data.image-dir to another one"
+            )
+
+    def _measure(self, row: Any, place: int) -> Measures:
+        if not isinstance(row, Mapping):
+            return Measures(str(place), 0, 0)
+        names, id = [], id_of(None, place)
+        try:
+            names = self._names(row, id)
+            id = self._id(row, names, place)
+            turns, _ = self._turns(row, id, len(names))
+            return Measures(id, num_characters(turns), len(names), self._picture_key(names))
+        except RecordError:
+            return Measures(id, 0, len(names), self._picture_key(names))
+
+    def _sample(self, row: Mapping[str, Any], place: int) -> Sample:
+        names = self._names(row, f"row {place}")
+        id = self._id(row, names, place)
+        turns, fields = self._turns(row, id, len(names))
+        name = f"row {place} ({names[0]})" if names else f"row {place}"
+        pictures = tuple(read_picture(self._path(item), name) for item in names)
+        fields |= {"image": ", ".join(names)} if names else {}
+        return Sample(id=id, turns=turns, images=pictures, fields=fields)
+
+    def _id(self, row: Mapping[str, Any], names: Sequence[str], place: int) -> str:
+        return id_of(self.keys.value(row, "id", f"row {place}"), names[0] if names else place)
+
+    def _names(self, row: Mapping[str, Any], name: str) -> list[str]:
+        value = self.keys.value(row, "image", name)
+        names = [] if value is None else value if isinstance(value, list) else [value]
+        if not all(isinstance(item, str) and item.strip() for item in names):
+            raise RecordError(
+                "malformed", f"{name}: {short(value)} as the picture: expected a path, or a list of paths"
+            )
+        return [item.strip() for item in names]
+
+    def _path(self, name: str) -> Path:
+        path = self.folder / name
+        return path if "\\" not in name or path.exists() else self.folder / name.replace("\\", "/")
+
+    def _picture_key(self, names: Sequence[str]) -> str:
+        """The first picture's path below the folder, in one spelling: it decides on the side of the split."""
+        return os.path.relpath(self.folder / names[0].replace("\\", "/"), self.folder) if names else ""
+
+    def _turns(self, row: Mapping[str, Any], name: str, num_images: int) -> tuple[tuple[Turn, ...], dict[str, Any]]:
+        """The turns of a row, and the fields that go with them."""
+        category = self.keys.value(row, "category", name)
+        fields: dict[str, Any] = {"category": str(category)} if isinstance(category, str | int) else {}
+        if self.keys.of["conversation"]:
+            turns = turns_of(self.keys.value(row, "conversation", name), name, num_images)
+            return turns if num_images else without_pictures(turns, name), fields
+        question = self.keys.value(row, "question", name)
+        if not isinstance(question, str) or not question.strip():
+            raise RecordError("malformed", f"{name}: {short(question)} as the question: expected a text")
+        if num_images:
+            question = without_marks([("user", question)], name, num_images)[0][1]
+        choices = choices_of(self.keys.value(row, "choices", name), name)
+        answer = answer_text(_single(self.keys.value(row, "answer", name)), name)
+        if answer is None:
+            raise RecordError("empty answer", f"{name}: no answer")
+        if choices is not None:
+            fields["choices"] = choices
+            answer = chosen_answer(answer, choices, name)
+        turns = (Turn("user", question), Turn("assistant", answer))
+        return checked(turns if num_images else without_pictures(turns, name), name), fields
+
+
+def is_own(source: Path) -> bool:
+    """Return whether a path is a file of rows, or a folder with one, that `OwnDataset` reads."""
+    if source.is_dir():
+        return any(_in_folder(source, split) for split in _SPLIT_NAMES) or _whole(source) is not None
+    return source.suffix.lower() in SUFFIXES
+
+
+def _file_of(source: Path, split: Split) -> tuple[Path, Part | None]:
+    """The file of a split, and the part of its rows; None: all of them."""
+    if not source.is_dir():
+        if not source.is_file():
+            raise ValueError(
+                f"{source}: no such file or folder; a data set of the hub needs --data.dataset, such as hf"
+            )
+        if source.suffix.lower() not in SUFFIXES:
+            raise ValueError(f"{source}: expected {', '.join(SUFFIXES)}, with rows like {SCHEMA}")
+        return source, _part(source, split)
+    if (own := _in_folder(source, split)) is not None:
+        has_validation = _in_folder(source, "validation") is not None
+        return own, None if has_validation or split == "test" else _part(own, split)
+    if split == "validation" and (train := _in_folder(source, "train")) is not None:
+        return train, "validation"
+    if (path := _whole(source)) is not None:
+        return path, _part(path, split)
+    raise ValueError(
+        f"{source}: no rows in this folder; expected metadata.jsonl or metadata.csv in it, with rows like {SCHEMA}"
+    )
+
+
+def _part(source: Path, split: Split) -> Part:
+    if split == "test":
+        raise ValueError(f"{source}: no test split; expected train or validation, or a folder with test.json")
+    return split
+
+
+def _in_folder(folder: Path, split: str) -> Path | None:
+    places = [f"{name}{rest}" for name in _SPLIT_NAMES[split] for rest in ("/metadata", "")]
+    return next((path for place in places for path in _with_suffix(folder / place)), None)
+
+
+def _whole(folder: Path) -> Path | None:
+    return next((path for stem in _STEMS for path in _with_suffix(folder / stem)), None)
+
+
+def _with_suffix(stem: Path) -> list[Path]:
+    paths = [stem.with_name(stem.name + suffix) for suffix in (".jsonl", ".csv", ".json", ".tsv", ".ndjson")]
+    return [path for path in paths if path.is_file()]
+
+
+def _sampled(path: Path) -> list[Any]:
+    try:
+        return first_rows(path, _NUM_SAMPLED)
+    except ValueError as error:
+        raise ValueError(f"{error}; expected rows like {SCHEMA}") from error
+
+
+def _single(value: Any) -> Any:
+    """The only answer of a list of equal ones."""
+    return value[0] if isinstance(value, list) and value and all(item == value[0] for item in value) else value
