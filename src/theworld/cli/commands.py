@@ -277,7 +277,7 @@ COMMANDS: Final = (
         "Download pictures of OpenImages by their ids: with retries, only missing ones, whole files only.",
         "theworld openimages --ids ids.txt --out pictures",
         "theworld.datasets.public.openimages:download",
-        "theworld.config.data:OpenImagesSettings",
+        "theworld.config.commands:OpenImagesSettings",
         reads_file=True,
         resume_hint=_SAME,
     ),

@@ -398,30 +398,3 @@ class MixturePart:
 
     weight: Annotated[float, Field(gt=0)] = 1.0
     """Frequency of its samples, relative to the weights of the other parts."""
-
-
-@dataclass(config=STRICT, frozen=True, kw_only=True)
-class OpenImagesSettings:
-    """Pictures of OpenImages to download, their address and their folder."""
-
-    ids: Path
-    """File of ids, one a line: 16 hexadecimal digits, optionally after a split, as in `train/`; `#` begins a comment.
-    Or a JSON array of rows with a `filename`, such as OpenSpatialDataset's result_10_depth_convs.json."""
-
-    out: Path
-    """Folder of the pictures, ID.jpg; pictures that are there are not downloaded again."""
-
-    split: Literal["train", "validation", "test"] = "train"
-    """Split of ids without one."""
-
-    concurrency: Annotated[int, Field(ge=1, le=512)] = 32
-    """Simultaneous downloads."""
-
-    base_url: Annotated[str, Field(pattern=r"^https?://")] = "https://s3.amazonaws.com/open-images-dataset"
-    """Address before SPLIT/ID.jpg."""
-
-    timeout_s: Annotated[float, Field(gt=0)] = 60.0
-    """Longest time of one attempt at a picture, seconds."""
-
-    num_attempts: Annotated[int, Field(ge=1)] = 5
-    """Attempts at a picture before it fails, with growing pauses."""

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 from theworld.datasets.conversations import checked, num_characters, turns_of, without_marks, without_pictures
 from theworld.datasets.errors import RecordError
 from theworld.datasets.held_out import BY_PICTURE, HeldOut, Part
-from theworld.datasets.images import read_picture
+from theworld.datasets.images import path_in, read_picture
 from theworld.datasets.public.json_index import IndexedSamples, Measures
 from theworld.datasets.records import answer_text, id_of, short
 from theworld.datasets.row_files import SUFFIXES, first_rows, rows_of
@@ -112,7 +112,7 @@ class OwnDataset(IndexedSamples):
         id = self._id(row, names, place)
         turns, fields = self._turns(row, id, len(names))
         name = f"row {place} ({names[0]})" if names else f"row {place}"
-        pictures = tuple(read_picture(self._path(item), name) for item in names)
+        pictures = tuple(read_picture(self._path(item, name), name) for item in names)
         fields |= {"image": ", ".join(names)} if names else {}
         return Sample(id=id, turns=turns, images=pictures, fields=fields)
 
@@ -128,9 +128,9 @@ class OwnDataset(IndexedSamples):
             )
         return [item.strip() for item in names]
 
-    def _path(self, name: str) -> Path:
-        path = self.folder / name
-        return path if "\\" not in name or path.exists() else self.folder / name.replace("\\", "/")
+    def _path(self, name: str, record: str) -> Path:
+        path = path_in(self.folder, name, record)
+        return path if "\\" not in name or path.exists() else path_in(self.folder, name.replace("\\", "/"), record)
 
     def _picture_key(self, names: Sequence[str]) -> str:
         """The first picture's path below the folder, in one spelling: it decides on the side of the split."""

@@ -15,7 +15,7 @@ from theworld.config.base import Variants
 from theworld.config.renamed import former_word
 from theworld.config.world import check_world_steps
 from theworld.datasets.custom import given
-from theworld.datasets.factory import open_items, open_samples
+from theworld.datasets.factory import open_items
 from theworld.datasets.foresight.scene import FRAME_RATE_HZ
 from theworld.datasets.sample import Samples
 from theworld.environment import commit, describe_environment
@@ -183,7 +183,7 @@ def _show_items(config: EvaluationConfig, saved: TheWorldConfig) -> None:
     """Write the pictures of some items; those of Foresight with what really followed."""
     data = config.data
     simulated = isinstance(data, ForesightData)
-    samples = open_samples(data, data.validation_split, data.num_validation, with_future=simulated)
+    samples = open_items(data, data.num_validation, with_future=simulated)
     rate_hz = FRAME_RATE_HZ if simulated else saved.world_settings().frame_rate_hz if saved.enable_world else 1.0
     write_items(samples, config.output_dir, rate_hz)
 
@@ -374,8 +374,8 @@ def _write_submissions(rows: dict[str, list[Prediction]], folder: Path) -> dict[
 def breakdown(runs: Sequence[Sequence[Prediction]]) -> tuple[tuple[str, ...], str | None]:
     """Choose the fields to group by and to cluster by, for `summarise`, among those that every row has.
 
-    Questions of several kinds need a number each, or else several tasks do; without kinds, questions that repeat. Several
-    questions about one scene (`index`) or picture (`image`) are dependent.
+    Questions of several kinds need a number each, or else several tasks do; without kinds, questions that repeat.
+    Several questions about one scene (`index`) or picture (`image`) are dependent.
     """
     rows = [row for run in runs for row in run]
     kind = kind_field(rows)

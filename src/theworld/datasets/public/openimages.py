@@ -15,7 +15,7 @@ import httpx2
 from PIL import Image
 from tqdm import tqdm
 
-from theworld.config.data import OpenImagesSettings
+from theworld.config.commands import OpenImagesSettings
 from theworld.datasets.public.json_array import array_rows
 from theworld.datasets.rgb import BROKEN, decode
 from theworld.io import write_whole

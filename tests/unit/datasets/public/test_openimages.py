@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from theworld.config.data import OpenImagesSettings
+from theworld.config.commands import OpenImagesSettings
 from theworld.datasets.public import openimages
 from theworld.datasets.public.openimages import ServerUnreachableError, download, read_ids
 
