@@ -11,11 +11,11 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from theworld.io import whole_folder
+from theworld.modeling.changes import parts_to_save, saved_name
 from theworld.modeling.configuration import MAY_CHANGE
 from theworld.modeling.freezing import PARTS, part_of
 from theworld.modeling.fusion import FusedGemma
 from theworld.modeling.loading import WEIGHTS_NAME, CheckpointError
-from theworld.modeling.lora import ADAPTER_NAME
 
 _OPTIMIZER_NAME = "optimizer.safetensors"
 _STATE_NAME = "training_state.json"
@@ -29,14 +29,15 @@ def tensors_of(model: FusedGemma, parts: list[str], state: dict[str, Tensor] | N
     return {saved_name(name): tensor for name, tensor in state.items() if part_of(name) in parts and name not in tied}
 
 
-def saved_name(name: str) -> str:
-    """Return the name of a tensor in a checkpoint: the same with and without an adapter."""
-    return name.replace(".base_layer.", ".").replace(f".{ADAPTER_NAME}.", ".")
-
-
 def write_model(model: FusedGemma, folder: Path, state: dict[str, Tensor] | None = None) -> None:
-    """Write config.json, generation_config.json and the trained tensors into a folder."""
-    tensors = tensors_of(model, model.config.trained_parts or [], state)
+    """Write config.json, generation_config.json and the tensors of changed parts into a folder.
+
+    Raises:
+        CheckpointError: as `parts_to_save`.
+    """
+    state = model.state_dict() if state is None else state
+    model.config.trained_parts = parts_to_save(model, state)
+    tensors = tensors_of(model, model.config.trained_parts, state)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     save_file(tensors, folder / WEIGHTS_NAME, metadata={"format": "pt"})
     model.config.architectures = [type(model).__name__]

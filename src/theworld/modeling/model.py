@@ -74,6 +74,7 @@ class TheWorld(FusedGemma):
         loading.fetch_base(config, **hub)
         kwargs["dtype"] = loading_dtype(kwargs.pop("torch_dtype", kwargs.get("dtype")), config.dtype)
         model, info = cls._load_base(config, **kwargs)
+        model._unregistered("base_options", {name: hub[name] for name in ("cache_dir",) if name in hub})
         config = model.config  # a copy
         if config.enable_world and (load_world or config.owns_vae):
             model.load_world(world_device)
