@@ -170,7 +170,8 @@ def _check_buffers(model: FusedGemma, base: FusedGemma) -> None:
             continue
         if here is None or here.shape != buffer.shape or not _is_close(here, buffer):
             raise CheckpointError(
-                f"the buffer {name} was changed, and it is in no checkpoint: undo the change, then save"
+                f"the buffer {name} was changed, and it is in no checkpoint: undo the change, then save (.half() and the"
+                " like round buffers for good; from_pretrained(dtype=...) does not)"
             )
 
 
@@ -215,12 +216,9 @@ def _check_world(model: FusedGemma, state: Mapping[str, Tensor]) -> None:
     name = None
     if model.cosmos_vae is not None:
         prefix = "cosmos_vae."
-        unsaved = {
-            saved_name(key).removeprefix(prefix): tensor
-            for key, tensor in state.items()
-            if key.startswith(prefix) and part_of(key) is None
-        }
-        name = changed_tensor(model.config.world_settings(), {"vae": unsaved})
+        vae = {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}
+        saved = tuple(name.removeprefix(prefix) for name in PARTS["cosmos_vae"])
+        name = changed_tensor(model.config.world_settings(), {"vae": vae}, saved)
     elif model.tap is not None and model.tap.on_disk is not None:
         networks = {part: network.state_dict() for part, network in networks_of(model.tap).items()}
         name = changed_tensor(model.tap.on_disk, networks)

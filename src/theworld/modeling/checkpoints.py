@@ -16,9 +16,11 @@ from theworld.modeling.configuration import MAY_CHANGE
 from theworld.modeling.freezing import PARTS, part_of
 from theworld.modeling.fusion import FusedGemma
 from theworld.modeling.loading import WEIGHTS_NAME, CheckpointError
+from theworld.modeling.tensor_files import read_tensors, write_tensors
 
 _OPTIMIZER_NAME = "optimizer.safetensors"
 _STATE_NAME = "training_state.json"
+_OF_WORLD = ("world", "cosmos_vae")
 _NAMES = {"config.json", "generation_config.json", WEIGHTS_NAME, _OPTIMIZER_NAME, _STATE_NAME}
 
 
@@ -38,40 +40,48 @@ def write_model(model: FusedGemma, folder: Path, state: dict[str, Tensor] | None
     state = model.state_dict() if state is None else state
     model.config.trained_parts = parts_to_save(model, state)
     tensors = tensors_of(model, model.config.trained_parts, state)
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    save_file(tensors, folder / WEIGHTS_NAME, metadata={"format": "pt"})
+    write_tensors(tensors, folder / WEIGHTS_NAME)
     model.config.architectures = [type(model).__name__]
     model.config.save_pretrained(folder)
     if model.generation_config is not None:
         model.generation_config.save_pretrained(folder)
 
 
-def read_model(model: FusedGemma, folder: Path, parts: list[str]) -> None:
+def read_model(model: FusedGemma, folder: Path, parts: list[str], keeps_formats: bool = False) -> None:
     """Copy the trained tensors of a checkpoint into a loaded base, and add the parts to the model's trained parts.
 
+    Args:
+        model: a base with new layers.
+        folder: of the checkpoint.
+        parts: in the checkpoint.
+        keeps_formats: give Gemma's frozen parts the number formats that they were saved in.
+
     Raises:
-        CheckpointError: for a missing or foreign tensor, or one of another shape; the model is then unchanged.
+        CheckpointError: as `read_tensors`; the model is then unchanged.
     """
     path = Path(folder) / WEIGHTS_NAME
     if not path.is_file():
         raise CheckpointError(f"{folder}: no {WEIGHTS_NAME}")
-    saved = _read_tensors(path)
     if not model.config.enable_world:
-        parts = [part for part in parts if part not in ("world", "cosmos_vae")]
-        saved = {name: tensor for name, tensor in saved.items() if part_of(name) not in ("world", "cosmos_vae")}
+        parts = [part for part in parts if part not in _OF_WORLD]
     expected = tensors_of(model, parts)
-    missing, foreign = sorted(expected.keys() - saved.keys()), sorted(saved.keys() - expected.keys())
-    if missing or foreign:
-        raise CheckpointError(f"{path}: missing tensors {missing or 'none'}, foreign tensors {foreign or 'none'}")
-    for name, tensor in saved.items():
-        if tensor.shape != expected[name].shape:
-            raise CheckpointError(
-                f"{path}: {name} has shape {tuple(tensor.shape)}, expected {tuple(expected[name].shape)}"
-            )
+    left_out = () if model.config.enable_world else _OF_WORLD
+    saved = read_tensors(path, expected, lambda name: part_of(name) in left_out)
+    if keeps_formats:
+        _take_formats(model, saved)
+        expected = tensors_of(model, parts)
     with torch.no_grad():
         for name, tensor in saved.items():
             expected[name].copy_(_as_spread(tensor, expected[name]))
     model.config.trained_parts = [part for part in PARTS if part in {*parts, *(model.config.trained_parts or [])}]
+
+
+def _take_formats(model: FusedGemma, saved: dict[str, Tensor]) -> None:
+    """Give frozen weights of Gemma the formats of the saved tensors; parts that train, and the world's, are float32."""
+    for name, parameter in model.named_parameters():
+        tensor = saved.get(saved_name(name))
+        if tensor is not None and not parameter.requires_grad and part_of(name) not in _OF_WORLD:
+            parameter.data = parameter.data.to(tensor.dtype)
 
 
 def save_checkpoint(

@@ -72,7 +72,8 @@ class TheWorld(FusedGemma):
         )
         saved_parts = list(config.trained_parts or ())  # freezing adds to the list of the configuration
         loading.fetch_base(config, **hub)
-        kwargs["dtype"] = loading_dtype(kwargs.pop("torch_dtype", kwargs.get("dtype")), config.dtype)
+        requested = kwargs.pop("torch_dtype", kwargs.get("dtype"))
+        kwargs["dtype"] = loading_dtype(requested, config.dtype)
         model, info = cls._load_base(config, **kwargs)
         model._unregistered("base_options", {name: hub[name] for name in ("cache_dir",) if name in hub})
         config = model.config  # a copy
@@ -83,7 +84,7 @@ class TheWorld(FusedGemma):
         freezing.freeze(model, config)  # before any trained tensor: parts that train are float32
         devices.refuse_offloaded(model, {*freezing.trainable_parts(config), *(saved_parts if checkpoint else ())})
         if checkpoint is not None:
-            checkpoints.read_model(model, checkpoint, saved_parts)
+            checkpoints.read_model(model, checkpoint, saved_parts, keeps_formats=kwargs["dtype"] == "auto")
             config.name_or_path = model.name_or_path = str(checkpoint)
         if config.tokens_per_slot and config.enable_world:  # placeholders of the world never belong in an answer
             model.generation_config.suppress_tokens = [config.sow_token_id, config.eow_token_id, config.world_token_id]

@@ -43,28 +43,44 @@ def networks_of(tap: WorldTap) -> dict[str, nn.Module]:
     }
 
 
-def changed_tensor(settings: WorldSettings, networks: Mapping[str, Mapping[str, Tensor]]) -> str | None:
-    """Return the name of a tensor that differs from the world model's files, or None.
+def changed_tensor(
+    settings: WorldSettings, networks: Mapping[str, Mapping[str, Tensor]], free: tuple[str, ...] = ()
+) -> str | None:
+    """Return the name of a tensor that the world model's files hold otherwise or not at all, or lack; None: all equal.
 
     Args:
         settings: of the tap, with local folders as names.
-        networks: tensors of `networks_of`, or some of them, by name.
+        networks: tensors of `networks_of` by name.
+        free: prefixes of tensors that may have any values.
 
     Raises:
         ValueError: if the files are gone.
     """
+    formats = {getattr(torch, settings.dtype), torch.float32}  # diffusers keeps some layers in float32
     for part, tensors in networks.items():
         originals = _drawn(settings, part) if settings.tap in CONTROL_TAPS else _stored(settings, part)
-        seen: set[str] = set()
+        foreign = set(tensors)
         for name, original in originals:
+            foreign.discard(name)
             if name not in tensors:
+                if not _may_be_absent(part, name):
+                    return f"{part}.{name}"
                 continue
-            seen.add(name)
-            if tensors[name].shape != original.shape or not is_equal(tensors[name], original):
+            tensor = tensors[name]
+            is_free = bool(free) and name.startswith(free)
+            is_same = tensor.shape == original.shape and (
+                is_free or (tensor.dtype in formats and is_equal(tensor, original))
+            )
+            if not is_same:
                 return f"{part}.{name}"
-        if absent := sorted(tensors.keys() - seen):
-            return f"{part}.{absent[0]}"
+        if foreign:
+            return f"{part}.{min(foreign)}"
     return None
+
+
+def _may_be_absent(part: str, name: str) -> bool:
+    """Return True for later blocks of a denoiser, which `dit` does not load, and for all else in the files of Gemma."""
+    return part == "tower" or (part == "transformer" and name.startswith("transformer_blocks."))
 
 
 def _drawn(settings: WorldSettings, part: str) -> Iterator[tuple[str, Tensor]]:
