@@ -11,9 +11,10 @@ from torch import Tensor
 from transformers.utils import logging as transformers_logging
 
 from theworld.modeling import lora
+from theworld.modeling.base_files import base_folder, loading_base
+from theworld.modeling.config_files import CheckpointError
 from theworld.modeling.freezing import PARTS, part_of
 from theworld.modeling.fusion import FusedGemma
-from theworld.modeling.loading import CheckpointError, base_folder, loading_base
 from theworld.world.changes import changed_tensor, is_equal, networks_of
 
 logger = logging.getLogger(__name__)
@@ -83,8 +84,8 @@ def _read_base(model: FusedGemma) -> FusedGemma | None:
         return None
     for key, there, here in report["mismatched_keys"]:
         raise CheckpointError(
-            f"{key} has shape {tuple(here)}, but {tuple(there)} in the base {name}: a checkpoint keeps the shapes of its"
-            f" base; undo the change (resize_token_embeddings({there[0]}) for embeddings), then save"
+            f"{key} has shape {tuple(here)}, but {tuple(there)} in the base {name}: a checkpoint keeps the shapes of"
+            f" its base; undo the change (resize_token_embeddings({there[0]}) for embeddings), then save"
         )
     return base
 
@@ -145,8 +146,8 @@ def _check_structure(model: FusedGemma, state: Mapping[str, Tensor], base: Fused
         module = getattr(modules.get(name), "_orig_mod", modules.get(name))
         if not isinstance(module, kind):
             raise CheckpointError(
-                f"{name} is of class {type(module).__name__}, and a reload makes a {kind.__name__} of it: put that back,"
-                " then save"
+                f"{name} is of class {type(module).__name__}, and a reload makes a {kind.__name__} of it: put that"
+                " back, then save"
             )
         if getattr(module, "merged", False):
             raise CheckpointError(f"{name}: its adapter is merged and still there; call merge_lora(), then save")
@@ -170,8 +171,8 @@ def _check_buffers(model: FusedGemma, base: FusedGemma) -> None:
             continue
         if here is None or here.shape != buffer.shape or not _is_close(here, buffer):
             raise CheckpointError(
-                f"the buffer {name} was changed, and it is in no checkpoint: undo the change, then save (.half() and the"
-                " like round buffers for good; from_pretrained(dtype=...) does not)"
+                f"the buffer {name} was changed, and it is in no checkpoint: undo the change, then save (.half() and"
+                " the like round buffers for good; from_pretrained(dtype=...) does not)"
             )
 
 

@@ -1,5 +1,6 @@
 """Checkpoints: exactly the tensors that were ever trained, read strictly and written atomically."""
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,13 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from theworld.io import whole_folder
 from theworld.modeling.changes import parts_to_save, saved_name
-from theworld.modeling.configuration import MAY_CHANGE
+from theworld.modeling.config_files import CheckpointError, read_json
+from theworld.modeling.configuration import MAY_CHANGE, TheWorldConfig
 from theworld.modeling.freezing import PARTS, part_of
 from theworld.modeling.fusion import FusedGemma
-from theworld.modeling.loading import WEIGHTS_NAME, CheckpointError
-from theworld.modeling.tensor_files import read_tensors, write_tensors
+from theworld.modeling.loading import WEIGHTS_NAME
+from theworld.modeling.projector import WorldBlock, WorldResidual
+from theworld.modeling.tensor_files import check_header, read_tensors, write_tensors
 
 _OPTIMIZER_NAME = "optimizer.safetensors"
 _STATE_NAME = "training_state.json"
@@ -42,9 +45,26 @@ def write_model(model: FusedGemma, folder: Path, state: dict[str, Tensor] | None
     tensors = tensors_of(model, model.config.trained_parts, state)
     write_tensors(tensors, folder / WEIGHTS_NAME)
     model.config.architectures = [type(model).__name__]
-    model.config.save_pretrained(folder)
+    config = copy.deepcopy(model.config)
+    if getattr(config, "quantization_config", None) is not None:
+        del config.quantization_config  # an option of loading, since the base's files are not quantized
+    config.save_pretrained(folder)
     if model.generation_config is not None:
         model.generation_config.save_pretrained(folder)
+
+
+def check_world(config: TheWorldConfig, folder: Path) -> None:
+    """Check the names and shapes of a checkpoint's own layers by the file's header, before any memory is taken.
+
+    Raises:
+        CheckpointError: as `read_tensors`.
+    """
+    if not config.enable_world:
+        return
+    with torch.device("meta"):
+        world = WorldBlock(config) if config.world_fusion == "tokens" else WorldResidual(config)
+    expected = {f"world.{name}": tensor for name, tensor in world.state_dict().items()}
+    check_header(folder / WEIGHTS_NAME, expected, lambda name: part_of(name) != "world")
 
 
 def read_model(model: FusedGemma, folder: Path, parts: list[str], keeps_formats: bool = False) -> None:
@@ -60,8 +80,6 @@ def read_model(model: FusedGemma, folder: Path, parts: list[str], keeps_formats:
         CheckpointError: as `read_tensors`; the model is then unchanged.
     """
     path = Path(folder) / WEIGHTS_NAME
-    if not path.is_file():
-        raise CheckpointError(f"{folder}: no {WEIGHTS_NAME}")
     if not model.config.enable_world:
         parts = [part for part in parts if part not in _OF_WORLD]
     expected = tensors_of(model, parts)
@@ -120,11 +138,13 @@ def load_checkpoint(model: FusedGemma, folder: Path, optimizer: torch.optim.Opti
         model.config.world_fingerprint = saved["world_fingerprint"]  # checked from now on
     state: dict[str, Any] = {"epoch": 0}
     if (folder / _STATE_NAME).is_file():
-        state = json.loads((folder / _STATE_NAME).read_text())
+        state = read_json(folder / _STATE_NAME)
+        if type(state.get("epoch")) is not int:
+            raise CheckpointError(f"{folder / _STATE_NAME}: epoch={state.get('epoch')!r}: expected a whole number")
     if optimizer is not None:
         if "optimizer" not in state:
             raise CheckpointError(f"{folder}: it holds no optimiser state; drop optimizer=")
-        optimizer.load_state_dict(_unflatten(_read_tensors(folder / _OPTIMIZER_NAME), state["optimizer"]))
+        _load_optimizer(optimizer, folder, state["optimizer"])
     return {"epoch": state["epoch"]}
 
 
@@ -135,11 +155,15 @@ def _as_spread(tensor: Tensor, like: Tensor) -> Tensor:
     return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements)
 
 
-def _read_tensors(path: Path) -> dict[str, Tensor]:
+def _load_optimizer(optimizer: torch.optim.Optimizer, folder: Path, rest: Any) -> None:
+    path = folder / _OPTIMIZER_NAME
     try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise CheckpointError(f"{path}: damaged ({error}); take an older checkpoint") from error
+        optimizer.load_state_dict(_unflatten(load_file(path), rest))
+    except (SafetensorError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"{path} and {_STATE_NAME}: damaged or of another optimiser ({' '.join(str(error).split())}); take an older"
+            " checkpoint, or drop optimizer="
+        ) from error
 
 
 def _check_same(model: FusedGemma, folder: Path) -> dict[str, Any]:
@@ -147,7 +171,10 @@ def _check_same(model: FusedGemma, folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     if not path.is_file():
         raise CheckpointError(f"{folder}: no checkpoint here (config.json is missing)")
-    saved, config = json.loads(path.read_text()), model.config.to_dict()
+    saved, config = read_json(path), model.config.to_dict()
+    parts = saved.get("trained_parts")
+    if not isinstance(parts, list) or any(part not in PARTS for part in parts):
+        raise CheckpointError(f"{path}: trained_parts={parts!r}: expected some of {', '.join(PARTS)}")
     fixed = set(type(model.config).__annotations__) - MAY_CHANGE - {"model_type", "trained_parts"}
     worlds = saved.get("world_fingerprint"), config["world_fingerprint"]
     if None in worlds or saved.get("world_dtype") != config["world_dtype"]:

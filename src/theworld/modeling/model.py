@@ -13,7 +13,7 @@ from transformers import GenerationConfig
 
 from theworld.constants import DEFAULT_GEMMA_MODEL
 from theworld.io import whole_files
-from theworld.modeling import checkpoints, devices, freezing, loading, lora
+from theworld.modeling import base_files, checkpoints, devices, freezing, loading, lora
 from theworld.modeling.configuration import TheWorldConfig
 from theworld.modeling.fusion import FusedGemma
 from theworld.modeling.generation import PrefixCache, ask, prefill
@@ -71,6 +71,8 @@ class TheWorld(FusedGemma):
             **hub,
         )
         saved_parts = list(config.trained_parts or ())  # freezing adds to the list of the configuration
+        if checkpoint is not None:
+            checkpoints.check_world(config, checkpoint)
         loading.fetch_base(config, **hub)
         requested = kwargs.pop("torch_dtype", kwargs.get("dtype"))
         kwargs["dtype"] = loading_dtype(requested, config.dtype)
@@ -96,9 +98,9 @@ class TheWorld(FusedGemma):
         if isinstance(device_map, dict):
             device_map = dict(device_map)  # transformers changes it
         load: Any = super().from_pretrained
-        with loading.loading_base(config.base_model_name):
+        with base_files.loading_base(config.base_model_name):
             model, info = load(
-                loading.base_folder(config.base_model_name),
+                base_files.base_folder(config.base_model_name),
                 config=config,
                 revision=config.base_revision or "main",
                 device_map=device_map,

@@ -1,8 +1,9 @@
 """Files of trained tensors: safetensors with a checksum, checked against the model before anything changes."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -11,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from theworld.modeling.loading import CheckpointError
+from theworld.modeling.config_files import CheckpointError
 
 CHECKSUM: Final = "sha256"
 """Key of the metadata. The checksum lies in the file itself, so that no copy or upload can lose it; files of earlier
@@ -42,7 +43,7 @@ def write_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
 def read_tensors(
     path: Path, expected: Mapping[str, Tensor], is_left_out: Callable[[str], bool] = lambda name: False
 ) -> dict[str, Tensor]:
-    """Read the tensors of a file that the model expects; names, shapes and formats are checked before any is read.
+    """Read the tensors of a file that the model expects.
 
     Args:
         path: of the file.
@@ -50,24 +51,51 @@ def read_tensors(
         is_left_out: true for the names of tensors that stay in the file.
 
     Raises:
-        CheckpointError: for a damaged file; a missing or foreign tensor; one of another shape or of no floating-point
-            format; one that is not finite.
+        CheckpointError: as `check_header`; for another checksum than was written; for a tensor that is not finite.
     """
-    try:
-        with safe_open(path, "pt") as file:
-            names = set(file.keys())
-            _check_header(path, file, expected, {name for name in names if not is_left_out(name)})
-            tensors = {name: file.get_tensor(name) for name in names}
-            saved = (file.metadata() or {}).get(CHECKSUM)
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: damaged ({' '.join(str(error).split())}); {_REMEDY}") from error
+    check_header(path, expected, is_left_out)
+    with _reporting_damage(path), safe_open(path, "pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
+        saved = (file.metadata() or {}).get(CHECKSUM)
     if saved is not None and saved != checksum(tensors):
         raise CheckpointError(f"{path}: damaged (its tensors do not have the checksum written with them); {_REMEDY}")
-    tensors = {name: tensors[name] for name in expected}
-    for name, tensor in tensors.items():
-        if not _is_finite(tensor):
+    for name in expected:
+        if not _is_finite(tensors[name]):
             raise CheckpointError(f"{path}: {name} holds NaN or infinite weights; {_REMEDY}")
-    return tensors
+    return {name: tensors[name] for name in expected}
+
+
+def check_header(path: Path, expected: Mapping[str, Tensor], is_left_out: Callable[[str], bool]) -> None:
+    """Compare the names, shapes and number formats of a file with those that a model expects; no tensor is read.
+
+    Raises:
+        CheckpointError: for a damaged file; a missing or foreign tensor; one of another shape or of no floating-point
+            format.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path.parent}: no {path.name}")
+    with _reporting_damage(path), safe_open(path, "pt") as file:
+        names = {name for name in file.keys() if not is_left_out(name)}  # noqa: SIM118  # not a mapping
+        missing, foreign = sorted(expected.keys() - names), sorted(names - expected.keys())
+        if missing or foreign:
+            raise CheckpointError(f"{path}: missing tensors {missing or 'none'}, foreign tensors {foreign or 'none'}")
+        for name, tensor in expected.items():
+            stored = file.get_slice(name)
+            shape, form = tuple(stored.get_shape()), stored.get_dtype()
+            if shape != tuple(tensor.shape):
+                raise CheckpointError(f"{path}: {name} has shape {shape}, expected {tuple(tensor.shape)}")
+            if form not in _FORMATS:
+                raise CheckpointError(
+                    f"{path}: {name} has the number format {form}, expected one of {', '.join(_FORMATS)}"
+                )
+
+
+@contextmanager
+def _reporting_damage(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: damaged ({' '.join(str(error).split())}); {_REMEDY}") from error
 
 
 def checksum(tensors: Mapping[str, Tensor]) -> str:
@@ -84,19 +112,6 @@ def checksum(tensors: Mapping[str, Tensor]) -> str:
 
 def _digest(tensor: Tensor) -> str:
     return hashlib.sha256(tensor.reshape(-1).view(torch.uint8).numpy()).hexdigest()
-
-
-def _check_header(path: Path, file: safe_open, expected: Mapping[str, Tensor], names: set[str]) -> None:
-    missing, foreign = sorted(expected.keys() - names), sorted(names - expected.keys())
-    if missing or foreign:
-        raise CheckpointError(f"{path}: missing tensors {missing or 'none'}, foreign tensors {foreign or 'none'}")
-    for name, tensor in expected.items():
-        stored = file.get_slice(name)
-        shape, form = tuple(stored.get_shape()), stored.get_dtype()
-        if shape != tuple(tensor.shape):
-            raise CheckpointError(f"{path}: {name} has shape {shape}, expected {tuple(tensor.shape)}")
-        if form not in _FORMATS:
-            raise CheckpointError(f"{path}: {name} has the number format {form}, expected one of {', '.join(_FORMATS)}")
 
 
 def _is_finite(tensor: Tensor) -> bool:

@@ -255,8 +255,7 @@ def test_any_changes_in_any_order_are_kept_or_refused(fused, changes, tmp_path_f
         return  # the changes exclude each other
     try:
         model.save_pretrained(folder)
-    except CheckpointError as error:
-        assert "\n" not in str(error)
+    except CheckpointError:
         return
     assert torch.equal(logits_of(TheWorld.from_pretrained(folder)), logits_of(model))
 
