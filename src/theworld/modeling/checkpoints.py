@@ -13,7 +13,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from theworld.io import whole_folder
 from theworld.modeling.changes import parts_to_save, saved_name
-from theworld.modeling.config_files import CheckpointError, read_json
+from theworld.modeling.config_files import CheckpointError, check_parts, read_json
 from theworld.modeling.configuration import MAY_CHANGE, TheWorldConfig
 from theworld.modeling.freezing import PARTS, part_of
 from theworld.modeling.fusion import FusedGemma
@@ -172,9 +172,7 @@ def _check_same(model: FusedGemma, folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"{folder}: no checkpoint here (config.json is missing)")
     saved, config = read_json(path), model.config.to_dict()
-    parts = saved.get("trained_parts")
-    if not isinstance(parts, list) or any(part not in PARTS for part in parts):
-        raise CheckpointError(f"{path}: trained_parts={parts!r}: expected some of {', '.join(PARTS)}")
+    check_parts(path, saved)
     fixed = set(type(model.config).__annotations__) - MAY_CHANGE - {"model_type", "trained_parts"}
     worlds = saved.get("world_fingerprint"), config["world_fingerprint"]
     if None in worlds or saved.get("world_dtype") != config["world_dtype"]:

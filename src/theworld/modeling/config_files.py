@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from theworld.hub import again
+from theworld.modeling.freezing import PARTS
 
 logger = logging.getLogger(__name__)
 
@@ -110,6 +111,18 @@ def check_config(path: Path, raw: Mapping[str, Any]) -> None:
                     f"{path}: {prefix}{key}={_short(value)}: expected a whole number of {least} to {most}"
                 )
     _check_image_tokens(path, raw)
+
+
+def check_parts(path: Path, raw: Mapping[str, Any]) -> list[str]:
+    """Return the parts in a checkpoint.
+
+    Raises:
+        CheckpointError: for anything but known parts.
+    """
+    parts = raw.get("trained_parts")
+    if not isinstance(parts, list) or not all(isinstance(part, str) and part in PARTS for part in parts):
+        raise CheckpointError(f"{path}: trained_parts={_short(parts)}: expected some of {', '.join(PARTS)}")
+    return parts
 
 
 def _check_image_tokens(path: Path, raw: Mapping[str, Any]) -> None:

@@ -18,7 +18,6 @@ from theworld.constants import (
     SOW_TOKEN_ID,
     WORLD_SOFT_TOKEN_ID,
 )
-from theworld.modeling.freezing import PARTS
 
 WORLD_FIELDS: Final = {name: stored.name for name, stored in STORED.items()}
 """Fields of WorldSettings to their names in TheWorldConfig."""
@@ -173,8 +172,6 @@ class TheWorldConfig(Gemma3Config):
             adapters.check_frozen(self.freeze_gemma_vision, self.freeze_gemma_language)
             if adapters.rank > self.text.hidden_size:
                 raise ValueError(f"lora.rank={adapters.rank}: expected 1 to the model's width {self.text.hidden_size}")
-        if unknown := sorted(set(self.trained_parts or ()) - set(PARTS)):
-            raise ValueError(f"trained_parts={unknown}: expected some of {', '.join(PARTS)}")
         if not self.enable_world:
             return
         self._check_bounds()

@@ -22,6 +22,7 @@ from theworld.modeling.config_files import (
     CONFIG_NAME,
     CheckpointError,
     check_config,
+    check_parts,
     check_same_shapes,
     read_json,
     warn_of_unknown,
@@ -41,6 +42,9 @@ SETTINGS = frozenset(TheWorldConfig.__annotations__) - {
     "trained_parts",
 }
 """Fields of the configuration that `TheWorld.from_pretrained` accepts; it finds the others out itself."""
+
+_UNBUILDABLE = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""Errors of transformers for values of a configuration that it does not check."""
 
 WEIGHTS_NAME = "model.safetensors"
 CHECKPOINT_FILES = (CONFIG_NAME, "generation_config.json", WEIGHTS_NAME)
@@ -262,6 +266,7 @@ def load_settings(folder: Path, settings: dict[str, Any], transfer_tap: bool = F
     path = folder / CONFIG_NAME
     raw = read_json(path)
     check_config(path, raw)
+    check_parts(path, raw)
     changed = {name: value for name, value in settings.items() if raw.get(name) != value}
     free = MAY_CHANGE | (FUTURE_ONLY if transfer_tap else set())
     if raw.get("lora") is None:
@@ -318,7 +323,7 @@ def _check_structure(path: Path, raw: dict[str, Any], config: TheWorldConfig, **
         with torch.device("meta"):
             if changed:
                 Gemma3ForConditionalGeneration(copy.deepcopy(config))
-    except Exception as error:  # transformers raises errors of all kinds for values that it does not check
+    except _UNBUILDABLE as error:
         names = ", ".join(sorted(changed))
         reason = " ".join(str(error).split())
         raise CheckpointError(f"{path}: no Gemma 3 can be built from its {names} ({reason})") from error

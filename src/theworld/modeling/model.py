@@ -74,8 +74,7 @@ class TheWorld(FusedGemma):
         if checkpoint is not None:
             checkpoints.check_world(config, checkpoint)
         loading.fetch_base(config, **hub)
-        requested = kwargs.pop("torch_dtype", kwargs.get("dtype"))
-        kwargs["dtype"] = loading_dtype(requested, config.dtype)
+        kwargs["dtype"] = loading_dtype(kwargs.pop("torch_dtype", kwargs.get("dtype")), config.dtype)
         model, info = cls._load_base(config, **kwargs)
         model._unregistered("base_options", {name: hub[name] for name in ("cache_dir",) if name in hub})
         config = model.config  # a copy

