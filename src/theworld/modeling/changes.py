@@ -208,7 +208,8 @@ def _changed_parts(model: FusedGemma, state: Mapping[str, Tensor], base: FusedGe
 
 def _set_dtype(model: FusedGemma, dtype: torch.dtype) -> None:
     if model.config.dtype != dtype:
-        for config in (model.config, model.config.text_config, model.config.vision_config):
+        configs: tuple[Any, ...] = (model.config, model.config.text_config, model.config.vision_config)
+        for config in configs:
             config.dtype = dtype
 
 

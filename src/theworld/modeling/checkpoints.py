@@ -45,7 +45,7 @@ def write_model(model: FusedGemma, folder: Path, state: dict[str, Tensor] | None
     tensors = tensors_of(model, model.config.trained_parts, state)
     write_tensors(tensors, folder / WEIGHTS_NAME)
     model.config.architectures = [type(model).__name__]
-    config = copy.deepcopy(model.config)
+    config: Any = copy.deepcopy(model.config)
     if getattr(config, "quantization_config", None) is not None:
         del config.quantization_config  # an option of loading, since the base's files are not quantized
     config.save_pretrained(folder)

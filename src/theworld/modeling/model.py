@@ -152,7 +152,10 @@ class TheWorld(FusedGemma):
     def save_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, save_directory: str | Path, state_dict: dict[str, Tensor] | None = None, **kwargs: Any
     ) -> None:
-        """Save every part that was ever trained, under module names; files are written atomically.
+        """Save every part that was trained or changed in any way, under module names; files are written atomically.
+
+        Gemma's frozen weights, and those of a loaded world, are compared with their files. If a part differs from its
+        base, because you merged adapters or edited a weight, the checkpoint holds that part as well.
 
         Args:
             save_directory: folder to write to.
@@ -162,6 +165,8 @@ class TheWorld(FusedGemma):
 
         Raises:
             ValueError: for an option that is not supported.
+            CheckpointError: for a change that no checkpoint holds: other shapes, adapters of peft, buffers, the frozen
+                world; and for weights that are not finite.
         """
         push = kwargs.pop("push_to_hub", False)
         kwargs.pop("max_shard_size", None)  # push_to_hub always passes it; trained tensors are one file

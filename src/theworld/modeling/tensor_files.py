@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -111,7 +111,8 @@ def checksum(tensors: Mapping[str, Tensor]) -> str:
 
 
 def _digest(tensor: Tensor) -> str:
-    return hashlib.sha256(tensor.reshape(-1).view(torch.uint8).numpy()).hexdigest()
+    content: Any = tensor.reshape(-1).view(torch.uint8).numpy()
+    return hashlib.sha256(content).hexdigest()
 
 
 def _is_finite(tensor: Tensor) -> bool:
