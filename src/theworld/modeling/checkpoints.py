@@ -1,5 +1,6 @@
 """Checkpoints: exactly the tensors that were ever trained, read strictly and written atomically."""
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,18 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from theworld.io import whole_folder
-from theworld.modeling.configuration import MAY_CHANGE
+from theworld.modeling.changes import parts_to_save, saved_name
+from theworld.modeling.config_files import CheckpointError, check_parts, read_json
+from theworld.modeling.configuration import MAY_CHANGE, TheWorldConfig
 from theworld.modeling.freezing import PARTS, part_of
 from theworld.modeling.fusion import FusedGemma
-from theworld.modeling.loading import WEIGHTS_NAME, CheckpointError
-from theworld.modeling.lora import ADAPTER_NAME
+from theworld.modeling.loading import WEIGHTS_NAME
+from theworld.modeling.projector import WorldBlock, WorldResidual
+from theworld.modeling.tensor_files import check_header, read_tensors, write_tensors
 
 _OPTIMIZER_NAME = "optimizer.safetensors"
 _STATE_NAME = "training_state.json"
+_OF_WORLD = ("world", "cosmos_vae")
 _NAMES = {"config.json", "generation_config.json", WEIGHTS_NAME, _OPTIMIZER_NAME, _STATE_NAME}
 
 
@@ -29,48 +34,72 @@ def tensors_of(model: FusedGemma, parts: list[str], state: dict[str, Tensor] | N
     return {saved_name(name): tensor for name, tensor in state.items() if part_of(name) in parts and name not in tied}
 
 
-def saved_name(name: str) -> str:
-    """Return the name of a tensor in a checkpoint: the same with and without an adapter."""
-    return name.replace(".base_layer.", ".").replace(f".{ADAPTER_NAME}.", ".")
-
-
 def write_model(model: FusedGemma, folder: Path, state: dict[str, Tensor] | None = None) -> None:
-    """Write config.json, generation_config.json and the trained tensors into a folder."""
-    tensors = tensors_of(model, model.config.trained_parts or [], state)
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    save_file(tensors, folder / WEIGHTS_NAME, metadata={"format": "pt"})
+    """Write config.json, generation_config.json and the tensors of changed parts into a folder.
+
+    Raises:
+        CheckpointError: as `parts_to_save`.
+    """
+    state = model.state_dict() if state is None else state
+    model.config.trained_parts = parts_to_save(model, state)
+    tensors = tensors_of(model, model.config.trained_parts, state)
+    write_tensors(tensors, folder / WEIGHTS_NAME)
     model.config.architectures = [type(model).__name__]
-    model.config.save_pretrained(folder)
+    config: Any = copy.deepcopy(model.config)
+    if getattr(config, "quantization_config", None) is not None:
+        del config.quantization_config  # an option of loading, since the base's files are not quantized
+    config.save_pretrained(folder)
     if model.generation_config is not None:
         model.generation_config.save_pretrained(folder)
 
 
-def read_model(model: FusedGemma, folder: Path, parts: list[str]) -> None:
-    """Copy the trained tensors of a checkpoint into a loaded base, and add the parts to the model's trained parts.
+def check_world(config: TheWorldConfig, folder: Path) -> None:
+    """Check the names and shapes of a checkpoint's own layers by the file's header, before any memory is taken.
 
     Raises:
-        CheckpointError: for a missing or foreign tensor, or one of another shape; the model is then unchanged.
+        CheckpointError: as `read_tensors`.
+    """
+    if not config.enable_world:
+        return
+    with torch.device("meta"):
+        world = WorldBlock(config) if config.world_fusion == "tokens" else WorldResidual(config)
+    expected = {f"world.{name}": tensor for name, tensor in world.state_dict().items()}
+    check_header(folder / WEIGHTS_NAME, expected, lambda name: part_of(name) != "world")
+
+
+def read_model(model: FusedGemma, folder: Path, parts: list[str], keeps_formats: bool = False) -> None:
+    """Copy the trained tensors of a checkpoint into a loaded base, and add the parts to the model's trained parts.
+
+    Args:
+        model: a base with new layers.
+        folder: of the checkpoint.
+        parts: in the checkpoint.
+        keeps_formats: give Gemma's frozen parts the number formats that they were saved in.
+
+    Raises:
+        CheckpointError: as `read_tensors`; the model is then unchanged.
     """
     path = Path(folder) / WEIGHTS_NAME
-    if not path.is_file():
-        raise CheckpointError(f"{folder}: no {WEIGHTS_NAME}")
-    saved = _read_tensors(path)
     if not model.config.enable_world:
-        parts = [part for part in parts if part not in ("world", "cosmos_vae")]
-        saved = {name: tensor for name, tensor in saved.items() if part_of(name) not in ("world", "cosmos_vae")}
+        parts = [part for part in parts if part not in _OF_WORLD]
     expected = tensors_of(model, parts)
-    missing, foreign = sorted(expected.keys() - saved.keys()), sorted(saved.keys() - expected.keys())
-    if missing or foreign:
-        raise CheckpointError(f"{path}: missing tensors {missing or 'none'}, foreign tensors {foreign or 'none'}")
-    for name, tensor in saved.items():
-        if tensor.shape != expected[name].shape:
-            raise CheckpointError(
-                f"{path}: {name} has shape {tuple(tensor.shape)}, expected {tuple(expected[name].shape)}"
-            )
+    left_out = () if model.config.enable_world else _OF_WORLD
+    saved = read_tensors(path, expected, lambda name: part_of(name) in left_out)
+    if keeps_formats:
+        _take_formats(model, saved)
+        expected = tensors_of(model, parts)
     with torch.no_grad():
         for name, tensor in saved.items():
             expected[name].copy_(_as_spread(tensor, expected[name]))
     model.config.trained_parts = [part for part in PARTS if part in {*parts, *(model.config.trained_parts or [])}]
+
+
+def _take_formats(model: FusedGemma, saved: dict[str, Tensor]) -> None:
+    """Give frozen weights of Gemma the formats of the saved tensors; parts that train, and the world's, are float32."""
+    for name, parameter in model.named_parameters():
+        tensor = saved.get(saved_name(name))
+        if tensor is not None and not parameter.requires_grad and part_of(name) not in _OF_WORLD:
+            parameter.data = parameter.data.to(tensor.dtype)
 
 
 def save_checkpoint(
@@ -109,11 +138,13 @@ def load_checkpoint(model: FusedGemma, folder: Path, optimizer: torch.optim.Opti
         model.config.world_fingerprint = saved["world_fingerprint"]  # checked from now on
     state: dict[str, Any] = {"epoch": 0}
     if (folder / _STATE_NAME).is_file():
-        state = json.loads((folder / _STATE_NAME).read_text())
+        state = read_json(folder / _STATE_NAME)
+        if type(state.get("epoch")) is not int:
+            raise CheckpointError(f"{folder / _STATE_NAME}: epoch={state.get('epoch')!r}: expected a whole number")
     if optimizer is not None:
         if "optimizer" not in state:
             raise CheckpointError(f"{folder}: it holds no optimiser state; drop optimizer=")
-        optimizer.load_state_dict(_unflatten(_read_tensors(folder / _OPTIMIZER_NAME), state["optimizer"]))
+        _load_optimizer(optimizer, folder, state["optimizer"])
     return {"epoch": state["epoch"]}
 
 
@@ -124,11 +155,15 @@ def _as_spread(tensor: Tensor, like: Tensor) -> Tensor:
     return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements)
 
 
-def _read_tensors(path: Path) -> dict[str, Tensor]:
+def _load_optimizer(optimizer: torch.optim.Optimizer, folder: Path, rest: Any) -> None:
+    path = folder / _OPTIMIZER_NAME
     try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise CheckpointError(f"{path}: damaged ({error}); take an older checkpoint") from error
+        optimizer.load_state_dict(_unflatten(load_file(path), rest))
+    except (SafetensorError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"{path} and {_STATE_NAME}: damaged or of another optimiser ({' '.join(str(error).split())}); take an older"
+            " checkpoint, or drop optimizer="
+        ) from error
 
 
 def _check_same(model: FusedGemma, folder: Path) -> dict[str, Any]:
@@ -136,7 +171,8 @@ def _check_same(model: FusedGemma, folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     if not path.is_file():
         raise CheckpointError(f"{folder}: no checkpoint here (config.json is missing)")
-    saved, config = json.loads(path.read_text()), model.config.to_dict()
+    saved, config = read_json(path), model.config.to_dict()
+    check_parts(path, saved)
     fixed = set(type(model.config).__annotations__) - MAY_CHANGE - {"model_type", "trained_parts"}
     worlds = saved.get("world_fingerprint"), config["world_fingerprint"]
     if None in worlds or saved.get("world_dtype") != config["world_dtype"]:

@@ -70,14 +70,21 @@ def as_adapters(lora: LoraSettings | Mapping[str, Any]) -> dict[str, Any] | None
     return {**asdict(settings), "targets": list(settings.targets)} if settings.targets else None
 
 
-_LEAST = {
-    "num_world_steps": 0,
-    "max_world_steps": 0,
-    "num_past_steps": 0,
-    "max_past_steps": 0,
-    "world_grid": 1,
-    "world_projection_width": 1,
+_BOUNDS: Final = {
+    "world_channels": (1, 65_536),
+    "world_stride_px": (1, 1_024),
+    "world_image_size": (16, 4_096),
+    "world_grid": (1, 1_024),
+    "world_projection_width": (1, 65_536),
+    "num_world_steps": (0, 4_096),
+    "max_world_steps": (0, 4_096),
+    "num_past_steps": (0, 4_096),
+    "max_past_steps": (0, 4_096),
+    "num_inference_steps": (2, 10_000),
+    "num_rollouts": (1, 10_000),
+    "dit_block": (0, 1_024),
 }
+"""Least and greatest values of sizes and counts; the greatest are far beyond any use, and reached by damaged files."""
 
 
 @strict
@@ -163,14 +170,14 @@ class TheWorldConfig(Gemma3Config):
             ValueError: with the fields, the expected values, and the remedy.
         """
         if self.lora is not None:
-            self.lora_settings().check_frozen(self.freeze_gemma_vision, self.freeze_gemma_language)
+            adapters = self.lora_settings()
+            adapters.check_frozen(self.freeze_gemma_vision, self.freeze_gemma_language)
+            if adapters.rank > self.text.hidden_size:
+                raise ValueError(f"lora.rank={adapters.rank}: expected 1 to the model's width {self.text.hidden_size}")
         if not self.enable_world:
             return
+        self._check_bounds()
         settings = self.world_settings()
-        for name, least in _LEAST.items():
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise ValueError(f"{name}={value}: expected {least} or more")
         if self.num_world_steps > self.max_world_steps:
             raise ValueError(
                 f"num_world_steps={self.num_world_steps} is more than max_world_steps={self.max_world_steps}"
@@ -196,11 +203,25 @@ class TheWorldConfig(Gemma3Config):
                 raise ValueError("world_fusion='residual' adds to a grid: use world_projection_mode='spatial'")
         if not self.freeze_cosmos_vae and self.world_tap != "vae":
             raise ValueError(f"freeze_cosmos_vae=False needs world_tap='vae', not {self.world_tap!r}")
-        highest = max(self.sow_token_id, self.eow_token_id, self.world_token_id)
+        ids = (self.sow_token_id, self.eow_token_id, self.world_token_id)
+        if min(ids) < 0 or len(set(ids)) < len(ids):
+            raise ValueError(f"sow_token_id, eow_token_id, world_token_id={ids}: expected three ids of 0 or more")
+        highest = max(ids)
         if highest >= self.text.vocab_size:
             raise ValueError(
                 f"world token id {highest} has no row in an embedding of {self.text.vocab_size} rows; the"
                 " tokenizer must leave three free rows, since nothing is resized"
+            )
+
+    def _check_bounds(self) -> None:
+        for name, (least, most) in _BOUNDS.items():
+            value = getattr(self, name)
+            if value is not None and not least <= value <= most:
+                limit = f"{least} to {most}" if value > most else f"{least} or more"
+                raise ValueError(f"{name}={value}: expected {limit}")
+        if self.world_stride_px > self.world_image_size:
+            raise ValueError(
+                f"world_stride_px={self.world_stride_px} is more than world_image_size={self.world_image_size}"
             )
 
     def world_settings(self) -> WorldSettings:

@@ -32,6 +32,8 @@ class FusedGemma(Gemma3ForConditionalGeneration):
     tap: WorldTap | None
     """The frozen world model; None: you pass features, or the VAE is a submodule that trains."""
     cosmos_vae: Any
+    base_options: dict[str, Any]
+    """Where transformers finds the base again: its `cache_dir`."""
     _processor: TheWorldProcessor | None
     _no_split_modules: ClassVar = ["Gemma3DecoderLayer", "WorldBlock", "WorldResidual"]
 
@@ -39,6 +41,7 @@ class FusedGemma(Gemma3ForConditionalGeneration):
         super().__init__(config)
         self._unregistered("_processor", None)
         self._unregistered("tap", None)
+        self._unregistered("base_options", {})
         self.cosmos_vae = None
         self.loss_type = "ForConditionalGeneration"  # transformers would guess it from the class name
         if config.enable_world:

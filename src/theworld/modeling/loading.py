@@ -1,24 +1,32 @@
 """Resolve model names (hub id, folder, embedded tiny stack, saved TheWorld) to configurations and files."""
 
-import json
+import copy
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+import torch
 from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError, safe_open
 from tokenizers import Tokenizer
-from transformers import Gemma3Config, PreTrainedConfig
+from transformers import Gemma3ForConditionalGeneration
 from transformers.utils.hub import cached_file, resolve_revision
 
-from theworld import tiny
 from theworld.config import CONTROL_TAPS
 from theworld.constants import DEFAULT_COSMOS_MODEL, DEFAULT_GEMMA_MODEL, TINY_FUSED_MODEL, TINY_MODEL, WORLD_TOKENS
-from theworld.hub import REFUSALS, again, fetch, remedy
+from theworld.hub import REFUSALS, fetch, remedy
 from theworld.io import fingerprint_weights
+from theworld.modeling.base_files import base_folder, embedded, read_gemma, reporting_file_errors
+from theworld.modeling.config_files import (
+    CONFIG_NAME,
+    CheckpointError,
+    check_config,
+    check_parts,
+    check_same_shapes,
+    read_json,
+    warn_of_unknown,
+)
 from theworld.modeling.configuration import FUTURE_ONLY, MAY_CHANGE, TheWorldConfig, as_adapters, as_world_settings
 from theworld.precision import loading_dtype
 
@@ -35,15 +43,14 @@ SETTINGS = frozenset(TheWorldConfig.__annotations__) - {
 }
 """Fields of the configuration that `TheWorld.from_pretrained` accepts; it finds the others out itself."""
 
+_UNBUILDABLE = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""Errors of transformers for values of a configuration that it does not check."""
+
 WEIGHTS_NAME = "model.safetensors"
-CHECKPOINT_FILES = ("config.json", "generation_config.json", WEIGHTS_NAME)
+CHECKPOINT_FILES = (CONFIG_NAME, "generation_config.json", WEIGHTS_NAME)
 """Files of a saved TheWorld."""
 
 TINY_SETTINGS = {"world_image_size": 64, "frame_rate_hz": 6.0, "dit_block": 2}
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that does not fit: a missing or unexpected tensor, another base, another tap."""
 
 
 def take_settings(arguments: dict[str, Any]) -> dict[str, Any]:
@@ -65,19 +72,6 @@ def take_settings(arguments: dict[str, Any]) -> dict[str, Any]:
         if meant := get_close_matches(name, SETTINGS, n=1, cutoff=0.8):
             raise TypeError(f"no setting {name!r}: did you mean {meant[0]!r}?")
     return {**values, **{name: arguments.pop(name) for name in SETTINGS & arguments.keys()}}
-
-
-def base_folder(name: str) -> str:
-    """Return the source of Gemma for transformers: the name itself, or the folder of the tiny stack."""
-    return str(tiny.stack() / "gemma") if name == TINY_MODEL else name
-
-
-def embedded(name: str) -> str:
-    """Return the name itself, the folder of the embedded TheWorld for its name, or the model of a training run."""
-    model = Path(name) / "model"
-    if (model / "config.json").is_file() and (Path(name) / "environment.json").is_file():
-        return str(model)
-    return str(tiny.stack() / "fused") if name == TINY_FUSED_MODEL else name
 
 
 def saved_folder(checkpoint: Path) -> str:
@@ -113,7 +107,7 @@ def resolve(
     checkpoint = fetch_checkpoint(name, **hub)
     if loads_world and settings.get("enable_world", True):
         settings = native_world(checkpoint, settings)
-    return load_settings(checkpoint, settings, transfer_tap), checkpoint
+    return load_settings(checkpoint, settings, transfer_tap, **hub_options(hub)), checkpoint
 
 
 def hub_options(arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -135,18 +129,38 @@ def is_checkpoint(name: str, **hub: Any) -> bool:
     close = get_close_matches(name, (TINY_MODEL, TINY_FUSED_MODEL), n=1, cutoff=0.7)
     if close and not is_folder and name != TINY_MODEL and "/" not in name:  # a misspelling must not go to the hub
         raise FileNotFoundError(f"{name}: no such folder, and no id on the hub; did you mean {close[0]}?")
+    path = _config_path(name, **hub)
     try:
-        raw, _ = PreTrainedConfig.get_config_dict(base_folder(name), **hub)
-    except REFUSALS as error:  # transformers' own message names the model on its third line only
+        raw = read_json(path)
+    except CheckpointError as error:
         if is_folder:
-            raise ValueError(f"{name}: config.json cannot be read ({' '.join(str(error).split())})") from error
-        raise OSError(f"{name}: no such folder, and not to be had from the hub: {remedy(name, error)}") from error
+            raise
+        raise CheckpointError(f"{name}: a file of it is damaged ({error})") from error
     kind = raw.get("model_type")
     if kind not in ("gemma3", TheWorldConfig.model_type):
         raise ValueError(
             f"{name}: a model of type {kind!r}; expected Gemma 3 with vision ('gemma3') or a saved TheWorld"
         )
+    check_config(path if is_folder else Path(name) / CONFIG_NAME, raw)
     return kind == TheWorldConfig.model_type
+
+
+def _config_path(name: str, **hub: Any) -> Path:
+    """Return config.json of a model; from the hub it is downloaded.
+
+    Raises:
+        OSError: if it cannot be downloaded.
+    """
+    folder = base_folder(name)
+    if Path(folder).is_dir():
+        return Path(folder) / CONFIG_NAME
+    try:
+        path = cached_file(folder, CONFIG_NAME, **hub)
+    except REFUSALS as error:  # transformers' own message names the model on its third line only
+        raise OSError(f"{name}: no such folder, and not to be had from the hub: {remedy(name, error)}") from error
+    if path is None:
+        raise OSError(f"{name}: no {CONFIG_NAME} in this repository")
+    return Path(path)
 
 
 def configure(name: str, settings: dict[str, Any], **hub: Any) -> TheWorldConfig:
@@ -165,8 +179,8 @@ def configure(name: str, settings: dict[str, Any], **hub: Any) -> TheWorldConfig
             f"base_model_name={settings['base_model_name']!r}: for a new fusion the base is {name!r} itself"
         )
     folder = base_folder(name)
+    gemma = read_gemma(name, **hub)
     with reporting_file_errors(name):
-        gemma = Gemma3Config.from_pretrained(folder, **hub).to_dict()
         known: dict[str, Any] = _identity(folder, **hub)
         if settings.get("enable_world", True):
             known |= _token_ids(folder, **hub)
@@ -186,10 +200,17 @@ def configure(name: str, settings: dict[str, Any], **hub: Any) -> TheWorldConfig
 
 
 def _build(fields: dict[str, Any]) -> TheWorldConfig:
+    """Build a configuration.
+
+    Raises:
+        ValueError: for any value that does not fit; transformers raises errors of many kinds for them.
+    """
     try:
-        return TheWorldConfig(**fields)
+        return TheWorldConfig(**copy.deepcopy(fields))
     except StrictDataclassError as error:
         raise ValueError(" ".join(str(error.__cause__ or error).split())) from error
+    except (ArithmeticError, AttributeError, LookupError, TypeError, RecursionError) as error:
+        raise ValueError(f"no configuration can be built ({' '.join(str(error).split())})") from error
 
 
 def _identity(folder: str, revision: str | None = None, **hub: Any) -> dict[str, str | None]:
@@ -230,69 +251,22 @@ def _world_shape(fields: dict[str, Any]) -> dict[str, Any]:
     return {"world_channels": channels, "world_stride_px": stride_px, **pinned}
 
 
-@contextmanager
-def reporting_file_errors(name: str) -> Iterator[None]:
-    """Turn errors about a model's files into one line that names the model and the remedy.
-
-    Raises:
-        CheckpointError: for files that are cut off, damaged, missing, or not available from the hub.
-    """
-    try:
-        yield
-    except (SafetensorError, StrictDataclassError, json.JSONDecodeError, *REFUSALS) as error:
-        folder = Path(base_folder(name))
-        if folder.is_dir():
-            reason = ", ".join([*_unreadable(folder), " ".join(str(error).split())])
-            why = f"files that are damaged, half-downloaded or not all there ({reason}); {again(folder)}"
-        else:
-            why = f"cannot be loaded from the hub: {remedy(name, error)}"
-        raise CheckpointError(f"{name}: {why}") from error
-
-
-def _unreadable(folder: Path) -> list[str]:
-    """Return the names of damaged weights files."""
-    damaged = []
-    for path in sorted(folder.glob("*.safetensors")):
-        try:
-            with safe_open(path, "pt"):
-                pass
-        except (SafetensorError, OSError):
-            damaged.append(path.name)
-    return damaged
-
-
-@contextmanager
-def loading_base(name: str) -> Iterator[None]:
-    """Silence transformers' report of missing parameters, which are our own new ones: the caller checks every key.
-
-    Raises:
-        CheckpointError: as `reporting_file_errors`.
-    """
-
-    def is_no_report(record: logging.LogRecord) -> bool:
-        return "LOAD REPORT" not in record.getMessage()
-
-    reporting = logging.getLogger("transformers.modeling_utils")
-    reporting.addFilter(is_no_report)
-    try:
-        with reporting_file_errors(name):
-            yield
-    finally:
-        reporting.removeFilter(is_no_report)
-
-
-def load_settings(folder: Path, settings: dict[str, Any], transfer_tap: bool = False) -> TheWorldConfig:
+def load_settings(folder: Path, settings: dict[str, Any], transfer_tap: bool = False, **hub: Any) -> TheWorldConfig:
     """Read the configuration of a saved TheWorld, and change the settings that may change.
 
     Args:
         folder: of the saved TheWorld.
         settings: new values; see MAY_CHANGE.
         transfer_tap: let the settings name another tap that reads the same states of the same network.
+        hub: token, cache_dir, local_files_only, as in transformers.
 
     Raises:
         CheckpointError: for a setting that the saved weights depend on, or a tap that reads other states.
     """
-    raw = json.loads((folder / "config.json").read_text())
+    path = folder / CONFIG_NAME
+    raw = read_json(path)
+    check_config(path, raw)
+    check_parts(path, raw)
     changed = {name: value for name, value in settings.items() if raw.get(name) != value}
     free = MAY_CHANGE | (FUTURE_ONLY if transfer_tap else set())
     if raw.get("lora") is None:
@@ -304,6 +278,10 @@ def load_settings(folder: Path, settings: dict[str, Any], transfer_tap: bool = F
         )
     for key in ("model_type", "architectures", "transformers_version"):
         raw.pop(key, None)
+    try:
+        _build(raw)
+    except ValueError as error:
+        raise CheckpointError(f"{path}: {error}") from error
     if "cosmos_model_name" in changed:  # another repository has no such commit; the fingerprint identifies the world
         changed.setdefault("cosmos_revision", None)
     if FUTURE_ONLY & changed.keys():
@@ -318,6 +296,7 @@ def load_settings(folder: Path, settings: dict[str, Any], transfer_tap: bool = F
         )
     if config.base_fingerprint is None and Path(base).is_dir():
         logger.warning("%s was trained on a base from the hub; the copy in %s cannot be verified", folder, base)
+        _check_structure(path, raw, config, **hub)
         return config
     identity = _identity(base, config.base_revision)
     if config.base_fingerprint != identity["base_fingerprint"]:
@@ -326,12 +305,33 @@ def load_settings(folder: Path, settings: dict[str, Any], transfer_tap: bool = F
             f" {config.base_model_name!r} holds other weights ({identity['base_fingerprint']}); give that base with"
             " base_model_name="
         )
+    _check_structure(path, raw, config, **hub)
     return config
+
+
+def _check_structure(path: Path, raw: dict[str, Any], config: TheWorldConfig, **hub: Any) -> None:
+    """Check a saved configuration against that of its base, and name the keys that nothing reads.
+
+    Raises:
+        CheckpointError: for other shapes, or values that no Gemma 3 can be built from.
+    """
+    original = read_gemma(config.base_model_name, **{**hub, "revision": config.base_revision})
+    check_same_shapes(path, config.to_dict(), original, config.base_model_name)
+    warn_of_unknown(path, raw, original.keys() | TheWorldConfig().to_dict().keys())
+    changed = [name for name in raw.keys() & original.keys() if raw[name] != original[name]]
+    try:
+        with torch.device("meta"):
+            if changed:
+                Gemma3ForConditionalGeneration(copy.deepcopy(config))
+    except _UNBUILDABLE as error:
+        names = ", ".join(sorted(changed))
+        reason = " ".join(str(error).split())
+        raise CheckpointError(f"{path}: no Gemma 3 can be built from its {names} ({reason})") from error
 
 
 def native_world(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
     """Add `world_dtype` float32 to the settings if this machine only emulates the checkpoint's number format."""
-    saved = json.loads((folder / "config.json").read_text()).get("world_dtype")
+    saved = read_json(folder / CONFIG_NAME).get("world_dtype")
     if "world_dtype" in settings:
         return settings
     chosen = loading_dtype(None, saved, "world_dtype")

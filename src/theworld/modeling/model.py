@@ -13,7 +13,7 @@ from transformers import GenerationConfig
 
 from theworld.constants import DEFAULT_GEMMA_MODEL
 from theworld.io import whole_files
-from theworld.modeling import checkpoints, devices, freezing, loading, lora
+from theworld.modeling import base_files, checkpoints, devices, freezing, loading, lora
 from theworld.modeling.configuration import TheWorldConfig
 from theworld.modeling.fusion import FusedGemma
 from theworld.modeling.generation import PrefixCache, ask, prefill
@@ -71,9 +71,12 @@ class TheWorld(FusedGemma):
             **hub,
         )
         saved_parts = list(config.trained_parts or ())  # freezing adds to the list of the configuration
+        if checkpoint is not None:
+            checkpoints.check_world(config, checkpoint)
         loading.fetch_base(config, **hub)
         kwargs["dtype"] = loading_dtype(kwargs.pop("torch_dtype", kwargs.get("dtype")), config.dtype)
         model, info = cls._load_base(config, **kwargs)
+        model._unregistered("base_options", {name: hub[name] for name in ("cache_dir",) if name in hub})
         config = model.config  # a copy
         if config.enable_world and (load_world or config.owns_vae):
             model.load_world(world_device)
@@ -82,7 +85,7 @@ class TheWorld(FusedGemma):
         freezing.freeze(model, config)  # before any trained tensor: parts that train are float32
         devices.refuse_offloaded(model, {*freezing.trainable_parts(config), *(saved_parts if checkpoint else ())})
         if checkpoint is not None:
-            checkpoints.read_model(model, checkpoint, saved_parts)
+            checkpoints.read_model(model, checkpoint, saved_parts, keeps_formats=kwargs["dtype"] == "auto")
             config.name_or_path = model.name_or_path = str(checkpoint)
         if config.tokens_per_slot and config.enable_world:  # placeholders of the world never belong in an answer
             model.generation_config.suppress_tokens = [config.sow_token_id, config.eow_token_id, config.world_token_id]
@@ -94,9 +97,9 @@ class TheWorld(FusedGemma):
         if isinstance(device_map, dict):
             device_map = dict(device_map)  # transformers changes it
         load: Any = super().from_pretrained
-        with loading.loading_base(config.base_model_name):
+        with base_files.loading_base(config.base_model_name):
             model, info = load(
-                loading.base_folder(config.base_model_name),
+                base_files.base_folder(config.base_model_name),
                 config=config,
                 revision=config.base_revision or "main",
                 device_map=device_map,
@@ -149,7 +152,10 @@ class TheWorld(FusedGemma):
     def save_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, save_directory: str | Path, state_dict: dict[str, Tensor] | None = None, **kwargs: Any
     ) -> None:
-        """Save every part that was ever trained, under module names; files are written atomically.
+        """Save every part that was trained or changed in any way, under module names; files are written atomically.
+
+        Gemma's frozen weights, and those of a loaded world, are compared with their files. If a part differs from its
+        base, because you merged adapters or edited a weight, the checkpoint holds that part as well.
 
         Args:
             save_directory: folder to write to.
@@ -159,6 +165,8 @@ class TheWorld(FusedGemma):
 
         Raises:
             ValueError: for an option that is not supported.
+            CheckpointError: for a change that no checkpoint holds: other shapes, adapters of peft, buffers, the frozen
+                world; and for weights that are not finite.
         """
         push = kwargs.pop("push_to_hub", False)
         kwargs.pop("max_shard_size", None)  # push_to_hub always passes it; trained tensors are one file

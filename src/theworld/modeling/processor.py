@@ -19,7 +19,7 @@ from theworld.config import ReadTap, TapName, WorldSettings
 from theworld.config.world import check_world_steps, known_tap
 from theworld.constants import CUSTOM_TOKEN_EOW, CUSTOM_TOKEN_SOW, WORLD_SOFT_TOKEN, WORLD_TOKENS
 from theworld.datasets.images import square_frames, to_frames, to_pictures
-from theworld.modeling import loading
+from theworld.modeling import base_files, loading
 from theworld.modeling.configuration import TheWorldConfig
 from theworld.modeling.image_processing import is_plain, plain_pixels
 
@@ -79,8 +79,8 @@ class TheWorldProcessor(Gemma3Processor):
     @classmethod
     def from_config(cls, config: TheWorldConfig, **hub: Any) -> "TheWorldProcessor":
         """Build the processor of a model's configuration."""
-        folder = loading.base_folder(config.base_model_name)
-        with loading.reporting_file_errors(config.base_model_name):
+        folder = base_files.base_folder(config.base_model_name)
+        with base_files.reporting_file_errors(config.base_model_name):
             base = Gemma3Processor.from_pretrained(folder, revision=config.base_revision or "main", **hub)
         processor = cls(
             base.image_processor,
@@ -113,7 +113,7 @@ class TheWorldProcessor(Gemma3Processor):
         Raises:
             ValueError: for settings that contradict each other, or that a saved processor fixes.
         """
-        name = loading.embedded(str(pretrained_model_name_or_path))
+        name = base_files.embedded(str(pretrained_model_name_or_path))
         settings = loading.take_settings(kwargs)
         if (Path(name) / "processor_config.json").is_file() and not (Path(name) / "config.json").is_file():
             if fixed := sorted(settings.keys() - {"num_world_steps"}):

@@ -52,7 +52,7 @@ def open_tap(settings: WorldSettings, device: str | torch.device = "cpu") -> Wor
     tap = _loaded(on_disk, device)
     tap.num_channels, tap.stride_px = feature_shape(on_disk)
     tap.fingerprint = tap_fingerprint(on_disk)
-    tap.settings = settings
+    tap.settings, tap.on_disk = settings, on_disk
     return tap
 
 

@@ -32,7 +32,33 @@ CONFIG_FILES: dict[Part, str] = {
     "transformer": "config.json",
     "scheduler": "scheduler_config.json",
 }
+CLASSES: dict[Part, type] = {
+    "vae": AutoencoderKLWan,
+    "transformer": CosmosTransformer3DModel,
+    "scheduler": FlowMatchEulerDiscreteScheduler,
+}
+"""The only class of each part that the taps run; diffusers would build it from the files of any other."""
+
+_BOUNDS: dict[Part, dict[str, tuple[int, int]]] = {
+    "vae": {"z_dim": (1, 1_024)},
+    "transformer": {
+        "num_layers": (1, 1_024),
+        "num_attention_heads": (1, 1_024),
+        "attention_head_dim": (1, 4_096),
+        "text_embed_dim": (1, 65_536),
+    },
+}
+_LISTS: dict[Part, dict[str, range]] = {
+    "vae": {"temperal_downsample": range(1, 9)},
+    "transformer": {"patch_size": range(3, 4)},
+}
+"""Fields that shapes of features depend on: their least and greatest values, or the lengths of their lists."""
+
 WEIGHTED_PARTS: tuple[Part, ...] = ("vae", "transformer")
+
+
+_UNBUILDABLE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""Errors of networks that are built from values that do not fit."""
 
 
 def parts_read(settings: WorldSettings) -> tuple[Part, ...]:
@@ -73,7 +99,7 @@ def resolve_cosmos(
         folder = tiny.stack() / "cosmos" if name == TINY_MODEL else Path(name)
     else:
         kinds = ("json", "safetensors") if weights else ("json",)
-        patterns = [f"{part}/*.{kind}" for part in parts for kind in kinds]
+        patterns = ["model_index.json", *(f"{part}/*.{kind}" for part in parts for kind in kinds)]
         folder = fetch(name, patterns, revision)
         commit = folder.name
     needed = [f"{part}/{CONFIG_FILES[part]}" for part in parts]
@@ -85,6 +111,7 @@ def resolve_cosmos(
             f"{folder}: no {', '.join(missing)}; expected the layout of nvidia/Cosmos-Predict2-2B-Video2World"
             f" with the parts {', '.join(parts)}"
         )
+    check_pipeline(folder)
     return folder, commit
 
 
@@ -117,14 +144,62 @@ def read_config(folder: Path, part: Part) -> dict[str, Any]:
     """Read the configuration of one part, without the names and versions of its author.
 
     Raises:
-        ValueError: if the file is not JSON.
+        ValueError: if the file is no JSON object, or belongs to a network or schedule of another class.
     """
     file = folder / part / CONFIG_FILES[part]
-    try:
-        values = json.loads(file.read_text())
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{file} is damaged ({error}); {again(folder)}") from error
+    values = _read_object(file, folder)
+    _check_class(file, values.get("_class_name"), part)
+    for name, (least, most) in _BOUNDS.get(part, {}).items():
+        value = values.get(name)
+        if type(value) is not int or not least <= value <= most:
+            raise ValueError(f"{file}: {name}={value!r}: expected a whole number of {least} to {most}; {again(folder)}")
+    for name, length in _LISTS.get(part, {}).items():
+        value = values.get(name)
+        if (
+            not isinstance(value, list)
+            or len(value) not in length
+            or any(type(item) not in (int, bool) for item in value)
+        ):
+            raise ValueError(
+                f"{file}: {name}={value!r}: expected a list of {length[0]} to {length[-1]} values; {again(folder)}"
+            )
     return {key: value for key, value in values.items() if not key.startswith("_")}
+
+
+def check_pipeline(folder: Path) -> None:
+    """Check the classes in model_index.json, if the checkpoint has this file.
+
+    Raises:
+        ValueError: for a pipeline with another network or schedule than those that the taps run.
+    """
+    file = folder / "model_index.json"
+    if not file.is_file():
+        return
+    values = _read_object(file, folder)
+    for part in CONFIG_FILES:
+        entry = values.get(part)
+        if isinstance(entry, list) and len(entry) == 2:  # library and class
+            _check_class(file, entry[1], part, where=f"{part}: ")
+
+
+def _read_object(file: Path, folder: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(f"{file} is damaged ({error}); {again(folder)}") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{file} is damaged (it holds no JSON object); {again(folder)}")
+    return values
+
+
+def _check_class(file: Path, name: Any, part: Part, where: str = "") -> None:
+    """Raise an error for another class; a part without a name is taken for ours."""
+    known = CLASSES[part].__name__
+    if name not in (None, known):
+        raise ValueError(
+            f"{file}: {where}the class {name!r}; expected {known!r}, the one that Cosmos-Predict2 has and TheWorld"
+            " runs: name another checkpoint with cosmos_model_name, or register a tap of your own for this one"
+        )
 
 
 def feature_shape(settings: WorldSettings) -> FeatureShape:
@@ -197,7 +272,11 @@ def load_scheduler(settings: WorldSettings) -> FlowMatchEulerDiscreteScheduler:
     """
     folder = _folder(settings, "scheduler")
     read_config(folder, "scheduler")  # names a damaged file
-    scheduler: Any = FlowMatchEulerDiscreteScheduler.from_pretrained(folder, subfolder="scheduler")
+    try:
+        scheduler: Any = FlowMatchEulerDiscreteScheduler.from_pretrained(folder, subfolder="scheduler")
+    except _UNBUILDABLE as error:
+        file = folder / "scheduler" / CONFIG_FILES["scheduler"]
+        raise ValueError(f"{file}: gives no schedule ({' '.join(str(error).split())}); {again(folder)}") from error
     if not scheduler.config.use_karras_sigmas:
         raise ValueError(
             f"{folder / 'scheduler'}: use_karras_sigmas is off; Cosmos-Predict2 is sampled with Karras sigmas: set it"
@@ -222,12 +301,13 @@ def _load(
     model_class: type[ModelMixin], folder: Path, part: Part, dtype: torch.dtype, left_out: str = "$^", **kwargs: Any
 ) -> Any:
     """Load a part in eval mode and check every tensor; those that match `left_out` may stay on disk."""
+    read_config(folder, part)  # names a damaged file, and another network
     load: Any = model_class.from_pretrained
     try:
         with _quiet_about_left_out():
             options = {"torch_dtype": dtype, "use_safetensors": True, "output_loading_info": True, **kwargs}
             model, report = load(folder, subfolder=part, **options)
-    except (SafetensorError, OSError) as error:  # diffusers raises either for a truncated or missing file
+    except (SafetensorError, OSError, *_UNBUILDABLE) as error:  # diffusers has no error class of its own
         reason = " ".join(str(error).split())
         raise ValueError(
             f"{folder / part}: missing, damaged or half-downloaded weights ({reason}); {again(folder)}"
@@ -244,8 +324,14 @@ def _load(
 
 def _draw(model_class: Any, folder: Path, part: Part, generator: torch.Generator, **changes: Any) -> Any:
     """Build the part in eval mode with random weights, without touching the global random state."""
-    with torch.random.fork_rng(devices=[]):
-        model = model_class.from_config(read_config(folder, part), **changes)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            model = model_class.from_config(read_config(folder, part), **changes)
+    except _UNBUILDABLE as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"{folder / part / CONFIG_FILES[part]}: gives no network ({reason}); {again(folder)}"
+        ) from error
     draw_weights(model, generator)
     return model.eval()
 

@@ -75,10 +75,20 @@ def _tower_tensors(path: Path) -> dict[str, Tensor]:
     tensors = {}
     with safe_open(path, "pt") as file:
         for name in file.keys():  # noqa: SIM118  # not a mapping
-            before, prefix, rest = name.partition(_PREFIX)
-            if prefix and before in ("", "model."):
-                tensors[rest] = file.get_tensor(name)
+            if names := tower_names(name):
+                tensors[names[0]] = file.get_tensor(name)
     return tensors
+
+
+def tower_names(name: str) -> tuple[str, ...]:
+    """Return the names that a tensor of a Gemma 3 checkpoint can have inside the vision tower; none for other tensors.
+
+    Newer layouts drop the level `vision_model.`, older ones have it.
+    """
+    before, prefix, rest = name.partition(_PREFIX)
+    if not prefix or before not in ("", "model."):
+        return ()
+    return tuple(dict.fromkeys((rest, rest.removeprefix("vision_model."))))
 
 
 def gemma_folder(name: str, weights: bool = True) -> Path:

@@ -28,6 +28,8 @@ class WorldTap(ABC):
     """Pixels of the frame per cell of the feature grid: h = image_size_px / stride_px."""
     fingerprint: str
     """Hash of everything that a feature depends on besides the clip: weights, settings, library format."""
+    on_disk: WorldSettings | None = None
+    """Settings with the local folders that a built-in tap was loaded from."""
 
     def __init__(self, settings: WorldSettings) -> None:
         self.settings = settings

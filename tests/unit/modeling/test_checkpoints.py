@@ -299,7 +299,7 @@ def test_a_save_that_breaks_off_leaves_the_old_checkpoint_whole(model, tmp_path,
         raise KeyboardInterrupt
 
     if moment == "weights":
-        monkeypatch.setattr(checkpoints, "save_file", break_off)
+        monkeypatch.setattr(checkpoints, "write_tensors", break_off)
     else:
         monkeypatch.setattr(type(model.config), "save_pretrained", break_off)
     with pytest.raises(KeyboardInterrupt):

@@ -82,11 +82,11 @@ def test_a_hub_id_fetches_only_the_parts_needed_and_gives_the_commit(cosmos, tmp
         "name": "nvidia/some-cosmos",
         "endpoint": None,
         "revision": "main",
-        "allow_patterns": ["vae/*.json", "vae/*.safetensors"],
+        "allow_patterns": ["model_index.json", "vae/*.json", "vae/*.safetensors"],
         "repo_type": "model",
     }
     resolve_cosmos("nvidia/some-cosmos", None, ("vae", "transformer"), weights=False)
-    assert asked["allow_patterns"] == ["vae/*.json", "transformer/*.json"]
+    assert asked["allow_patterns"] == ["model_index.json", "vae/*.json", "transformer/*.json"]
 
 
 def test_tiny_is_the_default_stack(cosmos, monkeypatch):
@@ -252,3 +252,69 @@ def test_a_vae_to_train_is_loaded_alone(copy, world):
     shutil.rmtree(copy / "transformer")
     vae = load_vae(world("vae", cosmos_model_name=str(copy)))
     assert all(parameter.requires_grad for parameter in vae.parameters())
+
+
+# --- other networks than ours ----------------------------------------------------------------------------
+
+
+def rewrite(path, **changes):
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+OTHERS = [
+    ("vae/config.json", "AutoencoderKL", "AutoencoderKLWan"),
+    ("transformer/config.json", "WanTransformer3DModel", "CosmosTransformer3DModel"),
+    ("scheduler/scheduler_config.json", "UniPCMultistepScheduler", "FlowMatchEulerDiscreteScheduler"),
+]
+
+
+@pytest.mark.parametrize(("file", "other", "known"), OTHERS, ids=[file for file, *_ in OTHERS])
+@pytest.mark.parametrize("tap", ["rollout", "random"])
+def test_a_part_of_another_class_is_refused_with_both_names(copy, world, file, other, known, tap):
+    rewrite(copy / file, _class_name=other)
+    settings = {"control_of": "rollout"} if tap == "random" else {}
+    with pytest.raises(ValueError, match=f"{file}: the class '{other}'; expected '{known}'"):
+        open_tap(world(tap, cosmos_model_name=str(copy), **settings))
+
+
+@pytest.mark.parametrize(("file", "other", "known"), OTHERS, ids=[file for file, *_ in OTHERS])
+def test_a_pipeline_of_other_classes_is_refused_before_its_parts_are_read(copy, world, file, other, known):
+    part = file.partition("/")[0]
+    (copy / "model_index.json").write_text(json.dumps({"_class_name": "WanPipeline", part: ["diffusers", other]}))
+    with pytest.raises(ValueError, match=f"model_index.json: {part}: the class '{other}'; expected '{known}'"):
+        feature_shape(world("vae", cosmos_model_name=str(copy)))
+
+
+@pytest.mark.parametrize("part", ["vae", "transformer", "scheduler"])
+@pytest.mark.parametrize("text", ["[]", "null", "{", "[" * 100_000], ids=lambda text: text[:4])
+def test_a_part_without_an_object_is_refused_by_its_file(copy, world, part, text):
+    [file] = (copy / part).glob("*config.json")
+    file.write_text(text)
+    with pytest.raises(ValueError, match=f"{file}") as refusal:
+        open_tap(world("rollout", cosmos_model_name=str(copy)))
+    assert "\n" not in str(refusal.value)
+
+
+ABSURD = [
+    ("vae", {"z_dim": 0}),
+    ("vae", {"z_dim": 10**9}),
+    ("vae", {"z_dim": 17}),
+    ("vae", {"temperal_downsample": None}),
+    ("vae", {"temperal_downsample": [True] * 100}),
+    ("vae", {"dim_mult": "x"}),
+    ("transformer", {"num_layers": 10**9}),
+    ("transformer", {"num_attention_heads": 0}),
+    ("transformer", {"attention_head_dim": "32"}),
+    ("transformer", {"patch_size": [1]}),
+    ("transformer", {"in_channels": "x"}),
+    ("scheduler", {"num_train_timesteps": "x"}),
+]
+
+
+@pytest.mark.parametrize(("part", "changes"), ABSURD, ids=str)
+def test_an_absurd_value_of_a_part_is_refused(copy, world, part, changes):
+    [file] = (copy / part).glob("*config.json")
+    rewrite(file, **changes)
+    with pytest.raises(ValueError, match=str(copy)) as refusal:
+        open_tap(world("dit", dit_future="denoised", cosmos_model_name=str(copy)))
+    assert "\n" not in str(refusal.value)

@@ -1,0 +1,162 @@
+"""Check config.json of Gemma 3 and of saved models before anything is built from it."""
+
+import json
+import logging
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Final
+
+from theworld.hub import again
+from theworld.modeling.freezing import PARTS
+
+logger = logging.getLogger(__name__)
+
+CONFIG_NAME: Final = "config.json"
+_MOST_BYTES: Final = 10_000_000
+_DTYPES: Final = ("float32", "bfloat16", "float16")
+_ARCHITECTURE: Final = "Gemma3ForConditionalGeneration"
+_MODEL_TYPES: Final = {"text_config": "gemma3_text", "vision_config": "siglip_vision_model"}
+
+_BOUNDS: Final[dict[str, dict[str, tuple[int, int]]]] = {
+    "": {"mm_tokens_per_image": (1, 65_536)},
+    "text_config": {
+        "hidden_size": (1, 65_536),
+        "intermediate_size": (1, 1_048_576),
+        "num_hidden_layers": (1, 1_024),
+        "num_attention_heads": (1, 1_024),
+        "num_key_value_heads": (1, 1_024),
+        "head_dim": (1, 4_096),
+        "vocab_size": (8, 4_194_304),
+    },
+    "vision_config": {
+        "hidden_size": (1, 65_536),
+        "intermediate_size": (1, 1_048_576),
+        "num_hidden_layers": (1, 1_024),
+        "num_attention_heads": (1, 1_024),
+        "num_channels": (1, 64),
+        "image_size": (1, 16_384),
+        "patch_size": (1, 1_024),
+    },
+}
+"""Least and greatest values of the fields that decide the shapes of Gemma's weights, far beyond any model's."""
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that does not fit: a missing or unexpected tensor, another base, another tap."""
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        CheckpointError: for a file that is missing, too large, damaged or no object, by its name.
+    """
+    try:
+        if (size := path.stat().st_size) > _MOST_BYTES:
+            raise CheckpointError(f"{path}: {size:,} bytes, expected at most {_MOST_BYTES:,}; {again(path.parent)}")
+        values = json.loads(path.read_bytes(), parse_constant=_refuse_constant)
+    except CheckpointError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise CheckpointError(f"{path}: cannot be read ({reason}); {again(path.parent)}") from error
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{path}: holds {_short(values)}, expected a JSON object; {again(path.parent)}")
+    return values
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def check_config(path: Path, raw: Mapping[str, Any]) -> None:
+    """Check the fields that decide the structure of a Gemma 3 or a saved TheWorld.
+
+    Args:
+        path: named in errors.
+        raw: content of its config.json; `model_type` is known to fit.
+
+    Raises:
+        CheckpointError: with the field, its value and the expected one.
+    """
+    architectures = raw.get("architectures") or [_ARCHITECTURE]
+    if raw["model_type"] == "gemma3" and (not isinstance(architectures, list) or _ARCHITECTURE not in architectures):
+        raise CheckpointError(f"{path}: architectures={_short(architectures)}: expected [{_ARCHITECTURE!r}]")
+    if raw.get("quantization_config") is not None:
+        raise CheckpointError(
+            f"{path}: quantization_config: weights that are saved quantized are not read; take the model that they were"
+            " made from, and give quantization_config= to from_pretrained"
+        )
+    for name, kind in _MODEL_TYPES.items():
+        inner = raw.get(name)
+        if not isinstance(inner, dict):
+            raise CheckpointError(f"{path}: {name}={_short(inner)}: expected an object")
+        if inner.get("model_type", kind) != kind:
+            raise CheckpointError(f"{path}: {name}.model_type={_short(inner['model_type'])}: expected {kind!r}")
+    for name, bounds in _BOUNDS.items():
+        inner, prefix = (raw[name], f"{name}.") if name else (raw, "")
+        for key in ("dtype", "torch_dtype"):
+            if (dtype := inner.get(key)) is not None and dtype not in _DTYPES:
+                raise CheckpointError(f"{path}: {prefix}{key}={_short(dtype)}: expected one of {', '.join(_DTYPES)}")
+        for key, (least, most) in bounds.items():
+            value = inner.get(key, least)
+            if type(value) is not int or not least <= value <= most:
+                raise CheckpointError(
+                    f"{path}: {prefix}{key}={_short(value)}: expected a whole number of {least} to {most}"
+                )
+    _check_image_tokens(path, raw)
+
+
+def check_parts(path: Path, raw: Mapping[str, Any]) -> list[str]:
+    """Return the parts in a checkpoint.
+
+    Raises:
+        CheckpointError: for anything but known parts.
+    """
+    parts = raw.get("trained_parts")
+    if not isinstance(parts, list) or not all(isinstance(part, str) and part in PARTS for part in parts):
+        raise CheckpointError(f"{path}: trained_parts={_short(parts)}: expected some of {', '.join(PARTS)}")
+    return parts
+
+
+def _check_image_tokens(path: Path, raw: Mapping[str, Any]) -> None:
+    """Check the grid of image tokens, a pooled grid of patches; absent fields have the values of Gemma 3."""
+    vision, tokens = raw["vision_config"], raw.get("mm_tokens_per_image", 256)
+    image, patch = vision.get("image_size", 896), vision.get("patch_size", 14)
+    side = round(tokens**0.5)
+    if side**2 != tokens or side > image // patch:
+        raise CheckpointError(
+            f"{path}: mm_tokens_per_image={tokens} with vision_config.image_size={image} and patch_size={patch}:"
+            f" expected the square of a number up to {image // patch}"
+        )
+
+
+def check_same_shapes(path: Path, raw: Mapping[str, Any], base: Mapping[str, Any], base_name: str) -> None:
+    """Check that a saved model has the shapes of its base.
+
+    Raises:
+        CheckpointError: with the field and both values.
+    """
+    for name, bounds in _BOUNDS.items():
+        inner, of_base = (raw[name], base[name]) if name else (raw, base)
+        for key in bounds:
+            if inner.get(key, of_base.get(key)) != of_base.get(key):
+                field = f"{name}.{key}" if name else key
+                raise CheckpointError(
+                    f"{path}: {field}={inner[key]}, but its base {base_name} has {of_base.get(key)}; put that back"
+                )
+
+
+def warn_of_unknown(path: Path, raw: Mapping[str, Any], known: set[str]) -> None:
+    """Name the keys of a saved model that nothing reads; a newer version may have written them."""
+    if unknown := sorted(map(str, raw.keys() - known)):
+        close = {name: get_close_matches(name, known, n=1, cutoff=0.8) for name in unknown[:5]}
+        shown = ", ".join(name + (f" (did you mean {close[name][0]}?)" if close[name] else "") for name in close)
+        more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
+        logger.warning("%s: unknown keys, which change nothing: %s%s", path, shown, more)
