@@ -19,7 +19,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoin
 
 from theworld.io import claim, write_whole
 from theworld.precision import DTYPE_OF, fastest_dtype, training_formats, warn_if_emulated
-from theworld.training.resume import check_whole
+from theworld.training.manifest import check_manifest, check_whole
 from theworld.training.trainer import AtomicCheckpoints
 
 logger = logging.getLogger(__name__)
@@ -99,6 +99,7 @@ def train_on_cpu(
         return
     if newest is not None:
         check_whole(Path(newest))  # Trainer skips an absent optimizer
+        check_manifest(Path(newest))
     trainer.train(resume_from_checkpoint=newest)
 
 

@@ -21,8 +21,8 @@ from theworld.datasets.collator import Collator
 from theworld.datasets.errors import Cause, ImageError, LeftOut, MissingImageError, RecordError
 from theworld.datasets.factory import open_stream, open_training
 from theworld.datasets.images import to_image
-from theworld.datasets.sample import Drawn, Position, Sample, Samples, SampleStream
-from theworld.datasets.samplers import WithinLength, estimated_lengths, refuse_overlong
+from theworld.datasets.sample import Drawn, KnowsShapes, Position, Sample, Samples, SampleStream
+from theworld.datasets.samplers import WithinLength, estimated_lengths, num_in_runs, refuse_overlong
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +50,24 @@ def open_data(config: TrainingConfig, processor: Any, num_samples: int, with_fut
     if config.max_length is not None:
         samples = WithinLength(samples, Collator(processor, supervise=True), config.max_length)
     return samples
+
+
+def check_shapes(samples: Samples | SampleStream, run_length: int, *, is_grouped: bool) -> None:
+    """Check that the samples fill a batch, before anything is computed of them.
+
+    Args:
+        samples: the training data.
+        run_length: samples of a forward pass on all devices together.
+        is_grouped: True if batches have samples of similar length.
+
+    Raises:
+        ValueError: if no shape has enough samples for a batch.
+    """
+    counts = [len(samples)] if isinstance(samples, Samples) else []
+    if isinstance(samples, KnowsShapes) and isinstance(samples, Samples):
+        counts = list(Counter(samples.shape_of(index) for index in range(len(samples))).values())
+    if len(counts) > 1 or (counts and is_grouped):
+        num_in_runs(counts, run_length)
 
 
 def make_feed(config: TrainingConfig, samples: Samples | SampleStream, collator: Collator) -> "MapFeed | StreamFeed":

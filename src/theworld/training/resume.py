@@ -1,9 +1,7 @@
 """Resume: find the checkpoint that a run continues from, and check that it belongs to the same run."""
 
 import dataclasses
-import json
 import shutil
-import zipfile
 from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -16,13 +14,11 @@ from theworld.config import TrainingConfig, loader
 from theworld.config.training import in_number_formats
 from theworld.io import check_same_run, flattened, remove_folder
 from theworld.training.hub_upload import fetch_checkpoint, is_repository
+from theworld.training.manifest import TRAINER_STATE
+from theworld.training.metrics import METRICS_NAME
 
-CONFIG_NAME = "config.json"
-PENDING_NAME: Final = "pending_metrics.json"
-"""File of a checkpoint: metrics and bad records since the last row of the run's files."""
-_TRAINER_STATE: Final = "trainer_state.json"
-_MOST_BYTES_READ: Final = 1_000_000_000
-"""Larger files are checked for their end alone: every process would read them."""
+CONFIG_NAME: Final = "config.json"
+MODEL_NAME: Final = "model"
 
 _FORMATS: Final = frozenset({"precision", "model.dtype", "model.world.dtype"})
 """Number formats; in a continued run `auto` means those that it began with."""
@@ -62,7 +58,8 @@ class Start(NamedTuple):
 def where_to_start(config: TrainingConfig) -> Start:
     """Return the settings and the checkpoint that a run starts with.
 
-    A continued run keeps the number formats that it began with where the settings say `auto`.
+    A continued run keeps the number formats that it began with where the settings say `auto`. A folder whose run failed
+    before its first step is free for any settings.
 
     Raises:
         ValueError: if the folder holds a run and resume is false, the checkpoint is missing, or the settings are those
@@ -70,8 +67,11 @@ def where_to_start(config: TrainingConfig) -> Start:
     """
     run = config.output_dir
     newest = get_last_checkpoint(str(run)) if run.is_dir() else None
+    begun = _has_steps(run)
+    if not begun and (run / CONFIG_NAME).exists():
+        _refuse_other_content(run / CONFIG_NAME)
     if config.resume is False:
-        if newest is not None or (run / CONFIG_NAME).exists():
+        if begun:
             raise ValueError(f"{run} holds a run already: continue it with resume=true, or choose another output_dir")
         return Start(in_number_formats(config), None)
     if config.resume is True:
@@ -82,7 +82,7 @@ def where_to_start(config: TrainingConfig) -> Start:
             checkpoint = fetch_checkpoint(config.resume.as_posix(), run, is_same=partial(_refuse_another_run, config))
     else:
         checkpoint = config.resume
-        if not (checkpoint / _TRAINER_STATE).is_file():
+        if not (checkpoint / TRAINER_STATE).is_file():
             raise ValueError(f"resume={checkpoint}: not a checkpoint of a run (trainer_state.json is missing)")
     origin = run if checkpoint is None else checkpoint.resolve().parent
     if checkpoint is not None and not (origin / CONFIG_NAME).is_file():
@@ -91,49 +91,28 @@ def where_to_start(config: TrainingConfig) -> Start:
             " settings back, or start a new run in another output_dir"
         )
     for folder in (origin, run):  # output_dir may contain another run than the checkpoint's
-        if (folder / CONFIG_NAME).is_file():
+        if (folder / CONFIG_NAME).is_file() and (begun or folder != run):
             config = in_number_formats(config, like=_refuse_another_run(config, folder / CONFIG_NAME))
     return Start(in_number_formats(config), checkpoint)
 
 
-def check_whole(checkpoint: Path, *more: str) -> None:
-    """Check that every file of a checkpoint is there and undamaged, before anything loads.
-
-    Args:
-        checkpoint: folder that a transformers Trainer wrote.
-        more: names of its further JSON files.
-
-    Raises:
-        ValueError: for a missing or damaged file, by its name.
-    """
-    remedy = "continue from another checkpoint, or start a new run in another output_dir"
-    for name in ("optimizer", "scheduler.pt", *(path.name for path in checkpoint.glob("rng_state*.pth"))):
-        paths = sorted(checkpoint.glob(f"{name}*"))  # a sharded optimizer has a folder
-        if not paths:
-            raise ValueError(f"{checkpoint}: {name} is missing; {remedy}")
-        for path in paths:
-            if path.is_file() and not _is_whole(path):
-                raise ValueError(f"{path} is damaged; {remedy}")
-    for name in (_TRAINER_STATE, *more):
-        if not (checkpoint / name).is_file():
-            raise ValueError(f"{checkpoint}: {name} is missing; {remedy}")
-        try:
-            content = json.loads((checkpoint / name).read_text())
-        except ValueError as error:
-            raise ValueError(f"{checkpoint / name} is damaged ({error}); {remedy}") from error
-        step = content.get("global_step") if isinstance(content, dict) else None
-        number = checkpoint.name.removeprefix(f"{PREFIX_CHECKPOINT_DIR}-")
-        if name == _TRAINER_STATE and (type(step) is not int or (number.isdecimal() and step != int(number))):
-            raise ValueError(f"{checkpoint / name}: global_step={step!r} in {checkpoint.name}; {remedy}")
-
-
-def _is_whole(path: Path) -> bool:
-    """Return whether a file of torch.save, a zip archive, has all of its bytes as they were written."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return path.stat().st_size > _MOST_BYTES_READ or archive.testzip() is None
-    except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError, EOFError):
+def _has_steps(run: Path) -> bool:
+    """Return whether a run in this folder has made a step that a new run would lose."""
+    if not run.is_dir():
         return False
+    metrics = run / METRICS_NAME
+    has_rows = metrics.is_file() and metrics.stat().st_size > 0
+    return has_rows or (run / MODEL_NAME).exists() or get_last_checkpoint(str(run)) is not None
+
+
+def _refuse_other_content(path: Path) -> None:
+    """Refuse a folder whose config.json is no training run's: a model, an evaluation."""
+    try:
+        loader.load(TrainingConfig, path)
+    except ValueError as error:
+        raise ValueError(
+            f"{path} holds no settings of a training run: choose another output_dir with --output-dir"
+        ) from error
 
 
 def refuse_other_processes(checkpoint: Path, num_processes: int) -> None:

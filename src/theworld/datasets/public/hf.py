@@ -1,5 +1,6 @@
 """Any data set of the Hugging Face hub, read by the names of its columns."""
 
+from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -53,7 +54,9 @@ def open_hf(
         rows = rows.select(places_of(id_hashes(names), "train" if split == "train" else "validation"))
     if size is not None:
         rows = rows.select(np.arange(min(size, len(rows))))
-    return HFDatasetWrapper(rows, **columns)
+    samples = HFDatasetWrapper(rows, **columns)
+    samples.files = tuple(Path(entry["filename"]) for entry in table[name].cache_files)
+    return samples
 
 
 def _load(source: str, config_name: str | None, revision: str | None) -> Any:

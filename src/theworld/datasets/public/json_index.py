@@ -230,6 +230,7 @@ class IndexedSamples:
     def __init__(
         self, source: Path, kind: str, part: Part | None = None, size: int | None = None, index_dir: Path | None = None
     ) -> None:
+        self.files = (Path(source),)
         self.rows = RowIndex(source, kind, self._measure, index_dir)
         self.places = places_of(self.rows.table["id_hash"], part)[:size]
 
