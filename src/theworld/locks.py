@@ -13,7 +13,7 @@ from typing import Final
 logger = logging.getLogger(__name__)
 
 LOCK_NAME: Final = ".lock"
-"""File of an output folder, with the process that wrote there last. The lock itself is the operating system's."""
+"""File of an output folder, with the process that writes there. It alone means nothing: a killed process leaves it."""
 
 _NO_LOCKS: Final = {errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK}
 """Errors of file systems without locks."""
@@ -50,15 +50,13 @@ def in_use(folder: Path, *, is_first: bool = True) -> Iterator[None]:
         return
     folder = Path(folder)
     new = [parent for parent in (folder, *folder.parents) if not parent.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
     descriptor = _lock(folder)
     _held.add(descriptor)
     try:
         yield
     finally:
-        if new and folder.is_dir() and [path.name for path in folder.iterdir()] == [LOCK_NAME]:
-            (folder / LOCK_NAME).unlink()  # before it is free: `_lock` notices
-            _remove_empty(new)
+        (folder / LOCK_NAME).unlink(missing_ok=True)  # while it is locked: `_lock` notices
+        _remove_empty(new)
         _held.discard(descriptor)
         os.close(descriptor)
 
@@ -67,7 +65,11 @@ def _lock(folder: Path) -> int:
     """Return the open file that holds the lock."""
     while True:
         # No FileLock: where a file system has no locks, it counts the file alone, which a killed process leaves behind.
-        descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except FileNotFoundError:  # another process has just removed the empty folder
+            continue
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -81,11 +83,19 @@ def _lock(folder: Path) -> int:
                 os.close(descriptor)
                 raise
             logger.warning("%s: this file system has no locks, so no second process here is noticed", folder)
-        if os.fstat(descriptor).st_nlink:
+        if _is_at(folder / LOCK_NAME, descriptor):
             os.ftruncate(descriptor, 0)
             os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
             return descriptor
-        os.close(descriptor)  # removed by the process that held it
+        os.close(descriptor)  # the process that held it has removed it
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    """Return whether an open file is still the one with this path."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def _remove_empty(folders: list[Path]) -> None:

@@ -35,6 +35,7 @@ from theworld.evaluation.predictions import (
 )
 from theworld.evaluation.summary import summarise
 from theworld.io import fingerprint, write_whole
+from theworld.locks import in_use
 from theworld.modeling import TheWorld
 from theworld.modeling.configuration import TheWorldConfig
 from theworld.modeling.factory import describe_weights
@@ -61,18 +62,19 @@ def evaluate(config: EvaluationConfig) -> dict[str, Any]:
         The content of results.json.
 
     Raises:
-        ValueError: for a folder of another run, or an arm without a single answered item.
+        ValueError: for a folder of another run or one in use, or an arm without a single answered item.
         StoreError: if the feature store is damaged, belongs to another tap, or is not writable.
     """
     saved = saved_config(config.checkpoint)
     formats = answering_formats(saved, config.dtype, config.store_dir)
-    loader.save_over_earlier(config, config.output_dir / "config.json")
-    write_whole(config.output_dir / "environment.json", describe_environment(number_formats=formats))
-    files: dict[str, Path] = {}
-    for arm in config.arms:
-        files |= _answer(config, arm, saved, formats)
-    world = saved.world_settings().seed if saved.enable_world else None
-    return report(files, config.output_dir / "results.json", seeds={"world": world})
+    with in_use(config.output_dir):
+        loader.save_over_earlier(config, config.output_dir / "config.json")
+        write_whole(config.output_dir / "environment.json", describe_environment(number_formats=formats))
+        files: dict[str, Path] = {}
+        for arm in config.arms:
+            files |= _answer(config, arm, saved, formats)
+        world = saved.world_settings().seed if saved.enable_world else None
+        return report(files, config.output_dir / "results.json", seeds={"world": world})
 
 
 def _answer(config: EvaluationConfig, arm: ArmName, saved: TheWorldConfig, formats: dict[str, str]) -> dict[str, Path]:
