@@ -1,12 +1,11 @@
 """Settings of the data sets: one class for each, and DataSettings for all of them."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, TypeAlias, get_args
 
 from pydantic import Field, model_validator
-from pydantic.dataclasses import dataclass
 
-from theworld.config.base import STRICT, STRICT_VARIANTS, Variants
+from theworld.config.base import MOST, STRICT, STRICT_VARIANTS, Count, PathSetting, Seconds, SidePx, Variants
+from theworld.config.problems import dataclass
 from theworld.config.renamed import accept_former
 
 SplitName = Literal["train", "validation", "test"]
@@ -16,10 +15,6 @@ DatasetName = Literal["foresight", "blink", "spatial-rgpt", "vsr", "llava", "ope
 TaskName = Literal["drop", "topple", "roll", "collide", "hide"]
 TASK_NAMES: Final[tuple[TaskName, ...]] = get_args(TaskName)
 """The kinds of scene of Foresight."""
-
-# Lax, because a check before the fields turns JSON into Python, and strict paths and tuples are read from JSON only.
-_Path = Annotated[Path, Field(strict=False)]
-_OptionalPath = Annotated[Path | None, Field(strict=False)]
 
 
 @dataclass(config=STRICT_VARIANTS, frozen=True, kw_only=True)
@@ -39,13 +34,13 @@ class DataSettings(Variants):
     train_split: SplitName = "train"
     """Split to train on."""
 
-    num_train: Annotated[int, Field(ge=1)] | None = None
+    num_train: Count | None = None
     """Training samples; None: all, and 20,000 scenes of foresight, which has no end."""
 
     validation_split: SplitName = "validation"
     """Split to measure answers on."""
 
-    num_validation: Annotated[int, Field(ge=1)] | None = None
+    num_validation: Count | None = None
     """Validation samples; None: all, and 1,000 scenes of foresight."""
 
     if TYPE_CHECKING:
@@ -82,13 +77,13 @@ class ForesightData(DataSettings):
     form: Literal["open", "choice"] = "open"
     """Form of an answer: a word, or the letter of a choice."""
 
-    image_size_px: Annotated[int, Field(ge=16)] = 896
+    image_size_px: SidePx = 896
     """Side of the pictures as drawn, pixels: Gemma 3 sees 896, the tiny model 64."""
 
     images: Literal["current", "clip"] = "current"
     """Gemma's input: the current picture, or every given frame."""
 
-    drawn_dir: _OptionalPath = None
+    drawn_dir: PathSetting | None = None
     """Folder that keeps samples once they are simulated and drawn; None: each reading draws them anew."""
 
     @model_validator(mode="after")
@@ -128,7 +123,7 @@ class SpatialRGPTData(DataSettings):
     revision: str | None = None
     """Commit of the hub repository."""
 
-    image_dir: _OptionalPath = None
+    image_dir: PathSetting | None = None
     """Folder of the pictures, if the rows hold none."""
 
     marks: Literal["boxes", "masks"] = "boxes"
@@ -150,7 +145,7 @@ class VsrData(DataSettings):
     subsets: Annotated[tuple[str, ...], Field(strict=False, max_length=1)] = ()
     """`random` or `zeroshot`, tests of their own; none named: `zeroshot`."""
 
-    image_dir: _Path
+    image_dir: PathSetting
     """Folder of COCO 2017's pictures."""
 
 
@@ -163,10 +158,10 @@ class LlavaData(DataSettings):
     source: str
     """JSON file of the conversations."""
 
-    image_dir: _OptionalPath = None
+    image_dir: PathSetting | None = None
     """Folder that the pictures' paths start from; None: the file's."""
 
-    index_dir: _OptionalPath = None
+    index_dir: PathSetting | None = None
     """Folder for the index of the rows, as large as the file; None: the file's."""
 
 
@@ -182,10 +177,10 @@ class OpenSpatialData(DataSettings):
     revision: str | None = None
     """Commit of the hub repository."""
 
-    image_dir: _Path
+    image_dir: PathSetting
     """Folder of OpenImages V7's pictures."""
 
-    index_dir: _OptionalPath = None
+    index_dir: PathSetting | None = None
     """Folder for the index of the rows, as large as the file; None: the file's."""
 
     marks: Literal["boxes", "masks"] = "boxes"
@@ -238,7 +233,7 @@ class DataCompData(DataSettings):
     min_clip_score: float | None = None
     """Lowest similarity of picture and text (CLIP L/14); records below it are skipped."""
 
-    min_side_px: Annotated[int, Field(ge=1)] | None = None
+    min_side_px: Count | None = None
     """Shortest side of a picture as published, pixels; smaller pictures are skipped."""
 
     verify_sha256: bool = False
@@ -257,7 +252,7 @@ class MixturePart:
     data: DataSettings
     """Data set; its training split is read."""
 
-    weight: Annotated[float, Field(gt=0)] = 1.0
+    weight: Annotated[float, Field(gt=0, le=MOST)] = 1.0
     """Frequency of its samples, relative to the weights of the other parts."""
 
 
@@ -265,11 +260,11 @@ class MixturePart:
 class OpenImagesSettings:
     """Pictures of OpenImages to download, their address and their folder."""
 
-    ids: Path
+    ids: PathSetting
     """File of ids, one a line: 16 hexadecimal digits, optionally after a split, as in `train/`; `#` begins a
     comment."""
 
-    out: Path
+    out: PathSetting
     """Folder of the pictures, ID.jpg; pictures that are there are not downloaded again."""
 
     split: Literal["train", "validation", "test"] = "train"
@@ -281,8 +276,8 @@ class OpenImagesSettings:
     base_url: Annotated[str, Field(pattern=r"^https?://")] = "https://s3.amazonaws.com/open-images-dataset"
     """Address before SPLIT/ID.jpg."""
 
-    timeout_s: Annotated[float, Field(gt=0)] = 60.0
+    timeout_s: Seconds = 60.0
     """Longest time of one attempt at a picture, seconds."""
 
-    num_attempts: Annotated[int, Field(ge=1)] = 5
+    num_attempts: Count = 5
     """Attempts at a picture before it fails, with growing pauses."""

@@ -6,10 +6,10 @@ from typing import Annotated, Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
-from pydantic.dataclasses import dataclass
 
-from theworld.config.base import STRICT
+from theworld.config.base import STRICT, BatchSize, Count, NumSlots, PathSetting, Seconds, Seed
 from theworld.config.data import DataSettings, ForesightData
+from theworld.config.problems import dataclass
 from theworld.config.renamed import accept_former
 from theworld.precision import Dtype
 
@@ -30,31 +30,31 @@ ArmName = Literal["world", "no-world-tokens", "gemma", "blind", "random-projecti
 class EvaluationConfig:
     """Settings of an evaluation: model, questions and arms."""
 
-    checkpoint: Path
+    checkpoint: PathSetting
     """Folder of a saved TheWorld; "tiny-foresight": the embedded one."""
 
-    output_dir: Path
+    output_dir: PathSetting
     """Folder for predictions and scores; an interrupted evaluation continues there."""
 
     arms: Annotated[tuple[ArmName, ...], Field(min_length=1)] = ("world",)
     """Arms to evaluate, side by side."""
 
-    num_world_steps: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] | None = None
+    num_world_steps: Annotated[tuple[NumSlots, ...], Field(min_length=1)] | None = None
     """Values of K for the arm `world`; None: the model's own."""
 
-    batch_size: Annotated[int, Field(ge=1)] = 8
+    batch_size: BatchSize = 8
     """Samples in a batch."""
 
     answers: Annotated[Literal["generate", "loglikelihood"], accept_former("answers")] = "generate"
     """Source of the answer: the generated text, or the choice with the highest log-likelihood."""
 
-    max_new_tokens: Annotated[int, Field(ge=1)] = 16
+    max_new_tokens: Count = 16
     """Longest written answer, tokens."""
 
     dtype: Dtype = "auto"
     """Number format of the weights; auto: as saved, or float32 if this machine emulates the saved one."""
 
-    store_dir: Path | None = None
+    store_dir: PathSetting | None = None
     """Folder of the feature store, which keeps computed world features."""
 
     data: DataSettings = field(default_factory=DataSettings)
@@ -74,25 +74,25 @@ class EvaluationConfig:
 class AuditSettings:
     """Settings of an audit: trained model and questions."""
 
-    checkpoint: Path
+    checkpoint: PathSetting
     """Folder of a saved TheWorld; "tiny-foresight": the embedded one."""
 
-    output_dir: Path = Path("audit")
+    output_dir: PathSetting = Path("audit")
     """Folder for predictions and the verdict; an interrupted audit continues there."""
 
     answers: Annotated[Literal["generate", "loglikelihood"], accept_former("answers")] = "generate"
     """Source of the answer: the generated text, or the choice with the highest log-likelihood."""
 
-    batch_size: Annotated[int, Field(ge=1)] = 8
+    batch_size: BatchSize = 8
     """Samples in a batch."""
 
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     """Seed of the derangement and of the noise."""
 
     dtype: Dtype = "auto"
     """Number format of the weights; auto: as saved, or float32 if this machine emulates the saved one."""
 
-    store_dir: Path | None = None
+    store_dir: PathSetting | None = None
     """Folder of a feature store; None: one in output_dir."""
 
     data: DataSettings = field(default_factory=lambda: DataSettings(questions="future"))
@@ -126,7 +126,7 @@ def refuse_conversations(data: DataSettings) -> None:
 class SpatialRGPTScoreSettings:
     """Saved replies to SpatialRGPT-Bench, and stored verdicts to compare the scores with."""
 
-    file: Path
+    file: PathSetting
     """JSONL rows of id, question, ground_truth, prediction, qa_type and qa_category."""
 
     judged: str | None = None
@@ -137,10 +137,10 @@ class SpatialRGPTScoreSettings:
 class BlinkScoreSettings:
     """Saved replies to BLINK, and the benchmark's answers."""
 
-    answers: Path
+    answers: PathSetting
     """The benchmark's val_answers.json: {"val_Counting_1": "(D)", ...}."""
 
-    predictions: Path
+    predictions: PathSetting
     """Folder of one JSON file per task, {"val": [{"idx", "full_prediction"}, ...]}, or one file {idx: reply}."""
 
 
@@ -148,10 +148,10 @@ class BlinkScoreSettings:
 class VsrScoreSettings:
     """Saved replies to Visual Spatial Reasoning, and the benchmark's annotations."""
 
-    annotations: Path
+    annotations: PathSetting
     """A split of the benchmark: JSONL rows of image, caption, label (0 or 1), relation."""
 
-    predictions: Path
+    predictions: PathSetting
     """JSONL rows of image, caption and prediction (the reply); one for each annotation, in any order."""
 
 
@@ -178,16 +178,16 @@ class JudgeSettings:
     num_concurrent: Annotated[int, Field(ge=1, le=256)] = 4
     """Concurrent requests to the endpoint."""
 
-    max_attempts: Annotated[int, Field(ge=1)] = 6
+    max_attempts: Count = 6
     """Most calls per item and run."""
 
-    timeout_seconds: Annotated[float, Field(gt=0)] = 60.0
+    timeout_seconds: Seconds = 60.0
     """Timeout of a call, from the request to the last byte."""
 
-    max_wait_seconds: Annotated[float, Field(gt=0)] = 120.0
+    max_wait_seconds: Seconds = 120.0
     """Longest pause between two calls; if an endpoint asks for more, the item is left to the next run."""
 
-    max_new_tokens: Annotated[int, Field(ge=1)] | None = 256
+    max_new_tokens: Count | None = 256
     """Longest reply of the judge, tokens; None: the endpoint's limit (reasoning models need more)."""
 
     temperature: Annotated[float, Field(ge=0)] | None = 0.0
@@ -220,10 +220,10 @@ class JudgeSettings:
 class SpatialRGPTJudgeSettings:
     """Saved replies to SpatialRGPT-Bench, and their judge."""
 
-    file: Path
+    file: PathSetting
     """JSONL rows of id, question, ground_truth, prediction, qa_type and qa_category."""
 
-    output_dir: Path = Path("judged")
+    output_dir: PathSetting = Path("judged")
     """Folder for verdicts and results; an interrupted run, or one with failures, continues there."""
 
     judge: JudgeSettings = field(default_factory=JudgeSettings)
