@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from theworld.config.base import STRICT, BatchSize, Count, CountOrZero, PathSetting
+from theworld.config.base import STRICT, BatchSize, Count, CountOrZero, PathSetting, SidePx
 from theworld.config.problems import dataclass
 from theworld.config.training import TrainingConfig
 
@@ -40,10 +40,10 @@ class ForesightSettings:
     task: Literal["drop", "topple", "roll", "collide", "hide"] | None = None
     """Kind of scene; None: all in turn."""
 
-    rows: int = 5
+    rows: Annotated[int, Field(ge=1, le=1_000)] = 5
     """Number of scenes."""
 
-    image_size_px: int = 128
+    image_size_px: SidePx = 128
     """Side of each frame, pixels."""
 
     write_scenes: PathSetting | None = None

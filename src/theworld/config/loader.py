@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Annotated, Any, TypedDict, TypeVar
+from typing import Annotated, Any, Final, TypedDict, TypeVar
 
 import tyro
 from pydantic import TypeAdapter, ValidationError
@@ -40,6 +40,9 @@ __all__ = [
 ]
 
 Settings = TypeVar("Settings")
+
+_MOST_CHARACTERS: Final = 500
+"""Of a message about a flag."""
 
 
 def load(
@@ -156,6 +159,8 @@ def _unboxed(message: str) -> str:
     text = " ".join(parts[min(1, len(parts) - 1)].split()).removeprefix("Error parsing ")
     text = text.partition(". Got errors:")[0]  # the errors of each member of a union
     choice = re.match(r"invalid choice '(.*?)' for .* Expected one of \((.*)\)\.$", text)
+    if len(text) > _MOST_CHARACTERS:  # a long value is in it
+        text = f"{text[:_MOST_CHARACTERS]}…"
     return text if choice is None else text + meant(choice[1], choice[2], " Did")
 
 

@@ -62,7 +62,7 @@ class HubSettings:
     @classmethod
     def _check_name(cls, name: str | None) -> str | None:
         if name is not None and not _NAME.fullmatch(name):
-            raise ValueError(f"given {name!r}; expected OWNER/NAME")
+            raise ValueError(f"given {name[:100]!r}; expected OWNER/NAME")
         return name
 
     @property
