@@ -212,7 +212,7 @@ class TinySettings:
     output_dir: PathSetting = Path("runs/tiny")
     """Build folder: pools of clips, checkpoints, curves, and finally gemma/, cosmos/ and fused/."""
 
-    image_size_px: Annotated[int, Field(ge=16, le=4_096, multiple_of=16)] = 64
+    image_size_px: Annotated[int, Field(ge=16, le=2_048, multiple_of=16)] = 64
     """Side of the frames, pixels."""
 
     seed: Seed = 0

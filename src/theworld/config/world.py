@@ -108,7 +108,7 @@ class WorldSettings:
     siglip_model_name: str = _stored(DEFAULT_GEMMA_MODEL, "siglip_model_name", is_location=True)
     """Hub id or folder of the Gemma 3 checkpoint whose vision tower the tap `siglip` reads, or "tiny"."""
 
-    image_size_px: Annotated[int, Field(ge=16, le=4_096, multiple_of=16)] = _stored(224, "world_image_size")
+    image_size_px: Annotated[int, Field(ge=16, le=2_048, multiple_of=16)] = _stored(224, "world_image_size")
     """Side of the world model's square input frames, pixels."""
 
     frame_rate_hz: Annotated[float, Field(gt=0)] = _stored(16.0, "frame_rate_hz")
