@@ -150,7 +150,7 @@ def _check_state(path: Path, content: Any) -> None:
     _check(path, _STATE.model_validate_json)
     for name in ("epoch", "max_steps", "num_train_epochs", "train_batch_size", "total_flos"):
         value = content.get(name)
-        if value is not None and not (math.isfinite(value) and value >= 0):
+        if value is not None and not 0 <= value < math.inf:
             raise ValueError(f"{path}: {name}={value!r}: expected 0 or more; {_REMEDY}")
 
 
