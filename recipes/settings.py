@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 import tyro
 from pydantic import Field
-from pydantic.dataclasses import dataclass
 
-from theworld.config.base import STRICT
+from theworld.config.base import MOST, STRICT, BatchSize, Count, CountOrZero, PathSetting, Seed
+from theworld.config.problems import dataclass
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
@@ -18,10 +18,10 @@ class VaePhase:
     num_frames: Annotated[int, Field(ge=1, le=17)]
     """Frames of a window, 1 + 4j, cut from a clip of 17."""
 
-    batch_size: Annotated[int, Field(ge=1)]
+    batch_size: BatchSize
     """Windows per step."""
 
-    num_steps: Annotated[int, Field(ge=1)]
+    num_steps: Count
     """Optimiser steps."""
 
     learning_rate: Annotated[float, Field(gt=0)]
@@ -35,7 +35,7 @@ class VaePhase:
 class VaeRecipe:
     """Training of the video autoencoder, which reconstructs simulated clips of 17 frames."""
 
-    num_clips: Annotated[int, Field(ge=1)] = 12_000
+    num_clips: Count = 12_000
     """Clips to draw and train on; 209 kB of disk each."""
 
     phases: Annotated[tuple[VaePhase, ...], tyro.conf.Suppress] = (
@@ -49,17 +49,17 @@ class VaeRecipe:
     )
     """First pictures, which teach colours and shapes cheaply, then motion, then clips of full length."""
 
-    warmup_steps: Annotated[int, Field(ge=0)] = 100
+    warmup_steps: CountOrZero = 100
     """Steps over which the learning rate rises from 0 to its peak, in each phase."""
 
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Number format of the forward pass; auto: bf16 on a processor that computes it natively, else fp32. Weights are
     float32."""
 
-    num_held_out: Annotated[int, Field(ge=1)] = 40
+    num_held_out: Count = 40
     """Held-out clips for measurements of the quality."""
 
-    measure_steps: Annotated[int, Field(ge=1)] = 250
+    measure_steps: Count = 250
     """Steps between measurements of the quality."""
 
 
@@ -67,10 +67,10 @@ class VaeRecipe:
 class WorldPhase:
     """A phase of the world model's training, on a pool of clips."""
 
-    num_clips: Annotated[int, Field(ge=1)]
+    num_clips: Count
     """Clips to encode and train on; 10 kB of memory each."""
 
-    num_steps: Annotated[int, Field(ge=1)]
+    num_steps: Count
     """Optimiser steps."""
 
     log_sigma: float
@@ -93,13 +93,13 @@ class WorldRecipe:
     )
     """The second phase trains at the noise level at which futures diverge, on more clips than it can memorise."""
 
-    batch_size: Annotated[int, Field(ge=1)] = 32
+    batch_size: BatchSize = 32
     """Clips per step."""
 
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     """Weight decay of both optimisers."""
 
-    warmup_steps: Annotated[int, Field(ge=0)] = 100
+    warmup_steps: CountOrZero = 100
     """Steps over which the learning rate rises from 0 to its peak."""
 
     average_decay: Annotated[float, Field(gt=0, lt=1)] = 0.998
@@ -109,10 +109,10 @@ class WorldRecipe:
     """Number format of the forward pass; auto: bf16 on a processor that computes it natively, else fp32. Weights are
     float32."""
 
-    num_held_out: Annotated[int, Field(ge=1)] = 250
+    num_held_out: Count = 250
     """Held-out clips for measurements of the loss."""
 
-    measure_steps: Annotated[int, Field(ge=1)] = 500
+    measure_steps: Count = 500
     """Steps between measurements."""
 
 
@@ -120,10 +120,10 @@ class WorldRecipe:
 class VlmPhase:
     """A phase of the vision-language model's training, on rows of one form."""
 
-    num_steps: Annotated[int, Field(ge=1)]
+    num_steps: Count
     """Optimiser steps."""
 
-    batch_size: Annotated[int, Field(ge=1)]
+    batch_size: BatchSize
     """Rows per step."""
 
     matrix_learning_rate: Annotated[float, Field(gt=0)]
@@ -137,7 +137,7 @@ class VlmPhase:
 class VlmRecipe:
     """Training of the vision-language model, which answers questions about pictures."""
 
-    num_scenes: Annotated[int, Field(ge=5)] = 2_000
+    num_scenes: Annotated[int, Field(ge=5, le=MOST)] = 2_000
     """Scenes of each of the five tasks, three pictures each; 37 kB of disk a scene."""
 
     statements: VlmPhase = VlmPhase(num_steps=2_500, batch_size=64, matrix_learning_rate=3e-3, learning_rate=2e-3)
@@ -149,20 +149,20 @@ class VlmRecipe:
     conversations: VlmPhase = VlmPhase(num_steps=600, batch_size=24, matrix_learning_rate=2e-3, learning_rate=1e-3)
     """Third phase, as in evaluation: chats about one to five pictures, open and in multiple choice."""
 
-    warmup_steps: Annotated[int, Field(ge=0)] = 50
+    warmup_steps: CountOrZero = 50
     """Steps over which learning rates rise from 0 to their peaks, in each phase."""
 
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Number format of the forward pass; auto: bf16 on a processor that computes it natively, else fp32. Weights are
     float32."""
 
-    num_held_out_scenes: Annotated[int, Field(ge=5)] = 100
+    num_held_out_scenes: Annotated[int, Field(ge=5, le=MOST)] = 100
     """Held-out scenes of each task for measurements of the accuracy."""
 
-    num_held_out_rows: Annotated[int, Field(ge=1)] = 200
+    num_held_out_rows: Count = 200
     """Rows about held-out scenes for measurements during training."""
 
-    measure_steps: Annotated[int, Field(ge=1)] = 100
+    measure_steps: Count = 100
     """Steps between measurements of the accuracy."""
 
 
@@ -170,16 +170,16 @@ class VlmRecipe:
 class FusionRecipe:
     """Alignment of the projector on readings of true clips, with Gemma and Cosmos frozen."""
 
-    num_clips: Annotated[int, Field(ge=1)] = 2_000
+    num_clips: Count = 2_000
     """Clips of the split train, six questions each."""
 
-    imitate_steps: Annotated[int, Field(ge=1)] = 600
+    imitate_steps: Count = 600
     """Optimiser steps in which world tokens learn to resemble Gemma's image tokens."""
 
-    align_steps: Annotated[int, Field(ge=1)] = 1_000
+    align_steps: Count = 1_000
     """Optimiser steps in which world tokens learn from questions."""
 
-    batch_size: Annotated[int, Field(ge=1)] = 8
+    batch_size: BatchSize = 8
     """Clips per step."""
 
     imitate_learning_rate: Annotated[float, Field(gt=0)] = 1e-2
@@ -188,13 +188,13 @@ class FusionRecipe:
     learning_rate: Annotated[float, Field(gt=0)] = 3e-3
     """Peak learning rate of `align_steps`, AdamW, cosine to zero."""
 
-    warmup_steps: Annotated[int, Field(ge=0)] = 30
+    warmup_steps: CountOrZero = 30
     """Steps over which the learning rate rises from 0 to its peak."""
 
-    width: Annotated[int, Field(ge=1)] = 256
+    width: Count = 256
     """Hidden width of the projector."""
 
-    num_held_out: Annotated[int, Field(ge=1)] = 500
+    num_held_out: Count = 500
     """Validation questions about the future."""
 
 
@@ -209,16 +209,16 @@ class TinySettings:
     stage: Literal["vae", "world", "vlm", "fusion", "all"] = "all"
     """Stage to run; world needs a finished vae, fusion all others."""
 
-    output_dir: Path = Path("runs/tiny")
+    output_dir: PathSetting = Path("runs/tiny")
     """Build folder: pools of clips, checkpoints, curves, and finally gemma/, cosmos/ and fused/."""
 
-    image_size_px: Annotated[int, Field(ge=16, multiple_of=16)] = 64
+    image_size_px: Annotated[int, Field(ge=16, le=2_048, multiple_of=16)] = 64
     """Side of the frames, pixels."""
 
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     """Seed of the weights, of the order of clips and of all noise."""
 
-    num_threads: Annotated[int, Field(ge=1)] = 2
+    num_threads: Count = 2
     """Threads of the training, and processes that draw clips."""
 
     vae: VaeRecipe = field(default_factory=VaeRecipe)

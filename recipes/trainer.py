@@ -18,8 +18,9 @@ from transformers import PrinterCallback, ProgressCallback, TrainerCallback, Tra
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint
 
 from theworld.io import claim, write_whole
+from theworld.locks import in_use
 from theworld.precision import DTYPE_OF, fastest_dtype, training_formats, warn_if_emulated
-from theworld.training.resume import check_whole
+from theworld.training.manifest import check_manifest, check_whole
 from theworld.training.trainer import AtomicCheckpoints
 
 logger = logging.getLogger(__name__)
@@ -65,9 +66,24 @@ def train_on_cpu(
         arguments: further `TrainingArguments`.
 
     Raises:
-        ValueError: if the folder belongs to another recipe, or at a loss that is not finite.
+        ValueError: if the folder belongs to another recipe or is in use, or at a loss that is not finite.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    with in_use(folder):
+        _train(objective, dataset, folder, recipe, measure_steps, optimizer, arguments)
+
+
+def _train(
+    objective: Objective,
+    dataset: Dataset,
+    folder: Path,
+    recipe: dict[str, Any],
+    measure_steps: int,
+    optimizer: torch.optim.Optimizer | None,
+    arguments: dict[str, Any],
+) -> None:
+    newest = get_last_checkpoint(str(folder))
+    if newest is None and not read_curves(folder):  # an earlier start failed before its first step
+        (folder / _RECIPE_NAME).unlink(missing_ok=True)
     if "precision" in recipe:
         recipe = {**recipe, "precision": _precision(folder / _RECIPE_NAME, recipe["precision"])}
     remedy = "give the same settings, delete that folder, or build in another output_dir"
@@ -92,13 +108,13 @@ def train_on_cpu(
     )
     for printing in (ProgressCallback, PrinterCallback):
         trainer.remove_callback(printing)
-    newest = get_last_checkpoint(str(folder))
     logger.info("%s: %s", folder, "training from the start" if newest is None else f"resuming from {Path(newest).name}")
     if newest is not None and Path(newest).name == f"{PREFIX_CHECKPOINT_DIR}-{trainer.args.max_steps}":
         _load(objective, Path(newest))  # Trainer would take one more step
         return
     if newest is not None:
         check_whole(Path(newest))  # Trainer skips an absent optimizer
+        check_manifest(Path(newest))
     trainer.train(resume_from_checkpoint=newest)
 
 

@@ -1,7 +1,9 @@
 """Environment of a run: versions, commit and machine, without secrets."""
 
 import json
+import os
 import platform
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -10,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 LIBRARIES = ("torch", "transformers", "diffusers", "accelerate", "peft", "datasets", "pymunk", "numpy")
+
+_LAUNCHER_NUMBERS = ("WORLD_SIZE", "RANK", "LOCAL_WORLD_SIZE", "LOCAL_RANK", "MASTER_PORT")
+"""Variables that launchers set, and that accelerate reads as numbers."""
 
 COMMIT_NAME = "COMMIT"
 """File of the package with its commit, in a wheel or a source archive."""
@@ -34,6 +39,18 @@ def describe_environment(**more: Any) -> str:
         },
         indent=2,
     )
+
+
+def check_launcher() -> None:
+    """Check the numbers that a launcher of several processes puts into the environment.
+
+    Raises:
+        ValueError: names the variable that holds no number.
+    """
+    for name in _LAUNCHER_NUMBERS:
+        value = os.environ.get(name)
+        if value is not None and not re.fullmatch(r"-?[0-9]{1,9}", value.strip()):
+            raise ValueError(f"{name}={value!r} in the environment: expected a whole number from a launcher; unset it")
 
 
 def commit() -> str | None:

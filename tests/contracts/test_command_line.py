@@ -322,7 +322,7 @@ BAD_ARGUMENTS = {
     "cache: a folder that is not there": (["cache", "verify", "none"], "none: no feature store there"),
     "cache: a file": (["cache", "verify", "/dev/null"], "/dev/null: no feature store there"),
     "foresight: a folder that is not there": (["foresight", "--rows", "1", "--preview", "none/a.png"], "none/a.png"),
-    "foresight: no rows": (["foresight", "--rows", "0"], "rows=0: expected 1 or more"),
+    "foresight: no rows": (["foresight", "--rows", "0"], "--rows: given 0; should be greater than or equal to 1"),
     "foresight: an unknown split": (["foresight", "--split", "tset"], "invalid choice 'tset'"),
 }
 

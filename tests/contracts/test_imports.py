@@ -17,7 +17,7 @@ PACKAGE = Path(theworld.__file__).parent
 
 # Each group imports itself and the groups before it.
 ORDER = (
-    ("constants", "moved", "precision", "tables", "config", "io", "hub", "environment"),
+    ("constants", "moved", "precision", "tables", "config", "io", "locks", "hub", "environment"),
     ("datasets",),
     ("tiny",),
     ("world",),

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
 
 from theworld.config import (
     DataSettings,
@@ -13,12 +12,13 @@ from theworld.config import (
     TrainingConfig,
     WorldSettings,
 )
+from theworld.config.strict_yaml import SettingsError
 
 RUN = Path("run")
 
 
 def refusal(build, **settings):
-    with pytest.raises(ValidationError) as caught:
+    with pytest.raises(SettingsError) as caught:
         build(**settings)
     return str(caught.value)
 

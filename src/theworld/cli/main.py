@@ -102,7 +102,7 @@ def _start(command: Command, rest: list[str], line: Line) -> int:
 
 def _perform(command: Command, rest: list[str], line: Line) -> int:
     """Run a command and print its result; of several processes the first prints."""
-    is_first = os.environ.get("RANK", "0") == "0"
+    is_first = os.environ.get("RANK") in (None, "", "0")
     try:
         # Libraries may print, which would break the JSON.
         with redirect_stdout(sys.stderr) if line.json and not _asks_for_help(rest) else nullcontext():

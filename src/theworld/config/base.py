@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
-from typing import Any, ClassVar, Final, Self
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Final, Self
 
-from pydantic import ConfigDict, GetCoreSchemaHandler
-from pydantic_core import ArgsKwargs, core_schema
+from pydantic import BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler
+from pydantic_core import ArgsKwargs, PydanticCustomError, core_schema
 
 from theworld.config.renamed import did_you_mean
 
@@ -14,6 +15,35 @@ STRICT: Final = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 STRICT_VARIANTS: Final[ConfigDict] = {**STRICT, "defer_build": True}
 """Configuration of a base class of variants: pydantic reads it once its subclasses exist."""
+
+MOST: Final = 1_000_000_000
+"""Largest number of steps, samples, tokens or bytes in settings; nothing real needs more."""
+
+Count = Annotated[int, Field(ge=1, le=MOST)]
+CountOrZero = Annotated[int, Field(ge=0, le=MOST)]
+BatchSize = Annotated[int, Field(ge=1, le=65_536)]
+NumWorkers = Annotated[int, Field(ge=0, le=1_024)]
+NumSlots = Annotated[int, Field(ge=0, le=1_024)]
+"""Latent slots of a world feature."""
+SidePx = Annotated[int, Field(ge=16, le=16_384)]
+"""Side of a picture, pixels."""
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+"""Seed of random numbers; NumPy's take 32 bits."""
+Seconds = Annotated[float, Field(gt=0, le=10_000_000)]
+
+
+def _checked_path(value: Any) -> Any:
+    """Refuse an empty text as a path, which Python takes for the current folder, and what is no text."""
+    if value == "":
+        raise ValueError("empty; expected a path")
+    if not isinstance(value, str | Path):
+        raise PydanticCustomError("path_type", "Input should be a valid string")
+    return value
+
+
+# Lax: strict paths are read from JSON only.
+PathSetting = Annotated[Path, Field(strict=False), BeforeValidator(_checked_path)]
+"""Path; Python callers may give text."""
 
 UNKNOWN_VARIANT: Final = "unknown_variant"
 """Type of pydantic's error for a tag that no variant has."""

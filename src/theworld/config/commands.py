@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
-from pydantic.dataclasses import dataclass
 
-from theworld.config.base import STRICT
+from theworld.config.base import STRICT, BatchSize, Count, CountOrZero, PathSetting, Seconds, SidePx
+from theworld.config.problems import dataclass
 from theworld.config.training import TrainingConfig
 
 
@@ -17,7 +17,7 @@ class CompareSettings:
     files: tuple[Path, ...]
     """Files of predictions (JSONL) on the same samples."""
 
-    baseline: Path | None = None
+    baseline: PathSetting | None = None
     """File to compare all others with; None: test every pair."""
 
     group_by: tuple[str, ...] = ()
@@ -31,7 +31,7 @@ class CompareSettings:
 class ForesightSettings:
     """Scenes of Foresight, the simulated physical world, to draw."""
 
-    preview: Path = Path("foresight.png")
+    preview: PathSetting = Path("foresight.png")
     """Output picture of scenes, questions and answers (PNG)."""
 
     split: Literal["train", "validation", "test"] = "validation"
@@ -40,13 +40,13 @@ class ForesightSettings:
     task: Literal["drop", "topple", "roll", "collide", "hide"] | None = None
     """Kind of scene; None: all in turn."""
 
-    rows: int = 5
+    rows: Annotated[int, Field(ge=1, le=1_000)] = 5
     """Number of scenes."""
 
-    image_size_px: int = 128
+    image_size_px: SidePx = 128
     """Side of each frame, pixels."""
 
-    write_scenes: Path | None = None
+    write_scenes: PathSetting | None = None
     """Folder for the validation and test items that the package ships, simulated anew, instead of a picture."""
 
 
@@ -68,7 +68,7 @@ class ExampleSettings:
 class CacheSettings:
     """Feature store to check."""
 
-    store: Path
+    store: PathSetting
     """Folder of the store."""
 
 
@@ -76,7 +76,7 @@ class CacheSettings:
 class ReportSettings:
     """Folder to report on."""
 
-    run: Path
+    run: PathSetting
     """Folder of a run, an evaluation or an audit; the report (report.html, report.md) goes into it."""
 
     title: str | None = None
@@ -87,10 +87,10 @@ class ReportSettings:
 class ConvertSettings:
     """Settings file of the original prototype, and the file to write."""
 
-    old: Path
+    old: PathSetting
     """JSON file of the prototype: a training or an evaluation, with flat names."""
 
-    new: Path
+    new: PathSetting
     """YAML file to write; one that exists is kept."""
 
 
@@ -110,13 +110,13 @@ DEFAULT_SHOWN = 24
 class PreviewSettings(TrainingConfig):
     """A training run, and the amount of its data to preview."""
 
-    num_read: Annotated[int, Field(ge=1)] = 200
+    num_read: Count = 200
     """Records to read, drawn with the run's seed: the page counts their lengths and faults."""
 
-    num_shown: Annotated[int, Field(ge=1)] | None = None
+    num_shown: Count | None = None
     """Samples to show in full, the first of them; None: 24, or all if fewer are read."""
 
-    page: Path = Path("preview.html")
+    page: PathSetting = Path("preview.html")
     """Output page (HTML)."""
 
     @model_validator(mode="after")
@@ -132,13 +132,13 @@ class PreviewSettings(TrainingConfig):
 class FillSettings(TrainingConfig):
     """A training run with a store_dir, and the share of its samples to compute."""
 
-    num_shards: Annotated[int, Field(ge=1)] = 1
+    num_shards: Count = 1
     """Number of shares; samples go to them in turn."""
 
-    shard_index: Annotated[int, Field(ge=0)] = 0
+    shard_index: CountOrZero = 0
     """Share to compute, counted from 0."""
 
-    fill_batch_size: Annotated[int, Field(ge=1)] = 16
+    fill_batch_size: BatchSize = 16
     """Clips per forward pass of the world model."""
 
     @model_validator(mode="after")
@@ -158,7 +158,7 @@ class FillSettings(TrainingConfig):
 class PlanSettings(TrainingConfig):
     """A training run, its devices, and the shape of its rows, unless its data tell."""
 
-    num_devices: Annotated[int, Field(ge=1)] = 1
+    num_devices: Count = 1
     """Devices of the run; each takes batch_size samples at a time."""
 
     sharding: Literal["ddp", "fsdp"] = "ddp"
@@ -168,13 +168,13 @@ class PlanSettings(TrainingConfig):
     """Peak rate of a device in the run's precision, 10^12 operations per second; None: time a large matrix product on
     this machine."""
 
-    length: Annotated[int, Field(ge=1)] | None = None
+    length: Count | None = None
     """Tokens of a row, placeholders included; None: the longest in a batch of the run's samples."""
 
-    num_supervised: Annotated[int, Field(ge=1)] = 32
+    num_supervised: Count = 32
     """With length: supervised tokens of a row."""
 
-    num_pictures: Annotated[int, Field(ge=0)] = 1
+    num_pictures: CountOrZero = 1
     """With length: pictures of a row, each also a clip of one frame to the world."""
 
     @model_validator(mode="after")
@@ -190,7 +190,7 @@ class PlanSettings(TrainingConfig):
 class DoctorSettings(PlanSettings):
     """A run to check before it starts; without one, the installation alone."""
 
-    output_dir: Path = Path()
+    output_dir: PathSetting = Path()
     """The run's folder; none named: check the installation alone."""
 
 
@@ -198,11 +198,11 @@ class DoctorSettings(PlanSettings):
 class OpenImagesSettings:
     """Pictures of OpenImages to download, their address and their folder."""
 
-    ids: Path
+    ids: PathSetting
     """File of ids, one a line: 16 hexadecimal digits, optionally after a split, as in `train/`; `#` begins a comment.
     Or a JSON array of rows with a `filename`, such as OpenSpatialDataset's result_10_depth_convs.json."""
 
-    out: Path
+    out: PathSetting
     """Folder of the pictures, ID.jpg; pictures that are there are not downloaded again."""
 
     split: Literal["train", "validation", "test"] = "train"
@@ -214,8 +214,8 @@ class OpenImagesSettings:
     base_url: Annotated[str, Field(pattern=r"^https?://")] = "https://s3.amazonaws.com/open-images-dataset"
     """Address before SPLIT/ID.jpg."""
 
-    timeout_s: Annotated[float, Field(gt=0)] = 60.0
+    timeout_s: Seconds = 60.0
     """Longest time of one attempt at a picture, seconds."""
 
-    num_attempts: Annotated[int, Field(ge=1)] = 5
+    num_attempts: Count = 5
     """Attempts at a picture before it fails, with growing pauses."""

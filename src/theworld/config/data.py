@@ -3,13 +3,12 @@
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from importlib.metadata import entry_points
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, TypeAlias, get_args
 
 from pydantic import AfterValidator, Field, model_validator
-from pydantic.dataclasses import dataclass
 
-from theworld.config.base import STRICT, STRICT_VARIANTS, Variants
+from theworld.config.base import MOST, STRICT, STRICT_VARIANTS, Count, PathSetting, SidePx, Variants
+from theworld.config.problems import dataclass
 from theworld.config.renamed import accept_former
 
 SplitName = Literal["train", "validation", "test"]
@@ -21,10 +20,6 @@ DatasetName = Literal[
 TaskName = Literal["drop", "topple", "roll", "collide", "hide"]
 TASK_NAMES: Final[tuple[TaskName, ...]] = get_args(TaskName)
 """The kinds of scene of Foresight."""
-
-# Lax, because a check before the fields turns JSON into Python, and strict paths and tuples are read from JSON only.
-_Path = Annotated[Path, Field(strict=False)]
-_OptionalPath = Annotated[Path | None, Field(strict=False)]
 
 _Share = Annotated[float, Field(gt=0, lt=1)]
 HeldOutBy = Literal["picture", "id"]
@@ -54,13 +49,13 @@ class DataSettings(Variants):
     train_split: SplitName = "train"
     """Split to train on."""
 
-    num_train: Annotated[int, Field(ge=1)] | None = None
+    num_train: Count | None = None
     """Training samples; None: all, and 20,000 scenes of foresight, which has no end."""
 
     validation_split: SplitName = "validation"
     """Split to measure answers on."""
 
-    num_validation: Annotated[int, Field(ge=1)] | None = None
+    num_validation: Count | None = None
     """Validation samples; None: all, and 1,000 scenes of foresight."""
 
     if TYPE_CHECKING:
@@ -102,13 +97,13 @@ class ForesightData(DataSettings):
     form: Literal["open", "choice"] = "open"
     """Form of an answer: a word, or the letter of a choice."""
 
-    image_size_px: Annotated[int, Field(ge=16)] = 896
+    image_size_px: SidePx = 896
     """Side of the pictures as drawn, pixels: Gemma 3 sees 896, the tiny model 64."""
 
     images: Literal["current", "clip"] = "current"
     """Gemma's input: the current picture, or every given frame."""
 
-    drawn_dir: _OptionalPath = None
+    drawn_dir: PathSetting | None = None
     """Folder that keeps samples once they are simulated and drawn; None: each reading draws them anew."""
 
     @model_validator(mode="after")
@@ -148,7 +143,7 @@ class SpatialRGPTData(DataSettings):
     revision: str | None = None
     """Commit of the hub repository."""
 
-    image_dir: _OptionalPath = None
+    image_dir: PathSetting | None = None
     """Folder of the pictures, if the rows hold none."""
 
     marks: Literal["boxes", "masks"] = "boxes"
@@ -170,7 +165,7 @@ class VsrData(DataSettings):
     subsets: Annotated[tuple[str, ...], Field(strict=False, max_length=1)] = ()
     """`random` or `zeroshot`, tests of their own; none named: `zeroshot`."""
 
-    image_dir: _Path
+    image_dir: PathSetting
     """Folder of COCO 2017's pictures."""
 
 
@@ -183,10 +178,10 @@ class LlavaData(DataSettings):
     source: str
     """JSON file of the conversations."""
 
-    image_dir: _OptionalPath = None
+    image_dir: PathSetting | None = None
     """Folder that the pictures' paths start from; None: the file's."""
 
-    index_dir: _OptionalPath = None
+    index_dir: PathSetting | None = None
     """Folder for the index of the rows, as large as the file; None: the file's."""
 
     held_out_by: HeldOutBy = "picture"
@@ -214,10 +209,10 @@ class OpenSpatialData(DataSettings):
     revision: str | None = None
     """Commit of the hub repository."""
 
-    image_dir: _Path
+    image_dir: PathSetting
     """Folder of OpenImages V7's pictures."""
 
-    index_dir: _OptionalPath = None
+    index_dir: PathSetting | None = None
     """Folder for the index of the rows, as large as the file; None: the file's."""
 
     marks: Literal["boxes", "masks"] = "boxes"
@@ -282,7 +277,7 @@ class DataCompData(DataSettings):
     min_clip_score: float | None = None
     """Lowest similarity of picture and text (CLIP L/14); records below it are skipped."""
 
-    min_side_px: Annotated[int, Field(ge=1)] | None = None
+    min_side_px: Count | None = None
     """Shortest side of a picture as published, pixels; smaller pictures are skipped."""
 
     verify_sha256: bool = False
@@ -304,10 +299,10 @@ class OwnData(DataSettings):
     """File of rows (.json, .jsonl, .csv) with image, question and answer, or folder with `metadata.jsonl` or
     `metadata.csv`."""
 
-    image_dir: _OptionalPath = None
+    image_dir: PathSetting | None = None
     """Folder that the pictures' paths start from; None: the file's."""
 
-    index_dir: _OptionalPath = None
+    index_dir: PathSetting | None = None
     """Folder for the index of the rows, as large as the file; None: the file's."""
 
     keys: Annotated[tuple[str, ...], Field(strict=False)] = ()
@@ -396,5 +391,5 @@ class MixturePart:
     data: DataSettings
     """Data set; its training split is read."""
 
-    weight: Annotated[float, Field(gt=0)] = 1.0
+    weight: Annotated[float, Field(gt=0, le=MOST)] = 1.0
     """Frequency of its samples, relative to the weights of the other parts."""

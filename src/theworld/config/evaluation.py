@@ -6,10 +6,10 @@ from typing import Annotated, Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
-from pydantic.dataclasses import dataclass
 
-from theworld.config.base import STRICT
+from theworld.config.base import STRICT, BatchSize, Count, NumSlots, PathSetting, Seconds, Seed
 from theworld.config.data import DataSettings, ForesightData
+from theworld.config.problems import dataclass
 from theworld.config.renamed import accept_former
 from theworld.precision import Dtype
 
@@ -30,32 +30,32 @@ ArmName = Literal["world", "no-world-tokens", "gemma", "blind", "random-projecti
 class EvaluationConfig:
     """Settings of an evaluation: model, questions and arms."""
 
-    checkpoint: Path
+    checkpoint: PathSetting
     """Folder of a run or of a saved TheWorld; "tiny-foresight": the embedded one."""
 
-    output_dir: Path
+    output_dir: PathSetting
     """Folder for predictions and scores, on the command line `evaluation` beside the model unless you name one; an
     interrupted evaluation continues there."""
 
     arms: Annotated[tuple[ArmName, ...], Field(min_length=1)] = ("world",)
     """Arms to evaluate, side by side."""
 
-    num_world_steps: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] | None = None
+    num_world_steps: Annotated[tuple[NumSlots, ...], Field(min_length=1)] | None = None
     """Values of K for the arm `world`; None: the model's own."""
 
-    batch_size: Annotated[int, Field(ge=1)] = 8
+    batch_size: BatchSize = 8
     """Samples in a batch."""
 
     answers: Annotated[Literal["generate", "loglikelihood"], accept_former("answers")] = "generate"
     """Source of the answer: the generated text, or the choice with the highest log-likelihood."""
 
-    max_new_tokens: Annotated[int, Field(ge=1)] = 16
+    max_new_tokens: Count = 16
     """Longest written answer, tokens."""
 
     dtype: Dtype = "auto"
     """Number format of the weights; auto: as saved, or float32 if this machine emulates the saved one."""
 
-    store_dir: Path | None = None
+    store_dir: PathSetting | None = None
     """Folder of the feature store, which keeps computed world features."""
 
     data: DataSettings = field(default_factory=DataSettings)
@@ -76,26 +76,26 @@ class EvaluationConfig:
 class AuditSettings:
     """Settings of an audit: trained model and questions."""
 
-    checkpoint: Path
+    checkpoint: PathSetting
     """Folder of a run or of a saved TheWorld; "tiny-foresight": the embedded one."""
 
-    output_dir: Path = Path("audit")
+    output_dir: PathSetting = Path("audit")
     """Folder for predictions and the verdict, on the command line `audit` beside the model unless you name one; an
     interrupted audit continues there."""
 
     answers: Annotated[Literal["generate", "loglikelihood"], accept_former("answers")] = "generate"
     """Source of the answer: the generated text, or the choice with the highest log-likelihood."""
 
-    batch_size: Annotated[int, Field(ge=1)] = 8
+    batch_size: BatchSize = 8
     """Samples in a batch."""
 
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     """Seed of the derangement and of the noise."""
 
     dtype: Dtype = "auto"
     """Number format of the weights; auto: as saved, or float32 if this machine emulates the saved one."""
 
-    store_dir: Path | None = None
+    store_dir: PathSetting | None = None
     """Folder of a feature store; None: one in output_dir."""
 
     data: DataSettings = field(default_factory=lambda: DataSettings(questions="future"))
@@ -130,7 +130,7 @@ def refuse_conversations(data: DataSettings) -> None:
 class SpatialRGPTScoreSettings:
     """Saved replies to SpatialRGPT-Bench, and stored verdicts to compare the scores with."""
 
-    file: Path
+    file: PathSetting
     """JSONL rows of id, question, ground_truth, prediction, qa_type and qa_category; or of `theworld evaluate`."""
 
     judged: str | None = None
@@ -141,14 +141,14 @@ class SpatialRGPTScoreSettings:
 class BlinkScoreSettings:
     """Saved replies to BLINK, and the benchmark's answers."""
 
-    answers: Path | None = None
+    answers: PathSetting | None = None
     """The benchmark's val_answers.json: {"val_Counting_1": "(D)", ...}; rows of `theworld evaluate` need none."""
 
-    predictions: Path
+    predictions: PathSetting
     """Folder of one JSON file per task, {"val": [{"idx", "full_prediction"}, ...]}; one file {idx: reply}; JSONL rows
     of `theworld evaluate`, or lmms-eval's log of its task."""
 
-    questions: Path | None = None
+    questions: PathSetting | None = None
     """Folder of the data set, TASK/val-*.parquet or TASK/val.jsonl; for the options of Counting."""
 
     read: Literal["replies", "stored"] = "replies"
@@ -159,11 +159,11 @@ class BlinkScoreSettings:
 class VsrScoreSettings:
     """Saved replies to Visual Spatial Reasoning, and the benchmark's annotations."""
 
-    annotations: Path | None = None
+    annotations: PathSetting | None = None
     """A split of the benchmark: JSONL rows of image, caption, label (0 or 1), relation; rows of `theworld evaluate`
     need none."""
 
-    predictions: Path
+    predictions: PathSetting
     """JSONL rows of image, caption and prediction (the reply), one for each annotation, in any order; or of `theworld
     evaluate`."""
 
@@ -191,16 +191,16 @@ class JudgeSettings:
     num_concurrent: Annotated[int, Field(ge=1, le=256)] = 4
     """Concurrent requests to the endpoint."""
 
-    max_attempts: Annotated[int, Field(ge=1)] = 6
+    max_attempts: Count = 6
     """Most calls per item and run."""
 
-    timeout_seconds: Annotated[float, Field(gt=0)] = 60.0
+    timeout_seconds: Seconds = 60.0
     """Timeout of a call, from the request to the last byte."""
 
-    max_wait_seconds: Annotated[float, Field(gt=0)] = 120.0
+    max_wait_seconds: Seconds = 120.0
     """Longest pause between two calls; if an endpoint asks for more, the item is left to the next run."""
 
-    max_new_tokens: Annotated[int, Field(ge=1)] | None = 256
+    max_new_tokens: Count | None = 256
     """Longest reply of the judge, tokens; None: the endpoint's limit (reasoning models need more)."""
 
     temperature: Annotated[float, Field(ge=0)] | None = 0.0
@@ -233,10 +233,10 @@ class JudgeSettings:
 class SpatialRGPTJudgeSettings:
     """Saved replies to SpatialRGPT-Bench, and their judge."""
 
-    file: Path
+    file: PathSetting
     """JSONL rows of id, question, ground_truth, prediction, qa_type and qa_category; or of `theworld evaluate`."""
 
-    output_dir: Path = Path("judged")
+    output_dir: PathSetting = Path("judged")
     """Folder for verdicts and results; an interrupted run, or one with failures, continues there."""
 
     judge: JudgeSettings = field(default_factory=JudgeSettings)

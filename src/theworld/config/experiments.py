@@ -5,11 +5,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
-from pydantic.dataclasses import dataclass
 
-from theworld.config.base import STRICT, STRICT_VARIANTS, Variants
+from theworld.config.base import (
+    MOST,
+    STRICT,
+    STRICT_VARIANTS,
+    BatchSize,
+    Count,
+    CountOrZero,
+    NumSlots,
+    NumWorkers,
+    PathSetting,
+    Seed,
+    SidePx,
+    Variants,
+)
 from theworld.config.data import TASK_NAMES, TaskName
 from theworld.config.model import ModelSettings
+from theworld.config.problems import dataclass
 from theworld.config.training import OptimSettings
 from theworld.config.world import ReadTap, TapName, WorldSettings
 from theworld.precision import Dtype, Precision
@@ -34,13 +47,13 @@ class Reading:
     dit_future: Literal["none", "repeat", "denoised"] = "repeat"
     """Filling of the future slots of the tap dit."""
 
-    dit_block: Annotated[int, Field(ge=0)] | None = None
+    dit_block: CountOrZero | None = None
     """Block of the denoiser that the tap dit reads; None: as in the world settings."""
 
     dit_noise_level: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Noise level of the input of the tap dit; None: as in the world settings."""
 
-    num_rollouts: Annotated[int, Field(ge=1)] = 1
+    num_rollouts: Count = 1
     """Imagined futures to average."""
 
     def within(self, world: WorldSettings) -> WorldSettings:
@@ -69,74 +82,74 @@ class Arm:
 class ArmsSettings:
     """A comparison at equal budget: the same data, steps, trainable parameters and tokens for every arm."""
 
-    output_dir: Path
+    output_dir: PathSetting
     """Folder of the comparison; it reuses the results that are there."""
 
     primary: tuple[str, str]
     """The comparison named beforehand: a world arm and its partner without a world."""
 
-    primary_labels: Annotated[int, Field(ge=0)] = 0
+    primary_labels: CountOrZero = 0
     """Outcome labels of that comparison."""
 
     arms: tuple[Arm, ...] = ()
     """Arms to compare, from a settings file."""
 
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0, 1, 2)
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0, 1, 2)
     """Seeds of new weights and of the order of samples."""
 
-    num_labels: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0, 100, 1_000, 10_000)
+    num_labels: Annotated[tuple[CountOrZero, ...], Field(min_length=1)] = (0, 100, 1_000, 10_000)
     """Numbers of outcome labels: questions about the future to train on after alignment."""
 
     model: ModelSettings = field(default_factory=ModelSettings)
     """Model of all arms, except for the world settings that an arm reads."""
 
-    image_size_px: Annotated[int, Field(ge=16)] = 64
+    image_size_px: SidePx = 64
     """Side of the pictures, pixels."""
 
-    num_aligned: Annotated[int, Field(ge=1)] = 2_000
+    num_aligned: Count = 2_000
     """True clips to align every arm on, six questions each."""
 
-    num_test: Annotated[int, Field(ge=1)] = 2_000
+    num_test: Count = 2_000
     """Scenes of the test split, one question about the future each."""
 
-    num_shuffled: Annotated[int, Field(ge=1)] = 500
+    num_shuffled: Count = 500
     """Scenes of the test split to ask again with the world of a partner scene."""
 
-    num_static: Annotated[int, Field(ge=1)] = 100
+    num_static: Count = 100
     """Scenes of the test split, with every control question each."""
 
-    imitate_steps: Annotated[int, Field(ge=0)] = 400
+    imitate_steps: CountOrZero = 400
     """Optimiser steps in which world tokens learn to resemble image tokens of the same true clips; 0: none, for world
     tokens that do not stand for places."""
 
     imitate_learning_rate: Annotated[float, Field(gt=0)] = 1e-2
     """Peak learning rate of these steps."""
 
-    align_steps: Annotated[int, Field(ge=1)] = 600
+    align_steps: Count = 600
     """Optimiser steps of the alignment: questions about true clips."""
 
     align_learning_rates: LearningRates = (3e-3,)
     """Peak learning rates of the alignment; with several, validation scenes choose one for each arm."""
 
-    label_steps: Annotated[int, Field(ge=1)] = 200
+    label_steps: Count = 200
     """Optimiser steps on outcome labels; more if one pass over them needs more."""
 
     label_learning_rates: LearningRates = (3e-3,)
     """Peak learning rates on outcome labels; with several, validation scenes choose one for each arm."""
 
-    num_choosing: Annotated[int, Field(ge=1)] = 100
+    num_choosing: Count = 100
     """Outcome labels for this choice of a rate."""
 
-    num_validation: Annotated[int, Field(ge=1)] = 500
+    num_validation: Count = 500
     """Scenes of the validation split for the choice of rates."""
 
-    batch_size: Annotated[int, Field(ge=1)] = 8
+    batch_size: BatchSize = 8
     """Samples per step."""
 
-    num_parameters: Annotated[int, Field(ge=1)] = 60_000
+    num_parameters: Count = 60_000
     """Trainable parameters of every arm, within 1 %: they set the hidden width of its projector."""
 
-    num_workers: Annotated[int, Field(ge=0)] = 1
+    num_workers: NumWorkers = 1
     """Processes that prepare samples."""
 
     precision: Precision = "auto"
@@ -176,22 +189,22 @@ class ProbeSettings(Variants):
 
     TAG: ClassVar[str] = "labels"
 
-    output_dir: Path = Path("probe")
+    output_dir: PathSetting = Path("probe")
     """Folder of the table (probe.json, probe.md) and the heat map (probe.png)."""
 
     labels: Literal["foresight", "vsr", "blink"] = "foresight"
     """Labels to predict: position, velocity, contact and outcome in the scenes of `foresight`; the relation in true
     statements about the pictures of `vsr`; the closer of two points in those of `blink` (Relative_Depth)."""
 
-    num_train: Annotated[int, Field(ge=20)] = 1_000
+    num_train: Annotated[int, Field(ge=20, le=MOST)] = 1_000
     """Samples to fit a probe to: scenes of the train split, of each task, for `foresight`; at most as many pictures of
     the train split for `vsr`, of one half for `blink`."""
 
-    num_test: Annotated[int, Field(ge=20)] = 500
+    num_test: Annotated[int, Field(ge=20, le=MOST)] = 500
     """Samples to measure it on: scenes of the validation split, of each task, for `foresight`; at most as many pictures
     of the dev split for `vsr`, of the other half for `blink`."""
 
-    blocks: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1, strict=False)] = (0, 1, 2, 3, 4, 5)
+    blocks: Annotated[tuple[CountOrZero, ...], Field(min_length=1, strict=False)] = (0, 1, 2, 3, 4, 5)
     """Transformer blocks to probe."""
 
     noise_levels: Annotated[tuple[Annotated[float, Field(gt=0, lt=1)], ...], Field(min_length=1, strict=False)] = (
@@ -204,7 +217,7 @@ class ProbeSettings(Variants):
     )
     """Noise levels t of the denoiser's input: each just above one that ten denoising steps pass through."""
 
-    batch_size: Annotated[int, Field(ge=1)] = 50
+    batch_size: BatchSize = 50
     """Clips per forward pass."""
 
     world: WorldSettings = field(default_factory=WorldSettings)
@@ -261,25 +274,25 @@ class BlinkProbe(ProbeSettings):
 class DemoSettings:
     """The whole pipeline at tiny size: physical scenes, one fused model per arm, answers, a report."""
 
-    output_dir: Path = Path("demo")
+    output_dir: PathSetting = Path("demo")
     """Folder of the run; the report is report.html in it."""
 
-    num_train: Annotated[int, Field(ge=8)] = 320
+    num_train: Annotated[int, Field(ge=8, le=MOST)] = 320
     """True clips to train projectors on, six questions each."""
 
-    num_test: Annotated[int, Field(ge=8)] = 200
+    num_test: Annotated[int, Field(ge=8, le=MOST)] = 200
     """Scenes of the test split, one question each."""
 
-    num_audited: Annotated[int, Field(ge=8)] = 100
+    num_audited: Annotated[int, Field(ge=8, le=MOST)] = 100
     """Scenes of the test split for the audit."""
 
-    num_steps: Annotated[int, Field(ge=1)] = 100
+    num_steps: Count = 100
     """Optimiser steps of imitation, and again of alignment, in each of the two runs."""
 
-    num_scenes: Annotated[int, Field(ge=1)] = 12
+    num_scenes: Count = 12
     """Scenes shown in the report."""
 
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     """Seed of the new weights and of the order of samples."""
 
 
@@ -290,20 +303,20 @@ class AskSettings:
     model: str
     """Folder or hub id of a saved TheWorld or of a Gemma 3; "tiny": the embedded TheWorld."""
 
-    picture: Path
+    picture: PathSetting
     """The picture."""
 
     question: str
     """The question, plain text."""
 
-    num_world_steps: Annotated[int, Field(ge=0)] | None = None
+    num_world_steps: NumSlots | None = None
     """K, future latent slots; None: as in training."""
 
     dtype: Dtype = "auto"
     """Number format of the weights; auto: as saved, or float32 where this machine emulates that."""
 
-    max_new_tokens: Annotated[int, Field(ge=1)] = 64
+    max_new_tokens: Count = 64
     """Longest answer, tokens."""
 
-    show_future: Path | None = None
+    show_future: PathSetting | None = None
     """Output animation of the imagined future (GIF)."""

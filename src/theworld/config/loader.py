@@ -1,20 +1,19 @@
 """Load settings: merge a JSON or YAML file with the command line, then check every type and rule at once."""
 
 import dataclasses
-import difflib
 import io
+import itertools
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Annotated, Any, TypedDict, TypeVar, get_args
+from typing import Annotated, Any, Final, TypedDict, TypeVar
 
 import tyro
 from pydantic import TypeAdapter, ValidationError
 
 from theworld.config import prototype
-from theworld.config.base import UNKNOWN_VARIANT
 from theworld.config.flags import (
     EVERYWHERE,
     arguments,
@@ -22,13 +21,13 @@ from theworld.config.flags import (
     flags,
     is_for_files,
     kinds_of,
-    leaves_of,
     required,
     takes_the_rest,
     variants_of,
 )
-from theworld.config.renamed import did_you_mean, with_current_flags, with_current_names
-from theworld.config.strict_yaml import MAX_FILE_BYTES, SettingsError, read_mapping, shown
+from theworld.config.problems import NO_SECRETS, meant, problems, stranger
+from theworld.config.renamed import with_current_flags, with_current_names
+from theworld.config.strict_yaml import MAX_FILE_BYTES, SettingsError, read_mapping
 from theworld.constants import TOKEN
 from theworld.io import write_whole
 
@@ -44,10 +43,8 @@ __all__ = [
 
 Settings = TypeVar("Settings")
 
-_SECRET = re.compile(r"(^|_)(token|password|passwd|secret|credentials?|(api|access|private)_?key)($|_)")
-
-
-_NO_SECRETS = "secrets never go into settings; they come from the environment (HF_TOKEN)"
+_MOST_CHARACTERS: Final = 500
+"""Of a message about a flag."""
 
 
 def load(
@@ -74,18 +71,23 @@ def load(
     """
     in_file = {} if path is None else _read_file(cls, Path(path))
     choices = {argument.name: argument.choices for argument in arguments(cls, positional)}
-    on_line = _read_flags(cls, with_current_flags(overrides, choices), positional)
+    words = with_current_flags(overrides, choices)
+    if empty := list(_empty_paths(cls, words, positional)):
+        raise SettingsError("\n".join(f"{flag}: empty; expected a path" for flag in empty))
+    on_line = _read_flags(cls, words, positional)
     joined = merged(in_file, on_line)
+    if foreign := list(_foreign(cls, on_line, joined)):
+        raise SettingsError("\n".join(foreign))
     if places := list(_tokens(joined)):
-        raise SettingsError("\n".join(f"{place}: holds a token; {_NO_SECRETS}" for place in places))
+        raise SettingsError("\n".join(f"{place}: holds a token; {NO_SECRETS}" for place in places))
     try:
         # Strict types accept a path or a tuple only as JSON: https://docs.pydantic.dev/latest/concepts/strict_mode/
         return TypeAdapter(cls).validate_json(json.dumps(infer(joined), default=str))
     except ValidationError as error:
-        problems = _problems(cls, error, path, on_line, positional)
+        lines = problems(cls, error, file="" if path is None else f"{path}: ", on_line=on_line, positional=positional)
         if path is not None and prototype.is_of_prototype(in_file):
-            problems.append(f"{path}: settings of the original prototype; `theworld config convert {path} NEW.yaml`")
-    raise SettingsError("\n".join(problems))
+            lines.append(f"{path}: settings of the original prototype; `theworld config convert {path} NEW.yaml`")
+    raise SettingsError("\n".join(lines))
 
 
 def _read_file(cls: type, path: Path) -> dict[str, Any]:
@@ -129,7 +131,7 @@ def _read_flags(cls: type, words: Sequence[str], positional: bool) -> dict[str, 
         return {}
     known = flags(cls, positional)
     if strangers := [name for name in _names_of_flags(words) if name.replace("_", "-") not in known]:
-        raise SettingsError("\n".join(_stranger(name, [*known, *EVERYWHERE]) for name in strangers))
+        raise SettingsError("\n".join(stranger(name, [*known, *EVERYWHERE]) for name in strangers))
     output = io.StringIO()
     try:
         with redirect_stdout(io.StringIO()), redirect_stderr(output):
@@ -172,25 +174,39 @@ def _unboxed(message: str) -> str:
     text = " ".join(parts[min(1, len(parts) - 1)].split()).removeprefix("Error parsing ")
     text = text.partition(". Got errors:")[0]  # the errors of each member of a union
     choice = re.match(r"invalid choice '(.*?)' for argument '(.*?)'\. Expected one of \((.*)\)\.$", text)
-    return text if choice is None else text + _meant(choice[1], choice[3], choice[2]).replace("; did", " Did")
+    if len(text) > _MOST_CHARACTERS:  # a long value is in it
+        text = f"{text[:_MOST_CHARACTERS]}…"
+    return text if choice is None else text + meant(choice[1], choice[3], choice[2]).replace("; did", " Did")
 
 
-def _meant(word: Any, choices: str, name: str) -> str:
-    """Return the end of a message: the closest of the quoted choices; empty if none is close."""
-    return did_you_mean(word, [choice for choice in re.findall(r"'([^']*)'", choices) if choice != "None"], name)
+def _empty_paths(cls: type, words: Sequence[str], positional: bool) -> Iterator[str]:
+    """Flags of paths that are given an empty text, which Python takes for the current folder."""
+    paths = {flag for argument in arguments(cls, positional) if argument.is_path for flag in argument.flags}
+    end = list(words).index("--") if "--" in words else len(words)
+    for before, word in itertools.pairwise(["", *words[:end]]):
+        flag = (before if word == "" else word.removesuffix("=")).replace("_", "-")
+        if flag in paths and (word == "" or word.endswith("=")):
+            yield flag
 
 
-def _stranger(name: str, known: Sequence[str], where: str = "") -> str:
-    is_secret = _SECRET.search(re.sub(r"[^a-z]+", "_", re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()))
-    if is_secret and not difflib.get_close_matches(name, known, n=1, cutoff=0.9):
-        return f"{where}{name}: {_NO_SECRETS}"
-    if (remedy := prototype.hint(name, known)) is not None:
-        return f"{where}{name}: unknown setting; {remedy}"
-    close = difflib.get_close_matches(name, known, n=1)
-    if not close:  # the right name in the wrong group, or in none
-        last = name.lstrip("-").rpartition(".")[2]
-        close = [other for other in known if other.lstrip("-").rpartition(".")[2] == last]
-    return f"{where}{name}: unknown setting; " + (f"did you mean {close[0]}?" if close else "see --help for all")
+def _foreign(cls: Any, on_line: Mapping[str, Any], joined: Mapping[str, Any], group: str = "") -> Iterator[str]:
+    """Lines about flags of another variant.
+
+    Files may hold such settings at their defaults, because former versions saved them.
+    """
+    kinds = variants_of(cls)
+    tag = joined.get(cls.TAG, getattr(cls, cls.TAG)) if kinds else None
+    if tag in list(kinds):
+        names = {name: {field.name for field in dataclasses.fields(kind)} for name, kind in kinds.items()}
+        for name in on_line:
+            if name not in names[tag]:
+                owners = " or ".join(repr(owner) for owner in kinds if name in names[owner])
+                yield f"{flag_of(group + name)}: for {cls.TAG} {owners}, not {tag!r}"
+    for name, kind in kinds_of(cls).items():
+        inner = on_line.get(name)
+        if dataclasses.is_dataclass(kind) and isinstance(inner, dict):
+            within = joined.get(name)
+            yield from _foreign(kind, inner, within if isinstance(within, dict) else {}, f"{group}{name}.")
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -215,83 +231,3 @@ def _tokens(content: Any, place: str = "") -> Iterator[str]:
             yield from _tokens(value, f"{place}.{number}")
     elif TOKEN.search(str(content)):
         yield place
-
-
-def _problems(
-    cls: type, error: ValidationError, path: Path | None, on_line: Mapping[str, Any], positional: bool
-) -> list[str]:
-    """One line per refused setting; the several types of a union make one line."""
-    file = f"{path}: " if path is not None else ""
-    lines: list[str] = []
-    forms: dict[tuple[str, str], list[str]] = {}
-    errors = error.errors(include_url=False)
-    for problem in errors:
-        kind, value = problem["type"], problem["input"]
-        if any(other["loc"][:-1] == problem["loc"] != other["loc"] for other in errors):
-            continue  # a fault inside a tuple makes the tuple too short as well
-        if kind == "unexpected_keyword_argument":
-            *group, name = problem["loc"]
-            dotted = ".".join(filter(None, (_dotted(cls, group), str(name))))
-            lines.append(_stranger(dotted, list(leaves_of(cls)), file))
-            continue
-        dotted = _dotted(cls, problem["loc"])
-        if kind == UNKNOWN_VARIANT:
-            tag = problem.get("ctx", {})["tag"]
-            dotted, value = ".".join(filter(None, (dotted, tag))), value[tag]
-        if _names(on_line, dotted):
-            name = re.sub(r"\.\d+", "", dotted)
-            where = f"{name.upper() if positional and name in required(cls) else flag_of(name)}: "
-        else:
-            where = file + (f"{dotted}: " if dotted else "")
-        if kind == "missing":
-            lines.append(f"{where}missing; give {_remedy(cls, dotted, positional)}")
-        elif kind == "value_error":
-            lines.append(f"{where}{problem['msg'].removeprefix('Value error, ')}")
-        elif kind == "json_invalid":  # the JSON is ours: only the text inside can be at fault
-            lines.append(f"{file}text that is not UTF-8")
-        else:
-            form = re.sub("^(Input|Tuple|List|String) | after validation", "", problem["msg"])
-            form = re.sub(r"an object|a dictionary or an instance of \w+", "settings by name", form)
-            form += _meant(value, problem.get("ctx", {}).get("expected", ""), dotted)
-            forms.setdefault((where, shown(value)), []).append(form)
-    for (where, value), (first, *others) in forms.items():
-        alternatives = "".join(f" or {form.removeprefix('should be ')}" for form in others)
-        lines.append(f"{where}given {value}; {first}{alternatives}")
-    return lines
-
-
-def _remedy(cls: type, dotted: str, positional: bool) -> str:
-    """Name a missing setting as the user can give it: by position, by its flag, or, inside a list, in the file."""
-    if positional and dotted in required(cls):
-        return dotted.upper()
-    return f"{dotted} in the file" if re.search(r"\.\d+\.", dotted) else flag_of(dotted)
-
-
-def _dotted(cls: Any, location: Sequence[int | str]) -> str:
-    """Path of a setting, without the marks that pydantic adds for the members of a union."""
-    names = []
-    for part in location:
-        if isinstance(part, str):
-            if not dataclasses.is_dataclass(cls):
-                break
-            if part in variants_of(cls):
-                cls = variants_of(cls)[part]
-                continue
-            if part not in kinds_of(cls):
-                break
-            cls = kinds_of(cls)[part]
-        else:
-            cls = next(filter(dataclasses.is_dataclass, get_args(cls)), cls)  # an item of a list of groups
-        names.append(str(part))
-    return ".".join(names)
-
-
-def _names(values: Any, dotted: str) -> bool:
-    """Return True if the command line sets this setting."""
-    for part in dotted.split("."):
-        if isinstance(values, tuple):
-            return True
-        if not isinstance(values, dict) or part not in values:
-            return False
-        values = values[part]
-    return not isinstance(values, dict)

@@ -1,13 +1,12 @@
 """ModelSettings and LoraSettings: the model to build or load, its fusion, and its adapters."""
 
 from dataclasses import field
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
-from pydantic.dataclasses import dataclass
 
-from theworld.config.base import STRICT
+from theworld.config.base import STRICT, Count, NumSlots, PathSetting
+from theworld.config.problems import dataclass
 from theworld.config.world import WorldSettings
 from theworld.constants import DEFAULT_GEMMA_MODEL
 from theworld.precision import Dtype
@@ -22,10 +21,10 @@ class LoraSettings:
     targets: Annotated[tuple[LoraTarget, ...], Field(strict=False)] = ()
     """Parts whose attention and MLP layers get adapters: `language`, `vision`, or both; empty: no adapters."""
 
-    rank: Annotated[int, Field(ge=1)] = 16
+    rank: Count = 16
     """Inner width of the product."""
 
-    alpha: Annotated[int, Field(ge=1)] = 32
+    alpha: Count = 32
     """Scale of the product: alpha / rank."""
 
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -63,7 +62,7 @@ class ModelSettings:
     gemma_revision: str | None = None
     """Commit of the hub repository."""
 
-    checkpoint: Path | None = None
+    checkpoint: PathSetting | None = None
     """Folder of a saved TheWorld to start from; None: Gemma with a new fusion."""
 
     transfer_tap: bool = False
@@ -80,10 +79,10 @@ class ModelSettings:
     enable_world: bool = True
     """Off: plain Gemma 3; the world is not loaded, and the settings below are unused."""
 
-    num_world_steps: Annotated[int, Field(ge=0)] = 0
+    num_world_steps: NumSlots = 0
     """K, future latent slots; each covers 4 pixel frames."""
 
-    max_world_steps: Annotated[int, Field(ge=0)] = 16
+    max_world_steps: NumSlots = 16
     """Largest K: rows of the temporal embeddings."""
 
     world_fusion: Literal["tokens", "residual"] = "tokens"
@@ -95,10 +94,10 @@ class ModelSettings:
     world_projection_architecture: Literal["linear", "mlp", "mlp_final_gelu"] = "mlp"
     """Layers of the projector."""
 
-    world_projection_width: Annotated[int, Field(ge=1)] | None = None
+    world_projection_width: Count | None = None
     """Hidden width of the mlp; None: the width of a Gemma token."""
 
-    world_grid: Annotated[int, Field(ge=1)] | None = None
+    world_grid: Count | None = None
     """Side of the fused grid, cells: every feature is resized to it; None: the tap's own."""
 
     freeze_gemma_vision: bool = True

@@ -1,12 +1,11 @@
 """Settings of `theworld serve` and `theworld app`: model, address, and limits that protect clients from each other."""
 
-from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, field_validator, model_validator
-from pydantic.dataclasses import dataclass
 
-from theworld.config.base import STRICT
+from theworld.config.base import MOST, STRICT, BatchSize, Count, CountOrZero, NumSlots, PathSetting, Seconds
+from theworld.config.problems import dataclass
 from theworld.constants import TEMPORAL_STRIDE, TINY_FUSED_MODEL
 from theworld.precision import Dtype
 
@@ -36,40 +35,40 @@ class ServeSettings:
     enable_world: bool = True
     """Off: plain Gemma 3; the world model stays unloaded, and no request can ask for it."""
 
-    num_world_steps: Annotated[int, Field(ge=0)] | None = None
+    num_world_steps: NumSlots | None = None
     """K of requests that name none, latent slots; None: the K of the training."""
 
-    max_batch_size: Annotated[int, Field(ge=1)] = 8
+    max_batch_size: BatchSize = 8
     """Most requests per batch; 1: each request alone."""
 
-    batch_wait_ms: Annotated[int, Field(ge=0)] = 5
+    batch_wait_ms: CountOrZero = 5
     """Longest time that an idle server waits to fill a batch, milliseconds."""
 
-    max_queue: Annotated[int, Field(ge=1)] = 32
+    max_queue: Count = 32
     """Most waiting requests; the server refuses further ones with 429."""
 
-    max_seconds: Annotated[float, Field(gt=0)] = 300.0
+    max_seconds: Seconds = 300.0
     """Longest time from the arrival of a request to its answer, seconds."""
 
-    max_request_bytes: Annotated[int, Field(ge=1)] = 32_000_000
+    max_request_bytes: Count = 32_000_000
     """Largest request, bytes; base64 makes pictures a third larger."""
 
-    max_images: Annotated[int, Field(ge=0)] = 8
+    max_images: CountOrZero = 8
     """Most pictures in a request."""
 
-    max_image_bytes: Annotated[int, Field(ge=1)] = 10_000_000
+    max_image_bytes: Count = 10_000_000
     """Largest picture file, bytes."""
 
-    max_image_pixels: Annotated[int, Field(ge=4)] = 25_000_000
+    max_image_pixels: Annotated[int, Field(ge=4, le=MOST)] = 25_000_000
     """Largest picture, pixels."""
 
-    max_prompt_tokens: Annotated[int, Field(ge=1)] = 8192
+    max_prompt_tokens: Count = 8192
     """Longest prompt, tokens; image and world tokens count."""
 
-    max_new_tokens: Annotated[int, Field(ge=1)] = 4096
+    max_new_tokens: Count = 4096
     """Longest answer that a request can ask for, tokens."""
 
-    default_new_tokens: Annotated[int, Field(ge=1)] = 256
+    default_new_tokens: Count = 256
     """Longest answer to a request that asks for no length, tokens."""
 
     @model_validator(mode="after")
@@ -94,7 +93,7 @@ class AppSettings:
     dtype: Dtype = "auto"
     """Number format of the weights; auto: as saved, or float32 where this machine emulates that format."""
 
-    audit: Path | None = None
+    audit: PathSetting | None = None
     """The audit.json of this model; None: the one in its folder or beside it, if present."""
 
     host: str = "127.0.0.1"
@@ -106,43 +105,43 @@ class AppSettings:
     allowed_hosts: tuple[str, ...] = ()
     """Host names that visitors may use; none named: any, but only localhost, 127.0.0.1 and [::1] on those addresses."""
 
-    max_world_steps: Annotated[int, Field(ge=0)] = 8
+    max_world_steps: NumSlots = 8
     """Largest K that a visitor can choose, latent slots; the limit of the model still holds."""
 
-    max_clip_frames: Annotated[int, Field(ge=1)] = 5
+    max_clip_frames: Count = 5
     """Most frames of a clip for the world model, 1 + 4j; a longer clip keeps its last frames."""
 
-    max_video_seconds: Annotated[float, Field(gt=0)] = 30.0
+    max_video_seconds: Seconds = 30.0
     """Longest video, seconds."""
 
-    max_files: Annotated[int, Field(ge=1)] = 32
+    max_files: Count = 32
     """Most pictures in a clip of pictures."""
 
-    max_request_bytes: Annotated[int, Field(ge=1)] = 28_000_000
+    max_request_bytes: Count = 28_000_000
     """Largest picture or clip file, bytes, before base64 makes it a third larger."""
 
-    max_image_pixels: Annotated[int, Field(ge=4)] = 25_000_000
+    max_image_pixels: Annotated[int, Field(ge=4, le=MOST)] = 25_000_000
     """Largest picture, and largest frame of a video, pixels."""
 
-    max_question_characters: Annotated[int, Field(ge=1)] = 1000
+    max_question_characters: Count = 1000
     """Longest question, characters, and tokens: some characters have many."""
 
-    max_new_tokens: Annotated[int, Field(ge=1)] = 64
+    max_new_tokens: Count = 64
     """Longest answer, tokens."""
 
-    max_queue: Annotated[int, Field(ge=1)] = 16
+    max_queue: Count = 16
     """Most waiting questions; the server refuses further ones with 429."""
 
-    max_seconds: Annotated[float, Field(gt=0)] = 120.0
+    max_seconds: Seconds = 120.0
     """Longest time from a question to its last answer, and for reading an uploaded picture or clip, seconds."""
 
-    num_pictures: Annotated[int, Field(ge=1)] = 64
+    num_pictures: Count = 64
     """Most pictures and clips to keep; the server drops the least recently used one."""
 
-    max_kept_bytes: Annotated[int, Field(ge=1)] = 256_000_000
+    max_kept_bytes: Count = 256_000_000
     """Most memory of the kept pictures and clips, bytes; the latest one stays in any case."""
 
-    num_looks: Annotated[int, Field(ge=2)] = 16
+    num_looks: Annotated[int, Field(ge=2, le=MOST)] = 16
     """Most key-value caches to keep on the model's device; a picture takes one with and one without the world."""
 
     @field_validator("max_clip_frames")

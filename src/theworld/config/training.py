@@ -2,17 +2,16 @@
 
 import re
 from dataclasses import field, replace
-from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 import tyro
 from pydantic import Field, field_validator, model_validator
-from pydantic.dataclasses import dataclass
 
-from theworld.config.base import STRICT
+from theworld.config.base import STRICT, BatchSize, Count, CountOrZero, NumWorkers, PathSetting, Seed
 from theworld.config.data import DataSettings, MixturePart
 from theworld.config.evaluation import refuse_conversations
 from theworld.config.model import ModelSettings
+from theworld.config.problems import dataclass
 from theworld.config.renamed import accept_former
 from theworld.precision import WEIGHTS_FOR, Precision, concrete_dtype, training_formats
 
@@ -21,7 +20,7 @@ from theworld.precision import WEIGHTS_FOR, Precision, concrete_dtype, training_
 class ValidationSettings:
     """Validation during training; the run keeps the model with the highest accuracy."""
 
-    eval_steps: Annotated[int, Field(ge=1)] | None = None
+    eval_steps: Count | None = None
     """Optimiser steps between measurements, with one more at the end; None: no validation."""
 
     data: tuple[DataSettings, ...] = ()
@@ -30,10 +29,10 @@ class ValidationSettings:
     answers: Annotated[Literal["generate", "loglikelihood"], accept_former("answers")] = "generate"
     """Form of the answer: the text that the model writes, or the choice with the highest likelihood."""
 
-    batch_size: Annotated[int, Field(ge=1)] = 8
+    batch_size: BatchSize = 8
     """Samples per generation batch."""
 
-    max_new_tokens: Annotated[int, Field(ge=1)] = 16
+    max_new_tokens: Count = 16
     """Longest written answer, tokens."""
 
     @model_validator(mode="after")
@@ -63,7 +62,7 @@ class HubSettings:
     @classmethod
     def _check_name(cls, name: str | None) -> str | None:
         if name is not None and not _NAME.fullmatch(name):
-            raise ValueError(f"given {name!r}; expected OWNER/NAME")
+            raise ValueError(f"given {name[:100]!r}; expected OWNER/NAME")
         return name
 
     @property
@@ -93,7 +92,7 @@ class OptimSettings:
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     """Course of the learning rate after the warm-up."""
 
-    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    warmup_steps: CountOrZero = 0
     """Optimiser steps over which the learning rate rises from 0 to its peak."""
 
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
@@ -113,7 +112,7 @@ class OptimSettings:
 class TrainingConfig:
     """A training run: model, data, optimiser and output."""
 
-    output_dir: Path
+    output_dir: PathSetting
     """The run's folder: settings, metrics, checkpoints."""
 
     objective: Literal["answers", "imitation"] = "answers"
@@ -121,16 +120,16 @@ class TrainingConfig:
     Gemma's image tokens of the frames in the world's slots. Imitation needs samples with a true future, and takes a
     fraction of the time."""
 
-    num_steps: Annotated[int, Field(ge=1)] | None = None
+    num_steps: Count | None = None
     """Optimiser steps; None: those of num_epochs, or 1,000 if that is None, too."""
 
-    num_epochs: Annotated[int, Field(ge=1)] | None = None
+    num_epochs: Count | None = None
     """Passes over the training data, instead of num_steps; for one data set of known length."""
 
-    batch_size: Annotated[int, Field(ge=1)] = 8
+    batch_size: BatchSize = 8
     """Samples per device and forward pass."""
 
-    max_length: Annotated[int, Field(ge=1)] | None = None
+    max_length: Count | None = None
     """Maximum tokens of a sample, with image and world tokens. The run skips longer samples, lists them in
     bad_records.jsonl and never cuts them; None: no limit."""
 
@@ -141,7 +140,7 @@ class TrainingConfig:
     """Pack the samples of a batch into shared rows without attention between samples: fewer rows, less padding, the
     same loss. A row holds max_length tokens, or without it as many as the longest sample of its batch."""
 
-    gradient_accumulation_steps: Annotated[int, Field(ge=1)] = 1
+    gradient_accumulation_steps: BatchSize = 1
     """Forward passes per optimiser step."""
 
     gradient_checkpointing: bool = False
@@ -158,20 +157,20 @@ class TrainingConfig:
     fp32; so is bf16 on CPUs without instructions for it.
     """
 
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     """Seed of the new weights and of the order of samples."""
 
-    save_steps: Annotated[int, Field(ge=1)] = 500
+    save_steps: Count = 500
     """Optimiser steps between checkpoints."""
 
-    save_total_limit: Annotated[int, Field(ge=1)] | None = 2
+    save_total_limit: Count | None = 2
     """Number of newest checkpoints to keep; None: all."""
 
-    resume: bool | Path = False
+    resume: bool | PathSetting = False
     """Continue from the newest checkpoint in output_dir (true), from this checkpoint, or from the newest one of a hub
     repository (OWNER/NAME)."""
 
-    logging_steps: Annotated[int, Field(ge=1)] = 10
+    logging_steps: Count = 10
     """Optimiser steps between lines of the log."""
 
     log_to: Literal["tensorboard", "wandb", "none"] = "tensorboard"
@@ -185,14 +184,14 @@ class TrainingConfig:
     """Largest ratio of a step's loss to the median of the last 100 losses (or to 1, if the median is smaller). A larger
     one saves the sample ids and ends the run; None: only a loss that is not finite ends it."""
 
-    num_workers: Annotated[int, Field(ge=0)] = 2
+    num_workers: NumWorkers = 2
     """Processes that prepare samples; 0: the training process prepares them."""
 
     max_bad_share: Annotated[float, Field(ge=0, le=1)] = 0.05
     """Largest share of bad records (a missing picture, an empty answer); after 200 records a larger share stops the
     run. The run skips bad records and lists them in bad_records.jsonl."""
 
-    store_dir: Path | None = None
+    store_dir: PathSetting | None = None
     """Folder of the feature store, which keeps world features after their first computation; None: no store."""
 
     model: ModelSettings = field(default_factory=ModelSettings)
@@ -365,7 +364,7 @@ def in_number_formats(run: Run, like: Run | None = None) -> Run:
 class SlurmSettings:
     """A training run as a Slurm job: its settings, and the resources to request."""
 
-    config: Path
+    config: PathSetting
     """Settings file of the run."""
 
     overrides: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
@@ -374,10 +373,10 @@ class SlurmSettings:
     gpu_type: Annotated[str, Field(pattern=r"^[\w.-]+$")] | None = None
     """GPU type as the cluster names it, such as H100; None: any."""
 
-    gpu_count: Annotated[int, Field(ge=1)] = 1
+    gpu_count: Count = 1
     """GPUs on each node, with one process each."""
 
-    nodes: Annotated[int, Field(ge=1)] = 1
+    nodes: Count = 1
     """Number of nodes."""
 
     time: Annotated[str, Field(pattern=r"^(\d+-)?\d+(:\d\d){0,2}$")] | None = None
@@ -389,7 +388,7 @@ class SlurmSettings:
     email: Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+$")] | None = None
     """Address for Slurm's mail when the job begins, ends, fails or queues again; None: no mail."""
 
-    accelerate: Path | None = None
+    accelerate: PathSetting | None = None
     """Settings file of `accelerate launch`, such as configs/accelerate/fsdp.yaml; None: one process per GPU (DDP)."""
 
     dry_run: bool = False

@@ -6,9 +6,9 @@ from importlib.metadata import entry_points
 from typing import Annotated, Any, Final, Literal, NamedTuple, get_args
 
 from pydantic import AfterValidator, Field, model_validator
-from pydantic.dataclasses import dataclass
 
-from theworld.config.base import STRICT
+from theworld.config.base import MOST, STRICT, Count, CountOrZero, Seed
+from theworld.config.problems import dataclass
 from theworld.constants import DEFAULT_COSMOS_MODEL, DEFAULT_GEMMA_MODEL, TEMPORAL_STRIDE
 from theworld.precision import Dtype
 
@@ -108,19 +108,19 @@ class WorldSettings:
     siglip_model_name: str = _stored(DEFAULT_GEMMA_MODEL, "siglip_model_name", is_location=True)
     """Hub id or folder of the Gemma 3 checkpoint whose vision tower the tap `siglip` reads, or "tiny"."""
 
-    image_size_px: Annotated[int, Field(ge=16, multiple_of=16)] = _stored(224, "world_image_size")
+    image_size_px: Annotated[int, Field(ge=16, le=2_048, multiple_of=16)] = _stored(224, "world_image_size")
     """Side of the world model's square input frames, pixels."""
 
     frame_rate_hz: Annotated[float, Field(gt=0)] = _stored(16.0, "frame_rate_hz")
     """Frames per second of the clips; enters the rotary embedding of the denoiser."""
 
-    num_inference_steps: Annotated[int, Field(ge=2)] = _stored(10, "num_inference_steps", future_only=True)
+    num_inference_steps: Annotated[int, Field(ge=2, le=MOST)] = _stored(10, "num_inference_steps", future_only=True)
     """Denoiser evaluations per rollout, at least 2: the last updates nothing."""
 
-    num_rollouts: Annotated[int, Field(ge=1)] = _stored(1, "num_rollouts", future_only=True, omit_default=True)
+    num_rollouts: Count = _stored(1, "num_rollouts", future_only=True, omit_default=True)
     """Imagined futures that the tap `rollout` averages, each from its own noise."""
 
-    dit_block: Annotated[int, Field(ge=0)] = _stored(14, "dit_block")
+    dit_block: CountOrZero = _stored(14, "dit_block")
     """Index of the transformer block whose output the `dit` tap reads; later blocks never run."""
 
     dit_noise_level: Annotated[float, Field(gt=0, lt=1)] = _stored(0.3, "dit_noise_level", future_only=True)
@@ -129,7 +129,7 @@ class WorldSettings:
     dit_future: Literal["none", "repeat", "denoised"] = _stored("repeat", "dit_future", future_only=True)
     """Content of the future slots of the `dit` tap: none, the current latent, or the model's own denoising."""
 
-    seed: Annotated[int, Field(ge=0)] = _stored(0, "world_seed")
+    seed: Seed = _stored(0, "world_seed")
     """Seed of the noise; combined with each clip's pixels, so that a feature depends on its clip alone."""
 
     dtype: Dtype = _stored("float32", "world_dtype", may_change=True)

@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 from jaxtyping import Int
 
+from theworld.datasets.contents import files_of
 from theworld.datasets.errors import RecordError
 from theworld.datasets.sample import KnowsLengths, KnowsShapes, Sample, Samples
 
@@ -42,6 +43,7 @@ class Mixture:
             raise ValueError(f"weights {list(weights)} of {len(parts)} data sets: expected one each, greater than 0")
         self.names = list(parts)
         self.parts = list(parts.values())
+        self.files = tuple(path for part in self.parts for path in files_of(part))
         counts = _shares(weights, length)
         order = np.repeat(np.arange(len(counts), dtype=np.uint16), counts)
         self.part_of: Int[np.ndarray, " N"] = np.random.default_rng([seed, 0]).permutation(order)

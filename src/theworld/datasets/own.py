@@ -86,9 +86,9 @@ class OwnDataset(IndexedSamples):
                 names = self._names(row, f"row {place}")
             except RecordError:
                 continue
-            if any(self._path(name).exists() for name in names):
+            if any((self.folder / name).exists() or self.folder.joinpath(*name.split("\\")).exists() for name in names):
                 return
-            missing = missing or next((self._path(name) for name in names), None)
+            missing = missing or next((self.folder / name for name in names), None)
         if missing is not None:
             raise ValueError(
                 f"{path}: none of its first {len(rows)} pictures is there, such as {missing}; paths start from the"

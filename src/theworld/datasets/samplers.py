@@ -10,6 +10,7 @@ from jaxtyping import Float, Int, Real
 from torch.utils.data import Sampler
 
 from theworld.datasets.collator import Collator
+from theworld.datasets.contents import files_of
 from theworld.datasets.errors import RecordError
 from theworld.datasets.sample import KnowsLengths, KnowsShapes, Sample, Samples
 
@@ -47,6 +48,25 @@ def num_batches(samples: Samples, run_length: int, by_length: bool = False) -> i
     return -(-len(samples) // run_length)
 
 
+def num_in_runs(counts: Sequence[int], run_length: int) -> int:
+    """Return the number of samples in whole runs.
+
+    Args:
+        counts: samples of each shape.
+        run_length: samples per step, on all devices together.
+
+    Raises:
+        ValueError: if no shape has enough samples for a run.
+    """
+    length = sum(count // run_length * run_length for count in counts)
+    if not length:
+        raise ValueError(
+            f"{sum(counts)} samples of {len(counts)} shapes (clip length, steps ahead): none fills a batch of"
+            f" {run_length}; give more samples or a smaller batch_size"
+        )
+    return length
+
+
 class RunSampler(Sampler[int]):
     """Indices in random order, in runs of `run_length` that fit together; a run fills one batch on all devices.
 
@@ -65,12 +85,7 @@ class RunSampler(Sampler[int]):
         self.run_length = run_length
         self.seed = seed
         self.epoch = 0
-        self._length = sum(count // run_length * run_length for count in counts)
-        if not self._length:
-            raise ValueError(
-                f"{sum(counts)} samples of {len(counts)} shapes (clip length, steps ahead): none fills a batch of"
-                f" {run_length}; give more samples or a smaller batch_size"
-            )
+        self._length = num_in_runs(counts, run_length)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order of an epoch, counted from 0."""
@@ -124,6 +139,7 @@ class WithinLength:
         self.samples = samples
         self.collator = collator
         self.max_length = max_length
+        self.files = files_of(samples)
         if isinstance(samples, KnowsShapes):
             self.shape_of = samples.shape_of
         if isinstance(samples, KnowsLengths):

@@ -114,6 +114,8 @@ class HFDatasetWrapper:
         wanted = [key for key in (image_key, *texts, id_key) if key is not None]
         if absent := [key for key in wanted if key not in dataset.column_names]:
             raise ValueError(f"the data set has no column {absent}: its columns are {sorted(dataset.column_names)}")
+        self.files: tuple[Path, ...] = ()
+        """Files of the rows, if the data set was opened from files."""
         self.dataset = dataset if image_key is None else undecoded(dataset, image_key)
         self._texts = dataset.select_columns(texts)
         self.image_key, self.id_key = image_key, id_key

@@ -108,8 +108,9 @@ class RowFormat(Generic[RowType, IdentityType]):
             ValueError: if the file belongs to another run or has no identity.
         """
         beside = self.identity_path(path)
-        if not beside.exists():
-            if path.exists() and path.stat().st_size:
+        has_rows = path.exists() and path.stat().st_size > 0
+        if not beside.exists() or not has_rows:  # the identity alone: that run failed before its first row
+            if has_rows:
                 raise ValueError(
                     f"{path} holds {self.noun}, but no {beside.name} says of which run; choose another name"
                 )

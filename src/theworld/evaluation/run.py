@@ -42,6 +42,7 @@ from theworld.evaluation.question_kinds import kind_field, kinds_of_rows
 from theworld.evaluation.shown_items import write_futures, write_items
 from theworld.evaluation.summary import summarise
 from theworld.io import fingerprint, write_whole
+from theworld.locks import in_use
 from theworld.modeling import TheWorld
 from theworld.modeling.configuration import TheWorldConfig
 from theworld.modeling.factory import describe_weights
@@ -76,7 +77,7 @@ def evaluate(config: EvaluationConfig, samples: Any = None) -> dict[str, Any]:
         The content of results.json.
 
     Raises:
-        ValueError: for a folder of another run, or an arm without a single answered item.
+        ValueError: for a folder of another run or one in use, or an arm without a single answered item.
         StoreError: if the feature store is damaged, belongs to another tap, or is not writable.
     """
     if samples is not None:
@@ -84,19 +85,20 @@ def evaluate(config: EvaluationConfig, samples: Any = None) -> dict[str, Any]:
     saved = saved_config(config.checkpoint)
     formats = answering_formats(saved, config.dtype, config.store_dir)
     _check_before_loading(config, saved)
-    loader.save_over_earlier(config, config.output_dir / "config.json")
-    write_whole(config.output_dir / "environment.json", describe_environment(number_formats=formats))
-    files: dict[str, Path] = {}
-    for arm in config.arms:
-        files |= _answer(config, arm, saved, formats)
-    _show_items(config, saved)
-    return report(
-        files,
-        config.output_dir / "results.json",
-        pairs=pairs_of(list(files)),
-        equal=() if _trains_gemma(saved) else EQUAL_IF_FROZEN,
-        seeds={"world": saved.world_settings().seed if saved.enable_world else None},
-    )
+    with in_use(config.output_dir):
+        loader.save_over_earlier(config, config.output_dir / "config.json")
+        write_whole(config.output_dir / "environment.json", describe_environment(number_formats=formats))
+        files: dict[str, Path] = {}
+        for arm in config.arms:
+            files |= _answer(config, arm, saved, formats)
+        _show_items(config, saved)
+        return report(
+            files,
+            config.output_dir / "results.json",
+            pairs=pairs_of(list(files)),
+            equal=() if _trains_gemma(saved) else EQUAL_IF_FROZEN,
+            seeds={"world": saved.world_settings().seed if saved.enable_world else None},
+        )
 
 
 def _check_before_loading(config: EvaluationConfig, saved: TheWorldConfig) -> None:

@@ -24,7 +24,9 @@ from theworld.evaluation.partners import paired
 from theworld.evaluation.predictions import read_predictions
 from theworld.evaluation.run import identify, predict, saved_config
 from theworld.io import write_whole
+from theworld.locks import in_use
 from theworld.modeling import TheWorld
+from theworld.modeling.configuration import TheWorldConfig
 from theworld.modeling.factory import describe_weights, on_this_machine
 from theworld.world.cached import open_stored
 from theworld.world.tap import clip_noise, clip_seeds
@@ -50,6 +52,11 @@ def audit(settings: AuditSettings) -> dict[str, Any]:
     saved = saved_config(settings.checkpoint)
     if not saved.enable_world:
         raise ValueError(f"{settings.checkpoint} was trained with enable_world=False: there is no world to audit")
+    with in_use(settings.output_dir):
+        return _audit(settings, saved)
+
+
+def _audit(settings: AuditSettings, saved: TheWorldConfig) -> dict[str, Any]:
     folder = settings.store_dir or settings.output_dir / "features"
     formats = answering_formats(saved, settings.dtype, folder)
     options = on_this_machine(formats["weights"])

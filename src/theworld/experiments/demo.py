@@ -25,6 +25,7 @@ from theworld.evaluation.run_audit import audit_model
 from theworld.evaluation.shown_items import write_futures, write_items
 from theworld.experiments.arms.arm import Rates, aligned_folder, answer, data_of, store_folder, train_arm
 from theworld.io import write_whole
+from theworld.locks import LOCK_NAME, in_use
 from theworld.modeling import TheWorld
 from theworld.modeling.factory import on_this_machine
 from theworld.precision import fastest_dtype
@@ -120,6 +121,11 @@ def run_demo(settings: DemoSettings) -> dict[str, Any]:
     Raises:
         ValueError: if the folder holds anything but a demo.
     """
+    with in_use(settings.output_dir):
+        return _run(settings)
+
+
+def _run(settings: DemoSettings) -> dict[str, Any]:
     demo = Demo(settings)
     clear(demo.root)
     loader.save(settings, demo.root / "config.json")
@@ -173,13 +179,15 @@ def clear(root: Path) -> None:
     Raises:
         ValueError: for a folder that holds anything else.
     """
-    if not root.exists() or not any(root.iterdir()):
+    earlier = [path for path in root.iterdir() if path.name != LOCK_NAME] if root.exists() else []
+    if not earlier:
         return
     try:
         loader.load(DemoSettings, root / "config.json", [])
     except ValueError as error:
         raise ValueError(f"{root} exists and holds no demo: choose another folder with --output-dir") from error
-    shutil.rmtree(root)
+    for path in earlier:  # the lock stays
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _evaluate(

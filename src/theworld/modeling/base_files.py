@@ -23,7 +23,10 @@ def base_folder(name: str) -> str:
 
 
 def embedded(name: str) -> str:
-    """Return the name itself, or the folder of the embedded TheWorld for its name."""
+    """Return the name itself, the folder of the embedded TheWorld for its name, or the model of a training run."""
+    model = Path(name) / "model"
+    if (model / "config.json").is_file() and (Path(name) / "environment.json").is_file():
+        return str(model)
     return str(tiny.stack() / "fused") if name == TINY_FUSED_MODEL else name
 
 

@@ -23,7 +23,6 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object, reduce
 from pydantic import TypeAdapter
-from torch.utils.tensorboard import SummaryWriter
 from transformers import TrainerCallback
 from transformers.integrations.integration_utils import TensorBoardCallback, WandbCallback
 
@@ -227,20 +226,45 @@ def _print_unless_reader_ended(kind: type[BaseException], error: BaseException, 
 
 
 def check_logger(config: TrainingConfig) -> None:
-    """Check that the logger of `log_to` is installed.
+    """Check that the logger of `log_to` is installed, and that wandb may upload.
 
     Raises:
-        ValueError: if wandb is not.
+        ValueError: if it is not installed, or wandb has no key, is not offline, and cannot ask for one.
     """
-    if config.log_to == "wandb" and importlib.util.find_spec("wandb") is None:
+    if config.log_to == "none":
+        return
+    if importlib.util.find_spec(config.log_to) is None:
+        install, other = ("theworld[wandb]", "tensorboard") if config.log_to == "wandb" else ("tensorboard", "none")
         raise ValueError(
-            "log_to='wandb': wandb is not installed; pip install 'theworld[wandb]', or use log_to='tensorboard'"
+            f"log_to={config.log_to!r}: {config.log_to} is not installed; pip install '{install}', or use"
+            f" log_to={other!r}"
         )
+    if config.log_to == "wandb" and (reason := _wandb_refusal()):
+        raise ValueError(
+            f"log_to='wandb': {reason}; set WANDB_API_KEY, log in (`wandb login`), set WANDB_MODE=offline, or use"
+            " log_to='tensorboard'"
+        )
+
+
+def _wandb_refusal() -> str:
+    """Return the reason why wandb cannot log; empty if it is offline, has a key, or can ask for one at the terminal."""
+    import wandb
+
+    if wandb.setup().settings.mode != "online" or sys.stdin.isatty():
+        return ""
+    try:
+        return "" if wandb.login(prompt=False, verify=False) else "it has no key"
+    except TypeError:  # earlier versions of wandb cannot tell
+        return ""
+    except wandb.Error as error:
+        return str(error)
 
 
 def open_loggers(config: TrainingConfig) -> list[TrainerCallback]:
     """Return the loggers of a run, for the main process; their files are in the run's folder."""
     if config.log_to == "tensorboard":
+        from torch.utils.tensorboard import SummaryWriter  # the package may be missing
+
         return [TensorBoardCallback(SummaryWriter(config.output_dir / "tensorboard"))]
     return [_Wandb(config)] if config.log_to == "wandb" else []
 

@@ -22,8 +22,8 @@ from theworld.datasets.collator import Collator
 from theworld.datasets.errors import Cause, ImageError, LeftOut, MissingImageError, RecordError
 from theworld.datasets.factory import open_stream, open_training
 from theworld.datasets.images import to_clip, to_image
-from theworld.datasets.sample import Drawn, Position, Sample, Samples, SampleStream
-from theworld.datasets.samplers import WithinLength, estimated_lengths, num_batches, refuse_overlong
+from theworld.datasets.sample import Drawn, KnowsShapes, Position, Sample, Samples, SampleStream
+from theworld.datasets.samplers import WithinLength, estimated_lengths, num_batches, num_in_runs, refuse_overlong
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +67,24 @@ def steps_of_run(config: TrainingConfig, samples: Samples | SampleStream, num_pr
     num_steps = config.num_epochs * max(1, -(-batches // config.gradient_accumulation_steps))
     refuse_long_warmup(config.optim.warmup_steps, num_steps)
     return num_steps
+
+
+def check_shapes(samples: Samples | SampleStream, run_length: int, *, is_grouped: bool) -> None:
+    """Check that the samples fill a batch, before anything is computed of them.
+
+    Args:
+        samples: the training data.
+        run_length: samples of a forward pass on all devices together.
+        is_grouped: True if batches have samples of similar length.
+
+    Raises:
+        ValueError: if no shape has enough samples for a batch.
+    """
+    counts = [len(samples)] if isinstance(samples, Samples) else []
+    if isinstance(samples, KnowsShapes) and isinstance(samples, Samples):
+        counts = list(Counter(samples.shape_of(index) for index in range(len(samples))).values())
+    if len(counts) > 1 or (counts and is_grouped):
+        num_in_runs(counts, run_length)
 
 
 def make_feed(config: TrainingConfig, samples: Samples | SampleStream, collator: Collator) -> "MapFeed | StreamFeed":

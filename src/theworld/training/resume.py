@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import shutil
-import zipfile
 from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -12,18 +11,16 @@ import torch
 from accelerate import PartialState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint, sort_checkpoints
 
-from theworld.config import TrainingConfig
+from theworld.config import TrainingConfig, loader
 from theworld.config.inferred import saved_run, with_rule_of
 from theworld.config.training import in_number_formats
 from theworld.io import check_same_run, flattened, remove_folder
 from theworld.training.hub_upload import fetch_checkpoint, is_repository
+from theworld.training.manifest import TRAINER_STATE
+from theworld.training.metrics import METRICS_NAME
 
-CONFIG_NAME = "config.json"
-PENDING_NAME: Final = "pending_metrics.json"
-"""File of a checkpoint: metrics and bad records since the last row of the run's files."""
-_TRAINER_STATE: Final = "trainer_state.json"
-_MOST_BYTES_READ: Final = 1_000_000_000
-"""Larger files are checked for their end alone: every process would read them."""
+CONFIG_NAME: Final = "config.json"
+MODEL_NAME: Final = "model"
 
 _FORMATS: Final = frozenset({"precision", "model.dtype", "model.world.dtype"})
 """Number formats; in a continued run `auto` means those that it began with."""
@@ -63,7 +60,8 @@ class Start(NamedTuple):
 def where_to_start(config: TrainingConfig) -> Start:
     """Return the settings and the checkpoint that a run starts with.
 
-    A continued run keeps the number formats that it began with where the settings say `auto`.
+    A continued run keeps the number formats that it began with where the settings say `auto`. A folder whose run failed
+    before its first step is free for any settings.
 
     Raises:
         ValueError: if the folder holds a run and resume is false, the checkpoint is missing, or the settings are those
@@ -71,8 +69,11 @@ def where_to_start(config: TrainingConfig) -> Start:
     """
     run = config.output_dir
     newest = get_last_checkpoint(str(run)) if run.is_dir() else None
+    begun = _has_steps(run)
+    if not begun and (run / CONFIG_NAME).exists():
+        _refuse_other_content(run / CONFIG_NAME)
     if config.resume is False:
-        if newest is not None or (run / CONFIG_NAME).exists():
+        if begun:
             raise ValueError(f"{run} holds a run already: continue it with resume=true, or choose another output_dir")
         return Start(in_number_formats(config), None)
     if config.resume is True:
@@ -83,7 +84,7 @@ def where_to_start(config: TrainingConfig) -> Start:
             checkpoint = fetch_checkpoint(config.resume.as_posix(), run, is_same=partial(_refuse_another_run, config))
     else:
         checkpoint = config.resume
-        if not (checkpoint / _TRAINER_STATE).is_file():
+        if not (checkpoint / TRAINER_STATE).is_file():
             raise ValueError(f"resume={checkpoint}: not a checkpoint of a run (trainer_state.json is missing)")
     origin = run if checkpoint is None else checkpoint.resolve().parent
     if checkpoint is not None and not (origin / CONFIG_NAME).is_file():
@@ -92,50 +93,29 @@ def where_to_start(config: TrainingConfig) -> Start:
             " settings back, or start a new run in another output_dir"
         )
     for folder in (origin, run):  # output_dir may contain another run than the checkpoint's
-        if (folder / CONFIG_NAME).is_file():
+        if (folder / CONFIG_NAME).is_file() and (begun or folder != run):
             earlier = _refuse_another_run(config, folder / CONFIG_NAME)
             config = in_number_formats(with_rule_of(config, earlier), like=earlier)
     return Start(in_number_formats(config), checkpoint)
 
 
-def check_whole(checkpoint: Path, *more: str) -> None:
-    """Check that every file of a checkpoint is there and undamaged, before anything loads.
-
-    Args:
-        checkpoint: folder that a transformers Trainer wrote.
-        more: names of its further JSON files.
-
-    Raises:
-        ValueError: for a missing or damaged file, by its name.
-    """
-    remedy = "continue from another checkpoint, or start a new run in another output_dir"
-    for name in ("optimizer", "scheduler.pt", *(path.name for path in checkpoint.glob("rng_state*.pth"))):
-        paths = sorted(checkpoint.glob(f"{name}*"))  # a sharded optimizer has a folder
-        if not paths:
-            raise ValueError(f"{checkpoint}: {name} is missing; {remedy}")
-        for path in paths:
-            if path.is_file() and not _is_whole(path):
-                raise ValueError(f"{path} is damaged; {remedy}")
-    for name in (_TRAINER_STATE, *more):
-        if not (checkpoint / name).is_file():
-            raise ValueError(f"{checkpoint}: {name} is missing; {remedy}")
-        try:
-            content = json.loads((checkpoint / name).read_text())
-        except ValueError as error:
-            raise ValueError(f"{checkpoint / name} is damaged ({error}); {remedy}") from error
-        step = content.get("global_step") if isinstance(content, dict) else None
-        number = checkpoint.name.removeprefix(f"{PREFIX_CHECKPOINT_DIR}-")
-        if name == _TRAINER_STATE and (type(step) is not int or (number.isdecimal() and step != int(number))):
-            raise ValueError(f"{checkpoint / name}: global_step={step!r} in {checkpoint.name}; {remedy}")
-
-
-def _is_whole(path: Path) -> bool:
-    """Return whether a file of torch.save, a zip archive, has all of its bytes as they were written."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return path.stat().st_size > _MOST_BYTES_READ or archive.testzip() is None
-    except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError, EOFError):
+def _has_steps(run: Path) -> bool:
+    """Return whether a run in this folder has made a step that a new run would lose."""
+    if not run.is_dir():
         return False
+    metrics = run / METRICS_NAME
+    has_rows = metrics.is_file() and metrics.stat().st_size > 0
+    return has_rows or (run / MODEL_NAME).exists() or get_last_checkpoint(str(run)) is not None
+
+
+def _refuse_other_content(path: Path) -> None:
+    """Refuse a folder whose config.json is no training run's: a model, an evaluation."""
+    try:
+        loader.load(TrainingConfig, path)
+    except ValueError as error:
+        raise ValueError(
+            f"{path} holds no settings of a training run: choose another output_dir with --output-dir"
+        ) from error
 
 
 def refuse_other_processes(checkpoint: Path, num_processes: int) -> None:
@@ -160,7 +140,7 @@ def refuse_other_length(checkpoint: Path, num_steps: int) -> None:
     Raises:
         ValueError: for another number: with num_epochs the data decide it, and may have changed.
     """
-    before = json.loads((checkpoint / _TRAINER_STATE).read_text()).get("max_steps")
+    before = json.loads((checkpoint / TRAINER_STATE).read_text()).get("max_steps")
     if before != num_steps:
         raise ValueError(
             f"{checkpoint} is of a run of {before} steps, and here there are {num_steps}: the training data have"

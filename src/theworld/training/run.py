@@ -1,7 +1,9 @@
 """Training run: from settings to a folder with the trained model."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,27 +13,29 @@ from transformers import TrainingArguments, set_seed
 
 from theworld.config import TrainingConfig, loader
 from theworld.datasets.collator import Collator
+from theworld.datasets.contents import digests, files_of
 from theworld.datasets.custom import given
 from theworld.datasets.factory import describe
 from theworld.datasets.sample import Samples, SampleStream
-from theworld.environment import describe_environment
+from theworld.environment import check_launcher, describe_environment
 from theworld.evaluation.generation import FeatureReader
 from theworld.io import write_whole
+from theworld.locks import in_use
 from theworld.modeling import TheWorld
 from theworld.modeling.factory import open_model
 from theworld.modeling.model import compile_layers
 from theworld.precision import DTYPE_OF, warn_if_emulated
 from theworld.training.bad_records import BAD_RECORDS_NAME, BadRecords
 from theworld.training.callbacks import LossWatch, Stopping, check_logger, open_loggers
-from theworld.training.dataloading import make_feed, open_data, steps_of_run
+from theworld.training.dataloading import check_shapes, make_feed, open_data, steps_of_run
 from theworld.training.feature_cache import stored_features
 from theworld.training.hub_upload import Pushing, check_token
+from theworld.training.manifest import PENDING_NAME, DataDigests, check_data, check_manifest, check_whole
 from theworld.training.metrics import METRICS_NAME, open_metrics, read_metrics
 from theworld.training.resume import (
     CONFIG_NAME,
-    PENDING_NAME,
+    MODEL_NAME,
     Start,
-    check_whole,
     refuse_other_length,
     refuse_other_processes,
     where_to_start,
@@ -40,8 +44,6 @@ from theworld.training.trainer import TheWorldTrainer
 from theworld.training.validation import Validation, open_questions
 
 logger = logging.getLogger(__name__)
-
-MODEL_NAME = "model"
 
 
 def train(config: TrainingConfig, samples: Any = None, validation: Any = None) -> dict[str, Any]:
@@ -80,17 +82,23 @@ def train(config: TrainingConfig, samples: Any = None, validation: Any = None) -
         config = replace(config, data=given(config.data, samples, validation))
     elif validation is not None:
         raise ValueError("validation= without samples=: give both, or name the data set in config.data")
+    check_launcher()
+    # The same choice as in `_arguments`: without CUDA everything is on the CPU.
+    process = PartialState(cpu=not torch.cuda.is_available())
     stopping = Stopping(config.output_dir)
-    with stopping.listening():
+    with in_use(config.output_dir, is_first=process.is_main_process), stopping.listening():
         config, checkpoint = _prepare(config)
         model = _build_model(config)
         samples, questions = _open_data(config, model)
+        check_shapes(samples, _samples_of_a_pass(config), is_grouped=config.group_by_length)
         num_steps = steps_of_run(config, samples, PartialState().num_processes)
         if checkpoint is not None and config.num_epochs is not None:
             refuse_other_length(checkpoint, num_steps)
+        data = _data_digests(samples, questions, checkpoint)
         _describe(config, model)
         read_features = stored_features(config, model, [samples, *questions.values()], _device())
         trainer = _build_trainer(config, model, samples, num_steps, read_features)
+        trainer.data_digests = data
         if questions:
             trainer.add_callback(Validation(trainer, config, questions, read_features))
         pushing = _add_callbacks(trainer, config, stopping)
@@ -110,11 +118,12 @@ def _prepare(config: TrainingConfig) -> Start:
     config, checkpoint = where_to_start(config)
     check_logger(config)
     check_token(config)
-    # The same choice as in `_arguments`: without CUDA everything is on the CPU.
-    process = PartialState(cpu=not torch.cuda.is_available())
+    process = PartialState()
     if checkpoint is not None:
         refuse_other_processes(checkpoint, process.num_processes)
         check_whole(checkpoint, PENDING_NAME)
+        if process.is_main_process:  # it reads every byte
+            check_manifest(checkpoint)
     process.wait_for_everyone()
     return Start(_with_formats_of_main_process(config), checkpoint)
 
@@ -156,6 +165,27 @@ def _open_data(config: TrainingConfig, model: TheWorld) -> tuple[Samples | Sampl
     with_future = sees_future or config.objective == "imitation"
     samples = open_data(config, model.processor, config.num_drawn(PartialState().num_processes), with_future)
     return samples, open_questions(config, sees_future)
+
+
+def _samples_of_a_pass(config: TrainingConfig) -> int:
+    """Return the number of samples of a forward pass on all devices together."""
+    return config.batch_size * PartialState().num_processes
+
+
+def _data_digests(
+    samples: Samples | SampleStream, questions: Mapping[str, Samples], checkpoint: Path | None
+) -> DataDigests:
+    """Return the digests of the data files, compared with those that a checkpoint was trained on.
+
+    The main process alone reads the files, and writes the digests.
+    """
+    if not PartialState().is_main_process:
+        return {}
+    validation = [path for part in questions.values() for path in files_of(part)]
+    data = {"data": digests(files_of(samples)), "validation": digests(validation)}
+    if checkpoint is not None:
+        check_data(checkpoint, data)
+    return data
 
 
 def _describe(config: TrainingConfig, model: TheWorld) -> None:

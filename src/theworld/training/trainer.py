@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from safetensors import SafetensorError
@@ -20,8 +21,9 @@ from theworld.io import replace_folder, write_whole
 from theworld.training.bad_records import BadRecords
 from theworld.training.callbacks import LossWatch, log_sample, shield_workers
 from theworld.training.dataloading import SOURCE, BatchSource, FeedCollator, StreamFeed
+from theworld.training.manifest import PENDING_NAME, DataDigests, write_manifest
 from theworld.training.metrics import Metrics
-from theworld.training.resume import PENDING_NAME, forget_old_checkpoints
+from theworld.training.resume import forget_old_checkpoints
 
 _ASIDE = ".saving"
 _TORCH_WRITER = ("PytorchStreamWriter", "inline_container")  # in the message of torch.save when a write fails
@@ -32,6 +34,8 @@ class AtomicCheckpoints(Trainer):
 
     _aside: Path | None = None
     """The folder that a checkpoint is being written to; None: no checkpoint is being written."""
+    data_digests: DataDigests = MappingProxyType({})
+    """Of the run's data files, for the manifest."""
 
     def _get_output_dir(self, trial: Any) -> str:
         return str(self._aside or super()._get_output_dir(trial))
@@ -53,6 +57,8 @@ class AtomicCheckpoints(Trainer):
             self._aside = None
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
+            with _writing(run / name):
+                write_manifest(aside / name, self.data_digests)
             replace_folder(aside / name, run / name)
             shutil.rmtree(aside)
             forget_old_checkpoints(run, self.args.save_total_limit, self.state.best_model_checkpoint)

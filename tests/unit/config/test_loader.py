@@ -255,7 +255,7 @@ names = st.text(st.characters(blacklist_categories=("Cs",)), min_size=1)
 @hypothesis_settings(deadline=None, max_examples=50)
 @given(
     learning_rate=learning_rates,
-    seed=st.integers(min_value=0),
+    seed=st.integers(min_value=0, max_value=2**32 - 1),
     name=names,
     folder=st.none() | names.filter(lambda name: "\0" not in name),
     resume=st.booleans(),

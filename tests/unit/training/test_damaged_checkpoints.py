@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from theworld.config import TrainingConfig
-from theworld.training.resume import PENDING_NAME, check_whole
+from theworld.training.manifest import PENDING_NAME, check_whole
 from theworld.training.run import train
 
 MakeConfig = Callable[..., TrainingConfig]
@@ -69,7 +69,7 @@ def test_a_run_is_not_continued_without_its_optimizer(whole: TrainingConfig):
 
 
 def test_a_large_file_is_checked_for_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: TrainingConfig):
-    monkeypatch.setattr("theworld.training.resume._MOST_BYTES_READ", 10)
+    monkeypatch.setattr("theworld.training.manifest._MOST_BYTES_READ", 10)
     path = whole.output_dir / "checkpoint-2" / "optimizer.pt"
     torch.save({"state": torch.zeros(1000)}, path)
     check_whole(path.parent)

@@ -5,10 +5,10 @@ import json
 from collections.abc import Callable
 
 import pytest
-from pydantic import ValidationError
 
 from fixtures_model import picture
 from theworld.config import TrainingConfig
+from theworld.config.strict_yaml import SettingsError
 from theworld.datasets.sample import question
 from theworld.training import dataloading
 from theworld.training.metrics import read_metrics
@@ -31,11 +31,9 @@ def test_losses_of_a_packed_run_equal_those_of_an_unpacked_one(make_config: Make
 
 
 def test_packing_is_refused_where_it_cannot_be(make_config: MakeConfig) -> None:
-    with pytest.raises(
-        ValidationError, match="'flash_attention_2', which takes no mask that keeps packed samples apart"
-    ):
+    with pytest.raises(SettingsError, match="'flash_attention_2', which takes no mask that keeps packed samples apart"):
         make_config(packing=True, model={"attn_implementation": "flash_attention_2"})
-    with pytest.raises(ValidationError, match="objective='imitation', which reads no rows of tokens"):
+    with pytest.raises(SettingsError, match="objective='imitation', which reads no rows of tokens"):
         make_config(packing=True, objective="imitation")
 
 

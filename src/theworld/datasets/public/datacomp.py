@@ -58,6 +58,7 @@ class DataCompDataset(IterableDataset):
     ) -> None:
         self.source = Path(source)
         self.shards = find_shards(self.source)
+        self.files = tuple(self.shards)
         self.num_shards = len(self.shards)
         self.seed = seed
         self.epoch = 0

@@ -58,7 +58,9 @@ def open_hf(
         places = _places(rows, "train" if split == "train" else "validation", source, held_out, columns)
     places = places[:size]
     image_dir = Path(source) if Path(source).is_dir() else Path()
-    return HFDatasetWrapper(rows.select(places), image_dir=image_dir, **columns, positions=places)
+    samples = HFDatasetWrapper(rows.select(places), image_dir=image_dir, **columns, positions=places)
+    samples.files = tuple(Path(entry["filename"]) for entry in table[name].cache_files)
+    return samples
 
 
 def _places(

@@ -235,6 +235,7 @@ class IndexedSamples:
         held_out: HeldOut = BY_PICTURE,
         read: Rows = array_rows,
     ) -> None:
+        self.files = (Path(source),)
         self.rows = RowIndex(source, kind, self._measure, index_dir, read)
         table = self.rows.table
         if held_out.by == "id":

@@ -19,6 +19,7 @@ from theworld.config.commands import OpenImagesSettings
 from theworld.datasets.public.json_array import array_rows
 from theworld.datasets.rgb import BROKEN, decode
 from theworld.io import write_whole
+from theworld.locks import in_use
 
 logger = logging.getLogger(__name__)
 
@@ -64,19 +65,19 @@ def download(settings: OpenImagesSettings) -> dict[str, Any]:
         Numbers of pictures asked, fetched, already_there, missing and failed; bytes, and seconds.
 
     Raises:
-        ValueError: for a file of ids with other lines.
+        ValueError: for a file of ids with other lines, or a folder in use.
         ServerUnreachableError: after `MAX_FAILED_IN_A_ROW` consecutive failures.
     """
     names = read_ids(settings.ids, settings.split)
-    settings.out.mkdir(parents=True, exist_ok=True)
     run = _Download(settings)
     start = time.perf_counter()
-    try:
-        asyncio.run(run.fetch(names))
-    except ExceptionGroup as errors:
-        raise errors.exceptions[0] from errors
-    finally:
-        run.write_lists()
+    with in_use(settings.out):
+        try:
+            asyncio.run(run.fetch(names))
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from errors
+        finally:
+            run.write_lists()
     if run.failed:
         logger.warning("%d pictures failed, see %s: run again to try once more", len(run.failed), FAILED_NAME)
     return {

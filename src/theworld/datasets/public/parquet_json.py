@@ -30,6 +30,8 @@ class RowSamples:
 
     def __init__(self, rows: Sequence[Any], size: int | None = None, ids: Iterable[Any] | None = None) -> None:
         self.rows = rows
+        self.files: tuple[Path, ...] = getattr(rows, "files", ())
+        """Files of the rows; none for rows in memory."""
         self._ids = None if ids is None else distinct_ids(ids)
         self.size = len(rows) if size is None else min(size, len(rows))
 
@@ -54,6 +56,7 @@ class _Table(Sequence[Row]):
     """Rows of Parquet files, each converted to Python values on access."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
+        self.files = tuple(paths)
         self._table = pa.concat_tables([pq.read_table(path, memory_map=True) for path in paths])
 
     def __len__(self) -> int:
@@ -75,6 +78,14 @@ class _Table(Sequence[Row]):
             return self._table.column(name).to_pylist()
         except (UnicodeDecodeError, pa.ArrowException, OSError, OverflowError):
             return [None] * len(self)
+
+
+class _Rows(list[Row]):
+    """Rows of JSON files."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        super().__init__(row for path in paths for row in _read_json(path))
+        self.files = tuple(paths)
 
 
 def column(rows: Sequence[Row], name: str) -> list[Any]:
@@ -122,7 +133,7 @@ def _read(paths: Sequence[Path]) -> Sequence[Row]:
             return _Table(paths)
         except pa.ArrowInvalid as error:
             raise ValueError(f"{', '.join(map(str, paths))}: no readable Parquet ({error})") from error
-    return [row for path in paths for row in _read_json(path)]
+    return _Rows(paths)
 
 
 def _read_json(path: Path) -> list[Row]:

@@ -29,6 +29,7 @@ from theworld.evaluation.judges.verdicts import (
 )
 from theworld.evaluation.predictions import Prediction
 from theworld.io import fingerprint, write_whole
+from theworld.locks import in_use
 
 _FIRST_WAIT_SECONDS = 1.0
 
@@ -184,6 +185,12 @@ def judge_spatial_rgpt(
     """
     started = time.perf_counter()
     rows, _ = read(settings.file)
+    with in_use(settings.output_dir):
+        result = _judge(settings, rows, persistence)
+    return result, time.perf_counter() - started
+
+
+def _judge(settings: SpatialRGPTJudgeSettings, rows: list[Prediction], persistence: Persistence | None) -> Judged:
     loader.save_over_earlier(settings, settings.output_dir / "config.json")
     write_whole(settings.output_dir / "environment.json", describe_environment())
     judging = settings.judge
@@ -198,9 +205,8 @@ def judge_spatial_rgpt(
         with VerdictWriter(path, _identify(judge.name, judging, rows, ("torch", "transformers"))) as writer:
             asyncio.run(judge_all(judge, rows, writer, 1, persistence))
     result = evaluate(rows, read_verdicts(path))
-    seconds = time.perf_counter() - started
     write_whole(settings.output_dir / "results.json", json.dumps(result.to_dict(), indent=2))
-    return result, seconds
+    return result
 
 
 async def _ask_endpoint(settings: JudgeSettings, rows: list[Prediction], path: Any, persistence: Persistence) -> None:

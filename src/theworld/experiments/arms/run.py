@@ -75,21 +75,23 @@ def run_arms(settings: ArmsSettings, elsewhere: Collection[tuple[str, int, int]]
 def claim(settings: ArmsSettings) -> ArmsSettings:
     """Write the settings of the comparison and of each arm.
 
-    A continued comparison keeps the number formats that it began with where the settings say `auto`.
+    A continued comparison keeps the number formats that it began with where the settings say `auto`. One that failed
+    before its first alignment leaves the folder free for any settings.
 
     Raises:
         ValueError: if the folder holds another comparison, or another arm of the same name.
     """
     path = settings.output_dir / "config.json"
     before = loader.load(ArmsSettings, path) if path.exists() else None
-    settings = in_number_formats(settings, like=before)
-    if before is not None:
+    has_begun = any(next(settings.output_dir.glob(runs), None) for runs in ("aligned/*", "arms/*/seed-*"))
+    settings = in_number_formats(settings, like=before if has_begun else None)
+    if before is not None and has_begun:
         free = {name: getattr(settings, name) for name in FREE}
         begun = in_number_formats(replace(before, **free))
         check_same_run(path, asdict(settings), asdict(begun), "choose another output_dir")
     for arm in settings.arms:
         arm_path = settings.output_dir / "arms" / arm.name / "arm.json"
-        if arm_path.exists():
+        if arm_path.exists() and has_begun:
             earlier = loader.load(Arm, arm_path)
             check_same_run(arm_path, asdict(arm), asdict(earlier), "rename the arm, or delete that folder")
         loader.save(arm, arm_path)

@@ -22,6 +22,7 @@ from theworld.experiments.arms.results import (
 )
 from theworld.experiments.arms.run import claim, run_arms
 from theworld.io import write_whole
+from theworld.locks import in_use
 from theworld.tables import markdown_lines, percent, percent_with_range
 
 
@@ -41,6 +42,11 @@ def compare_arms(settings: ArmsSettings) -> dict[str, Any]:
     """
     others = [read_results(path) for path in settings.also]
     check_parts(settings, others)  # fail before hours of training
+    with in_use(settings.output_dir):
+        return _compare(settings, others)
+
+
+def _compare(settings: ArmsSettings, others: Sequence[Results]) -> dict[str, Any]:
     settings = claim(settings)
     if not settings.report:
         run_arms(settings, [(run.arm, run.num_labels, run.seed) for other in others for run in other.runs])

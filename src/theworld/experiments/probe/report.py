@@ -16,6 +16,7 @@ from theworld.evaluation.statistics import wilson_interval
 from theworld.experiments.probe.clips import DECISIVE, LabelledClips, open_labelled_clips
 from theworld.experiments.probe.probe import Probe, best_cells, probe, watch_futures
 from theworld.io import write_whole
+from theworld.locks import in_use
 from theworld.tables import markdown_lines, percent_range
 
 _OF_SCENES = ("outcome", "contact", "position", "velocity")
@@ -34,6 +35,11 @@ def run_probes(settings: ProbeSettings) -> dict[str, Any]:
         The best cell of each kind of clip, and the paths; for Foresight also the outcomes in the imagined last
         pictures, for public pictures also their classes and numbers.
     """
+    with in_use(settings.output_dir):
+        return _run(settings)
+
+
+def _run(settings: ProbeSettings) -> dict[str, Any]:
     extra: dict[str, Any] = {}
     introduction = ""
     if isinstance(settings, ForesightProbe):
