@@ -1,7 +1,8 @@
 """Former words of settings: each is accepted for one release, and answered by one line that names the new word."""
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import wraps
 from typing import Any, Final
 
 from pydantic import BeforeValidator
@@ -61,6 +62,48 @@ def with_former_names(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return saved settings under the names that they had when hashes were first made of them."""
     former = {new: old for old, new in NAMES.items()}
     return {former.get(name, name): value for name, value in settings.items()}
+
+
+def current_arguments(arguments: Mapping[str, Any], names: Mapping[str, str], function: str) -> dict[str, Any]:
+    """Replace other names in the keyword arguments of a function.
+
+    Args:
+        arguments: of the call; a former name whose value is None is dropped.
+        names: former names, and their names today.
+        function: name for messages.
+
+    Raises:
+        TypeError: for an argument under both of its names.
+    """
+    current = {name: value for name, value in arguments.items() if name not in names}
+    for name, value in arguments.items():
+        if name not in names or value is None:
+            continue
+        new = names[name]
+        if current.get(new) is not None:
+            raise TypeError(f"{function} got both {name} and {new}: {name} is now {new}, keep that")
+        _announce(f"{function}.{name}", f"{function}: {name} is now {new}")
+        current[new] = value
+    return current
+
+
+def accept_former_arguments(**names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return a decorator of `__init__` that takes former names of its keyword arguments, too.
+
+    Args:
+        names: former names, and their names today.
+    """
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        title = function.__qualname__.partition(".")[0]
+
+        @wraps(function)
+        def call(*args: Any, **arguments: Any) -> None:
+            function(*args, **current_arguments(arguments, names, title))
+
+        return call
+
+    return decorate
 
 
 def with_current_flags(arguments: Sequence[str], choices: Mapping[str, Collection[str]]) -> list[str]:

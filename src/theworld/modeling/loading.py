@@ -16,55 +16,24 @@ from transformers.utils.hub import cached_file, resolve_revision
 
 from theworld import tiny
 from theworld.config import CONTROL_TAPS
+from theworld.config.world import STORED, TINY_WORLD, looks_ahead_by
 from theworld.constants import DEFAULT_COSMOS_MODEL, DEFAULT_GEMMA_MODEL, TINY_FUSED_MODEL, TINY_MODEL, WORLD_TOKENS
 from theworld.hub import REFUSALS, again, fetch, remedy
 from theworld.io import fingerprint_weights
-from theworld.modeling.configuration import FUTURE_ONLY, MAY_CHANGE, TheWorldConfig, as_adapters, as_world_settings
-from theworld.precision import loading_dtype
+from theworld.modeling.configuration import FUTURE_ONLY, MAY_CHANGE, TheWorldConfig, as_world_settings
+from theworld.precision import is_emulated, loading_dtype, name_of
 
 logger = logging.getLogger(__name__)
-
-SETTINGS = frozenset(TheWorldConfig.__annotations__) - {
-    "model_type",
-    "base_revision",
-    "base_fingerprint",
-    "world_channels",
-    "world_stride_px",
-    "world_fingerprint",
-    "trained_parts",
-}
-"""Fields of the configuration that `TheWorld.from_pretrained` accepts; it finds the others out itself."""
 
 WEIGHTS_NAME = "model.safetensors"
 CHECKPOINT_FILES = ("config.json", "generation_config.json", WEIGHTS_NAME)
 """Files of a saved TheWorld."""
 
-TINY_SETTINGS = {"world_image_size": 64, "frame_rate_hz": 6.0, "dit_block": 2}
+TINY_SETTINGS = {STORED[name].name: value for name, value in TINY_WORLD.items()}
 
 
 class CheckpointError(ValueError):
     """A checkpoint that does not fit: a missing or unexpected tensor, another base, another tap."""
-
-
-def take_settings(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Remove the settings from keyword arguments and return them; the rest is for transformers.
-
-    Args:
-        arguments: fields of TheWorldConfig, or `config=` with all of them, as AutoModel passes a checkpoint's.
-
-    Raises:
-        TypeError: for a name that looks like a misspelt setting.
-    """
-    config = arguments.pop("config", None)
-    if config is not None and not isinstance(config, TheWorldConfig):
-        raise TypeError(f"config={type(config).__name__}: expected a TheWorldConfig, or its fields one by one")
-    values = {} if config is None else {name: getattr(config, name) for name in SETTINGS}
-    if arguments.get("lora") is not None:
-        arguments["lora"] = as_adapters(arguments["lora"])
-    for name in arguments.keys() - SETTINGS:
-        if meant := get_close_matches(name, SETTINGS, n=1, cutoff=0.8):
-            raise TypeError(f"no setting {name!r}: did you mean {meant[0]!r}?")
-    return {**values, **{name: arguments.pop(name) for name in SETTINGS & arguments.keys()}}
 
 
 def base_folder(name: str) -> str:
@@ -90,7 +59,13 @@ def saved_folder(checkpoint: Path) -> str:
 
 
 def resolve(
-    name: str, settings: dict[str, Any], *, transfer_tap: bool = False, loads_world: bool = False, **hub: Any
+    name: str,
+    settings: dict[str, Any],
+    *,
+    transfer_tap: bool = False,
+    loads_world: bool = False,
+    dtype: Any = None,
+    **hub: Any,
 ) -> tuple[TheWorldConfig, Path | None]:
     """Find the configuration that a name and settings give, and the folder of the checkpoint; no weights are loaded.
 
@@ -99,6 +74,7 @@ def resolve(
         settings: fields of TheWorldConfig.
         transfer_tap: as `load_settings`.
         loads_world: choose a number format for the world that this machine computes natively, as `native_world`.
+        dtype: requested number format of Gemma's weights, which a new world follows, as `beside_weights`.
         hub: revision, token, cache_dir, local_files_only, as in transformers.
 
     Returns:
@@ -106,16 +82,11 @@ def resolve(
     """
     name = embedded(name)
     if not is_checkpoint(name, **hub):
-        return configure(name, settings, **hub), None
+        return configure(name, beside_weights(settings, dtype), **hub), None
     checkpoint = fetch_checkpoint(name, **hub)
     if loads_world and settings.get("enable_world", True):
         settings = native_world(checkpoint, settings)
     return load_settings(checkpoint, settings, transfer_tap), checkpoint
-
-
-def hub_options(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments that say how files are downloaded."""
-    return {name: arguments[name] for name in ("token", "cache_dir", "local_files_only") if name in arguments}
 
 
 def is_checkpoint(name: str, **hub: Any) -> bool:
@@ -171,15 +142,31 @@ def configure(name: str, settings: dict[str, Any], **hub: Any) -> TheWorldConfig
         gemma.pop(key, None)
     fields: dict[str, Any] = {
         "base_model_name": str(name),
-        "cosmos_model_name": TINY_MODEL if name == TINY_MODEL else DEFAULT_COSMOS_MODEL,
+        "cosmos_model_name": DEFAULT_COSMOS_MODEL,
         "siglip_model_name": str(name),
         **(TINY_SETTINGS if name == TINY_MODEL else {}),
         **known,
-        **settings,
+        **looking_ahead(settings),
     }
     if fields.get("enable_world", True):
         fields |= _world_shape(fields)
     return _build({**gemma, **fields})
+
+
+def looking_ahead(settings: dict[str, Any], saved: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Add the tap `rollout` to settings with K > 0 that name no tap, if the model reads its world by `vae`.
+
+    Args:
+        settings: fields of TheWorldConfig.
+        saved: the configuration of a checkpoint; None: a new fusion. A VAE that trained has no denoiser.
+    """
+    before = saved or {}
+    world = {"tap": settings.get("world_tap"), "repeat_current": settings.get("world_repeat_current")}
+    reads_vae = before.get("world_tap", "vae") == "vae" and not before.get("world_repeat_current")
+    own_vae = settings.get("freeze_cosmos_vae") is False or "cosmos_vae" in (before.get("trained_parts") or ())
+    if own_vae or not reads_vae or not looks_ahead_by(settings.get("num_world_steps"), world):
+        return settings
+    return {**settings, "world_tap": "rollout"}
 
 
 def _build(fields: dict[str, Any]) -> TheWorldConfig:
@@ -290,8 +277,15 @@ def load_settings(folder: Path, settings: dict[str, Any], transfer_tap: bool = F
         CheckpointError: for a setting that the saved weights depend on, or a tap that reads other states.
     """
     raw = json.loads((folder / "config.json").read_text())
-    changed = {name: value for name, value in settings.items() if raw.get(name) != value}
-    free = MAY_CHANGE | (FUTURE_ONLY if transfer_tap else set())
+    with_tap = looking_ahead(settings, raw)
+    if with_tap.keys() - settings.keys():
+        logger.warning(
+            "%s was trained without future slots: with num_world_steps=%s its tap 'vae' becomes 'rollout'",
+            folder,
+            settings["num_world_steps"],
+        )
+    changed = {name: value for name, value in with_tap.items() if raw.get(name) != value}
+    free = MAY_CHANGE | (FUTURE_ONLY if transfer_tap else with_tap.keys() - settings.keys())
     if raw.get("lora") is None:
         free |= {"lora"}  # you may add adapters to a checkpoint, but not change those that it has
     if fixed := sorted(set(changed) - free):
@@ -333,6 +327,16 @@ def native_world(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
         return settings
     chosen = loading_dtype(None, saved, "world_dtype")
     return settings if chosen == "auto" else {**settings, "world_dtype": chosen}
+
+
+def beside_weights(settings: dict[str, Any], dtype: Any) -> dict[str, Any]:
+    """Add `world_dtype` bfloat16 to the settings of a new fusion whose weights are asked for in bfloat16.
+
+    A machine that emulates the format keeps float32, since nobody asked for a slow world.
+    """
+    if "world_dtype" in settings or name_of(dtype) != "bfloat16" or is_emulated("bfloat16"):
+        return settings
+    return {**settings, "world_dtype": "bfloat16"}
 
 
 def _check_transfer(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> None:

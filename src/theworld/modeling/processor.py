@@ -20,6 +20,7 @@ from theworld.config.world import check_world_steps, known_tap
 from theworld.constants import CUSTOM_TOKEN_EOW, CUSTOM_TOKEN_SOW, WORLD_SOFT_TOKEN, WORLD_TOKENS
 from theworld.datasets.images import square_frames, to_frames, to_pictures
 from theworld.modeling import loading
+from theworld.modeling.arguments import take_settings
 from theworld.modeling.configuration import TheWorldConfig
 from theworld.modeling.image_processing import is_plain, plain_pixels
 
@@ -114,7 +115,7 @@ class TheWorldProcessor(Gemma3Processor):
             ValueError: for settings that contradict each other, or that a saved processor fixes.
         """
         name = loading.embedded(str(pretrained_model_name_or_path))
-        settings = loading.take_settings(kwargs)
+        settings = take_settings(kwargs)
         if (Path(name) / "processor_config.json").is_file() and not (Path(name) / "config.json").is_file():
             if fixed := sorted(settings.keys() - {"num_world_steps"}):
                 raise ValueError(f"{name} is a saved processor, which fixes {fixed}: name its model instead")
