@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from theworld.config.base import STRICT
+from theworld.config.base import STRICT, AnyPath
 from theworld.config.training import TrainingConfig
 
 
@@ -14,10 +14,10 @@ from theworld.config.training import TrainingConfig
 class CompareSettings:
     """Files of predictions to compare, and the tests."""
 
-    files: tuple[Path, ...]
+    files: tuple[AnyPath, ...]
     """Files of predictions (JSONL) on the same samples."""
 
-    baseline: Path | None = None
+    baseline: AnyPath | None = None
     """File to compare all others with; None: test every pair."""
 
     group_by: tuple[str, ...] = ()
@@ -31,7 +31,7 @@ class CompareSettings:
 class ForesightSettings:
     """Scenes of Foresight, the simulated physical world, to draw."""
 
-    preview: Path = Path("foresight.png")
+    preview: AnyPath = Path("foresight.png")
     """Output picture of scenes, questions and answers (PNG)."""
 
     split: Literal["train", "validation", "test"] = "validation"
@@ -46,7 +46,7 @@ class ForesightSettings:
     image_size_px: int = 128
     """Side of each frame, pixels."""
 
-    write_scenes: Path | None = None
+    write_scenes: AnyPath | None = None
     """Folder for the validation and test items that the package ships, simulated anew, instead of a picture."""
 
 
@@ -54,7 +54,7 @@ class ForesightSettings:
 class CacheSettings:
     """Feature store to check."""
 
-    store: Path
+    store: AnyPath
     """Folder of the store."""
 
 
@@ -62,7 +62,7 @@ class CacheSettings:
 class ReportSettings:
     """Folder to report on."""
 
-    run: Path
+    run: AnyPath
     """Folder of a run, an evaluation or an audit; the report (report.html, report.md) goes into it."""
 
     title: str = "TheWorld: report"
@@ -87,7 +87,7 @@ class PreviewSettings(TrainingConfig):
     num_shown: Annotated[int, Field(ge=1)] = 24
     """Samples to show in full, the first of them."""
 
-    page: Path = Path("preview.html")
+    page: AnyPath = Path("preview.html")
     """Output page (HTML)."""
 
     @model_validator(mode="after")
@@ -161,5 +161,5 @@ class PlanSettings(TrainingConfig):
 class DoctorSettings(PlanSettings):
     """A run to check before it starts; without one, the installation alone."""
 
-    output_dir: Path = Path()
+    output_dir: AnyPath = Path()
     """The run's folder; none named: check the installation alone."""

@@ -1,12 +1,11 @@
 """Settings of the data sets: one class for each, and DataSettings for all of them."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, TypeAlias, get_args
 
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from theworld.config.base import STRICT, STRICT_VARIANTS, Variants
+from theworld.config.base import STRICT, STRICT_VARIANTS, AnyPath, Variants
 from theworld.config.renamed import accept_former
 
 SplitName = Literal["train", "validation", "test"]
@@ -18,8 +17,6 @@ TASK_NAMES: Final[tuple[TaskName, ...]] = get_args(TaskName)
 """The kinds of scene of Foresight."""
 
 # Lax, because a check before the fields turns JSON into Python, and strict paths and tuples are read from JSON only.
-_Path = Annotated[Path, Field(strict=False)]
-_OptionalPath = Annotated[Path | None, Field(strict=False)]
 
 
 @dataclass(config=STRICT_VARIANTS, frozen=True, kw_only=True)
@@ -88,7 +85,7 @@ class ForesightData(DataSettings):
     images: Literal["current", "clip"] = "current"
     """Gemma's input: the current picture, or every given frame."""
 
-    drawn_dir: _OptionalPath = None
+    drawn_dir: AnyPath | None = None
     """Folder that keeps samples once they are simulated and drawn; None: each reading draws them anew."""
 
     @model_validator(mode="after")
@@ -128,7 +125,7 @@ class SpatialRGPTData(DataSettings):
     revision: str | None = None
     """Commit of the hub repository."""
 
-    image_dir: _OptionalPath = None
+    image_dir: AnyPath | None = None
     """Folder of the pictures, if the rows hold none."""
 
     marks: Literal["boxes", "masks"] = "boxes"
@@ -150,7 +147,7 @@ class VsrData(DataSettings):
     subsets: Annotated[tuple[str, ...], Field(strict=False, max_length=1)] = ()
     """`random` or `zeroshot`, tests of their own; none named: `zeroshot`."""
 
-    image_dir: _Path
+    image_dir: AnyPath
     """Folder of COCO 2017's pictures."""
 
 
@@ -163,10 +160,10 @@ class LlavaData(DataSettings):
     source: str
     """JSON file of the conversations."""
 
-    image_dir: _OptionalPath = None
+    image_dir: AnyPath | None = None
     """Folder that the pictures' paths start from; None: the file's."""
 
-    index_dir: _OptionalPath = None
+    index_dir: AnyPath | None = None
     """Folder for the index of the rows, as large as the file; None: the file's."""
 
 
@@ -182,10 +179,10 @@ class OpenSpatialData(DataSettings):
     revision: str | None = None
     """Commit of the hub repository."""
 
-    image_dir: _Path
+    image_dir: AnyPath
     """Folder of OpenImages V7's pictures."""
 
-    index_dir: _OptionalPath = None
+    index_dir: AnyPath | None = None
     """Folder for the index of the rows, as large as the file; None: the file's."""
 
     marks: Literal["boxes", "masks"] = "boxes"
@@ -265,11 +262,11 @@ class MixturePart:
 class OpenImagesSettings:
     """Pictures of OpenImages to download, their address and their folder."""
 
-    ids: Path
+    ids: AnyPath
     """File of ids, one a line: 16 hexadecimal digits, optionally after a split, as in `train/`; `#` begins a
     comment."""
 
-    out: Path
+    out: AnyPath
     """Folder of the pictures, ID.jpg; pictures that are there are not downloaded again."""
 
     split: Literal["train", "validation", "test"] = "train"

@@ -68,7 +68,7 @@ def current_arguments(arguments: Mapping[str, Any], names: Mapping[str, str], fu
     """Replace other names in the keyword arguments of a function.
 
     Args:
-        arguments: of the call; a former name whose value is None is dropped.
+        arguments: of the call.
         names: former names, and their names today.
         function: name for messages.
 
@@ -77,10 +77,10 @@ def current_arguments(arguments: Mapping[str, Any], names: Mapping[str, str], fu
     """
     current = {name: value for name, value in arguments.items() if name not in names}
     for name, value in arguments.items():
-        if name not in names or value is None:
+        if name not in names:
             continue
         new = names[name]
-        if current.get(new) is not None:
+        if new in current:
             raise TypeError(f"{function} got both {name} and {new}: {name} is now {new}, keep that")
         _announce(f"{function}.{name}", f"{function}: {name} is now {new}")
         current[new] = value

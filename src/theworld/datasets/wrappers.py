@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from theworld.config.renamed import accept_former_arguments
 from theworld.constants import TEMPORAL_STRIDE
 from theworld.datasets.conversations import checked, num_characters, turns_of, without_marks, without_pictures
 from theworld.datasets.errors import RecordError
@@ -82,6 +83,7 @@ class HFDatasetWrapper:
         ValueError: for a column that the data set does not have.
     """
 
+    @accept_former_arguments(text_key="question_key", label_key="answer_key")
     def __init__(
         self,
         dataset: Any,

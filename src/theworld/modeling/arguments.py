@@ -21,12 +21,52 @@ SETTINGS: Final = frozenset(TheWorldConfig.__annotations__) - {
 """Fields of the configuration that `TheWorld.from_pretrained` accepts; it finds the others out itself."""
 
 _OF_TRANSFORMERS: Final = frozenset(
-    """adapter_kwargs adapter_name allow_all_kernels attn_implementation cache_dir device_map device_mesh disable_mmap
-    distributed_config dtype experts_implementation force_download from_flax from_tf fusion_config generation_config
-    gguf_file ignore_mismatched_sizes kernel_config key_mapping local_files_only low_cpu_mem_usage max_memory mirror
-    offload_buffers offload_folder offload_state_dict proxies quantization_config state_dict subfolder
-    token torch_dtype tp_plan tp_size tqdm_class trust_remote_code use_kernels use_safetensors variant
-    weights_only _commit_hash _from_auto _from_pipeline""".split()
+    [
+        "adapter_kwargs",
+        "adapter_name",
+        "allow_all_kernels",
+        "attn_implementation",
+        "cache_dir",
+        "device_map",
+        "device_mesh",
+        "disable_mmap",
+        "distributed_config",
+        "dtype",
+        "experts_implementation",
+        "force_download",
+        "from_flax",
+        "from_tf",
+        "fusion_config",
+        "generation_config",
+        "gguf_file",
+        "ignore_mismatched_sizes",
+        "kernel_config",
+        "key_mapping",
+        "local_files_only",
+        "low_cpu_mem_usage",
+        "max_memory",
+        "mirror",
+        "offload_buffers",
+        "offload_folder",
+        "offload_state_dict",
+        "proxies",
+        "quantization_config",
+        "state_dict",
+        "subfolder",
+        "token",
+        "torch_dtype",
+        "tp_plan",
+        "tp_size",
+        "tqdm_class",
+        "trust_remote_code",
+        "use_kernels",
+        "use_safetensors",
+        "variant",
+        "weights_only",
+        "_commit_hash",
+        "_from_auto",
+        "_from_pipeline",
+    ]
 )
 """Arguments that `PreTrainedModel.from_pretrained` takes, besides those of our own signature."""
 
@@ -119,7 +159,7 @@ def pictures_and_question(inputs: Any, question: Any, options: dict[str, Any]) -
         options: all others; pictures are removed from them.
 
     Raises:
-        TypeError: for a question or pictures under a name that `generate` does not have, or pictures without a question.
+        TypeError: for an argument under a name that `generate` does not have, or pictures without a question.
     """
     for name in ("prompt", "prompts", "text", "questions", "images"):
         if name in options:

@@ -82,7 +82,7 @@ def resolve(
     """
     name = embedded(name)
     if not is_checkpoint(name, **hub):
-        return configure(name, beside_weights(settings, dtype), **hub), None
+        return configure(name, beside_weights(name, settings, dtype), **hub), None
     checkpoint = fetch_checkpoint(name, **hub)
     if loads_world and settings.get("enable_world", True):
         settings = native_world(checkpoint, settings)
@@ -329,12 +329,14 @@ def native_world(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
     return settings if chosen == "auto" else {**settings, "world_dtype": chosen}
 
 
-def beside_weights(settings: dict[str, Any], dtype: Any) -> dict[str, Any]:
+def beside_weights(name: str, settings: dict[str, Any], dtype: Any) -> dict[str, Any]:
     """Add `world_dtype` bfloat16 to the settings of a new fusion whose weights are asked for in bfloat16.
 
-    A machine that emulates the format keeps float32, since nobody asked for a slow world.
+    A machine that emulates the format keeps float32, since nobody asked for a slow world; and so does the embedded
+    world, which is small, and whose features are then the same everywhere.
     """
-    if "world_dtype" in settings or name_of(dtype) != "bfloat16" or is_emulated("bfloat16"):
+    is_asked = name_of(dtype) == "bfloat16" and "world_dtype" not in settings
+    if not is_asked or name == TINY_MODEL or is_emulated("bfloat16"):
         return settings
     return {**settings, "world_dtype": "bfloat16"}
 

@@ -29,7 +29,8 @@ class TheWorld(FusedGemma):
 
     def __init__(self, config: TheWorldConfig, **unknown: Any) -> None:
         if not isinstance(config, TheWorldConfig) or unknown:
-            given = ", ".join([repr(config) if isinstance(config, str) else "...", *(f"{name}=..." for name in unknown)])
+            first = repr(config) if isinstance(config, str) else "..."
+            given = ", ".join([first, *(f"{name}=..." for name in unknown)])
             raise TypeError(f"TheWorld({given}) builds no model: use TheWorld.from_pretrained({given})")
         super().__init__(config)
 

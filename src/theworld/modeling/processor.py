@@ -21,6 +21,7 @@ from theworld.constants import CUSTOM_TOKEN_EOW, CUSTOM_TOKEN_SOW, WORLD_SOFT_TO
 from theworld.datasets.images import square_frames, to_frames, to_pictures
 from theworld.modeling import loading
 from theworld.modeling.arguments import take_settings
+from theworld.modeling.chat_videos import take_videos
 from theworld.modeling.configuration import TheWorldConfig
 from theworld.modeling.image_processing import is_plain, plain_pixels
 
@@ -258,11 +259,13 @@ class TheWorldProcessor(Gemma3Processor):
         """Apply Gemma 3's chat template; control tokens in a user's text are encoded as text.
 
         Args:
-            conversation: one conversation or a list of them.
+            conversation: one conversation or a list of them; for videos in it see `take_videos`.
             world: clips per row, as in the call; for one conversation a list of its clips.
             num_world_steps: K, future latent slots.
         """
         options = dict(kwargs.pop("processor_kwargs", None) or {})
+        conversation, clips = take_videos(conversation, world or options.get("world"))
+        world = clips if self.enable_world else world  # without it Gemma sees the last frame
         if world is not None:
             is_batch = bool(conversation) and isinstance(conversation[0], list | tuple)
             options["world"] = world if is_batch else [world]

@@ -1,6 +1,7 @@
 """BLINK (arXiv 2404.12390): multiple choice about one to four pictures, in 14 tasks."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Final, Literal
 
 from theworld.datasets.errors import RecordError
@@ -50,7 +51,7 @@ class BlinkDataset(RowSamples):
 
     def __init__(
         self,
-        source: str = REPOSITORY,
+        source: str | Path = REPOSITORY,
         split: Literal["val", "test"] = "val",
         tasks: Sequence[str] = TASKS,
         size: int | None = None,

@@ -101,9 +101,13 @@ class RowIndex(Sequence[Any]):
     """
 
     def __init__(
-        self, source: Path, kind: str, measure: Callable[[Any, int], Measures], index_dir: Path | None = None
+        self,
+        source: str | Path,
+        kind: str,
+        measure: Callable[[Any, int], Measures],
+        index_dir: str | Path | None = None,
     ) -> None:
-        source = Path(source)
+        source, index_dir = Path(source), None if index_dir is None else Path(index_dir)
         if not source.is_file():
             raise ValueError(f"{source}: no such file; expected a JSON array of records")
         facts = source.stat()
@@ -136,6 +140,38 @@ class RowIndex(Sequence[Any]):
         with self._lines.open("rb") as stream:  # opened each time: nothing is shared with other processes
             stream.seek(int(entry["start"]))
             return json.loads(stream.read(int(entry["length"])))
+
+
+class TableRows(Sequence[Any]):
+    """Rows of a split of a Hugging Face data set, measured at once.
+
+    Args:
+        dataset: a map-style data set.
+        measure: function of each row and its position.
+    """
+
+    def __init__(self, dataset: Any, measure: Callable[[Any, int], Measures]) -> None:
+        self.dataset = dataset
+        self.table: np.ndarray = np.zeros(len(dataset), _COLUMNS)
+        """Facts about each row: columns characters, images, id_hash, repeat."""
+        for place in range(len(dataset)):
+            of_row = measure(self[place], place)
+            self.table[place] = (0, 0, of_row.characters, of_row.images, id_hash(of_row.id), 0)
+        self.table["repeat"] = _repeats(self.table["id_hash"])
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: Any) -> Any:
+        """Return a row; a list of records that Arrow keeps as columns becomes a list of records again."""
+        row = self.dataset[index]
+        return {name: _records(value) if isinstance(value, Mapping) else value for name, value in row.items()}
+
+
+def _records(columns: Mapping[str, Any]) -> Any:
+    if not all(isinstance(column, list) for column in columns.values()):
+        return columns
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
 def _place(source: Path, index_dir: Path | None) -> Path:
@@ -216,7 +252,7 @@ class IndexedSamples:
     Later rows of an id get the ids `ID#2`, `ID#3`, and so on.
 
     Args:
-        source: the file.
+        source: the file, or a split of a Hugging Face data set with the same columns.
         kind: name of the format.
         part: `validation` for the held-out samples (one in a hundred, by hash of the id), `train` for the others; None:
             all.
@@ -228,9 +264,17 @@ class IndexedSamples:
     """
 
     def __init__(
-        self, source: Path, kind: str, part: Part | None = None, size: int | None = None, index_dir: Path | None = None
+        self,
+        source: Any,
+        kind: str,
+        part: Part | None = None,
+        size: int | None = None,
+        index_dir: str | Path | None = None,
     ) -> None:
-        self.rows = RowIndex(source, kind, self._measure, index_dir)
+        if hasattr(source, "column_names"):
+            self.rows = TableRows(source, self._measure)
+        else:
+            self.rows = RowIndex(source, kind, self._measure, index_dir)
         self.places = places_of(self.rows.table["id_hash"], part)[:size]
 
     def __len__(self) -> int:
