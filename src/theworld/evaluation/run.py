@@ -15,6 +15,7 @@ from theworld.config.renamed import former_word
 from theworld.datasets.factory import open_samples
 from theworld.datasets.sample import Samples
 from theworld.environment import commit, describe_environment
+from theworld.evaluation.baselines import Baseline, BaselineAnswerer
 from theworld.evaluation.benchmarks import blink
 from theworld.evaluation.benchmarks.dispatch import benchmark_scores, kind_field, score, true_answer
 from theworld.evaluation.comparison import compare
@@ -25,11 +26,12 @@ from theworld.evaluation.conditions import (
     frequent_answers,
     open_respondent,
 )
-from theworld.evaluation.generation import Answerer, FeatureReader, answer_all, row_of
+from theworld.evaluation.generation import Answerer, BatchAnswerer, FeatureReader, answer_all, row_of
 from theworld.evaluation.predictions import (
     Prediction,
     PredictionWriter,
     RunIdentity,
+    file_stem,
     read_identity,
     read_predictions,
 )
@@ -38,7 +40,8 @@ from theworld.io import fingerprint, write_whole
 from theworld.modeling import TheWorld
 from theworld.modeling.configuration import TheWorldConfig
 from theworld.modeling.factory import describe_weights
-from theworld.modeling.loading import fetch_checkpoint, is_checkpoint, load_settings, saved_folder
+from theworld.modeling.loading import configure, fetch_checkpoint, load_settings
+from theworld.modeling.names import find, is_checkpoint, kind_of
 from theworld.precision import name_of
 
 LIBRARIES = ("torch", "transformers", "diffusers", "theworld")
@@ -64,15 +67,65 @@ def evaluate(config: EvaluationConfig) -> dict[str, Any]:
         ValueError: for a folder of another run, or an arm without a single answered item.
         StoreError: if the feature store is damaged, belongs to another tap, or is not writable.
     """
-    saved = saved_config(config.checkpoint)
+    name = find(config.checkpoint)
+    kind = kind_of(name)
+    if kind not in ("gemma3", TheWorldConfig.model_type):
+        return report(_ask_baseline(config, name, kind), config.output_dir / "results.json")
+    arms = config.arms or (("gemma",) if kind == "gemma3" else ("world",))
+    steps = config.num_world_steps if READS_WORLD & {*arms} else None
+    saved = saved_config(config.checkpoint, max(steps or (0,)))
+    _check_arms(config, arms, saved, kind)
     formats = answering_formats(saved, config.dtype, config.store_dir)
-    loader.save_over_earlier(config, config.output_dir / "config.json")
-    write_whole(config.output_dir / "environment.json", describe_environment(number_formats=formats))
+    _describe(config, formats)
     files: dict[str, Path] = {}
-    for arm in config.arms:
+    for arm in arms:
         files |= _answer(config, arm, saved, formats)
     world = saved.world_settings().seed if saved.enable_world else None
     return report(files, config.output_dir / "results.json", seeds={"world": world})
+
+
+def _check_arms(config: EvaluationConfig, arms: Sequence[ArmName], saved: TheWorldConfig, kind: str | None) -> None:
+    """Refuse arms that the model does not have, and every K that its tap cannot serve, before the first question."""
+    if kind == "gemma3" and (other := [arm for arm in arms if arm not in ("gemma", "blind", "majority")]):
+        raise ValueError(
+            f"{config.checkpoint} is a Gemma 3 without a world: its arms are gemma, blind and majority, not"
+            f" {', '.join(other)}"
+        )
+    if saved.enable_world and READS_WORLD & {*arms}:
+        world = saved.world_settings()
+        for steps in config.num_world_steps or ():
+            world.num_slots(world.num_frames(1, steps), steps)
+
+
+def _describe(config: EvaluationConfig, formats: dict[str, str]) -> None:
+    loader.save_over_earlier(config, config.output_dir / "config.json")
+    write_whole(config.output_dir / "environment.json", describe_environment(number_formats=formats))
+
+
+def _ask_baseline(config: EvaluationConfig, name: str, kind: str | None) -> dict[str, Path]:
+    """Answer the questions with a model that is no TheWorld; return the files of predictions by arm."""
+    beside = config.arms or ()
+    if other := [arm for arm in beside if arm not in ("blind", "majority")]:
+        raise ValueError(f"{name} is no TheWorld: the arms blind and majority may go with it, not {', '.join(other)}")
+    if config.num_world_steps or config.store_dir:
+        raise ValueError(f"{name} is no TheWorld: it takes neither num_world_steps nor store_dir")
+    data, folder = config.data, config.output_dir / "predictions"
+    samples = open_samples(data, data.validation_split, data.num_validation, False)
+    baseline = Baseline(name, kind, config.dtype)
+    score_choices = config.answers == "loglikelihood"
+    answerer = BaselineAnswerer(baseline, max_new_tokens=config.max_new_tokens, score_choices=score_choices)
+    dtype = name_of(baseline.model.dtype)
+    _describe(config, {"weights": dtype})
+    files = {arm: folder / f"{file_stem(arm)}.jsonl" for arm in (baseline.name, *beside)}
+    for arm, path in files.items():
+        if arm == "majority":
+            _answer_by_majority(samples, path, data)
+            continue
+        asked = blind(samples) if arm == "blind" else samples
+        hashed = _settings_hash([data, config.max_new_tokens, former_word("answers", config.answers), arm])
+        identity = RunIdentity(settings_hash=hashed, checkpoint=baseline.weights, dtype=dtype, versions=_versions())
+        collect(answerer, asked, path, identity, title=arm, batch_size=config.batch_size)
+    return files
 
 
 def _answer(config: EvaluationConfig, arm: ArmName, saved: TheWorldConfig, formats: dict[str, str]) -> dict[str, Path]:
@@ -126,17 +179,25 @@ def _answer_by_majority(samples: Samples, path: Path, data: Any) -> Path:
     return path
 
 
-def saved_config(checkpoint: Path) -> TheWorldConfig:
-    """Load the configuration of a saved TheWorld, without its weights.
+def saved_config(checkpoint: str | Path, most_world_steps: int = 0) -> TheWorldConfig:
+    """Load the configuration of a saved TheWorld, or of a Gemma 3 without a world; no weights load.
+
+    Args:
+        checkpoint: folder or hub id.
+        most_world_steps: the largest K to ask for, which may need another tap.
 
     Raises:
-        ValueError: for a model that is no TheWorld, or whose base model has changed.
+        ValueError: for another kind of model, a base model that has changed, or a K that it cannot serve.
         OSError: for a folder that does not exist or has no model.
     """
-    folder = saved_folder(checkpoint)
-    if not is_checkpoint(folder):
-        raise ValueError(f"{checkpoint}: a plain Gemma 3; expected a saved TheWorld, as training leaves it in model/")
-    return load_settings(fetch_checkpoint(folder), {})
+    name = find(checkpoint)
+    if not is_checkpoint(name):
+        return configure(name, {"enable_world": False})
+    folder = fetch_checkpoint(name)
+    saved = load_settings(folder, {})
+    if most_world_steps and saved.enable_world:
+        return load_settings(folder, {"num_world_steps": most_world_steps})
+    return saved
 
 
 def predict(
@@ -164,6 +225,13 @@ def predict(
         score_choices=score_choices,
         read_features=read_features,
     )
+    collect(answerer, samples, path, identity, title=title, batch_size=batch_size)
+
+
+def collect(
+    answerer: BatchAnswerer, samples: Samples, path: Path, identity: RunIdentity, *, title: str, batch_size: int
+) -> None:
+    """Answer the samples that a file of predictions lacks; raises as `predict`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with PredictionWriter(path, identity) as writer:
         ids = answer_all(answerer, samples, writer, batch_size, title)
@@ -259,15 +327,15 @@ def _numbers(rows: dict[str, list[Prediction]], baseline: str | None) -> dict[st
 def _write_scores(rows: dict[str, list[Prediction]], folder: Path) -> None:
     for name, predictions in rows.items():
         lines = [json.dumps(asdict(score(row))) + "\n" for row in predictions]
-        write_whole(folder / f"{name}.jsonl", "".join(lines))
+        write_whole(folder / f"{file_stem(name)}.jsonl", "".join(lines))
 
 
 def _write_submissions(rows: dict[str, list[Prediction]], folder: Path) -> dict[str, str]:
     """Write the replies of each arm in the format of BLINK's evaluation server; return the files."""
     written = {}
     for name, predictions in rows.items():
-        write_whole(folder / f"{name}.json", json.dumps(blink.submission(predictions), indent=1))
-        written[name] = str(folder / f"{name}.json")
+        write_whole(folder / f"{file_stem(name)}.json", json.dumps(blink.submission(predictions), indent=1))
+        written[name] = str(folder / f"{file_stem(name)}.json")
     return written
 
 

@@ -4,23 +4,22 @@ import json
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
 from tokenizers import Tokenizer
-from transformers import Gemma3Config, PreTrainedConfig
+from transformers import Gemma3Config
 from transformers.utils.hub import cached_file, resolve_revision
 
-from theworld import tiny
 from theworld.config import CONTROL_TAPS
 from theworld.config.world import STORED, TINY_WORLD, looks_ahead_by
-from theworld.constants import DEFAULT_COSMOS_MODEL, DEFAULT_GEMMA_MODEL, TINY_FUSED_MODEL, TINY_MODEL, WORLD_TOKENS
+from theworld.constants import DEFAULT_COSMOS_MODEL, DEFAULT_GEMMA_MODEL, TINY_MODEL, WORLD_TOKENS
 from theworld.hub import REFUSALS, again, fetch, remedy
 from theworld.io import fingerprint_weights
 from theworld.modeling.configuration import FUTURE_ONLY, MAY_CHANGE, TheWorldConfig, as_world_settings
+from theworld.modeling.names import base_folder, embedded, is_checkpoint
 from theworld.precision import is_emulated, loading_dtype, name_of
 
 logger = logging.getLogger(__name__)
@@ -34,28 +33,6 @@ TINY_SETTINGS = {STORED[name].name: value for name, value in TINY_WORLD.items()}
 
 class CheckpointError(ValueError):
     """A checkpoint that does not fit: a missing or unexpected tensor, another base, another tap."""
-
-
-def base_folder(name: str) -> str:
-    """Return the source of Gemma for transformers: the name itself, or the folder of the tiny stack."""
-    return str(tiny.stack() / "gemma") if name == TINY_MODEL else name
-
-
-def embedded(name: str) -> str:
-    """Return the name itself, or the folder of the embedded TheWorld for its name."""
-    return str(tiny.stack() / "fused") if name == TINY_FUSED_MODEL else name
-
-
-def saved_folder(checkpoint: Path) -> str:
-    """Return the folder of a saved TheWorld; a misspelt path must not start a search on the hub.
-
-    Raises:
-        FileNotFoundError: if there is no such folder.
-    """
-    folder = embedded(str(checkpoint))
-    if not Path(folder).is_dir():
-        raise FileNotFoundError(f"{checkpoint}: no such folder; expected a saved TheWorld, or tiny-foresight")
-    return folder
 
 
 def resolve(
@@ -87,34 +64,6 @@ def resolve(
     if loads_world and settings.get("enable_world", True):
         settings = native_world(checkpoint, settings)
     return load_settings(checkpoint, settings, transfer_tap), checkpoint
-
-
-def is_checkpoint(name: str, **hub: Any) -> bool:
-    """Return True for the name of a saved TheWorld, and False for that of a Gemma 3.
-
-    Raises:
-        ValueError: if it is the name of another model.
-        OSError: for a folder that does not exist or has no model in it, or a repository that cannot be downloaded.
-    """
-    is_folder = Path(name).is_dir()
-    if (is_folder or name.startswith((".", "/", "~"))) and not (Path(name) / "config.json").is_file():
-        reason = "no config.json in this folder" if is_folder else "no such folder"
-        raise FileNotFoundError(f"{name}: {reason}; expected a model's folder, a hub id, or {TINY_MODEL!r}")
-    close = get_close_matches(name, (TINY_MODEL, TINY_FUSED_MODEL), n=1, cutoff=0.7)
-    if close and not is_folder and name != TINY_MODEL and "/" not in name:  # a misspelling must not go to the hub
-        raise FileNotFoundError(f"{name}: no such folder, and no id on the hub; did you mean {close[0]}?")
-    try:
-        raw, _ = PreTrainedConfig.get_config_dict(base_folder(name), **hub)
-    except REFUSALS as error:  # transformers' own message names the model on its third line only
-        if is_folder:
-            raise ValueError(f"{name}: config.json cannot be read ({' '.join(str(error).split())})") from error
-        raise OSError(f"{name}: no such folder, and not to be had from the hub: {remedy(name, error)}") from error
-    kind = raw.get("model_type")
-    if kind not in ("gemma3", TheWorldConfig.model_type):
-        raise ValueError(
-            f"{name}: a model of type {kind!r}; expected Gemma 3 with vision ('gemma3') or a saved TheWorld"
-        )
-    return kind == TheWorldConfig.model_type
 
 
 def configure(name: str, settings: dict[str, Any], **hub: Any) -> TheWorldConfig:
