@@ -13,11 +13,13 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 from theworld.datasets.images import to_image
 from theworld.datasets.sample import Sample
 from theworld.evaluation.generation import BatchAnswerer, choices_of, row_of
+from theworld.hub import fetch
 from theworld.io import fingerprint_weights
 from theworld.modeling.factory import on_this_machine
 from theworld.modeling.loading import reporting_file_errors
 from theworld.precision import loading_dtype
 
+_FILES = ("*.json", "*.jinja", "*.model", "*.safetensors", "*.txt")
 _NO_TEMPLATE = "no chat template in its processor; a model that is trained to answer has one: take its chat version"
 
 
@@ -39,19 +41,19 @@ class Baseline:
                 f"{name}: a model of type {kind!r}; expected a saved TheWorld, a Gemma 3, or a vision-language model of"
                 " transformers (AutoModelForImageTextToText)"
             )
-        folder = Path(name)
-        self.name = folder.resolve().name if folder.is_dir() else name
+        is_folder = Path(name).is_dir()
+        folder = Path(name) if is_folder else fetch(name, _FILES)
+        self.name = folder.resolve().name if is_folder else name
         """Its name in tables: the hub id, or the name of the folder."""
         options = on_this_machine(dtype)
         with reporting_file_errors(name):
-            config = AutoConfig.from_pretrained(name)
+            config = AutoConfig.from_pretrained(folder)
             options["dtype"] = loading_dtype(options["dtype"], config.dtype)
-            self.model: Any = AutoModelForImageTextToText.from_pretrained(name, **options).eval()
-            self.processor: Any = AutoProcessor.from_pretrained(name)
+            self.model: Any = AutoModelForImageTextToText.from_pretrained(folder, **options).eval()
+            self.processor: Any = AutoProcessor.from_pretrained(folder)
         if not getattr(self.processor, "chat_template", None):
             raise ValueError(f"{name}: {_NO_TEMPLATE}")
-        commit = getattr(self.model.config, "_commit_hash", None)
-        self.weights = f"{name} {fingerprint_weights(folder) if folder.is_dir() else commit}"
+        self.weights = f"{name} {fingerprint_weights(folder) if is_folder else folder.name}"
         """Name and fingerprint, or commit, of the weights."""
         tokenizer = self.processor.tokenizer
         tokenizer.padding_side = "left"

@@ -65,6 +65,11 @@ def train(config: TrainingConfig) -> dict[str, Any]:
             too many bad records.
         LossError: at the first loss that is NaN, infinite, or far above the losses before.
     """
+    return train_model(config)[1]
+
+
+def train_model(config: TrainingConfig) -> tuple[TheWorld, dict[str, Any]]:
+    """Return the trained model, too; as `train`."""
     stopping = Stopping(config.output_dir)
     with stopping.listening():
         config, checkpoint = _prepare(config)
@@ -78,7 +83,7 @@ def train(config: TrainingConfig) -> dict[str, Any]:
         pushing = _add_callbacks(trainer, config, stopping)
         result = trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         stopping.end_if_stopped()
-        return _finish(config, trainer, result.metrics["train_runtime"], pushing)
+        return model, _finish(config, trainer, result.metrics["train_runtime"], pushing)
 
 
 def _prepare(config: TrainingConfig) -> Start:

@@ -10,7 +10,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
 from fixtures_model import encode, picture, user
 from theworld import TheWorld, TheWorldConfig, TheWorldProcessor
-from theworld.modeling import CheckpointError, loading
+from theworld.modeling import CheckpointError
 from theworld.modeling.arguments import check_options, take_settings
 
 
