@@ -30,7 +30,8 @@ def test_the_defaults_are_a_legal_run():
 
 
 def test_looking_ahead_needs_a_tap_that_imagines():
-    assert "num_world_steps=4 needs a tap that looks ahead (dit, rollout)" in refusal(ModelSettings, num_world_steps=4)
+    refused = refusal(ModelSettings, num_world_steps=4, world=WorldSettings())
+    assert 'num_world_steps=4 needs a tap that looks ahead (world_tap="rollout" or "dit")' in refused
     assert "num_world_steps=4 needs" in refusal(ModelSettings, num_world_steps=4, world=WorldSettings(tap="zero"))
     for world in (
         WorldSettings(tap="rollout"),
