@@ -110,3 +110,17 @@ def test_pictures_of_a_list_column_stay_stored_until_they_are_read() -> None:
     with pytest.raises(RecordError, match="row 1") as caught:
         samples[1]
     assert caught.value.cause == "unreadable picture"
+
+
+def test_former_names_of_columns_are_taken() -> None:
+    table = datasets.Dataset.from_dict({"text": ["Where?"], "label": ["left"]})
+
+    sample = HFDatasetWrapper(table, image_key=None, text_key="text", label_key="label")[0]
+    withheld = HFDatasetWrapper(table, image_key=None, text_key="text", label_key=None)[0]
+
+    assert (sample.prompt[-1].text, sample.answer) == ("Where?", "left")
+    assert withheld.answer is None
+    with pytest.raises(TypeError, match="both text_key and question_key"):
+        HFDatasetWrapper(table, image_key=None, text_key="text", question_key="text")
+    with pytest.raises(TypeError, match="caption_key"):
+        HFDatasetWrapper(table, caption_key="text")

@@ -86,6 +86,6 @@ def test_a_slip_is_not_looked_for_on_the_hub(
 
 
 def test_a_name_that_the_hub_does_not_have_is_refused_in_one_line(hub: HubStandIn, tmp_path: Path) -> None:  # noqa: F811
-    with pytest.raises(OSError, match="no-one/nothing: .*no such repository") as caught:
+    with pytest.raises(OSError, match=r"no-one/nothing: .*no such repository") as caught:
         evaluate(EvaluationConfig(checkpoint="no-one/nothing", output_dir=tmp_path / "out", data=DATA))
     assert "\n" not in str(caught.value)
