@@ -153,7 +153,7 @@ def test_k_without_a_tap_means_rollout():
     assert ModelSettings(num_world_steps=0).world.tap == "vae"
     assert loaded(TrainingConfig, "--model.num-world-steps", "4").model.world.tap == "rollout"
     assert loaded(TrainingConfig, "--model.num-world-steps", "4", "--model.world.tap", "dit").model.world.tap == "dit"
-    kept = loaded(TrainingConfig, "--model.num-world-steps", "4", "--model.world.repeat-current", "True")
+    kept = loaded(TrainingConfig, "--model.num-world-steps", "4", "--model.world.repeat-current")
     assert kept.model.world.tap == "vae"
     trained = loaded(TrainingConfig, "--model.num-world-steps", "4", "--model.checkpoint", "some-one/theworld")
     assert trained.model.world.tap == "vae"  # the checkpoint's own tap decides

@@ -253,6 +253,7 @@ def _problems(
             lines.append(f"{file}text that is not UTF-8")
         else:
             form = re.sub("^(Input|Tuple|List|String) | after validation", "", problem["msg"])
+            form = re.sub(r"is not a valid path for .*", "should be a valid string", form)
             form = re.sub(r"an object|a dictionary or an instance of \w+", "settings by name", form)
             form += _meant(value, problem.get("ctx", {}).get("expected", ""), "; did")
             forms.setdefault((where, shown(value)), []).append(form)

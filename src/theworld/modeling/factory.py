@@ -12,6 +12,7 @@ from theworld.io import fingerprint_weights
 from theworld.modeling import loading
 from theworld.modeling.configuration import FUTURE_ONLY, WORLD_FIELDS, TheWorldConfig, as_adapters
 from theworld.modeling.model import TheWorld
+from theworld.modeling.names import find
 from theworld.modeling.processor import TheWorldProcessor
 from theworld.precision import concrete_dtype
 
@@ -74,7 +75,7 @@ def configuration_of(settings: ModelSettings) -> TheWorldConfig:
 
 def _source(settings: ModelSettings) -> str:
     """Return the folder or hub id that the weights come from."""
-    return settings.gemma_model_name if settings.checkpoint is None else loading.find(settings.checkpoint)
+    return settings.gemma_model_name if settings.checkpoint is None else find(settings.checkpoint)
 
 
 def _given(settings: ModelSettings) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """TheWorld: the public model class, with loading, generation, freezing and saving."""
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -27,7 +27,7 @@ class TheWorld(FusedGemma):
     The frozen world model is not a submodule: DDP, FSDP, the optimiser and `state_dict` never see it.
     """
 
-    def __init__(self, config: TheWorldConfig, **unknown: Any) -> None:
+    def __init__(self, config: Any, **unknown: Any) -> None:
         if not isinstance(config, TheWorldConfig) or unknown:
             first = repr(config) if isinstance(config, str) else "..."
             given = ", ".join([first, *(f"{name}=..." for name in unknown)])
@@ -244,7 +244,7 @@ class TheWorld(FusedGemma):
     def generate(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
         inputs: Any = None,
-        question: str | Sequence[str] | GenerationConfig | None = None,
+        question: Any = None,
         **kwargs: Any,
     ) -> Any:
         """Call transformers' `generate(**inputs)`; or, short, `generate(image, "What is in this image?") -> str`.
@@ -252,7 +252,8 @@ class TheWorld(FusedGemma):
         Args:
             inputs: token ids, as in transformers; with a question, the pictures (see `generation.ask`), also as
                 `image=`. A list of questions with a list of pictures gives a list of answers.
-            question: text about the pictures; or a GenerationConfig, which is transformers' second argument.
+            question: text about the pictures, or a list of texts; or a GenerationConfig, which is transformers' second
+                argument.
             kwargs: every option of transformers' `generate`; with a question also `num_world_steps` and `world`.
 
         Raises:

@@ -74,7 +74,7 @@ def test_k_without_a_tap_means_rollout_and_equals_vae_at_zero() -> None:
 
 
 def test_a_checkpoint_of_the_tap_vae_is_loaded_with_k_through_rollout(checkpoint: Path) -> None:
-    model = TheWorld.from_pretrained(checkpoint, num_world_steps=2, num_inference_steps=2)
+    model = TheWorld.from_pretrained(checkpoint, num_world_steps=2)
     plain = TheWorld.from_pretrained(checkpoint)
     assert (model.config.world_tap, plain.config.world_tap) == ("rollout", "vae")
     assert torch.equal(model.world.markers, plain.world.markers)

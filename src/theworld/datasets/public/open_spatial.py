@@ -53,7 +53,7 @@ class SpatialRGPTDataset(IndexedSamples):
         source: hub id, a folder that holds the file, the file, or a split of a Hugging Face data set with its columns,
             whose rows are measured at once.
         image_dir: folder of the pictures of OpenImages V7, `<filename>.jpg`.
-        marks: form of the drawn regions; boxes if a row has no masks.
+        marks: form of the drawn regions, True for boxes; boxes if a row has no masks.
         part: as for IndexedSamples.
         size: number of samples, from the first; None: all.
         index_dir: as for IndexedSamples; it needs as much space as the file, 32 GB.
@@ -69,7 +69,7 @@ class SpatialRGPTDataset(IndexedSamples):
         source: Any = REPOSITORY,
         *,
         image_dir: str | Path,
-        marks: Marks = "boxes",
+        marks: Marks | bool = "boxes",
         part: Part | None = None,
         size: int | None = None,
         index_dir: str | Path | None = None,
