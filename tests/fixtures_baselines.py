@@ -17,8 +17,8 @@ _TEMPLATE = """\
 {% endfor -%}
 {{- '<start_of_turn>assistant\n' if add_generation_prompt else '' -}}
 """
-_VISION = {"num_hidden_layers": 2, "num_attention_heads": 2, "hidden_size": 32, "intermediate_size": 64}
-_TEXT = {**_VISION, "num_key_value_heads": 2}
+_VISION: Any = {"num_hidden_layers": 2, "num_attention_heads": 2, "hidden_size": 32, "intermediate_size": 64}
+_TEXT: Any = {**_VISION, "num_key_value_heads": 2}
 
 
 def _tokenizer(*more: str) -> Any:
@@ -75,7 +75,7 @@ def _idefics3() -> tuple[Any, Any]:
         text_config=hf.LlamaConfig(**_TEXT, vocab_size=len(tokenizer), pad_token_id=0),
         scale_factor=2,
         image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
-        pad_token_id=0,
+        pad_token_id=0,  # pyright: ignore[reportCallIssue]
     )
     return hf.Idefics3ForConditionalGeneration(config), processor
 
@@ -87,7 +87,7 @@ def _qwen2_vl() -> tuple[Any, Any]:
     tokenizer = _tokenizer(*marks)
     tokenizer.image_token, tokenizer.video_token = marks[:2]
     pad, video, start, end = tokenizer.convert_tokens_to_ids(list(marks))
-    pixels = {"min_pixels": 32 * 32, "max_pixels": 64 * 64}
+    pixels: Any = {"min_pixels": 32 * 32, "max_pixels": 64 * 64}
     processor = hf.Qwen2VLProcessor(
         image_processor=hf.Qwen2VLImageProcessor(**pixels, patch_size=8, merge_size=2),
         tokenizer=tokenizer,

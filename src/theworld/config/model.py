@@ -121,9 +121,9 @@ class ModelSettings:
     @classmethod
     def _complete_world(cls, values: Any) -> Any:
         """Choose defaults of the world by the other settings: as `TheWorld.from_pretrained` does."""
-        given = values.kwargs if isinstance(values, ArgsKwargs) else values
-        world = given.get("world", {}) if isinstance(given, Mapping) else None
-        if not isinstance(world, Mapping):  # settings that are complete already
+        given: Any = values.kwargs if isinstance(values, ArgsKwargs) else values
+        world: Any = given.get("world", {}) if isinstance(given, Mapping) else None
+        if not isinstance(given, Mapping) or not isinstance(world, Mapping):  # complete already
             return values
         defaults = dict(TINY_WORLD) if given.get("gemma_model_name") == TINY_MODEL else {}
         if given.get("checkpoint") is None and looks_ahead_by(given.get("num_world_steps"), world):

@@ -328,10 +328,11 @@ class FusedGemma(Gemma3ForConditionalGeneration):
         self, inputs_tensor: Tensor, model_kwargs: dict[str, Any], *args: Any, **kwargs: Any
     ) -> dict[str, Any]:
         # As transformers does for pictures: encode once, before beam search multiplies the rows.
-        world = [model_kwargs.pop(name, None) for name in ("world_pixels", "world_features", "num_world_steps")]
+        names = ("world_pixels", "world_features", "num_world_steps")
+        pixels, features, steps = (model_kwargs.pop(name, None) for name in names)
         prepare = super()._maybe_prepare_encoder_kwargs_for_generation  # pyright: ignore[reportAttributeAccessIssue]
         model_kwargs = prepare(inputs_tensor, model_kwargs, *args, **kwargs)
-        fused = self._world_tokens(*world, inputs_tensor)
+        fused = self._world_tokens(pixels, features, steps, inputs_tensor)
         if fused is None and self.config.enable_world and model_kwargs.get("past_key_values") is None:
             has_pictures = "image" in model_kwargs.get("mm_encoder_outputs", {})
             self._refuse_absent_world(inputs_tensor, has_pictures)

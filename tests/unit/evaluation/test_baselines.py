@@ -89,7 +89,7 @@ def test_a_repository_of_the_hub_is_an_arm_by_its_id(
     hub.repositories["some-one/llava"] = {path.name: path.read_bytes() for path in folder.iterdir()}
     hub.private["some-one/llava"] = False
     hub.num_commits = 3
-    results = evaluate(EvaluationConfig(checkpoint="some-one/llava", output_dir=tmp_path, data=DATA))
+    results = evaluate(EvaluationConfig(checkpoint=Path("some-one/llava"), output_dir=tmp_path, data=DATA))
     assert list(results["arms"]) == ["some-one/llava"]
     path = tmp_path / "predictions" / "some-one--llava.jsonl"
     assert read_identity(path).checkpoint == f"some-one/llava {hub.commit}"
@@ -141,6 +141,6 @@ def test_choices_of_a_template_that_turns_the_answer_around_are_refused(
 
 def test_it_has_no_world_to_audit(baseline_folder: Folder, tmp_path: Path) -> None:  # noqa: F811
     folder = baseline_folder("qwen2-vl")
-    for checkpoint, kind in ((folder, "qwen2_vl"), ("tiny", "gemma3")):
+    for checkpoint, kind in ((folder, "qwen2_vl"), (Path("tiny"), "gemma3")):
         with pytest.raises(ValueError, match=f"a model of type '{kind}'; it has no world to audit"):
             audit(AuditSettings(checkpoint=checkpoint, output_dir=tmp_path))

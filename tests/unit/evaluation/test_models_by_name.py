@@ -33,12 +33,12 @@ def test_an_evaluation_takes_it_and_answers_as_from_the_folder(
     published: HubStandIn, checkpoint: Path, tmp_path: Path
 ) -> None:
     config = EvaluationConfig(
-        checkpoint=NAME, output_dir=tmp_path / "hub", arms=("world", "gemma"), answers="loglikelihood", data=DATA
+        checkpoint=Path(NAME), output_dir=tmp_path / "hub", arms=("world", "gemma"), answers="loglikelihood", data=DATA
     )
     results = evaluate(config)
     local = EvaluationConfig(
-        checkpoint=str(checkpoint),
-        output_dir=str(tmp_path / "folder"),
+        checkpoint=checkpoint,
+        output_dir=tmp_path / "folder",
         arms=("world", "gemma"),
         answers="loglikelihood",
         data=DATA,
@@ -49,7 +49,7 @@ def test_an_evaluation_takes_it_and_answers_as_from_the_folder(
 
 
 def test_an_audit_takes_it(published: HubStandIn, tmp_path: Path) -> None:
-    values = audit(AuditSettings(checkpoint=NAME, output_dir=tmp_path, answers="loglikelihood", data=DATA))
+    values = audit(AuditSettings(checkpoint=Path(NAME), output_dir=tmp_path, answers="loglikelihood", data=DATA))
     assert "verdict" in values or "line" in values
 
 
@@ -80,12 +80,12 @@ def test_a_slip_is_not_looked_for_on_the_hub(
     with pytest.raises(FileNotFoundError, match=f"{slip}: no such folder"):
         find(slip)
     with pytest.raises(FileNotFoundError, match=f"{slip}: no such folder"):
-        evaluate(EvaluationConfig(checkpoint=slip, output_dir="out", data=DATA))
+        evaluate(EvaluationConfig(checkpoint=Path(slip), output_dir=Path("out"), data=DATA))
     assert not hub.asked
     assert not Path("out").exists()
 
 
 def test_a_name_that_the_hub_does_not_have_is_refused_in_one_line(hub: HubStandIn, tmp_path: Path) -> None:  # noqa: F811
     with pytest.raises(OSError, match=r"no-one/nothing: .*no such repository") as caught:
-        evaluate(EvaluationConfig(checkpoint="no-one/nothing", output_dir=tmp_path / "out", data=DATA))
+        evaluate(EvaluationConfig(checkpoint=Path("no-one/nothing"), output_dir=tmp_path / "out", data=DATA))
     assert "\n" not in str(caught.value)

@@ -304,7 +304,7 @@ def test_a_folder_that_holds_a_model_is_not_written_over(checkpoint: Path) -> No
 
 
 def test_a_plain_gemma_is_the_arm_gemma(tmp_path: Path) -> None:
-    config = EvaluationConfig(checkpoint="tiny", output_dir=tmp_path / "a", answers="loglikelihood", data=DATA)
+    config = EvaluationConfig(checkpoint=Path("tiny"), output_dir=tmp_path / "a", answers="loglikelihood", data=DATA)
     results = evaluate(config)
     assert list(results["arms"]) == ["gemma"]
     assert results["arms"]["gemma"]["world_read"] == 0

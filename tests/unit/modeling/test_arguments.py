@@ -97,7 +97,7 @@ def test_a_new_world_follows_weights_that_are_asked_for_in_bfloat16(
         return TheWorld.from_pretrained(name, **({} if name in ("tiny", tmp_path) else world), **options)
 
     monkeypatch.setattr("theworld.modeling.loading.is_emulated", lambda dtype, device=None: False)
-    model = load(dtype=torch.bfloat16)
+    model: Any = load(dtype=torch.bfloat16)
     assert (model.config.world_dtype, model.tap.vae.dtype) == ("bfloat16", torch.bfloat16)
     assert load(dtype="bfloat16", world_dtype="float32").config.world_dtype == "float32"
     assert load(torch_dtype=torch.float16).config.world_dtype == "float32"
@@ -118,4 +118,4 @@ def test_a_file_of_weights_names_its_folder_on_the_hub(hub: HubStandIn, checkpoi
     hub.repositories["some-one/theworld"], hub.private["some-one/theworld"], hub.num_commits = files, False, 3
     model = TheWorld.from_checkpoint_hub("some-one/theworld", checkpoint_name=place, hf_token=hub.token)
     assert model.config.world_grid == 4
-    assert Path(model.config.name_or_path).name == "checkpoint-10"
+    assert Path(str(model.config.name_or_path)).name == "checkpoint-10"
