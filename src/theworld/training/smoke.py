@@ -18,7 +18,7 @@ from theworld.datasets.sample import Sample, SampleStream
 from theworld.evaluation.generation import Answerer
 from theworld.modeling import TheWorld
 from theworld.modeling.factory import on_this_machine
-from theworld.training.dataloading import open_data
+from theworld.training.dataloading import open_data, read
 from theworld.training.run import train_model
 
 logger = logging.getLogger(__name__)
@@ -101,10 +101,14 @@ def _few(data: DataSettings) -> DataSettings:
 
 
 def _first(config: TrainingConfig, model: TheWorld) -> Sample:
-    """Return the run's first sample, as a question."""
+    """Return the run's first good sample, as a question."""
     with_future = model.config.enable_world and model.config.world_settings().sees_future
     samples = open_data(config, model.processor, _NUM_SAMPLES, with_future or config.objective == "imitation")
-    sample = next(iter(samples)) if isinstance(samples, SampleStream) else samples[0]
+    if isinstance(samples, SampleStream):
+        outcomes = (drawn.outcome for drawn in samples.read(config.seed, 0, 1))
+    else:
+        outcomes = (read(samples, index) for index in range(len(samples)))
+    sample = next(outcome for outcome in outcomes if isinstance(outcome, Sample))  # training found one
     return replace(sample, turns=sample.prompt)
 
 
