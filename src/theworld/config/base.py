@@ -2,17 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
-from pathlib import Path
-from typing import Annotated, Any, ClassVar, Final, Self, TypeAlias
+from typing import Any, ClassVar, Final, Self
 
-from pydantic import ConfigDict, Field, GetCoreSchemaHandler
+from pydantic import ConfigDict, GetCoreSchemaHandler
 from pydantic_core import ArgsKwargs, core_schema
 
 STRICT: Final = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 """Configuration of every settings dataclass: no unknown names, no conversions, no NaN."""
-
-AnyPath: TypeAlias = Annotated[Path, Field(strict=False)]
-"""A path, in Python also given as a text."""
 
 STRICT_VARIANTS: Final[ConfigDict] = {**STRICT, "defer_build": True}
 """Configuration of a base class of variants: pydantic reads it once its subclasses exist."""

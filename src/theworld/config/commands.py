@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from theworld.config.base import STRICT, AnyPath
+from theworld.config.base import STRICT
 from theworld.config.training import TrainingConfig
 
 
@@ -14,10 +14,10 @@ from theworld.config.training import TrainingConfig
 class CompareSettings:
     """Files of predictions to compare, and the tests."""
 
-    files: tuple[AnyPath, ...]
+    files: tuple[Path, ...]
     """Files of predictions (JSONL) on the same samples."""
 
-    baseline: AnyPath | None = None
+    baseline: Path | None = None
     """File to compare all others with; None: test every pair."""
 
     group_by: tuple[str, ...] = ()
@@ -31,7 +31,7 @@ class CompareSettings:
 class ForesightSettings:
     """Scenes of Foresight, the simulated physical world, to draw."""
 
-    preview: AnyPath = Path("foresight.png")
+    preview: Path = Path("foresight.png")
     """Output picture of scenes, questions and answers (PNG)."""
 
     split: Literal["train", "validation", "test"] = "validation"
@@ -46,7 +46,7 @@ class ForesightSettings:
     image_size_px: int = 128
     """Side of each frame, pixels."""
 
-    write_scenes: AnyPath | None = None
+    write_scenes: Path | None = None
     """Folder for the validation and test items that the package ships, simulated anew, instead of a picture."""
 
 
@@ -54,7 +54,7 @@ class ForesightSettings:
 class CacheSettings:
     """Feature store to check."""
 
-    store: AnyPath
+    store: Path
     """Folder of the store."""
 
 
@@ -62,7 +62,7 @@ class CacheSettings:
 class ReportSettings:
     """Folder to report on."""
 
-    run: AnyPath
+    run: Path
     """Folder of a run, an evaluation or an audit; the report (report.html, report.md) goes into it."""
 
     title: str = "TheWorld: report"
@@ -87,7 +87,7 @@ class PreviewSettings(TrainingConfig):
     num_shown: Annotated[int, Field(ge=1)] = 24
     """Samples to show in full, the first of them."""
 
-    page: AnyPath = Path("preview.html")
+    page: Path = Path("preview.html")
     """Output page (HTML)."""
 
     @model_validator(mode="after")
@@ -96,20 +96,6 @@ class PreviewSettings(TrainingConfig):
             raise ValueError(
                 f"num_shown={self.num_shown} is more than num_read={self.num_read}: read more, or show less"
             )
-        return self
-
-
-@dataclass(config=STRICT, frozen=True, kw_only=True)
-class SmokeSettings(TrainingConfig):
-    """A training run to try with two samples and one step."""
-
-    push: bool = False
-    """Push the model to hub.repo_id, and load it back from there."""
-
-    @model_validator(mode="after")
-    def _check_push(self) -> "SmokeSettings":
-        if self.push and self.hub.repo_id is None:
-            raise ValueError("push=True without a repository: give hub.repo_id, OWNER/NAME")
         return self
 
 
@@ -175,5 +161,19 @@ class PlanSettings(TrainingConfig):
 class DoctorSettings(PlanSettings):
     """A run to check before it starts; without one, the installation alone."""
 
-    output_dir: AnyPath = Path()
+    output_dir: Path = Path()
     """The run's folder; none named: check the installation alone."""
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class SmokeSettings(TrainingConfig):
+    """A training run to try with two samples and one step."""
+
+    push: bool = False
+    """Push the model to hub.repo_id, and load it back from there."""
+
+    @model_validator(mode="after")
+    def _check_push(self) -> "SmokeSettings":
+        if self.push and self.hub.repo_id is None:
+            raise ValueError("push=True without a repository: give hub.repo_id, OWNER/NAME")
+        return self

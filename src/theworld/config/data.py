@@ -1,11 +1,12 @@
 """Settings of the data sets: one class for each, and DataSettings for all of them."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, TypeAlias, get_args
 
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from theworld.config.base import STRICT, STRICT_VARIANTS, AnyPath, Variants
+from theworld.config.base import STRICT, STRICT_VARIANTS, Variants
 from theworld.config.renamed import accept_former
 
 SplitName = Literal["train", "validation", "test"]
@@ -17,6 +18,8 @@ TASK_NAMES: Final[tuple[TaskName, ...]] = get_args(TaskName)
 """The kinds of scene of Foresight."""
 
 # Lax, because a check before the fields turns JSON into Python, and strict paths and tuples are read from JSON only.
+_Path = Annotated[Path, Field(strict=False)]
+_OptionalPath = Annotated[Path | None, Field(strict=False)]
 
 
 @dataclass(config=STRICT_VARIANTS, frozen=True, kw_only=True)
@@ -85,7 +88,7 @@ class ForesightData(DataSettings):
     images: Literal["current", "clip"] = "current"
     """Gemma's input: the current picture, or every given frame."""
 
-    drawn_dir: AnyPath | None = None
+    drawn_dir: _OptionalPath = None
     """Folder that keeps samples once they are simulated and drawn; None: each reading draws them anew."""
 
     @model_validator(mode="after")
@@ -125,7 +128,7 @@ class SpatialRGPTData(DataSettings):
     revision: str | None = None
     """Commit of the hub repository."""
 
-    image_dir: AnyPath | None = None
+    image_dir: _OptionalPath = None
     """Folder of the pictures, if the rows hold none."""
 
     marks: Literal["boxes", "masks"] = "boxes"
@@ -147,7 +150,7 @@ class VsrData(DataSettings):
     subsets: Annotated[tuple[str, ...], Field(strict=False, max_length=1)] = ()
     """`random` or `zeroshot`, tests of their own; none named: `zeroshot`."""
 
-    image_dir: AnyPath
+    image_dir: _Path
     """Folder of COCO 2017's pictures."""
 
 
@@ -160,10 +163,10 @@ class LlavaData(DataSettings):
     source: str
     """JSON file of the conversations."""
 
-    image_dir: AnyPath | None = None
+    image_dir: _OptionalPath = None
     """Folder that the pictures' paths start from; None: the file's."""
 
-    index_dir: AnyPath | None = None
+    index_dir: _OptionalPath = None
     """Folder for the index of the rows, as large as the file; None: the file's."""
 
 
@@ -179,10 +182,10 @@ class OpenSpatialData(DataSettings):
     revision: str | None = None
     """Commit of the hub repository."""
 
-    image_dir: AnyPath
+    image_dir: _Path
     """Folder of OpenImages V7's pictures."""
 
-    index_dir: AnyPath | None = None
+    index_dir: _OptionalPath = None
     """Folder for the index of the rows, as large as the file; None: the file's."""
 
     marks: Literal["boxes", "masks"] = "boxes"
@@ -262,11 +265,11 @@ class MixturePart:
 class OpenImagesSettings:
     """Pictures of OpenImages to download, their address and their folder."""
 
-    ids: AnyPath
+    ids: Path
     """File of ids, one a line: 16 hexadecimal digits, optionally after a split, as in `train/`; `#` begins a
     comment."""
 
-    out: AnyPath
+    out: Path
     """Folder of the pictures, ID.jpg; pictures that are there are not downloaded again."""
 
     split: Literal["train", "validation", "test"] = "train"

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
-from theworld.config.base import STRICT, AnyPath
+from theworld.config.base import STRICT
 from theworld.config.data import DataSettings, ForesightData
 from theworld.config.renamed import accept_former
 from theworld.precision import Dtype
@@ -30,11 +30,11 @@ ArmName = Literal["world", "no-world-tokens", "gemma", "blind", "random-projecti
 class EvaluationConfig:
     """Settings of an evaluation: model, questions and arms."""
 
-    checkpoint: AnyPath
+    checkpoint: Path
     """Folder or hub id of a saved TheWorld, a Gemma 3 or another vision-language model of transformers;
     "tiny-foresight": the embedded TheWorld."""
 
-    output_dir: AnyPath
+    output_dir: Path
     """Folder for predictions and scores; an interrupted evaluation continues there."""
 
     arms: Annotated[tuple[ArmName, ...], Field(min_length=1)] | None = None
@@ -57,7 +57,7 @@ class EvaluationConfig:
     dtype: Dtype = "auto"
     """Number format of the weights; auto: as saved, or float32 if this machine emulates the saved one."""
 
-    store_dir: AnyPath | None = None
+    store_dir: Path | None = None
     """Folder of the feature store, which keeps computed world features."""
 
     data: DataSettings = field(default_factory=DataSettings)
@@ -77,10 +77,10 @@ class EvaluationConfig:
 class AuditSettings:
     """Settings of an audit: trained model and questions."""
 
-    checkpoint: AnyPath
+    checkpoint: Path
     """Folder or hub id of a saved TheWorld; "tiny-foresight": the embedded one."""
 
-    output_dir: AnyPath = Path("audit")
+    output_dir: Path = Path("audit")
     """Folder for predictions and the verdict; an interrupted audit continues there."""
 
     answers: Annotated[Literal["generate", "loglikelihood"], accept_former("answers")] = "generate"
@@ -95,7 +95,7 @@ class AuditSettings:
     dtype: Dtype = "auto"
     """Number format of the weights; auto: as saved, or float32 if this machine emulates the saved one."""
 
-    store_dir: AnyPath | None = None
+    store_dir: Path | None = None
     """Folder of a feature store; None: one in output_dir."""
 
     data: DataSettings = field(default_factory=lambda: DataSettings(questions="future"))
@@ -129,7 +129,7 @@ def refuse_conversations(data: DataSettings) -> None:
 class SpatialRGPTScoreSettings:
     """Saved replies to SpatialRGPT-Bench, and stored verdicts to compare the scores with."""
 
-    file: AnyPath
+    file: Path
     """JSONL rows of id, question, ground_truth, prediction, qa_type and qa_category."""
 
     judged: str | None = None
@@ -140,10 +140,10 @@ class SpatialRGPTScoreSettings:
 class BlinkScoreSettings:
     """Saved replies to BLINK, and the benchmark's answers."""
 
-    answers: AnyPath
+    answers: Path
     """The benchmark's val_answers.json: {"val_Counting_1": "(D)", ...}."""
 
-    predictions: AnyPath
+    predictions: Path
     """Folder of one JSON file per task, {"val": [{"idx", "full_prediction"}, ...]}, or one file {idx: reply}."""
 
 
@@ -151,10 +151,10 @@ class BlinkScoreSettings:
 class VsrScoreSettings:
     """Saved replies to Visual Spatial Reasoning, and the benchmark's annotations."""
 
-    annotations: AnyPath
+    annotations: Path
     """A split of the benchmark: JSONL rows of image, caption, label (0 or 1), relation."""
 
-    predictions: AnyPath
+    predictions: Path
     """JSONL rows of image, caption and prediction (the reply); one for each annotation, in any order."""
 
 
@@ -223,10 +223,10 @@ class JudgeSettings:
 class SpatialRGPTJudgeSettings:
     """Saved replies to SpatialRGPT-Bench, and their judge."""
 
-    file: AnyPath
+    file: Path
     """JSONL rows of id, question, ground_truth, prediction, qa_type and qa_category."""
 
-    output_dir: AnyPath = Path("judged")
+    output_dir: Path = Path("judged")
     """Folder for verdicts and results; an interrupted run, or one with failures, continues there."""
 
     judge: JudgeSettings = field(default_factory=JudgeSettings)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from theworld.config.base import STRICT, STRICT_VARIANTS, AnyPath, Variants
+from theworld.config.base import STRICT, STRICT_VARIANTS, Variants
 from theworld.config.data import TASK_NAMES, TaskName
 from theworld.config.model import ModelSettings
 from theworld.config.training import OptimSettings
@@ -69,7 +69,7 @@ class Arm:
 class ArmsSettings:
     """A comparison at equal budget: the same data, steps, trainable parameters and tokens for every arm."""
 
-    output_dir: AnyPath
+    output_dir: Path
     """Folder of the comparison; it reuses the results that are there."""
 
     primary: tuple[str, str]
@@ -148,7 +148,7 @@ class ArmsSettings:
     optim: OptimSettings = field(default_factory=OptimSettings)
     """Optimiser, without its learning rates, which stand above."""
 
-    also: tuple[AnyPath, ...] = ()
+    also: tuple[Path, ...] = ()
     """Results (arms.json) of the same comparison from other folders or machines: this comparison takes over their
     learning rates and adds their runs to its table."""
 
@@ -176,7 +176,7 @@ class ProbeSettings(Variants):
 
     TAG: ClassVar[str] = "labels"
 
-    output_dir: AnyPath = Path("probe")
+    output_dir: Path = Path("probe")
     """Folder of the table (probe.json, probe.md) and the heat map (probe.png)."""
 
     labels: Literal["foresight", "vsr", "blink"] = "foresight"
@@ -240,7 +240,7 @@ class VsrProbe(ProbeSettings):
     subset: Literal["random", "zeroshot"] | None = None
     """Way to split; None: `zeroshot`."""
 
-    image_dir: AnyPath
+    image_dir: Annotated[Path, Field(strict=False)]
     """Folder of COCO 2017's pictures."""
 
 
@@ -261,7 +261,7 @@ class BlinkProbe(ProbeSettings):
 class DemoSettings:
     """The whole pipeline at tiny size: physical scenes, one fused model per arm, answers, a report."""
 
-    output_dir: AnyPath = Path("demo")
+    output_dir: Path = Path("demo")
     """Folder of the run; the report is report.html in it."""
 
     num_train: Annotated[int, Field(ge=8)] = 320
@@ -290,7 +290,7 @@ class AskSettings:
     model: str
     """Folder or hub id of a saved TheWorld or of a Gemma 3; "tiny": the embedded TheWorld."""
 
-    picture: AnyPath
+    picture: Path
     """The picture."""
 
     question: str
@@ -305,5 +305,5 @@ class AskSettings:
     max_new_tokens: Annotated[int, Field(ge=1)] = 64
     """Longest answer, tokens."""
 
-    show_future: AnyPath | None = None
+    show_future: Path | None = None
     """Output animation of the imagined future (GIF)."""

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 from pydantic_core import ArgsKwargs
 
-from theworld.config.base import STRICT, AnyPath
+from theworld.config.base import STRICT
 from theworld.config.world import TINY_WORLD, WorldSettings, looks_ahead_by
 from theworld.constants import DEFAULT_GEMMA_MODEL, TINY_MODEL
 from theworld.precision import Dtype
@@ -64,7 +64,7 @@ class ModelSettings:
     gemma_revision: str | None = None
     """Commit of the hub repository."""
 
-    checkpoint: AnyPath | None = None
+    checkpoint: Path | None = None
     """Folder or hub id of a saved TheWorld to start from; None: Gemma with a new fusion."""
 
     transfer_tap: bool = False

@@ -1,11 +1,12 @@
 """Settings of `theworld serve` and `theworld app`: model, address, and limits that protect clients from each other."""
 
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
-from theworld.config.base import STRICT, AnyPath
+from theworld.config.base import STRICT
 from theworld.constants import TEMPORAL_STRIDE, TINY_FUSED_MODEL
 from theworld.precision import Dtype
 
@@ -93,7 +94,7 @@ class AppSettings:
     dtype: Dtype = "auto"
     """Number format of the weights; auto: as saved, or float32 where this machine emulates that format."""
 
-    audit: AnyPath | None = None
+    audit: Path | None = None
     """The audit.json of this model; None: the one in its folder or beside it, if present."""
 
     host: str = "127.0.0.1"

@@ -2,13 +2,14 @@
 
 import re
 from dataclasses import field, replace
+from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 import tyro
 from pydantic import Field, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
-from theworld.config.base import STRICT, AnyPath
+from theworld.config.base import STRICT
 from theworld.config.data import DataSettings, MixturePart
 from theworld.config.evaluation import refuse_conversations
 from theworld.config.model import ModelSettings
@@ -108,7 +109,7 @@ class OptimSettings:
 class TrainingConfig:
     """A training run: model, data, optimiser and output."""
 
-    output_dir: AnyPath
+    output_dir: Path
     """The run's folder: settings, metrics, checkpoints."""
 
     objective: Literal["answers", "imitation"] = "answers"
@@ -159,7 +160,7 @@ class TrainingConfig:
     save_total_limit: Annotated[int, Field(ge=1)] | None = 2
     """Number of newest checkpoints to keep; None: all."""
 
-    resume: bool | AnyPath = False
+    resume: bool | Path = False
     """Continue from the newest checkpoint in output_dir (true), from this checkpoint, or from the newest one of a hub
     repository (OWNER/NAME)."""
 
@@ -184,7 +185,7 @@ class TrainingConfig:
     """Largest share of bad records (a missing picture, an empty answer); after 200 records a larger share stops the
     run. The run skips bad records and lists them in bad_records.jsonl."""
 
-    store_dir: AnyPath | None = None
+    store_dir: Path | None = None
     """Folder of the feature store, which keeps world features after their first computation; None: no store."""
 
     model: ModelSettings = field(default_factory=ModelSettings)
@@ -330,7 +331,7 @@ def in_number_formats(run: Run, like: Run | None = None) -> Run:
 class SlurmSettings:
     """A training run as a Slurm job: its settings, and the resources to request."""
 
-    config: AnyPath
+    config: Path
     """Settings file of the run."""
 
     overrides: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
@@ -354,7 +355,7 @@ class SlurmSettings:
     email: Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+$")] | None = None
     """Address for Slurm's mail when the job begins, ends, fails or queues again; None: no mail."""
 
-    accelerate: AnyPath | None = None
+    accelerate: Path | None = None
     """Settings file of `accelerate launch`, such as configs/accelerate/fsdp.yaml; None: one process per GPU (DDP)."""
 
     dry_run: bool = False
