@@ -143,7 +143,7 @@ def test_a_checkpoint_that_is_not_there_is_not_looked_for_on_the_hub(
         "train": ["--model.checkpoint", "nowhere", "--output-dir", "out"],
     }[command]
 
-    assert "nowhere: no such folder; expected a saved TheWorld" in refused(capsys, command, *arguments)
+    assert "nowhere: no such folder, and no id on the hub; expected" in refused(capsys, command, *arguments)
     assert not Path("out").exists()
 
 

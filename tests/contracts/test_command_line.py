@@ -259,7 +259,11 @@ BAD_SETTINGS = {
     "an unknown choice": ('{"output_dir": "r", "precision": "fp8"}', ["train", "run.json"], "'fp32', 'bf16' or 'fp16'"),
     "a number that is none": ("output_dir: r\noptim: {learning_rate: .nan}", ["train", "run.yaml"], "finite number"),
     "a secret": ('{"output_dir": "r", "hf_token": "hf_x"}', ["train", "run.json"], "environment (HF_TOKEN)"),
-    "a rule broken": ('{"output_dir": "r", "model": {"num_world_steps": 4}}', ["train", "run.json"], "looks ahead"),
+    "a rule broken": (
+        '{"output_dir": "r", "model": {"num_world_steps": 4, "world": {"tap": "vae"}}}',
+        ["train", "run.json"],
+        "looks ahead",
+    ),
     "a rule broken by an override": (
         '{"output_dir": "r"}',
         ["train", "run.json", "--model.world-projection-mode", "channel", "--model.world-grid", "8"],

@@ -11,6 +11,7 @@ from theworld.config import (
     OptimSettings,
     TrainingConfig,
     WorldSettings,
+    loader,
 )
 from theworld.config.strict_yaml import SettingsError
 
@@ -30,7 +31,8 @@ def test_the_defaults_are_a_legal_run():
 
 
 def test_looking_ahead_needs_a_tap_that_imagines():
-    assert "num_world_steps=4 needs a tap that looks ahead (dit, rollout)" in refusal(ModelSettings, num_world_steps=4)
+    refused = refusal(ModelSettings, num_world_steps=4, world=WorldSettings())
+    assert 'num_world_steps=4 needs a tap that looks ahead (world_tap="rollout" or "dit")' in refused
     assert "num_world_steps=4 needs" in refusal(ModelSettings, num_world_steps=4, world=WorldSettings(tap="zero"))
     for world in (
         WorldSettings(tap="rollout"),
@@ -144,3 +146,46 @@ def test_a_number_that_is_not_finite_is_refused():
 def test_settings_cannot_be_changed():
     with pytest.raises(AttributeError):
         TrainingConfig(output_dir=RUN).seed = 1  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_k_without_a_tap_means_rollout():
+    assert ModelSettings(num_world_steps=4).world.tap == "rollout"
+    assert ModelSettings(num_world_steps=0).world.tap == "vae"
+    assert loaded(TrainingConfig, "--model.num-world-steps", "4").model.world.tap == "rollout"
+    assert loaded(TrainingConfig, "--model.num-world-steps", "4", "--model.world.tap", "dit").model.world.tap == "dit"
+    kept = loaded(TrainingConfig, "--model.num-world-steps", "4", "--model.world.repeat-current")
+    assert kept.model.world.tap == "vae"
+    trained = loaded(TrainingConfig, "--model.num-world-steps", "4", "--model.checkpoint", "some-one/theworld")
+    assert trained.model.world.tap == "vae"  # the checkpoint's own tap decides
+
+
+def test_the_tiny_gemma_brings_the_tiny_world():
+    world = loaded(TrainingConfig, "--model.gemma-model-name", "tiny").model.world
+    assert (world.cosmos_model_name, world.siglip_model_name) == ("tiny", "tiny")
+    assert (world.image_size_px, world.frame_rate_hz, world.dit_block) == (64, 6.0, 2)
+    assert ModelSettings(gemma_model_name="tiny").world == world
+    large = loaded(TrainingConfig, "--model.gemma-model-name", "tiny", "--model.world.image-size-px", "128")
+    assert (large.model.world.image_size_px, large.model.world.cosmos_model_name) == (128, "tiny")
+
+
+def test_texts_go_where_paths_go():
+    config = TrainingConfig(output_dir="runs/a", store_dir="runs/b", resume="runs/c")  # pyright: ignore[reportArgumentType]
+    assert (config.output_dir, config.store_dir, config.resume) == (Path("runs/a"), Path("runs/b"), Path("runs/c"))
+    evaluation = EvaluationConfig(checkpoint="some-one/model", output_dir="out")  # pyright: ignore[reportArgumentType]
+    assert evaluation.checkpoint == Path("some-one/model")
+    assert ModelSettings(checkpoint="runs/a/model").checkpoint == Path("runs/a/model")  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("words", [["0,4"], ["0", "4"], ["0,", "4"], ["0,4,"]])
+def test_commas_separate_numbers_as_spaces_do(words):
+    flags = ["--checkpoint", "a", "--num-world-steps", *words, "--batch-size", "2"]
+    assert loaded(EvaluationConfig, *flags).num_world_steps == (0, 4)
+
+
+def test_commas_separate_choices_and_stay_in_texts():
+    config = loaded(EvaluationConfig, "--checkpoint", "a,b", "--arms=world,gemma", "--num-world-steps=0,4")
+    assert (config.arms, config.num_world_steps, config.checkpoint) == (("world", "gemma"), (0, 4), Path("a,b"))
+
+
+def loaded(cls, *flags):
+    return loader.load(cls, None, ["--output-dir", "out", *flags])

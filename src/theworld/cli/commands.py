@@ -127,6 +127,15 @@ COMMANDS: Final = (
     ),
     Command(
         TRAIN,
+        "smoke",
+        "Try a training run with two samples: train a step, save, reload, and get the same answer; push if asked to.",
+        "theworld smoke configs/foresight-tiny.json",
+        "theworld.training.smoke:smoke",
+        "theworld.config.commands:SmokeSettings",
+        reads_file=True,
+    ),
+    Command(
+        TRAIN,
         "train",
         "Train a model from a settings file, or on your own pictures; flags override its settings.",
         "theworld train configs/foresight-tiny.json --num-steps 50",

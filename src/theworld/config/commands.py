@@ -219,3 +219,17 @@ class OpenImagesSettings:
 
     num_attempts: Count = 5
     """Attempts at a picture before it fails, with growing pauses."""
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class SmokeSettings(TrainingConfig):
+    """A training run to try with two samples and one step."""
+
+    push: bool = False
+    """Push the model to hub.repo_id, and load it back from there."""
+
+    @model_validator(mode="after")
+    def _check_push(self) -> "SmokeSettings":
+        if self.push and self.hub.repo_id is None:
+            raise ValueError("push=True without a repository: give hub.repo_id, OWNER/NAME")
+        return self

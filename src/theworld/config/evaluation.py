@@ -31,17 +31,20 @@ class EvaluationConfig:
     """Settings of an evaluation: model, questions and arms."""
 
     checkpoint: PathSetting
-    """Folder of a run or of a saved TheWorld; "tiny-foresight": the embedded one."""
+    """Folder of a run, or folder or hub id of a saved TheWorld, a Gemma 3 or another vision-language model of
+    transformers; "tiny-foresight": the embedded TheWorld."""
 
     output_dir: PathSetting
     """Folder for predictions and scores, on the command line `evaluation` beside the model unless you name one; an
     interrupted evaluation continues there."""
 
-    arms: Annotated[tuple[ArmName, ...], Field(min_length=1)] = ("world",)
-    """Arms to evaluate, side by side."""
+    arms: Annotated[tuple[ArmName, ...], Field(min_length=1)] | None = None
+    """Arms to evaluate, side by side; None: `world`, for a Gemma 3 `gemma`. Another model is always an arm, under its
+    id, and `blind` and `majority` may go with it."""
 
     num_world_steps: Annotated[tuple[NumSlots, ...], Field(min_length=1)] | None = None
-    """Values of K for the arm `world`; None: the model's own."""
+    """Values of K for the arm `world`; None: the model's own. For K > 0 `rollout` takes the place of the tap `vae`; its
+    features at K = 0 are the same."""
 
     batch_size: BatchSize = 8
     """Samples in a batch."""
@@ -77,7 +80,7 @@ class AuditSettings:
     """Settings of an audit: trained model and questions."""
 
     checkpoint: PathSetting
-    """Folder of a run or of a saved TheWorld; "tiny-foresight": the embedded one."""
+    """Folder of a run, or folder or hub id of a saved TheWorld; "tiny-foresight": the embedded one."""
 
     output_dir: PathSetting = Path("audit")
     """Folder for predictions and the verdict, on the command line `audit` beside the model unless you name one; an

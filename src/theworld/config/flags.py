@@ -32,6 +32,8 @@ class Argument(NamedTuple):
     is_switch: bool = False
     """Whether its flag takes no value."""
     takes_many: bool = False
+    splits: bool = False
+    """Whether it takes several numbers or choices, which commas may separate, too."""
 
 
 def arguments(cls: type, positional: bool = False) -> list[Argument]:
@@ -52,6 +54,7 @@ def arguments(cls: type, positional: bool = False) -> list[Argument]:
                 is_path=Path in forms,
                 is_switch=kind is bool,
                 takes_many=any(get_origin(form) is tuple for form in forms),
+                splits=any(get_origin(form) is tuple for form in forms) and not {str, Path, bool} & {*forms},
             )
         )
     return result

@@ -71,7 +71,7 @@ def load(
     """
     in_file = {} if path is None else _read_file(cls, Path(path))
     choices = {argument.name: argument.choices for argument in arguments(cls, positional)}
-    words = with_current_flags(overrides, choices)
+    words = with_current_flags(_apart(cls, overrides, positional), choices)
     if empty := list(_empty_paths(cls, words, positional)):
         raise SettingsError("\n".join(f"{flag}: empty; expected a path" for flag in empty))
     on_line = _read_flags(cls, words, positional)
@@ -119,6 +119,25 @@ def save_over_earlier(settings: Any, path: Path) -> None:
                 " --output-dir"
             ) from error
     save(settings, path)
+
+
+def _apart(cls: type, words: Sequence[str], positional: bool) -> list[str]:
+    """Split `0,4` into `0 4` after flags of several numbers or choices; texts and paths may contain commas."""
+    lists = {flag for argument in arguments(cls, positional) if argument.splits for flag in argument.flags}
+    end = list(words).index("--") if "--" in words else len(words)
+    result: list[str] = []
+    flag = ""
+    for word in words[:end]:
+        name, equals, value = word.partition("=")
+        if word.startswith("--"):
+            flag = name
+        if flag not in lists or (word.startswith("--") and not equals):
+            result.append(word)
+        elif equals and word.startswith("--"):
+            result += [name, *filter(None, value.split(","))] if "," in value else [word]
+        else:
+            result += filter(None, word.split(",")) if "," in word else [word]
+    return [*result, *words[end:]]
 
 
 def _read_flags(cls: type, words: Sequence[str], positional: bool) -> dict[str, Any]:

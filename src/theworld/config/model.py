@@ -1,14 +1,16 @@
 """ModelSettings and LoraSettings: the model to build or load, its fusion, and its adapters."""
 
+from collections.abc import Mapping
 from dataclasses import field
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
+from pydantic_core import ArgsKwargs
 
 from theworld.config.base import STRICT, Count, NumSlots, PathSetting
 from theworld.config.problems import dataclass
-from theworld.config.world import WorldSettings
-from theworld.constants import DEFAULT_GEMMA_MODEL
+from theworld.config.world import TINY_WORLD, WorldSettings, looks_ahead_by
+from theworld.constants import DEFAULT_GEMMA_MODEL, TINY_MODEL
 from theworld.precision import Dtype
 
 LoraTarget = Literal["language", "vision"]
@@ -63,7 +65,7 @@ class ModelSettings:
     """Commit of the hub repository."""
 
     checkpoint: PathSetting | None = None
-    """Folder of a saved TheWorld to start from; None: Gemma with a new fusion."""
+    """Folder or hub id of a saved TheWorld to start from; None: Gemma with a new fusion."""
 
     transfer_tap: bool = False
     """Let world.tap differ from the checkpoint's if it reads the same states: align on true futures, use imagined."""
@@ -80,7 +82,7 @@ class ModelSettings:
     """Off: plain Gemma 3; the world is not loaded, and the settings below are unused."""
 
     num_world_steps: NumSlots = 0
-    """K, future latent slots; each covers 4 pixel frames."""
+    """K, future latent slots; each covers 4 pixel frames. If you name no tap, K > 0 means the tap `rollout`."""
 
     max_world_steps: NumSlots = 16
     """Largest K: rows of the temporal embeddings."""
@@ -115,6 +117,23 @@ class ModelSettings:
     world: WorldSettings = field(default_factory=WorldSettings)
     """The world model and the tap that reads it."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _complete_world(cls, values: Any) -> Any:
+        """Choose defaults of the world by the other settings: as `TheWorld.from_pretrained` does."""
+        given: Any = values.kwargs if isinstance(values, ArgsKwargs) else values
+        world: Any = given.get("world", {}) if isinstance(given, Mapping) else None
+        if not isinstance(given, Mapping) or not isinstance(world, Mapping):  # complete already
+            return values
+        defaults = dict(TINY_WORLD) if given.get("gemma_model_name") == TINY_MODEL else {}
+        if given.get("checkpoint") is None and looks_ahead_by(given.get("num_world_steps"), world):
+            defaults["tap"] = "rollout"
+        if not defaults:
+            return values
+        if isinstance(values, ArgsKwargs):
+            return ArgsKwargs(values.args, {**given, "world": WorldSettings(**{**defaults, **world})})
+        return {**given, "world": {**defaults, **world}}
+
     @model_validator(mode="after")
     def _check(self) -> "ModelSettings":
         if self.transfer_tap and self.checkpoint is None:
@@ -127,7 +146,8 @@ class ModelSettings:
         steps, most = self.num_world_steps, self.max_world_steps
         if steps > most:
             raise ValueError(f"num_world_steps={steps} is more than max_world_steps={most}: raise max_world_steps")
-        self.world.num_slots(self.world.num_frames(1, steps), steps)  # raises for slots that the tap cannot give
+        if self.checkpoint is None:  # which has its own tap
+            self.world.num_slots(self.world.num_frames(1, steps), steps)  # raises for slots that the tap cannot give
         if not self.freeze_cosmos_vae and self.world.tap != "vae":
             tap = self.world.tap
             raise ValueError(f"freeze_cosmos_vae=False trains through world.tap='vae', not {tap!r}: freeze it")

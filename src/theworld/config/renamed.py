@@ -1,8 +1,9 @@
 """Former and misspelt words of settings: former ones are accepted for one release, misspelt ones get a suggestion."""
 
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from functools import wraps
 from typing import Any, Final
 
 from pydantic import BeforeValidator
@@ -77,6 +78,48 @@ def with_former_names(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return saved settings under the names that they had when hashes were first made of them."""
     former = {new: old for old, new in NAMES.items()}
     return {former.get(name, name): value for name, value in settings.items()}
+
+
+def current_arguments(arguments: Mapping[str, Any], names: Mapping[str, str], function: str) -> dict[str, Any]:
+    """Replace other names in the keyword arguments of a function.
+
+    Args:
+        arguments: of the call.
+        names: former names, and their names today.
+        function: name for messages.
+
+    Raises:
+        TypeError: for an argument under both of its names.
+    """
+    current = {name: value for name, value in arguments.items() if name not in names}
+    for name, value in arguments.items():
+        if name not in names:
+            continue
+        new = names[name]
+        if new in current:
+            raise TypeError(f"{function} got both {name} and {new}: {name} is now {new}, keep that")
+        _announce(f"{function}.{name}", f"{function}: {name} is now {new}")
+        current[new] = value
+    return current
+
+
+def accept_former_arguments(**names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return a decorator of `__init__` that takes former names of its keyword arguments, too.
+
+    Args:
+        names: former names, and their names today.
+    """
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        title = function.__qualname__.partition(".")[0]
+
+        @wraps(function)
+        def call(*args: Any, **arguments: Any) -> None:
+            function(*args, **current_arguments(arguments, names, title))
+
+        return call
+
+    return decorate
 
 
 def with_current_flags(arguments: Sequence[str], choices: Mapping[str, Collection[str]]) -> list[str]:

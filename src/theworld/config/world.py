@@ -1,5 +1,6 @@
 """WorldSettings: the world model, the tap that reads it, and the facts about each setting."""
 
+from collections.abc import Mapping
 from dataclasses import field, fields
 from difflib import get_close_matches
 from importlib.metadata import entry_points
@@ -9,7 +10,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from theworld.config.base import MOST, STRICT, Count, CountOrZero, Seed
 from theworld.config.problems import dataclass
-from theworld.constants import DEFAULT_COSMOS_MODEL, DEFAULT_GEMMA_MODEL, TEMPORAL_STRIDE
+from theworld.constants import DEFAULT_COSMOS_MODEL, DEFAULT_GEMMA_MODEL, TEMPORAL_STRIDE, TINY_MODEL
 from theworld.precision import Dtype
 
 _BuiltIn = Literal["vae", "dit", "rollout", "siglip", "true-future", "noise", "zero", "random"]
@@ -60,6 +61,19 @@ def check_world_steps(num_world_steps: int, most: int) -> None:
     """
     if not 0 <= num_world_steps <= most:
         raise ValueError(f"num_world_steps={num_world_steps}: expected 0 to {most}")
+
+
+def looks_ahead_by(num_world_steps: Any, world: Mapping[str, Any]) -> bool:
+    """Return True if K > 0 alone must choose a tap: no tap is named, and none repeats the current slot.
+
+    At K = 0 the tap `rollout` has the features of `vae`, the default, bit for bit.
+
+    Args:
+        num_world_steps: K as given, of any type.
+        world: the given settings of the world, under their names here.
+    """
+    is_ahead = isinstance(num_world_steps, int) and num_world_steps > 0
+    return is_ahead and world.get("tap") is None and not world.get("repeat_current")
 
 
 class Stored(NamedTuple):
@@ -197,8 +211,8 @@ class WorldSettings:
             raise ValueError(f"num_world_steps={num_world_steps}: expected 0 or more")
         if num_world_steps and not self.imagines:
             raise ValueError(
-                f"num_world_steps={num_world_steps} needs a tap that looks ahead (dit, rollout); {self.tap!r} reads"
-                " the given frames only, or, with repeat_current, the current one again"
+                f'num_world_steps={num_world_steps} needs a tap that looks ahead (world_tap="rollout" or "dit");'
+                f" {self.tap!r} reads the given frames only, or, with repeat_current, the current one again"
             )
         if self.sees_future:
             if past < num_world_steps:
@@ -211,6 +225,15 @@ class WorldSettings:
             raise ValueError("dit_future='none' leaves no future slots to read: set num_world_steps=0")
         return past + 1 + num_world_steps
 
+
+TINY_WORLD: Final[dict[str, Any]] = {
+    "cosmos_model_name": TINY_MODEL,
+    "siglip_model_name": TINY_MODEL,
+    "image_size_px": 64,
+    "frame_rate_hz": 6.0,
+    "dit_block": 2,
+}
+"""Settings of the world that fit the embedded Gemma: its defaults."""
 
 STORED: Final[dict[str, Stored]] = {setting.name: setting.metadata["stored"] for setting in fields(WorldSettings)}
 """Every setting of the world to its facts."""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from theworld.config.renamed import accept_former_arguments
 from theworld.constants import TEMPORAL_STRIDE
 from theworld.datasets.conversations import checked, num_characters, turns_of, without_marks, without_pictures
 from theworld.datasets.errors import RecordError
@@ -97,6 +98,7 @@ class HFDatasetWrapper:
         ValueError: for a column that the data set does not have, or for one without rows by number.
     """
 
+    @accept_former_arguments(text_key="question_key", label_key="answer_key")
     def __init__(
         self,
         dataset: Any,

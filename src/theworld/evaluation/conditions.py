@@ -59,13 +59,13 @@ def answering_formats(saved: TheWorldConfig, dtype: str, store_dir: Path | None)
 
 
 def open_respondent(
-    checkpoint: Path, arm: ArmName, saved: TheWorldConfig, formats: dict[str, str], store_dir: Path | None = None
+    checkpoint: str | Path, arm: ArmName, saved: TheWorldConfig, formats: dict[str, str], store_dir: Path | None = None
 ) -> Respondent:
     """Load the model of an arm.
 
     Args:
-        checkpoint: folder of a saved TheWorld.
-        saved: its configuration.
+        checkpoint: folder or hub id of a saved TheWorld, or of a Gemma 3.
+        saved: its configuration; its K is at least every K to ask for.
         formats: see `answering_formats`; the same for all arms, so that they can be compared.
         store_dir: folder of a feature store, for arms that read the checkpoint's own tap.
 
@@ -81,7 +81,7 @@ def open_respondent(
         return Respondent(TheWorld.from_pretrained(checkpoint, enable_world=False, **options))
     if not saved.enable_world:
         raise ValueError(f"{checkpoint} was trained without a world: its arm is 'no-world-tokens', not {arm!r}")
-    options["world_dtype"] = formats["world"]
+    options |= {"world_dtype": formats["world"], "num_world_steps": saved.num_world_steps}
     model = TheWorld.from_pretrained(checkpoint, load_world=arm != "random-world", **options)
     if arm == "random-world":
         tap = _untrained(model.config, model.device)

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import statistics
 import time
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -31,7 +32,31 @@ and so does an error of the machine (see `is_of_the_machine`)."""
 _FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
 
-class Answerer:
+class BatchAnswerer:
+    """Answers batches of samples; a failed batch is tried again one by one, and a failed sample gets an error row."""
+
+    model: Any
+
+    def __call__(self, samples: Sequence[Sample]) -> list[Prediction]:
+        """Return a prediction per sample."""
+        started = time.perf_counter()
+        try:
+            rows = self._answer(samples)
+        except FAILURES as error:
+            if is_of_the_machine(error):
+                raise
+            if len(samples) > 1:
+                return [row for sample in samples for row in self([sample])]
+            rows = [row_of(samples[0], error=error_text(error))]
+        seconds = (time.perf_counter() - started) / len(samples)
+        return [Prediction(**row, seconds=seconds) for row in rows]
+
+    @abstractmethod
+    def _answer(self, samples: Sequence[Sample]) -> list[dict[str, Any]]:
+        """Return the values of a row per sample."""
+
+
+class Answerer(BatchAnswerer):
     """Answers samples with one model under one set of options.
 
     Args:
@@ -77,20 +102,6 @@ class Answerer:
         self.clips_read += len(frames)
         return features
 
-    def __call__(self, samples: Sequence[Sample]) -> list[Prediction]:
-        """Return a prediction per sample; retry a failed batch one by one, and give a failed sample an error row."""
-        started = time.perf_counter()
-        try:
-            rows = self._answer(samples)
-        except FAILURES as error:
-            if is_of_the_machine(error):
-                raise
-            if len(samples) > 1:
-                return [row for sample in samples for row in self([sample])]
-            rows = [row_of(samples[0], error=error_text(error))]
-        seconds = (time.perf_counter() - started) / len(samples)
-        return [Prediction(**row, seconds=seconds) for row in rows]
-
     @torch.no_grad()
     def _answer(self, samples: Sequence[Sample]) -> list[dict[str, Any]]:
         before = self.clips_read
@@ -113,7 +124,7 @@ class Answerer:
 
     def _weigh(self, samples: Sequence[Sample]) -> list[dict[str, Any]]:
         """Compute the log-likelihood of each choice as the answer; read each clip once for all choices."""
-        choices = [_choices(sample) for sample in samples]
+        choices = [choices_of(sample) for sample in samples]
         candidates = [
             _answered(sample, choice) for sample, options in zip(samples, choices, strict=True) for choice in options
         ]
@@ -148,7 +159,7 @@ def is_of_the_machine(error: BaseException) -> bool:
 
 
 def answer_all(
-    answerer: Answerer, samples: Samples, writer: PredictionWriter, batch_size: int, title: str
+    answerer: BatchAnswerer, samples: Samples, writer: PredictionWriter, batch_size: int, title: str
 ) -> list[str]:
     """Answer the samples that the writer's file lacks, append them batch by batch, and return all sample ids."""
     done = writer.done()
@@ -189,7 +200,12 @@ def row_of(sample: Sample, **answer: Any) -> dict[str, Any]:
     }
 
 
-def _choices(sample: Sample) -> tuple[str, ...]:
+def choices_of(sample: Sample) -> tuple[str, ...]:
+    """Return the choices of a sample.
+
+    Raises:
+        ValueError: if it has none.
+    """
     choices = sample.fields.get("choices")
     if not choices:
         raise ValueError(f"sample {sample.id!r} has no choices to weigh: write a reply instead")

@@ -91,6 +91,16 @@ class RunIdentity:
     """Library name to version."""
 
 
+def file_stem(arm: str) -> str:
+    """Return the name of an arm's files: the slash of a hub id becomes two hyphens, as in the hub's cache."""
+    return arm.replace("/", "--")
+
+
+def arm_of(stem: str) -> str:
+    """Return the arm whose files have this name."""
+    return stem.replace("--", "/")
+
+
 _FORMAT = RowFormat(Prediction, RunIdentity, "predictions")
 
 

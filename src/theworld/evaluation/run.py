@@ -1,12 +1,10 @@
 """Evaluation: from settings to predictions, scores and a comparison of arms."""
 
-import itertools
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from pydantic import TypeAdapter
 
@@ -18,10 +16,9 @@ from theworld.datasets.custom import given
 from theworld.datasets.factory import open_items
 from theworld.datasets.foresight.scene import FRAME_RATE_HZ
 from theworld.datasets.sample import Samples
-from theworld.environment import commit, describe_environment
-from theworld.evaluation.benchmarks import blink
-from theworld.evaluation.benchmarks.dispatch import benchmark_scores, score, true_answer
-from theworld.evaluation.comparison import compare
+from theworld.environment import describe_environment
+from theworld.evaluation.baselines import Baseline, BaselineAnswerer
+from theworld.evaluation.benchmarks.dispatch import true_answer
 from theworld.evaluation.conditions import (
     READS_WORLD,
     answering_formats,
@@ -29,30 +26,28 @@ from theworld.evaluation.conditions import (
     frequent_answers,
     open_respondent,
 )
-from theworld.evaluation.generation import Answerer, FeatureReader, answer_all, row_of
+from theworld.evaluation.generation import Answerer, BatchAnswerer, FeatureReader, answer_all, row_of
 from theworld.evaluation.predictions import (
     Prediction,
     PredictionWriter,
     RunIdentity,
+    file_stem,
     identity_path,
     read_identity,
     read_predictions,
 )
-from theworld.evaluation.question_kinds import kind_field, kinds_of_rows
+from theworld.evaluation.results import EQUAL_IF_FROZEN, pairs_of, report
 from theworld.evaluation.shown_items import write_futures, write_items
-from theworld.evaluation.summary import summarise
 from theworld.io import fingerprint, write_whole
 from theworld.locks import in_use
 from theworld.modeling import TheWorld
 from theworld.modeling.configuration import TheWorldConfig
 from theworld.modeling.factory import describe_weights
-from theworld.modeling.loading import fetch_checkpoint, is_checkpoint, load_settings, saved_folder
+from theworld.modeling.loading import configure, fetch_checkpoint, load_settings
+from theworld.modeling.names import find, is_checkpoint, kind_of
 from theworld.precision import name_of
 
 LIBRARIES = ("torch", "transformers", "diffusers", "theworld")
-
-EQUAL_IF_FROZEN: Final = (("gemma", "no-world-tokens"),)
-"""Arms that are one model if nothing of Gemma was trained."""
 
 
 def evaluate(config: EvaluationConfig, samples: Any = None) -> dict[str, Any]:
@@ -82,32 +77,40 @@ def evaluate(config: EvaluationConfig, samples: Any = None) -> dict[str, Any]:
     """
     if samples is not None:
         config = replace(config, data=given(config.data, samples, validates=True))
-    saved = saved_config(config.checkpoint)
+    name = find(config.checkpoint)
+    kind = kind_of(name)
+    results = config.output_dir / "results.json"
+    if kind not in ("gemma3", TheWorldConfig.model_type):
+        with in_use(config.output_dir):
+            return report(_ask_baseline(config, name, kind), results)
+    arms = config.arms or (("gemma",) if kind == "gemma3" else ("world",))
+    steps = config.num_world_steps if READS_WORLD & {*arms} else None
+    saved = saved_config(config.checkpoint, max(steps or (0,)))
+    _check_arms(config, arms, saved, kind)
     formats = answering_formats(saved, config.dtype, config.store_dir)
-    _check_before_loading(config, saved)
+    _check_before_loading(config, arms, saved)
     with in_use(config.output_dir):
-        loader.save_over_earlier(config, config.output_dir / "config.json")
-        write_whole(config.output_dir / "environment.json", describe_environment(number_formats=formats))
+        _describe(config, formats)
         files: dict[str, Path] = {}
-        for arm in config.arms:
+        for arm in arms:
             files |= _answer(config, arm, saved, formats)
         _show_items(config, saved)
         return report(
             files,
-            config.output_dir / "results.json",
+            results,
             pairs=pairs_of(list(files)),
             equal=() if _trains_gemma(saved) else EQUAL_IF_FROZEN,
             seeds={"world": saved.world_settings().seed if saved.enable_world else None},
         )
 
 
-def _check_before_loading(config: EvaluationConfig, saved: TheWorldConfig) -> None:
+def _check_before_loading(config: EvaluationConfig, arms: Sequence[ArmName], saved: TheWorldConfig) -> None:
     """Refuse impossible settings, and predictions of another run, before anything is written or loaded.
 
     Raises:
         ValueError: for an arm or a K that the checkpoint cannot serve, or a file of predictions of other settings.
     """
-    read = [arm for arm in config.arms if arm in READS_WORLD]
+    read = [arm for arm in arms if arm in READS_WORLD]
     if read and not saved.enable_world:
         raise ValueError(
             f"{config.checkpoint} was trained without a world: its arm is 'no-world-tokens', not {read[0]!r}"
@@ -116,7 +119,7 @@ def _check_before_loading(config: EvaluationConfig, saved: TheWorldConfig) -> No
         check_world_steps(steps, saved.max_world_steps)
         world = saved.world_settings()
         world.num_slots(world.num_frames(1, steps), steps)
-    for arm in config.arms:
+    for arm in arms:
         for name, steps in _names(config, arm, saved):
             path = config.output_dir / "predictions" / f"{name}.jsonl"
             if identity_path(path).exists() and read_identity(path).settings_hash != _hash_of(config, arm, steps):
@@ -144,6 +147,50 @@ def _hash_of(config: EvaluationConfig, arm: ArmName, steps: int) -> str:
     if arm == "majority":
         return _settings_hash([config.data, arm])
     return _settings_hash([config.data, config.max_new_tokens, former_word("answers", config.answers), arm, steps])
+
+
+def _check_arms(config: EvaluationConfig, arms: Sequence[ArmName], saved: TheWorldConfig, kind: str | None) -> None:
+    """Refuse arms that the model does not have, and every K that its tap cannot serve, before the first question."""
+    if kind == "gemma3" and (other := [arm for arm in arms if arm not in ("gemma", "blind", "majority")]):
+        raise ValueError(
+            f"{config.checkpoint} is a Gemma 3 without a world: its arms are gemma, blind and majority, not"
+            f" {', '.join(other)}"
+        )
+    if saved.enable_world and READS_WORLD & {*arms}:
+        world = saved.world_settings()
+        for steps in config.num_world_steps or ():
+            world.num_slots(world.num_frames(1, steps), steps)
+
+
+def _describe(config: EvaluationConfig, formats: dict[str, str]) -> None:
+    loader.save_over_earlier(config, config.output_dir / "config.json")
+    write_whole(config.output_dir / "environment.json", describe_environment(number_formats=formats))
+
+
+def _ask_baseline(config: EvaluationConfig, name: str, kind: str | None) -> dict[str, Path]:
+    """Answer the questions with a model that is no TheWorld; return the files of predictions by arm."""
+    beside = config.arms or ()
+    if other := [arm for arm in beside if arm not in ("blind", "majority")]:
+        raise ValueError(f"{name} is no TheWorld: the arms blind and majority may go with it, not {', '.join(other)}")
+    if config.num_world_steps or config.store_dir:
+        raise ValueError(f"{name} is no TheWorld: it takes neither num_world_steps nor store_dir")
+    data, folder = config.data, config.output_dir / "predictions"
+    samples = open_items(data, data.num_validation)
+    baseline = Baseline(name, kind, config.dtype)
+    score_choices = config.answers == "loglikelihood"
+    answerer = BaselineAnswerer(baseline, max_new_tokens=config.max_new_tokens, score_choices=score_choices)
+    dtype = name_of(baseline.model.dtype)
+    _describe(config, {"weights": dtype})
+    files = {arm: folder / f"{file_stem(arm)}.jsonl" for arm in (baseline.name, *beside)}
+    for arm, path in files.items():
+        if arm == "majority":
+            _answer_by_majority(samples, path, data)
+            continue
+        asked = blind(samples) if arm == "blind" else samples
+        hashed = _settings_hash([data, config.max_new_tokens, former_word("answers", config.answers), arm])
+        identity = RunIdentity(settings_hash=hashed, checkpoint=baseline.weights, dtype=dtype, versions=_versions())
+        collect(answerer, asked, path, identity, title=arm, batch_size=config.batch_size)
+    return files
 
 
 def _answer(config: EvaluationConfig, arm: ArmName, saved: TheWorldConfig, formats: dict[str, str]) -> dict[str, Path]:
@@ -195,18 +242,6 @@ def _trains_gemma(saved: TheWorldConfig) -> bool:
     return not {*(saved.trained_parts or ())} <= {"world", "cosmos_vae"}
 
 
-def pairs_of(arms: Sequence[str]) -> list[tuple[str, str]]:
-    """Choose the pairs of arms that matter: the world's arms (at every K) against every other, and each other.
-
-    Without an arm that reads the trained world the first arm takes its place. The same model without its world comes
-    first, then plain Gemma.
-    """
-    world = [name for name in arms if name == "world" or name.startswith("world-K")] or list(arms[:1])
-    others = sorted({*arms} - {*world}, key=lambda name: (name != "no-world-tokens", name != "gemma", arms.index(name)))
-    pairs = [(other, name) for name in world for other in others]
-    return pairs + list(itertools.combinations(world, 2))
-
-
 def _answer_by_majority(samples: Samples, path: Path, data: Any) -> Path:
     """Reply to each question with the most frequent true answer of its kind."""
     questions = [samples[index] for index in range(len(samples))]
@@ -223,17 +258,25 @@ def _answer_by_majority(samples: Samples, path: Path, data: Any) -> Path:
     return path
 
 
-def saved_config(checkpoint: Path) -> TheWorldConfig:
-    """Load the configuration of a saved TheWorld, without its weights.
+def saved_config(checkpoint: str | Path, most_world_steps: int = 0) -> TheWorldConfig:
+    """Load the configuration of a saved TheWorld, or of a Gemma 3 without a world; no weights load.
+
+    Args:
+        checkpoint: folder or hub id.
+        most_world_steps: the largest K to ask for, which may need another tap.
 
     Raises:
-        ValueError: for a model that is no TheWorld, or whose base model has changed.
+        ValueError: for another kind of model, a base model that has changed, or a K that it cannot serve.
         OSError: for a folder that does not exist or has no model.
     """
-    folder = saved_folder(checkpoint)
-    if not is_checkpoint(folder):
-        raise ValueError(f"{checkpoint}: a plain Gemma 3; expected a saved TheWorld, as training leaves it in model/")
-    return load_settings(fetch_checkpoint(folder), {})
+    name = find(checkpoint)
+    if not is_checkpoint(name):
+        return configure(name, {"enable_world": False})
+    folder = fetch_checkpoint(name)
+    saved = load_settings(folder, {})
+    if most_world_steps and saved.enable_world:
+        return load_settings(folder, {"num_world_steps": most_world_steps})
+    return saved
 
 
 def predict(
@@ -261,6 +304,13 @@ def predict(
         score_choices=score_choices,
         read_features=read_features,
     )
+    collect(answerer, samples, path, identity, title=title, batch_size=batch_size)
+
+
+def collect(
+    answerer: BatchAnswerer, samples: Samples, path: Path, identity: RunIdentity, *, title: str, batch_size: int
+) -> None:
+    """Answer the samples that a file of predictions lacks; raises as `predict`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with PredictionWriter(path, identity) as writer:
         ids = answer_all(answerer, samples, writer, batch_size, title)
@@ -300,100 +350,3 @@ def _as_hashed(settings: Variants) -> dict[str, Any]:
 
 def _versions() -> dict[str, str]:
     return {name: version(name) for name in LIBRARIES}
-
-
-def report(
-    files: dict[str, Path],
-    path: Path,
-    pairs: Sequence[tuple[str, str]] | None = None,
-    equal: Sequence[tuple[str, str]] = (),
-    seeds: dict[str, int | None] | None = None,
-) -> dict[str, Any]:
-    """Score files of predictions, compare them if there are several, and write the results.
-
-        FOLDER/
-          results.json            `path`; numbers by kind of question, too
-          scores/ARM.jsonl        a row per item
-          submissions/ARM.json    instead of numbers and scores, where the answers are withheld: the replies in the
-                                  format of the benchmark
-
-    Args:
-        files: files of predictions, by arm.
-        path: of the results.
-        pairs: arms to compare, the first pair that of the headline; None: every pair.
-        equal: pairs of arms that are one model: the same replies are no surprise.
-        seeds: by name, the seeds that were used. Answers are decoded greedily, without a seed.
-
-    Returns:
-        The results.
-    """
-    rows = {name: read_predictions(file) for name, file in files.items()}
-    runs = {name: asdict(read_identity(file)) for name, file in files.items()}
-    origin = {"commit": commit(), "seeds": seeds or {}, "runs": runs}
-    if any(row.answer is None for predictions in rows.values() for row in predictions):
-        results: dict[str, Any] = {"submissions": _write_submissions(rows, path.parent / "submissions")}
-    else:
-        results = {**_numbers(rows, pairs), "equal": [pair for pair in equal if {*pair} <= {*rows}]}
-        _write_scores(rows, path.parent / "scores")
-    results["origin"] = origin
-    write_whole(path, json.dumps(results, indent=2))
-    return results
-
-
-def _numbers(rows: dict[str, list[Prediction]], pairs: Sequence[tuple[str, str]] | None) -> dict[str, Any]:
-    """Scores of each arm, their comparison, and the numbers of a benchmark."""
-    group_by, cluster_by = breakdown(list(rows.values()))
-    arms = {
-        name: summarise(predictions, group_by=group_by, cluster_by=cluster_by, scorer=score).to_dict()
-        for name, predictions in rows.items()
-    }
-    comparison = None
-    if len(rows) > 1:
-        comparison = compare(rows, pairs=pairs, group_by=group_by, cluster_by=cluster_by, scorer=score).to_dict()
-    benchmark = {
-        name: {result[0]: result[1].to_dict()}
-        for name, predictions in rows.items()
-        if (result := benchmark_scores(predictions)) is not None
-    }
-    return {"arms": arms, "comparison": comparison, "benchmark": benchmark or None}
-
-
-def _write_scores(rows: dict[str, list[Prediction]], folder: Path) -> None:
-    for name, predictions in rows.items():
-        lines = [json.dumps(asdict(score(row))) + "\n" for row in predictions]
-        write_whole(folder / f"{name}.jsonl", "".join(lines))
-
-
-def _write_submissions(rows: dict[str, list[Prediction]], folder: Path) -> dict[str, str]:
-    """Write the replies of each arm in the format of BLINK's evaluation server; return the files."""
-    written = {}
-    for name, predictions in rows.items():
-        write_whole(folder / f"{name}.json", json.dumps(blink.submission(predictions), indent=1))
-        written[name] = str(folder / f"{name}.json")
-    return written
-
-
-def breakdown(runs: Sequence[Sequence[Prediction]]) -> tuple[tuple[str, ...], str | None]:
-    """Choose the fields to group by and to cluster by, for `summarise`, among those that every row has.
-
-    Questions of several kinds need a number each, or else several tasks do; without kinds, questions that repeat.
-    Several questions about one scene (`index`) or picture (`image`) are dependent.
-    """
-    rows = [row for run in runs for row in run]
-    kind = kind_field(rows)
-    if kind is not None and len({row.fields[kind] for row in rows}) == 1 and all("task" in row.fields for row in rows):
-        kind = "task"
-    if kind is None and len({*kinds_of_rows(rows)}) in range(2, _MOST_QUESTIONS + 1):
-        kind = "question"
-    cluster = next((name for name in ("index", "image") if _repeats(runs, name)), None)
-    return () if kind is None else (kind,), cluster
-
-
-_MOST_QUESTIONS = 20
-"""Longest table by question."""
-
-
-def _repeats(runs: Sequence[Sequence[Prediction]], name: str) -> bool:
-    """Return whether every row has a field, and several rows of a run share a value of it."""
-    has_it = all(name in row.fields for run in runs for row in run)
-    return has_it and any(len({row.fields[name] for row in run}) < len(run) for run in runs)

@@ -28,6 +28,7 @@ from theworld.locks import in_use
 from theworld.modeling import TheWorld
 from theworld.modeling.configuration import TheWorldConfig
 from theworld.modeling.factory import describe_weights, on_this_machine
+from theworld.modeling.names import find, kind_of
 from theworld.world.cached import open_stored
 from theworld.world.tap import clip_noise, clip_seeds
 
@@ -49,19 +50,22 @@ def audit(settings: AuditSettings) -> dict[str, Any]:
         ValueError: for a model without a world, for questions of several kinds or without partners, or if no question
             could be answered.
     """
-    saved = saved_config(settings.checkpoint)
+    name = find(settings.checkpoint)
+    if (kind := kind_of(name)) != TheWorldConfig.model_type:
+        raise ValueError(f"{name}: a model of type {kind!r}; it has no world to audit: expected a saved TheWorld")
+    saved = saved_config(name)
     if not saved.enable_world:
         raise ValueError(f"{settings.checkpoint} was trained with enable_world=False: there is no world to audit")
     with in_use(settings.output_dir):
-        return _audit(settings, saved)
+        return _audit(settings, name, saved)
 
 
-def _audit(settings: AuditSettings, saved: TheWorldConfig) -> dict[str, Any]:
+def _audit(settings: AuditSettings, name: str, saved: TheWorldConfig) -> dict[str, Any]:
     folder = settings.store_dir or settings.output_dir / "features"
     formats = answering_formats(saved, settings.dtype, folder)
     options = on_this_machine(formats["weights"])
     # Load the model first, so that a damaged checkpoint fails at once.
-    model = TheWorld.from_pretrained(settings.checkpoint, world_dtype=formats["world"], **options)
+    model = TheWorld.from_pretrained(name, world_dtype=formats["world"], **options)
     data = settings.data
     dataset = open_items(data, data.num_validation, saved.world_settings().sees_future)
     samples = [dataset[index] for index in range(len(dataset))]

@@ -11,23 +11,9 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
 from transformers import Gemma3Config
 
-from theworld import tiny
-from theworld.constants import TINY_FUSED_MODEL, TINY_MODEL
 from theworld.hub import REFUSALS, again, remedy
 from theworld.modeling.config_files import CheckpointError
-
-
-def base_folder(name: str) -> str:
-    """Return the source of Gemma for transformers: the name itself, or the folder of the tiny stack."""
-    return str(tiny.stack() / "gemma") if name == TINY_MODEL else name
-
-
-def embedded(name: str) -> str:
-    """Return the name itself, the folder of the embedded TheWorld for its name, or the model of a training run."""
-    model = Path(name) / "model"
-    if (model / "config.json").is_file() and (Path(name) / "environment.json").is_file():
-        return str(model)
-    return str(tiny.stack() / "fused") if name == TINY_FUSED_MODEL else name
+from theworld.modeling.names import base_folder
 
 
 def read_gemma(name: str, **hub: Any) -> dict[str, Any]:

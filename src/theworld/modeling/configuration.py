@@ -184,8 +184,8 @@ class TheWorldConfig(Gemma3Config):
             )
         if self.num_world_steps and not settings.imagines:
             raise ValueError(
-                f"num_world_steps={self.num_world_steps} needs a tap that looks ahead (dit, rollout), not"
-                f" {self.world_tap!r}"
+                f'num_world_steps={self.num_world_steps} needs a tap that looks ahead (world_tap="rollout" or "dit"),'
+                f" not {self.world_tap!r}"
             )
         if self.native_grid % self.grid:
             legal = [side for side in range(1, self.native_grid + 1) if self.native_grid % side == 0]

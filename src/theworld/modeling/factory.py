@@ -12,6 +12,7 @@ from theworld.io import fingerprint_weights
 from theworld.modeling import loading
 from theworld.modeling.configuration import FUTURE_ONLY, WORLD_FIELDS, TheWorldConfig, as_adapters
 from theworld.modeling.model import TheWorld
+from theworld.modeling.names import find
 from theworld.modeling.processor import TheWorldProcessor
 from theworld.precision import concrete_dtype
 
@@ -38,7 +39,7 @@ def open_model(settings: ModelSettings, *, load_world: bool = True, **options: A
     if settings.attn_implementation is not None:
         options["attn_implementation"] = settings.attn_implementation
     return TheWorld.from_pretrained(
-        settings.checkpoint or settings.gemma_model_name,
+        _source(settings),
         revision=settings.gemma_revision,
         load_world=load_world,
         transfer_tap=settings.transfer_tap,
@@ -64,7 +65,7 @@ def configuration_of(settings: ModelSettings) -> TheWorldConfig:
         FileNotFoundError: for a checkpoint that does not exist.
     """
     config, _ = loading.resolve(
-        str(settings.checkpoint or settings.gemma_model_name),
+        _source(settings),
         _given(settings),
         transfer_tap=settings.transfer_tap,
         revision=settings.gemma_revision,
@@ -72,12 +73,16 @@ def configuration_of(settings: ModelSettings) -> TheWorldConfig:
     return config
 
 
+def _source(settings: ModelSettings) -> str:
+    """Return the folder or hub id that the weights come from."""
+    return settings.gemma_model_name if settings.checkpoint is None else find(settings.checkpoint)
+
+
 def _given(settings: ModelSettings) -> dict[str, Any]:
     """Select the fields of the configuration that the settings decide; a checkpoint decides the others."""
     values = fields_of(settings)
     if settings.checkpoint is None:
         return values
-    loading.saved_folder(settings.checkpoint)  # raises if there is none
     defaults = fields_of(ModelSettings(gemma_model_name=settings.gemma_model_name))
     kept = {name for name in values if name.startswith("freeze_")}
     if settings.transfer_tap:

@@ -13,6 +13,7 @@ from theworld.config.world import check_world_steps
 from theworld.constants import IGNORE_INDEX
 from theworld.modeling.configuration import TheWorldConfig
 from theworld.modeling.packed_attention import image_positions, packed_masks
+from theworld.modeling.placeholders import check_placeholders, world_mask
 from theworld.modeling.processor import TheWorldProcessor
 from theworld.modeling.projector import WorldBlock, WorldResidual
 from theworld.world.tap import WorldTap, clip_seeds
@@ -42,6 +43,8 @@ class FusedGemma(Gemma3ForConditionalGeneration):
         self._unregistered("_processor", None)
         self._unregistered("tap", None)
         self._unregistered("base_options", {})
+        # Python names what it calls in its TypeErrors; for an object without this name it prints all of its layers.
+        self._unregistered("__qualname__", type(self).__qualname__)
         self.cosmos_vae = None
         self.loss_type = "ForConditionalGeneration"  # transformers would guess it from the class name
         if config.enable_world:
@@ -128,7 +131,11 @@ class FusedGemma(Gemma3ForConditionalGeneration):
         return self.tap.read(world_pixels, steps, clip_seeds(world_pixels, self.tap.settings.seed))
 
     def _world_tokens(
-        self, world_pixels: Tensor | None, world_features: Tensor | None, num_world_steps: int | None
+        self,
+        world_pixels: Tensor | None,
+        world_features: Tensor | None,
+        num_world_steps: int | None,
+        input_ids: Tensor | None,
     ) -> Tensor | None:
         """Compute the block of each clip (tokens), or the term that is added to its image tokens (residual)."""
         if world_pixels is None and world_features is None:
@@ -139,6 +146,8 @@ class FusedGemma(Gemma3ForConditionalGeneration):
             raise ValueError("both world_pixels and world_features given: expected one of them")
         steps = self.config.num_world_steps if num_world_steps is None else num_world_steps
         if world_pixels is not None:
+            if input_ids is not None:  # first: reading the world can take minutes
+                check_placeholders(self.config, input_ids, world_pixels, steps)
             world_features = self.read_world(world_pixels, steps)
         return self.world(world_features, steps) if isinstance(self.world, WorldBlock) else self.world(world_features)
 
@@ -181,7 +190,7 @@ class FusedGemma(Gemma3ForConditionalGeneration):
         parts = dict(mm_encoder_outputs or {})
         token_type_ids = image_positions(token_type_ids, input_ids, pixel_values, self.config.image_token_id)
         if (fused := parts.pop("world", None)) is None:
-            fused = self._world_tokens(world_pixels, world_features, num_world_steps)
+            fused = self._world_tokens(world_pixels, world_features, num_world_steps, input_ids)
         if slot_pixel_values is not None:
             return CausalLMOutputWithPast(loss=self._imitate(fused, slot_pixel_values))
         if fused is None and input_ids is not None and self.config.enable_world:
@@ -291,24 +300,8 @@ class FusedGemma(Gemma3ForConditionalGeneration):
                 image_features=vision,
             )
             embeds = embeds.masked_scatter(mask, vision)
-        mask = self._world_mask(input_ids, block)
+        mask = world_mask(self.config, input_ids, *block.shape[:2])
         return embeds.masked_scatter(mask[..., None].to(embeds.device), block.to(embeds.device, embeds.dtype))
-
-    def _world_mask(self, input_ids: Tensor, block: Tensor) -> Bool[Tensor, "B L"]:
-        """Find the positions of markers and world tokens, and check them against the features row by row."""
-        config, (clips, length, _) = self.config, block.shape
-        start, end = input_ids == config.sow_token_id, input_ids == config.eow_token_id
-        mask = start | end | (input_ids == config.world_token_id)
-        per_row, clips_per_row = mask.sum(-1), start.sum(-1)
-        if int(clips_per_row.sum()) != clips or bool((per_row != clips_per_row * length).any()):
-            raise ValueError(
-                f"world placeholders per row (markers included): {per_row.tolist()} in {clips_per_row.tolist()} blocks;"
-                f" features: {clips} clips of {length} each. Were they processed with another num_world_steps?"
-            )
-        blocks = input_ids[mask].view(clips, length)
-        if bool((blocks[:, 0] != config.sow_token_id).any()) or bool((blocks[:, -1] != config.eow_token_id).any()):
-            raise ValueError(f"world placeholders must come in runs of {length}: start marker, tokens, end marker")
-        return mask
 
     def _add_to_image(
         self, image: BaseModelOutputWithPooling | None, residual: Float[Tensor, "N tokens D"]
@@ -340,10 +333,11 @@ class FusedGemma(Gemma3ForConditionalGeneration):
         given = (model_kwargs.get("token_type_ids"), inputs_tensor, model_kwargs.get("pixel_values"))
         model_kwargs["token_type_ids"] = image_positions(*given, self.config.image_token_id)
         # As transformers does for pictures: encode once, before beam search multiplies the rows.
-        world = [model_kwargs.pop(name, None) for name in ("world_pixels", "world_features", "num_world_steps")]
+        names = ("world_pixels", "world_features", "num_world_steps")
+        pixels, features, steps = (model_kwargs.pop(name, None) for name in names)
         prepare = super()._maybe_prepare_encoder_kwargs_for_generation  # pyright: ignore[reportAttributeAccessIssue]
         model_kwargs = prepare(inputs_tensor, model_kwargs, *args, **kwargs)
-        fused = self._world_tokens(*world)
+        fused = self._world_tokens(pixels, features, steps, inputs_tensor)
         if fused is None and self.config.enable_world and model_kwargs.get("past_key_values") is None:
             has_pictures = "image" in model_kwargs.get("mm_encoder_outputs", {})
             self._refuse_absent_world(inputs_tensor, has_pictures)
@@ -352,7 +346,7 @@ class FusedGemma(Gemma3ForConditionalGeneration):
             if isinstance(self.world, WorldResidual):
                 parts["image"] = self._add_to_image(parts.get("image"), fused)
             else:
-                self._world_mask(inputs_tensor, fused)
+                world_mask(self.config, inputs_tensor, *fused.shape[:2])
                 parts["world"] = fused
         return model_kwargs
 

@@ -1,6 +1,7 @@
 """Answers to questions about pictures: one at a time, or several after one prefill."""
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,23 +17,48 @@ from theworld.modeling.processor import TheWorldProcessor
 _MAX_NEW_TOKENS = 64
 
 
-def ask(model: FusedGemma, image: Any, question: str, num_world_steps: int | None = None, **options: Any) -> str:
-    """Answer one question about one or several pictures.
+def ask(
+    model: FusedGemma, image: Any, question: str | Sequence[str], num_world_steps: int | None = None, **options: Any
+) -> str | list[str]:
+    """Answer one question about one or several pictures, or a batch of questions.
 
     Args:
         image: any form that `datasets.images.to_pictures` accepts: PIL, path, bytes of a file, array (H, W, 3), tensor
-            (3, H, W), or a list. All pictures belong to this one question: also the B of a tensor (B, 3, H, W).
-        question: plain text; control tokens in it are encoded as text.
+            (3, H, W), or a list; None: no picture. All pictures belong to the one question: also the B of a tensor
+            (B, 3, H, W). For a batch of questions a list with an entry per question.
+        question: plain text; control tokens in it are encoded as text. A list of questions gives a list of answers.
         num_world_steps: K, future latent slots; default: the model's configuration.
         options: options of transformers' `generate` (`max_new_tokens`, by default 64, `do_sample`, ...), and `world`:
-            clips for the world model in place of the pictures.
+            clips for the world model in place of the pictures; for a batch a list of clips per question.
 
     Raises:
-        ValueError: for a picture that cannot be read, or a K that the tap cannot serve.
+        ValueError: for a picture that cannot be read, a K that the tap cannot serve, or a batch of unequal lengths.
     """
-    world = options.pop("world", None)
-    inputs = conversation(model, to_pictures(image), question, num_world_steps=num_world_steps, world=world)
-    return answer_of(model, inputs, options)
+    world = {"num_world_steps": num_world_steps, "world": options.pop("world", None)}
+    if isinstance(question, str):
+        pictures = [] if image is None else to_pictures(image)
+        return answer_of(model, conversation(model, pictures, question, **world), options)
+    rows = _rows(image, question)
+    prompts = [[_message(pictures, text)] for pictures, text in zip(rows, question, strict=True)]
+    return answers_of(model, _encoded(model, prompts, **world), options)
+
+
+def _rows(images: Any, questions: Sequence[str]) -> list[list[Any]]:
+    """Return the pictures of each question in a batch.
+
+    Raises:
+        ValueError: for no questions, a question that is no text, or another number of entries.
+    """
+    if not isinstance(questions, Sequence) or not questions or not all(isinstance(text, str) for text in questions):
+        raise ValueError(f"question={questions!r:.60}: expected a text, or a list of texts")
+    is_list = isinstance(images, list | tuple) or (isinstance(images, Tensor) and images.ndim == 4)
+    if not is_list or len(images) != len(questions):
+        given = f"{len(images)} entries" if is_list else f"images of type {type(images).__name__}"
+        raise ValueError(
+            f"{len(questions)} questions and {given}: give a list with an entry per question (a picture, a list of"
+            " pictures, or None); for several questions about one picture use look(image)"
+        )
+    return [[] if entry is None else to_pictures(entry) for entry in images]
 
 
 def conversation(model: FusedGemma, pictures: list[Any], question: str, **world: Any) -> dict[str, Any]:
@@ -40,13 +66,24 @@ def conversation(model: FusedGemma, pictures: list[Any], question: str, **world:
 
     `world` holds the arguments of `apply_chat_template` that concern the world.
     """
+    return _encoded(model, [_message(pictures, question)], **world)
+
+
+def _message(pictures: list[Any], question: str) -> dict[str, Any]:
     content = [{"type": "image", "image": picture} for picture in pictures] + [{"type": "text", "text": question}]
+    return {"role": "user", "content": content}
+
+
+def _encoded(model: FusedGemma, prompt: list[Any], **world: Any) -> dict[str, Any]:
+    """Encode a conversation, or a batch of them, padded on the left."""
+    is_batch = isinstance(prompt[0], list)
     inputs = model.processor.apply_chat_template(
-        [{"role": "user", "content": content}],
+        prompt,
         tokenize=True,
         return_dict=True,
         return_tensors="pt",
         add_generation_prompt=True,
+        processor_kwargs={"text_kwargs": {"padding": True, "padding_side": "left"}} if is_batch else None,
         **world,
     ).to(model.device)
     if "pixel_values" in inputs:
@@ -55,13 +92,20 @@ def conversation(model: FusedGemma, pictures: list[Any], question: str, **world:
 
 
 def answer_of(model: FusedGemma, inputs: dict[str, Any], options: dict[str, Any]) -> str:
-    """Generate, and decode the text after these inputs."""
+    """Generate, and decode the text after the inputs of one question."""
+    return answers_of(model, inputs, options)[0]
+
+
+def answers_of(model: FusedGemma, inputs: dict[str, Any], options: dict[str, Any]) -> list[str]:
+    """Generate, and decode the text after each row of inputs."""
     if "generation_config" not in options:
         options = {"max_new_tokens": _MAX_NEW_TOKENS, **options}
     generate: Any = model.generate  # pyright: ignore[reportAttributeAccessIssue]  # bound by transformers
     output = generate(**inputs, **options)
     sequences = output if not hasattr(output, "sequences") else output.sequences
-    return model.processor.decode(sequences[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True).strip()
+    per_row = len(sequences) // len(inputs["input_ids"])  # several with num_return_sequences: the first counts
+    replies = sequences[::per_row, inputs["input_ids"].shape[1] :]
+    return [text.strip() for text in model.processor.batch_decode(replies, skip_special_tokens=True)]
 
 
 @dataclass(frozen=True)

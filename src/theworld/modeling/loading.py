@@ -3,7 +3,6 @@
 import copy
 import logging
 from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,11 @@ from transformers import Gemma3ForConditionalGeneration
 from transformers.utils.hub import cached_file, resolve_revision
 
 from theworld.config import CONTROL_TAPS
-from theworld.constants import DEFAULT_COSMOS_MODEL, DEFAULT_GEMMA_MODEL, TINY_FUSED_MODEL, TINY_MODEL, WORLD_TOKENS
-from theworld.hub import REFUSALS, fetch, remedy
+from theworld.config.world import STORED, TINY_WORLD, looks_ahead_by
+from theworld.constants import DEFAULT_COSMOS_MODEL, DEFAULT_GEMMA_MODEL, TINY_MODEL, WORLD_TOKENS
+from theworld.hub import fetch
 from theworld.io import fingerprint_weights
-from theworld.modeling.base_files import base_folder, embedded, read_gemma, reporting_file_errors
+from theworld.modeling.base_files import read_gemma, reporting_file_errors
 from theworld.modeling.config_files import (
     CONFIG_NAME,
     CheckpointError,
@@ -27,21 +27,11 @@ from theworld.modeling.config_files import (
     read_json,
     warn_of_unknown,
 )
-from theworld.modeling.configuration import FUTURE_ONLY, MAY_CHANGE, TheWorldConfig, as_adapters, as_world_settings
-from theworld.precision import loading_dtype
+from theworld.modeling.configuration import FUTURE_ONLY, MAY_CHANGE, TheWorldConfig, as_world_settings
+from theworld.modeling.names import base_folder, embedded, is_checkpoint
+from theworld.precision import is_emulated, loading_dtype, name_of
 
 logger = logging.getLogger(__name__)
-
-SETTINGS = frozenset(TheWorldConfig.__annotations__) - {
-    "model_type",
-    "base_revision",
-    "base_fingerprint",
-    "world_channels",
-    "world_stride_px",
-    "world_fingerprint",
-    "trained_parts",
-}
-"""Fields of the configuration that `TheWorld.from_pretrained` accepts; it finds the others out itself."""
 
 _UNBUILDABLE = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 """Errors of transformers for values of a configuration that it does not check."""
@@ -50,44 +40,17 @@ WEIGHTS_NAME = "model.safetensors"
 CHECKPOINT_FILES = (CONFIG_NAME, "generation_config.json", WEIGHTS_NAME)
 """Files of a saved TheWorld."""
 
-TINY_SETTINGS = {"world_image_size": 64, "frame_rate_hz": 6.0, "dit_block": 2}
-
-
-def take_settings(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Remove the settings from keyword arguments and return them; the rest is for transformers.
-
-    Args:
-        arguments: fields of TheWorldConfig, or `config=` with all of them, as AutoModel passes a checkpoint's.
-
-    Raises:
-        TypeError: for a name that looks like a misspelt setting.
-    """
-    config = arguments.pop("config", None)
-    if config is not None and not isinstance(config, TheWorldConfig):
-        raise TypeError(f"config={type(config).__name__}: expected a TheWorldConfig, or its fields one by one")
-    values = {} if config is None else {name: getattr(config, name) for name in SETTINGS}
-    if arguments.get("lora") is not None:
-        arguments["lora"] = as_adapters(arguments["lora"])
-    for name in arguments.keys() - SETTINGS:
-        if meant := get_close_matches(name, SETTINGS, n=1, cutoff=0.8):
-            raise TypeError(f"no setting {name!r}: did you mean {meant[0]!r}?")
-    return {**values, **{name: arguments.pop(name) for name in SETTINGS & arguments.keys()}}
-
-
-def saved_folder(checkpoint: Path) -> str:
-    """Return the folder of a saved TheWorld; a misspelt path must not start a search on the hub.
-
-    Raises:
-        FileNotFoundError: if there is no such folder.
-    """
-    folder = embedded(str(checkpoint))
-    if not Path(folder).is_dir():
-        raise FileNotFoundError(f"{checkpoint}: no such folder; expected a saved TheWorld, or tiny-foresight")
-    return folder
+TINY_SETTINGS = {STORED[name].name: value for name, value in TINY_WORLD.items()}
 
 
 def resolve(
-    name: str, settings: dict[str, Any], *, transfer_tap: bool = False, loads_world: bool = False, **hub: Any
+    name: str,
+    settings: dict[str, Any],
+    *,
+    transfer_tap: bool = False,
+    loads_world: bool = False,
+    dtype: Any = None,
+    **hub: Any,
 ) -> tuple[TheWorldConfig, Path | None]:
     """Find the configuration that a name and settings give, and the folder of the checkpoint; no weights are loaded.
 
@@ -96,6 +59,7 @@ def resolve(
         settings: fields of TheWorldConfig.
         transfer_tap: as `load_settings`.
         loads_world: choose a number format for the world that this machine computes natively, as `native_world`.
+        dtype: requested number format of Gemma's weights, which a new world follows, as `beside_weights`.
         hub: revision, token, cache_dir, local_files_only, as in transformers.
 
     Returns:
@@ -103,64 +67,11 @@ def resolve(
     """
     name = embedded(name)
     if not is_checkpoint(name, **hub):
-        return configure(name, settings, **hub), None
+        return configure(name, beside_weights(name, settings, dtype), **hub), None
     checkpoint = fetch_checkpoint(name, **hub)
     if loads_world and settings.get("enable_world", True):
         settings = native_world(checkpoint, settings)
-    return load_settings(checkpoint, settings, transfer_tap, **hub_options(hub)), checkpoint
-
-
-def hub_options(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments that say how files are downloaded."""
-    return {name: arguments[name] for name in ("token", "cache_dir", "local_files_only") if name in arguments}
-
-
-def is_checkpoint(name: str, **hub: Any) -> bool:
-    """Return True for the name of a saved TheWorld, and False for that of a Gemma 3.
-
-    Raises:
-        ValueError: if it is the name of another model.
-        OSError: for a folder that does not exist or has no model in it, or a repository that cannot be downloaded.
-    """
-    is_folder = Path(name).is_dir()
-    if (is_folder or name.startswith((".", "/", "~"))) and not (Path(name) / "config.json").is_file():
-        reason = "no config.json in this folder" if is_folder else "no such folder"
-        raise FileNotFoundError(f"{name}: {reason}; expected a model's folder, a hub id, or {TINY_MODEL!r}")
-    close = get_close_matches(name, (TINY_MODEL, TINY_FUSED_MODEL), n=1, cutoff=0.7)
-    if close and not is_folder and name != TINY_MODEL and "/" not in name:  # a misspelling must not go to the hub
-        raise FileNotFoundError(f"{name}: no such folder, and no id on the hub; did you mean {close[0]}?")
-    path = _config_path(name, **hub)
-    try:
-        raw = read_json(path)
-    except CheckpointError as error:
-        if is_folder:
-            raise
-        raise CheckpointError(f"{name}: a file of it is damaged ({error})") from error
-    kind = raw.get("model_type")
-    if kind not in ("gemma3", TheWorldConfig.model_type):
-        raise ValueError(
-            f"{name}: a model of type {kind!r}; expected Gemma 3 with vision ('gemma3') or a saved TheWorld"
-        )
-    check_config(path if is_folder else Path(name) / CONFIG_NAME, raw)
-    return kind == TheWorldConfig.model_type
-
-
-def _config_path(name: str, **hub: Any) -> Path:
-    """Return config.json of a model; from the hub it is downloaded.
-
-    Raises:
-        OSError: if it cannot be downloaded.
-    """
-    folder = base_folder(name)
-    if Path(folder).is_dir():
-        return Path(folder) / CONFIG_NAME
-    try:
-        path = cached_file(folder, CONFIG_NAME, **hub)
-    except REFUSALS as error:  # transformers' own message names the model on its third line only
-        raise OSError(f"{name}: no such folder, and not to be had from the hub: {remedy(name, error)}") from error
-    if path is None:
-        raise OSError(f"{name}: no {CONFIG_NAME} in this repository")
-    return Path(path)
+    return load_settings(checkpoint, settings, transfer_tap, **hub), checkpoint
 
 
 def configure(name: str, settings: dict[str, Any], **hub: Any) -> TheWorldConfig:
@@ -188,15 +99,31 @@ def configure(name: str, settings: dict[str, Any], **hub: Any) -> TheWorldConfig
         gemma.pop(key, None)
     fields: dict[str, Any] = {
         "base_model_name": str(name),
-        "cosmos_model_name": TINY_MODEL if name == TINY_MODEL else DEFAULT_COSMOS_MODEL,
+        "cosmos_model_name": DEFAULT_COSMOS_MODEL,
         "siglip_model_name": str(name),
         **(TINY_SETTINGS if name == TINY_MODEL else {}),
         **known,
-        **settings,
+        **looking_ahead(settings),
     }
     if fields.get("enable_world", True):
         fields |= _world_shape(fields)
     return _build({**gemma, **fields})
+
+
+def looking_ahead(settings: dict[str, Any], saved: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Add the tap `rollout` to settings with K > 0 that name no tap, if the model reads its world by `vae`.
+
+    Args:
+        settings: fields of TheWorldConfig.
+        saved: the configuration of a checkpoint; None: a new fusion. A VAE that trained has no denoiser.
+    """
+    before = saved or {}
+    world = {"tap": settings.get("world_tap"), "repeat_current": settings.get("world_repeat_current")}
+    reads_vae = before.get("world_tap", "vae") == "vae" and not before.get("world_repeat_current")
+    own_vae = settings.get("freeze_cosmos_vae") is False or "cosmos_vae" in (before.get("trained_parts") or ())
+    if own_vae or not reads_vae or not looks_ahead_by(settings.get("num_world_steps"), world):
+        return settings
+    return {**settings, "world_tap": "rollout"}
 
 
 def _build(fields: dict[str, Any]) -> TheWorldConfig:
@@ -267,8 +194,15 @@ def load_settings(folder: Path, settings: dict[str, Any], transfer_tap: bool = F
     raw = read_json(path)
     check_config(path, raw)
     check_parts(path, raw)
-    changed = {name: value for name, value in settings.items() if raw.get(name) != value}
-    free = MAY_CHANGE | (FUTURE_ONLY if transfer_tap else set())
+    with_tap = looking_ahead(settings, raw)
+    if with_tap.keys() - settings.keys():
+        logger.warning(
+            "%s was trained without future slots: with num_world_steps=%s its tap 'vae' becomes 'rollout'",
+            folder,
+            settings["num_world_steps"],
+        )
+    changed = {name: value for name, value in with_tap.items() if raw.get(name) != value}
+    free = MAY_CHANGE | (FUTURE_ONLY if transfer_tap else with_tap.keys() - settings.keys())
     if raw.get("lora") is None:
         free |= {"lora"}  # you may add adapters to a checkpoint, but not change those that it has
     if fixed := sorted(set(changed) - free):
@@ -336,6 +270,18 @@ def native_world(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
         return settings
     chosen = loading_dtype(None, saved, "world_dtype")
     return settings if chosen == "auto" else {**settings, "world_dtype": chosen}
+
+
+def beside_weights(name: str, settings: dict[str, Any], dtype: Any) -> dict[str, Any]:
+    """Add `world_dtype` bfloat16 to the settings of a new fusion whose weights are asked for in bfloat16.
+
+    A machine that emulates the format keeps float32, since nobody asked for a slow world; and so does the embedded
+    world, which is small, and whose features are then the same everywhere.
+    """
+    is_asked = name_of(dtype) == "bfloat16" and "world_dtype" not in settings
+    if not is_asked or name == TINY_MODEL or is_emulated("bfloat16"):
+        return settings
+    return {**settings, "world_dtype": "bfloat16"}
 
 
 def _check_transfer(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> None:

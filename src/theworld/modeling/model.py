@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from transformers import GenerationConfig
 
 from theworld.constants import DEFAULT_GEMMA_MODEL
 from theworld.io import whole_files
-from theworld.modeling import base_files, checkpoints, devices, freezing, loading, lora
+from theworld.modeling import arguments, base_files, checkpoints, devices, freezing, loading, lora, names
 from theworld.modeling.configuration import TheWorldConfig
 from theworld.modeling.fusion import FusedGemma
 from theworld.modeling.generation import PrefixCache, ask, prefill
@@ -26,6 +26,13 @@ class TheWorld(FusedGemma):
 
     The frozen world model is not a submodule: DDP, FSDP, the optimiser and `state_dict` never see it.
     """
+
+    def __init__(self, config: Any, **unknown: Any) -> None:
+        if not isinstance(config, TheWorldConfig) or unknown:
+            first = repr(config) if isinstance(config, str) else "..."
+            given = ", ".join([first, *(f"{name}=..." for name in unknown)])
+            raise TypeError(f"TheWorld({given}) builds no model: use TheWorld.from_pretrained({given})")
+        super().__init__(config)
 
     # --- loading and saving ------------------------------------------------------------------------------
 
@@ -60,13 +67,15 @@ class TheWorld(FusedGemma):
             ValueError: for settings that contradict each other.
             CheckpointError: for a checkpoint that does not fit.
         """
-        settings = loading.take_settings(kwargs)
-        hub = loading.hub_options(kwargs)
+        settings = arguments.take_settings(kwargs)
+        arguments.check_options(kwargs)
+        hub = arguments.hub_options(kwargs)
         config, checkpoint = loading.resolve(
             str(pretrained_model_name_or_path),
             settings,
             transfer_tap=transfer_tap,
             loads_world=load_world,
+            dtype=kwargs.get("torch_dtype", kwargs.get("dtype")),
             revision=revision,
             **hub,
         )
@@ -99,7 +108,7 @@ class TheWorld(FusedGemma):
         load: Any = super().from_pretrained
         with base_files.loading_base(config.base_model_name):
             model, info = load(
-                base_files.base_folder(config.base_model_name),
+                names.base_folder(config.base_model_name),
                 config=config,
                 revision=config.base_revision or "main",
                 device_map=device_map,
@@ -135,7 +144,8 @@ class TheWorld(FusedGemma):
 
         Args:
             repo_id: OWNER/NAME.
-            checkpoint_name: a folder in it (`best`, `checkpoint-500`); None: its root.
+            checkpoint_name: a folder in it (`best`, `checkpoint-500`), or a file of weights in that folder; None: its
+                root.
             revision: branch, tag or commit; None: the newest.
             kwargs: as `from_pretrained`.
 
@@ -145,9 +155,13 @@ class TheWorld(FusedGemma):
         """
         from theworld.hub import fetch
 
-        patterns = [f"{checkpoint_name}/{name}" if checkpoint_name else name for name in loading.CHECKPOINT_FILES]
-        folder = fetch(repo_id, patterns, revision, **loading.hub_options(kwargs))
-        return cls.from_pretrained(Path(folder, checkpoint_name or ""), **kwargs)
+        place = PurePosixPath(checkpoint_name or "")
+        if place.suffix in (".bin", ".pt", ".pth", ".safetensors"):
+            place = place.parent  # whose files belong together
+        kwargs = arguments.renamed(kwargs)
+        patterns = [str(place / name) for name in loading.CHECKPOINT_FILES]
+        folder = fetch(repo_id, patterns, revision, **arguments.hub_options(kwargs))
+        return cls.from_pretrained(folder / place, **kwargs)
 
     def save_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, save_directory: str | Path, state_dict: dict[str, Tensor] | None = None, **kwargs: Any
@@ -252,20 +266,23 @@ class TheWorld(FusedGemma):
     def generate(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
         inputs: Any = None,
-        question: str | GenerationConfig | None = None,
+        question: Any = None,
         **kwargs: Any,
     ) -> Any:
         """Call transformers' `generate(**inputs)`; or, short, `generate(image, "What is in this image?") -> str`.
 
         Args:
-            inputs: token ids, as in transformers; with a question, the pictures (see `generation.ask`).
-            question: text about the pictures; or a GenerationConfig, which is transformers' second argument.
+            inputs: token ids, as in transformers; with a question, the pictures (see `generation.ask`), also as
+                `image=`. A list of questions with a list of pictures gives a list of answers.
+            question: text about the pictures, or a list of texts; or a GenerationConfig, which is transformers' second
+                argument.
             kwargs: every option of transformers' `generate`; with a question also `num_world_steps` and `world`.
 
         Raises:
-            TypeError: for two generation configs.
+            TypeError: for two generation configs, pictures without a question, or an argument of another name.
             ValueError: for `prefill_chunk_size`.
         """
+        inputs, question = arguments.pictures_and_question(inputs, question, kwargs)
         if isinstance(question, GenerationConfig):
             if "generation_config" in kwargs:
                 raise TypeError("generate got two generation configs: the second argument and generation_config=")

@@ -19,7 +19,9 @@ from theworld.config import ReadTap, TapName, WorldSettings
 from theworld.config.world import check_world_steps, known_tap
 from theworld.constants import CUSTOM_TOKEN_EOW, CUSTOM_TOKEN_SOW, WORLD_SOFT_TOKEN, WORLD_TOKENS
 from theworld.datasets.images import square_frames, to_frames, to_pictures
-from theworld.modeling import base_files, loading
+from theworld.modeling import base_files, loading, names
+from theworld.modeling.arguments import take_settings
+from theworld.modeling.chat_videos import take_videos
 from theworld.modeling.configuration import TheWorldConfig
 from theworld.modeling.image_processing import is_plain, plain_pixels
 
@@ -79,7 +81,7 @@ class TheWorldProcessor(Gemma3Processor):
     @classmethod
     def from_config(cls, config: TheWorldConfig, **hub: Any) -> "TheWorldProcessor":
         """Build the processor of a model's configuration."""
-        folder = base_files.base_folder(config.base_model_name)
+        folder = names.base_folder(config.base_model_name)
         with base_files.reporting_file_errors(config.base_model_name):
             base = Gemma3Processor.from_pretrained(folder, revision=config.base_revision or "main", **hub)
         processor = cls(
@@ -113,8 +115,8 @@ class TheWorldProcessor(Gemma3Processor):
         Raises:
             ValueError: for settings that contradict each other, or that a saved processor fixes.
         """
-        name = base_files.embedded(str(pretrained_model_name_or_path))
-        settings = loading.take_settings(kwargs)
+        name = names.embedded(str(pretrained_model_name_or_path))
+        settings = take_settings(kwargs)
         if (Path(name) / "processor_config.json").is_file() and not (Path(name) / "config.json").is_file():
             if fixed := sorted(settings.keys() - {"num_world_steps"}):
                 raise ValueError(f"{name} is a saved processor, which fixes {fixed}: name its model instead")
@@ -257,11 +259,13 @@ class TheWorldProcessor(Gemma3Processor):
         """Apply Gemma 3's chat template; control tokens in a user's text are encoded as text.
 
         Args:
-            conversation: one conversation or a list of them.
+            conversation: one conversation or a list of them; for videos in it see `take_videos`.
             world: clips per row, as in the call; for one conversation a list of its clips.
             num_world_steps: K, future latent slots.
         """
         options = dict(kwargs.pop("processor_kwargs", None) or {})
+        conversation, clips = take_videos(conversation, world or options.get("world"))
+        world = clips if self.enable_world else world  # without it Gemma sees the last frame
         if world is not None:
             is_batch = bool(conversation) and isinstance(conversation[0], list | tuple)
             options["world"] = world if is_batch else [world]

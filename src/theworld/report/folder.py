@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from theworld.evaluation.audit import Audit
 from theworld.evaluation.benchmarks.dispatch import score
 from theworld.evaluation.comparison import Comparison
-from theworld.evaluation.predictions import Prediction, identity_path, read_identity, read_predictions
+from theworld.evaluation.predictions import Prediction, arm_of, identity_path, read_identity, read_predictions
 from theworld.evaluation.scoring import Score
 from theworld.evaluation.summary import Summary
 
@@ -144,7 +144,7 @@ def read_run(run: Path) -> RunFolder:
     """
     run = Path(run)
     results, audit = _read(run / "results.json", _RESULTS), _audit(run)
-    files = {path.stem: path for path in sorted(run.glob("predictions/*.jsonl"))}
+    files = {arm_of(path.stem): path for path in sorted(run.glob("predictions/*.jsonl"))}
     if (run / "audit.json").exists():
         arms = set() if results is None else set(results.arms)
         files = {name: path for name, path in files.items() if name in arms}

@@ -123,6 +123,7 @@ def train_tokenizer() -> GemmaTokenizer:
         },
         chat_template=CHAT_TEMPLATE,
         model_max_length=8192,
+        padding_side="left",  # as Gemma's own: an answer follows the last token of its row
         clean_up_tokenization_spaces=False,
         add_bos_token=True,
     )

@@ -82,6 +82,11 @@ def train(config: TrainingConfig, samples: Any = None, validation: Any = None) -
         config = replace(config, data=given(config.data, samples, validation))
     elif validation is not None:
         raise ValueError("validation= without samples=: give both, or name the data set in config.data")
+    return train_model(config)[1]
+
+
+def train_model(config: TrainingConfig) -> tuple[TheWorld, dict[str, Any]]:
+    """Return the trained model, too; as `train`."""
     check_launcher()
     # The same choice as in `_arguments`: without CUDA everything is on the CPU.
     process = PartialState(cpu=not torch.cuda.is_available())
@@ -104,7 +109,7 @@ def train(config: TrainingConfig, samples: Any = None, validation: Any = None) -
         pushing = _add_callbacks(trainer, config, stopping)
         result = trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         stopping.end_if_stopped()
-        return _finish(config, trainer, result.metrics["train_runtime"], pushing)
+        return model, _finish(config, trainer, result.metrics["train_runtime"], pushing)
 
 
 def _prepare(config: TrainingConfig) -> Start:

@@ -148,3 +148,17 @@ def test_what_has_no_rows_by_number_is_refused_before_a_row_is_read(given: Any, 
 def test_records_are_a_list_of_mappings(records: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         TheWorldDataset(records())
+
+
+def test_former_names_of_columns_are_taken() -> None:
+    table = datasets.Dataset.from_dict({"text": ["Where?"], "label": ["left"]})
+
+    sample = HFDatasetWrapper(table, image_key=None, text_key="text", label_key="label")[0]
+    withheld = HFDatasetWrapper(table, image_key=None, text_key="text", label_key=None)[0]
+
+    assert (sample.prompt[-1].text, sample.answer) == ("Where?", "left")
+    assert withheld.answer is None
+    with pytest.raises(TypeError, match="both text_key and question_key"):
+        HFDatasetWrapper(table, image_key=None, text_key="text", question_key="text")
+    with pytest.raises(TypeError, match="caption_key"):
+        HFDatasetWrapper(table, caption_key="text")

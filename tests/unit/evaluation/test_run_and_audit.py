@@ -309,9 +309,50 @@ def test_a_folder_that_holds_a_model_is_not_written_over(checkpoint: Path) -> No
     assert (checkpoint / "config.json").read_bytes() == before
 
 
-def test_a_plain_gemma_cannot_be_evaluated_as_a_trained_world(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="a plain Gemma 3; expected a saved TheWorld"):
-        evaluate(EvaluationConfig(checkpoint=tiny.stack() / "gemma", output_dir=tmp_path, data=DATA))
+def test_a_plain_gemma_is_the_arm_gemma(tmp_path: Path) -> None:
+    config = EvaluationConfig(checkpoint=Path("tiny"), output_dir=tmp_path / "a", answers="loglikelihood", data=DATA)
+    results = evaluate(config)
+    assert list(results["arms"]) == ["gemma"]
+    assert results["arms"]["gemma"]["world_read"] == 0
+    other = replace(config, checkpoint=tiny.stack() / "gemma", output_dir=tmp_path / "b", arms=("gemma", "blind"))
+    assert evaluate(other)["arms"]["gemma"] == results["arms"]["gemma"]
+    with pytest.raises(ValueError, match="its arms are gemma, blind and majority, not world"):
+        evaluate(replace(config, output_dir=tmp_path / "c", arms=("world",)))
+    assert not (tmp_path / "c").exists()
+
+
+def test_k_of_a_model_of_the_tap_vae_is_read_by_rollout(checkpoint: Path, tmp_path: Path) -> None:
+    data = replace(DATA, num_validation=1)
+    config = EvaluationConfig(
+        checkpoint=checkpoint, output_dir=tmp_path, answers="loglikelihood", num_world_steps=(0, 1), data=data
+    )
+    results = evaluate(config)
+    assert list(results["arms"]) == ["world-K0", "world-K1"]
+    alone = evaluate(replace(config, output_dir=tmp_path / "alone", num_world_steps=None))
+    assert alone["arms"]["world"] == results["arms"]["world-K0"]
+    rows = [read_predictions(tmp_path / "predictions" / f"world-K{steps}.jsonl") for steps in (0, 1)]
+    assert rows[0][0].log_likelihoods != rows[1][0].log_likelihoods
+
+
+@pytest.mark.parametrize(
+    ("world", "steps", "message"),
+    [
+        ({}, (0, 17), "num_world_steps=17 is more than max_world_steps=16"),
+        ({"world_tap": "dit", "dit_future": "none"}, (0, 2), "dit_future='none' leaves no future slots"),
+        ({"world_tap": "siglip"}, (0, 2), 'needs a tap that looks ahead .world_tap="rollout"'),
+    ],
+)
+def test_every_k_is_checked_before_the_first_question(
+    tmp_path: Path, world: dict[str, Any], steps: tuple[int, ...], message: str
+) -> None:
+    TheWorld.from_pretrained("tiny", **world, load_world=False).save_pretrained(tmp_path / "model")
+    with pytest.raises(ValueError, match=message):
+        evaluate(
+            EvaluationConfig(
+                checkpoint=tmp_path / "model", output_dir=tmp_path / "out", num_world_steps=steps, data=DATA
+            )
+        )
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_mean_and_the_noise_of_an_audit_are_made_without_holding_all_features(checkpoint: Path) -> None:

@@ -40,7 +40,7 @@ BAD_SETTINGS = [
     ({"dit_noise_level": 1.0}, "dit_noise_level=1.0"),
     ({"world_seed": -1}, "world_seed=-1"),
     ({"num_world_steps": -1}, "num_world_steps=-1: expected 0 or more"),
-    ({"num_world_steps": 1}, "num_world_steps=1 needs a tap that looks ahead"),
+    ({"num_world_steps": 1, "world_tap": "vae"}, 'num_world_steps=1 needs a tap that looks ahead .world_tap="rollout"'),
     ({"world_tap": "rollout", "num_world_steps": 17}, "num_world_steps=17 is more than max_world_steps=16"),
     ({"world_grid": 0}, "world_grid=0: expected 1 or more"),
     ({"world_grid": 3}, r"world_grid=3.*one of \[1, 2, 4, 8\]"),

@@ -36,8 +36,14 @@ def question(model, steps=None, **options):
 def test_another_k_than_the_processors_is_refused_with_both_counts(ahead, call):
     batch = question(ahead, 2)
     run = ahead if call == "forward" else ahead.generate
-    with pytest.raises(ValueError, match=r"per row \(markers included\): \[194\] in \[1\] .* 1 clips of 130 each"):
+    with pytest.raises(
+        ValueError, match="num_world_steps=1 makes 2 slots a clip, and the prompt has placeholders for 3"
+    ):
         run(**{**batch, "num_world_steps": 1})
+    given = {**batch, "world_features": features(1, num_slots=2), "num_world_steps": 1}
+    del given["world_pixels"]
+    with pytest.raises(ValueError, match=r"per row \(markers included\): \[194\] in \[1\] .* 1 clips of 130 each"):
+        run(**given)
 
 
 @pytest.mark.parametrize("steps", [0, 1, 3])

@@ -10,7 +10,8 @@ from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
 from fixtures_model import encode, picture, user
 from theworld import TheWorld, TheWorldConfig, TheWorldProcessor
-from theworld.modeling import CheckpointError, loading
+from theworld.modeling import CheckpointError
+from theworld.modeling.arguments import check_options, take_settings
 
 
 @pytest.fixture
@@ -93,8 +94,9 @@ def test_no_transformers_argument_is_taken_for_a_misspelt_setting():
         "use_kernels",
     ]
     arguments = dict.fromkeys(known)
-    assert loading.take_settings(arguments) == {}
+    assert take_settings(arguments) == {}
     assert arguments == dict.fromkeys(known)
+    check_options(arguments)
 
 
 def test_the_auto_classes_open_a_saved_model(model, tmp_path):

@@ -91,5 +91,5 @@ def test_a_checkpoint_holds_what_any_stage_before_it_trained(models: dict[str, P
 
 
 def test_a_stage_without_the_run_before_it_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="no such folder; expected a saved TheWorld"):
+    with pytest.raises(FileNotFoundError, match="no such folder, and no id on the hub; expected"):
         run("2-vision", tmp_path, "--model.checkpoint", str(tmp_path / "1-projector" / "model"))

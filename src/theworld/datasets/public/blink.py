@@ -53,7 +53,7 @@ class BlinkDataset(RowSamples):
 
     def __init__(
         self,
-        source: str = REPOSITORY,
+        source: str | Path = REPOSITORY,
         split: Literal["val", "test"] = "val",
         tasks: Sequence[str] = TASKS,
         size: int | None = None,

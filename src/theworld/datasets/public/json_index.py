@@ -91,13 +91,13 @@ class RowIndex(Sequence[Any]):
 
     def __init__(
         self,
-        source: Path,
+        source: str | Path,
         kind: str,
         measure: Callable[[Any, int], Measures],
-        index_dir: Path | None = None,
+        index_dir: str | Path | None = None,
         read: Rows = array_rows,
     ) -> None:
-        source = Path(source)
+        source, index_dir = Path(source), None if index_dir is None else Path(index_dir)
         if not source.is_file():
             raise ValueError(f"{source}: no such file; expected a JSON array of records")
         facts = source.stat()
@@ -130,6 +130,39 @@ class RowIndex(Sequence[Any]):
         with self._lines.open("rb") as stream:  # opened each time: nothing is shared with other processes
             stream.seek(int(entry["start"]))
             return json.loads(stream.read(int(entry["length"])))
+
+
+class TableRows(Sequence[Any]):
+    """Rows of a split of a Hugging Face data set, measured at once.
+
+    Args:
+        dataset: a map-style data set.
+        measure: function of each row and its position.
+    """
+
+    def __init__(self, dataset: Any, measure: Callable[[Any, int], Measures]) -> None:
+        self.dataset = dataset
+        self.table: np.ndarray = np.zeros(len(dataset), _COLUMNS)
+        """Facts about each row: columns characters, images, id_hash, repeat, picture_hash."""
+        for place in range(len(dataset)):
+            of_row = measure(self[place], place)
+            picture = id_hash(of_row.group)
+            self.table[place] = (0, 0, of_row.characters, of_row.images, id_hash(of_row.id), 0, picture)
+        self.table["repeat"] = _repeats(self.table["id_hash"])
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: Any) -> Any:
+        """Return a row; a list of records that Arrow keeps as columns becomes a list of records again."""
+        row = self.dataset[index]
+        return {name: _records(value) if isinstance(value, Mapping) else value for name, value in row.items()}
+
+
+def _records(columns: Mapping[str, Any]) -> Any:
+    if not all(isinstance(column, list) for column in columns.values()):
+        return columns
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
 def _place(source: Path, index_dir: Path | None) -> Path:
@@ -213,7 +246,7 @@ class IndexedSamples:
     Later rows of an id get the ids `ID#2`, `ID#3`, and so on.
 
     Args:
-        source: the file.
+        source: the file, or a split of a Hugging Face data set with the same columns.
         kind: name of the format.
         part: `validation` for the held-out samples, `train` for the others; None: all.
         size: number of samples, from the first; None: all.
@@ -227,21 +260,25 @@ class IndexedSamples:
 
     def __init__(
         self,
-        source: Path,
+        source: Any,
         kind: str,
         part: Part | None = None,
         size: int | None = None,
-        index_dir: Path | None = None,
+        index_dir: str | Path | None = None,
         held_out: HeldOut = BY_PICTURE,
         read: Rows = array_rows,
     ) -> None:
-        self.files = (Path(source),)
-        self.rows = RowIndex(source, kind, self._measure, index_dir, read)
+        if hasattr(source, "column_names"):
+            self.files: tuple[Path, ...] = tuple(Path(entry["filename"]) for entry in source.cache_files)
+            self.rows = TableRows(source, self._measure)
+        else:
+            self.files = (Path(source),)
+            self.rows = RowIndex(source, kind, self._measure, index_dir, read)
         table = self.rows.table
         if held_out.by == "id":
             self.places = places_by_id(table["id_hash"], part)[:size]
         else:
-            self.places = places_by_picture(table["picture_hash"], part, held_out.share, str(source))[:size]
+            self.places = places_by_picture(table["picture_hash"], part, held_out.share, str(source)[:80])[:size]
 
     def __len__(self) -> int:
         return len(self.places)

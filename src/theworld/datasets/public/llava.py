@@ -37,17 +37,17 @@ class LlavaDataset(IndexedSamples):
 
     def __init__(
         self,
-        source: Path,
-        image_dir: Path | None = None,
+        source: str | Path,
+        image_dir: str | Path | None = None,
         *,
         part: Part | None = None,
         size: int | None = None,
-        index_dir: Path | None = None,
+        index_dir: str | Path | None = None,
         held_out: HeldOut = BY_PICTURE,
     ) -> None:
-        if image_dir is not None and not image_dir.is_dir():
+        self.image_dir = None if image_dir is None else Path(image_dir)
+        if self.image_dir is not None and not self.image_dir.is_dir():
             raise ValueError(f"image_dir={image_dir}: no such folder; expected the one that the rows' paths start from")
-        self.image_dir = image_dir
         super().__init__(source, "llava", part, size, index_dir, held_out)
 
     def _measure(self, row: Any, place: int) -> Measures:

@@ -5,10 +5,11 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from PIL import Image
 
+from theworld.config.renamed import accept_former_arguments
 from theworld.datasets.conversations import num_characters, turns_of
 from theworld.datasets.errors import ImageError, RecordError
 from theworld.datasets.held_out import HeldOut, Part
@@ -50,9 +51,10 @@ class SpatialRGPTDataset(IndexedSamples):
         How wide is <mask> <depth>?           How wide is Region [1]?        Region [0] is ... -> Region [1] is ...
 
     Args:
-        source: hub id, a folder that holds the file, or the file.
+        source: hub id, a folder that holds the file, the file, or a split of a Hugging Face data set with its columns,
+            whose rows are measured at once.
         image_dir: folder of the pictures of OpenImages V7, `<filename>.jpg`.
-        marks: form of the drawn regions; boxes if a row has no masks.
+        marks: form of the drawn regions, True for boxes; boxes if a row has no masks.
         part: as for IndexedSamples; one sample in a hundred is held out.
         size: number of samples, from the first; None: all.
         index_dir: as for IndexedSamples; it needs as much space as the file, 32 GB.
@@ -62,24 +64,28 @@ class SpatialRGPTDataset(IndexedSamples):
         ValueError: for files that cannot be fetched or read, or an `image_dir` that is not a folder.
     """
 
+    @accept_former_arguments(image_folder="image_dir", draw_bboxes="marks")
     def __init__(
         self,
-        source: str = REPOSITORY,
+        source: Any = REPOSITORY,
         *,
-        image_dir: Path,
-        marks: Marks = "boxes",
+        image_dir: str | Path,
+        marks: Marks | bool = "boxes",
         part: Part | None = None,
         size: int | None = None,
-        index_dir: Path | None = None,
+        index_dir: str | Path | None = None,
         revision: str | None = None,
     ) -> None:
-        if not image_dir.is_dir():
+        self.image_dir = Path(image_dir)
+        if not self.image_dir.is_dir():
             raise ValueError(f"image_dir={image_dir}: no such folder; expected the one with OpenImages' pictures")
-        self.image_dir = image_dir
-        self.marks: Marks = marks
+        self.marks: Marks = _form(marks)
+        if not isinstance(source, str | Path):
+            super().__init__(source, "open-spatial", part, size, index_dir, HeldOut(by="id"))
+            return
         path = Path(source)
         if not path.is_file():
-            path = (path if path.is_dir() else fetch(source, [FILE], revision, kind="dataset")) / FILE
+            path = (path if path.is_dir() else fetch(str(source), [FILE], revision, kind="dataset")) / FILE
         super().__init__(path, "open-spatial", part, size, index_dir, HeldOut(by="id"))  # ids are those of pictures
 
     def _measure(self, row: Any, place: int) -> Measures:
@@ -123,6 +129,14 @@ def _read(row: Mapping[str, Any]) -> tuple[tuple[Turn, ...], _Regions]:
     turns = turns_of(row.get("conversations"), id, num_images=1)
     regions = _regions(row, sum(turn.text.count(_MASK) for turn in turns if turn.role == "user"), id)
     return _renumbered(turns, regions.numbers, id), regions
+
+
+def _form(marks: Any) -> Marks:
+    """Return the form of drawn regions; `draw_bboxes` of earlier code was True or False."""
+    form = "boxes" if marks is True else marks
+    if form not in get_args(Marks):
+        raise ValueError(f"marks={marks!r}: questions name regions, so they are drawn: expected 'boxes' or 'masks'")
+    return form
 
 
 def _regions(row: Mapping[str, Any], num_asked: int, id: str) -> _Regions:

@@ -93,7 +93,7 @@ def column(rows: Sequence[Row], name: str) -> list[Any]:
     return rows.column(name) if isinstance(rows, _Table) else [row.get(name) for row in rows]
 
 
-def read_rows(source: str, patterns: Sequence[str], revision: str | None = None) -> Sequence[Row]:
+def read_rows(source: str | Path, patterns: Sequence[str], revision: str | None = None) -> Sequence[Row]:
     """Read the rows of the first of `patterns` that matches files of a source.
 
     Args:
@@ -107,7 +107,7 @@ def read_rows(source: str, patterns: Sequence[str], revision: str | None = None)
     path = Path(source)
     if path.is_file():
         return _read([path])
-    folder = path if path.is_dir() else fetch(source, patterns, revision, kind="dataset")
+    folder = path if path.is_dir() else fetch(str(source), patterns, revision, kind="dataset")
     for pattern in patterns:
         files = sorted(folder.glob(pattern))
         if files:

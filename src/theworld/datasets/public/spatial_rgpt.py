@@ -39,16 +39,16 @@ class SpatialRGPTBenchDataset(RowSamples):
 
     def __init__(
         self,
-        source: str = REPOSITORY,
+        source: str | Path = REPOSITORY,
         *,
-        image_dir: Path | None = None,
+        image_dir: str | Path | None = None,
         marks: Marks = "boxes",
         size: int | None = None,
         revision: str | None = None,
     ) -> None:
         rows = read_rows(source, _LAYOUTS, revision)
         super().__init__(rows, size, column(rows, "id"))
-        self.image_dir = image_dir
+        self.image_dir = None if image_dir is None else Path(image_dir)
         self.marks: Marks = marks
 
     def _sample(self, row: Row) -> Sample:
@@ -72,7 +72,7 @@ class SpatialRGPTBenchDataset(RowSamples):
             return error if isinstance(error, ImageError) else ImageError(str(error))
 
 
-def marked_picture(row: Row, image_dir: Path | None = None, marks: Marks = "boxes") -> Image.Image:
+def marked_picture(row: Row, image_dir: str | Path | None = None, marks: Marks = "boxes") -> Image.Image:
     """Return the picture of a row with its regions drawn into it.
 
     Args:
@@ -83,11 +83,11 @@ def marked_picture(row: Row, image_dir: Path | None = None, marks: Marks = "boxe
         ValueError: for a nested field that cannot be read.
     """
     if row.get("image") is not None:
-        source = picture_in(image_dir, row["image"], row["id"])
+        source = picture_in(None if image_dir is None else Path(image_dir), row["image"], row["id"])
     elif image_dir is None:
         raise ImageError(f"{row['id']}: the row holds no picture; give image_dir, the folder that has them")
     else:
-        source = path_in(image_dir, _file_path(row), row["id"])
+        source = path_in(Path(image_dir), _file_path(row), row["id"])
     image = to_image(source)
     boxes = [as_box(values) for values in _regions(row, "bbox")]
     if marks == "boxes":

@@ -36,11 +36,11 @@ class VsrDataset(RowSamples):
 
     def __init__(
         self,
-        source: str | None = None,
+        source: str | Path | None = None,
         split: Literal["train", "dev", "test"] = "dev",
         subset: Subset = "zeroshot",
         *,
-        image_dir: Path,
+        image_dir: str | Path,
         size: int | None = None,
         revision: str | None = None,
     ) -> None:
@@ -48,7 +48,8 @@ class VsrDataset(RowSamples):
             raise ValueError(
                 f"VSR subset {subset!r}: expected one of {', '.join(SUBSETS)}{did_you_mean(subset, SUBSETS)}"
             )
-        if not image_dir.is_dir():
+        self.image_dir = Path(image_dir)
+        if not self.image_dir.is_dir():
             raise ValueError(
                 f"image_dir={image_dir}: no such folder; VSR's pictures are COCO 2017's, and must lie there"
             )
@@ -56,7 +57,6 @@ class VsrDataset(RowSamples):
         rows = read_rows(source or f"cambridgeltl/vsr_{subset}", patterns, revision)
         pairs = zip(column(rows, "image"), column(rows, "caption"), strict=True)
         super().__init__(rows, size, [f"{image}: {caption}" for image, caption in pairs])
-        self.image_dir = image_dir
 
     def _sample(self, row: Row) -> Sample:
         require(row, ("image", "caption", "label", "relation"), "VSR")

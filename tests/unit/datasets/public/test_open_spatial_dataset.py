@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 import pytest
 
@@ -203,3 +204,22 @@ def test_a_region_number_of_any_length_is_one_bad_record(tmp_path: Path, digits:
     with pytest.raises(RecordError, match=r"Region \[.*\(wrong region\)") as caught:
         opened(tmp_path, row)[0]
     assert len(str(caught.value)) < 200
+
+
+def test_a_split_of_hugging_face_and_former_names_give_the_same_samples(tmp_path: Path):
+    rows = [open_spatial_row(), {**open_spatial_row(), "rle": open_spatial_row()["rle"][::-1]}]
+    path, images = write_open_spatial(tmp_path, rows)
+    expected = SpatialRGPTDataset(path, image_dir=str(images), index_dir=str(tmp_path / "index"))
+
+    split = datasets.Dataset.from_list(rows)
+    given = SpatialRGPTDataset(split, image_folder=str(images), draw_bboxes=True)
+
+    assert len(given) == len(expected) == 2
+    for index in range(2):
+        assert (given[index].id, given[index].turns) == (expected[index].id, expected[index].turns)
+        assert np.array_equal(np.asarray(given[index].images[0]), np.asarray(expected[index].images[0]))
+        assert given.text_length_of(index) == expected.text_length_of(index)
+    with pytest.raises(ValueError, match="marks=False: questions name regions, so they are drawn"):
+        SpatialRGPTDataset(split, image_folder=str(images), draw_bboxes=False)
+    with pytest.raises(TypeError, match="both image_folder and image_dir"):
+        SpatialRGPTDataset(split, image_folder=str(images), image_dir=images)
