@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from theworld import TheWorld, TheWorldProcessor
 from theworld.modeling import CheckpointError
 
-ABSENT = object()
+ABSENT = Ellipsis
 
 
 @pytest.fixture
