@@ -18,7 +18,7 @@ MOVED: Final = {
     "theworld.foresight.preview": "theworld.datasets.foresight.export",
     "theworld.modeling.imagining": "theworld.modeling.introspection",
     "theworld.modeling.seen": "theworld.modeling.generation",
-    "theworld.report.animation": "theworld.report.figures",
+    "theworld.report.animation": "theworld.datasets.animation",
     "theworld.report.arms": "theworld.experiments.arms.table",
     "theworld.report.results": "theworld.experiments.arms.results",
     "theworld.report.sheet": "theworld.report.figures",

@@ -16,9 +16,9 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 RUNS = sorted(
     path
     for path in CONFIGS.rglob("*")
-    if path.suffix in (".json", ".yaml") and path.parent.name not in ("foresight", "accelerate")
+    if path.suffix in (".json", ".yaml") and path.parent.name not in ("foresight", "accelerate", "blink")
 )
-"""The stages of configs/foresight are run after each other by a test of their own."""
+"""The stages of configs/foresight are run after each other by a test of their own; configs/blink evaluates."""
 
 SHORT: dict[str, Any] = {
     "num-steps": 2,

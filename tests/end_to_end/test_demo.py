@@ -86,7 +86,7 @@ def test_the_demo_starts_anew_over_an_earlier_one_and_touches_nothing_else(
     shutil.copytree(ran[0] / "predictions", earlier / "predictions")
     shutil.copy(ran[0] / "config.json", earlier)
     clear(earlier)
-    assert not earlier.exists()
+    assert list(earlier.iterdir()) == []
 
     other.mkdir()
     (other / "letter.txt").write_text("dear")

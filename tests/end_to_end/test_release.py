@@ -104,7 +104,7 @@ def test_an_installed_wheel_answers_with_its_embedded_model_where_there_is_no_re
     words = ["ask", "tiny-foresight", "scene.png", "Which bin?", "--max-new-tokens", "2", "--json"]
     found = json.loads(run(installed, *words, folder=tmp_path).stdout)
 
-    assert set(found) == {"question", "without the world", "with the world"}
+    assert set(found) == {"question", "without the world", "with the world", "note"}
     python = installed.with_name("python")
     where = run(python, "-c", "import theworld; print(theworld.__file__)", folder=tmp_path).stdout.strip()
     assert Path(where).is_relative_to(installed.parents[1]), "theworld did not come from the wheel"

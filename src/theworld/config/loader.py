@@ -214,7 +214,7 @@ def _foreign(cls: Any, on_line: Mapping[str, Any], joined: Mapping[str, Any], gr
     Files may hold such settings at their defaults, because former versions saved them.
     """
     kinds = variants_of(cls)
-    tag = joined.get(cls.TAG, getattr(cls, cls.TAG)) if kinds else None
+    tag = joined.get(cls.TAG, cls.default_tag(joined)) if kinds else None
     if tag in list(kinds):
         names = {name: {field.name for field in dataclasses.fields(kind)} for name, kind in kinds.items()}
         for name in on_line:

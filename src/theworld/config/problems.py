@@ -42,9 +42,7 @@ def dataclass(*, config: ConfigDict, frozen: bool = True, kw_only: bool = True) 
                 construct(self, *args, **values)
             except ValidationError as error:
                 lines = problems(made, error, is_call=True)
-            else:
-                return
-            raise SettingsError("\n".join(f"{made.__name__}: {line}" for line in lines))
+                raise SettingsError("\n".join(f"{made.__name__}: {line}" for line in lines)) from error
 
         made.__init__ = init
         return made

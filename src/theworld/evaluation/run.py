@@ -36,7 +36,7 @@ from theworld.evaluation.predictions import (
     read_identity,
     read_predictions,
 )
-from theworld.evaluation.results import EQUAL_IF_FROZEN, pairs_of, report
+from theworld.evaluation.results_file import EQUAL_IF_FROZEN, pairs_of, report
 from theworld.evaluation.shown_items import write_futures, write_items
 from theworld.io import fingerprint, write_whole
 from theworld.locks import in_use

@@ -20,7 +20,7 @@ from theworld.datasets.sample import Samples
 from theworld.environment import describe_environment
 from theworld.evaluation.conditions import blind
 from theworld.evaluation.generation import FeatureReader
-from theworld.evaluation.results import report
+from theworld.evaluation.results_file import report
 from theworld.evaluation.run import identify, predict
 from theworld.evaluation.run_audit import audit_model
 from theworld.evaluation.shown_items import write_futures, write_items

@@ -15,7 +15,7 @@ from theworld.modeling.base_files import base_folder, loading_base
 from theworld.modeling.config_files import CheckpointError
 from theworld.modeling.freezing import PARTS, part_of
 from theworld.modeling.fusion import FusedGemma
-from theworld.world.changes import changed_tensor, is_equal, networks_of
+from theworld.world.changed_weights import changed_tensor, is_equal, networks_of
 
 logger = logging.getLogger(__name__)
 

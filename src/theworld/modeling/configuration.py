@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from transformers import Gemma3Config, Gemma3TextConfig
 
 from theworld.config import LoraSettings, WorldSettings
+from theworld.config.strict_yaml import SettingsError
 from theworld.config.world import STORED, known_tap
 from theworld.constants import (
     DEFAULT_COSMOS_MODEL,
@@ -49,13 +50,15 @@ def as_world_settings(fields: Mapping[str, Any]) -> WorldSettings:
     """
     try:
         return WorldSettings(**{name: fields[stored] for name, stored in WORLD_FIELDS.items() if stored in fields})
-    except ValidationError as error:
+    except SettingsError as refusal:
+        error = refusal.__cause__
+        assert isinstance(error, ValidationError)
         wrong = [
             f"{'.'.join(WORLD_FIELDS.get(str(name), str(name)) for name in detail['loc']) or 'world'}"
             f"={detail['input']!r}: {detail['msg']}"
             for detail in error.errors()
         ]
-        raise ValueError("; ".join(wrong)) from error
+        raise ValueError("; ".join(wrong)) from refusal
 
 
 @lru_cache(maxsize=128, typed=True)
@@ -69,6 +72,9 @@ def as_adapters(lora: LoraSettings | Mapping[str, Any]) -> dict[str, Any] | None
     settings = lora if isinstance(lora, LoraSettings) else LoraSettings(**lora)
     return {**asdict(settings), "targets": list(settings.targets)} if settings.targets else None
 
+
+_LARGEST_RANK: Final = 16_384
+"""Rank of adapters beyond any model's width."""
 
 _BOUNDS: Final = {
     "world_channels": (1, 65_536),
@@ -172,8 +178,8 @@ class TheWorldConfig(Gemma3Config):
         if self.lora is not None:
             adapters = self.lora_settings()
             adapters.check_frozen(self.freeze_gemma_vision, self.freeze_gemma_language)
-            if adapters.rank > self.text.hidden_size:
-                raise ValueError(f"lora.rank={adapters.rank}: expected 1 to the model's width {self.text.hidden_size}")
+            if adapters.rank > _LARGEST_RANK:
+                raise ValueError(f"lora.rank={adapters.rank}: expected 1 to {_LARGEST_RANK:,}")
         if not self.enable_world:
             return
         self._check_bounds()

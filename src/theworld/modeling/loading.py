@@ -123,6 +123,9 @@ def looking_ahead(settings: dict[str, Any], saved: Mapping[str, Any] | None = No
     own_vae = settings.get("freeze_cosmos_vae") is False or "cosmos_vae" in (before.get("trained_parts") or ())
     if own_vae or not reads_vae or not looks_ahead_by(settings.get("num_world_steps"), world):
         return settings
+    if saved is not None:
+        steps = settings["num_world_steps"]
+        logger.warning("trained without future slots: with num_world_steps=%s the tap 'vae' becomes 'rollout'", steps)
     return {**settings, "world_tap": "rollout"}
 
 
@@ -195,12 +198,6 @@ def load_settings(folder: Path, settings: dict[str, Any], transfer_tap: bool = F
     check_config(path, raw)
     check_parts(path, raw)
     with_tap = looking_ahead(settings, raw)
-    if with_tap.keys() - settings.keys():
-        logger.warning(
-            "%s was trained without future slots: with num_world_steps=%s its tap 'vae' becomes 'rollout'",
-            folder,
-            settings["num_world_steps"],
-        )
     changed = {name: value for name, value in with_tap.items() if raw.get(name) != value}
     free = MAY_CHANGE | (FUTURE_ONLY if transfer_tap else with_tap.keys() - settings.keys())
     if raw.get("lora") is None:

@@ -70,22 +70,18 @@ class TheWorld(FusedGemma):
         settings = arguments.take_settings(kwargs)
         arguments.check_options(kwargs)
         hub = arguments.hub_options(kwargs)
+        dtype = kwargs.pop("torch_dtype", kwargs.get("dtype"))
+        name, options = str(pretrained_model_name_or_path), {"revision": revision, **hub}
         config, checkpoint = loading.resolve(
-            str(pretrained_model_name_or_path),
-            settings,
-            transfer_tap=transfer_tap,
-            loads_world=load_world,
-            dtype=kwargs.get("torch_dtype", kwargs.get("dtype")),
-            revision=revision,
-            **hub,
+            name, settings, transfer_tap=transfer_tap, loads_world=load_world, dtype=dtype, **options
         )
         saved_parts = list(config.trained_parts or ())  # freezing adds to the list of the configuration
         if checkpoint is not None:
             checkpoints.check_world(config, checkpoint)
         loading.fetch_base(config, **hub)
-        kwargs["dtype"] = loading_dtype(kwargs.pop("torch_dtype", kwargs.get("dtype")), config.dtype)
+        kwargs["dtype"] = loading_dtype(dtype, config.dtype)
         model, info = cls._load_base(config, **kwargs)
-        model._unregistered("base_options", {name: hub[name] for name in ("cache_dir",) if name in hub})
+        model.base_options.update((name, hub[name]) for name in ("cache_dir",) if name in hub)
         config = model.config  # a copy
         if config.enable_world and (load_world or config.owns_vae):
             model.load_world(world_device)
@@ -96,9 +92,14 @@ class TheWorld(FusedGemma):
         if checkpoint is not None:
             checkpoints.read_model(model, checkpoint, saved_parts, keeps_formats=kwargs["dtype"] == "auto")
             config.name_or_path = model.name_or_path = str(checkpoint)
-        if config.tokens_per_slot and config.enable_world:  # placeholders of the world never belong in an answer
-            model.generation_config.suppress_tokens = [config.sow_token_id, config.eow_token_id, config.world_token_id]
+        model._suppress_world_tokens()
         return (model, info) if output_loading_info else model
+
+    def _suppress_world_tokens(self) -> None:
+        """Keep placeholders of the world, which never belong in an answer, out of answers."""
+        config = self.config
+        if config.tokens_per_slot and config.enable_world:
+            self.generation_config.suppress_tokens = [config.sow_token_id, config.eow_token_id, config.world_token_id]
 
     @classmethod
     def _load_base(cls, config: TheWorldConfig, device_map: Any = None, **kwargs: Any) -> tuple["TheWorld", Any]:

@@ -14,7 +14,7 @@ from theworld.report.figures import IntervalRow, curve_plot, interval_plot
 from theworld.report.folder import MetricsRow, RunFolder, ValidationRow, in_order, read_run
 from theworld.report.heading import origin_of, title_of
 from theworld.report.html import document, escaped
-from theworld.report.items import cards, rows
+from theworld.report.item_cards import cards, rows
 from theworld.report.run_tables import (
     DIFFERENCES,
     ITEMS,

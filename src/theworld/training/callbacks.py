@@ -250,7 +250,8 @@ def _wandb_refusal() -> str:
     """Return the reason why wandb cannot log; empty if it is offline, has a key, or can ask for one at the terminal."""
     import wandb
 
-    if wandb.setup().settings.mode != "online" or sys.stdin.isatty():
+    mode = os.environ.get("WANDB_MODE") or wandb.setup().settings.mode  # wandb reads its variables only once
+    if mode != "online" or sys.stdin.isatty():
         return ""
     try:
         return "" if wandb.login(prompt=False, verify=False) else "it has no key"

@@ -83,7 +83,7 @@ def test_a_run_on_scenes_is_asked_at_its_picture_size_and_audited_about_the_futu
     run = write_run(tmp_path / "scenes", data=DataSettings(image_size_px=64, num_validation=9))
 
     assert settings(f"evaluate --checkpoint {run / 'model'}").data == DataSettings(image_size_px=64, num_validation=9)
-    assert settings(f"evaluate {run}").arms == ("world",)
+    assert settings(f"evaluate {run}").arms is None
     assert settings(f"audit {run}").data == DataSettings(image_size_px=64, num_validation=9, questions="future")
 
 

@@ -7,7 +7,7 @@ from theworld.evaluation.conditions import frequent_answers
 from theworld.evaluation.partners import paired
 from theworld.evaluation.predictions import Prediction
 from theworld.evaluation.question_kinds import repeated_questions
-from theworld.evaluation.results import breakdown
+from theworld.evaluation.results_file import breakdown
 from theworld.evaluation.run_audit import shuffle_worlds
 from theworld.evaluation.summary import BY_QUESTION, summarise
 

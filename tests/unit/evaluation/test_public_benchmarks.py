@@ -192,7 +192,7 @@ def test_a_picture_that_is_gone_is_a_missing_item_and_no_wrong_answer(checkpoint
         ({"dataset": "foresight", "subsets": ("random",)}, "subsets is for dataset 'blink' or 'vsr', not 'foresight'"),
         ({"dataset": "blink", "marks": "boxes"}, "marks is for dataset"),
         ({"dataset": "vsr", "images": "clip"}, "images is for dataset"),
-        ({"dataset": "vsr"}, "image_dir\n  Field required"),
+        ({"dataset": "vsr"}, "image_dir: missing; give image_dir"),
         ({"dataset": "vsr", "image_dir": Path(), "subsets": ("random", "zeroshot")}, "at most 1 item"),
     ],
 )

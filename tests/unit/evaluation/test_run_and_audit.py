@@ -398,9 +398,8 @@ def test_conversations_for_training_are_not_asked(tmp_path: Path, questions) -> 
 def test_what_the_settings_alone_refuse_is_refused_before_anything_is_written(checkpoint: Path, tmp_path: Path) -> None:
     config = EvaluationConfig(checkpoint=checkpoint, output_dir=tmp_path, answers="loglikelihood", data=DATA)
 
-    for steps, message in (((0, 99), "num_world_steps=99: expected 0 to"), ((0, 4), "needs a tap that looks ahead")):
-        with pytest.raises(ValueError, match=message):
-            evaluate(replace(config, num_world_steps=steps))
+    with pytest.raises(ValueError, match="num_world_steps=99 is more than max_world_steps=16"):
+        evaluate(replace(config, num_world_steps=(0, 99)))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -10,7 +10,7 @@ from PIL import Image, ImageSequence
 from theworld.datasets.errors import ImageError
 from theworld.datasets.foresight import ForesightDataset
 from theworld.datasets.sample import question
-from theworld.evaluation.results import pairs_of
+from theworld.evaluation.results_file import pairs_of
 from theworld.evaluation.shown_items import write_futures, write_items
 from theworld.modeling import TheWorld
 

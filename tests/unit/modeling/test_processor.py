@@ -163,7 +163,7 @@ def test_a_path_is_read_upright(processor, tmp_path):
 
 
 def test_an_address_is_not_fetched(processor):
-    with pytest.raises(ImageError, match="no such file"):
+    with pytest.raises(ImageError, match="addresses are not opened"):
         encode(processor, [[user("Hi", "https://example.org/picture.png")]])
 
 

@@ -214,9 +214,9 @@ def test_all_rows_of_a_picture_are_on_one_side_whatever_column_holds_it(tmp_path
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"dataset": "llava"}, "source\n  Field required"),
-        ({"dataset": "hf"}, "source\n  Field required"),
-        ({"dataset": "open-spatial"}, "image_dir\n  Field required"),
+        ({"dataset": "llava"}, "source: missing; give source"),
+        ({"dataset": "hf"}, "source: missing; give source"),
+        ({"dataset": "open-spatial"}, "image_dir: missing; give image_dir"),
         (
             {"dataset": "llava", "source": "x", "marks": "masks"},
             "marks is for dataset 'spatial-rgpt' or",

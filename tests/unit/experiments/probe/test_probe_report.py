@@ -100,7 +100,7 @@ def test_the_tables_of_public_labels_say_how_many_pictures_are_used(tmp_path: Pa
             {"labels": "vsr", "image_dir": Path("coco"), "tasks": ("drop",)},
             "tasks is for labels 'foresight', not 'vsr'",
         ),
-        ({"labels": "vsr"}, "image_dir\n  Field required"),
+        ({"labels": "vsr"}, "image_dir: missing; give image_dir"),
         (
             {"labels": "blink", "image_dir": Path("coco"), "subset": "random"},
             "subset is for labels 'vsr'; image_dir is",
