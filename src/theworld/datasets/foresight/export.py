@@ -14,7 +14,8 @@ from tqdm import trange
 
 from theworld.datasets.foresight.items import NUM_SHIPPED, VERSION, Item, Split, find_item, make_item, shipped_path
 from theworld.datasets.foresight.questions import Question, dynamic_question, static_questions
-from theworld.datasets.foresight.rendering import PALETTE, Rgb, draw
+from theworld.datasets.foresight.looks import PALETTE, Rgb
+from theworld.datasets.foresight.rendering import draw
 from theworld.datasets.foresight.scene import FRAME_RATE_HZ, NUM_FRAMES, TASKS, Task
 from theworld.io import write_whole
 from theworld.tables import markdown_lines

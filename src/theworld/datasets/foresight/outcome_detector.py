@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from theworld.datasets.foresight import collide, hide, roll, topple
-from theworld.datasets.foresight.rendering import BACKGROUND, PALETTE, SOLID, TABLE
+from theworld.datasets.foresight.looks import BACKGROUND, PALETTE, SOLID, TABLE
 from theworld.datasets.foresight.scene import BALL_RADIUS, DIVIDER_TOP_Y, FLOOR_Y, Colour, Scene, Task, third
 
 _FEWEST_SHARE: Final = 0.45
