@@ -1,4 +1,4 @@
-"""Looks: camera, light and colours of a picture, and the regions of looks that the splits of the varied world show."""
+"""Looks: camera, light and colours of a picture, and the regions of looks that the splits of varied scenes show."""
 
 import colorsys
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ SOLID: Final[Rgb] = (66, 70, 78)
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class Look:
-    """Camera, light and colours of a picture; the default is the look of the plain world."""
+    """Camera, light and colours of a picture; the default is the look of plain scenes."""
 
     zoom: float = 1.0
     """Size of things in the picture; the middle stays in place."""
@@ -72,7 +72,7 @@ Factor = Literal["shift", "zoom", "light", "shades", "surroundings", "sizes"]
 FACTORS: Final[tuple[Factor, ...]] = get_args(Factor)
 
 Band = Literal["corner", "away", "videos", "held-out"]
-"""Values of a factor: near those of the plain world; in the videos but not near them; any in the videos; in none."""
+"""Values of a factor: near those of plain scenes; in the videos but not near them; any in the videos; in none."""
 
 Region = Literal["corner", "videos", "seen", "unseen"]
 """Looks of a split: all factors in the corner; as videos show them; each of them away from the corner; one or two of
@@ -87,18 +87,18 @@ SHIFTS_PX: Final[Mapping[Band, tuple[float, float]]] = {"corner": (0, 1), "away"
 """Larger of the two shifts, pixels at 64 px; videos: 0 to 5."""
 ZOOMS: Final[Mapping[Band, tuple[float, float]]] = {
     "corner": (0.97, 1.03),
-    "videos": (0.85, 1.14),
+    "videos": (0.85, 1.12),
     "held-out": (0.74, 0.82),
 }
 LIGHTS: Final[Mapping[Band, tuple[float, float]]] = {
     "corner": (0.95, 1.05),
     "videos": (0.70, 1.15),
-    "held-out": (0.55, 0.65),
+    "held-out": (0.58, 0.66),
 }
 SATURATIONS: Final[Mapping[Band, tuple[float, float]]] = {
     "corner": (0.95, 1.0),
-    "videos": (0.74, 1.0),
-    "held-out": (0.52, 0.62),
+    "videos": (0.78, 1.0),
+    "held-out": (0.64, 0.72),
 }
 """Factor of the saturation of the six colours."""
 HUES: Final[Mapping[Band, tuple[float, float]]] = {"corner": (-0.2, 0.2), "videos": (-1, 1), "held-out": (-1, 1)}

@@ -62,9 +62,9 @@ LAWS: Final[Mapping[Task, Law]] = {
 }
 
 GRAVITIES: Final = (1.6, 2.4)
-"""Range in the varied world. Gravity alone changes how fast things move from rest, and not where."""
+"""Range in varied scenes. Gravity alone changes how fast things move from rest, and not where."""
 RESTITUTIONS: Final[Mapping[Task, tuple[float, float]]] = {"drop": (0.0, 0.2), "roll": (0.0, 0.2), "hide": (0.8, 1.0)}
-"""Ranges in the varied world; tasks that are not named keep theirs."""
+"""Ranges in varied scenes; tasks that are not named keep theirs."""
 
 
 def law_of(scene: Scene) -> Law:

@@ -21,7 +21,7 @@ _LEAST_SIZE_PX: Final = 16
 _SPOT_STRENGTH: Final = 0.22
 """Share of the solid parts' colour in that of a spot on the background."""
 _TOUCHED: Final = 0.6
-"""Radius of the dark middle of a ball of the varied world that has touched another, as a share of the ball's."""
+"""Radius of the dark middle of a ball of varied scenes that has touched another, as a share of the ball's."""
 _TOUCH_GAP: Final = 0.004
 """Unit lengths. Balls that touch stay together, so the dark middle stays, too."""
 _BEYOND: Final = 2.0
@@ -185,7 +185,7 @@ class _Pen:
 
 
 def _touch(scene: Scene, poses: Float[np.ndarray, "num_bodies 3"]) -> bool:
-    """Return True if the balls of a table in the varied world touch, which their dark middles show."""
+    """Return True if the balls of a table in varied scenes touch, which their dark middles show."""
     if scene.task != "collide" or not scene.is_varied or len(scene.balls) < 2:
         return False
     gap = math.hypot(*(poses[1, :2] - poses[0, :2])) - 2 * scene.ball_radius

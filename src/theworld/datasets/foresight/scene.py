@@ -33,9 +33,9 @@ TASKS: Final[tuple[Task, ...]] = get_args(Task)
 NUM_GIVEN_FRAMES: Final[Mapping[Task, int]] = {"drop": 1, "topple": 1, "roll": 1, "collide": 5, "hide": 5}
 """Frames shown before the question: one picture, or a clip, which shows velocity."""
 
-World = Literal["plain", "varied"]
+Scenes = Literal["plain", "varied"]
 """plain: one look, as the shipped model was trained on it; varied: looks, sizes, numbers of parts and laws vary."""
-WORLDS: Final[tuple[World, ...]] = get_args(World)
+SCENE_KINDS: Final[tuple[Scenes, ...]] = get_args(Scenes)
 
 Place = Literal["left", "middle", "right"]
 PLACES: Final[tuple[Place, ...]] = get_args(Place)
@@ -115,7 +115,7 @@ class Scene:
     restitution: float | None = None
     """Ratio of the speeds after and before a head-on impact; None: that of the task."""
     look: Look | None = None
-    """Camera, light and colours of a scene of the varied world; None: a scene of the plain world."""
+    """Camera, light and colours of a varied scene; None: a plain scene."""
 
     @model_validator(mode="after")
     def _check(self) -> "Scene":
@@ -134,7 +134,7 @@ class Scene:
 
     @property
     def is_varied(self) -> bool:
-        """Return True for a scene of the varied world."""
+        """Return True for a varied scene."""
         return self.look is not None
 
     @property
@@ -143,7 +143,7 @@ class Scene:
         return NUM_GIVEN_FRAMES[self.task]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON, without defaults of the varied world; `from_dict` gives an equal scene."""
+        """Return plain values for JSON, without defaults of varied scenes; `from_dict` gives an equal scene."""
         left_out = {field.name for field in fields(self) if field.name in _VARIED and _is_default(self, field)}
         return {name: value for name, value in asdict(self).items() if name not in left_out}
 
@@ -159,6 +159,16 @@ class Scene:
             return _SCENE.validate_json(json.dumps(dict(values)))
         except ValidationError as error:
             raise ValueError(f"not a scene of Foresight: {error}") from error
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class Kit:
+    """Sizes and hidden constants of a varied scene, drawn before the scene is proposed."""
+
+    ball_radius: float
+    plank_radius: float
+    gravity: float | None = None
+    restitution: float | None = None
 
 
 _SCENE = TypeAdapter(Scene)
