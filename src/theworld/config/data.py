@@ -10,6 +10,9 @@ from theworld.config.base import STRICT, STRICT_VARIANTS, Variants
 from theworld.config.renamed import accept_former
 
 SplitName = Literal["train", "validation", "test"]
+ForesightSplitName = Literal["train", "validation", "test", "shift-seen", "shift-unseen", "composition"]
+VARIED_SPLIT_NAMES: Final[tuple[ForesightSplitName, ...]] = ("shift-seen", "shift-unseen", "composition")
+"""Splits that only varied scenes have."""
 
 DatasetName = Literal["foresight", "blink", "spatial-rgpt", "vsr", "llava", "open-spatial", "hf", "datacomp"]
 
@@ -82,6 +85,17 @@ class ForesightData(DataSettings):
     form: Literal["open", "choice"] = "open"
     """Form of an answer: a word, or the letter of a choice."""
 
+    validation_split: ForesightSplitName = "validation"  # pyright: ignore[reportIncompatibleVariableOverride]  # more
+    """Split to measure answers on. Varied scenes have three more tests: `shift-seen`, looks that world models see and
+    no question for training shows; `shift-unseen`, looks that nothing shows; `composition`, other numbers of parts."""
+
+    scenes: Literal["plain", "varied"] = "plain"
+    """plain: scenes of one look, as the embedded model was trained on; varied: looks, sizes, laws and numbers of parts
+    vary."""
+
+    wordings: Literal["trained", "held-out"] = "trained"
+    """Wordings of questions about varied scenes, for validation: those of training, or others."""
+
     image_size_px: Annotated[int, Field(ge=16)] = 896
     """Side of the pictures as drawn, pixels: Gemma 3 sees 896, the tiny model 64."""
 
@@ -95,6 +109,10 @@ class ForesightData(DataSettings):
     def _check(self) -> "ForesightData":
         if self.questions in ("labels", "alignment") and self.form == "choice":
             raise ValueError(f"questions={self.questions!r} are asked in words: form='choice' does not go with them")
+        if self.scenes == "plain" and self.validation_split in VARIED_SPLIT_NAMES:
+            raise ValueError(f"validation_split={self.validation_split!r} needs scenes='varied'")
+        if self.scenes == "plain" and self.wordings == "held-out":
+            raise ValueError("wordings='held-out' needs scenes='varied': plain scenes have one wording")
         if len(set(self.tasks)) < len(self.tasks):
             raise ValueError(f"tasks={self.tasks} names a task twice: name each once")
         return self

@@ -37,7 +37,8 @@ _VARIED_KINDS: Final[Mapping[Task, tuple[str, ...]]] = {
     "roll": ("left_ball", "right_ball", "nearer_ball", "higher_ramp"),
 }
 
-_HOW = "Answer with one word."
+HOW: Final = "Answer with one word."
+"""Instruction at the end of a question."""
 _CLEAR = 0.03
 """Smallest difference, unit lengths, for a question that compares: two pixels of a 64-px picture."""
 
@@ -89,7 +90,7 @@ def state_of(scene: Scene, poses: _Poses) -> Question | None:
 
 def with_choices(kind: str, words: str, choices: tuple[str, ...], answer: str, place: Place | None = None) -> Question:
     """Return a question that lists its choices."""
-    return Question(kind, f"{words}: {listed(choices)}? {_HOW}", choices, answer, place)
+    return Question(kind, f"{words}: {listed(choices)}? {HOW}", choices, answer, place)
 
 
 def listed(choices: tuple[str, ...]) -> str:
@@ -109,7 +110,7 @@ def ball_choices(scene: Scene) -> tuple[str, ...]:
 
 
 def _colour(kind: str, words: str, colour: Colour, place: Place | None = None) -> Question:
-    return Question(kind, f"What colour is {words}? {_HOW}", COLOURS, colour, place)
+    return Question(kind, f"What colour is {words}? {HOW}", COLOURS, colour, place)
 
 
 def _place(scene: Scene, x: float, y: float) -> Place | None:

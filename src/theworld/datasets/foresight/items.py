@@ -180,9 +180,13 @@ def make_film(index: int, scenes: Scenes = "plain") -> tuple[Scene, Motion]:
     Indices cycle through the tasks. No proposal is rejected: these scenes have no questions, and a world model must see
     near misses, too.
     """
-    task = TASKS[index % len(TASKS)]
-    scene = next(_proposals("world", index // len(TASKS), task, scenes))
+    scene = make_film_scene(index, scenes)
     return scene, simulate(scene)
+
+
+def make_film_scene(index: int, scenes: Scenes = "plain") -> Scene:
+    """Return the scene of `make_film` without its motion."""
+    return next(_proposals("world", index // len(TASKS), TASKS[index % len(TASKS)], scenes))
 
 
 def _proposals(split: Split, index: int, task: Task, scenes: Scenes) -> Iterator[Scene]:

@@ -137,8 +137,9 @@ def draw_bands(rng: Random, region: Region) -> dict[Factor, Band]:
         return dict.fromkeys(FACTORS, "away")
     bands: dict[Factor, Band] = dict.fromkeys(FACTORS, "videos")
     if region == "unseen":
-        candidates = [factor for factor in FACTORS if factor != "sizes"]
-        bands |= dict.fromkeys(rng.sample(candidates, rng.randint(1, 2)), "held-out")
+        candidates: list[Factor] = [factor for factor in FACTORS if factor != "sizes"]
+        for factor in rng.sample(candidates, rng.randint(1, 2)):
+            bands[factor] = "held-out"
     return bands
 
 

@@ -7,17 +7,18 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from theworld.datasets.foresight import collide, hide, roll, topple
-from theworld.datasets.foresight.looks import BACKGROUND, PALETTE, SOLID, TABLE
-from theworld.datasets.foresight.scene import BALL_RADIUS, DIVIDER_TOP_Y, FLOOR_Y, Colour, Scene, Task, third
+from theworld.datasets.foresight.looks import BACKGROUND, PALETTE, SOLID, TABLE, Look
+from theworld.datasets.foresight.scene import DIVIDER_TOP_Y, FLOOR_Y, Colour, Scene, Task, third
 
 _FEWEST_SHARE: Final = 0.45
 """Share of a body's area that must be visible for it to count as present."""
+_FEWEST_SHARE_OF_RING: Final = 0.12
+"""The same for balls of varied scenes on a table, whose middle turns dark when they touch."""
 
 _NEAR: Final = 70.0
 """Largest distance in RGB between a pixel and its colour; black and white are 442 apart."""
 
 _NAMES: Final = tuple(PALETTE)
-_COLOURS: Final = np.array([*PALETTE.values(), BACKGROUND, TABLE, SOLID], dtype=np.float32)
 
 _Picture = UInt8[np.ndarray, "H W 3"]
 
@@ -31,38 +32,48 @@ def watched_outcome(scene: Scene, picture: _Picture) -> int | None:
         scene: the scene, for its colours and the start of its bodies.
         picture: the last frame, true or imagined.
     """
-    return _WATCHED[scene.task](scene, _nearest(picture))
+    return _WATCHED[scene.task](scene, _nearest(scene.look, picture))
 
 
-def _nearest(picture: _Picture) -> np.ndarray:
+def _nearest(look: Look | None, picture: _Picture) -> np.ndarray:
     """Return the number of the colour of each pixel; -1 if none is near, as on the edges between two."""
-    squares = np.square(picture[:, :, None].astype(np.float32) - _COLOURS).sum(-1)
+    if look is None:
+        colours = [*PALETTE.values(), BACKGROUND, TABLE, SOLID]
+    else:
+        colours = [look.lit(rgb) for rgb in (*look.palette, look.background, look.solid, look.plank)]
+    squares = np.square(picture[:, :, None].astype(np.float32) - np.array(colours, dtype=np.float32)).sum(-1)
     return np.where(squares.min(-1) < _NEAR**2, squares.argmin(-1), -1)
 
 
-def _centre(nearest: np.ndarray, colour: Colour, area: float) -> Float[np.ndarray, "2"] | None:
+def _centre(
+    scene: Scene, nearest: np.ndarray, colour: Colour, area: float, fewest: float = _FEWEST_SHARE
+) -> Float[np.ndarray, "2"] | None:
     """Return the middle (x, y) of a colour, unit lengths; None if it covers too little of `area` (square units)."""
     seen: Bool[np.ndarray, "H W"] = nearest == _NAMES.index(colour)
     height, width = seen.shape
-    if seen.sum() < _FEWEST_SHARE * area * height * width:
+    zoom, (left, top) = (scene.look.zoom, scene.look.offset) if scene.look else (1.0, (0.0, 0.0))
+    if seen.sum() < fewest * area * zoom**2 * height * width:
         return None
     rows, columns = np.nonzero(seen)
-    return np.array([np.median(columns) + 0.5, np.median(rows) + 0.5]) / (width, height)
+    middle = np.array([np.median(columns) + 0.5, np.median(rows) + 0.5]) / (width, height)
+    return (middle - (left, top)) / zoom
 
 
-def _ball(scene: Scene, nearest: np.ndarray, number: int = 0) -> Float[np.ndarray, "2"] | None:
-    return _centre(nearest, scene.balls[number].colour, np.pi * BALL_RADIUS**2)
+def _ball(
+    scene: Scene, nearest: np.ndarray, number: int = 0, fewest: float = _FEWEST_SHARE
+) -> Float[np.ndarray, "2"] | None:
+    return _centre(scene, nearest, scene.balls[number].colour, np.pi * scene.ball_radius**2, fewest)
 
 
 def _of_drop(scene: Scene, nearest: np.ndarray) -> int | None:
     centre = _ball(scene, nearest)
-    return None if centre is None or centre[1] < DIVIDER_TOP_Y - BALL_RADIUS else third(float(centre[0]))
+    return None if centre is None or centre[1] < DIVIDER_TOP_Y - scene.ball_radius else third(float(centre[0]))
 
 
 def _of_topple(scene: Scene, nearest: np.ndarray) -> int | None:
     shifts = []
     for block in scene.blocks:
-        centre = _centre(nearest, block.colour, block.width * block.height)
+        centre = _centre(scene, nearest, block.colour, block.width * block.height)
         if centre is None:
             return None
         shifts.append(float(centre[0]) - block.x)
@@ -74,16 +85,17 @@ def _of_topple(scene: Scene, nearest: np.ndarray) -> int | None:
 
 def _of_roll(scene: Scene, nearest: np.ndarray) -> int | None:
     left, right = _ball(scene, nearest, 0), _ball(scene, nearest, 1)
-    if left is None or right is None or max(left[1], right[1]) < FLOOR_Y - 2 * BALL_RADIUS:
+    if left is None or right is None or max(left[1], right[1]) < FLOOR_Y - 2 * scene.ball_radius:
         return None
     return roll.LEFT if left[1] > right[1] else roll.RIGHT
 
 
 def _of_collide(scene: Scene, nearest: np.ndarray) -> int | None:
-    first, second = _ball(scene, nearest, 0), _ball(scene, nearest, 1)
+    fewest = _FEWEST_SHARE_OF_RING if scene.is_varied else _FEWEST_SHARE
+    first, second = _ball(scene, nearest, 0, fewest), _ball(scene, nearest, 1, fewest)
     if first is None or second is None:
         return None
-    return collide.YES if np.linalg.norm(first - second) < 2 * BALL_RADIUS + 0.02 else collide.NO
+    return collide.YES if np.linalg.norm(first - second) < 2 * scene.ball_radius + 0.02 else collide.NO
 
 
 def _of_hide(scene: Scene, nearest: np.ndarray) -> int | None:

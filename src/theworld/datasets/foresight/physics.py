@@ -150,9 +150,7 @@ class Simulation:
         self._space.add(body, shape)
         self.bodies.append(body)
 
-    def _fix(
-        self, start: tuple[float, float], end: tuple[float, float], radius: float, bounces: bool = True
-    ) -> None:
+    def _fix(self, start: tuple[float, float], end: tuple[float, float], radius: float, bounces: bool = True) -> None:
         segment = pymunk.Segment(self._space.static_body, start, end, radius)
         self._coat(segment)
         if not bounces:

@@ -1,7 +1,6 @@
 """Rendering: the picture of a scene at any resolution; the same scene always gives the same pixels."""
 
 import math
-from collections.abc import Mapping
 from typing import Final
 
 import numpy as np

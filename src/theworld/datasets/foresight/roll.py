@@ -6,6 +6,7 @@ from random import Random
 from typing import Final
 
 from theworld.datasets.foresight.physics import GRAVITY, Motion, simulate, unseen_variants
+from theworld.datasets.foresight.roll_varied import propose_varied
 from theworld.datasets.foresight.scene import (
     BALL_RADIUS,
     COLOURS,
@@ -17,7 +18,6 @@ from theworld.datasets.foresight.scene import (
     Plank,
     Scene,
 )
-from theworld.datasets.foresight.roll_varied import propose_varied
 
 PERIOD: Final = 120
 """Consecutive indices over which targets are balanced exactly.

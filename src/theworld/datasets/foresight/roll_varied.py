@@ -108,9 +108,7 @@ def propose_varied(
             halves = [_half(side, pair[side], mouths[side], shaft, half_gap, kit) for side in (0, 1)]
             if all(y > _CEILING for (_, y), *_ in halves):
                 break
-    balls = tuple(
-        Ball(x=x, y=y, colour=colours[0 if side == first else 1]) for side, ((x, y), *_) in enumerate(halves)
-    )
+    balls = tuple(Ball(x=x, y=y, colour=colours[0 if side == first else 1]) for side, ((x, y), *_) in enumerate(halves))
     uppers, walls = [half[1] for half in halves], [half[2] for half in halves]
     lowers = [half[3] for half in halves if half[3] is not None]
     return Scene(task="roll", balls=balls, planks=(*uppers, *walls, *lowers))

@@ -17,9 +17,7 @@ from theworld.datasets.foresight.looks import (
 from theworld.datasets.foresight.physics import GRAVITIES, LAWS, RESTITUTIONS
 from theworld.datasets.foresight.scene import FLOOR_Y, Kit, Scene, Spot, Task
 
-Split = Literal[
-    "world", "language", "train", "validation", "test", "shift-seen", "shift-unseen", "composition"
-]
+Split = Literal["world", "language", "train", "validation", "test", "shift-seen", "shift-unseen", "composition"]
 """`world`: videos for the world model; `language`: static questions for the language side; `train`, `validation`,
 `test`: the fused model. The last three are tests of varied scenes."""
 SPLITS: Final[tuple[Split, ...]] = get_args(Split)
