@@ -8,12 +8,15 @@ from jaxtyping import Bool, Float, UInt8
 
 from theworld.datasets.foresight import collide, hide, roll, topple
 from theworld.datasets.foresight.looks import BACKGROUND, PALETTE, SOLID, TABLE, Look
-from theworld.datasets.foresight.scene import DIVIDER_TOP_Y, FLOOR_Y, Colour, Scene, Task, third
+from theworld.datasets.foresight.scene import DIVIDER_TOP_Y, FLOOR_Y, Ball, Colour, Scene, Task, third
 
 _FEWEST_SHARE: Final = 0.45
 """Share of a body's area that must be visible for it to count as present."""
 _FEWEST_SHARE_OF_RING: Final = 0.12
 """The same for balls of varied scenes on a table, whose middle turns dark when they touch."""
+
+_MIDDLE: Final = 0.35
+"""Radius of a ball's middle, as a share of the ball's."""
 
 _NEAR: Final = 70.0
 """Largest distance in RGB between a pixel and its colour; black and white are 442 apart."""
@@ -32,6 +35,8 @@ def watched_outcome(scene: Scene, picture: _Picture) -> int | None:
         scene: the scene, for its colours and the start of its bodies.
         picture: the last frame, true or imagined.
     """
+    if scene.task == "collide":
+        return _of_collide(scene, picture)
     return _WATCHED[scene.task](scene, _nearest(scene.look, picture))
 
 
@@ -90,12 +95,31 @@ def _of_roll(scene: Scene, nearest: np.ndarray) -> int | None:
     return roll.LEFT if left[1] > right[1] else roll.RIGHT
 
 
-def _of_collide(scene: Scene, nearest: np.ndarray) -> int | None:
-    fewest = _FEWEST_SHARE_OF_RING if scene.is_varied else _FEWEST_SHARE
+def _of_collide(scene: Scene, picture: _Picture) -> int | None:
+    nearest = _nearest(scene.look, picture)
+    fewest = _FEWEST_SHARE_OF_RING if scene.look else _FEWEST_SHARE
     first, second = _ball(scene, nearest, 0, fewest), _ball(scene, nearest, 1, fewest)
     if first is None or second is None:
         return None
+    if scene.look is not None:
+        is_dark = [
+            _is_dark(scene, scene.look, picture, *pair) for pair in zip(scene.balls, (first, second), strict=True)
+        ]
+        return collide.YES if all(is_dark) else collide.NO
     return collide.YES if np.linalg.norm(first - second) < 2 * scene.ball_radius + 0.02 else collide.NO
+
+
+def _is_dark(scene: Scene, look: Look, picture: _Picture, ball: Ball, centre: Float[np.ndarray, "2"]) -> bool:
+    """Return True if the middle of a ball has the colour of a ball that has touched another, rather than its own."""
+    height, width = picture.shape[:2]
+    x, y = look.seen(float(centre[0]), float(centre[1]))
+    columns, rows = (np.arange(width) + 0.5) / width - x, (np.arange(height) + 0.5) / height - y
+    inside = np.hypot(columns[None], rows[:, None]) < max(_MIDDLE * scene.ball_radius * look.zoom, 0.75 / width)
+    if not inside.any():
+        return False
+    colour = picture[inside].astype(np.float32).mean(axis=0)
+    own, dark = (np.array(rgb, dtype=np.float32) for rgb in (look.shade(ball.colour), look.lit(look.solid)))
+    return float(np.linalg.norm(colour - dark)) < float(np.linalg.norm(colour - own))
 
 
 def _of_hide(scene: Scene, nearest: np.ndarray) -> int | None:
@@ -110,6 +134,5 @@ _WATCHED: Final[Mapping[Task, Callable[[Scene, np.ndarray], int | None]]] = {
     "drop": _of_drop,
     "topple": _of_topple,
     "roll": _of_roll,
-    "collide": _of_collide,
     "hide": _of_hide,
 }

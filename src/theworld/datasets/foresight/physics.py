@@ -70,13 +70,12 @@ RESTITUTIONS: Final[Mapping[Task, tuple[float, float]]] = {"drop": (0.0, 0.2), "
 def law_of(scene: Scene) -> Law:
     """Return the physical constants of a scene: those of its task, and its own gravity and restitution."""
     law = LAWS[scene.task]
-    if not scene.is_varied:
-        return law
+    falls_off_ledge = scene.is_varied and scene.task == "hide"  # there only posts send a ball back
     return replace(
         law,
         gravity=law.gravity if scene.gravity is None else scene.gravity,
         restitution=law.restitution if scene.restitution is None else scene.restitution,
-        bouncy_floor=scene.task != "hide",  # there a ball falls off a ledge, and only posts send it back
+        bouncy_floor=not falls_off_ledge,
     )
 
 
