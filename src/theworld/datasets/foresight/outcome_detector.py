@@ -1,5 +1,6 @@
 """Outcome detector: reads the outcome of a scene from the colours of its last picture, true or imagined."""
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -17,6 +18,9 @@ _FEWEST_SHARE_OF_RING: Final = 0.12
 
 _MIDDLE: Final = 0.35
 """Radius of a ball's middle, as a share of the ball's."""
+
+_WINDOW: Final = 1.5
+"""Side of the square in which a body of a varied scene is looked for, as a multiple of the root of its area."""
 
 _NEAR: Final = 70.0
 """Largest distance in RGB between a pixel and its colour; black and white are 442 apart."""
@@ -59,9 +63,22 @@ def _centre(
     zoom, (left, top) = (scene.look.zoom, scene.look.offset) if scene.look else (1.0, (0.0, 0.0))
     if seen.sum() < fewest * area * zoom**2 * height * width:
         return None
+    if scene.look is not None:
+        seen = _densest(seen, round(_WINDOW * math.sqrt(area) * zoom * width))
     rows, columns = np.nonzero(seen)
     middle = np.array([np.median(columns) + 0.5, np.median(rows) + 0.5]) / (width, height)
     return (middle - (left, top)) / zoom
+
+
+def _densest(seen: Bool[np.ndarray, "H W"], side: int) -> Bool[np.ndarray, "H W"]:
+    """Keep the pixels in the square of a side that holds most: edges between two other colours may have this one."""
+    side = max(1, min(side, *seen.shape))
+    sums = np.pad(seen.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    counts = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
+    top, left = np.unravel_index(counts.argmax(), counts.shape)
+    kept = np.zeros_like(seen)
+    kept[top : top + side, left : left + side] = seen[top : top + side, left : left + side]
+    return kept
 
 
 def _ball(
