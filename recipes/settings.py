@@ -217,7 +217,8 @@ class TinySettings:
     """Side of the frames, pixels."""
 
     scenes: Literal["plain", "varied"] = "plain"
-    """Scenes of all stages. plain: one look; varied: looks, sizes, laws and numbers of parts vary."""
+    """Scenes of all stages. plain: one look; varied: looks, sizes, laws and numbers of parts vary, with more clips and
+    longer phases where the settings leave the defaults."""
 
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the weights, of the order of clips and of all noise."""
