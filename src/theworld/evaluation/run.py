@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic import TypeAdapter
 
@@ -190,6 +190,10 @@ def identify(model: TheWorld, settings: Any) -> RunIdentity:
     )
 
 
+_NEWER_DEFAULTS: Final = (("scenes", "plain"), ("wordings", "trained"))
+"""Fields of data settings that earlier versions did not have, with the values that mean what those did."""
+
+
 def _settings_hash(settings: Sequence[Any]) -> str:
     parts = [_as_hashed(part) if isinstance(part, Variants) else part for part in settings]
     return fingerprint(TypeAdapter(Any).dump_python(parts, mode="json"))
@@ -197,7 +201,8 @@ def _settings_hash(settings: Sequence[Any]) -> str:
 
 def _as_hashed(settings: Variants) -> dict[str, Any]:
     """Return settings as earlier versions had them: predictions made with those continue."""
-    fields = settings.with_idle()
+    idle = settings.with_idle().items()
+    fields = {name: value for name, value in idle if (name, value) not in _NEWER_DEFAULTS}
     return {**fields, "questions": former_word("questions", fields["questions"])} if "questions" in fields else fields
 
 
