@@ -10,6 +10,7 @@ import torch
 from recipes.fusion import build_fusion, verify_fusion
 from recipes.settings import TinySettings
 from recipes.vae import build_vae, verify_vae
+from recipes.varied import for_scenes
 from recipes.vlm import build_vlm, verify_vlm
 from recipes.world import build_world, verify_world
 from theworld.constants import TINY_MODEL
@@ -63,6 +64,7 @@ def run(settings: TinySettings) -> dict[str, Any]:
     """
     if settings.action == "pack":
         return {"packed": str(WEIGHTS), "num_bytes": pack(settings.output_dir, WEIGHTS)}
+    settings = for_scenes(settings)
     torch.set_num_threads(settings.num_threads)
     stages = list(_STAGES) if settings.stage == "all" else [settings.stage]
     results = {}

@@ -20,12 +20,12 @@ from theworld.constants import IGNORE_INDEX
 from theworld.datasets.collator import Collator
 from theworld.datasets.foresight.ground_truth import NUMBER_WORDS, Question
 from theworld.datasets.foresight.questions import multiple_choice
-from theworld.datasets.foresight.scene import TASKS
+from theworld.datasets.foresight.scene import NUM_SLOTS, TASKS
 from theworld.datasets.sample import Sample, Turn
 from theworld.io import PieceFolder
 
 MOST_QUESTIONS: Final = 6
-MOST_PICTURES: Final = len(NUMBER_WORDS)
+MOST_PICTURES: Final = NUM_SLOTS
 ROWS_PER_PIECE: Final = 1_000
 
 _SHARE_SEVERAL: Final = 0.5

@@ -17,8 +17,9 @@ from theworld.datasets import foresight
 from theworld.datasets.disk_cache import npy_bytes
 from theworld.datasets.foresight.ground_truth import Question, facts_of, state_of
 from theworld.datasets.foresight.items import make_item
+from theworld.datasets.foresight.questions import worded
 from theworld.datasets.foresight.rendering import draw
-from theworld.datasets.foresight.scene import NUM_FRAMES, TASKS, Task
+from theworld.datasets.foresight.scene import NUM_FRAMES, TASKS, Scenes, Task
 from theworld.io import PieceFolder
 
 REMEDY: Final = "delete that folder, or build in another output_dir"
@@ -48,14 +49,16 @@ def digest(array: np.ndarray) -> str:
 # --- clips -----------------------------------------------------------------------------------------------
 
 
-def world_clips(first: int, num_clips: int, image_size_px: int) -> UInt8[np.ndarray, "N 17 H W 3"]:
+def world_clips(
+    first: int, num_clips: int, image_size_px: int, scenes: Scenes = "plain"
+) -> UInt8[np.ndarray, "N 17 H W 3"]:
     """Draw consecutive clips of the split `world`."""
-    return np.stack([foresight.world_clip(first + number, image_size_px) for number in range(num_clips)])
+    return np.stack([foresight.world_clip(first + number, image_size_px, scenes) for number in range(num_clips)])
 
 
-def held_out(num_clips: int, image_size_px: int) -> UInt8[np.ndarray, "N 17 H W 3"]:
+def held_out(num_clips: int, image_size_px: int, scenes: Scenes = "plain") -> UInt8[np.ndarray, "N 17 H W 3"]:
     """Draw clips of the split `world` that no recipe trains on, to measure the VAE and the world model."""
-    return world_clips(FIRST_HELD_OUT_CLIP, num_clips, image_size_px)
+    return world_clips(FIRST_HELD_OUT_CLIP, num_clips, image_size_px, scenes)
 
 
 class ClipPool(Dataset):
@@ -68,20 +71,23 @@ class ClipPool(Dataset):
         num_clips: length of the data set.
         image_size_px: side of the frames.
         num_processes: processes that draw; 1: this process.
+        scenes: plain or varied.
 
     Raises:
         ValueError: if the folder holds clips of other scenes or of another size.
     """
 
-    def __init__(self, folder: Path, num_clips: int, image_size_px: int, num_processes: int = 1) -> None:
+    def __init__(
+        self, folder: Path, num_clips: int, image_size_px: int, num_processes: int = 1, scenes: Scenes = "plain"
+    ) -> None:
         self.num_clips = num_clips
         pieces = PieceFolder(folder, range(0, num_clips, CLIPS_PER_PIECE))
         pieces.compare(
             lambda path: _clip_digests(int(path.stem), np.load(path, mmap_mode="r")[:_NUM_COMPARED]),
-            lambda first: _clip_digests(first, world_clips(first, _NUM_COMPARED, image_size_px)),
+            lambda first: _clip_digests(first, world_clips(first, _NUM_COMPARED, image_size_px, scenes)),
             REMEDY,
         )
-        make = partial(_draw_clips, num_clips=CLIPS_PER_PIECE, image_size_px=image_size_px)
+        make = partial(_draw_clips, num_clips=CLIPS_PER_PIECE, image_size_px=image_size_px, scenes=scenes)
         pieces.fill(make, "drawing clips", num_processes)
         self._arrays = [np.load(path, mmap_mode="r") for path in pieces.paths]
 
@@ -94,8 +100,8 @@ class ClipPool(Dataset):
         return {"clips": np.array(self._arrays[index // CLIPS_PER_PIECE][index % CLIPS_PER_PIECE])}
 
 
-def _draw_clips(first: int, num_clips: int, image_size_px: int) -> dict[str, bytes]:
-    return {".npy": npy_bytes(world_clips(first, num_clips, image_size_px))}
+def _draw_clips(first: int, num_clips: int, image_size_px: int, scenes: Scenes) -> dict[str, bytes]:
+    return {".npy": npy_bytes(world_clips(first, num_clips, image_size_px, scenes))}
 
 
 def _clip_digests(first: int, clips: Iterable[Clip]) -> dict[str, str]:
@@ -125,16 +131,20 @@ class PicturePool:
         num_scenes: scenes of each task.
         image_size_px: side of the pictures.
         first: index of the first scene.
+        scenes: plain or varied.
 
     Raises:
         ValueError: if the folder holds pictures of other scenes or of another size.
     """
 
-    def __init__(self, folder: Path, num_scenes: int, image_size_px: int, first: int = 0) -> None:
+    def __init__(
+        self, folder: Path, num_scenes: int, image_size_px: int, first: int = 0, scenes: Scenes = "plain"
+    ) -> None:
         self.num_scenes = num_scenes
         pieces = PieceFolder(folder, range(first, first + num_scenes, SCENES_PER_PIECE))
-        pieces.compare(_stored_digests, partial(_current_digests, image_size_px=image_size_px), REMEDY)
-        pieces.fill(partial(_draw_pictures, image_size_px=image_size_px), "drawing pictures")
+        current = partial(_current_digests, image_size_px=image_size_px, scenes=scenes)
+        pieces.compare(_stored_digests, current, REMEDY)
+        pieces.fill(partial(_draw_pictures, image_size_px=image_size_px, scenes=scenes), "drawing pictures")
         self.pixels: UInt8[np.ndarray, "N H W 3"] = np.concatenate([np.load(path) for path in pieces.paths])
         """In the order of `pictures`; 12 kB each at 64 px."""
         self.pictures = [picture for path in pieces.paths for picture in _read_pictures(path)]
@@ -146,22 +156,27 @@ class PicturePool:
         return before * FRAMES_PER_SCENE + frame
 
 
-def pictures_of(task: Task, scene: int, image_size_px: int) -> list[tuple[Picture, UInt8[np.ndarray, "H W 3"]]]:
+def pictures_of(
+    task: Task, scene: int, image_size_px: int, scenes: Scenes = "plain"
+) -> list[tuple[Picture, UInt8[np.ndarray, "H W 3"]]]:
     """Draw three frames of a scene of the split `language`, chosen by its index."""
-    item = make_item("language", scene, task)
+    item = make_item("language", scene, task, scenes)
     frames = Random(f"tiny/pictures/{task}/{scene}").sample(range(NUM_FRAMES), FRAMES_PER_SCENE)
     pictures = []
     for frame in frames:
         poses = item.poses[frame]
         state = state_of(item.scene, poses)
-        facts = (*facts_of(item.scene, poses), *([state] if state else []))
+        shown = (*facts_of(item.scene, poses), *([state] if state else []))
+        facts = tuple(worded(fact, item.scene, f"{item.id}/{frame}") for fact in shown)
         pictures.append((Picture(task, scene, frame, facts), np.asarray(draw(item.scene, poses, image_size_px))))
     return pictures
 
 
-def _draw_pictures(first: int, image_size_px: int) -> dict[str, str | bytes]:
-    scenes = range(first, first + SCENES_PER_PIECE)
-    drawn = [picture for task in TASKS for scene in scenes for picture in pictures_of(task, scene, image_size_px)]
+def _draw_pictures(first: int, image_size_px: int, scenes: Scenes) -> dict[str, str | bytes]:
+    numbers = range(first, first + SCENES_PER_PIECE)
+    drawn = [
+        picture for task in TASKS for number in numbers for picture in pictures_of(task, number, image_size_px, scenes)
+    ]
     lines = [json.dumps(asdict(picture)) + "\n" for picture, _ in drawn]
     return {".jsonl": "".join(lines), ".npy": npy_bytes(np.stack([pixels for _, pixels in drawn]))}
 
@@ -183,9 +198,9 @@ def _stored_digests(path: Path) -> dict[str, Any]:
     return _picture_digests((pictures[index], pixels[index]) for index in chosen)
 
 
-def _current_digests(first: int, image_size_px: int) -> dict[str, Any]:
+def _current_digests(first: int, image_size_px: int, scenes: Scenes) -> dict[str, Any]:
     """Describe the same scenes as the simulation gives them now."""
-    return _picture_digests(picture for task in TASKS for picture in pictures_of(task, first, image_size_px))
+    return _picture_digests(picture for task in TASKS for picture in pictures_of(task, first, image_size_px, scenes))
 
 
 def _picture_digests(pictures: Iterable[tuple[Picture, UInt8[np.ndarray, "H W 3"]]]) -> dict[str, Any]:

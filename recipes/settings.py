@@ -9,6 +9,7 @@ from pydantic import Field
 
 from theworld.config.base import MOST, STRICT, BatchSize, Count, CountOrZero, PathSetting, Seed
 from theworld.config.problems import dataclass
+from theworld.datasets.foresight.items import VARIED_VERSION
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
@@ -215,6 +216,10 @@ class TinySettings:
     image_size_px: Annotated[int, Field(ge=16, le=2_048, multiple_of=16)] = 64
     """Side of the frames, pixels."""
 
+    scenes: Literal["plain", "varied"] = "plain"
+    """Scenes of all stages. plain: one look; varied: looks, sizes, laws and numbers of parts vary, with more clips and
+    longer phases where the settings leave the defaults."""
+
     seed: Seed = 0
     """Seed of the weights, of the order of clips and of all noise."""
 
@@ -232,3 +237,9 @@ class TinySettings:
 
     fusion: FusionRecipe = field(default_factory=FusionRecipe)
     """The last stage."""
+
+    @property
+    def identity(self) -> dict[str, object]:
+        """Return what every stage depends on; plain scenes are not named, since earlier folders do not name them."""
+        scenes = {} if self.scenes == "plain" else {"scenes": self.scenes, "scenes_version": VARIED_VERSION}
+        return {"seed": self.seed, "image_size_px": self.image_size_px, **scenes}

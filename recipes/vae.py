@@ -143,15 +143,16 @@ def build_vae(settings: TinySettings) -> dict[str, Any]:
     torch.manual_seed(settings.seed)
     vae = tiny_vae()
     channels_last(vae)
-    pool = ClipPool(settings.output_dir / "clips", recipe.num_clips, settings.image_size_px, settings.num_threads)
-    held_out_clips = held_out(recipe.num_held_out, settings.image_size_px)
+    size_px, scenes = settings.image_size_px, settings.scenes
+    pool = ClipPool(settings.output_dir / "clips", recipe.num_clips, size_px, settings.num_threads, scenes)
+    held_out_clips = held_out(recipe.num_held_out, size_px, scenes)
     for number, phase in enumerate(recipe.phases, start=1):
         so_far = dataclasses.replace(recipe, phases=recipe.phases[:number])  # later phases do not change this one
         train_on_cpu(
             VaeObjective(vae, held_out_clips, phase.num_frames, phase.decoder_only),
             pool,
             settings.output_dir / "vae" / str(number),
-            recipe={"seed": settings.seed, "image_size_px": settings.image_size_px, **dataclasses.asdict(so_far)},
+            recipe={**settings.identity, **dataclasses.asdict(so_far)},
             measure_steps=recipe.measure_steps,
             max_steps=phase.num_steps,
             per_device_train_batch_size=phase.batch_size,
@@ -182,7 +183,7 @@ def verify_vae(settings: TinySettings) -> dict[str, Any]:
     """
     folder = settings.output_dir / "cosmos" / "vae"
     vae: AutoencoderKLWan = AutoencoderKLWan.from_pretrained(folder)  # pyright: ignore[reportAssignmentType]
-    clips = held_out(settings.vae.num_held_out, settings.image_size_px)
+    clips = held_out(settings.vae.num_held_out, settings.image_size_px, settings.scenes)
     return {"vae": str(folder), "psnr_db": round(psnr_db(vae, clips), 3), "num_clips": len(clips)}
 
 

@@ -33,7 +33,7 @@ from recipes.trainer import MuonAdamW, Objective, halve, train_on_cpu
 from theworld.datasets.foresight.dataset import ForesightDataset, Form
 from theworld.datasets.foresight.ground_truth import Question
 from theworld.datasets.foresight.questions import multiple_choice
-from theworld.datasets.foresight.scene import TASKS, Task
+from theworld.datasets.foresight.scene import TASKS, Scenes, Task
 from theworld.io import whole_folder
 from theworld.tiny.gemma import TRAINED, make_gemma, make_processor, save_gemma
 
@@ -55,12 +55,14 @@ class Asked:
     conversation: Conversation
 
 
-def current_pictures(num_scenes: int, image_size_px: int) -> tuple[list[Asked], UInt8[np.ndarray, "N H W 3"]]:
+def current_pictures(
+    num_scenes: int, image_size_px: int, scenes: Scenes = "plain"
+) -> tuple[list[Asked], UInt8[np.ndarray, "N H W 3"]]:
     """Return the controls of the split `validation` in both forms, as evaluation asks them, and the pictures."""
     questions: list[Asked] = []
     pictures: list[np.ndarray] = []
     for form in FORMS:
-        samples = ForesightDataset("validation", num_scenes, image_size_px, "present", form=form)
+        samples = ForesightDataset("validation", num_scenes, image_size_px, "present", form=form, scenes=scenes)
         for sample in (samples[index] for index in range(len(samples))):
             kind, choices = sample.fields["kind"], sample.fields["choices"]
             question = Question(kind, sample.turns[0].text, choices, sample.answer or "")
@@ -191,7 +193,8 @@ def build_vlm(settings: TinySettings) -> dict[str, Any]:
     gemma = make_gemma(processor.tokenizer, TRAINED, settings.seed)
     _prepare(gemma)
     gemma.set_attn_implementation("eager")  # with masks and in bfloat16, a step on a CPU takes 0.7 of the time
-    pool = PicturePool(settings.output_dir / "pictures", recipe.num_scenes, settings.image_size_px)
+    folder = settings.output_dir / "pictures"
+    pool = PicturePool(folder, recipe.num_scenes, settings.image_size_px, scenes=settings.scenes)
     held_out_pool = _held_out_pool(settings)
     for name in ("statements", "mixed", "conversations"):
         phase: VlmPhase = getattr(recipe, name)
@@ -205,8 +208,7 @@ def build_vlm(settings: TinySettings) -> dict[str, Any]:
             rows,
             settings.output_dir / "vlm" / name,
             recipe={
-                "seed": settings.seed,
-                "image_size_px": settings.image_size_px,
+                **settings.identity,
                 "num_scenes": recipe.num_scenes,
                 "precision": recipe.precision,
                 "warmup_steps": recipe.warmup_steps,
@@ -243,7 +245,7 @@ def verify_vlm(settings: TinySettings) -> dict[str, Any]:
     right: list[bool] = []
     all_questions: list[Asked] = []
     for questions, pictures in (
-        current_pictures(num_scenes * len(TASKS), settings.image_size_px),
+        current_pictures(num_scenes * len(TASKS), settings.image_size_px, settings.scenes),
         (list(frames(pool, num_scenes)), pool.pixels),
     ):
         all_questions += questions
@@ -263,7 +265,8 @@ def verify_vlm(settings: TinySettings) -> dict[str, Any]:
 
 def _held_out_pool(settings: TinySettings) -> PicturePool:
     folder = settings.output_dir / "held_out" / "pictures"
-    return PicturePool(folder, settings.vlm.num_held_out_scenes, settings.image_size_px, FIRST_HELD_OUT_SCENE)
+    num_scenes = settings.vlm.num_held_out_scenes
+    return PicturePool(folder, num_scenes, settings.image_size_px, FIRST_HELD_OUT_SCENE, settings.scenes)
 
 
 @torch.no_grad()

@@ -22,7 +22,8 @@ from recipes.trainer import MuonAdamW, Objective, halve, train_on_cpu
 from recipes.vae import channels_last, encode_clips
 from theworld.constants import TEMPORAL_STRIDE
 from theworld.datasets.disk_cache import npy_bytes
-from theworld.datasets.foresight.scene import FRAME_RATE_HZ, NUM_GIVEN_FRAMES, TASKS
+from theworld.datasets.foresight.items import VARIED_VERSION
+from theworld.datasets.foresight.scene import FRAME_RATE_HZ, NUM_GIVEN_FRAMES, TASKS, Scenes
 from theworld.io import PieceFolder, check_same_run, fingerprint_weights, whole_folder, write_whole
 from theworld.precision import fastest_dtype
 from theworld.tiny.cosmos import LATENT_CHANNELS, MODEL_INDEX
@@ -43,18 +44,27 @@ class LatentPool(Dataset):
         num_clips: length of the data set.
         image_size_px: side of the frames.
         first: index of the first clip.
+        scenes: plain or varied.
 
     Raises:
-        ValueError: if the folder holds latents of another autoencoder.
+        ValueError: if the folder holds latents of another autoencoder or of other scenes.
     """
 
-    def __init__(self, folder: Path, vae_folder: Path, num_clips: int, image_size_px: int, first: int = 0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        vae_folder: Path,
+        num_clips: int,
+        image_size_px: int,
+        first: int = 0,
+        scenes: Scenes = "plain",
+    ) -> None:
         dtype = getattr(torch, fastest_dtype(torch.device("cpu")))
         vae: AutoencoderKLWan = AutoencoderKLWan.from_pretrained(vae_folder, torch_dtype=dtype)  # pyright: ignore[reportAssignmentType]
         channels_last(vae)
-        _claim(folder, vae_folder)
+        _claim(folder, vae_folder, scenes)
         pieces = PieceFolder(folder, range(first, first + num_clips, CLIPS_PER_PIECE), num_digits=9)
-        pieces.fill(lambda start: _encode(vae, start, image_size_px), "encoding clips")
+        pieces.fill(lambda start: _encode(vae, start, image_size_px, scenes), "encoding clips")
         self.latents = torch.from_numpy(np.concatenate([np.load(path) for path in pieces.paths])[:num_clips])
         self.num_given = num_given(torch.arange(first, first + num_clips))
 
@@ -66,10 +76,10 @@ class LatentPool(Dataset):
 
 
 def held_out_latents(
-    folder: Path, vae_folder: Path, num_clips: int, image_size_px: int
+    folder: Path, vae_folder: Path, num_clips: int, image_size_px: int, scenes: Scenes = "plain"
 ) -> tuple[Float[Tensor, "N 16 5 h w"], Int[Tensor, " N"]]:
     """Return latents that no recipe trains on, and the number of given slots of each."""
-    pool = LatentPool(folder, vae_folder, num_clips, image_size_px, FIRST_HELD_OUT_CLIP)
+    pool = LatentPool(folder, vae_folder, num_clips, image_size_px, FIRST_HELD_OUT_CLIP, scenes)
     return pool.latents.float(), pool.num_given
 
 
@@ -79,15 +89,17 @@ def num_given(indices: Int[Tensor, " N"]) -> Int[Tensor, " N"]:
     return torch.tensor(slots)[indices % len(TASKS)]
 
 
-def _encode(vae: AutoencoderKLWan, first: int, image_size_px: int) -> dict[str, bytes]:
-    latents = encode_clips(vae, world_clips(first, CLIPS_PER_PIECE, image_size_px))
+def _encode(vae: AutoencoderKLWan, first: int, image_size_px: int, scenes: Scenes) -> dict[str, bytes]:
+    latents = encode_clips(vae, world_clips(first, CLIPS_PER_PIECE, image_size_px, scenes))
     mean, std = (torch.tensor(vae.config[name]).view(-1, 1, 1, 1) for name in ("latents_mean", "latents_std"))
     return {".npy": npy_bytes(((latents - mean) / std).half().numpy())}
 
 
-def _claim(folder: Path, vae_folder: Path) -> None:
-    """Keep the fingerprint of the autoencoder beside its latents; refuse those of another one."""
+def _claim(folder: Path, vae_folder: Path, scenes: Scenes) -> None:
+    """Keep the fingerprint of the autoencoder, and the kind of scenes, beside latents; refuse those of another one."""
     path, fingerprint = folder / _NAME, fingerprint_weights(vae_folder)
+    if scenes != "plain":
+        fingerprint = f"{fingerprint} {scenes} {VARIED_VERSION}"
     if path.exists():
         check_same_run(folder, {"autoencoder": fingerprint}, {"autoencoder": path.read_text()}, REMEDY)
     else:
@@ -215,9 +227,15 @@ def build_world(settings: TinySettings) -> dict[str, Any]:
         so_far = dataclasses.replace(recipe, phases=recipe.phases[:number])  # later phases do not change this one
         train_on_cpu(
             objective,
-            LatentPool(settings.output_dir / "latents", cosmos / "vae", phase.num_clips, settings.image_size_px),
+            LatentPool(
+                settings.output_dir / "latents",
+                cosmos / "vae",
+                phase.num_clips,
+                settings.image_size_px,
+                scenes=settings.scenes,
+            ),
             settings.output_dir / "world" / str(number),
-            recipe={"seed": settings.seed, "image_size_px": settings.image_size_px, **dataclasses.asdict(so_far)},
+            recipe={**settings.identity, **dataclasses.asdict(so_far)},
             measure_steps=recipe.measure_steps,
             optimizer=MuonAdamW(
                 objective.transformer, phase.matrix_learning_rate, phase.learning_rate, recipe.weight_decay
@@ -254,4 +272,4 @@ def verify_world(settings: TinySettings) -> dict[str, Any]:
 
 def _held_out(settings: TinySettings) -> tuple[Float[Tensor, "N 16 T h w"], Int[Tensor, " N"]]:
     folder, vae = settings.output_dir / "held_out_latents", settings.output_dir / "cosmos" / "vae"
-    return held_out_latents(folder, vae, settings.world.num_held_out, settings.image_size_px)
+    return held_out_latents(folder, vae, settings.world.num_held_out, settings.image_size_px, settings.scenes)

@@ -252,15 +252,26 @@ def doctor(settings: "DoctorSettings") -> Result:
     return Result(values, _markdown([table]), FAULT if num_faults else OK)
 
 
-def foresight(arguments: "ForesightSettings") -> dict[str, Any]:
-    """Draw a grid of scenes, or write the items that the package ships; return the paths."""
+def foresight(arguments: "ForesightSettings") -> "dict[str, Any] | Result":
+    """Draw a grid of scenes, describe varied scenes, or write the items that the package ships; return the paths."""
+    if arguments.survey is not None:
+        from theworld.datasets.foresight.survey import survey
+
+        return Result(*survey(arguments.survey, arguments.num_world_clips))
     if arguments.write_scenes is not None:
         from theworld.datasets.foresight.export import write_scenes
 
         return {"scenes": [str(path) for path in write_scenes(arguments.write_scenes)]}
     from theworld.datasets.foresight.export import preview
 
-    preview(arguments.preview, arguments.split, arguments.rows, arguments.image_size_px, arguments.task)
+    preview(
+        arguments.preview,
+        arguments.split,
+        arguments.rows,
+        arguments.image_size_px,
+        arguments.task,
+        arguments.scenes,
+    )
     return {"preview": str(arguments.preview)}
 
 

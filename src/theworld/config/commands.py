@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from theworld.config.base import STRICT, BatchSize, Count, CountOrZero, PathSetting, Seconds, SidePx
+from theworld.config.data import ForesightSplitName
 from theworld.config.problems import dataclass
 from theworld.config.training import TrainingConfig
 
@@ -34,8 +35,11 @@ class ForesightSettings:
     preview: PathSetting = Path("foresight.png")
     """Output picture of scenes, questions and answers (PNG)."""
 
-    split: Literal["train", "validation", "test"] = "validation"
-    """Split of the scenes."""
+    split: ForesightSplitName = "validation"
+    """Split of the scenes; the last three are of varied scenes."""
+
+    scenes: Literal["plain", "varied"] = "plain"
+    """plain: scenes of one look; varied: looks, sizes, laws and numbers of parts vary."""
 
     task: Literal["drop", "topple", "roll", "collide", "hide"] | None = None
     """Kind of scene; None: all in turn."""
@@ -48,6 +52,12 @@ class ForesightSettings:
 
     write_scenes: PathSetting | None = None
     """Folder for the validation and test items that the package ships, simulated anew, instead of a picture."""
+
+    survey: Count | None = None
+    """Items of each task and split to describe in tables on the standard output, instead of a picture."""
+
+    num_world_clips: Count = 80_000
+    """Training clips of the world model among which the tables of `survey` find the nearest scene."""
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)

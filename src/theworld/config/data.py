@@ -1,17 +1,19 @@
 """Settings of the data sets: one class for each, and DataSettings for all of them."""
 
-from collections.abc import Callable, Mapping
-from difflib import get_close_matches
-from importlib.metadata import entry_points
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, TypeAlias, get_args
 
 from pydantic import AfterValidator, Field, model_validator
 
 from theworld.config.base import MOST, STRICT, STRICT_VARIANTS, Count, PathSetting, SidePx, Variants
 from theworld.config.problems import dataclass
+from theworld.config.registered import REGISTERED_DATA, known_data
 from theworld.config.renamed import accept_former
 
 SplitName = Literal["train", "validation", "test"]
+ForesightSplitName = Literal["train", "validation", "test", "shift-seen", "shift-unseen", "composition"]
+VARIED_SPLIT_NAMES: Final[tuple[ForesightSplitName, ...]] = ("shift-seen", "shift-unseen", "composition")
+"""Splits that only varied scenes have."""
 
 DatasetName = Literal[
     "foresight", "blink", "spatial-rgpt", "vsr", "llava", "open-spatial", "hf", "datacomp", "own", "registered"
@@ -38,7 +40,13 @@ class DataSettings(Variants):
     """
 
     TAG: ClassVar[str] = "dataset"
-    ADDED: ClassVar[Mapping[str, Any]] = {"held_out_by": "id", "held_out_share": None, "keys": ()}
+    ADDED: ClassVar[Mapping[str, Any]] = {
+        "held_out_by": "id",
+        "held_out_share": None,
+        "keys": (),
+        "scenes": "plain",
+        "wordings": "trained",
+    }
 
     dataset: DatasetName = "foresight"
     """Source of the samples: `foresight`, physical scenes simulated and drawn when they are read; `blink`,
@@ -97,6 +105,17 @@ class ForesightData(DataSettings):
     form: Literal["open", "choice"] = "open"
     """Form of an answer: a word, or the letter of a choice."""
 
+    validation_split: ForesightSplitName = "validation"  # pyright: ignore[reportIncompatibleVariableOverride]  # more
+    """Split to measure answers on. Varied scenes have three more tests: `shift-seen`, looks that world models see and
+    no question for training shows; `shift-unseen`, looks that nothing shows; `composition`, other numbers of parts."""
+
+    scenes: Literal["plain", "varied"] = "plain"
+    """plain: scenes of one look, as the embedded model was trained on; varied: looks, sizes, laws and numbers of parts
+    vary."""
+
+    wordings: Literal["trained", "held-out"] = "trained"
+    """Wordings of questions about varied scenes, for validation: those of training, or others."""
+
     image_size_px: SidePx = 896
     """Side of the pictures as drawn, pixels: Gemma 3 sees 896, the tiny model 64."""
 
@@ -110,6 +129,10 @@ class ForesightData(DataSettings):
     def _check(self) -> "ForesightData":
         if self.questions in ("labels", "alignment") and self.form == "choice":
             raise ValueError(f"questions={self.questions!r} are asked in words: form='choice' does not go with them")
+        if self.scenes == "plain" and self.validation_split in VARIED_SPLIT_NAMES:
+            raise ValueError(f"validation_split={self.validation_split!r} needs scenes='varied'")
+        if self.scenes == "plain" and self.wordings == "held-out":
+            raise ValueError("wordings='held-out' needs scenes='varied': plain scenes have one wording")
         if len(set(self.tasks)) < len(self.tasks):
             raise ValueError(f"tasks={self.tasks} names a task twice: name each once")
         return self
@@ -321,32 +344,6 @@ class OwnData(DataSettings):
         if len(set(roles)) < len(roles):
             raise ValueError(f"keys={self.keys} names a role twice: name each once")
         return self
-
-
-REGISTERED_DATA: Final[dict[str, Callable[["RegisteredData"], str]]] = {}
-"""Registered data sets (theworld.datasets.custom), and the hash of what each depends on."""
-
-DATA_GROUP: Final = "theworld.datasets"
-"""Entry points of installed packages: the name of a data set, and the module that registers it."""
-
-
-def known_data(name: str) -> str:
-    """Check the name of a registered data set; an installed package may register it.
-
-    Raises:
-        ValueError: if no data set has this name.
-    """
-    if name not in REGISTERED_DATA:
-        for entry in entry_points(group=DATA_GROUP, name=name):
-            entry.load()
-    if name in REGISTERED_DATA:
-        return name
-    close = get_close_matches(name, REGISTERED_DATA, n=1)
-    raise ValueError(
-        f"no data set {name!r} is registered; "
-        + (f"did you mean {close[0]}? " if close else "")
-        + "import the module that registers it first, or give samples= to train and evaluate again"
-    )
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)

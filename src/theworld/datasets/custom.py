@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias, TypeVar
 
 from theworld.config import DataSettings, SplitName
-from theworld.config.data import REGISTERED_DATA, RegisteredData
+from theworld.config.data import RegisteredData
+from theworld.config.registered import REGISTERED_DATA
 from theworld.datasets.errors import ImageError, RecordError
 from theworld.datasets.sample import KnowsLengths, KnowsShapes, Sample, Samples
 from theworld.datasets.wrappers import TheWorldDataset

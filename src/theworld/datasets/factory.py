@@ -9,6 +9,7 @@ from theworld.config import (
     DataCompData,
     DataSettings,
     ForesightData,
+    ForesightSplitName,
     HFData,
     LlavaData,
     MixturePart,
@@ -16,14 +17,16 @@ from theworld.config import (
     OwnData,
     RegisteredData,
     SpatialRGPTData,
-    SplitName,
     TrainingConfig,
     VsrData,
 )
 from theworld.datasets.held_out import HeldOut
 from theworld.datasets.sample import Samples, SampleStream
 
-NUM_SCENES: Final = {"train": 20_000, "validation": 1_000, "test": 1_000}
+NUM_SCENES: Final[dict[ForesightSplitName, int]] = {
+    "train": 20_000,
+    **dict.fromkeys(("validation", "test", "shift-seen", "shift-unseen", "composition"), 1_000),
+}
 """Scenes of Foresight, if the settings give no number."""
 
 _SPLITS: Final[dict[str, dict[str, Any]]] = {
@@ -38,12 +41,14 @@ _SPLITS: Final[dict[str, dict[str, Any]]] = {
 """Names of our splits in each public data set."""
 
 
-def open_samples(settings: DataSettings, split: SplitName, size: int | None, with_future: bool = False) -> Samples:
+def open_samples(
+    settings: DataSettings, split: ForesightSplitName, size: int | None, with_future: bool = False
+) -> Samples:
     """Open the samples of a split.
 
     Args:
         settings: the data set and its options.
-        split: train, validation or test.
+        split: train, validation, test, or one of the further tests of varied scenes.
         size: number of scenes of Foresight, or of items of a benchmark; None: all, or `NUM_SCENES`.
         with_future: whether samples carry the true future, for the arm `true-future`.
 
@@ -125,7 +130,7 @@ def open_training(config: TrainingConfig, num_samples: int, with_future: bool = 
     return Mixture(parts, [part.weight for part in config.mixture], num_samples, config.seed)
 
 
-def open_stream(settings: DataCompData, split: SplitName, with_future: bool = False) -> SampleStream:
+def open_stream(settings: DataCompData, split: ForesightSplitName, with_future: bool = False) -> SampleStream:
     """Open the data set that is read as a stream, from its shards.
 
     Raises:
@@ -155,7 +160,7 @@ def name_of(data: DataSettings) -> str:
     return data.name if isinstance(data, RegisteredData) else data.dataset
 
 
-def _foresight(settings: ForesightData, split: SplitName, size: int, with_future: bool) -> Samples:
+def _foresight(settings: ForesightData, split: ForesightSplitName, size: int, with_future: bool) -> Samples:
     """Simulated samples, kept in `drawn_dir` if there is one, and shown as `images` says."""
     from theworld.datasets.wrappers import ClipsAsImages
 
@@ -166,14 +171,16 @@ def _foresight(settings: ForesightData, split: SplitName, size: int, with_future
     return ClipsAsImages(samples, of_slots=aligns) if settings.images == "clip" else samples
 
 
-def _simulated(settings: ForesightData, split: SplitName, size: int, with_future: bool) -> Samples:
+def _simulated(settings: ForesightData, split: ForesightSplitName, size: int, with_future: bool) -> Samples:
     from theworld.datasets.foresight import ForesightAlignment, ForesightDataset, ForesightLabels
 
     size_px = settings.image_size_px
     if settings.questions == "alignment":
-        return ForesightAlignment(split, size, size_px, tasks=settings.tasks)
+        return ForesightAlignment(split, size, size_px, tasks=settings.tasks, scenes=settings.scenes)
     if settings.questions == "labels":
-        return ForesightLabels(split, size, size_px, tasks=settings.tasks, with_future=with_future)
+        return ForesightLabels(
+            split, size, size_px, tasks=settings.tasks, scenes=settings.scenes, with_future=with_future
+        )
     return ForesightDataset(
         split,
         size,
@@ -182,16 +189,18 @@ def _simulated(settings: ForesightData, split: SplitName, size: int, with_future
         with_future=with_future,
         tasks=settings.tasks,
         form=settings.form,
+        scenes=settings.scenes,
+        wordings=settings.wordings,
     )
 
 
 def _kept(
-    samples: Samples, settings: ForesightData, folder: Path, split: SplitName, size: int, with_future: bool
+    samples: Samples, settings: ForesightData, folder: Path, split: ForesightSplitName, size: int, with_future: bool
 ) -> Samples:
     """The same samples, each drawn once and then read from a folder of its own."""
     from theworld.config.renamed import former_word
     from theworld.datasets.disk_cache import DrawnSamples
-    from theworld.datasets.foresight.items import VERSION
+    from theworld.datasets.foresight.items import VARIED_VERSION, VERSION
 
     identity: dict[str, Any] = {
         "dataset": settings.dataset,
@@ -205,6 +214,9 @@ def _kept(
         "version": VERSION,
     }
     name = f"{split}-{former_word('questions', settings.questions)}-{size}"
+    if settings.scenes == "varied":
+        identity |= {"version": VARIED_VERSION, "scenes": settings.scenes, "wordings": settings.wordings}
+        name = f"varied-{name}" if settings.wordings == "trained" else f"varied-{name}-{settings.wordings}"
     return DrawnSamples(samples, folder / (f"{name}-future" if with_future else name), identity)
 
 

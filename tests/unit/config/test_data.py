@@ -1,6 +1,7 @@
 """Settings of the data sets: each has its own fields, and refuses those of the others."""
 
 import copy
+import dataclasses
 import json
 import pickle
 import re
@@ -148,7 +149,7 @@ def test_the_help_names_the_data_sets_that_a_setting_is_for(capsys: pytest.Captu
     assert "[spatial-rgpt, open-spatial] Marks of regions in the pictures. (default: boxes)" in said
     assert "[blink] Tasks out of 14; none named: all. [vsr] `random` or" in said
     assert "Split to train on. (default: train)" in said
-    assert set(FLAT) | {"dataset", "name", "fingerprint"} | set(DataSettings.ADDED) == {
+    assert set(FLAT) | {"dataset", "name", "fingerprint", "scenes", "wordings"} | set(DataSettings.ADDED) == {
         flag.removeprefix("--data.").replace("-", "_")
         for flag in flags(TrainingConfig)
         if flag.startswith("--data.") and not flag.startswith("--data.no-")
@@ -167,3 +168,20 @@ def test_the_help_names_the_data_sets_that_a_setting_is_for(capsys: pytest.Captu
 )
 def test_predictions_of_former_versions_are_still_known(data: DataSettings, digits: str):
     assert _settings_hash([data, 16, "written", "world", 4]) == digits
+
+
+def test_predictions_about_varied_scenes_are_others():
+    plain = ForesightData(questions="future", tasks=("drop",), image_size_px=64, num_validation=12)
+    others = [
+        dataclasses.replace(plain, scenes="varied"),
+        dataclasses.replace(plain, scenes="varied", wordings="held-out"),
+    ]
+    assert len({_settings_hash([data]) for data in (plain, *others)}) == 3
+
+
+def test_splits_and_wordings_of_varied_scenes_need_them():
+    assert ForesightData(scenes="varied", validation_split="shift-seen", wordings="held-out").scenes == "varied"
+    with pytest.raises(ValueError, match="validation_split='composition' needs scenes='varied'"):
+        ForesightData(validation_split="composition")
+    with pytest.raises(ValueError, match="wordings='held-out' needs scenes='varied'"):
+        ForesightData(wordings="held-out")

@@ -23,7 +23,7 @@ from theworld.config import (
     ValidationSettings,
     loader,
 )
-from theworld.config.data import REGISTERED_DATA
+from theworld.config.registered import REGISTERED_DATA
 from theworld.datasets import TheWorldDataset, custom, register_dataset
 from theworld.datasets.factory import open_samples
 

@@ -10,25 +10,28 @@ import numpy as np
 from jaxtyping import UInt8
 
 from theworld.config.renamed import current_word
-from theworld.datasets.foresight.ground_truth import STATIC_KINDS, Question
+from theworld.datasets.foresight.ground_truth import Question, static_kinds
 from theworld.datasets.foresight.heuristics import rules_of
-from theworld.datasets.foresight.items import SPLITS, Item, Split, make_film, make_item
+from theworld.datasets.foresight.items import SPLITS, Item, Split, check_split, make_film, make_item
 from theworld.datasets.foresight.questions import dynamic_question, item_choice, static_questions
 from theworld.datasets.foresight.rendering import draw, draw_clip
-from theworld.datasets.foresight.scene import NUM_GIVEN_FRAMES, TASKS, Task, num_future_slots
+from theworld.datasets.foresight.scene import NUM_GIVEN_FRAMES, TASKS, Scenes, Task, num_future_slots
+from theworld.datasets.foresight.wordings import WORDING_SETS, Wordings
 from theworld.datasets.sample import Sample, question
 
 if TYPE_CHECKING:
     import datasets
 
 Questions = Literal["future", "present", "both"]
+_QUESTIONS: Final[tuple[Questions, ...]] = get_args(Questions)
 Form = Literal["open", "choice"]
 
 _ALLOWED: Final[Mapping[Split, tuple[Questions, ...]]] = {
     "world": (),
     "language": ("present",),
-    **dict.fromkeys(("train", "validation", "test"), get_args(Questions)),
+    **dict.fromkeys(SPLITS[2:], _QUESTIONS),
 }
+_TRAINING: Final[tuple[Split, ...]] = ("language", "train")
 
 
 class ForesightDataset:
@@ -45,9 +48,12 @@ class ForesightDataset:
         with_future: True: samples hold the frames that follow, uint8 (16 or 12, H, W, 3).
         tasks: the kinds of scene.
         form: open: a word answers a question; choice: the letter of a choice does.
+        scenes: plain or varied.
+        wordings: of the questions about varied scenes: those of training, or those held out from it.
 
     Raises:
-        ValueError: for a split that does not serve these questions or the future, a negative size, or unknown tasks.
+        ValueError: for a split that does not serve these questions, wordings or the future, a negative size, or unknown
+            tasks.
     """
 
     def __init__(
@@ -60,12 +66,14 @@ class ForesightDataset:
         with_future: bool = False,
         tasks: tuple[Task, ...] = TASKS,
         form: Form = "open",
+        scenes: Scenes = "plain",
+        wordings: Wordings = "trained",
     ) -> None:
-        if split not in SPLITS:
-            raise ValueError(f"split {split!r}: expected one of {SPLITS}")
+        check_split(split, scenes)
+        _check_wordings(wordings, split, scenes)
         questions = current_word("questions", questions)
-        if questions not in get_args(Questions):
-            raise ValueError(f"questions={questions!r}: expected one of {get_args(Questions)}")
+        if questions not in _QUESTIONS:
+            raise ValueError(f"questions={questions!r}: expected one of {_QUESTIONS}")
         if questions not in _ALLOWED[split]:
             raise ValueError(
                 f"split {split!r} serves {' or '.join(_ALLOWED[split]) or 'no'} questions, not {questions!r}: models"
@@ -86,11 +94,15 @@ class ForesightDataset:
         self.with_future = with_future
         self.tasks = tasks
         self.form: Form = form
+        self.scenes: Scenes = scenes
+        self.wordings: Wordings = wordings
         # Question counts of one scene, added up over the tasks.
         self._ends = list(accumulate(self._num_questions(task) for task in tasks))
 
     def _num_questions(self, task: Task) -> int:
-        return (self.questions != "present") + (self.questions != "future") * len(STATIC_KINDS[task])
+        return (self.questions != "present") + (self.questions != "future") * len(
+            static_kinds(task, self.scenes == "varied")
+        )
 
     def __len__(self) -> int:
         rounds, rest = divmod(self.size, len(self.tasks))
@@ -101,8 +113,8 @@ class ForesightDataset:
             raise IndexError(f"sample {index} of {len(self)}")
         item_index, place = divmod(index, self._ends[-1])
         turn = bisect_right(self._ends, place)
-        item = make_item(self.split, item_index, self.tasks[turn])
-        chosen = _questions_of(item, self.questions)[place - (self._ends[turn - 1] if turn else 0)]
+        item = make_item(self.split, item_index, self.tasks[turn], self.scenes)
+        chosen = _questions_of(item, self.questions, self.wordings)[place - (self._ends[turn - 1] if turn else 0)]
         return self._sample(item, chosen if self.form == "open" else item_choice(chosen, item))
 
     def shape_of(self, index: int) -> Hashable:
@@ -124,16 +136,18 @@ class ForesightDataset:
 
 
 def clip(
-    split: Split, index: int, image_size_px: int = 64, task: Task = "drop"
+    split: Split, index: int, image_size_px: int = 64, task: Task = "drop", scenes: Scenes = "plain"
 ) -> UInt8[np.ndarray, "17 {image_size_px} {image_size_px} 3"]:
     """Return all frames of an item, including the given ones."""
-    item = make_item(split, index, task)
+    item = make_item(split, index, task, scenes)
     return draw_clip(item.scene, item.poses, image_size_px)
 
 
-def world_clip(index: int, image_size_px: int = 64) -> UInt8[np.ndarray, "17 {image_size_px} {image_size_px} 3"]:
+def world_clip(
+    index: int, image_size_px: int = 64, scenes: Scenes = "plain"
+) -> UInt8[np.ndarray, "17 {image_size_px} {image_size_px} 3"]:
     """Return a training clip of the world model; indices cycle through the tasks. It has no questions."""
-    scene, motion = make_film(index)
+    scene, motion = make_film(index, scenes)
     return draw_clip(scene, motion.poses, image_size_px)
 
 
@@ -172,10 +186,19 @@ def to_hf_dataset(samples: ForesightDataset) -> "datasets.Dataset":
     return datasets.Dataset.from_dict(columns, features=features)
 
 
-def _questions_of(item: Item, questions: Questions) -> tuple[Question, ...]:
+def _questions_of(item: Item, questions: Questions, wordings: Wordings) -> tuple[Question, ...]:
     if questions == "present":
-        return static_questions(item)
-    return (dynamic_question(item), *(static_questions(item) if questions == "both" else ()))
+        return static_questions(item, wordings)
+    return dynamic_question(item, wordings), *(static_questions(item, wordings) if questions == "both" else ())
+
+
+def _check_wordings(wordings: Wordings, split: Split, scenes: Scenes) -> None:
+    if wordings not in WORDING_SETS:
+        raise ValueError(f"wordings={wordings!r}: expected one of {WORDING_SETS}")
+    if wordings == "held-out" and scenes == "plain":
+        raise ValueError("wordings='held-out': questions about plain scenes have one wording; use scenes='varied'")
+    if wordings == "held-out" and split in _TRAINING:
+        raise ValueError(f"wordings='held-out': split {split!r} is for training, and these are held out from it")
 
 
 def _fields(item: Item, chosen: Question) -> dict[str, Any]:

@@ -1,15 +1,16 @@
 """Conversations: several questions in a row about one scene, for training the fused model."""
 
 from abc import abstractmethod
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from random import Random
 from typing import Any, ClassVar, Final
 
+from theworld.datasets.foresight import drop
 from theworld.datasets.foresight.ground_truth import Question
-from theworld.datasets.foresight.items import Item, Split, make_item
+from theworld.datasets.foresight.items import Item, Split, check_split, make_item
 from theworld.datasets.foresight.questions import dynamic_question, readings, static_questions
 from theworld.datasets.foresight.rendering import draw, draw_clip
-from theworld.datasets.foresight.scene import NUM_GIVEN_FRAMES, TASKS, Task, num_future_slots
+from theworld.datasets.foresight.scene import NUM_GIVEN_FRAMES, TASKS, Scenes, Task, num_future_slots
 from theworld.datasets.sample import Sample, Turn
 
 NUM_QUESTIONS: Final = 6
@@ -17,7 +18,7 @@ NUM_QUESTIONS: Final = 6
 NUM_CONTROLS: Final = 3
 """Questions of any conversation about Gemma's own picture; fewer if a scene has fewer controls."""
 
-_MOST_STEPS: Final = 162
+_MOST_STEPS: Final[Mapping[Scenes, int]] = {"plain": drop.PERIOD, "varied": drop.VARIED_PERIOD}
 """Largest distance, in items, from a clip to the scene of Gemma's picture. It spans whole periods of every balance, so
 that the picture carries no information about the end of the clip."""
 
@@ -30,6 +31,7 @@ class _Conversations:
         size: number of scenes.
         image_size_px: side of the pictures.
         tasks: the kinds of scene.
+        scenes: plain or varied.
 
     Raises:
         ValueError: for a split that is not one of the fused model's, or a negative size.
@@ -38,15 +40,25 @@ class _Conversations:
     suffix: ClassVar[str]
     """End of the id of a sample."""
 
-    def __init__(self, split: Split, size: int, image_size_px: int = 64, *, tasks: tuple[Task, ...] = TASKS) -> None:
+    def __init__(
+        self,
+        split: Split,
+        size: int,
+        image_size_px: int = 64,
+        *,
+        tasks: tuple[Task, ...] = TASKS,
+        scenes: Scenes = "plain",
+    ) -> None:
         if split in ("world", "language"):
             raise ValueError(f"split {split!r} serves no conversations: models trained on it must not see outcomes")
+        check_split(split, scenes)
         if size < 0:
             raise ValueError(f"size={size}: expected 0 or more")
         self.split: Split = split
         self.size = size
         self.image_size_px = image_size_px
         self.tasks = tasks
+        self.scenes: Scenes = scenes
 
     def __len__(self) -> int:
         return self.size
@@ -60,7 +72,7 @@ class _Conversations:
         if not 0 <= index < self.size:
             raise IndexError(f"sample {index} of {self.size}")
         item_index, task = index // len(self.tasks), self.tasks[index % len(self.tasks)]
-        return self._converse(make_item(self.split, item_index, task))
+        return self._converse(make_item(self.split, item_index, task, self.scenes))
 
     @abstractmethod
     def _converse(self, item: Item) -> Sample:
@@ -93,7 +105,8 @@ class ForesightAlignment(_Conversations):
 
     def _converse(self, item: Item) -> Sample:
         rng = Random(f"foresight/alignment/{item.id}")
-        other = make_item(self.split, item.index + rng.randint(1, _MOST_STEPS), item.scene.task)
+        steps = rng.randint(1, _MOST_STEPS[self.scenes])
+        other = make_item(self.split, item.index + steps, item.scene.task, self.scenes)
         *facts, end = readings(item)
         controls = static_questions(other)
         questions = [end, *rng.sample(controls, min(NUM_CONTROLS, len(controls)))]

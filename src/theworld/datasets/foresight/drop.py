@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Final
 
-from theworld.datasets.foresight.physics import GRAVITY, Motion, Simulation, simulate
+from theworld.datasets.foresight.physics import Motion, Simulation, law_of, simulate, unseen_variants
 from theworld.datasets.foresight.scene import (
     BALL_RADIUS,
     COLOURS,
@@ -15,6 +15,7 @@ from theworld.datasets.foresight.scene import (
     PLANK_RADIUS,
     Ball,
     Colour,
+    Kit,
     Plank,
     Scene,
     third,
@@ -23,7 +24,11 @@ from theworld.datasets.foresight.scene import (
 PERIOD: Final = 162
 """Consecutive indices over which targets are balanced exactly: 3 starts x 3 ends x 3 plank counts x 6 colours."""
 
+VARIED_PERIOD: Final = 216
+"""The same in varied scenes, with four plank counts."""
+
 MAX_PLANKS: Final = 3
+VARIED_MAX_PLANKS: Final = 4
 
 _PIXEL = 1 / 64
 JITTERS: Final = tuple(
@@ -38,8 +43,11 @@ _PLANK_Y = (0.28, 0.64)
 _PLANK_HALF_LENGTH = (0.08, 0.16)
 _PLANK_TILT_RAD = (0.15, 0.6)
 _PLANK_MARGIN = 0.06  # distance from a plank's end to the picture's edge
+_VARIED_START_Y = (0.09, 0.19)  # lower than in plain scenes, so that a nearer camera shows the ball
+_VARIED_PLANK_Y = (0.32, 0.67)
+_VARIED_HALF_LENGTH = (0.07, 0.15)
 _OVERLAP = 0.01  # least overlap of the ball's fall and a plank, so that they certainly touch
-_GAP = 2 * BALL_RADIUS + 0.02  # wide enough for a ball between any two planks
+_CLEARANCE = 0.02  # between a ball and two planks that it passes between
 _DECIMALS = 4
 
 _Line = tuple[float, float, float, float]
@@ -61,32 +69,45 @@ class Target:
     """Colour of that bin."""
 
     @classmethod
-    def of(cls, index: int) -> "Target":
+    def of(cls, index: int, max_planks: int = MAX_PLANKS) -> "Target":
         """Return the target of an item: cycles through nine (start, end) pairs, then plank counts, then colours."""
         start, end = index % 3, index // 3 % 3
-        num_planks = 1 + (start + end + index // 9) % MAX_PLANKS
-        colour = COLOURS[(index % 27 + index // 27) % len(COLOURS)]
+        num_planks = 1 + (start + end + index // 9) % max_planks
+        block = 9 * max_planks
+        colour = COLOURS[(index % block + index // block) % len(COLOURS)]
         return cls(start, end, num_planks, colour)
 
 
-def propose(rng: Random, index: int) -> Scene:
+def max_planks_of(scene: Scene) -> int:
+    """Return the largest number of planks in its kind of scenes."""
+    return VARIED_MAX_PLANKS if scene.is_varied else MAX_PLANKS
+
+
+def propose(rng: Random, index: int, kit: Kit | None = None) -> Scene:
     """Return a scene with the start, plank count and colours of the index's target; its outcome is still unknown.
 
     Coordinates are multiples of 1/10,000. At least one plank is under the ball, and planks are a ball's width apart.
+
+    Args:
+        rng: decides all that the target leaves open.
+        index: of the item.
+        kit: sizes of a varied scene; None: plain scenes.
     """
-    target = Target.of(index)
+    target = Target.of(index, MAX_PLANKS if kit is None else VARIED_MAX_PLANKS)
+    ball_radius, plank_radius = (kit.ball_radius, kit.plank_radius) if kit else (BALL_RADIUS, PLANK_RADIUS)
+    gap = 2 * ball_radius + _CLEARANCE  # wide enough for a ball between any two planks
     low = max(_START_X[0], target.start / 3 + _START_MARGIN)
     high = min(_START_X[1], (target.start + 1) / 3 - _START_MARGIN)
     rest: list[Colour] = [colour for colour in COLOURS if colour != target.colour]
     ball_colour, *bins = rng.sample(rest, 3)
     bins.insert(target.end, target.colour)
-    x, y = rng.uniform(low, high), rng.uniform(*_START_Y)
+    x, y = rng.uniform(low, high), rng.uniform(*(_VARIED_START_Y if kit else _START_Y))
     ball = Ball(x=round(x, _DECIMALS), y=round(y, _DECIMALS), colour=ball_colour)
     fall = (ball.x, ball.y, ball.x, FLOOR_Y)
     while True:
-        lines = [_propose_line(rng) for _ in range(target.num_planks)]
-        apart = all(_distance(a, b) > _GAP + 2 * PLANK_RADIUS for i, a in enumerate(lines) for b in lines[:i])
-        if apart and any(_distance(line, fall) < PLANK_RADIUS + BALL_RADIUS - _OVERLAP for line in lines):
+        lines = [_propose_line(rng, kit) for _ in range(target.num_planks)]
+        apart = all(_distance(a, b) > gap + 2 * plank_radius for i, a in enumerate(lines) for b in lines[:i])
+        if apart and any(_distance(line, fall) < plank_radius + ball_radius - _OVERLAP for line in lines):
             break
     planks = tuple(Plank(x0=x0, y0=y0, x1=x1, y1=y1) for x0, y0, x1, y1 in lines)
     return Scene(task="drop", balls=(ball,), planks=planks, bins=(bins[0], bins[1], bins[2]))
@@ -98,7 +119,7 @@ def examine(scene: Scene, index: int) -> Motion | None:
     Fit: the ball comes to rest in the target's bin, and reaches the same bin from every jittered start.
     """
     end = Target.of(index).end
-    if any(caught_by(variant) != end for variant in (scene, *neighbours(scene))):
+    if any(caught_by(variant) != end for variant in (scene, *neighbours(scene), *unseen_variants(scene))):
         return None
     motion = simulate(scene)
     return motion if motion.has_come_to_rest else None
@@ -118,13 +139,13 @@ def neighbours(scene: Scene) -> tuple[Scene, ...]:
 
 def caught_by(scene: Scene) -> int | None:
     """Return the bin that the ball can no longer leave; None if there is none within the scene's 17 frames."""
-    simulation = Simulation(scene)
+    simulation, gravity = Simulation(scene), law_of(scene).gravity
     (body,) = simulation.bodies
     for _ in range(NUM_FRAMES - 1):
         simulation.advance()
         # Impacts and friction only lose energy: a ball that cannot rise to the divider's top is caught.
         energy = (body.velocity.length**2 + body.moment * body.angular_velocity**2) / 2
-        if energy < GRAVITY * (body.position.y - DIVIDER_TOP_Y):
+        if energy < gravity * (body.position.y - DIVIDER_TOP_Y):
             return third(body.position.x)
     return None
 
@@ -140,7 +161,7 @@ def downhill(scene: Scene) -> int:
     Walls limit the outermost bins; without a plank below it, the ball falls straight down.
     """
     fall = (scene.ball.x, scene.ball.y, scene.ball.x, FLOOR_Y)
-    hit = [plank for plank in scene.planks if _distance(_line(plank), fall) < PLANK_RADIUS + BALL_RADIUS]
+    hit = [plank for plank in scene.planks if _distance(_line(plank), fall) < scene.plank_radius + scene.ball_radius]
     if not hit:
         return straight_down(scene)
     first = min(hit, key=lambda plank: _height_at(plank, scene.ball.x))
@@ -156,11 +177,11 @@ def _height_at(plank: Plank, x: float) -> float:
     return plank.y0 + along * (plank.y1 - plank.y0)
 
 
-def _propose_line(rng: Random) -> _Line:
+def _propose_line(rng: Random, kit: Kit | None) -> _Line:
     tilt = rng.uniform(*_PLANK_TILT_RAD) * rng.choice((-1, 1))
-    half_length = rng.uniform(*_PLANK_HALF_LENGTH)
+    half_length = rng.uniform(*(_VARIED_HALF_LENGTH if kit else _PLANK_HALF_LENGTH))
     dx, dy = half_length * math.cos(tilt), half_length * math.sin(tilt)
-    x, y = rng.uniform(_PLANK_MARGIN + dx, 1 - _PLANK_MARGIN - dx), rng.uniform(*_PLANK_Y)
+    x, y = rng.uniform(_PLANK_MARGIN + dx, 1 - _PLANK_MARGIN - dx), rng.uniform(*(_VARIED_PLANK_Y if kit else _PLANK_Y))
     x0, y0, x1, y1 = (round(value, _DECIMALS) for value in (x - dx, y - dy, x + dx, y + dy))
     return x0, y0, x1, y1
 

@@ -14,9 +14,10 @@ from PIL import Image, ImageDraw, ImageFont
 from tqdm import trange
 
 from theworld.datasets.foresight.items import NUM_SHIPPED, VERSION, Item, Split, find_item, make_item, shipped_path
+from theworld.datasets.foresight.looks import PALETTE, Rgb
 from theworld.datasets.foresight.questions import Question, dynamic_question, static_questions
-from theworld.datasets.foresight.rendering import PALETTE, Rgb, draw
-from theworld.datasets.foresight.scene import FRAME_RATE_HZ, NUM_FRAMES, TASKS, Task
+from theworld.datasets.foresight.rendering import draw
+from theworld.datasets.foresight.scene import FRAME_RATE_HZ, NUM_FRAMES, TASKS, Scenes, Task
 from theworld.io import write_whole
 from theworld.tables import markdown_lines
 
@@ -106,6 +107,7 @@ def preview(
     rows: int = 6,
     image_size_px: int = 128,
     task: Task | None = None,
+    scenes: Scenes = "plain",
 ) -> None:
     """Write a PNG with one scene per row: eight of its frames in time, question and answer, and one control.
 
@@ -115,16 +117,17 @@ def preview(
         rows: number of scenes, every seventh of a task.
         image_size_px: side of each frame.
         task: the kind of scene; None: all tasks in turn.
+        scenes: plain or varied.
 
     Raises:
-        ValueError: if there are no rows.
+        ValueError: if there are no rows, or for a split that the scenes do not have.
     """
     if rows < 1:
         raise ValueError(f"rows={rows}: expected 1 or more")
     strips = []
     tasks = TASKS if task is None else (task,)
     for row in range(rows):
-        item = make_item(split, row // len(tasks) * _STEP, tasks[row % len(tasks)])
+        item = make_item(split, row // len(tasks) * _STEP, tasks[row % len(tasks)], scenes)
         controls = static_questions(item)
         strips.append(_strip(item, controls[row % len(controls)], image_size_px))
     margin = strips[0].height // 10
@@ -143,7 +146,7 @@ def _strip(item: Item, control: Question, image_size_px: int) -> Image.Image:
     # Never narrower than the longest question with its answer.
     num_given = item.scene.num_given_frames
     frames = _FRAMES[num_given]
-    width = max(len(frames) * (image_size_px + gap_px) - gap_px, 48 * text_px)
+    width = max(len(frames) * (image_size_px + gap_px) - gap_px, (60 if item.scene.is_varied else 48) * text_px)
     strip = Image.new("RGB", (width, image_size_px + 3 * line_px), _PAPER)
     pen = ImageDraw.Draw(strip)
 

@@ -7,10 +7,9 @@ from typing import Final
 import numpy as np
 from jaxtyping import Float
 
-from theworld.datasets.foresight import hide, topple
-from theworld.datasets.foresight.drop import MAX_PLANKS
+from theworld.datasets.foresight import hide, roll, topple
+from theworld.datasets.foresight.drop import max_planks_of
 from theworld.datasets.foresight.scene import (
-    BALL_RADIUS,
     COLOURS,
     DIVIDER_TOP_Y,
     FLOOR_Y,
@@ -22,7 +21,7 @@ from theworld.datasets.foresight.scene import (
     third,
 )
 
-NUMBER_WORDS: Final = ("one", "two", "three", "four", "five")
+NUMBER_WORDS: Final = ("one", "two", "three", "four", "five", "six")
 NEITHER: Final = "neither"
 
 STATIC_KINDS: Final[Mapping[Task, tuple[str, ...]]] = {
@@ -33,8 +32,13 @@ STATIC_KINDS: Final[Mapping[Task, tuple[str, ...]]] = {
     "hide": ("screen_colour", "post"),
 }
 """Kinds of the controls of each task; the current picture of every scene decides all of them."""
+_VARIED_KINDS: Final[Mapping[Task, tuple[str, ...]]] = {
+    **STATIC_KINDS,
+    "roll": ("left_ball", "right_ball", "nearer_ball", "higher_ramp"),
+}
 
-_HOW = "Answer with one word."
+HOW: Final = "Answer with one word."
+"""Instruction at the end of a question."""
 _CLEAR = 0.03
 """Smallest difference, unit lengths, for a question that compares: two pixels of a 64-px picture."""
 
@@ -55,6 +59,11 @@ class Question:
     """Place of the answer in the picture; None if the question is not about a place."""
 
 
+def static_kinds(task: Task, is_varied: bool) -> tuple[str, ...]:
+    """Return the kinds of the controls of a task, in the varied or plain scenes."""
+    return (_VARIED_KINDS if is_varied else STATIC_KINDS)[task]
+
+
 def facts_of(scene: Scene, poses: _Poses) -> tuple[Question, ...]:
     """Return all questions that a picture decides at 64 px, except its state (`state_of`).
 
@@ -67,7 +76,7 @@ def facts_of(scene: Scene, poses: _Poses) -> tuple[Question, ...]:
 
 def controls_of(scene: Scene, poses: _Poses) -> tuple[Question, ...]:
     """Return the facts of the kinds that every current picture of the task decides."""
-    kinds = STATIC_KINDS[scene.task]
+    kinds = static_kinds(scene.task, scene.is_varied)
     return tuple(fact for fact in facts_of(scene, poses) if fact.kind in kinds)
 
 
@@ -81,7 +90,7 @@ def state_of(scene: Scene, poses: _Poses) -> Question | None:
 
 def with_choices(kind: str, words: str, choices: tuple[str, ...], answer: str, place: Place | None = None) -> Question:
     """Return a question that lists its choices."""
-    return Question(kind, f"{words}: {listed(choices)}? {_HOW}", choices, answer, place)
+    return Question(kind, f"{words}: {listed(choices)}? {HOW}", choices, answer, place)
 
 
 def listed(choices: tuple[str, ...]) -> str:
@@ -101,7 +110,26 @@ def ball_choices(scene: Scene) -> tuple[str, ...]:
 
 
 def _colour(kind: str, words: str, colour: Colour, place: Place | None = None) -> Question:
-    return Question(kind, f"What colour is {words}? {_HOW}", COLOURS, colour, place)
+    return Question(kind, f"What colour is {words}? {HOW}", COLOURS, colour, place)
+
+
+def _place(scene: Scene, x: float, y: float) -> Place | None:
+    """Return the third of the picture that holds a place; None if it is not clear.
+
+    A camera moves the picture against the scene: both must agree, since bins are thirds of the scene.
+    """
+    seen_x = scene.look.seen(x, y)[0] if scene.look else x
+    if min(abs(value - edge / 3) for value in (x, seen_x) for edge in (1, 2)) < _CLEAR or third(x) != third(seen_x):
+        return None
+    return PLACES[third(x)]
+
+
+def _half(scene: Scene, x: float, y: float) -> str | None:
+    """Return the half of the picture that holds a place; None if it is not clear, as for `_place`."""
+    seen_y = scene.look.seen(x, y)[1] if scene.look else y
+    if min(abs(y - 0.5), abs(seen_y - 0.5)) < _CLEAR or (y < 0.5) != (seen_y < 0.5):
+        return None
+    return "upper" if y < 0.5 else "lower"
 
 
 def _of_drop(scene: Scene, poses: _Poses) -> Iterator[Question]:
@@ -110,18 +138,18 @@ def _of_drop(scene: Scene, poses: _Poses) -> Iterator[Question]:
     yield _colour("ball_colour", "the ball", scene.ball.colour)
     for place, colour in zip(PLACES, scene.bins, strict=True):
         yield _colour(f"{place}_bin", f"the {place} bin", colour, place)
-    if min(abs(x - 1 / 3), abs(x - 2 / 3)) >= _CLEAR:
-        below = PLACES[third(x)]
+    below = _place(scene, x, y)
+    if below is not None:
         yield with_choices("ball_place", "Where is the ball now", PLACES, below, below)
-        if y < DIVIDER_TOP_Y - BALL_RADIUS:
+        if y < DIVIDER_TOP_Y - scene.ball_radius:
             words = "Which bin is straight below the ball now"
             yield with_choices("bin_below", words, bin_choices(scene), scene.bins[third(x)], below)
-    counts = NUMBER_WORDS[:MAX_PLANKS]
+    counts = NUMBER_WORDS[: max_planks_of(scene)]
     yield with_choices("num_planks", "How many planks are there", counts, counts[len(scene.planks) - 1])
 
 
 def _of_topple(scene: Scene, poses: _Poses) -> Iterator[Question]:
-    counts = NUMBER_WORDS[topple.LEAST_BLOCKS - 1 : topple.LEAST_BLOCKS + 1]
+    counts = tuple(NUMBER_WORDS[number - 1] for number in topple.counts_of(scene))
     yield with_choices("num_blocks", "How many blocks are there", counts, NUMBER_WORDS[len(scene.blocks) - 1])
     colours: list[Colour] = [block.colour for block in scene.blocks]
     upright = np.abs(poses - poses[:1])[:, 2].max() < 0.05 and (np.diff(poses[:, 1]) < 0).all()
@@ -147,13 +175,18 @@ def _of_roll(scene: Scene, poses: _Poses) -> Iterator[Question]:
         yield _colour("right_ball", "the ball on the right", right, "right")
     if abs(y0 - y1) >= _CLEAR:
         yield with_choices("higher_ball", "Which ball is higher", choices, left if y0 < y1 else right)
-    ways = abs(x0 - 0.5), abs(x1 - 0.5)
+    middle, _ = roll.shaft_of(scene)
+    ways = abs(x0 - middle), abs(x1 - middle)
     if abs(ways[0] - ways[1]) >= _CLEAR:
-        words = "Which ball is nearer to the middle"
+        words = "Which ball is nearer to the shaft" if scene.is_varied else "Which ball is nearer to the middle"
         yield with_choices("nearer_ball", words, choices, left if ways[0] < ways[1] else right)
-    steeper = scene.planks[0].y0 < scene.planks[1].y1  # ramps end at the same height in the middle
-    if abs(scene.planks[0].y0 - scene.planks[1].y1) >= _CLEAR:
-        yield with_choices("steeper_ramp", "Which ramp is steeper", ("left", "right"), "left" if steeper else "right")
+    higher = scene.planks[0].y0 < scene.planks[1].y1
+    if abs(scene.planks[0].y0 - scene.planks[1].y1) < _CLEAR:
+        return
+    if scene.is_varied:
+        yield with_choices("higher_ramp", "Which ramp begins higher", ("left", "right"), "left" if higher else "right")
+    else:  # ramps end at the same height in the middle
+        yield with_choices("steeper_ramp", "Which ramp is steeper", ("left", "right"), "left" if higher else "right")
 
 
 def _of_collide(scene: Scene, poses: _Poses) -> Iterator[Question]:
@@ -164,17 +197,17 @@ def _of_collide(scene: Scene, poses: _Poses) -> Iterator[Question]:
         yield with_choices("left_ball", "Which ball is further left", choices, first if x0 < x1 else second)
     if abs(y0 - y1) >= _CLEAR:
         yield with_choices("higher_ball", "Which ball is higher", choices, first if y0 < y1 else second)
-    if min(abs(x0 - 1 / 3), abs(x0 - 2 / 3)) >= _CLEAR:
-        yield with_choices("ball_place", f"Where is the {first} ball now", PLACES, PLACES[third(x0)])
-    if abs(y1 - 0.5) >= _CLEAR:
-        half = "upper" if y1 < 0.5 else "lower"
+    place, half = _place(scene, x0, y0), _half(scene, x1, y1)
+    if place is not None:
+        yield with_choices("ball_place", f"Where is the {first} ball now", PLACES, place)
+    if half is not None:
         yield with_choices("ball_half", f"In which half is the {second} ball", ("upper", "lower"), half)
 
 
 def _of_hide(scene: Scene, poses: _Poses) -> Iterator[Question]:
     assert scene.screen is not None
     yield _colour("screen_colour", "the screen", scene.screen.colour)
-    yield with_choices("post", "Is there a post", ("yes", "no"), "yes" if scene.planks else "no")
+    yield with_choices("post", "Is there a post", ("yes", "no"), "yes" if hide.post_of(scene) else "no")
     if hide.place_of(scene, float(poses[0, 0])) in (hide.LEFT, hide.RIGHT):
         yield _colour("ball_colour", "the ball", scene.ball.colour)
 
@@ -198,7 +231,7 @@ def _topple_state(scene: Scene, poses: _Poses) -> Question | None:
 
 
 def _roll_state(scene: Scene, poses: _Poses) -> Question | None:
-    heights = FLOOR_Y - BALL_RADIUS - poses[:, 1]
+    heights = FLOOR_Y - scene.ball_radius - poses[:, 1]
     low = heights < _CLEAR
     if low.all() or (np.abs(heights - _CLEAR) < 0.01).any():
         return None
@@ -207,7 +240,7 @@ def _roll_state(scene: Scene, poses: _Poses) -> Question | None:
 
 
 def _collide_state(scene: Scene, poses: _Poses) -> Question | None:
-    gap = float(np.linalg.norm(poses[1, :2] - poses[0, :2])) - 2 * BALL_RADIUS
+    gap = float(np.linalg.norm(poses[1, :2] - poses[0, :2])) - 2 * scene.ball_radius
     if 0.005 < gap < 0.02:
         return None
     return with_choices("do_touch", "Do the balls touch", ("yes", "no"), "yes" if gap < 0.01 else "no")

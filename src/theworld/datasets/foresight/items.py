@@ -8,20 +8,16 @@ from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from pathlib import Path
 from random import Random
-from typing import Any, Final, Literal, Protocol, get_args
+from typing import Any, Final, Protocol
 
 import numpy as np
 from jaxtyping import Float
 
 from theworld.datasets.foresight import collide, drop, hide, roll, topple
-from theworld.datasets.foresight.ground_truth import STATIC_KINDS, controls_of
+from theworld.datasets.foresight.ground_truth import controls_of, static_kinds
 from theworld.datasets.foresight.physics import Motion, simulate
-from theworld.datasets.foresight.scene import TASKS, Scene, Task
-
-Split = Literal["world", "language", "train", "validation", "test"]
-"""`world`: videos for the world model; `language`: static questions for the language side; `train`, `validation`,
-`test`: the fused model."""
-SPLITS: Final[tuple[Split, ...]] = get_args(Split)
+from theworld.datasets.foresight.scene import SCENE_KINDS, TASKS, Kit, Scene, Scenes, Task
+from theworld.datasets.foresight.variety import PLAIN_SPLITS, SPLITS, Split, propose_scene
 
 NUM_SHIPPED: Final[Mapping[Split, int]] = {"validation": 300, "test": 600}
 """Items of each task in the package, with their scenes and motions; all others are simulated on demand."""
@@ -30,6 +26,8 @@ SCENES: Final = Path(__file__).parent / "scenes"
 
 VERSION: Final = 2
 """Version of scenes, pictures and questions; a new one changes every item."""
+VARIED_VERSION: Final = 1
+"""The same for varied scenes."""
 
 _MAX_ATTEMPTS = 5_000  # the mean is 14, the maximum over 1,000 items 511
 _DECIMALS = 4
@@ -44,8 +42,16 @@ class Design(Protocol):
         """Consecutive indices over which outcomes are balanced jointly with the cues of simple rules."""
         ...
 
-    def propose(self, rng: Random, index: int) -> Scene:
-        """Return a scene with the properties that the index requires; its outcome is still unknown."""
+    @property
+    def VARIED_PERIOD(self) -> int:  # noqa: N802  # a constant of the module
+        """The same in varied scenes."""
+        ...
+
+    def propose(self, rng: Random, index: int, kit: Kit | None = None) -> Scene:
+        """Return a scene with the properties that the index requires, of varied scenes if there is a kit.
+
+        Its outcome is still unknown.
+        """
         ...
 
     def examine(self, scene: Scene, index: int) -> Motion | None:
@@ -80,8 +86,9 @@ class Item:
 
     @property
     def id(self) -> str:
-        """Return the name of the item, unique among all tasks and splits."""
-        return f"{self.scene.task}-{self.split}-{self.index}"
+        """Return the name of the item, unique among all worlds, tasks and splits."""
+        world = "varied-" if self.scene.is_varied else ""
+        return f"{self.scene.task}-{world}{self.split}-{self.index}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return scene, outcome and motion as plain values for JSON; `from_dict` turns them into an equal item."""
@@ -99,28 +106,41 @@ class Item:
         return cls(split, index, Scene.from_dict(values["scene"]), poses, values["outcome"])
 
 
-def make_item(split: Split, index: int, task: Task = "drop") -> Item:
+def make_item(split: Split, index: int, task: Task = "drop", scenes: Scenes = "plain") -> Item:
     """Return the item of an index: a pure function of its arguments.
 
-    Shipped items (`NUM_SHIPPED`) are read from a file; all others are found by simulation.
+    Shipped items (`NUM_SHIPPED`) of plain scenes are read from a file; all others are found by simulation.
 
     Raises:
-        ValueError: for an unknown split or task, or a negative index.
+        ValueError: for an unknown world, split or task, or a negative index.
     """
-    if split not in SPLITS:
-        raise ValueError(f"split {split!r}: expected one of {SPLITS}")
+    check_split(split, scenes)
     if task not in TASKS:
         raise ValueError(f"task {task!r}: expected one of {TASKS}")
     if index < 0:
         raise ValueError(f"index {index}: expected 0 or more")
-    return _make_item(split, index, task)
+    return _make_item(split, index, task, scenes)
+
+
+def check_split(split: Split, scenes: Scenes) -> None:
+    """Check that a world has a split.
+
+    Raises:
+        ValueError: for an unknown world, or a split that it does not have.
+    """
+    if scenes not in SCENE_KINDS:
+        raise ValueError(f"scenes={scenes!r}: expected one of {SCENE_KINDS}")
+    splits = SPLITS if scenes == "varied" else PLAIN_SPLITS
+    if split not in splits:
+        remedy = " (the others are splits of varied scenes)" if split in SPLITS else ""
+        raise ValueError(f"split {split!r}: expected one of {splits}{remedy}")
 
 
 @lru_cache(maxsize=1024)
-def _make_item(split: Split, index: int, task: Task) -> Item:
-    if index < NUM_SHIPPED.get(split, 0):
+def _make_item(split: Split, index: int, task: Task, scenes: Scenes) -> Item:
+    if scenes == "plain" and index < NUM_SHIPPED.get(split, 0):
         return Item.from_dict(split, index, json.loads(_shipped(split, task)[index]))
-    return find_item(split, index, task)
+    return find_item(split, index, task, scenes)
 
 
 @cache
@@ -133,10 +153,10 @@ def shipped_path(folder: Path, split: Split, task: Task) -> Path:
     return folder / f"{split}-{task}.jsonl.gz"
 
 
-def find_item(split: Split, index: int, task: Task) -> Item:
+def find_item(split: Split, index: int, task: Task, scenes: Scenes = "plain") -> Item:
     """Draw scenes until one has the outcome of the index, and a picture that decides all controls."""
     design = DESIGNS[task]
-    for scene in _proposals(split, index, task):
+    for scene in _proposals(split, index, task, scenes):
         motion = design.examine(scene, index)
         if motion is None:
             continue
@@ -151,43 +171,57 @@ def find_item(split: Split, index: int, task: Task) -> Item:
 
 def _is_clear(scene: Scene, poses: Float[np.ndarray, "17 num_bodies 3"]) -> bool:
     """Return True if the current picture decides every control."""
-    return len(controls_of(scene, poses[scene.num_given_frames - 1])) == len(STATIC_KINDS[scene.task])
+    return len(controls_of(scene, poses[scene.num_given_frames - 1])) == len(static_kinds(scene.task, scene.is_varied))
 
 
-def make_film(index: int) -> tuple[Scene, Motion]:
+def make_film(index: int, scenes: Scenes = "plain") -> tuple[Scene, Motion]:
     """Return scene and motion of the split `world`, for the training of a world model: the first proposal of the index.
 
     Indices cycle through the tasks. No proposal is rejected: these scenes have no questions, and a world model must see
     near misses, too.
     """
-    task = TASKS[index % len(TASKS)]
-    scene = next(_proposals("world", index // len(TASKS), task))
+    scene = make_film_scene(index, scenes)
     return scene, simulate(scene)
 
 
-def _proposals(split: Split, index: int, task: Task) -> Iterator[Scene]:
+def make_film_scene(index: int, scenes: Scenes = "plain") -> Scene:
+    """Return the scene of `make_film` without its motion."""
+    return next(_proposals("world", index // len(TASKS), TASKS[index % len(TASKS)], scenes))
+
+
+def _proposals(split: Split, index: int, task: Task, scenes: Scenes) -> Iterator[Scene]:
+    version = f"{VERSION}" if scenes == "plain" else f"{scenes}-{VARIED_VERSION}"
     for attempt in range(_MAX_ATTEMPTS):
-        text = f"foresight/{VERSION}/{task}/{split}/{index}/{attempt}"
+        text = f"foresight/{version}/{task}/{split}/{index}/{attempt}"
         rng = Random(int.from_bytes(hashlib.sha256(text.encode()).digest(), "big"))
-        yield _mark(DESIGNS[task].propose(rng, index), split)
+        propose = DESIGNS[task].propose
+        scene = propose(rng, index) if scenes == "plain" else propose_scene(propose, rng, index, task, split)
+        yield _mark(scene, split)
 
 
 def split_of(scene: Scene) -> Split:
     """Return the split of a scene, from the scene alone.
 
     The x of the first ball, or of the lowest block, in ticks of 1/10,000, is congruent to the split's number modulo
-    five. Hence no scene belongs to two splits.
+    the number of splits: five in plain scenes, eight in the varied one. Hence no scene belongs to two splits.
     """
     first = (scene.balls or scene.blocks)[0]
-    return SPLITS[round(first.x * _TICKS) % len(SPLITS)]
+    return SPLITS[round(first.x * _TICKS) % _num_splits(scene)]
+
+
+def _num_splits(scene: Scene) -> int:
+    return len(SPLITS if scene.is_varied else PLAIN_SPLITS)
 
 
 def _mark(scene: Scene, split: Split) -> Scene:
+    number, num_splits = SPLITS.index(split), _num_splits(scene)
     if scene.balls:
-        return replace(scene, balls=(replace(scene.balls[0], x=_marked(scene.balls[0].x, split)), *scene.balls[1:]))
-    return replace(scene, blocks=(replace(scene.blocks[0], x=_marked(scene.blocks[0].x, split)), *scene.blocks[1:]))
+        first = replace(scene.balls[0], x=_marked(scene.balls[0].x, number, num_splits))
+        return replace(scene, balls=(first, *scene.balls[1:]))
+    first = replace(scene.blocks[0], x=_marked(scene.blocks[0].x, number, num_splits))
+    return replace(scene, blocks=(first, *scene.blocks[1:]))
 
 
-def _marked(x: float, split: Split) -> float:
+def _marked(x: float, number: int, num_splits: int) -> float:
     ticks = round(x * _TICKS)
-    return (ticks + SPLITS.index(split) - ticks % len(SPLITS)) / _TICKS  # moves by 4 ticks at most: 1/40 px at 64 px
+    return (ticks + number - ticks % num_splits) / _TICKS  # moves by 7 ticks at most: 1/22 px at 64 px

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -11,13 +11,11 @@ import pymunk.constraints
 from jaxtyping import Float
 
 from theworld.datasets.foresight.scene import (
-    BALL_RADIUS,
     DIVIDER_RADIUS,
     DIVIDER_TOP_Y,
     FLOOR_Y,
     FRAME_RATE_HZ,
     NUM_FRAMES,
-    PLANK_RADIUS,
     WALL_WIDTH,
     Ball,
     Block,
@@ -51,6 +49,8 @@ class Law:
     """Rolling resistance of a ball on the floor, unit lengths / s^2."""
     sticky: bool = False
     """True: two balls that touch stay together."""
+    bouncy_floor: bool = True
+    """False: nothing bounces off floor and planks that are not upright."""
 
 
 LAWS: Final[Mapping[Task, Law]] = {
@@ -60,6 +60,30 @@ LAWS: Final[Mapping[Task, Law]] = {
     "collide": Law(gravity=0.0, restitution=0.0, friction=0.0, sticky=True),
     "hide": Law(restitution=0.9, friction=0.0, deceleration=0.35),
 }
+
+GRAVITIES: Final = (1.6, 2.4)
+"""Range in varied scenes. Gravity alone changes how fast things move from rest, and not where."""
+RESTITUTIONS: Final[Mapping[Task, tuple[float, float]]] = {"drop": (0.0, 0.2), "roll": (0.0, 0.2), "hide": (0.8, 1.0)}
+"""Ranges in varied scenes; tasks that are not named keep theirs."""
+
+
+def law_of(scene: Scene) -> Law:
+    """Return the physical constants of a scene: those of its task, and its own gravity and restitution."""
+    law = LAWS[scene.task]
+    falls_off_ledge = scene.is_varied and scene.task == "hide"  # there only posts send a ball back
+    return replace(
+        law,
+        gravity=law.gravity if scene.gravity is None else scene.gravity,
+        restitution=law.restitution if scene.restitution is None else scene.restitution,
+        bouncy_floor=not falls_off_ledge,
+    )
+
+
+def unseen_variants(scene: Scene) -> tuple[Scene, ...]:
+    """Return scenes that differ in what no picture shows, the restitution, at both ends of its range."""
+    if not scene.is_varied or scene.task not in RESTITUTIONS:
+        return ()
+    return tuple(replace(scene, restitution=restitution) for restitution in RESTITUTIONS[scene.task])
 
 
 @dataclass(frozen=True)
@@ -83,34 +107,36 @@ class Simulation:
 
     Args:
         scene: the scene to simulate.
-        law: its physical constants; None: those of its task.
+        law: its physical constants; None: those of `law_of`.
     """
 
     def __init__(self, scene: Scene, law: Law | None = None) -> None:
-        self._law = law or LAWS[scene.task]
+        self._law = law or law_of(scene)
         self._space = pymunk.Space()
         self._space.gravity = (0.0, self._law.gravity)
         self._space.collision_slop = _CONTACT_DEPTH
         self._space.iterations = _SOLVER_ITERATIONS if scene.blocks else 10
         self._stuck = False
         for plank in scene.planks:
-            self._fix((plank.x0, plank.y0), (plank.x1, plank.y1), PLANK_RADIUS)
+            bounces = self._law.bouncy_floor or plank.x0 == plank.x1
+            self._fix((plank.x0, plank.y0), (plank.x1, plank.y1), scene.plank_radius, bounces)
         near, far = WALL_WIDTH - _BLOCK_RADIUS, 1 - WALL_WIDTH + _BLOCK_RADIUS
         for x in (near, far):
             self._fix((x, -2.0), (x, 2.0), _BLOCK_RADIUS)
         # A scene seen from the side has a floor and no lid; a table seen from above has four rails.
         for y in (FLOOR_Y + _BLOCK_RADIUS,) if self._law.gravity else (near, far):
-            self._fix((-1.0, y), (2.0, y), _BLOCK_RADIUS)
+            self._fix((-1.0, y), (2.0, y), _BLOCK_RADIUS, self._law.bouncy_floor)
         for x in (1 / 3, 2 / 3) if scene.bins else ():
             self._fix((x, DIVIDER_TOP_Y + DIVIDER_RADIUS), (x, FLOOR_Y), DIVIDER_RADIUS)
+        radius = self._ball_radius = scene.ball_radius
         self.bodies: list[pymunk.Body] = []
         """Balls of mass 1, then blocks of mass 100 per unit of area, in the order of the scene."""
         for ball in scene.balls:
-            body = pymunk.Body(1.0, pymunk.moment_for_circle(1.0, 0.0, BALL_RADIUS))
+            body = pymunk.Body(1.0, pymunk.moment_for_circle(1.0, 0.0, radius))
             body.velocity = (ball.vx, ball.vy)
             if self._law.deceleration:
                 body.velocity_func = self._roll
-            self._add(body, ball, pymunk.Circle(body, BALL_RADIUS))
+            self._add(body, ball, pymunk.Circle(body, radius))
         for block in scene.blocks:
             sides = (block.width, block.height)
             mass = 100 * block.width * block.height
@@ -123,9 +149,11 @@ class Simulation:
         self._space.add(body, shape)
         self.bodies.append(body)
 
-    def _fix(self, start: tuple[float, float], end: tuple[float, float], radius: float) -> None:
+    def _fix(self, start: tuple[float, float], end: tuple[float, float], radius: float, bounces: bool = True) -> None:
         segment = pymunk.Segment(self._space.static_body, start, end, radius)
         self._coat(segment)
+        if not bounces:
+            segment.elasticity = 0.0
         self._space.add(segment)
 
     def _coat(self, shape: pymunk.Shape) -> None:
@@ -148,7 +176,7 @@ class Simulation:
 
     def _stick(self) -> None:
         first, second = self.bodies
-        if first.position.get_distance(second.position) > 2 * BALL_RADIUS + _CONTACT_DEPTH:
+        if first.position.get_distance(second.position) > 2 * self._ball_radius + _CONTACT_DEPTH:
             return
         pin = pymunk.constraints.PivotJoint(first, second, (first.position + second.position) / 2)
         pin.collide_bodies = False

@@ -19,20 +19,27 @@ from theworld.datasets.foresight.ground_truth import (
     with_choices,
 )
 from theworld.datasets.foresight.items import Item
-from theworld.datasets.foresight.scene import NUM_SLOTS, PLACES, Task
+from theworld.datasets.foresight.scene import NUM_SLOTS, PLACES, Scene, Task
+from theworld.datasets.foresight.wordings import Wordings, reworded
 
 LETTERS: Final = "ABCDEF"
 BY_LETTER: Final = "Answer with the letter."
 
 
-def dynamic_question(item: Item) -> Question:
+def dynamic_question(item: Item, wordings: Wordings = "trained") -> Question:
     """Return the question about the future; the given pictures do not hold its answer."""
-    return _DYNAMIC[item.scene.task](item)
+    return worded(_DYNAMIC[item.scene.task](item), item.scene, item.id, wordings)
 
 
-def static_questions(item: Item) -> tuple[Question, ...]:
+def static_questions(item: Item, wordings: Wordings = "trained") -> tuple[Question, ...]:
     """Return the controls; the current picture alone decides their answers."""
-    return controls_of(item.scene, item.poses[item.scene.num_given_frames - 1])
+    controls = controls_of(item.scene, item.poses[item.scene.num_given_frames - 1])
+    return tuple(worded(control, item.scene, item.id, wordings) for control in controls)
+
+
+def worded(question: Question, scene: Scene, key: str, wordings: Wordings = "trained") -> Question:
+    """Return a question as a scene's questions are worded: in one of many wordings if the scene is varied."""
+    return reworded(question, scene.task, key, wordings) if scene.is_varied else question
 
 
 def readings(item: Item) -> tuple[Question, ...]:
@@ -45,8 +52,9 @@ def readings(item: Item) -> tuple[Question, ...]:
         poses = item.poses[slot * TEMPORAL_STRIDE]
         state = state_of(item.scene, poses)
         for fact in (*facts_of(item.scene, poses), *([state] if state else [])):
-            text = f"In picture {NUMBER_WORDS[slot]}: {fact.text[0].lower()}{fact.text[1:]}"
-            questions.append(replace(fact, kind=f"slot_{slot}_{fact.kind}", text=text))
+            asked = worded(fact, item.scene, f"{item.id}/{slot}")
+            text = f"In picture {NUMBER_WORDS[slot]}: {asked.text[0].lower()}{asked.text[1:]}"
+            questions.append(replace(asked, kind=f"slot_{slot}_{fact.kind}", text=text))
     return (*questions, dynamic_question(item))
 
 

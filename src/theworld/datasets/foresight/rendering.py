@@ -1,40 +1,15 @@
 """Rendering: the picture of a scene at any resolution; the same scene always gives the same pixels."""
 
 import math
-from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw
 
+from theworld.datasets.foresight.looks import BACKGROUND, TABLE, Look, Rgb, mixed
 from theworld.datasets.foresight.physics import LAWS
-from theworld.datasets.foresight.scene import (
-    BALL_RADIUS,
-    DIVIDER_RADIUS,
-    DIVIDER_TOP_Y,
-    FLOOR_Y,
-    PLANK_RADIUS,
-    WALL_WIDTH,
-    Colour,
-    Scene,
-)
-
-Rgb = tuple[int, int, int]
-
-PALETTE: Final[Mapping[Colour, Rgb]] = {
-    "red": (208, 32, 48),
-    "orange": (250, 134, 24),
-    "yellow": (246, 212, 50),
-    "green": (44, 156, 70),
-    "blue": (44, 92, 216),
-    "purple": (142, 68, 188),
-}
-BACKGROUND: Final[Rgb] = (244, 243, 238)
-TABLE: Final[Rgb] = (222, 230, 226)
-"""Background of scenes seen from above."""
-SOLID: Final[Rgb] = (66, 70, 78)
-"""Planks, walls, floor and dividers."""
+from theworld.datasets.foresight.scene import DIVIDER_RADIUS, DIVIDER_TOP_Y, FLOOR_Y, WALL_WIDTH, Scene
 
 _RIM: Final = 0.16
 """Width of a ball's darker rim, as a share of its radius."""
@@ -42,6 +17,14 @@ _EDGE: Final = 0.008
 """Width of a block's darker edge, unit lengths."""
 _RIM_BRIGHTNESS: Final = 0.72
 _LEAST_SIZE_PX: Final = 16
+_SPOT_STRENGTH: Final = 0.22
+"""Share of the solid parts' colour in that of a spot on the background."""
+_TOUCHED: Final = 0.6
+"""Radius of the dark middle of a ball of varied scenes that has touched another, as a share of the ball's."""
+_TOUCH_GAP: Final = 0.004
+"""Unit lengths. Balls that touch stay together, so the dark middle stays, too."""
+_BEYOND: Final = 2.0
+"""How far walls and floor go on outside the unit square, unit lengths; a camera may show some of it."""
 
 _Box = tuple[float, float, float, float]
 
@@ -75,24 +58,30 @@ class _Canvas:
         if size_px < _LEAST_SIZE_PX:
             raise ValueError(f"size_px={size_px}: expected {_LEAST_SIZE_PX} or more, to show planks")
         self._scene = scene
+        from_above = LAWS[scene.task].gravity == 0
+        self._look = look = scene.look or Look(background=TABLE if from_above else BACKGROUND)
         self._scale = min(max(2048 // size_px, 4), 8)  # canvas pixels per pixel: an eighth, from 512 px on a quarter
         self._side = size_px * self._scale
-        from_above = LAWS[scene.task].gravity == 0
-        self._large = Image.new("RGB", (self._side, self._side), TABLE if from_above else BACKGROUND)
-        pen = ImageDraw.Draw(self._large)
+        self._zoom, self._origin = look.zoom, np.array([*look.offset, 0.0])
+        solid = look.lit(look.solid)
+        self._large = Image.new("RGB", (self._side, self._side), look.lit(look.background))
+        pen = _Pen(self._large, self._side, self._zoom, self._origin)
+        for spot in scene.spots:
+            pen.disc(spot.x, spot.y, spot.radius, look.lit(mixed(look.background, look.solid, _SPOT_STRENGTH)))
         if scene.bins is not None:
             for index, colour in enumerate(scene.bins):
-                self._box(pen, (index / 3, FLOOR_Y, (index + 1) / 3, 1.0), PALETTE[colour])
+                left, right = (-_BEYOND if index == 0 else index / 3), (_BEYOND if index == 2 else (index + 1) / 3)
+                pen.box((left, FLOOR_Y, right, _BEYOND), look.shade(colour))
             for x in (1 / 3, 2 / 3):
-                self._bar(pen, x, DIVIDER_TOP_Y + DIVIDER_RADIUS, x, 1.0, DIVIDER_RADIUS)
+                pen.bar(x, DIVIDER_TOP_Y + DIVIDER_RADIUS, x, _BEYOND, DIVIDER_RADIUS, solid)
         elif not from_above:
-            self._box(pen, (0.0, FLOOR_Y, 1.0, 1.0), SOLID)
-        for low in (0.0, 1 - WALL_WIDTH):
-            self._box(pen, (low, 0.0, low + WALL_WIDTH, 1.0), SOLID)
+            pen.box((-_BEYOND, FLOOR_Y, _BEYOND, _BEYOND), solid)
+        for low, high in ((-_BEYOND, WALL_WIDTH), (1 - WALL_WIDTH, _BEYOND)):
+            pen.box((low, -_BEYOND, high, _BEYOND), solid)
             if from_above:
-                self._box(pen, (0.0, low, 1.0, low + WALL_WIDTH), SOLID)
+                pen.box((-_BEYOND, low, _BEYOND, high), solid)
         for plank in scene.planks:
-            self._bar(pen, plank.x0, plank.y0, plank.x1, plank.y1, PLANK_RADIUS)
+            pen.bar(plank.x0, plank.y0, plank.x1, plank.y1, scene.plank_radius, look.lit(look.plank))
         self._small = self._large.reduce(self._scale)
 
     def with_bodies(self, poses: Float[np.ndarray, "num_bodies 3"]) -> Image.Image:
@@ -106,62 +95,100 @@ class _Canvas:
         high = np.ceil(high * size_px + 1).clip(low + 1, size_px).astype(int)
         left, top, right, bottom = (int(edge) * self._scale for edge in (*low, *high))
         patch = self._large.crop((left, top, right, bottom))
-        pen = ImageDraw.Draw(patch)
-        origin = np.array([left / self._side, top / self._side, 0.0])
-        for ball, (x, y, _) in zip(scene.balls, poses - origin, strict=False):
-            self._disc(pen, x, y, BALL_RADIUS, _darker(PALETTE[ball.colour]))
-            self._disc(pen, x, y, BALL_RADIUS * (1 - _RIM), PALETTE[ball.colour])
-        for block, pose in zip(scene.blocks, (poses - origin)[len(scene.balls) :], strict=True):
-            colour = PALETTE[block.colour]
-            self._tile(pen, pose, block.width, block.height, _darker(colour))
-            self._tile(pen, pose, block.width - 2 * _EDGE, block.height - 2 * _EDGE, colour)
+        corner = np.array([left / self._side, top / self._side, 0.0])
+        pen = _Pen(patch, self._side, self._zoom, self._origin - corner)
+        look, radius, touch = self._look, scene.ball_radius, _touch(scene, poses)
+        for ball, (x, y, _) in zip(scene.balls, poses, strict=False):
+            colour = look.shade(ball.colour)
+            pen.disc(x, y, radius, _darker(colour))
+            pen.disc(x, y, radius * (1 - _RIM), colour)
+            if touch:
+                pen.disc(x, y, radius * _TOUCHED, look.lit(look.solid))
+        for block, pose in zip(scene.blocks, poses[len(scene.balls) :], strict=True):
+            colour = look.shade(block.colour)
+            pen.tile(pose, block.width, block.height, _darker(colour))
+            pen.tile(pose, block.width - 2 * _EDGE, block.height - 2 * _EDGE, colour)
         if scene.screen is not None:
-            x0, x1, y0 = scene.screen.left - origin[0], scene.screen.right - origin[0], scene.screen.top - origin[1]
-            self._box(pen, (x0, y0, x1, FLOOR_Y - origin[1]), PALETTE[scene.screen.colour])
+            screen = scene.screen
+            pen.box((screen.left, screen.top, screen.right, FLOOR_Y), look.shade(screen.colour))
         picture = self._small.copy()
         picture.paste(patch.reduce(self._scale), (int(low[0]), int(low[1])))
         return picture
 
     def _extent(self, poses: Float[np.ndarray, "num_bodies 3"]) -> tuple[np.ndarray, np.ndarray]:
-        """Return the upper left and lower right corner of the box around all bodies and the screen."""
+        """Return the upper left and lower right corner, in the picture, of the box around all bodies and the screen."""
         scene = self._scene
-        reach = [BALL_RADIUS] * len(scene.balls)
+        reach = [scene.ball_radius] * len(scene.balls)
         reach += [math.hypot(block.width, block.height) / 2 for block in scene.blocks]
         spread = np.array(reach)[:, None]
         low, high = (poses[:, :2] - spread).min(0), (poses[:, :2] + spread).max(0)
         if scene.screen is not None:
             low = np.minimum(low, (scene.screen.left, scene.screen.top))
             high = np.maximum(high, (scene.screen.right, FLOOR_Y))
-        return low, high
+        return low * self._zoom + self._origin[:2], high * self._zoom + self._origin[:2]
+
+
+class _Pen:
+    """Draws shapes of the scene, in unit lengths, on a part of the canvas.
+
+    Args:
+        image: the part.
+        side: side of the whole canvas, pixels.
+        zoom: size of a unit length of the scene, canvas sides.
+        origin: place of the scene's upper left corner, relative to the part's, canvas sides; and an angle of 0.
+    """
+
+    def __init__(self, image: Image.Image, side: int, zoom: float, origin: Float[np.ndarray, "3"]) -> None:
+        self._pen = ImageDraw.Draw(image)
+        self._side, self._zoom = side, zoom
+        self._left, self._top, _ = origin.tolist()
 
     # Pillow's boxes include their last pixel and truncate fractions: round here, and end one pixel earlier.
-    def _box(self, pen: ImageDraw.ImageDraw, box: _Box, colour: Rgb) -> None:
-        left, top, right, bottom = (round(value * self._side) for value in box)
-        pen.rectangle((left, top, right - 1, bottom - 1), fill=colour)
+    def box(self, box: _Box, colour: Rgb) -> None:
+        x0, y0, x1, y1 = box
+        edges = (self._x(x0), self._y(y0), self._x(x1), self._y(y1))
+        left, top, right, bottom = (round(value * self._side) for value in edges)
+        if right > left and bottom > top:
+            self._pen.rectangle((left, top, right - 1, bottom - 1), fill=colour)
 
-    def _disc(self, pen: ImageDraw.ImageDraw, x: float, y: float, radius: float, colour: Rgb) -> None:
+    def disc(self, x: float, y: float, radius: float, colour: Rgb) -> None:
+        x, y, radius = self._x(x), self._y(y), radius * self._zoom
         box = (x - radius, y - radius, x + radius, y + radius)
         left, top, right, bottom = (round(value * self._side) for value in box)
-        pen.ellipse((left, top, right - 1, bottom - 1), fill=colour)
+        self._pen.ellipse((left, top, right - 1, bottom - 1), fill=colour)
 
-    def _bar(self, pen: ImageDraw.ImageDraw, x0: float, y0: float, x1: float, y1: float, radius: float) -> None:
+    def bar(self, x0: float, y0: float, x1: float, y1: float, radius: float, colour: Rgb) -> None:
         """Draw a thick line with round ends, as in the physics."""
         angle = math.atan2(y1 - y0, x1 - x0)
         middle = np.array([(x0 + x1) / 2, (y0 + y1) / 2, angle])
-        self._tile(pen, middle, math.hypot(x1 - x0, y1 - y0), 2 * radius, SOLID)
-        self._disc(pen, x0, y0, radius, SOLID)
-        self._disc(pen, x1, y1, radius, SOLID)
+        self.tile(middle, math.hypot(x1 - x0, y1 - y0), 2 * radius, colour)
+        self.disc(x0, y0, radius, colour)
+        self.disc(x1, y1, radius, colour)
 
-    def _tile(self, pen: ImageDraw.ImageDraw, pose: np.ndarray, width: float, height: float, colour: Rgb) -> None:
+    def tile(self, pose: np.ndarray, width: float, height: float, colour: Rgb) -> None:
         """Draw a rectangle around (x, y), turned by an angle."""
-        x, y, angle = pose
-        along = np.array([math.cos(angle), math.sin(angle)]) * width / 2
-        across = np.array([-math.sin(angle), math.cos(angle)]) * height / 2
+        x, y, angle = self._x(pose[0]), self._y(pose[1]), pose[2]
+        along = np.array([math.cos(angle), math.sin(angle)]) * width * self._zoom / 2
+        across = np.array([-math.sin(angle), math.cos(angle)]) * height * self._zoom / 2
         corners = [along + across, along - across, -along - across, across - along]
-        pen.polygon(
+        self._pen.polygon(
             [(round((x + dx) * self._side - 0.5), round((y + dy) * self._side - 0.5)) for dx, dy in corners],
             fill=colour,
         )
+
+    def _x(self, x: float) -> float:
+        return x * self._zoom + self._left
+
+    def _y(self, y: float) -> float:
+        return y * self._zoom + self._top
+
+
+def _touch(scene: Scene, poses: Float[np.ndarray, "num_bodies 3"]) -> bool:
+    """Return True if the balls of a table in varied scenes touch, which their dark middles show."""
+    if scene.task != "collide" or not scene.is_varied or len(scene.balls) < 2:
+        return False
+    gap = math.hypot(*(poses[1, :2] - poses[0, :2])) - 2 * scene.ball_radius
+    return gap < _TOUCH_GAP
 
 
 def _darker(colour: Rgb) -> Rgb:

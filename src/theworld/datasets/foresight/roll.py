@@ -5,14 +5,27 @@ from dataclasses import replace
 from random import Random
 from typing import Final
 
-from theworld.datasets.foresight.physics import GRAVITY, Motion, simulate
-from theworld.datasets.foresight.scene import BALL_RADIUS, COLOURS, FLOOR_Y, PLANK_RADIUS, Ball, Colour, Plank, Scene
+from theworld.datasets.foresight.physics import GRAVITY, Motion, simulate, unseen_variants
+from theworld.datasets.foresight.roll_varied import propose_varied
+from theworld.datasets.foresight.scene import (
+    BALL_RADIUS,
+    COLOURS,
+    FLOOR_Y,
+    PLANK_RADIUS,
+    Ball,
+    Colour,
+    Kit,
+    Plank,
+    Scene,
+)
 
 PERIOD: Final = 120
 """Consecutive indices over which targets are balanced exactly.
 
 2 outcomes x 2 nearer sides x 30 colours of the first and the other ball.
 """
+VARIED_PERIOD: Final = PERIOD
+"""The same in varied scenes, and with it three numbers of bent ramps."""
 
 LEFT, RIGHT = range(2)
 
@@ -29,8 +42,16 @@ _JITTER = 0.5 / 64
 _DECIMALS = 4
 
 
-def propose(rng: Random, index: int) -> Scene:
-    """Return two balls, one with the shorter way and one with the steeper ramp; in theory the index's ball is first."""
+def propose(rng: Random, index: int, kit: Kit | None = None) -> Scene:
+    """Return two balls, one with the shorter way and one with the steeper ramp; in theory the index's ball is first.
+
+    Args:
+        rng: decides all that the index leaves open.
+        index: of the item.
+        kit: sizes and gravity of a varied scene; None: plain scenes.
+    """
+    if kit is not None:
+        return propose_varied(rng, aim_of(index), index // 2 % 2, index // 4 % 3, colours_of(index), kit)
     first, nearer = aim_of(index), index // 2 % 2
     colours = rng.sample(COLOURS, 2)
     while True:
@@ -95,17 +116,36 @@ def examine(scene: Scene, index: int) -> Motion | None:
     motion = simulate(scene)
     if outcome(scene, motion) != aim:
         return None
-    return motion if all(outcome(variant, simulate(variant)) == aim for variant in neighbours(scene)) else None
+    variants = (*neighbours(scene), *unseen_variants(scene))
+    return motion if all(outcome(variant, simulate(variant)) == aim for variant in variants) else None
 
 
 def outcome(scene: Scene, motion: Motion) -> int | None:
     """Return 0 if the left ball is on the floor and the other on top of it, 1 for the right one, otherwise None."""
     (x0, y0, _), (x1, y1, _) = motion.poses[-1]
-    in_shaft = max(abs(x0 - _MIDDLE), abs(x1 - _MIDDLE)) < _HALF_GAP
+    middle, half_gap = shaft_of(scene)
+    in_shaft = max(abs(x0 - middle), abs(x1 - middle)) < half_gap
     lowest = max(y0, y1)
-    if not in_shaft or FLOOR_Y - BALL_RADIUS - lowest > 0.01 or abs(y0 - y1) < BALL_RADIUS:
+    if not in_shaft or FLOOR_Y - scene.ball_radius - lowest > 0.01 or abs(y0 - y1) < scene.ball_radius:
         return None
     return LEFT if y0 > y1 else RIGHT
+
+
+def shaft_of(scene: Scene) -> tuple[float, float]:
+    """Return the x of the shaft's middle, and the distance from it to the middle lines of the shaft's walls."""
+    if not scene.is_varied:
+        return _MIDDLE, _HALF_GAP
+    _, _, left, right, *_ = scene.planks
+    return (left.x0 + right.x0) / 2, (right.x0 - left.x0) / 2
+
+
+def slopes_of(scene: Scene) -> tuple[float, float]:
+    """Return the mean slope of each ramp, left and right, from its upper end to the shaft."""
+    left, right, left_wall, right_wall, *_ = scene.planks
+    return (
+        (left_wall.y0 - left.y0) / (left_wall.x0 - left.x0),
+        (right_wall.y0 - right.y1) / (right.x1 - right_wall.x0),
+    )
 
 
 def neighbours(scene: Scene) -> tuple[Scene, ...]:
@@ -124,8 +164,8 @@ def _moved(scene: Scene, side: int, dx: float) -> Ball:
 
 def nearer(scene: Scene) -> int:
     """Answer by the way alone: the ball nearer to the shaft is first."""
-    left, right = scene.balls
-    return LEFT if _MIDDLE - left.x < right.x - _MIDDLE else RIGHT
+    left, right = _ways(scene)
+    return LEFT if left < right else RIGHT
 
 
 def lower(scene: Scene) -> int:
@@ -136,8 +176,8 @@ def lower(scene: Scene) -> int:
 
 def steeper(scene: Scene) -> int:
     """Answer by the slope alone: the ball on the steeper ramp is first."""
-    left, right, *_ = scene.planks
-    return LEFT if left.y0 < right.y1 else RIGHT
+    left, right = slopes_of(scene)
+    return LEFT if left > right else RIGHT
 
 
 def much_nearer(scene: Scene) -> int:
@@ -145,6 +185,11 @@ def much_nearer(scene: Scene) -> int:
 
     The other ball has the steeper ramp.
     """
-    ways = _MIDDLE - scene.balls[LEFT].x, scene.balls[RIGHT].x - _MIDDLE
+    ways = _ways(scene)
     first = nearer(scene)
     return first if ways[first] < ways[1 - first] / 2 else 1 - first
+
+
+def _ways(scene: Scene) -> tuple[float, float]:
+    middle, _ = shaft_of(scene)
+    return middle - scene.balls[LEFT].x, scene.balls[RIGHT].x - middle

@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import Field as DataclassField
+from dataclasses import asdict, fields
 from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
@@ -10,6 +11,8 @@ from pydantic.dataclasses import dataclass
 
 from theworld.config import STRICT
 from theworld.constants import TEMPORAL_STRIDE
+from theworld.datasets.foresight.looks import COLOURS as COLOURS
+from theworld.datasets.foresight.looks import Colour, Look
 
 # The picture is the unit square: x to the right, y downwards from the top edge, one unit is one picture side.
 WALL_WIDTH: Final = 0.02
@@ -30,8 +33,9 @@ TASKS: Final[tuple[Task, ...]] = get_args(Task)
 NUM_GIVEN_FRAMES: Final[Mapping[Task, int]] = {"drop": 1, "topple": 1, "roll": 1, "collide": 5, "hide": 5}
 """Frames shown before the question: one picture, or a clip, which shows velocity."""
 
-Colour = Literal["red", "orange", "yellow", "green", "blue", "purple"]
-COLOURS: Final[tuple[Colour, ...]] = get_args(Colour)
+Scenes = Literal["plain", "varied"]
+"""plain: one look, as the shipped model was trained on it; varied: looks, sizes, numbers of parts and laws vary."""
+SCENE_KINDS: Final[tuple[Scenes, ...]] = get_args(Scenes)
 
 Place = Literal["left", "middle", "right"]
 PLACES: Final[tuple[Place, ...]] = get_args(Place)
@@ -83,6 +87,15 @@ class Screen:
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
+class Spot:
+    """A spot painted on the background, which nothing touches: centre and radius in unit lengths."""
+
+    x: UnitLength
+    y: UnitLength
+    radius: UnitLength
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
 class Scene:
     """A physical scene at time zero, from which physics, drawings and questions follow."""
 
@@ -93,6 +106,16 @@ class Scene:
     bins: tuple[Colour, Colour, Colour] | None = None
     """Colours of the bins, left to right; each is a third of the picture wide."""
     screen: Screen | None = None
+    ball_radius: UnitLength = BALL_RADIUS
+    plank_radius: UnitLength = PLANK_RADIUS
+    """Half of a plank's thickness, unit lengths."""
+    spots: tuple[Spot, ...] = ()
+    gravity: float | None = None
+    """Downwards, unit lengths / s^2; None: that of the task."""
+    restitution: float | None = None
+    """Ratio of the speeds after and before a head-on impact; None: that of the task."""
+    look: Look | None = None
+    """Camera, light and colours of a varied scene; None: a plain scene."""
 
     @model_validator(mode="after")
     def _check(self) -> "Scene":
@@ -110,13 +133,19 @@ class Scene:
         return self.balls[0]
 
     @property
+    def is_varied(self) -> bool:
+        """Return True for a varied scene."""
+        return self.look is not None
+
+    @property
     def num_given_frames(self) -> int:
         """Return the number of frames shown before the question, 1 or 5; the last of them is the current one."""
         return NUM_GIVEN_FRAMES[self.task]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON; `from_dict` turns them into an equal scene."""
-        return asdict(self)
+        """Return plain values for JSON, without defaults of varied scenes; `from_dict` gives an equal scene."""
+        left_out = {field.name for field in fields(self) if field.name in _VARIED and _is_default(self, field)}
+        return {name: value for name, value in asdict(self).items() if name not in left_out}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Scene":
@@ -132,7 +161,22 @@ class Scene:
             raise ValueError(f"not a scene of Foresight: {error}") from error
 
 
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class Kit:
+    """Sizes and hidden constants of a varied scene, drawn before the scene is proposed."""
+
+    ball_radius: float
+    plank_radius: float
+    gravity: float | None = None
+    restitution: float | None = None
+
+
 _SCENE = TypeAdapter(Scene)
+_VARIED: Final = ("ball_radius", "plank_radius", "spots", "gravity", "restitution", "look")
+
+
+def _is_default(scene: Scene, field: DataclassField) -> bool:
+    return getattr(scene, field.name) == field.default
 
 
 def num_future_slots(task: Task) -> int:

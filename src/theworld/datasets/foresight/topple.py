@@ -1,4 +1,4 @@
-"""The task `topple`: to which side does a tower of four or five blocks fall, or does it stay?"""
+"""The task `topple`: to which side does a tower of blocks fall, or does it stay?"""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -9,16 +9,21 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from theworld.datasets.foresight.physics import Motion, simulate
-from theworld.datasets.foresight.scene import COLOURS, FLOOR_Y, WALL_WIDTH, Block, Scene
+from theworld.datasets.foresight.scene import COLOURS, FLOOR_Y, WALL_WIDTH, Block, Kit, Scene
 
 PERIOD: Final = 12
 """Consecutive indices over which targets are balanced exactly: 3 outcomes x 2 leans x 2 block counts."""
 
+VARIED_PERIOD: Final = 24
+"""The same in varied scenes, with four block counts."""
+
 LEFT, RIGHT, STAYS = range(3)
 
-LEAST_BLOCKS: Final = 4
+BLOCKS: Final = (4, 5)
+VARIED_BLOCKS: Final = (3, 4, 5, 6)
 
 _HEIGHT = 0.10
+_VARIED_HEIGHTS = (0.080, 0.105)
 _WIDTHS = (0.10, 0.26)
 _BASE_X = (0.40, 0.60)
 _MOST_OFFSET = 0.13  # greatest shift of a block from the one below it
@@ -28,22 +33,36 @@ _MARGIN = 0.022  # least distance of a centre of mass from the deciding edge: 1.
 _MOVED = 0.05  # least shift of a fallen block, unit lengths
 _STAYED = 0.01  # greatest shift of a block in a tower that stays
 _STAYED_RAD = 0.05
+_STAYED_BESIDE = 0.025  # greatest shift of a block to the other side, in varied scenes
 _JITTER = 0.5 / 64
 _CROWD = 512  # towers drawn at a time
 _DECIMALS = 4
 
 
-def propose(rng: Random, index: int) -> Scene:
-    """Return a tower with the lean, the number of blocks and, by statics, the outcome of the index."""
-    leans_left, num_blocks = index // 3 % 2 == 0, LEAST_BLOCKS + index // 6 % 2
+def counts_of(scene: Scene) -> tuple[int, ...]:
+    """Return the numbers of blocks in its kind of scenes."""
+    return VARIED_BLOCKS if scene.is_varied else BLOCKS
+
+
+def propose(rng: Random, index: int, kit: Kit | None = None) -> Scene:
+    """Return a tower with the lean, the number of blocks and, by statics, the outcome of the index.
+
+    Args:
+        rng: decides all that the index leaves open.
+        index: of the item.
+        kit: of a varied scene; None: plain scenes.
+    """
+    counts = VARIED_BLOCKS if kit else BLOCKS
+    leans_left, num_blocks = index // 3 % 2 == 0, counts[index // 6 % len(counts)]
+    height = round(rng.uniform(*_VARIED_HEIGHTS), _DECIMALS) if kit else _HEIGHT
     colours = rng.sample(COLOURS, num_blocks)
     xs, widths = _tower(np.random.default_rng(rng.getrandbits(64)), aim_of(index), leans_left, num_blocks)
     blocks = tuple(
         Block(
             x=float(x),
-            y=round(FLOOR_Y - _HEIGHT * (level + 0.5), _DECIMALS),
+            y=round(FLOOR_Y - height * (level + 0.5), _DECIMALS),
             width=float(width),
-            height=_HEIGHT,
+            height=height,
             colour=colour,
         )
         for level, (x, width, colour) in enumerate(zip(xs, widths, colours, strict=True))
@@ -76,9 +95,15 @@ def examine(scene: Scene, index: int) -> Motion | None:
     if any(min(block.x, 1 - block.x) - block.width / 2 < WALL_WIDTH for block in scene.blocks):
         return None  # a block that starts inside a wall is pushed out by it
     motion = simulate(scene)
-    if outcome(scene, motion) != aim:
+    if outcome(scene, motion) != aim or (scene.is_varied and _against(motion, aim) > _STAYED_BESIDE):
         return None
     return motion if all(outcome(variant, simulate(variant)) == aim for variant in neighbours(scene)) else None
+
+
+def _against(motion: Motion, aim: int) -> float:
+    """Return the largest shift of a block to the side to which the tower does not fall, unit lengths."""
+    shifts = motion.poses[-1, :, 0] - motion.poses[0, :, 0]
+    return 0.0 if aim == STAYS else float((shifts if aim == LEFT else -shifts).max())
 
 
 def outcome(scene: Scene, motion: Motion) -> int | None:
@@ -99,7 +124,7 @@ def fallen(start: Float[np.ndarray, "num_blocks 3"], poses: Float[np.ndarray, "n
 
 def neighbours(scene: Scene) -> tuple[Scene, ...]:
     """Return towers with every block moved by less than a picture can show, to alternate sides."""
-    patterns = ((1, -1, 1, -1, 1), (-1, 1, -1, 1, -1))
+    patterns = ((1, -1, 1, -1, 1, -1), (-1, 1, -1, 1, -1, 1))
     return tuple(
         replace(
             scene,

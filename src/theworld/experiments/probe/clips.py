@@ -86,7 +86,10 @@ def _scenes(settings: ProbeSettings, task: TaskName) -> LabelledClips:
         "outcome": torch.tensor([item.outcome for item in items]).expand(NUM_SLOTS, -1),
     }
     if task == "collide":
-        touching = [[gap_of(item.poses[slot * TEMPORAL_STRIDE]) < 0.01 for item in items] for slot in range(NUM_SLOTS)]
+        touching = [
+            [gap_of(item.scene, item.poses[slot * TEMPORAL_STRIDE]) < 0.01 for item in items]
+            for slot in range(NUM_SLOTS)
+        ]
         labels["contact"] = torch.tensor(touching).long()
     shown = frames[:, : NUM_FRAMES - steps * TEMPORAL_STRIDE]
     return LabelledClips(task, shown, steps, labels, len(train), with_future=frames)

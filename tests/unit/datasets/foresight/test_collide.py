@@ -32,7 +32,7 @@ def test_balls_pass_or_meet_as_straight_lines_say(items_of):
 
 def test_nothing_touches_before_the_question_and_what_touches_stays_together(items_of):
     for item in items_of["collide"]:
-        gaps = gap_of(item.poses)
+        gaps = gap_of(item.scene, item.poses)
         assert gaps[: NOW + 1].min() > 0.02
         if item.outcome == YES:
             assert gaps[-1] < 0.005

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from theworld.datasets.foresight.ground_truth import STATIC_KINDS
-from theworld.datasets.foresight.items import DESIGNS, SPLITS, _make_item, find_item, make_film, make_item, split_of
+from theworld.datasets.foresight.items import (
+    DESIGNS,
+    PLAIN_SPLITS,
+    _make_item,
+    find_item,
+    make_film,
+    make_item,
+    split_of,
+)
 from theworld.datasets.foresight.physics import simulate
 from theworld.datasets.foresight.questions import dynamic_question, static_questions
 from theworld.datasets.foresight.scene import TASKS
@@ -29,7 +37,7 @@ def test_an_item_is_made_once_however_it_is_asked_for():
 
 @pytest.mark.usefixtures("unchecked")
 def test_no_two_splits_share_a_scene_and_a_scene_names_its_split(task):
-    made = [find_item(split, index, task) for split in SPLITS for index in range(3)]
+    made = [find_item(split, index, task) for split in PLAIN_SPLITS for index in range(3)]
     assert [split_of(item.scene) for item in made] == [item.split for item in made]
     assert len({item.scene for item in made}) == len({item.id for item in made}) == len(made)
 

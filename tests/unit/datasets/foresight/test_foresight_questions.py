@@ -162,8 +162,8 @@ def test_readings_agree_with_the_poses_of_the_last_frame_of_their_slot(items_of)
         assert question.answer == in_bin
     for item, question, poses in about("roll", "higher_ball"):
         assert question.answer == item.scene.balls[int(poses[:, 1].argmin())].colour
-    for _, question, poses in about("collide", "do_touch"):
-        assert question.answer == ("yes" if collide.gap_of(poses) < 0.01 else "no")
+    for item, question, poses in about("collide", "do_touch"):
+        assert question.answer == ("yes" if collide.gap_of(item.scene, poses) < 0.01 else "no")
     for item, question, poses in about("hide", "ball_side"):
         assert question.answer == SIDES[hide.place_of(item.scene, poses[0, 0])]
     for _, question, poses in about("topple", "block_side"):

@@ -6,7 +6,8 @@ import math
 import numpy as np
 import pytest
 
-from theworld.datasets.foresight.rendering import BACKGROUND, PALETTE, SOLID, TABLE, draw, draw_clip
+from theworld.datasets.foresight.looks import BACKGROUND, PALETTE, SOLID, TABLE
+from theworld.datasets.foresight.rendering import draw, draw_clip
 from theworld.datasets.foresight.scene import FLOOR_Y, Ball, Block, Plank, Scene, Screen
 
 SCENE = Scene(

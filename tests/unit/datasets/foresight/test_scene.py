@@ -43,7 +43,9 @@ def test_the_json_form_is_this():
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        ({"gravity": 9.8}, "gravity"),
+        ({"wind": 9.8}, "wind"),
+        ({"gravity": "strong"}, "gravity"),
+        ({"look": {"zoom": 1.0, "haze": 0.5}}, "haze"),
         ({"task": "fly"}, "task"),
         ({"bins": ["blue", "green"]}, "bins"),
         ({"bins": ["blue", "green", "pink"]}, "bins"),
