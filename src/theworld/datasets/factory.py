@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast, get_args
 
 from theworld.config import (
     BlinkData,
@@ -61,7 +61,9 @@ def open_samples(
     if isinstance(settings, RegisteredData):
         from theworld.datasets.custom import open_registered
 
-        return open_registered(settings, split, size)
+        if split not in get_args(SplitName):
+            raise ValueError(f"dataset {settings.name!r} has no split {split!r}: only varied scenes have")
+        return open_registered(settings, cast(SplitName, split), size)
     if with_future:
         raise ValueError(f"dataset {settings.dataset!r} shows no future, which the tap 'true-future' reads")
     if isinstance(settings, DataCompData):
