@@ -17,6 +17,7 @@ from theworld.config import (
     OwnData,
     RegisteredData,
     SpatialRGPTData,
+    SplitName,
     TrainingConfig,
     VsrData,
 )
