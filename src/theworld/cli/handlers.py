@@ -62,6 +62,8 @@ def ask(settings: "AskSettings") -> dict[str, Any]:
     from theworld.modeling.introspection import imagine
 
     picture = to_image(settings.picture)  # first: it is cheap, and may be refused
+    if settings.show_future is not None and not settings.show_future.absolute().parent.is_dir():
+        raise ValueError(f"{settings.show_future}: its folder does not exist; create it first")
     name = to_be_asked(settings.model)
     if name != settings.model:
         logger.warning("the projector of %s was never trained: %s answers in its place", settings.model, name)

@@ -131,7 +131,7 @@ class TrainingConfig:
 
     max_length: Count | None = None
     """Maximum tokens of a sample, with image and world tokens. The run skips longer samples, lists them in
-    bad_records.jsonl and never cuts them; None: no limit."""
+    bad_records.jsonl and never cuts them; None: the length of the model."""
 
     group_by_length: bool = False
     """Batch samples of similar length, for less padding; for data sets that know lengths without reading samples."""

@@ -59,8 +59,9 @@ def check_world_steps(num_world_steps: int, most: int) -> None:
     Raises:
         ValueError: for a K outside of 0 to `most`, the model's max_world_steps.
     """
-    if not 0 <= num_world_steps <= most:
-        raise ValueError(f"num_world_steps={num_world_steps}: expected 0 to {most}")
+    is_number = isinstance(num_world_steps, int) and not isinstance(num_world_steps, bool)
+    if not is_number or not 0 <= num_world_steps <= most:
+        raise ValueError(f"num_world_steps={num_world_steps!r:.40}: expected 0 to {most}")
 
 
 def looks_ahead_by(num_world_steps: Any, world: Mapping[str, Any]) -> bool:

@@ -154,7 +154,7 @@ def _from_array(array: np.ndarray) -> Image.Image:
 
 
 def _tensor_to_array(tensor: Tensor) -> np.ndarray:
-    if tensor.ndim != 3 or tensor.shape[0] not in (3, 4):
+    if tensor.ndim != 3 or tensor.shape[0] not in (3, 4) or not tensor.numel():
         raise ImageError(f"a tensor of shape {tuple(tensor.shape)}: expected (3, H, W)")
     pixels = tensor.detach().cpu()
     if pixels.is_floating_point():

@@ -121,7 +121,9 @@ class OwnDataset(IndexedSamples):
 
     def _names(self, row: Mapping[str, Any], name: str) -> list[str]:
         value = self.keys.value(row, "image", name)
-        names = [] if value is None else value if isinstance(value, list) else [value]
+        names = value if isinstance(value, list) else [] if value is None else [value]
+        if not names:
+            raise RecordError("missing picture", f"{name}: no picture; a text alone teaches nothing about pictures")
         if not all(isinstance(item, str) and item.strip() for item in names):
             raise RecordError(
                 "malformed", f"{name}: {short(value)} as the picture: expected a path, or a list of paths"

@@ -16,6 +16,8 @@ SUFFIXES: Final = (".json", ".jsonl", ".ndjson", *TABLES)
 """Endings of the files that `rows_of` reads."""
 
 _SEPARATORS: Final = ",;\t"
+_LONGEST_CELL: Final = 10_000_000
+"""Characters; a text of more than 100,000 is a bad record of its own."""
 _EXCESS: Final = "\0more"
 """Key of the cells beyond the header's."""
 
@@ -77,11 +79,17 @@ def _parsed(line: bytes) -> Any:
 def _table_rows(stream: io.BufferedReader) -> Iterator[Any]:
     """Rows of a table with a header; cells are texts, and empty ones None."""
     lines = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
+    reader = None
     try:
         header = lines.readline()
         separator = max(_SEPARATORS, key=header.count)
         names = next(csv.reader([header], delimiter=separator), [])
-        reader = csv.DictReader(lines, names, restkey=_EXCESS, delimiter=separator)
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(
+                f"the header names {', '.join(map(repr, twice))} twice: give each column a name of its own"
+            )
+        csv.field_size_limit(_LONGEST_CELL)
+        reader = csv.DictReader(lines, names, restkey=_EXCESS, delimiter=separator, strict=True)
         for row in reader:
             if _EXCESS in row:
                 yield UnreadableRow(f"more cells than the header has ({len(names)})")
@@ -90,7 +98,8 @@ def _table_rows(stream: io.BufferedReader) -> Iterator[Any]:
     except UnicodeDecodeError as error:
         raise ValueError(f"not UTF-8 ({error.reason}): save the table as UTF-8") from error
     except csv.Error as error:
-        raise ValueError(f"no table of comma-separated values ({error})") from error
+        line = "" if reader is None else f" at line {reader.line_num + 1}"
+        raise ValueError(f"no table of comma-separated values{line} ({error}): is a quote never closed?") from error
     finally:
         lines.detach()  # the caller closes the file
 

@@ -133,12 +133,14 @@ class WithinLength:
         samples: the data set.
         collator: counts tokens.
         max_length: maximum tokens of a sample, with image and world tokens.
+        least_characters: texts with fewer characters are not measured, since they cannot be too long.
     """
 
-    def __init__(self, samples: Samples, collator: Collator, max_length: int) -> None:
+    def __init__(self, samples: Samples, collator: Collator, max_length: int, least_characters: int = 0) -> None:
         self.samples = samples
         self.collator = collator
         self.max_length = max_length
+        self.least_characters = least_characters
         self.files = files_of(samples)
         if isinstance(samples, KnowsShapes):
             self.shape_of = samples.shape_of
@@ -149,7 +151,10 @@ class WithinLength:
         return len(self.samples)
 
     def __getitem__(self, index: int, /) -> Sample:
-        return refuse_overlong(self.samples[index], self.collator, self.max_length)
+        sample = self.samples[index]
+        if sum(len(turn.text) for turn in sample.turns) < self.least_characters:
+            return sample
+        return refuse_overlong(sample, self.collator, self.max_length)
 
 
 def refuse_overlong(sample: Sample, collator: Collator, max_length: int) -> Sample:

@@ -153,9 +153,13 @@ def check_same_shapes(path: Path, raw: Mapping[str, Any], base: Mapping[str, Any
                 )
 
 
+_WRITTEN_IN_TRAINING: Final = frozenset({"use_cache"})
+"""Keys that transformers' Trainer leaves in a configuration."""
+
+
 def warn_of_unknown(path: Path, raw: Mapping[str, Any], known: set[str]) -> None:
     """Name the keys of a saved model that nothing reads; a newer version may have written them."""
-    if unknown := sorted(map(str, raw.keys() - known)):
+    if unknown := sorted(map(str, raw.keys() - known - _WRITTEN_IN_TRAINING)):
         close = {name: get_close_matches(name, known, n=1, cutoff=0.8) for name in unknown[:5]}
         shown = ", ".join(name + (f" (did you mean {close[name][0]}?)" if close[name] else "") for name in close)
         more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""

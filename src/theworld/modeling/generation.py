@@ -11,10 +11,13 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from theworld.datasets.images import to_pictures
+from theworld.datasets.records import is_encodable
 from theworld.modeling.fusion import FusedGemma
 from theworld.modeling.processor import TheWorldProcessor
 
 _MAX_NEW_TOKENS = 64
+_MOST_CHARACTERS_PER_TOKEN = 32
+"""The longest tokens of Gemma's vocabulary have fewer characters, apart from runs of white space."""
 
 
 def ask(
@@ -39,6 +42,8 @@ def ask(
         pictures = [] if image is None else to_pictures(image)
         return answer_of(model, conversation(model, pictures, question, **world), options)
     rows = _rows(image, question)
+    for text in question:
+        check_question(model, text)
     prompts = [[_message(pictures, text)] for pictures, text in zip(rows, question, strict=True)]
     return answers_of(model, _encoded(model, prompts, **world), options)
 
@@ -66,6 +71,7 @@ def conversation(model: FusedGemma, pictures: list[Any], question: str, **world:
 
     `world` holds the arguments of `apply_chat_template` that concern the world.
     """
+    check_question(model, question)
     return _encoded(model, [_message(pictures, question)], **world)
 
 
@@ -75,7 +81,11 @@ def _message(pictures: list[Any], question: str) -> dict[str, Any]:
 
 
 def _encoded(model: FusedGemma, prompt: list[Any], **world: Any) -> dict[str, Any]:
-    """Encode a conversation, or a batch of them, padded on the left."""
+    """Encode a conversation, or a batch of them, padded on the left.
+
+    Raises:
+        ValueError: for a prompt that is longer than the model.
+    """
     is_batch = isinstance(prompt[0], list)
     inputs = model.processor.apply_chat_template(
         prompt,
@@ -86,9 +96,36 @@ def _encoded(model: FusedGemma, prompt: list[Any], **world: Any) -> dict[str, An
         processor_kwargs={"text_kwargs": {"padding": True, "padding_side": "left"}} if is_batch else None,
         **world,
     ).to(model.device)
+    refuse_overlong(model, inputs["input_ids"].shape[1])
     if "pixel_values" in inputs:
         inputs["pixel_values"] = inputs["pixel_values"].to(model.dtype)
     return dict(inputs)
+
+
+def check_question(model: FusedGemma, question: Any) -> None:
+    """Check a question before it is encoded.
+
+    Raises:
+        ValueError: for anything but a text, half of a surrogate pair, or a text that no prompt of the model can hold.
+    """
+    if not isinstance(question, str):
+        raise ValueError(f"question={question!r:.60}: expected a text")
+    if not is_encodable(question):
+        raise ValueError("question: half of a surrogate pair in it, which no text file can hold")
+    most = model.config.text.max_position_embeddings * _MOST_CHARACTERS_PER_TOKEN
+    if len(question) > most:
+        raise ValueError(f"question: {len(question):,} characters, more than the model's prompts hold")
+
+
+def refuse_overlong(model: FusedGemma, num_tokens: int) -> None:
+    """Refuse a prompt that is longer than the model.
+
+    Raises:
+        ValueError: with both lengths.
+    """
+    most = model.config.text.max_position_embeddings
+    if num_tokens > most:
+        raise ValueError(f"a prompt of {num_tokens:,} tokens: expected at most {most:,}, the model's length")
 
 
 def answer_of(model: FusedGemma, inputs: dict[str, Any], options: dict[str, Any]) -> str:
@@ -126,8 +163,10 @@ class PrefixCache:
 
     def inputs(self, question: str) -> dict[str, Any]:
         """Make the inputs of `generate` for a question: all token ids, and a copy of the shared cache."""
+        check_question(self.model, question)
         rest = self.input_ids.new_tensor([question_ids(self.model.processor, question)])
         input_ids = torch.cat([self.input_ids, rest], 1)
+        refuse_overlong(self.model, input_ids.shape[1])
         return {  # without token_type_ids: a question is text, whose mask is causal
             "input_ids": input_ids,
             "attention_mask": torch.ones_like(input_ids),

@@ -183,6 +183,8 @@ class TheWorld(FusedGemma):
             CheckpointError: for a change that no checkpoint holds: other shapes, adapters of peft, buffers, the frozen
                 world; and for weights that are not finite.
         """
+        if not isinstance(save_directory, str | Path) or not str(save_directory):
+            raise ValueError(f"save_directory={save_directory!r}: expected the path of a folder")
         push = kwargs.pop("push_to_hub", False)
         kwargs.pop("max_shard_size", None)  # push_to_hub always passes it; trained tensors are one file
         if not push and (unknown := sorted(kwargs.keys() - {"is_main_process"})):

@@ -17,6 +17,7 @@ from theworld.datasets.contents import digests, files_of
 from theworld.datasets.custom import given
 from theworld.datasets.factory import describe
 from theworld.datasets.sample import Samples, SampleStream
+from theworld.datasets.samplers import WithinLength
 from theworld.environment import check_launcher, describe_environment
 from theworld.evaluation.generation import FeatureReader
 from theworld.io import write_whole
@@ -169,6 +170,9 @@ def _open_data(config: TrainingConfig, model: TheWorld) -> tuple[Samples | Sampl
     sees_future = model.config.enable_world and model.config.world_settings().sees_future
     with_future = sees_future or config.objective == "imitation"
     samples = open_data(config, model.processor, config.num_drawn(PartialState().num_processes), with_future)
+    if config.max_length is None and isinstance(samples, Samples):  # nothing is learnt beyond the model's own length
+        most = model.config.text.max_position_embeddings
+        samples = WithinLength(samples, Collator(model.processor, supervise=True), most, least_characters=most // 2)
     return samples, open_questions(config, sees_future)
 
 

@@ -15,6 +15,7 @@ from theworld.datasets.errors import RecordError
 from theworld.datasets.factory import open_samples
 from theworld.datasets.images import to_image
 from theworld.datasets.own import OwnDataset
+from theworld.datasets.row_files import first_rows
 from theworld.datasets.sample import Sample
 
 
@@ -246,3 +247,19 @@ def test_what_was_taken_for_what_is_said_once(photos: Path, caplog: pytest.LogCa
         all_of(path)
 
     assert sum("image from 'image'" in record.message for record in caplog.records) == 1
+
+
+def test_a_quote_that_is_never_closed_is_refused_with_its_line(tmp_path: Path) -> None:
+    rows = [f"{number}.png,Which?,a" for number in range(20)]
+    rows[4] = '4.png,"Which?,a'
+    path = tmp_path / "my.csv"
+    path.write_text("\n".join(["image,question,answer", *rows]) + "\n")
+    with pytest.raises(ValueError, match=r"no table .* at line \d+ .*: is a quote never closed"):
+        first_rows(path, 30)
+
+
+def test_a_column_named_twice_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "my.csv"
+    path.write_text("image,question,answer,answer\n0.png,Which?,a,b\n")
+    with pytest.raises(ValueError, match="the header names 'answer' twice"):
+        first_rows(path, 5)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from fixtures_model import picture, user
 from theworld import TheWorld
@@ -92,3 +93,32 @@ def test_a_padded_batch_of_the_embedded_processor_answers_as_single_rows(trained
 def test_the_embedded_tokenizer_pads_on_the_left(embedded: Path) -> None:
     assert json.loads((embedded / "gemma" / "tokenizer_config.json").read_text())["padding_side"] == "left"
     assert json.loads((embedded / "gemma" / "tokenizer.json").read_text())["padding"]["direction"] == "Left"
+
+
+@pytest.mark.parametrize(
+    ("question", "message"),
+    [
+        ("x " * 200_000, "400,000 characters, more than the model's prompts hold"),
+        ("x " * 40_000, r"a prompt of [\d,]+ tokens: expected at most [\d,]+, the model's length"),
+        ("a \ud83d", "half of a surrogate pair"),
+    ],
+)
+def test_a_question_that_no_prompt_holds_is_refused_before_the_model_runs(fused, question, message) -> None:
+    picture = Image.new("RGB", (64, 64))
+    for ask in (lambda: fused.generate(picture, question), lambda: fused.generate([picture], [question])):
+        with pytest.raises(ValueError, match=message):
+            ask()
+    with pytest.raises(ValueError, match=message):
+        fused.look(picture).ask(question)
+
+
+@pytest.mark.parametrize("question", [None, ["Which?"], 5])
+def test_what_is_no_text_is_no_question_of_a_look(fused, question) -> None:
+    with pytest.raises(ValueError, match="expected a text"):
+        fused.look(Image.new("RGB", (64, 64))).ask(question)
+
+
+@pytest.mark.parametrize("steps", ["2", [1], 2.5, True])
+def test_a_number_of_steps_is_a_whole_number(fused, steps) -> None:
+    with pytest.raises(ValueError, match=r"num_world_steps=.*: expected 0 to"):
+        fused.generate(Image.new("RGB", (64, 64)), "Which?", num_world_steps=steps)
