@@ -202,6 +202,26 @@ class PieceFolder:
                 pass
 
 
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Read a file of JSON objects a line, without a last line that a kill cut off; no file has no lines.
+
+    Raises:
+        ValueError: names the file and the line that is no object.
+    """
+    if not path.exists():
+        return []
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n")[:-1], start=1):
+        try:
+            row = json.loads(line) if line else None
+        except ValueError as error:
+            raise ValueError(f"{path}, line {number}: no JSON ({error}); repair it, or start anew") from error
+        if row is not None and not isinstance(row, dict):
+            raise ValueError(f"{path}, line {number}: expected an object")
+        rows += [] if row is None else [row]
+    return rows
+
+
 def _write_piece(make: Callable[[int], Mapping[str, str | bytes]], path: Path) -> None:
     contents = make(int(path.stem))
     for suffix in sorted(contents, key=lambda suffix: suffix == path.suffix):  # last: the mark of a whole piece

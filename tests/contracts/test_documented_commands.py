@@ -220,7 +220,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         for name in ("train", "evaluate"):  # what others read
             run(next(one for one in TO_RUN if (ours(one) or [""])[0] == name))
         for name in ("a", "b"):
-            shutil.copy(next(Path("runs/eval/predictions").glob("*.jsonl")), f"{name}.jsonl")
+            shutil.copy(next(Path("runs").glob("*/evaluation/predictions/*.jsonl")), f"{name}.jsonl")
         yield folder
 
 

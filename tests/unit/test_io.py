@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from theworld import io
-from theworld.io import fingerprint_weights, name_of_path, recover, replace_folder, whole_folder
+from theworld.io import fingerprint_weights, name_of_path, read_lines, recover, replace_folder, whole_folder
 
 NUM_BYTES = 3_000_000
 LONG_AGO_NS = 10**18
@@ -248,3 +248,20 @@ def test_everything_in_a_folder_is_on_the_disk_before_it_takes_its_name(
 
     assert before_the_rename == [expected]
     assert tmp_path.stat().st_ino in synced, "the new name itself was not synced"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [('{"step": 1}\n{"step":\n', "line 2: no JSON"), ("[1]\n", "line 1: expected")]
+)
+def test_a_damaged_line_is_named_with_its_file(tmp_path: Path, content: str, message: str) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(content)
+    with pytest.raises(ValueError, match=rf"metrics\.jsonl, {message}"):
+        read_lines(path)
+
+
+def test_a_last_line_that_a_kill_cut_off_and_an_absent_file_are_no_damage(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    assert read_lines(path) == []
+    path.write_text('{"step": 1}\n{"st')
+    assert read_lines(path) == [{"step": 1}]

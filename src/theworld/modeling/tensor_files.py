@@ -1,6 +1,7 @@
 """Files of trained tensors: safetensors with a checksum, checked against the model before anything changes."""
 
 import hashlib
+import json
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -38,6 +39,19 @@ def write_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
         if not _is_finite(tensor):
             raise CheckpointError(f"{name} holds NaN or infinite weights: not saved; go back to an earlier checkpoint")
     save_file(whole, path, metadata={"format": "pt", CHECKSUM: checksum(whole)})
+    _sort_metadata(path)
+
+
+def _sort_metadata(path: Path) -> None:
+    """Put the metadata in order, which safetensors leaves to chance: equal tensors give equal files."""
+    with path.open("r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(length)
+        if len(text) == length:  # only the order differs; another spelling of a later safetensors stays as it is
+            file.seek(8)
+            file.write(text)
 
 
 def read_tensors(

@@ -14,7 +14,7 @@ from accelerate.utils import gather_object
 
 from theworld.config.training import MIN_RECORDS
 from theworld.datasets.errors import LeftOut
-from theworld.io import write_whole
+from theworld.io import read_lines, write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -117,9 +117,7 @@ class BadRecords:
 
 def read_bad_records(path: Path) -> list[dict[str, Any]]:
     """Read the rows of the list, without a last line that a kill cut off."""
-    if not path.exists():
-        return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1]]
+    return read_lines(path)
 
 
 def _num_read(left_out: list[LeftOut]) -> int:

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from transformers import TrainerCallback
 
 from theworld.config import TrainingConfig
-from theworld.io import write_whole
+from theworld.io import read_lines, write_whole
 from theworld.modeling import TheWorld
 from theworld.training.flops import WorkCounter, measured_peak
 
@@ -228,10 +228,7 @@ def keep_rows(path: Path, step: int) -> None:
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """Read the rows of a metrics file, without a last line that a kill cut off."""
-    if not path.exists():
-        return []
-    lines = path.read_text().split("\n")
-    return [json.loads(line) for line in lines[:-1] if line]
+    return read_lines(path)
 
 
 def peak_memory_gb() -> float:

@@ -14,6 +14,7 @@ from torch import nn
 from fixtures_model import encode, mixed_rows
 from theworld import TheWorld
 from theworld.modeling import CheckpointError
+from theworld.modeling.tensor_files import read_tensors, write_tensors
 
 Q_PROJ = "model.language_model.layers.0.self_attn.q_proj"
 
@@ -394,3 +395,11 @@ def test_saving_changes_no_random_numbers(model, tmp_path):
     torch.manual_seed(3)
     model.save_pretrained(tmp_path / "saved")
     assert torch.equal(torch.rand(2), expected)
+
+
+def test_equal_tensors_give_equal_files(tmp_path):
+    tensors = {"b": torch.ones(3), "a": torch.zeros(2, 2)}
+    for number in range(8):
+        write_tensors(tensors, tmp_path / str(number))
+    assert len({(tmp_path / str(number)).read_bytes() for number in range(8)}) == 1
+    assert read_tensors(tmp_path / "0", tensors).keys() == tensors.keys()

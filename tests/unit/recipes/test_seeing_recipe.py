@@ -80,9 +80,9 @@ def test_a_picture_comes_with_what_it_shows_and_nothing_else(pool):
 def test_only_scenes_of_the_language_split_are_asked_for(monkeypatch, tmp_path):
     asked = []
 
-    def spy(split, index, task):
+    def spy(split, index, task, *more):
         asked.append((split, index))
-        return make_item(split, index, task)
+        return make_item(split, index, task, *more)
 
     monkeypatch.setattr(pools, "make_item", spy)
     PicturePool(tmp_path, NUM_SCENES, 16)
