@@ -125,7 +125,7 @@ def refuse_other_processes(checkpoint: Path, num_processes: int) -> None:
         ValueError: for another number.
     """
     num_before = len(list(checkpoint.glob("rng_state*.pth")))  # one file for each process
-    if num_before != num_processes:
+    if num_before not in (0, num_processes):  # without any the checkpoint is not whole, which is said elsewhere
         raise ValueError(
             f"{checkpoint} was made by {num_before} process{'' if num_before == 1 else 'es'}, and here there"
             f" {'is' if num_processes == 1 else 'are'} {num_processes}, whose batches would be others: continue with"

@@ -126,8 +126,8 @@ def _prepare(config: TrainingConfig) -> Start:
     check_token(config)
     process = PartialState()
     if checkpoint is not None:
-        check_whole(checkpoint, PENDING_NAME)
         refuse_other_processes(checkpoint, process.num_processes)
+        check_whole(checkpoint, PENDING_NAME)
         if process.is_main_process:  # it reads every byte
             check_manifest(checkpoint)
     process.wait_for_everyone()
