@@ -32,7 +32,7 @@ TRAINING: Final[Mapping[str, Former]] = {
     "gemma_model_name": Former("model.gemma_model_name"),
     "cosmos_model_name": Former("model.world.cosmos_model_name"),
     "enable_world": Former("model.enable_world"),
-    "num_world_steps": Former("model.num_world_steps", "more than 0 needs model.world.tap=rollout or dit"),
+    "num_world_steps": Former("model.num_world_steps"),
     "max_world_steps": Former("model.max_world_steps"),
     "world_projection_mode": Former("model.world_projection_mode"),
     "projection_architecture": Former("model.world_projection_architecture"),

@@ -83,8 +83,8 @@ def describe(settings: DataSettings) -> str:
         return "Foresight (simulated scenes)"
     source = getattr(settings, "source", None)
     if not source:
-        return settings.dataset
-    return f"{settings.dataset} ({Path(source).name if Path(source).exists() else source})"
+        return name_of(settings)
+    return f"{name_of(settings)} ({Path(source).name if Path(source).exists() else source})"
 
 
 def open_items(settings: DataSettings, size: int | None, with_future: bool = False) -> Samples:

@@ -54,7 +54,7 @@ def write_items(samples: Samples, root: Path, frame_rate_hz: float, num_shown: i
         folder.mkdir(parents=True, exist_ok=True)
         if pictures:
             _side_by_side(pictures).save(folder / "picture.png", optimize=True)
-        if sample.future is not None:
+        if sample.future is not None and pictures:
             size_px = min(pictures[0].height, _LARGEST_SIDE_PX)
             parts = [to_frames(clip, size_px) for clip in (_clips(sample)[0], sample.future[0])]
             film = torch.cat(parts).permute(0, 2, 3, 1)

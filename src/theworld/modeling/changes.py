@@ -2,19 +2,18 @@
 
 import copy
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.utils import logging as transformers_logging
 
 from theworld.modeling import lora
 from theworld.modeling.base_files import base_folder, loading_base
 from theworld.modeling.config_files import CheckpointError
 from theworld.modeling.freezing import PARTS, part_of
 from theworld.modeling.fusion import FusedGemma
+from theworld.tiny.gemma import without_progress_bars
 from theworld.world.changed_weights import changed_tensor, is_equal, networks_of
 
 logger = logging.getLogger(__name__)
@@ -66,7 +65,7 @@ def _read_base(model: FusedGemma) -> FusedGemma | None:
     name = config.base_model_name
     load: Any = FusedGemma.from_pretrained
     try:
-        with loading_base(name), _without_progress(), torch.random.fork_rng(devices=[]):
+        with loading_base(name), without_progress_bars(), torch.random.fork_rng(devices=[]):
             base, report = load(
                 base_folder(name),
                 config=config,
@@ -88,18 +87,6 @@ def _read_base(model: FusedGemma) -> FusedGemma | None:
             f" its base; undo the change (resize_token_embeddings({there[0]}) for embeddings), then save"
         )
     return base
-
-
-@contextmanager
-def _without_progress() -> Iterator[None]:
-    """Hide transformers' bar: nothing is loaded that you asked for."""
-    shown = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            transformers_logging.enable_progress_bar()
 
 
 def _refuse_untied(model: FusedGemma, state: Mapping[str, Tensor]) -> None:

@@ -84,13 +84,14 @@ def make_processor() -> Gemma3Processor:
 
 def save_gemma(model: Gemma3ForConditionalGeneration, processor: Gemma3Processor, folder: Path) -> None:
     """Write model and processor in the layout of google/gemma-3-4b-it on the Hub."""
-    with _without_progress_bars():
+    with without_progress_bars():
         model.save_pretrained(folder)
     processor.save_pretrained(folder)
 
 
 @contextmanager
-def _without_progress_bars() -> Iterator[None]:
+def without_progress_bars() -> Iterator[None]:
+    """Hide transformers' bars while something is loaded or saved that nobody asked for."""
     shown = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     try:
