@@ -20,6 +20,7 @@ from theworld.datasets.samplers import batches
 from theworld.evaluation.jsonl import error_text
 from theworld.evaluation.predictions import Prediction, PredictionWriter
 from theworld.modeling import TheWorld
+from theworld.modeling.generation import refuse_overlong
 from theworld.world.store_files import StoreError
 
 FeatureReader = Callable[[Tensor, int], Tensor]
@@ -117,6 +118,7 @@ class Answerer(BatchAnswerer):
 
     def _write(self, samples: Sequence[Sample]) -> list[dict[str, Any]]:
         inputs = place(self.model, self._prompts(samples))
+        refuse_overlong(self.model, inputs["input_ids"].shape[1])
         output = self.model.generate(**inputs, max_new_tokens=self.max_new_tokens, **self.decoding)
         replies = output[:, inputs["input_ids"].shape[1] :]
         texts = self.model.processor.batch_decode(replies, skip_special_tokens=True)
@@ -135,6 +137,7 @@ class Answerer(BatchAnswerer):
             first, copies = _first_of_each([len(options) for options in choices], [s.num_clips for s in samples])
             batch["world_features"] = self._read(pixels[first], steps)[copies]
         inputs = place(self.model, batch)
+        refuse_overlong(self.model, inputs["input_ids"].shape[1])
         shifted = torch.nn.functional.pad(labels, (0, 1), value=-100)[:, 1:].to(self.model.device)
         keep = shifted != -100
         logits = self.model(**inputs, logits_to_keep=keep).logits

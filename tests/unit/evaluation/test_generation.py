@@ -208,3 +208,14 @@ def test_clips_of_the_expanded_batch_are_found_again() -> None:
 
     assert first == [0, 3, 4]
     assert copies == [0, 0, 0, 1, 2, 1, 2]
+
+
+def test_a_question_longer_than_the_model_is_an_error_row_and_the_others_are_answered(fused) -> None:
+    long, short = (
+        question(name, [], "x " * number, "a", fields={"choices": ("a", "b")})
+        for name, number in (("l", 40_000), ("s", 1))
+    )
+    for score_choices in (False, True):
+        rows = Answerer(fused, max_new_tokens=1, score_choices=score_choices)([long, short])
+        assert "the model's length" in str(rows[0].error)
+        assert rows[1].error is None
