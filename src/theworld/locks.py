@@ -70,6 +70,10 @@ def _lock(folder: Path) -> int:
             descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except FileNotFoundError:  # another process has just removed the empty folder
             continue
+        except FileExistsError:  # the same, between mkdir's refusal and its look at what is there; or a file is there
+            if any(place.exists() and not place.is_dir() for place in (folder, *folder.parents)):
+                raise
+            continue
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -91,6 +91,7 @@ def test_a_folder_without_content_is_removed_and_one_with_content_stays(tmp_path
 def test_many_that_come_and_go_are_never_in_a_folder_together(tmp_path: Path):
     inside: list[int] = []
     crowded: list[int] = []
+    errors: list[OSError] = []
 
     def come_and_go() -> None:
         for _ in range(200):
@@ -101,6 +102,8 @@ def test_many_that_come_and_go_are_never_in_a_folder_together(tmp_path: Path):
                     inside.pop()
             except ValueError:
                 continue
+            except OSError as error:
+                errors.append(error)
 
     threads = [threading.Thread(target=come_and_go) for _ in range(4)]
     for thread in threads:
@@ -108,6 +111,27 @@ def test_many_that_come_and_go_are_never_in_a_folder_together(tmp_path: Path):
     for thread in threads:
         thread.join()
     assert not crowded
+    assert not errors
+
+
+def test_a_folder_that_vanishes_while_it_is_made_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    made = Path.mkdir
+    refusals = iter([FileExistsError(17, "File exists")])
+
+    def vanish_once(self: Path, *args: object, **kwargs: object) -> None:
+        for refusal in refusals:
+            raise refusal
+        made(self, *args, **kwargs)  # pyright: ignore[reportArgumentType]
+
+    monkeypatch.setattr(Path, "mkdir", vanish_once)
+    with in_use(tmp_path / "run"):
+        assert (tmp_path / "run").is_dir()
+
+
+def test_a_file_in_place_of_the_folder_is_an_error(tmp_path: Path):
+    (tmp_path / "run").write_text("")
+    with pytest.raises(FileExistsError), in_use(tmp_path / "run"):
+        pass
 
 
 def test_a_file_system_without_locks_is_warned_of_and_used(
