@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 from pydantic_core import ArgsKwargs
 
-from theworld.config.base import STRICT, Count, NumSlots, PathSetting
+from theworld.config.base import MOST, STRICT, Count, NumSlots, PathSetting
 from theworld.config.problems import dataclass
 from theworld.config.world import TINY_WORLD, WorldSettings, looks_ahead_by
-from theworld.constants import DEFAULT_GEMMA_MODEL, TINY_MODEL
+from theworld.constants import DEFAULT_GEMMA_MODEL, TEMPORAL_STRIDE, TINY_MODEL
 from theworld.precision import Dtype
 
 LoraTarget = Literal["language", "vision"]
@@ -87,6 +87,12 @@ class ModelSettings:
     max_world_steps: NumSlots = 16
     """Largest K: rows of the temporal embeddings."""
 
+    num_clip_frames: Annotated[int, Field(ge=1, le=MOST)] = 5
+    """Frames of a video that the world model sees, 1 + 4j: the last ones at its frame rate."""
+
+    num_gemma_frames: Annotated[int, Field(ge=1, le=MOST)] = 1
+    """Frames of a video that Gemma sees: the last, or more of the clip."""
+
     world_fusion: Literal["tokens", "residual"] = "tokens"
     """World tokens before the first turn, or a gated residual on Gemma's image tokens."""
 
@@ -143,6 +149,8 @@ class ModelSettings:
         self.lora.check_frozen(self.freeze_gemma_vision, self.freeze_gemma_language)
         if not self.enable_world:
             return self
+        if (self.num_clip_frames - 1) % TEMPORAL_STRIDE:
+            raise ValueError(f"num_clip_frames={self.num_clip_frames}: expected 1 + {TEMPORAL_STRIDE}j (1, 5, 9, ...)")
         steps, most = self.num_world_steps, self.max_world_steps
         if steps > most:
             raise ValueError(f"num_world_steps={steps} is more than max_world_steps={most}: raise max_world_steps")

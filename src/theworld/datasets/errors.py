@@ -40,6 +40,10 @@ class MissingImageError(ImageError):
     """A path without a file."""
 
 
+class VideoError(ImageError):
+    """An object that is no video, or one that cannot be read."""
+
+
 @dataclass(frozen=True)
 class LeftOut:
     """A skipped record."""

@@ -26,6 +26,8 @@ _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
 """Start of an address, also after `Path` has dropped a slash. One letter and a colon is a drive of Windows."""
 _DATA_URL = re.compile(r"data:[^,]*,", re.IGNORECASE)
 
+_ANIMATED = ("GIF", "WEBP", "PNG")
+
 
 def to_image(source: Any) -> Image.Image:
     """Convert a picture to RGB and turn it upright; an upright RGB picture is returned itself.
@@ -44,7 +46,7 @@ def to_image(source: Any) -> Image.Image:
     if isinstance(source, ImageError):
         raise source
     if isinstance(source, str | Path):
-        image = _open(_existing(Path(source), str(source)), str(source))
+        image = _open(existing_file(Path(source), str(source)), str(source))
     elif isinstance(source, bytes | bytearray | memoryview):
         image = _open(bytes(source), f"{len(source):,} bytes")
     elif isinstance(source, Image.Image):
@@ -113,19 +115,25 @@ def path_in(folder: Path, name: str, record: str) -> Path:
 def _no_address(name: str) -> str | None:
     """Say that an address is not opened; None: the name is none."""
     if _DATA_URL.match(name):
-        return f"{_shown(name)}: data URLs are not opened; decode it, and give its bytes"
+        return f"{shown_path(name)}: data URLs are not opened; decode it, and give its bytes"
     if _ADDRESS.match(name):
         address = name if "://" in name else name.replace(":/", "://", 1)
-        return f"{_shown(address)}: addresses are not opened; download it, and give its path"
+        return f"{shown_path(address)}: addresses are not opened; download it, and give its path"
     return None
 
 
-def _shown(name: str) -> str:
+def shown_path(name: str) -> str:
+    """Return a path for a message, shortened if it is very long."""
     return name if len(name) <= _MAX_SHOWN_PATH else f"{name[: _MAX_SHOWN_PATH - 3]}..."
 
 
-def _existing(path: Path, given: str) -> Path:
-    name = _shown(str(path))
+def existing_file(path: Path, given: str) -> Path:
+    """Return the path of a file that exists; `given` is how the user wrote it.
+
+    Raises:
+        ImageError: for a folder; MissingImageError for a path without a file, and for an address.
+    """
+    name = shown_path(str(path))
     try:
         if path.is_dir():
             raise ImageError(f"{name}: a folder, not a picture")
@@ -226,21 +234,32 @@ def to_clip(clip: Any) -> list[Image.Image]:
     return [to_image(frame) for frame in frames]
 
 
+def is_animation(source: Any) -> bool:
+    """Return whether a picture, its file or its content is an animation: a GIF, WebP or PNG of several frames."""
+    kind, num_frames = _facts_of(source)
+    return kind in _ANIMATED and num_frames > 1
+
+
+def _facts_of(source: Any) -> tuple[str | None, int]:
+    """Return format and number of frames of a picture, its file or its content; (None, 1) for anything else."""
+    if isinstance(source, Image.Image):
+        return source.format, _num_frames(source)
+    if isinstance(source, str | Path | bytes | bytearray | memoryview):
+        try:
+            with Image.open(source if isinstance(source, str | Path) else io.BytesIO(source)) as file:
+                return file.format, _num_frames(file)
+        except (*BROKEN, Image.DecompressionBombError):
+            pass  # `to_image` says why
+    return None, 1
+
+
 def _refuse_animation(frame: Any) -> None:
     """Refuse a file of several frames in the place of one."""
-    if isinstance(frame, Image.Image):
-        num_frames, name = _num_frames(frame), "a picture"
-    elif isinstance(frame, str | Path | bytes | bytearray | memoryview):
-        is_path = isinstance(frame, str | Path)
-        try:
-            with Image.open(frame if is_path else io.BytesIO(frame)) as file:
-                num_frames = _num_frames(file)
-        except (*BROKEN, Image.DecompressionBombError):
-            return  # `to_image` says why
-        name = _shown(str(frame)) if is_path else f"{len(frame):,} bytes"
-    else:
-        return
+    num_frames = _facts_of(frame)[1]
     if num_frames > 1:
+        is_path = isinstance(frame, str | Path)
+        is_picture = isinstance(frame, Image.Image)
+        name = "a picture" if is_picture else shown_path(str(frame)) if is_path else f"{len(frame):,} bytes"
         raise ImageError(f"{name}: an animation of {num_frames} frames, in the place of one: give a list of its frames")
 
 

@@ -1,30 +1,35 @@
 """Videos in a chat: their frames become the world model's clip, and Gemma sees the last one."""
 
+import logging
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
-import numpy as np
-from torch import Tensor
+from theworld.datasets.video import ClipRule, VideoClip, read_clip
 
-from theworld.datasets.images import to_image
+logger = logging.getLogger(__name__)
 
 _TYPES: Final = ("text", "image", "video")
+_VIDEO_KEYS: Final = ("video", "path")
+_OPTIONS: Final = {"start": "start_s", "end": "end_s", "frame_rate": "source_rate_hz"}
+"""Keys of a video's part beside its source, to arguments of `read_clip`."""
 
 
-def take_videos(conversation: Any, world: Any) -> tuple[Any, Any]:
+def take_videos(conversation: Any, world: Any, rule: ClipRule) -> tuple[Any, Any]:
     """Replace the videos of a conversation, or of a list of conversations, by pictures of their last frames.
 
     Args:
-        conversation: messages; a part `{"type": "video", "video": frames}` holds 1 + 4j frames in time order: a list of
-            pictures, an array (F, H, W, 3) or a tensor (F, 3, H, W).
+        conversation: messages. A part `{"type": "video", "video": source}` holds a video as `open_video` takes it, and
+            perhaps `start` and `end`, seconds, and `frame_rate`, that of an array or a list of frames.
         world: clips for the world model as `apply_chat_template` takes them; None: the pictures.
+        rule: the frames of a video that the models see.
 
     Returns:
         The conversation, and the clips of its pictures and videos in order; both unchanged if it has no video.
 
     Raises:
-        ValueError: for a part of an unknown type, which the template would drop, a video without frames or in a file,
-            or a video beside `world`.
+        ValueError: for a part of an unknown type, which the template would drop, a video that cannot be read, or a
+            video beside `world`.
     """
     is_batch = bool(conversation) and isinstance(conversation[0], list | tuple)
     rows = conversation if is_batch else [conversation]
@@ -35,8 +40,8 @@ def take_videos(conversation: Any, world: Any) -> tuple[Any, Any]:
         return conversation, world
     if world is not None:
         raise ValueError("a chat with a video, and world=: both are clips for the world model; give one of them")
-    clips = [[_clip(part) for part in _parts(row) if part["type"] != "text"] for row in rows]
-    shown = [[_with_pictures(message) for message in row] for row in rows]
+    taken = [_take(row, rule) for row in rows]
+    shown, clips = [row for row, _ in taken], [row for _, row in taken]
     return (shown, clips) if is_batch else (shown[0], clips[0])
 
 
@@ -45,26 +50,39 @@ def _parts(row: Any) -> list[Mapping[str, Any]]:
     return [part for content in contents if isinstance(content, list | tuple) for part in content]
 
 
-def _with_pictures(message: Mapping[str, Any]) -> Mapping[str, Any]:
-    content = message.get("content")
-    if not isinstance(content, list | tuple):
-        return message
-    shown = [
-        {"type": "image", "image": to_image(_clip(part)[-1])} if part["type"] == "video" else part for part in content
-    ]
-    return {**message, "content": shown}
+def _take(row: Any, rule: ClipRule) -> tuple[list[Any], list[Any]]:
+    """Return the messages of one conversation with pictures alone, and a clip for each of its pictures and videos."""
+    messages: list[Any] = []
+    clips: list[Any] = []
+    for message in row:
+        content = message.get("content")
+        if not isinstance(content, list | tuple):
+            messages.append(message)
+            continue
+        parts: list[Any] = []
+        for part in content:
+            if part["type"] == "video":
+                clip = _clip(part, rule)
+                clips.append(list(clip.frames))
+                parts += [{"type": "image", "image": frame} for frame in clip.shown]
+            else:
+                parts.append(part)
+                if part["type"] == "image":
+                    clips.append([next((part[key] for key in ("image", "path", "url") if key in part), None)])
+        messages.append({**message, "content": parts})
+    return messages, clips
 
 
-def _clip(part: Mapping[str, Any]) -> Any:
-    """Return the frames of a video, or the one frame of a picture."""
-    if part["type"] == "image":
-        return [next((part[key] for key in ("image", "path", "url") if key in part), None)]
-    frames = part.get("video")
-    is_frames = isinstance(frames, list | tuple) or (isinstance(frames, np.ndarray | Tensor) and frames.ndim == 4)
-    if frames is None or not is_frames or len(frames) == 0:
-        given = "no frames" if is_frames else f"a {type(frames).__name__}"
-        raise ValueError(
-            f"a video given as {given}: expected 1 + 4j frames in time order (a list of pictures, an array of shape"
-            " (F, H, W, 3), or a tensor (F, 3, H, W)); decode a file first"
-        )
-    return frames
+def _clip(part: Mapping[str, Any], rule: ClipRule) -> VideoClip:
+    source = next((part[key] for key in _VIDEO_KEYS if key in part), None)
+    options = {name: part[key] for key, name in _OPTIONS.items() if part.get(key) is not None}
+    clip = read_clip(source, rule, **options)
+    if clip.note:
+        say_once(clip.note)
+    return clip
+
+
+@lru_cache(maxsize=1000)
+def say_once(note: str) -> None:
+    """Log how a clip differs from its video; equal sentences once a process."""
+    logger.warning("%s", note)

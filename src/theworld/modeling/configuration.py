@@ -17,8 +17,10 @@ from theworld.constants import (
     DEFAULT_GEMMA_MODEL,
     EOW_TOKEN_ID,
     SOW_TOKEN_ID,
+    TEMPORAL_STRIDE,
     WORLD_SOFT_TOKEN_ID,
 )
+from theworld.datasets.video import ClipRule
 
 WORLD_FIELDS: Final = {name: stored.name for name, stored in STORED.items()}
 """Fields of WorldSettings to their names in TheWorldConfig."""
@@ -29,6 +31,8 @@ MAY_CHANGE = frozenset(
         "enable_world",
         "base_model_name",
         "num_world_steps",
+        "num_clip_frames",
+        "num_gemma_frames",
         "freeze_gemma_vision",
         "freeze_gemma_language",
         "freeze_cosmos_vae",
@@ -86,6 +90,8 @@ _BOUNDS: Final = {
     "max_world_steps": (0, 4_096),
     "num_past_steps": (0, 4_096),
     "max_past_steps": (0, 4_096),
+    "num_clip_frames": (1, 16_385),
+    "num_gemma_frames": (1, 16_385),
     "num_inference_steps": (2, 10_000),
     "num_rollouts": (1, 10_000),
     "dit_block": (0, 1_024),
@@ -133,6 +139,10 @@ class TheWorldConfig(Gemma3Config):
     num_past_steps: int = 0
     """Latent slots before the current one; fixed for `residual` fusion, free for `tokens`."""
     max_past_steps: int = 4
+    num_clip_frames: int = 5
+    """Frames of a video that the world model sees, 1 + 4j; residual fusion has its own number."""
+    num_gemma_frames: int = 1
+    """Frames of a video that Gemma sees."""
 
     frame_rate_hz: float = 16.0
     num_inference_steps: int = 10
@@ -188,6 +198,12 @@ class TheWorldConfig(Gemma3Config):
             raise ValueError(
                 f"num_world_steps={self.num_world_steps} is more than max_world_steps={self.max_world_steps}"
             )
+        if self.num_clip_frames > 1 + TEMPORAL_STRIDE * self.max_past_steps:
+            raise ValueError(
+                f"num_clip_frames={self.num_clip_frames}: max_past_steps={self.max_past_steps} allows"
+                f" {1 + TEMPORAL_STRIDE * self.max_past_steps}"
+            )
+        _ = self.clip_rule
         if self.num_world_steps and not settings.imagines:
             raise ValueError(
                 f'num_world_steps={self.num_world_steps} needs a tap that looks ahead (world_tap="rollout" or "dit"),'
@@ -234,6 +250,14 @@ class TheWorldConfig(Gemma3Config):
         """Return the fields that a world feature depends on, as taps take them; equal fields are checked once."""
         known_tap(self.world_tap)  # a tap can be unregistered, and the cache would not know
         return _checked_world(*(getattr(self, name) for name in WORLD_FIELDS.values()))
+
+    @property
+    def clip_rule(self) -> ClipRule:
+        """The frames of a video that the models see."""
+        num_frames = self.num_clip_frames
+        if self.enable_world and self.world_fusion == "residual":  # built for one number of slots
+            num_frames = 1 + TEMPORAL_STRIDE * self.num_past_steps
+        return ClipRule(self.frame_rate_hz, num_frames, min(self.num_gemma_frames, num_frames))
 
     def lora_settings(self) -> LoraSettings:
         """Return the settings of the model's adapters."""

@@ -12,6 +12,7 @@ from transformers import DynamicCache
 
 from theworld.datasets.images import to_pictures
 from theworld.datasets.records import is_encodable
+from theworld.datasets.video import is_video
 from theworld.modeling.fusion import FusedGemma
 from theworld.modeling.processor import TheWorldProcessor
 
@@ -27,8 +28,9 @@ def ask(
 
     Args:
         image: any form that `datasets.images.to_pictures` accepts: PIL, path, bytes of a file, array (H, W, 3), tensor
-            (3, H, W), or a list; None: no picture. All pictures belong to the one question: also the B of a tensor
-            (B, 3, H, W). For a batch of questions a list with an entry per question.
+            (3, H, W), or a list; None: no picture. Also a video: path, bytes of a file, or a torchcodec decoder. All
+            pictures belong to the one question: also the B of a tensor (B, 3, H, W). For a batch of questions a list
+            with an entry per question.
         question: plain text; control tokens in it are encoded as text. A list of questions gives a list of answers.
         num_world_steps: K, future latent slots; default: the model's configuration.
         options: options of transformers' `generate` (`max_new_tokens`, by default 64, `do_sample`, ...), and `world`:
@@ -39,17 +41,16 @@ def ask(
     """
     world = {"num_world_steps": num_world_steps, "world": options.pop("world", None)}
     if isinstance(question, str):
-        pictures = [] if image is None else to_pictures(image)
-        return answer_of(model, conversation(model, pictures, question, **world), options)
+        return answer_of(model, conversation(model, media_of(image), question, **world), options)
     rows = _rows(image, question)
     for text in question:
         check_question(model, text)
-    prompts = [[_message(pictures, text)] for pictures, text in zip(rows, question, strict=True)]
+    prompts = [[_message(media, text)] for media, text in zip(rows, question, strict=True)]
     return answers_of(model, _encoded(model, prompts, **world), options)
 
 
 def _rows(images: Any, questions: Sequence[str]) -> list[list[Any]]:
-    """Return the pictures of each question in a batch.
+    """Return the pictures and videos of each question in a batch, as parts of a chat.
 
     Raises:
         ValueError: for no questions, a question that is no text, or another number of entries.
@@ -63,21 +64,31 @@ def _rows(images: Any, questions: Sequence[str]) -> list[list[Any]]:
             f"{len(questions)} questions and {given}: give a list with an entry per question (a picture, a list of"
             " pictures, or None); for several questions about one picture use look(image)"
         )
-    return [[] if entry is None else to_pictures(entry) for entry in images]
+    return [media_of(entry) for entry in images]
 
 
-def conversation(model: FusedGemma, pictures: list[Any], question: str, **world: Any) -> dict[str, Any]:
-    """Make the inputs of one question about pictures, on the model's device.
+def media_of(image: Any) -> list[dict[str, Any]]:
+    """Return pictures and videos in any accepted form as parts of a chat; None: none."""
+    if image is None:
+        return []
+    if is_video(image):
+        return [{"type": "video", "video": image}]
+    if isinstance(image, list | tuple):
+        return [part for entry in image for part in media_of(entry)]
+    return [{"type": "image", "image": picture} for picture in to_pictures(image)]
 
-    `world` holds the arguments of `apply_chat_template` that concern the world.
+
+def conversation(model: FusedGemma, media: list[dict[str, Any]], question: str, **world: Any) -> dict[str, Any]:
+    """Make the inputs of one question about pictures and videos, on the model's device.
+
+    `media` are parts of a chat, as `media_of` makes them. `world` holds the arguments of `apply_chat_template` that concern the world.
     """
     check_question(model, question)
-    return _encoded(model, [_message(pictures, question)], **world)
+    return _encoded(model, [_message(media, question)], **world)
 
 
-def _message(pictures: list[Any], question: str) -> dict[str, Any]:
-    content = [{"type": "image", "image": picture} for picture in pictures] + [{"type": "text", "text": question}]
-    return {"role": "user", "content": content}
+def _message(media: list[dict[str, Any]], question: str) -> dict[str, Any]:
+    return {"role": "user", "content": [*media, {"type": "text", "text": question}]}
 
 
 def _encoded(model: FusedGemma, prompt: list[Any], **world: Any) -> dict[str, Any]:
@@ -194,7 +205,7 @@ def prefill(
 
     Args:
         model: a TheWorld.
-        image: one picture or more, in any form that `datasets.images.to_pictures` accepts.
+        image: one picture or video, or more, in any form that `ask` accepts.
         num_world_steps: K, future latent slots; default: the model's configuration.
         world: clips for the world model in place of the pictures.
         features: features of these clips, as `read_world` returns them, if you have them already.
@@ -202,10 +213,10 @@ def prefill(
     Raises:
         ValueError: for no picture, one that cannot be read, or a K that the tap cannot serve.
     """
-    pictures = to_pictures(image)
-    if not pictures:
+    media = media_of(image)
+    if not media:
         raise ValueError("no pictures: there is nothing that questions could share; use generate")
-    inputs = conversation(model, pictures, "", num_world_steps=num_world_steps, world=world)
+    inputs = conversation(model, media, "", num_world_steps=num_world_steps, world=world)
     if features is not None:
         inputs.pop("world_pixels")
         inputs["world_features"] = features

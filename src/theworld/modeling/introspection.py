@@ -11,6 +11,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from theworld.datasets.images import to_frames
+from theworld.datasets.video import is_video, read_clip
 from theworld.modeling.generation import PrefixCache
 from theworld.modeling.model import TheWorld
 
@@ -74,7 +75,7 @@ def imagine(model: TheWorld, clip: Any, num_world_steps: int) -> UInt8[Tensor, "
 
     Args:
         model: with tap `rollout`.
-        clip: one picture, or a clip whose last frame is the current one.
+        clip: one picture, a video as `is_video` knows it, or a list of frames whose last is the current one.
         num_world_steps: K, latent slots to imagine.
 
     Raises:
@@ -83,6 +84,8 @@ def imagine(model: TheWorld, clip: Any, num_world_steps: int) -> UInt8[Tensor, "
         UnsafeVideoError: if the guardrail rejects the video.
     """
     check_shown(model)
+    if is_video(clip):
+        clip = read_clip(clip, model.config.clip_rule).frames
     frames = to_frames(clip, model.config.world_image_size)[None]
     return decoded(model, model.read_world(frames, num_world_steps))
 

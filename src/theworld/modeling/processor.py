@@ -19,6 +19,7 @@ from theworld.config import ReadTap, TapName, WorldSettings
 from theworld.config.world import check_world_steps, known_tap
 from theworld.constants import CUSTOM_TOKEN_EOW, CUSTOM_TOKEN_SOW, WORLD_SOFT_TOKEN, WORLD_TOKENS
 from theworld.datasets.images import square_frames, to_frames, to_pictures
+from theworld.datasets.video import ClipRule
 from theworld.modeling import base_files, loading, names
 from theworld.modeling.arguments import take_settings
 from theworld.modeling.chat_videos import take_videos
@@ -57,6 +58,9 @@ class TheWorldProcessor(Gemma3Processor):
         world_tap: TapName = "vae",
         world_control_of: ReadTap = "vae",
         world_repeat_current: bool = False,
+        frame_rate_hz: float = 16.0,
+        num_clip_frames: int = 5,
+        num_gemma_frames: int = 1,
         **kwargs: Any,
     ) -> None:
         super().__init__(image_processor, tokenizer, chat_template, image_seq_length, **kwargs)
@@ -68,6 +72,9 @@ class TheWorldProcessor(Gemma3Processor):
         self.world_tap: TapName = world_tap
         self.world_control_of: ReadTap = world_control_of
         self.world_repeat_current = world_repeat_current
+        self.frame_rate_hz = frame_rate_hz
+        self.num_clip_frames = num_clip_frames
+        self.num_gemma_frames = num_gemma_frames
         if enable_world and (new := [token for token in WORLD_TOKENS if token not in tokenizer.get_vocab()]):
             # The embedding has three spare rows: no table is resized.
             tokenizer.add_special_tokens({"additional_special_tokens": new}, replace_extra_special_tokens=False)
@@ -97,6 +104,9 @@ class TheWorldProcessor(Gemma3Processor):
             world_tap=config.world_tap,
             world_control_of=config.world_control_of,
             world_repeat_current=config.world_repeat_current,
+            frame_rate_hz=config.frame_rate_hz,
+            num_clip_frames=config.clip_rule.num_frames,
+            num_gemma_frames=config.clip_rule.num_gemma_frames,
         )
         processor._check_ids(config)
         return processor
@@ -264,7 +274,7 @@ class TheWorldProcessor(Gemma3Processor):
             num_world_steps: K, future latent slots.
         """
         options = dict(kwargs.pop("processor_kwargs", None) or {})
-        conversation, clips = take_videos(conversation, world or options.get("world"))
+        conversation, clips = take_videos(conversation, world or options.get("world"), self.clip_rule)
         world = clips if self.enable_world else world  # without it Gemma sees the last frame
         if world is not None:
             is_batch = bool(conversation) and isinstance(conversation[0], list | tuple)
@@ -303,6 +313,11 @@ class TheWorldProcessor(Gemma3Processor):
         joined = _joined(conversation)
         has_control_tokens = any(map(self._control_tokens.search, _texts(joined)))
         return (joined if has_control_tokens else conversation), has_control_tokens
+
+    @property
+    def clip_rule(self) -> ClipRule:
+        """The frames of a video that the models see."""
+        return ClipRule(self.frame_rate_hz, self.num_clip_frames, self.num_gemma_frames)
 
     @property
     def world_settings(self) -> WorldSettings:

@@ -9,6 +9,6 @@ def require_extra() -> None:
     Raises:
         ValueError: without the extra `app`.
     """
-    missing = [name for name in ("av", "starlette", "uvicorn") if find_spec(name) is None]
+    missing = [name for name in ("starlette", "uvicorn") if find_spec(name) is None]
     if missing:
         raise ValueError(f"the extra `app` is not installed ({', '.join(missing)}): pip install 'theworld[app]'")

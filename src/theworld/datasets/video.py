@@ -1,0 +1,296 @@
+"""Videos: read a file, an animation, an array, a list of frames or a decoder as a clip for the world model.
+
+One rule makes a clip of a video, whatever it came in: `ClipRule`.
+"""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import numpy as np
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from theworld.constants import TEMPORAL_STRIDE
+from theworld.datasets.errors import VideoError
+from theworld.datasets.images import is_animation, to_clip
+
+VIDEO_SUFFIXES: Final = frozenset(
+    [
+        ".mp4",
+        ".m4v",
+        ".mov",
+        ".webm",
+        ".mkv",
+        ".avi",
+        ".3gp",
+        ".mpg",
+        ".mpeg",
+        ".ts",
+        ".mts",
+        ".flv",
+        ".wmv",
+        ".ogv",
+        ".m2ts",
+    ]
+)
+"""Names of files that are always videos, also of formats that are not read; a .gif, .webp or .png may be a picture."""
+
+_STILL_BRANDS: Final = (b"avif", b"heic", b"heix", b"mif1", b"msf1")
+"""Pictures in the container of MP4."""
+_EARLY: Final = 0.25
+"""Share of a period by which a frame may come late and still count as shown: files round their times."""
+
+
+@dataclass(frozen=True)
+class VideoLimits:
+    """Largest video that is read; each default is far above a usual one."""
+
+    max_pixels: int = 36_000_000
+    """Largest frame, pixels: 8K."""
+    max_seconds: float = float("inf")
+    """Longest video, seconds."""
+    max_frames: int = 10_000_000
+    """Most frames of a file."""
+    max_decode_seconds: float = float("inf")
+    """Longest time for decoding."""
+    max_side_px: int = 1792
+    """Longest side of a frame that is kept, twice the input size of Gemma 3: a larger one is scaled down."""
+
+
+class Video(Protocol):
+    """An opened video; every form of `open_video` is one."""
+
+    times_s: Float[np.ndarray, " M"] | None
+    """Time of each frame in seconds from the first, ascending; None: frames without times."""
+    num_frames: int
+
+    def pictures(self, indices: Sequence[int]) -> list[Image.Image]:
+        """Decode the frames of ascending numbers, which may repeat, as upright RGB pictures."""
+        ...
+
+
+@dataclass(frozen=True)
+class ClipRule:
+    """The frames of a video that the models see: its last ones, at the world's frame rate.
+
+        10 frames a second of 30      x . . x . . x . . x . . x . . x     every third, counted from the last
+        5 frames for the world              x . . x . . x . . x . . x     a shorter video begins with its first, repeated
+        1 frame for Gemma                                           x
+
+    Frames of a variable rate are those that a viewer sees at these times. A video of a lower rate keeps each frame.
+    """
+
+    frame_rate_hz: float = 16.0
+    """Frames per second that the world model expects."""
+    num_frames: int = 5
+    """Frames of a clip, 1 + 4j."""
+    num_gemma_frames: int = 1
+    """Frames for Gemma: the last one, or as many from the first of the clip to the last."""
+
+    def __post_init__(self) -> None:
+        if not self.frame_rate_hz > 0:
+            raise ValueError(f"frame_rate_hz={self.frame_rate_hz}: expected more than 0 frames a second")
+        if self.num_frames < 1 or (self.num_frames - 1) % TEMPORAL_STRIDE:
+            raise ValueError(f"num_frames={self.num_frames}: expected 1 + {TEMPORAL_STRIDE}j (1, 5, 9, ...)")
+        if not 1 <= self.num_gemma_frames <= self.num_frames:
+            raise ValueError(f"num_gemma_frames={self.num_gemma_frames}: expected 1 to {self.num_frames}, the clip's")
+
+
+@dataclass(frozen=True)
+class VideoClip:
+    """The frames of a video that the models see."""
+
+    frames: tuple[Image.Image, ...]
+    """1 + 4j frames in time order for the world model; the last is the current one."""
+    shown: tuple[Image.Image, ...]
+    """Frames for Gemma; the last is the current one."""
+    note: str = ""
+    """What was left out or is missing, in sentences; empty: nothing."""
+
+
+def is_video(source: Any) -> bool:
+    """Return whether `source` is a video and no single picture: by the name of a file, its bytes, or its axes.
+
+    A list is none: it may hold several pictures.
+    """
+    if isinstance(source, str | Path) and Path(source).suffix.lower() in VIDEO_SUFFIXES:
+        return True
+    if isinstance(source, bytes | bytearray | memoryview) and is_film(bytes(source[:12])):
+        return True
+    return is_animation(source) or hasattr(source, "get_frames_played_at")
+
+
+def is_film(head: bytes) -> bool:
+    """Return whether the first 12 bytes of a file are those of MP4, MOV, WebM, MKV or AVI."""
+    is_mp4 = head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip") and head[8:12] not in _STILL_BRANDS
+    return is_mp4 or head[:4] == b"\x1a\x45\xdf\xa3" or (head[:4] == b"RIFF" and head[8:12] == b"AVI ")
+
+
+def open_video(
+    source: Any, frame_rate_hz: float | None = None, limits: VideoLimits | None = None
+) -> AbstractContextManager[Video]:
+    """Open a video of any form; a file stays open for the time of the `with` block.
+
+    Args:
+        source: path or content of a file (MP4, MOV, WebM, MKV, AVI, GIF, animated WebP or PNG), a list of pictures,
+            uint8 array (F, H, W, 3), tensor (F, 3, H, W), or a torchcodec VideoDecoder, as columns of `datasets.Video`
+            hold them.
+        frame_rate_hz: frames per second of an array or a list; None: unknown, and all of them count.
+        limits: largest video.
+
+    Raises:
+        VideoError: for anything else, a damaged file, or a video beyond the limits.
+        MissingImageError: for a path without a file.
+    """
+    limits = VideoLimits() if limits is None else limits
+    if isinstance(source, str | Path | bytes | bytearray | memoryview) or isinstance(source, Image.Image):
+        from theworld.datasets.video_files import open_file
+
+        return open_file(source, limits)
+    if hasattr(source, "get_frames_played_at"):
+        return nullcontext(_Decoder(source, limits))
+    is_frames = isinstance(source, list | tuple) or (isinstance(source, np.ndarray | Tensor) and source.ndim == 4)
+    if not is_frames or len(source) == 0:
+        given = "no frames" if is_frames else f"a {type(source).__name__}"
+        raise VideoError(
+            f"a video given as {given}: expected a file, a list of pictures in time order, an array of shape"
+            " (F, H, W, 3), or a tensor (F, 3, H, W)"
+        )
+    return nullcontext(_Frames(source, frame_rate_hz, limits))
+
+
+def read_clip(
+    source: Any,
+    rule: ClipRule | None = None,
+    *,
+    start_s: float = 0.0,
+    end_s: float | None = None,
+    source_rate_hz: float | None = None,
+    limits: VideoLimits | None = None,
+) -> VideoClip:
+    """Read the clip of a video.
+
+    Args:
+        source: as `open_video`.
+        rule: frame rate and number of frames; None: the defaults.
+        start_s: no frame before this time, seconds from the first frame.
+        end_s: no frame after this time; None: the end of the video.
+        source_rate_hz: as `frame_rate_hz` of `open_video`.
+        limits: largest video.
+
+    Raises:
+        VideoError: as `open_video`, and for a part of the video without a frame.
+    """
+    rule = ClipRule() if rule is None else rule
+    with open_video(source, source_rate_hz, limits) as video:
+        indices, note = clip_indices(video, rule, start_s, end_s)
+        frames = tuple(video.pictures(indices))
+    places = [len(frames) - 1] if rule.num_gemma_frames == 1 else np.linspace(0, len(frames) - 1, rule.num_gemma_frames)
+    return VideoClip(frames, tuple(frames[round(place)] for place in places), note)
+
+
+def clip_indices(
+    video: Video, rule: ClipRule, start_s: float = 0.0, end_s: float | None = None
+) -> tuple[list[int], str]:
+    """Choose the frames of a clip by the rule, and say in sentences how the clip differs from the video.
+
+    Raises:
+        VideoError: for a part of the video without a frame.
+    """
+    _check_times(start_s, end_s)
+    if video.times_s is None:
+        if start_s or end_s is not None:
+            raise VideoError("frames without times: a start or an end needs their frame rate")
+        chosen, unit = list(range(video.num_frames)), "frames"
+    else:
+        chosen, unit = _sampled(video.times_s, rule.frame_rate_hz, start_s, end_s)
+    num_missing = rule.num_frames - len(chosen)
+    if num_missing > 0:
+        note = (
+            f"The video has {len(chosen)} {unit}, and the clip {rule.num_frames}: it begins with its first, repeated."
+        )
+        return [chosen[0]] * num_missing + chosen, note
+    last = "last" if rule.num_frames == 1 else f"last {rule.num_frames}"
+    note = f"The models see the {last} of {len(chosen)} {unit}." if num_missing < 0 else ""
+    return chosen[-rule.num_frames :], note
+
+
+def shown_at(times_s: Float[np.ndarray, " M"], moments_s: Float[np.ndarray, " N"], period_s: float) -> list[int]:
+    """Return the frame that a viewer sees at each moment: the last one that has come by then.
+
+    Args:
+        times_s: of the frames, ascending.
+        moments_s: to look at.
+        period_s: time between two moments; a frame that comes a little later counts, since files round their times.
+    """
+    places = np.searchsorted(times_s, moments_s + _EARLY * period_s, side="right") - 1
+    return np.maximum(places, 0).tolist()
+
+
+def _sampled(
+    times_s: Float[np.ndarray, " M"], rate_hz: float, start_s: float, end_s: float | None
+) -> tuple[list[int], str]:
+    period = 1 / rate_hz
+    last = len(times_s) - 1 if end_s is None else int(np.searchsorted(times_s, end_s + 1e-6, side="right")) - 1
+    first = int(np.searchsorted(times_s, start_s - 1e-6))
+    if first > last:
+        until = f"{times_s[-1]:.3g} s" if end_s is None else f"{end_s:g} s"
+        raise VideoError(f"no frame between {start_s:g} s and {until}: the video has {times_s[-1]:.3g} s")
+    own_period = float(np.median(np.diff(times_s))) if len(times_s) > 1 else period
+    if own_period > period * (1 + _EARLY):
+        slow = f"frames at {1 / own_period:.3g} a second (the world model expects {rate_hz:g})"
+        return list(range(first, last + 1)), slow
+    count = int((times_s[last] - times_s[first]) * rate_hz + _EARLY) + 1
+    moments = times_s[last] - period * np.arange(count)[::-1]
+    return [max(first, index) for index in shown_at(times_s, moments, period)], f"frames at {rate_hz:g} a second"
+
+
+def _check_times(start_s: float, end_s: float | None) -> None:
+    if not start_s >= 0:
+        raise VideoError(f"start={start_s}: expected 0 or more seconds")
+    if end_s is not None and not end_s >= start_s:
+        raise VideoError(f"end={end_s}: expected {start_s:g} s, the start, or more")
+
+
+class _Frames:
+    """Frames that are decoded already."""
+
+    def __init__(self, frames: Any, frame_rate_hz: float | None, limits: VideoLimits) -> None:
+        self.frames, self.limits, self.num_frames = frames, limits, len(frames)
+        if frame_rate_hz is not None and not frame_rate_hz > 0:
+            raise VideoError(f"frame_rate={frame_rate_hz}: expected more than 0 frames a second")
+        self.times_s = None if frame_rate_hz is None else np.arange(len(frames)) / frame_rate_hz
+
+    def pictures(self, indices: Sequence[int]) -> list[Image.Image]:
+        frames = [self.frames[index] for index in indices]
+        return [smaller(picture, self.limits.max_side_px) for picture in to_clip(frames)]
+
+
+class _Decoder:
+    """A torchcodec VideoDecoder, or an object of its interface."""
+
+    def __init__(self, decoder: Any, limits: VideoLimits) -> None:
+        facts = decoder.metadata
+        self.decoder, self.limits, self.num_frames = decoder, limits, int(facts.num_frames or 0)
+        if not self.num_frames or not facts.average_fps:
+            raise VideoError("a decoder of a video without frames, or without a frame rate")
+        if (facts.width or 0) * (facts.height or 0) > limits.max_pixels:
+            raise VideoError(f"frames of {facts.width} x {facts.height} px: expected {limits.max_pixels:,} at most")
+        self._start_s = float(facts.begin_stream_seconds or 0.0)
+        self.times_s = np.arange(self.num_frames) / float(facts.average_fps)
+
+    def pictures(self, indices: Sequence[int]) -> list[Image.Image]:
+        batch = self.decoder.get_frames_at(indices=list(indices)).data
+        return [smaller(picture, self.limits.max_side_px) for picture in to_clip(batch)]
+
+
+def smaller(picture: Image.Image, max_side_px: int) -> Image.Image:
+    """Scale a picture down to a longest side; a smaller one is returned itself."""
+    if max(picture.size) > max_side_px:
+        picture = picture.copy()
+        picture.thumbnail((max_side_px, max_side_px), Image.Resampling.BICUBIC)
+    return picture
