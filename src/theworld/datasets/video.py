@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -19,23 +19,8 @@ from theworld.datasets.errors import VideoError
 from theworld.datasets.images import is_animation, to_clip
 
 VIDEO_SUFFIXES: Final = frozenset(
-    [
-        ".mp4",
-        ".m4v",
-        ".mov",
-        ".webm",
-        ".mkv",
-        ".avi",
-        ".3gp",
-        ".mpg",
-        ".mpeg",
-        ".ts",
-        ".mts",
-        ".flv",
-        ".wmv",
-        ".ogv",
-        ".m2ts",
-    ]
+    f".{name}"
+    for name in ("mp4", "m4v", "mov", "webm", "mkv", "avi", "3gp", "mpg", "mpeg", "ts", "mts", "flv", "wmv", "ogv")
 )
 """Names of files that are always videos, also of formats that are not read; a .gif, .webp or .png may be a picture."""
 
@@ -61,6 +46,7 @@ class VideoLimits:
     """Longest side of a frame that is kept, twice the input size of Gemma 3: a larger one is scaled down."""
 
 
+@runtime_checkable
 class Video(Protocol):
     """An opened video; every form of `open_video` is one."""
 
@@ -78,7 +64,7 @@ class ClipRule:
     """The frames of a video that the models see: its last ones, at the world's frame rate.
 
         10 frames a second of 30      x . . x . . x . . x . . x . . x     every third, counted from the last
-        5 frames for the world              x . . x . . x . . x . . x     a shorter video begins with its first, repeated
+        5 frames for the world              x . . x . . x . . x . . x     a shorter one repeats its first
         1 frame for Gemma                                           x
 
     Frames of a variable rate are those that a viewer sees at these times. A video of a lower rate keeps each frame.
@@ -147,7 +133,7 @@ def open_video(
         MissingImageError: for a path without a file.
     """
     limits = VideoLimits() if limits is None else limits
-    if isinstance(source, str | Path | bytes | bytearray | memoryview) or isinstance(source, Image.Image):
+    if isinstance(source, str | Path | bytes | bytearray | memoryview | Image.Image):
         from theworld.datasets.video_files import open_file
 
         return open_file(source, limits)
@@ -210,9 +196,7 @@ def clip_indices(
         chosen, unit = _sampled(video.times_s, rule.frame_rate_hz, start_s, end_s)
     num_missing = rule.num_frames - len(chosen)
     if num_missing > 0:
-        note = (
-            f"The video has {len(chosen)} {unit}, and the clip {rule.num_frames}: it begins with its first, repeated."
-        )
+        note = f"The video has {len(chosen)} {unit}, and the clip {rule.num_frames}: the first is repeated."
         return [chosen[0]] * num_missing + chosen, note
     last = "last" if rule.num_frames == 1 else f"last {rule.num_frames}"
     note = f"The models see the {last} of {len(chosen)} {unit}." if num_missing < 0 else ""

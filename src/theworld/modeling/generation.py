@@ -81,7 +81,8 @@ def media_of(image: Any) -> list[dict[str, Any]]:
 def conversation(model: FusedGemma, media: list[dict[str, Any]], question: str, **world: Any) -> dict[str, Any]:
     """Make the inputs of one question about pictures and videos, on the model's device.
 
-    `media` are parts of a chat, as `media_of` makes them. `world` holds the arguments of `apply_chat_template` that concern the world.
+    `media` are parts of a chat, as `media_of` makes them; `world` holds the arguments of `apply_chat_template` that
+    concern the world.
     """
     check_question(model, question)
     return _encoded(model, [_message(media, question)], **world)
