@@ -23,6 +23,7 @@ from theworld.config import (
 )
 from theworld.datasets.held_out import HeldOut
 from theworld.datasets.sample import Samples, SampleStream
+from theworld.datasets.video import ClipRule
 
 NUM_SCENES: Final[dict[ForesightSplitName, int]] = {
     "train": 20_000,
@@ -43,7 +44,11 @@ _SPLITS: Final[dict[str, dict[str, Any]]] = {
 
 
 def open_samples(
-    settings: DataSettings, split: ForesightSplitName, size: int | None, with_future: bool = False
+    settings: DataSettings,
+    split: ForesightSplitName,
+    size: int | None,
+    with_future: bool = False,
+    rule: ClipRule | None = None,
 ) -> Samples:
     """Open the samples of a split.
 
@@ -52,6 +57,7 @@ def open_samples(
         split: train, validation, test, or one of the further tests of varied scenes.
         size: number of scenes of Foresight, or of items of a benchmark; None: all, or `NUM_SCENES`.
         with_future: whether samples carry the true future, for the arm `true-future`.
+        rule: the frames of a video that the model sees; None: the defaults.
 
     Raises:
         ValueError: for a split that the data set does not have, files that cannot be read, or a folder of drawn samples
@@ -74,7 +80,7 @@ def open_samples(
         raise ValueError(f"dataset {settings.dataset!r} has no split {split!r}: expected {' or '.join(names)}")
     if isinstance(settings, BlinkData | SpatialRGPTData | VsrData):
         return _benchmark(settings, names[split], size)
-    return _conversations(settings, names[split], size)
+    return _conversations(settings, names[split], size, ClipRule() if rule is None else rule)
 
 
 def describe(settings: DataSettings) -> str:
@@ -87,18 +93,21 @@ def describe(settings: DataSettings) -> str:
     return f"{name_of(settings)} ({Path(source).name if Path(source).exists() else source})"
 
 
-def open_items(settings: DataSettings, size: int | None, with_future: bool = False) -> Samples:
+def open_items(
+    settings: DataSettings, size: int | None, with_future: bool = False, rule: ClipRule | None = None
+) -> Samples:
     """Open the samples to measure answers on; bad records of your own and of general data sets are left out.
 
     Args:
         settings: the data set and its options; its validation split is read.
         size: as for `open_samples`.
         with_future: as for `open_samples`.
+        rule: as for `open_samples`.
 
     Raises:
         ValueError: as `open_samples`, or if there are no good records.
     """
-    samples = open_samples(settings, settings.validation_split, size, with_future)
+    samples = open_samples(settings, settings.validation_split, size, with_future, rule)
     if not isinstance(settings, OwnData | LlavaData | HFData):
         return samples
     from theworld.datasets.wrappers import WithoutBadRecords
@@ -108,26 +117,29 @@ def open_items(settings: DataSettings, size: int | None, with_future: bool = Fal
     return WithoutBadRecords(samples, f"{settings.source} ({settings.validation_split})")
 
 
-def open_training(config: TrainingConfig, num_samples: int, with_future: bool = False) -> Samples:
+def open_training(
+    config: TrainingConfig, num_samples: int, with_future: bool = False, rule: ClipRule | None = None
+) -> Samples:
     """Open the training samples of a run: those of its `data`, or of the parts of its `mixture`.
 
     Args:
         config: the run.
         num_samples: number of samples that the run draws, and so the length of a mixture.
         with_future: as for `open_samples`.
+        rule: as for `open_samples`.
 
     Raises:
         ValueError: as `open_samples`, and if there are none.
     """
     if not config.mixture:
-        samples = open_samples(config.data, config.data.train_split, config.data.num_train, with_future)
+        samples = open_samples(config.data, config.data.train_split, config.data.num_train, with_future, rule)
         if not len(samples):
             raise ValueError(f"data: no samples in split {config.data.train_split!r}")
         return samples
     from theworld.datasets.mixture import Mixture
 
     parts = {
-        name: open_samples(part.data, part.data.train_split, part.data.num_train, with_future)
+        name: open_samples(part.data, part.data.train_split, part.data.num_train, with_future, rule)
         for name, part in zip(part_names(config.mixture), config.mixture, strict=True)
     }
     return Mixture(parts, [part.weight for part in config.mixture], num_samples, config.seed)
@@ -239,7 +251,7 @@ def _benchmark(settings: BlinkData | SpatialRGPTData | VsrData, split: Any, size
     return vsr.VsrDataset(settings.source, split, subset, image_dir=settings.image_dir, **common)
 
 
-def _conversations(settings: DataSettings, split: Any, size: int | None) -> Samples:
+def _conversations(settings: DataSettings, split: Any, size: int | None, rule: ClipRule) -> Samples:
     """Data sets to train on; their authors publish no validation split, or may not."""
     if isinstance(settings, OpenSpatialData):
         from theworld.datasets.public.open_spatial import REPOSITORY, SpatialRGPTDataset

@@ -17,6 +17,7 @@ from torch import Tensor
 from theworld.constants import TEMPORAL_STRIDE
 from theworld.datasets.errors import VideoError
 from theworld.datasets.images import is_animation, to_clip
+from theworld.datasets.video_files import VideoLimits, is_film, open_file, smaller
 
 VIDEO_SUFFIXES: Final = frozenset(
     f".{name}"
@@ -24,35 +25,20 @@ VIDEO_SUFFIXES: Final = frozenset(
 )
 """Names of files that are always videos, also of formats that are not read; a .gif, .webp or .png may be a picture."""
 
-_STILL_BRANDS: Final = (b"avif", b"heic", b"heix", b"mif1", b"msf1")
-"""Pictures in the container of MP4."""
 _EARLY: Final = 0.25
 """Share of a period by which a frame may come late and still count as shown: files round their times."""
-
-
-@dataclass(frozen=True)
-class VideoLimits:
-    """Largest video that is read; each default is far above a usual one."""
-
-    max_pixels: int = 36_000_000
-    """Largest frame, pixels: 8K."""
-    max_seconds: float = float("inf")
-    """Longest video, seconds."""
-    max_frames: int = 10_000_000
-    """Most frames of a file."""
-    max_decode_seconds: float = float("inf")
-    """Longest time for decoding."""
-    max_side_px: int = 1792
-    """Longest side of a frame that is kept, twice the input size of Gemma 3: a larger one is scaled down."""
 
 
 @runtime_checkable
 class Video(Protocol):
     """An opened video; every form of `open_video` is one."""
 
-    times_s: Float[np.ndarray, " M"] | None
-    """Time of each frame in seconds from the first, ascending; None: frames without times."""
     num_frames: int
+
+    @property
+    def times_s(self) -> Float[np.ndarray, " M"] | None:
+        """Time of each frame in seconds from the first, ascending; None: frames without times."""
+        ...
 
     def pictures(self, indices: Sequence[int]) -> list[Image.Image]:
         """Decode the frames of ascending numbers, which may repeat, as upright RGB pictures."""
@@ -110,12 +96,6 @@ def is_video(source: Any) -> bool:
     return is_animation(source) or hasattr(source, "get_frames_played_at")
 
 
-def is_film(head: bytes) -> bool:
-    """Return whether the first 12 bytes of a file are those of MP4, MOV, WebM, MKV or AVI."""
-    is_mp4 = head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip") and head[8:12] not in _STILL_BRANDS
-    return is_mp4 or head[:4] == b"\x1a\x45\xdf\xa3" or (head[:4] == b"RIFF" and head[8:12] == b"AVI ")
-
-
 def open_video(
     source: Any, frame_rate_hz: float | None = None, limits: VideoLimits | None = None
 ) -> AbstractContextManager[Video]:
@@ -134,8 +114,6 @@ def open_video(
     """
     limits = VideoLimits() if limits is None else limits
     if isinstance(source, str | Path | bytes | bytearray | memoryview | Image.Image):
-        from theworld.datasets.video_files import open_file
-
         return open_file(source, limits)
     if hasattr(source, "get_frames_played_at"):
         return nullcontext(_Decoder(source, limits))
@@ -270,11 +248,3 @@ class _Decoder:
     def pictures(self, indices: Sequence[int]) -> list[Image.Image]:
         batch = self.decoder.get_frames_at(indices=list(indices)).data
         return [smaller(picture, self.limits.max_side_px) for picture in to_clip(batch)]
-
-
-def smaller(picture: Image.Image, max_side_px: int) -> Image.Image:
-    """Scale a picture down to a longest side; a smaller one is returned itself."""
-    if max(picture.size) > max_side_px:
-        picture = picture.copy()
-        picture.thumbnail((max_side_px, max_side_px), Image.Resampling.BICUBIC)
-    return picture

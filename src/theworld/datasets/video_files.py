@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from typing import Any, BinaryIO, Final
@@ -13,7 +14,6 @@ from PIL import Image, ImageSequence
 from theworld.datasets.errors import ImageError, VideoError
 from theworld.datasets.images import existing_file, is_animation, shown_path, to_image
 from theworld.datasets.rgb import BROKEN
-from theworld.datasets.video import VideoLimits, is_film, smaller
 
 VIDEO_FORMATS: Final = "MP4, MOV, WebM, MKV or AVI"
 
@@ -21,6 +21,31 @@ _ALONE: Final = {"format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi"
 """Options of FFmpeg: some formats are lists of addresses and paths, which FFmpeg would otherwise open."""
 _SEEK_FROM_S: Final = 2.0
 """Earlier parts of a video are decoded without a jump."""
+
+_STILL_BRANDS: Final = (b"avif", b"heic", b"heix", b"mif1", b"msf1")
+"""Pictures in the container of MP4."""
+
+
+@dataclass(frozen=True)
+class VideoLimits:
+    """Largest video that is read; each default is far above a usual one."""
+
+    max_pixels: int = 36_000_000
+    """Largest frame, pixels: 8K."""
+    max_seconds: float = float("inf")
+    """Longest video, seconds."""
+    max_frames: int = 10_000_000
+    """Most frames of a file."""
+    max_decode_seconds: float = float("inf")
+    """Longest time for decoding."""
+    max_side_px: int = 1792
+    """Longest side of a frame that is kept, twice the input size of Gemma 3: a larger one is scaled down."""
+
+
+def is_film(head: bytes) -> bool:
+    """Return whether the first 12 bytes of a file are those of MP4, MOV, WebM, MKV or AVI."""
+    is_mp4 = head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip") and head[8:12] not in _STILL_BRANDS
+    return is_mp4 or head[:4] == b"\x1a\x45\xdf\xa3" or (head[:4] == b"RIFF" and head[8:12] == b"AVI ")
 
 
 @contextmanager
@@ -248,3 +273,11 @@ def _is_cover(track: Any) -> bool:
     from av.stream import Disposition
 
     return bool(track.disposition & Disposition.attached_pic)
+
+
+def smaller(picture: Image.Image, max_side_px: int) -> Image.Image:
+    """Scale a picture down to a longest side; a smaller one is returned itself."""
+    if max(picture.size) > max_side_px:
+        picture = picture.copy()
+        picture.thumbnail((max_side_px, max_side_px), Image.Resampling.BICUBIC)
+    return picture

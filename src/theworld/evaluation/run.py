@@ -200,7 +200,7 @@ def _answer(config: EvaluationConfig, arm: ArmName, saved: TheWorldConfig, forma
     reads = arm in READS_WORLD
     with_future = reads and saved.enable_world and saved.world_settings().sees_future
     # Before the model loads, since it may fail.
-    samples = open_items(data, data.num_validation, with_future)
+    samples = open_items(data, data.num_validation, with_future, saved.clip_rule)
     if arm == "majority":
         return {arm: _answer_by_majority(samples, folder / f"{arm}.jsonl", data)}
     respondent = open_respondent(config.checkpoint, arm, saved, formats, config.store_dir)
@@ -232,7 +232,7 @@ def _show_items(config: EvaluationConfig, saved: TheWorldConfig) -> None:
     """Write the pictures of some items; those of Foresight with what really followed."""
     data = config.data
     simulated = isinstance(data, ForesightData)
-    samples = open_items(data, data.num_validation, with_future=simulated)
+    samples = open_items(data, data.num_validation, simulated, saved.clip_rule)
     rate_hz = FRAME_RATE_HZ if simulated else saved.world_settings().frame_rate_hz if saved.enable_world else 1.0
     write_items(samples, config.output_dir, rate_hz)
 

@@ -67,7 +67,7 @@ def _audit(settings: AuditSettings, name: str, saved: TheWorldConfig) -> dict[st
     # Load the model first, so that a damaged checkpoint fails at once.
     model = TheWorld.from_pretrained(name, world_dtype=formats["world"], **options)
     data = settings.data
-    dataset = open_items(data, data.num_validation, saved.world_settings().sees_future)
+    dataset = open_items(data, data.num_validation, saved.world_settings().sees_future, saved.clip_rule)
     samples = [dataset[index] for index in range(len(dataset))]
     _check_one_kind(samples)
     loader.save_over_earlier(settings, settings.output_dir / "config.json")

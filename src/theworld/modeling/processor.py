@@ -1,7 +1,7 @@
 """TheWorldProcessor: Gemma 3's processor, with a run of world placeholders per clip at the start of each row."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from theworld.datasets.images import square_frames, to_frames, to_pictures
 from theworld.datasets.video import ClipRule
 from theworld.modeling import base_files, loading, names
 from theworld.modeling.arguments import take_settings
-from theworld.modeling.chat_videos import take_videos
+from theworld.modeling.chats import joined, take_videos, texts_of
 from theworld.modeling.configuration import TheWorldConfig
 from theworld.modeling.image_processing import is_plain, plain_pixels
 
@@ -310,9 +310,9 @@ class TheWorldProcessor(Gemma3Processor):
 
         transformers' own sanitizing takes tens of milliseconds, so clean text skips it.
         """
-        joined = _joined(conversation)
-        has_control_tokens = any(map(self._control_tokens.search, _texts(joined)))
-        return (joined if has_control_tokens else conversation), has_control_tokens
+        whole = joined(conversation)
+        has_control_tokens = any(map(self._control_tokens.search, texts_of(whole)))
+        return (whole if has_control_tokens else conversation), has_control_tokens
 
     @property
     def clip_rule(self) -> ClipRule:
@@ -370,39 +370,3 @@ def _check_residual(clips: list[int], pictures: list[int], options: dict[str, An
         raise ValueError(f"residual fusion adds one clip to each picture: {clips} clips, {pictures} pictures per row")
     if options.get("do_pan_and_scan") or options.get("images_kwargs", {}).get("do_pan_and_scan"):
         raise ValueError("residual fusion adds one clip to each picture: it takes no pan-and-scan")
-
-
-def _joined(conversation: Any) -> Any:
-    """Join neighbouring texts of a message, as the template does.
-
-    This finds control tokens that are split over two texts: "<image_soft_" "token>".
-    """
-    if conversation and isinstance(conversation[0], list | tuple):
-        return [_joined(part) for part in conversation]
-    return [
-        {**message, "content": _join(message["content"])}
-        if isinstance(message.get("content"), list | tuple)
-        else message
-        for message in conversation
-    ]
-
-
-def _join(content: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    items: list[dict[str, Any]] = []
-    for item in content:
-        if items and item.get("type") == items[-1].get("type") == "text":
-            items[-1] = {"type": "text", "text": items[-1]["text"].strip() + item["text"].strip()}
-        else:
-            items.append(item)
-    return items
-
-
-def _texts(conversation: Any) -> Iterator[str]:
-    """Yield every text in one conversation or a list of them."""
-    for part in conversation:
-        if isinstance(part, list | tuple):
-            yield from _texts(part)
-        elif isinstance(part.get("content", part.get("text")), str):
-            yield part.get("content", part.get("text"))
-        elif isinstance(part.get("content"), list | tuple):
-            yield from _texts(part["content"])

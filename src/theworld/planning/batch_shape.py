@@ -59,7 +59,7 @@ def _from_samples(settings: PlanSettings, config: TheWorldConfig) -> BatchShape:
         raise ValueError("dataset='datacomp' is a stream, which a plan does not read: state its rows, --length")
     imitates = settings.objective == "imitation"
     sees_future = config.enable_world and config.world_settings().sees_future
-    samples = open_training(settings, settings.num_drawn(), imitates or sees_future)
+    samples = open_training(settings, settings.num_drawn(), imitates or sees_future, config.clip_rule)
     chosen = _readable(samples, min(settings.batch_size, MOST_SAMPLES))
     collator = Collator(TheWorldProcessor.from_config(config), supervise=True, packing=settings.packing)
     batch = collator(chosen)

@@ -47,7 +47,7 @@ def open_data(config: TrainingConfig, processor: Any, num_samples: int, with_fut
     """
     if isinstance(config.data, DataCompData) and not config.mixture:
         return open_stream(config.data, config.data.train_split, with_future)
-    samples = open_training(config, num_samples, with_future)
+    samples = open_training(config, num_samples, with_future, getattr(processor, "clip_rule", None))
     if config.max_length is not None:
         samples = WithinLength(samples, Collator(processor, supervise=True), config.max_length)
     return samples

@@ -18,6 +18,7 @@ from theworld.datasets.collator import Collator
 from theworld.datasets.factory import open_samples
 from theworld.datasets.sample import Samples
 from theworld.datasets.samplers import batches
+from theworld.datasets.video import ClipRule
 from theworld.modeling import TheWorld
 from theworld.modeling.factory import open_model
 from theworld.training.dataloading import good_samples
@@ -86,7 +87,7 @@ def fill(config: FillSettings) -> dict[str, Any]:
     stored = open_stored(tap, config.store_dir)
     parts = [
         Subset(samples, range(config.shard_index, len(samples), config.num_shards))
-        for samples in _parts(config, settings.sees_future or config.objective == "imitation")
+        for samples in _parts(config, settings.sees_future or config.objective == "imitation", model.config.clip_rule)
     ]
     num_samples = sum(map(len, parts))
     _log_size(config, tap, model.config.num_world_steps, num_samples)
@@ -121,8 +122,8 @@ def _log_size(config: FillSettings, tap: WorldTap, num_world_steps: int, num_sam
     )
 
 
-def _parts(config: FillSettings, with_future: bool) -> Iterator[Any]:
+def _parts(config: FillSettings, with_future: bool, rule: ClipRule) -> Iterator[Any]:
     """Open every data set of a run: those to train on, and the validation sets."""
     for data in [part.data for part in config.mixture] or [config.data]:
-        yield open_samples(data, data.train_split, data.num_train, with_future)
-    yield from open_questions(config, with_future).values()
+        yield open_samples(data, data.train_split, data.num_train, with_future, rule)
+    yield from open_questions(config, with_future, rule).values()

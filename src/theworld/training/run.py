@@ -173,7 +173,7 @@ def _open_data(config: TrainingConfig, model: TheWorld) -> tuple[Samples | Sampl
     if config.max_length is None and isinstance(samples, Samples):  # nothing is learnt beyond the model's own length
         most = model.config.text.max_position_embeddings
         samples = WithinLength(samples, Collator(model.processor, supervise=True), most, least_characters=most // 2)
-    return samples, open_questions(config, sees_future)
+    return samples, open_questions(config, sees_future, model.config.clip_rule)
 
 
 def _samples_of_a_pass(config: TrainingConfig) -> int:

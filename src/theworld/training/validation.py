@@ -16,6 +16,7 @@ from theworld.config import DataSettings, ForesightData, TrainingConfig
 from theworld.datasets.factory import name_of, open_samples
 from theworld.datasets.sample import Sample, Samples
 from theworld.datasets.samplers import batches
+from theworld.datasets.video import ClipRule
 from theworld.evaluation.generation import Answerer, FeatureReader
 from theworld.evaluation.predictions import Prediction
 from theworld.evaluation.statistics import wilson_interval
@@ -48,11 +49,12 @@ class Result:
     """Items with an error; bad records are no items."""
 
 
-def open_questions(config: TrainingConfig, with_future: bool) -> dict[str, Samples]:
+def open_questions(config: TrainingConfig, with_future: bool, rule: ClipRule | None = None) -> dict[str, Samples]:
     """Open the validation sets of a run, by name; without `validation.eval_steps` there are none.
 
     Args:
         with_future: True if the world model sees the true future.
+        rule: the frames of a video that the model sees.
 
     Raises:
         ValueError: as `open_samples`.
@@ -64,7 +66,7 @@ def open_questions(config: TrainingConfig, with_future: bool) -> dict[str, Sampl
         name = _name(data)
         if name in sets:
             name = f"{name}-{1 + sum(earlier.startswith(name) for earlier in sets)}"
-        sets[name] = open_samples(data, data.validation_split, data.num_validation, with_future)
+        sets[name] = open_samples(data, data.validation_split, data.num_validation, with_future, rule)
     return sets
 
 

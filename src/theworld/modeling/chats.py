@@ -1,7 +1,7 @@
-"""Videos in a chat: their frames become the world model's clip, and Gemma sees the last one."""
+"""Chats before the template: videos become the world model's clips and Gemma's pictures; neighbouring texts join."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
@@ -86,3 +86,39 @@ def _clip(part: Mapping[str, Any], rule: ClipRule) -> VideoClip:
 def say_once(note: str) -> None:
     """Log how a clip differs from its video; equal sentences once a process."""
     logger.warning("%s", note)
+
+
+def joined(conversation: Any) -> Any:
+    """Join neighbouring texts of a message, as the template does.
+
+    This finds control tokens that are split over two texts: "<image_soft_" "token>".
+    """
+    if conversation and isinstance(conversation[0], list | tuple):
+        return [joined(part) for part in conversation]
+    return [
+        {**message, "content": _join(message["content"])}
+        if isinstance(message.get("content"), list | tuple)
+        else message
+        for message in conversation
+    ]
+
+
+def _join(content: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    items: list[dict[str, Any]] = []
+    for item in content:
+        if items and item.get("type") == items[-1].get("type") == "text":
+            items[-1] = {"type": "text", "text": items[-1]["text"].strip() + item["text"].strip()}
+        else:
+            items.append(item)
+    return items
+
+
+def texts_of(conversation: Any) -> Iterator[str]:
+    """Yield every text in one conversation or a list of them."""
+    for part in conversation:
+        if isinstance(part, list | tuple):
+            yield from texts_of(part)
+        elif isinstance(part.get("content", part.get("text")), str):
+            yield part.get("content", part.get("text"))
+        elif isinstance(part.get("content"), list | tuple):
+            yield from texts_of(part["content"])

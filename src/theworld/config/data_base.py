@@ -1,0 +1,129 @@
+"""Settings of data sets: the base class of them all, and Foresight, the default."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, get_args
+
+from pydantic import Field, model_validator
+
+from theworld.config.base import STRICT, STRICT_VARIANTS, Count, PathSetting, SidePx, Variants
+from theworld.config.problems import dataclass
+from theworld.config.renamed import accept_former
+
+SplitName = Literal["train", "validation", "test"]
+ForesightSplitName = Literal["train", "validation", "test", "shift-seen", "shift-unseen", "composition"]
+VARIED_SPLIT_NAMES: Final[tuple[ForesightSplitName, ...]] = ("shift-seen", "shift-unseen", "composition")
+"""Splits that only varied scenes have."""
+
+DatasetName = Literal[
+    "foresight", "blink", "spatial-rgpt", "vsr", "llava", "open-spatial", "hf", "datacomp", "own", "registered"
+]
+
+TaskName = Literal["drop", "topple", "roll", "collide", "hide"]
+TASK_NAMES: Final[tuple[TaskName, ...]] = get_args(TaskName)
+"""The kinds of scene of Foresight."""
+
+
+@dataclass(config=STRICT_VARIANTS, frozen=True, kw_only=True)
+class DataSettings(Variants):
+    """Samples to train on and to measure on: the fields of every data set; a subclass adds those of its own.
+
+    `DataSettings(dataset="llava", source=...)` makes a `LlavaData`.
+    """
+
+    TAG: ClassVar[str] = "dataset"
+    ADDED: ClassVar[Mapping[str, Any]] = {
+        "held_out_by": "id",
+        "held_out_share": None,
+        "keys": (),
+        "scenes": "plain",
+        "wordings": "trained",
+    }
+
+    dataset: DatasetName = "foresight"
+    """Source of the samples: `foresight`, physical scenes simulated and drawn when they are read; `blink`,
+    `spatial-rgpt` or `vsr`, a public benchmark; `llava`, a file of LLaVA's conversations; `open-spatial`, questions
+    about regions; `hf`, any data set of the hub; `datacomp`, web pictures as a stream of shards; `own`, a file of your
+    own pictures and questions, and the default where only a source is given; `registered`, samples of your program."""
+
+    train_split: SplitName = "train"
+    """Split to train on."""
+
+    num_train: Count | None = None
+    """Training samples; None: all, and 20,000 scenes of foresight, which has no end."""
+
+    validation_split: SplitName = "validation"
+    """Split to measure answers on."""
+
+    num_validation: Count | None = None
+    """Validation samples; None: all, and 1,000 scenes of foresight."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **values: Any) -> None: ...
+
+    @classmethod
+    def default_tag(cls, values: Mapping[str, Any]) -> str:
+        """Return the data set of settings that name none: `own` if they name a source, which foresight has not."""
+        return "own" if values.get("source") is not None else super().default_tag(values)
+
+    @model_validator(mode="after")
+    def _check_splits(self) -> "DataSettings":
+        if self.train_split == "test":
+            raise ValueError("train_split='test': nothing may train on the test split; use 'train' or 'validation'")
+        if self.train_split == self.validation_split:
+            raise ValueError(f"train_split and validation_split are both {self.train_split!r}: measure on another")
+        return self
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class ForesightData(DataSettings):
+    """Foresight: physical scenes, simulated and drawn when they are read."""
+
+    dataset: Literal["foresight"] = "foresight"
+
+    questions: Annotated[Literal["future", "present", "both", "labels", "alignment"], accept_former("questions")] = (
+        "both"
+    )
+    """Questions about the future, about the present (the control), or both.
+
+    `labels` are for training: questions about the future, in one conversation with controls about the same picture.
+    `alignment` is for alignment: the state of a true clip at a time, with Gemma's picture of another scene.
+    """
+
+    tasks: Annotated[tuple[TaskName, ...], Field(min_length=1, strict=False)] = TASK_NAMES
+    """Kinds of scene, in turn: `drop`, `topple` and `roll` show a picture, `collide` and `hide` a clip of 5 frames."""
+
+    form: Literal["open", "choice"] = "open"
+    """Form of an answer: a word, or the letter of a choice."""
+
+    validation_split: ForesightSplitName = "validation"  # pyright: ignore[reportIncompatibleVariableOverride]  # more
+    """Split to measure answers on. Varied scenes have three more tests: `shift-seen`, looks that world models see and
+    no question for training shows; `shift-unseen`, looks that nothing shows; `composition`, other numbers of parts."""
+
+    scenes: Literal["plain", "varied"] = "plain"
+    """plain: scenes of one look, as the embedded model was trained on; varied: looks, sizes, laws and numbers of parts
+    vary."""
+
+    wordings: Literal["trained", "held-out"] = "trained"
+    """Wordings of questions about varied scenes, for validation: those of training, or others."""
+
+    image_size_px: SidePx = 896
+    """Side of the pictures as drawn, pixels: Gemma 3 sees 896, the tiny model 64."""
+
+    images: Literal["current", "clip"] = "current"
+    """Gemma's input: the current picture, or every given frame."""
+
+    drawn_dir: PathSetting | None = None
+    """Folder that keeps samples once they are simulated and drawn; None: each reading draws them anew."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "ForesightData":
+        if self.questions in ("labels", "alignment") and self.form == "choice":
+            raise ValueError(f"questions={self.questions!r} are asked in words: form='choice' does not go with them")
+        if self.scenes == "plain" and self.validation_split in VARIED_SPLIT_NAMES:
+            raise ValueError(f"validation_split={self.validation_split!r} needs scenes='varied'")
+        if self.scenes == "plain" and self.wordings == "held-out":
+            raise ValueError("wordings='held-out' needs scenes='varied': plain scenes have one wording")
+        if len(set(self.tasks)) < len(self.tasks):
+            raise ValueError(f"tasks={self.tasks} names a task twice: name each once")
+        return self
