@@ -91,7 +91,7 @@ def model_of(scene: str, variant: int) -> str:
             for x in (-0.5, 0.5)
         ]
     return f"""<mujoco><option timestep="0.002"/>
-      <asset><texture name="floor" type="2d" builtin="checker" rgb1=".3 .4 .5" rgb2=".6 .6 .6" width="200" height="200"/>
+      <asset><texture name="floor" type="2d" builtin="checker" rgb1=".3 .4 .5" rgb2=".6 .6 .6" width="99" height="99"/>
       <material name="floor" texture="floor" texrepeat="8 8"/></asset>
       <worldbody><light pos="1 -1 4" dir="-.2 .2 -1" diffuse="1 1 1" ambient=".3 .3 .3"/>{floor}
       <camera name="view" pos="0 -3.4 1.3" xyaxes="1 0 0 0 .3 1"/>{"".join(bodies)}</worldbody></mujoco>"""
@@ -112,7 +112,7 @@ def _colour(draw: np.random.Generator) -> str:
 
 def frames_of(scene: str, variant: int) -> Iterator[np.ndarray]:
     """Simulate a scene and render it, uint8 (H, W, 3) a frame."""
-    import mujoco
+    import mujoco  # pyright: ignore[reportMissingImports]  # optional, and large
 
     model = mujoco.MjModel.from_xml_string(model_of(scene, variant))
     data = mujoco.MjData(model)
