@@ -28,6 +28,16 @@ _REMEDIES: Final = {
 }
 """Keys of other libraries' chats to those here."""
 
+_FOR_VIDEOS: Final = (
+    "fps",
+    "num_frames",
+    "do_sample_frames",
+    "video_metadata",
+    "videos_kwargs",
+    "load_audio_from_video",
+)
+"""Options of transformers' video processors."""
+
 
 def take_videos(conversation: Any, world: Any, rule: ClipRule) -> tuple[Any, Any]:
     """Replace the videos of a conversation, or of a list of conversations, by pictures of their last frames.
@@ -177,17 +187,6 @@ def texts_of(conversation: Any) -> Iterator[str]:
             yield part.get("content", part.get("text"))
         elif isinstance(part.get("content"), list | tuple):
             yield from texts_of(part["content"])
-
-
-_FOR_VIDEOS: Final = (
-    "fps",
-    "num_frames",
-    "do_sample_frames",
-    "video_metadata",
-    "videos_kwargs",
-    "load_audio_from_video",
-)
-"""Options of transformers' video processors."""
 
 
 def refuse_video_options(*options: Mapping[str, Any]) -> None:

@@ -76,8 +76,8 @@ def imagine(model: TheWorld, clip: Any, num_world_steps: int) -> UInt8[Tensor, "
 
     Args:
         model: with tap `rollout`.
-        clip: one picture; a video, as a file, its bytes, a decoder, a VideoClip or a part of a chat (see `read_part`); or
-            frames in time order whose last is the current one.
+        clip: one picture; a video, as a file, its bytes, a decoder, a VideoClip or a part of a chat (see `read_part`);
+            or frames in time order whose last is the current one.
         num_world_steps: K, latent slots to imagine.
 
     Raises:

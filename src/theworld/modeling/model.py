@@ -305,7 +305,7 @@ class TheWorld(FusedGemma):
         world: list[Any] | None = None,
         features: Float[Tensor, "N C T h w"] | None = None,
     ) -> PrefixCache:
-        """Encode pictures or videos once for several questions: `model.look(image).ask("Which bin?")`; see `prefill`."""
+        """Encode pictures or videos once for more questions: `model.look(image).ask("Which bin?")`; see `prefill`."""
         return prefill(self, image, num_world_steps, world, features)
 
     @contextmanager

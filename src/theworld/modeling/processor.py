@@ -26,7 +26,6 @@ from theworld.modeling.chats import joined, refuse_video_options, take_videos, t
 from theworld.modeling.configuration import TheWorldConfig
 from theworld.modeling.image_processing import is_plain, plain_pixels
 
-
 _FREE: Final = frozenset({"num_world_steps", "num_clip_frames", "num_gemma_frames"})
 """Settings that a saved processor takes anew."""
 
