@@ -89,15 +89,16 @@ def read_part(part: Mapping[str, Any], rule: ClipRule) -> VideoClip:
     sources = [given[key] for key in _VIDEO_KEYS if key in given]
     if len(sources) > 1:
         raise ValueError(f"a part of type video with {len(sources)} sources: give one of {', '.join(_VIDEO_KEYS)}")
-    options = {name: given[key] for key, name in _OPTIONS.items() if key in given}
     source = sources[0] if sources else None
+    cuts = [key for key in _OPTIONS if key in given]
     if isinstance(source, VideoClip):
-        if options:
+        if cuts:
             raise ValueError("a VideoClip is cut already: give start, end and frame_rate to read_clip")
         return source
-    for key in _OPTIONS.keys() & given.keys():
+    for key in cuts:
         if isinstance(given[key], bool) or not isinstance(given[key], Real):
             raise ValueError(f"{key}={given[key]!r:.40}: expected a number")
+    options = {_OPTIONS[key]: float(given[key]) for key in cuts}
     return read_clip(source, rule, **options)
 
 
