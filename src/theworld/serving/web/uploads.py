@@ -26,7 +26,7 @@ from theworld.datasets.foresight import (
 from theworld.datasets.foresight.scene import num_future_slots
 from theworld.datasets.images import to_image
 from theworld.datasets.rgb import BROKEN, without_metadata
-from theworld.serving.inputs import FORMATS, decode_picture
+from theworld.serving.media import FORMATS, decode_picture
 from theworld.serving.refusals import RequestError
 
 LONGEST_SIDE_PX = 1792
