@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -73,18 +73,19 @@ def file_name(stored: Any) -> str:
     return path if isinstance(path, str) else ""
 
 
-def source_of(item: Any, folder: Path | None, name: str) -> Any:
+def source_of(item: Any, folder: Path | None, name: str, noun: Literal["picture", "video"]) -> Any:
     """Return a stored picture or video in a form that is read; of a path, one in the folder.
 
     Args:
         item: of the row.
         folder: that paths start from, and may not leave; None: any path.
         name: of the row, for messages.
+        noun: of the item.
 
     Raises:
         RecordError: as `picture_in`.
     """
-    return picture_of(item) if folder is None else picture_in(folder, item, name)
+    return picture_of(item) if folder is None else picture_in(folder, item, name, noun)
 
 
 def stored_videos(value: Any) -> list[Any]:

@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -91,8 +91,8 @@ def read_picture(source: Any, name: str) -> Image.Image:
         raise RecordError("unreadable picture", f"{name}: {error}") from error
 
 
-def path_in(folder: Path, name: str, record: str) -> Path:
-    """Return the path of the picture that a row names, in the folder of the pictures.
+def path_in(folder: Path, name: str, record: str, noun: Literal["picture", "video"] = "picture") -> Path:
+    """Return the path of the picture or video that a row names, in the folder of the pictures.
 
     A row may not leave this folder, neither by `..` nor by an absolute path. Symbolic links inside the folder are
     followed, because rows cannot make them.
@@ -101,16 +101,17 @@ def path_in(folder: Path, name: str, record: str) -> Path:
         folder: of the pictures.
         name: path in the row, from that folder.
         record: name of the row, for messages.
+        noun: of the file.
 
     Raises:
-        RecordError: malformed for a path that leaves the folder, missing picture for an address.
+        RecordError: malformed for a path that leaves the folder, missing picture or video for an address.
     """
     if refusal := _no_address(name):
-        raise RecordError("missing picture", f"{record}: {refusal}")
+        raise RecordError("missing picture" if noun == "picture" else "missing video", f"{record}: {refusal}")
     base = os.path.normpath(folder.absolute())
     path = Path(os.path.normpath(folder.absolute() / name))
     if not path.is_relative_to(base):
-        raise RecordError("malformed", f"{record}: the path {short(name)} leaves {folder}, the folder of the pictures")
+        raise RecordError("malformed", f"{record}: the path {short(name)} leaves {folder}, the folder of the {noun}s")
     return folder / path.relative_to(base)
 
 
@@ -184,13 +185,14 @@ def picture_of(value: Any) -> Any:
     return value
 
 
-def picture_in(folder: Path | None, value: Any, record: str) -> Any:
+def picture_in(folder: Path | None, value: Any, record: str, noun: Literal["picture", "video"] = "picture") -> Any:
     """Return the bytes or the path of a picture in a table of a public data set.
 
     Args:
         folder: of the pictures, which no path may leave; None: the table holds the pictures themselves.
         value: of the table.
         record: name of the row, for messages.
+        noun: of the file.
 
     Raises:
         RecordError: malformed for a path that leaves the folder, or without a folder; as `path_in`.
@@ -200,7 +202,7 @@ def picture_in(folder: Path | None, value: Any, record: str) -> Any:
         return picture
     if folder is None:
         raise RecordError("malformed", f"{record}: the path {short(picture)}: expected the picture itself")
-    return path_in(folder, picture, record)
+    return path_in(folder, picture, record, noun)
 
 
 def to_pictures(source: Any) -> list[Image.Image]:

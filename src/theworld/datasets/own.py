@@ -145,7 +145,7 @@ class OwnDataset(IndexedSamples):
         """Add the clips of the videos of a row to its sample."""
         start, end, rate = (self.keys.value(row, role, name) for role in ("start", "end", "frame_rate"))
         span = span_of(start, end, name)
-        sources = on_paths(lambda path: self._path(path, name), videos)
+        sources = on_paths(lambda path: self._path(path, name, "video"), videos)
         has_frames = any(isinstance(source, list) for source in sources)
         clips, shown = read_videos(sources, self.rule, name, span, rate if has_frames else None)
         fields: dict[str, Any] = {"video": ", ".join(first_paths(videos))}
@@ -176,9 +176,11 @@ class OwnDataset(IndexedSamples):
         refuse_both(len(images), len(videos), name)
         return _Media(images, videos)
 
-    def _path(self, name: str, record: str) -> Path:
-        path = path_in(self.folder, name, record)
-        return path if "\\" not in name or path.exists() else path_in(self.folder, name.replace("\\", "/"), record)
+    def _path(self, name: str, record: str, noun: Literal["picture", "video"] = "picture") -> Path:
+        path = path_in(self.folder, name, record, noun)
+        return (
+            path if "\\" not in name or path.exists() else path_in(self.folder, name.replace("\\", "/"), record, noun)
+        )
 
     def _group(self, media: "_Media") -> str:
         """The first path below the folder, in one spelling: it decides on the side of the split."""

@@ -3,7 +3,7 @@
 import logging
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from numbers import Real
 from pathlib import PurePath
 from typing import Any, Final, NamedTuple
@@ -57,7 +57,8 @@ def listed_videos(value: Any) -> list[Any]:
     if value is None:
         return []
     if isinstance(value, np.ndarray | Tensor):
-        return list(value) if value.ndim == 5 else [value]
+        pixels = _narrowed(value) if isinstance(value, np.ndarray) else value
+        return list(pixels) if pixels.ndim == 5 else [pixels]
     if not isinstance(value, list | tuple):
         return [picture_of(value)]
     if not value:
@@ -181,21 +182,22 @@ def nouns(has_images: bool, has_videos: bool) -> str:
 
 def _unwrapped(item: Any) -> Any:
     if isinstance(item, list | tuple):
-        is_numbers = _depth(item) >= 3
-        return np.asarray(item, np.uint8) if is_numbers and _is_bytes(item) else [_unwrapped(part) for part in item]
-    return picture_of(item) if isinstance(item, Mapping) else item
+        try:
+            array = np.asarray(item) if _depth(item) >= 3 else None
+        except ValueError:  # rows of unequal length
+            array = None
+        return [_unwrapped(part) for part in item] if array is None else _narrowed(array)
+    return picture_of(item)
 
 
 def _depth(value: Any) -> int:
     return 1 + _depth(value[0]) if isinstance(value, list | tuple) and value else 0
 
 
-def _is_bytes(value: Iterable[Any]) -> bool:
-    try:
-        numbers = np.asarray(value)
-    except ValueError:  # rows of unequal length
-        return False
-    return numbers.dtype.kind in "iu" and bool(numbers.min() >= 0 and numbers.max() <= 255)
+def _narrowed(pixels: np.ndarray) -> np.ndarray:
+    """Return pixels in 8 bits, if they fit; tables widen them."""
+    is_wide = pixels.dtype.kind in "iu" and pixels.dtype != np.uint8 and pixels.size > 0
+    return pixels.astype(np.uint8) if is_wide and pixels.min() >= 0 and pixels.max() <= 255 else pixels
 
 
 def _is_one(item: Any) -> bool:

@@ -195,10 +195,12 @@ class HFDatasetWrapper:
         names = ", ".join(path for item in (*stored, *videos) if (path := file_name(item)))
         if videos:
             start, end = (None if key is None else row[key] for key in (self.start_key, self.end_key))
-            sources = [source_of(video, self._folders[self.video_key], name) for video in videos]
+            sources = [source_of(video, self._folders[self.video_key], name, "video") for video in videos]
             clips, shown = read_videos(sources, self.rule, name, span_of(start, end, name))
             return Sample(id=id, turns=turns, images=shown, clips=clips, fields={"video": names} if names else {})
-        pictures = tuple(read_picture(source_of(item, self._folders[self.image_key], name), name) for item in stored)
+        pictures = tuple(
+            read_picture(source_of(item, self._folders[self.image_key], name, "picture"), name) for item in stored
+        )
         return Sample(id=id, turns=turns, images=pictures, fields={"image": names} if names else {})
 
     def _position(self, index: int) -> int:

@@ -91,7 +91,7 @@ class LlavaDataset(IndexedSamples):
         if self.image_dir is None:
             cause: Cause = "missing picture" if noun == "picture" else "missing video"
             raise RecordError(cause, f"{id}: {name}: give image_dir, the folder of the {noun}s")
-        return path_in(self.image_dir, name, id)
+        return path_in(self.image_dir, name, id, noun)
 
 
 def _id(row: Mapping[str, Any], place: int) -> str:
