@@ -109,9 +109,10 @@ class Film:
         self._container = av.open(
             self.stream, "r", options={**_ALONE, **size}, buffer_size=_BUFFER_BYTES, metadata_errors="ignore"
         )
-        self._track = _shown_track(self._container.streams.video)
-        if self._track is None:
+        tracks = self._container.streams.video
+        if not tracks:
             raise VideoError(f"{self.name}: a file without pictures: expected {VIDEO_FORMATS}")
+        self._track = _shown_track(tracks)
         context = self._track.codec_context
         if context is None:
             raise VideoError(f"{self.name}: a video of an unknown codec: convert it to H.264")
@@ -319,10 +320,10 @@ def _is_mp4(stream: io.BufferedIOBase) -> bool:
     return stream.read(8)[4:8] in _FIRST_BOXES
 
 
-def _shown_track(tracks: Sequence[Any]) -> Any | None:
+def _shown_track(tracks: Sequence[Any]) -> Any:
     """Return the track that a player shows: the default one, and no cover picture unless there is nothing else."""
     from av.stream import Disposition
 
     films = [track for track in tracks if not track.disposition & Disposition.attached_pic]
     marked = [track for track in films if track.disposition & Disposition.default]
-    return next(iter([*marked, *films, *tracks]), None)
+    return [*marked, *films, *tracks][0]
