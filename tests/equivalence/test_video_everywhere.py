@@ -130,6 +130,39 @@ def by_lmms_eval(given: Given) -> None:
     answered(given, to_sample([{"role": "user", "content": content}], "task/test/0", given.model.config.clip_rule))
 
 
+def by_rows(given: Given, **settings: Any) -> None:
+    """Answer the first row of a file that names the video, through the opener of every run."""
+    from theworld.config import DataSettings
+    from theworld.datasets.factory import open_samples
+
+    folder = given.path.parent / "rows"
+    folder.mkdir(exist_ok=True)
+    turns = [{"from": "human", "value": f"<video>\n{QUESTION}"}, {"from": "gpt", "value": "It falls."}]
+    row = {"id": "row", "video": given.path.name, "question": QUESTION, "answer": "It falls."}
+    is_llava = settings.get("dataset") == "llava"
+    source = folder / f"{'llava' if is_llava else 'own'}.json"
+    source.write_text(json.dumps([{"video": given.path.name, "conversations": turns}] if is_llava else [row]))
+    data = DataSettings(source=str(source), image_dir=given.path.parent, **settings)
+    answered(given, open_samples(data, "train", None, rule=given.model.config.clip_rule)[0])
+
+
+def by_column(given: Given) -> None:
+    import datasets
+
+    from theworld import HFDatasetWrapper
+
+    rows = datasets.Dataset.from_dict({"clip": [str(given.path)], "question": [QUESTION], "answer": ["It falls."]})
+    rows = rows.cast_column("clip", datasets.Video())
+    answered(given, HFDatasetWrapper(rows, video_key="clip", rule=given.model.config.clip_rule)[0])
+
+
+def by_records(given: Given) -> None:
+    from theworld import TheWorldDataset
+
+    record = {"video": given.path, "text": QUESTION, "label": "It falls."}
+    answered(given, TheWorldDataset([record], given.model.config.clip_rule)[0])
+
+
 ENTRIES: dict[str, Callable[[Given], Any]] = {
     "generate, path": lambda given: given.model.generate(given.path, QUESTION, **ONE_TOKEN),
     "generate, text": lambda given: given.model.generate(str(given.path), QUESTION, **ONE_TOKEN),
@@ -147,6 +180,10 @@ ENTRIES: dict[str, Callable[[Given], Any]] = {
     "ask": by_ask,
     "serve": by_serve,
     "lmms-eval": by_lmms_eval,
+    "own rows": by_rows,
+    "LLaVA's rows": lambda given: by_rows(given, dataset="llava"),
+    "a column": by_column,
+    "records": by_records,
 }
 
 
