@@ -37,13 +37,17 @@ class DataSettings(Variants):
         "keys": (),
         "scenes": "plain",
         "wordings": "trained",
+        "video_column": None,
+        "start_column": None,
+        "end_column": None,
     }
 
     dataset: DatasetName = "foresight"
     """Source of the samples: `foresight`, physical scenes simulated and drawn when they are read; `blink`,
     `spatial-rgpt` or `vsr`, a public benchmark; `llava`, a file of LLaVA's conversations; `open-spatial`, questions
     about regions; `hf`, any data set of the hub; `datacomp`, web pictures as a stream of shards; `own`, a file of your
-    own pictures and questions, and the default where only a source is given; `registered`, samples of your program."""
+    own pictures or videos and questions, and the default where only a source is given; `registered`, samples of your
+    program."""
 
     train_split: SplitName = "train"
     """Split to train on."""
