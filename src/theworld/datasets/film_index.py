@@ -4,10 +4,11 @@ FFmpeg reads these tables, too, but it believes their counts: a file of 1 KB can
 They are therefore checked before FFmpeg opens the file.
 """
 
+import io
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO, Final
+from typing import Final
 
 import numpy as np
 from jaxtyping import Int64
@@ -34,7 +35,7 @@ class SampleTable:
     """
 
 
-def sample_tables(stream: BinaryIO, num_bytes: int, check: LimitCheck) -> dict[int, SampleTable]:
+def sample_tables(stream: io.BufferedIOBase, num_bytes: int, check: LimitCheck) -> dict[int, SampleTable]:
     """Read the sample tables of all tracks of an MP4 or MOV file by the numbers of the tracks.
 
     Args:
@@ -49,22 +50,18 @@ def sample_tables(stream: BinaryIO, num_bytes: int, check: LimitCheck) -> dict[i
     tables: dict[int, SampleTable] = {}
     num_promised = 0
     for kind, content in _headers(stream, num_bytes, check):
-        if kind == b"moov":
-            for track in (part for name, part in _boxes(content) if name == b"trak"):
-                number, table = _read_track(track, content)
-                tables[number] = table
-                num_promised += table.num_samples
-            if any(name == b"cmov" for name, _ in _boxes(content)):
-                raise VideoError(f"{check.name}: a compressed header: convert it to a usual MP4")
-        else:
-            num_promised += sum(_word(part, 4) for name, part in _leaves(content) if name == b"trun")
+        if any(name == b"cmov" for name, _ in _boxes(content)):
+            raise VideoError(f"{check.name}: a compressed header: convert it to a usual MP4")
+        num_promised += sum(_num_samples(name, part) for name, part in _leaves(content))
         check.length(num_promised, 0.0)
         if num_promised > num_bytes:
             raise VideoError(f"{check.name}: damaged: {num_promised:,} frames in {num_bytes:,} bytes")
+        if kind == b"moov":
+            tables |= (_read_track(part, content) for name, part in _boxes(content) if name == b"trak")
     return tables
 
 
-def _headers(stream: BinaryIO, num_bytes: int, check: LimitCheck) -> Iterator[tuple[bytes, bytes]]:
+def _headers(stream: io.BufferedIOBase, num_bytes: int, check: LimitCheck) -> Iterator[tuple[bytes, bytes]]:
     """Yield the content of the boxes that list frames: moov, and moof of fragments."""
     place = 0
     while place + 8 <= num_bytes:
@@ -113,12 +110,18 @@ def _word(content: memoryview, place: int) -> int:
     return struct.unpack_from(">I", content, place)[0] if place + 4 <= len(content) else 0
 
 
+def _num_samples(name: bytes, content: memoryview) -> int:
+    """Return the number of frames or sounds that a box promises; 0 for another one."""
+    places = {b"stsz": 8, b"stz2": 8, b"trun": 4}
+    return _word(content, places[name]) if name in places else 0
+
+
 def _read_track(track: memoryview, header: bytes) -> tuple[int, SampleTable]:
     """Return the number of a track, and its table."""
     parts = dict(_leaves(track))
     head = parts.get(b"tkhd", memoryview(b""))
     number = _word(head, 20 if head[:1] == b"\x01" else 12)
-    num_samples = max(_word(parts.get(b"stsz", memoryview(b"")), 8), _word(parts.get(b"stz2", memoryview(b"")), 8))
+    num_samples = max(_num_samples(name, parts.get(name, memoryview(b""))) for name in (b"stsz", b"stz2"))
     is_whole = all(name != b"mvex" for name, _ in _boxes(header))
     stamps = _stamps(parts, num_samples) if is_whole and num_samples else None
     if stamps is not None and not _shows_all(parts, header, stamps):
@@ -165,4 +168,6 @@ def _shows_all(parts: dict[bytes, memoryview], header: bytes, stamps: Int64[np.n
     movie, media = dict(_boxes(header)).get(b"mvhd", memoryview(b"")), parts.get(b"mdhd", memoryview(b""))
     ticks, movie_ticks = (_word(part, 20 if part[:1] == b"\x01" else 12) for part in (media, movie))
     duration, first, _ = shown[0]
-    return movie_ticks > 0 and first <= stamps.min() and stamps.max() < first + duration * ticks / movie_ticks
+    if movie_ticks == 0:
+        return False
+    return first <= int(stamps.min()) and int(stamps.max()) < first + duration * ticks / movie_ticks

@@ -4,7 +4,8 @@ import io
 from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from typing import Any, BinaryIO, Final
+from itertools import chain
+from typing import Any, Final
 
 import numpy as np
 from jaxtyping import Float, Int64
@@ -25,9 +26,13 @@ _ATTEMPTS: Final = ((0.0, True), (0.0, False), (5.0, False))
 """Seconds before the first wanted frame to jump to, and whether frames that no other refers to are left out."""
 _MAX_LATE_FRAMES: Final = 32
 """Frames after the last wanted one that are decoded in search of a missing one: more than any decoder reorders."""
+_MARGIN_PIXELS: Final = 1 << 20
 _MAX_STAMP: Final = 1 << 60
 _NO_STAMP: Final = -(1 << 63)
 _USUAL_RATE_HZ: Final = 25
+
+_TRANSPARENT: Final = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+"""Decoders that read transparency."""
 
 _STILL_BRANDS: Final = (b"avif", b"heic", b"heix", b"mif1", b"msf1")
 """Pictures in the container of MP4."""
@@ -41,7 +46,7 @@ def is_film(head: bytes) -> bool:
 
 
 @contextmanager
-def open_film(stream: BinaryIO, limits: VideoLimits, name: str) -> Iterator["Film"]:
+def open_film(stream: io.BufferedIOBase, limits: VideoLimits, name: str) -> Iterator["Film"]:
     """Open a video file.
 
     Args:
@@ -70,7 +75,7 @@ class Film:
         name: of the file, for messages.
     """
 
-    def __init__(self, stream: BinaryIO, limits: VideoLimits, name: str) -> None:
+    def __init__(self, stream: io.BufferedIOBase, limits: VideoLimits, name: str) -> None:
         from av.video.reformatter import VideoReformatter
 
         self.stream, self.limits, self.name = stream, limits, name
@@ -99,9 +104,10 @@ class Film:
 
         self.close()
         self.stream.seek(0)
-        options = {**_ALONE, "max_pixels": str(self.limits.max_pixels)}
+        # FFmpeg counts the rounded sides of its buffers; the frames are checked exactly when they come.
+        size = {"max_pixels": str(2 * self.limits.max_pixels + _MARGIN_PIXELS)}
         self._container = av.open(
-            self.stream, "r", options=options, buffer_size=_BUFFER_BYTES, metadata_errors="ignore"
+            self.stream, "r", options={**_ALONE, **size}, buffer_size=_BUFFER_BYTES, metadata_errors="ignore"
         )
         self._track = _shown_track(self._container.streams.video)
         if self._track is None:
@@ -110,8 +116,9 @@ class Film:
         if context is None:
             raise VideoError(f"{self.name}: a video of an unknown codec: convert it to H.264")
         self._check.size(context.width, context.height)
-        context.options = {"max_pixels": str(self.limits.max_pixels)}
-        context.thread_count = 1
+        self._decoder = _decoder_of(self._track)
+        self._decoder.options = size
+        self._decoder.thread_count = 1
         ratio = self._track.sample_aspect_ratio
         self._pixel_ratio = float(ratio) if ratio else 0.0
         self._is_fresh = True
@@ -151,15 +158,15 @@ class Film:
             self._check.length(len(stamps), seconds if abs(seconds) < _MAX_STAMP else 0.0)
         if num_packets < num_promised:
             raise VideoError(f"{self.name}: cut short: {num_packets} of {num_promised} frames are there")
-        times = np.asarray(stamps, dtype=np.int64)
-        return (
-            self._counted_times(np.asarray(orders, dtype=np.int64))
-            if (times == _NO_STAMP).any()
-            else self._timed(times)
-        )
+        if not stamps:
+            raise VideoError(f"{self.name}: a video without a frame")
+        is_guessed = self._container.format.name == "avi" and self._track.codec_context.has_b_frames
+        if _NO_STAMP in stamps or is_guessed:
+            return self._counted_times(np.frombuffer(orders, np.int64))
+        return self._timed(np.frombuffer(stamps, np.int64))
 
     def _counted_times(self, orders: Int64[np.ndarray, " M"]) -> Float[np.ndarray, " M"]:
-        """Return the times of a file whose packets do not tell when they are shown, as in some AVI.
+        """Return the times of a file whose packets do not tell when they are shown, as those of AVI with B-frames.
 
         Its frames are shown in the order in which the decoder returns them, at the times of decoding, one by one.
         """
@@ -170,11 +177,10 @@ class Film:
         rate = self._track.average_rate
         return np.arange(len(orders)) / float(rate if rate else _USUAL_RATE_HZ)
 
-    def _timed(self, stamps: Int64[np.ndarray, " M"]) -> Float[np.ndarray, " M"]:
+    def _timed(self, stamps: Int64[np.ndarray, " N"]) -> Float[np.ndarray, " M"]:
+        """Return the times of stamps in any order; equal ones are one frame."""
         ordered = np.sort(stamps)
         self._stamps, self._is_counted = ordered[np.diff(ordered, prepend=ordered[:1] - 1) > 0], False
-        if not len(self._stamps):
-            raise VideoError(f"{self.name}: a video without a frame")
         if abs(int(self._stamps[0])) > _MAX_STAMP or abs(int(self._stamps[-1])) > _MAX_STAMP:
             raise VideoError(f"{self.name}: damaged: frames at impossible times")
         times_s = (self._stamps - self._stamps[0]) * float(self._track.time_base)
@@ -230,9 +236,13 @@ class Film:
         kept: dict[int, Image.Image] = {}
         missing = set(wanted)
         shown: Any = None
-        num_late = 0
+        num_late, is_damaged = 0, False
         for stamp, frame in self._frames(missing if skips else None):
             self._check.size(frame.width, frame.height)
+            # Later frames refer to a damaged one, until the next key frame.
+            is_damaged = frame.is_corrupt or (is_damaged and not _is_key(frame))
+            if is_damaged and stamp >= wanted[0]:
+                raise VideoError(f"{self.name}: a damaged frame {self._time_of(stamp):.2f} s after the first: {_CUT}")
             if stamp in missing:
                 missing.discard(stamp)
                 kept[stamp] = self._picture(frame)
@@ -261,6 +271,7 @@ class Film:
         self._is_fresh = False
         try:
             self._container.seek(stamp, stream=self._track, backward=True)
+            self._decoder.flush_buffers()
         except FFmpegError:
             return False
         return True
@@ -271,23 +282,39 @@ class Film:
         Args:
             wanted: stamps of frames to decode; others may be left out. None: all of them.
         """
-        context, stamp = self._track.codec_context, -1
-        for packet in self._packets():
-            context.skip_frame = "DEFAULT" if wanted is None or packet.pts in wanted else "NONREF"
-            for frame in context.decode(packet):
+        stamp = -1
+        for packet in chain(self._packets(), [None]):  # at the end, the decoder returns the frames that it holds
+            if packet is not None:
+                is_wanted = wanted is None or packet.pts in wanted
+                self._decoder.skip_frame = "DEFAULT" if is_wanted else "NONREF"
+            for frame in self._decoder.decode(packet):
                 stamp = stamp + 1 if self._is_counted or frame.pts is None else frame.pts
                 yield stamp, frame
-        for frame in context.decode(None):
-            stamp = stamp + 1 if self._is_counted or frame.pts is None else frame.pts
-            yield stamp, frame
+
+    def _time_of(self, stamp: int) -> float:
+        return float(np.interp(stamp, self._stamps, self.times_s))
 
     def _picture(self, frame: Any) -> Image.Image:
-        if frame.is_corrupt:
-            raise VideoError(f"{self.name}: a damaged frame at {frame.time or 0:.2f} s")
         return to_picture(frame, self._reformatter, self._pixel_ratio, self.limits.max_side_px)
 
 
-def _is_mp4(stream: BinaryIO) -> bool:
+def _decoder_of(track: Any) -> Any:
+    """Return the decoder of a track; the usual ones of VP8 and VP9 leave transparency out."""
+    from av import CodecContext
+
+    usual = track.codec_context
+    if track.metadata.get("alpha_mode") != "1" or usual.name not in _TRANSPARENT:
+        return usual
+    decoder = CodecContext.create(_TRANSPARENT[usual.name], "r")
+    decoder.extradata = usual.extradata
+    return decoder
+
+
+def _is_key(frame: Any) -> bool:
+    return frame.key_frame and frame.pict_type == 1  # I; decoders of MPEG-4 call each frame a key frame
+
+
+def _is_mp4(stream: io.BufferedIOBase) -> bool:
     stream.seek(0)
     return stream.read(8)[4:8] in _FIRST_BOXES
 

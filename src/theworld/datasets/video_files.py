@@ -1,11 +1,12 @@
 """Open files of video: films through PyAV, animations through Pillow."""
 
 import io
+import warnings
 from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageSequence
@@ -13,7 +14,7 @@ from PIL import Image, ImageSequence
 from theworld.datasets.errors import MissingImageError, VideoError
 from theworld.datasets.films import VIDEO_FORMATS, Film, is_film, open_film
 from theworld.datasets.images import existing_file, is_animation, shown_path, to_image
-from theworld.datasets.video_limits import LimitCheck, VideoLengthError, VideoLimits, one_line, smaller
+from theworld.datasets.video_limits import PICTURE_DAMAGE, LimitCheck, VideoLengthError, VideoLimits, one_line, smaller
 
 _USUAL_DURATION_MS = 100.0
 """Duration of a frame that names none; browsers replace a duration of 0 in the same way."""
@@ -33,13 +34,13 @@ def open_file(source: Any, limits: VideoLimits) -> Iterator["Film | Animation"]:
             with open_film(stream, limits, name) as film:
                 yield film
             return
-        with one_line(name, f"expected {VIDEO_FORMATS}, GIF or animated WebP"):
-            image = Image.open(stream)
+        with one_line(name, f"expected {VIDEO_FORMATS}, GIF or animated WebP", PICTURE_DAMAGE):
+            image = _opened(stream)
         with image:
             yield _animation(image, limits, name)
 
 
-def _stream(source: Any, name: str) -> BinaryIO:
+def _stream(source: Any, name: str) -> io.BufferedIOBase:
     """Open a file, or the content of one."""
     if not isinstance(source, str | Path):
         return io.BytesIO(source)
@@ -52,8 +53,14 @@ def _stream(source: Any, name: str) -> BinaryIO:
         raise VideoError(f"{name}: cannot be opened ({error.strerror}): check its permissions") from error
 
 
+def _opened(stream: io.BufferedIOBase) -> Image.Image:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limits are stricter
+        return Image.open(stream)
+
+
 def _animation(image: Image.Image, limits: VideoLimits, name: str) -> "Animation":
-    with one_line(name, "it may be cut short"):
+    with one_line(name, "it may be cut short", PICTURE_DAMAGE):
         return Animation(image, limits, name)
 
 
@@ -72,18 +79,18 @@ class Animation:
         self._check.size(*image.size)
         if not is_animation(image):
             raise VideoError(f"{name}: one picture, and no video")
-        starts_ms, end_ms, num_pixels = array("d"), 0.0, 0
+        num_frames, (width, height) = int(getattr(image, "n_frames", 1)), image.size  # counted without decoding
+        self._check.length(num_frames, 0.0)
+        if num_frames * width * height > limits.max_animation_pixels:
+            raise VideoLengthError(
+                f"{name}: an animation of {num_frames:,} frames of {width} x {height} px: expected at most"
+                f" {limits.max_animation_pixels:,} pixels in all; convert it to MP4"
+            )
+        starts_ms, end_ms = array("d"), 0.0
         for frame in self._frames():
             starts_ms.append(end_ms)
             self._check.length(len(starts_ms), end_ms / 1000)
             end_ms += float(frame.info.get("duration", 0)) or _USUAL_DURATION_MS
-            num_pixels += frame.width * frame.height
-            if num_pixels > limits.max_animation_pixels:
-                raise VideoLengthError(
-                    f"{name}: an animation of more than {len(starts_ms) - 1:,} frames of {frame.width} x"
-                    f" {frame.height} px: expected at most {limits.max_animation_pixels:,} pixels in all;"
-                    " convert it to MP4"
-                )
         self.times_s = np.asarray(starts_ms) / 1000
         self.num_frames = len(starts_ms)
 
@@ -91,7 +98,7 @@ class Animation:
         """Decode the frames of these numbers."""
         wanted = set(indices)
         kept: dict[int, Image.Image] = {}
-        with one_line(self.name, "it may be cut short"):
+        with one_line(self.name, "it may be cut short", PICTURE_DAMAGE):
             for number, frame in enumerate(self._frames()):
                 if number in wanted:
                     kept[number] = smaller(to_image(frame.copy()), self.limits.max_side_px)
@@ -100,6 +107,9 @@ class Animation:
         return [kept[index] for index in indices]
 
     def _frames(self) -> Iterator[Image.Image]:
+        if self.image.format == "PNG":  # Pillow goes back to the first frame from the last one only
+            for number in range(self.image.tell() + 1, self.image.n_frames):
+                self.image.seek(number)
         for frame in ImageSequence.Iterator(self.image):
             self._check.size(frame.width, frame.height)  # a later one may be larger than the first
             self._check.clock()

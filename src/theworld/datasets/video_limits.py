@@ -1,14 +1,21 @@
 """Limits of videos, and their errors; separate because films, animations and decoded frames share them."""
 
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic
+from typing import Final
 
 from PIL import Image
 
 from theworld.datasets.errors import ImageError, VideoError
 from theworld.datasets.rgb import BROKEN
+
+DAMAGE: Final = (OSError, ValueError, OverflowError, IndexError, EOFError, RuntimeError, MemoryError, struct.error)
+"""Errors of PyAV and numpy for broken files. A TypeError or a KeyError would be a fault of ours."""
+PICTURE_DAMAGE: Final = (*BROKEN, RuntimeError, MemoryError, Image.DecompressionBombError)
+"""Those of Pillow."""
 
 
 class VideoSizeError(VideoError):
@@ -33,7 +40,7 @@ class VideoLimits:
     """Longest video, seconds."""
     max_frames: int = 10_000_000
     """Most frames of a file."""
-    max_animation_pixels: int = 20_000_000_000
+    max_animation_pixels: int = 10_000_000_000
     """Most pixels in all frames of a GIF, WebP or PNG, whose frames are decoded from the first on."""
     max_decode_seconds: float = 300.0
     """Longest time for reading a video."""
@@ -74,12 +81,13 @@ class LimitCheck:
 
 
 @contextmanager
-def one_line(name: str, expected: str) -> Iterator[None]:
+def one_line(name: str, expected: str, errors: tuple[type[Exception], ...] = DAMAGE) -> Iterator[None]:
     """Turn every error of the libraries for a damaged file into a VideoError.
 
     Args:
         name: of the video.
         expected: end of the message, perhaps with the remedy.
+        errors: of the library, beside those of FFmpeg.
     """
     from av.error import FFmpegError
 
@@ -87,7 +95,7 @@ def one_line(name: str, expected: str) -> Iterator[None]:
         yield
     except ImageError:
         raise
-    except (FFmpegError, *BROKEN, RuntimeError, MemoryError, Image.DecompressionBombError) as error:
+    except (FFmpegError, *errors) as error:
         reason = " ".join(str(getattr(error, "strerror", None) or error or type(error).__name__).split())[:200]
         raise VideoError(f"{name}: not a readable video ({reason}): {expected}") from error
 
