@@ -104,7 +104,10 @@ def test_a_task_may_cut_its_video(times: tuple[str, str], clip: Path) -> None:
     ("messages", "named"),
     [
         ([user({"type": "video", "url": "film.mp4"}, "What happens?")], "film.mp4: no such file"),
-        ([user({"type": "video", "url": {"video_path": "a.mp4", "timestep": 3}}, "What?")], "a video given as a dict"),
+        (
+            [user({"type": "video", "url": {"video_path": "a.mp4", "timestep": 3}}, "What?")],
+            "a video given by video_path, timestep: expected url or path",
+        ),
         ([user({"type": "video", "url": []}, "What happens?")], "a video given as no frames"),
         ([user({"type": "audio", "url": "noise.wav"}, "What is heard?")], "'audio'"),
         ([user("One."), {"role": "assistant", "content": "two"}, user(image(RED), "Three?")], "later turn"),
