@@ -87,7 +87,7 @@ def media_of(image: Any) -> list[dict[str, Any]]:
     """Return pictures and videos in any accepted form as parts of a chat; None: none."""
     if image is None:
         return []
-    if isinstance(image, Mapping):
+    if isinstance(image, Mapping) and ("type" in image or not is_video(image)):
         if image.get("type") not in ("image", "video"):
             raise ValueError(
                 f"a part of type {image.get('type')!r:.40} in the place of a picture: expected image, video"
