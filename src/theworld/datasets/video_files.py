@@ -40,7 +40,7 @@ def open_file(source: Any, limits: VideoLimits) -> Iterator["Film | Animation"]:
             yield _animation(image, limits, name)
 
 
-def _stream(source: Any, name: str) -> io.BufferedIOBase:
+def _stream(source: Any, name: str) -> io.BytesIO | io.BufferedReader:
     """Open a file, or the content of one."""
     if not isinstance(source, str | Path):
         return io.BytesIO(source)
