@@ -13,6 +13,7 @@ MODULES = (
     "training",
     "packing",
     "loading",
+    "video_decoding",
     "store_read",
     "evaluation",
     "scoring",

@@ -131,10 +131,11 @@ class Film:
 
     def _packets(self) -> Iterator[Any]:
         self._is_fresh = False
-        for packet in self._container.demux(self._track):
-            self._check.clock()
-            if packet.size:
-                yield packet
+        with closing(self._container.demux(self._track)) as packets:  # PyAV leaks a packet of an iterator left open
+            for packet in packets:
+                self._check.clock()
+                if packet.size:
+                    yield packet
 
     def _listed_times(self, table: Any) -> Float[np.ndarray, " M"]:
         """Return the times of an MP4 by its table; by its packets if the table does not tell them all."""

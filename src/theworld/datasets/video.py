@@ -34,7 +34,10 @@ _EARLY: Final = 0.25
 class Video(Protocol):
     """An opened video; every form of `open_video` is one."""
 
-    num_frames: int
+    @property
+    def num_frames(self) -> int:
+        """Number of frames."""
+        ...
 
     @property
     def times_s(self) -> Float[np.ndarray, " M"] | None:

@@ -40,7 +40,7 @@ def open_file(source: Any, limits: VideoLimits) -> Iterator["Film | Animation"]:
             yield _animation(image, limits, name)
 
 
-def _stream(source: Any, name: str) -> io.BufferedIOBase:
+def _stream(source: Any, name: str) -> io.BytesIO | io.BufferedReader:
     """Open a file, or the content of one."""
     if not isinstance(source, str | Path):
         return io.BytesIO(source)
@@ -57,7 +57,7 @@ def _stream(source: Any, name: str) -> io.BufferedIOBase:
 def _reading(name: str, expected: str, kind: str) -> Iterator[None]:
     """Read through Pillow: its errors become one line."""
     with one_line(name, expected, PICTURE_DAMAGE, kind), warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limits are stricter
+        warnings.simplefilter("ignore")  # the limits are stricter than those of Pillow, and damage is said once
         yield
 
 

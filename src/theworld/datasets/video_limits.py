@@ -9,7 +9,7 @@ from typing import Final
 
 from PIL import Image
 
-from theworld.datasets.errors import ImageError, VideoError
+from theworld.datasets.errors import ImageError, MissingImageError, VideoError
 from theworld.datasets.rgb import BROKEN
 
 DAMAGE: Final = (OSError, ValueError, OverflowError, IndexError, EOFError, RuntimeError, MemoryError, struct.error)
@@ -96,8 +96,10 @@ def one_line(
 
     try:
         yield
-    except ImageError:
+    except (VideoError, MissingImageError):
         raise
+    except ImageError as error:
+        raise VideoError(f"{name}: {error}") from error
     except (FFmpegError, *errors) as error:
         reason = " ".join(str(getattr(error, "strerror", None) or error or type(error).__name__).split())[:200]
         raise VideoError(f"{name}: not a readable {kind} ({reason}): {expected}") from error

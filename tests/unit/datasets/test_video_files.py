@@ -477,6 +477,10 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: gif_of(5000, 900),
         "an animation of 900 frames of 5000 x 5000 px: expected at most 10,000,000,000 pixels in all",
     ),
+    "gif of a thin frame": (
+        lambda: animation().replace(struct.pack("<HH", 96, 64), struct.pack("<HH", 9700, 64), 1),
+        "a picture of 9700 x 64 px: expected 2 x 2 or more, sides at most 1:100",
+    ),
     "cut gif": (lambda: animation()[:-200], "not a readable animation ("),
     "cut webp": (lambda: animation(format="WEBP")[:-200], NOT_READABLE),
     "cut png": (lambda: animation(format="PNG")[:-200], "not a readable animation ("),
