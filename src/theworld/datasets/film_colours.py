@@ -41,7 +41,7 @@ _TO_BT709: Final = {
 }
 """Linear light of other primaries (BT.2020, Display P3) to those of sRGB."""
 
-_TURNS: Final = {
+_TURNS: Final[dict[tuple[int, ...], Image.Transpose]] = {
     (0, 1, -1, 0): Image.Transpose.ROTATE_270,
     (-1, 0, 0, -1): Image.Transpose.ROTATE_180,
     (0, -1, 1, 0): Image.Transpose.ROTATE_90,

@@ -236,9 +236,11 @@ def shown_at(times_s: Float[np.ndarray, " M"], moments_s: Float[np.ndarray, " N"
     Args:
         times_s: of the frames, ascending.
         moments_s: to look at.
-        period_s: time between two moments; a frame that comes a little later counts, since files round their times.
+        period_s: time between two moments. A frame that comes later by less than a quarter of it, and of the usual time
+            between two frames, counts, since files round their times.
     """
-    places = np.searchsorted(times_s, moments_s + _EARLY * period_s, side="right") - 1
+    own_period_s = float(np.median(np.diff(times_s))) if len(times_s) > 1 else period_s
+    places = np.searchsorted(times_s, moments_s + _EARLY * min(period_s, own_period_s), side="right") - 1
     return np.maximum(places, 0).tolist()
 
 

@@ -34,8 +34,8 @@ def open_file(source: Any, limits: VideoLimits) -> Iterator["Film | Animation"]:
             with open_film(stream, limits, name) as film:
                 yield film
             return
-        with one_line(name, f"expected {VIDEO_FORMATS}, GIF or animated WebP", PICTURE_DAMAGE):
-            image = _opened(stream)
+        with _reading(name, f"expected {VIDEO_FORMATS}, GIF or animated WebP", "video"):
+            image = Image.open(stream)
         with image:
             yield _animation(image, limits, name)
 
@@ -53,14 +53,16 @@ def _stream(source: Any, name: str) -> io.BufferedIOBase:
         raise VideoError(f"{name}: cannot be opened ({error.strerror}): check its permissions") from error
 
 
-def _opened(stream: io.BufferedIOBase) -> Image.Image:
-    with warnings.catch_warnings():
+@contextmanager
+def _reading(name: str, expected: str, kind: str) -> Iterator[None]:
+    """Read through Pillow: its errors become one line."""
+    with one_line(name, expected, PICTURE_DAMAGE, kind), warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limits are stricter
-        return Image.open(stream)
+        yield
 
 
 def _animation(image: Image.Image, limits: VideoLimits, name: str) -> "Animation":
-    with one_line(name, "it may be cut short", PICTURE_DAMAGE):
+    with _reading(name, "it may be cut short", "animation"):
         return Animation(image, limits, name)
 
 
@@ -79,11 +81,11 @@ class Animation:
         self._check.size(*image.size)
         if not is_animation(image):
             raise VideoError(f"{name}: one picture, and no video")
-        num_frames, (width, height) = int(getattr(image, "n_frames", 1)), image.size  # counted without decoding
-        self._check.length(num_frames, 0.0)
-        if num_frames * width * height > limits.max_animation_pixels:
+        self._num_listed, (width, height) = int(getattr(image, "n_frames", 1)), image.size  # without decoding
+        self._check.length(self._num_listed, 0.0)
+        if self._num_listed * width * height > limits.max_animation_pixels:
             raise VideoLengthError(
-                f"{name}: an animation of {num_frames:,} frames of {width} x {height} px: expected at most"
+                f"{name}: an animation of {self._num_listed:,} frames of {width} x {height} px: expected at most"
                 f" {limits.max_animation_pixels:,} pixels in all; convert it to MP4"
             )
         starts_ms, end_ms = array("d"), 0.0
@@ -98,7 +100,7 @@ class Animation:
         """Decode the frames of these numbers."""
         wanted = set(indices)
         kept: dict[int, Image.Image] = {}
-        with one_line(self.name, "it may be cut short", PICTURE_DAMAGE):
+        with _reading(self.name, "it may be cut short", "animation"):
             for number, frame in enumerate(self._frames()):
                 if number in wanted:
                     kept[number] = smaller(to_image(frame.copy()), self.limits.max_side_px)
@@ -108,7 +110,7 @@ class Animation:
 
     def _frames(self) -> Iterator[Image.Image]:
         if self.image.format == "PNG":  # Pillow goes back to the first frame from the last one only
-            for number in range(self.image.tell() + 1, self.image.n_frames):
+            for number in range(self.image.tell() + 1, self._num_listed):
                 self.image.seek(number)
         for frame in ImageSequence.Iterator(self.image):
             self._check.size(frame.width, frame.height)  # a later one may be larger than the first

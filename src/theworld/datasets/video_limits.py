@@ -77,17 +77,20 @@ class LimitCheck:
     def clock(self) -> None:
         """Refuse a video that takes too long."""
         if monotonic() > self._until:
-            raise VideoTimeError(f"{self.name}: a video that takes too long to decode: give a smaller one")
+            raise VideoTimeError(f"{self.name}: a video that takes too long to decode: send a smaller one")
 
 
 @contextmanager
-def one_line(name: str, expected: str, errors: tuple[type[Exception], ...] = DAMAGE) -> Iterator[None]:
+def one_line(
+    name: str, expected: str, errors: tuple[type[Exception], ...] = DAMAGE, kind: str = "video"
+) -> Iterator[None]:
     """Turn every error of the libraries for a damaged file into a VideoError.
 
     Args:
         name: of the video.
         expected: end of the message, perhaps with the remedy.
         errors: of the library, beside those of FFmpeg.
+        kind: of the file.
     """
     from av.error import FFmpegError
 
@@ -97,7 +100,7 @@ def one_line(name: str, expected: str, errors: tuple[type[Exception], ...] = DAM
         raise
     except (FFmpegError, *errors) as error:
         reason = " ".join(str(getattr(error, "strerror", None) or error or type(error).__name__).split())[:200]
-        raise VideoError(f"{name}: not a readable video ({reason}): {expected}") from error
+        raise VideoError(f"{name}: not a readable {kind} ({reason}): {expected}") from error
 
 
 def smaller(picture: Image.Image, max_side_px: int) -> Image.Image:
