@@ -57,9 +57,10 @@ def open_film(stream: io.BufferedIOBase, limits: VideoLimits, name: str) -> Iter
     Raises:
         VideoError: for a file that cannot be read, or one beyond the limits.
     """
-    with one_line(name, _CUT):
-        film = Film(stream, limits, name)
+    film = Film(stream, limits, name)
     with closing(film):
+        with one_line(name, _CUT):
+            film.read_times()
         yield film
 
 
@@ -82,15 +83,19 @@ class Film:
         self._check = LimitCheck(limits, name)
         self._reformatter = VideoReformatter()
         self._container: Any = None
-        self._num_bytes = stream.seek(0, io.SEEK_END)
-        tables = sample_tables(stream, self._num_bytes, self._check) if _is_mp4(stream) else {}
-        try:
-            self._open()
-            self.times_s = self._listed_times(tables.get(self._track.id)) if tables else self._scanned_times()
-        except BaseException:
-            self.close()
-            raise
-        self.num_frames = len(self.times_s)
+        self.times_s = np.zeros(0)
+
+    @property
+    def num_frames(self) -> int:
+        """Number of frames."""
+        return len(self.times_s)
+
+    def read_times(self) -> None:
+        """Open the file, and read the times of its frames into `times_s`, seconds from the first."""
+        self._num_bytes = self.stream.seek(0, io.SEEK_END)
+        tables = sample_tables(self.stream, self._num_bytes, self._check) if _is_mp4(self.stream) else {}
+        self._open()
+        self.times_s = self._listed_times(tables.get(self._track.id)) if tables else self._scanned_times()
 
     def close(self) -> None:
         """Close the container; the stream stays open."""
@@ -126,10 +131,11 @@ class Film:
 
     def _packets(self) -> Iterator[Any]:
         self._is_fresh = False
-        for packet in self._container.demux(self._track):
-            self._check.clock()
-            if packet.size:
-                yield packet
+        with closing(self._container.demux(self._track)) as packets:  # PyAV leaks a packet of an iterator left open
+            for packet in packets:
+                self._check.clock()
+                if packet.size:
+                    yield packet
 
     def _listed_times(self, table: Any) -> Float[np.ndarray, " M"]:
         """Return the times of an MP4 by its table; by its packets if the table does not tell them all."""

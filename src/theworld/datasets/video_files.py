@@ -34,8 +34,8 @@ def open_file(source: Any, limits: VideoLimits) -> Iterator["Film | Animation"]:
             with open_film(stream, limits, name) as film:
                 yield film
             return
-        with one_line(name, f"expected {VIDEO_FORMATS}, GIF or animated WebP", PICTURE_DAMAGE):
-            image = _opened(stream)
+        with _reading(name, f"expected {VIDEO_FORMATS}, GIF or animated WebP", "video"):
+            image = Image.open(stream)
         with image:
             yield _animation(image, limits, name)
 
@@ -53,14 +53,16 @@ def _stream(source: Any, name: str) -> io.BufferedIOBase:
         raise VideoError(f"{name}: cannot be opened ({error.strerror}): check its permissions") from error
 
 
-def _opened(stream: Any) -> Image.Image:
-    with warnings.catch_warnings():
+@contextmanager
+def _reading(name: str, expected: str, kind: str) -> Iterator[None]:
+    """Read through Pillow: its errors become one line."""
+    with one_line(name, expected, PICTURE_DAMAGE, kind), warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limits are stricter
-        return Image.open(stream)
+        yield
 
 
 def _animation(image: Image.Image, limits: VideoLimits, name: str) -> "Animation":
-    with one_line(name, "it may be cut short", PICTURE_DAMAGE, "animation"):
+    with _reading(name, "it may be cut short", "animation"):
         return Animation(image, limits, name)
 
 
@@ -98,7 +100,7 @@ class Animation:
         """Decode the frames of these numbers."""
         wanted = set(indices)
         kept: dict[int, Image.Image] = {}
-        with one_line(self.name, "it may be cut short", PICTURE_DAMAGE, "animation"):
+        with _reading(self.name, "it may be cut short", "animation"):
             for number, frame in enumerate(self._frames()):
                 if number in wanted:
                     kept[number] = smaller(to_image(frame.copy()), self.limits.max_side_px)

@@ -98,7 +98,7 @@ def read_part(part: Mapping[str, Any], rule: ClipRule) -> VideoClip:
     for key in cuts:
         if isinstance(given[key], bool) or not isinstance(given[key], Real):
             raise ValueError(f"{key}={given[key]!r:.40}: expected a number")
-    options = {_OPTIONS[key]: float(given[key]) for key in cuts}
+    options: dict[str, Any] = {_OPTIONS[key]: float(given[key]) for key in cuts}
     return read_clip(source, rule, **options)
 
 

@@ -44,7 +44,7 @@ def ask(
     """
     world = {"num_world_steps": num_world_steps, "world": options.pop("world", None)}
     if isinstance(question, str):
-        return answer_of(model, conversation(model, media_of(image), question, **world), options)
+        return answer_of(model, conversation(model, image, question, **world), options)
     rows = _rows(image, question)
     for text in question:
         check_question(model, text)
@@ -87,7 +87,7 @@ def media_of(image: Any) -> list[dict[str, Any]]:
     """Return pictures and videos in any accepted form as parts of a chat; None: none."""
     if image is None:
         return []
-    if isinstance(image, Mapping):
+    if isinstance(image, Mapping) and ("type" in image or not is_video(image)):
         if image.get("type") not in ("image", "video"):
             raise ValueError(
                 f"a part of type {image.get('type')!r:.40} in the place of a picture: expected image, video"
@@ -100,14 +100,13 @@ def media_of(image: Any) -> list[dict[str, Any]]:
     return [{"type": "image", "image": picture} for picture in to_pictures(image)]
 
 
-def conversation(model: FusedGemma, media: list[dict[str, Any]], question: str, **world: Any) -> dict[str, Any]:
+def conversation(model: FusedGemma, image: Any, question: str, **world: Any) -> dict[str, Any]:
     """Make the inputs of one question about pictures and videos, on the model's device.
 
-    `media` are parts of a chat, as `media_of` makes them; `world` holds the arguments of `apply_chat_template` that
-    concern the world.
+    `image` is any form that `ask` accepts; `world` holds the arguments of `apply_chat_template` that concern the world.
     """
     check_question(model, question)
-    return _encoded(model, [_message(media, question)], **world)
+    return _encoded(model, [_message(media_of(image), question)], **world)
 
 
 def _message(media: list[dict[str, Any]], question: str) -> dict[str, Any]:

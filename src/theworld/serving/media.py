@@ -12,10 +12,11 @@ from PIL import Image
 
 from theworld.config.serving import ServeSettings
 from theworld.datasets.errors import ImageError
+from theworld.datasets.films import VIDEO_FORMATS, is_film
 from theworld.datasets.images import to_image
 from theworld.datasets.rgb import BROKEN, ImageSizeError, decode, without_metadata
 from theworld.datasets.video import ClipRule, VideoClip, read_clip
-from theworld.datasets.video_files import VIDEO_FORMATS, VideoLimits, is_film
+from theworld.datasets.video_limits import VideoLengthError, VideoLimits, VideoSizeError, VideoTimeError
 from theworld.serving.refusals import RequestError
 
 Kind = Literal["image", "video"]
@@ -154,6 +155,8 @@ def decode_video(content: bytes, rule: ClipRule, settings: ServeSettings) -> Vid
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # max_pixels is stricter
             return read_clip(content, rule, limits=limits)
+    except (VideoSizeError, VideoLengthError, VideoTimeError) as error:
+        raise RequestError(str(error), code="video_too_large") from None
     except ImageError as error:
         raise RequestError(str(error), code="invalid_video") from None
 

@@ -125,7 +125,10 @@ def _seen(part: Mapping[str, Any], sample_id: str, rule: ClipRule) -> tuple[list
     times = {"start": part.get("start_time"), "end": part.get("end_time")}
     if isinstance(url, Mapping):  # as the harness passes a visual with times
         times = {"start": url.get("video_start"), "end": url.get("video_end")}
-        url = next((url[name] for name in ("url", "path", "video") if name in url), url)
+        names = [name for name in ("url", "path", "video") if name in url]
+        if not names:
+            raise ValueError(f"{sample_id}: a video given by {', '.join(map(str, url))}: expected url or path")
+        url = url[names[0]]
     try:
         clip = read_part({"type": "video", "video": url, **times}, rule)
     except ValueError as error:

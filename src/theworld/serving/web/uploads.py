@@ -25,7 +25,7 @@ from theworld.datasets.foresight.scene import num_future_slots
 from theworld.datasets.rgb import BROKEN, without_metadata
 from theworld.datasets.video import ClipRule, read_clip
 from theworld.datasets.video_limits import VideoLengthError, VideoLimits, VideoSizeError, VideoTimeError, smaller
-from theworld.serving.inputs import FORMATS, decode_picture
+from theworld.serving.media import FORMATS, decode_picture
 from theworld.serving.refusals import RequestError
 
 LONGEST_SIDE_PX = 1792
