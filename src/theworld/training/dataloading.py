@@ -19,7 +19,7 @@ from transformers.trainer_utils import seed_worker
 from theworld.config import DataCompData, TrainingConfig
 from theworld.config.training import refuse_long_warmup
 from theworld.datasets.collator import Collator
-from theworld.datasets.errors import Cause, ImageError, LeftOut, MissingImageError, RecordError
+from theworld.datasets.errors import Cause, ImageError, LeftOut, MissingImageError, RecordError, VideoError
 from theworld.datasets.factory import open_stream, open_training
 from theworld.datasets.images import to_clip, to_image
 from theworld.datasets.sample import Drawn, KnowsShapes, Position, Sample, Samples, SampleStream
@@ -240,6 +240,8 @@ def _decoded_clip(clip: Any) -> Any:
 
 
 def _cause(error: ImageError) -> Cause:
+    if isinstance(error, VideoError):
+        return "unreadable video"
     return "missing picture" if isinstance(error, MissingImageError) else "unreadable picture"
 
 

@@ -174,12 +174,12 @@ def test_several_videos_and_frames_as_pictures_are_clips(tmp_path: Path, films: 
     rows[0]["video"] = ["0.mp4", "1.mp4"]
     rows[1]["video"] = frames
 
-    samples = dataset(tmp_path, tmp_path, rows)
+    samples: Any = dataset(tmp_path, tmp_path, rows)
 
-    assert [len(clip) for clip in samples[0].clips or ()] == [5, 5]
+    assert [len(clip) for clip in samples[0].clips] == [5, 5]
     assert (len(samples[0].images), samples.num_images_of(0), samples.num_images_of(1)) == (2, 2, 1)
     expected = read_clip([tmp_path / name for name in frames], RULE, source_rate_hz=12.0)
-    assert pixels((samples[1].clips or ())[0]) == pixels(expected.frames)  # every other one of six
+    assert pixels(samples[1].clips[0]) == pixels(expected.frames)  # every other one of six
     assert samples[1].fields["video"] == "frames/0.png"
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from fixtures_model import picture
 from fixtures_video_rows import row, write_rows
@@ -19,10 +20,14 @@ from theworld.config import DataSettings, MixturePart, TrainingConfig, WorldSett
 from theworld.config.commands import FillSettings, PreviewSettings
 from theworld.config.model import ModelSettings
 from theworld.datasets.collator import Collator
+from theworld.datasets.errors import VideoError
 from theworld.datasets.factory import open_items, open_samples
+from theworld.datasets.sample import question
 from theworld.datasets.samplers import batches
 from theworld.datasets.video import read_clip
+from theworld.evaluation.partners import paired
 from theworld.evaluation.shown_items import write_items
+from theworld.training.dataloading import decoded
 from theworld.training.feature_cache import fill
 from theworld.training.metrics import read_metrics
 from theworld.training.run import train
@@ -135,6 +140,35 @@ def test_rows_of_pictures_and_videos_in_one_file_train_together(make_config: Mak
     assert len(losses(make_config().output_dir)) == 4
 
 
+def test_gemma_may_see_several_frames_of_a_clip(make_config: MakeConfig, source: Path) -> None:
+    source.write_text(json.dumps(json.loads(source.read_text())[:10]))
+    options: dict[str, Any] = {"data": DataSettings(source=str(source)), "batch_size": 2, "num_steps": 2}
+
+    train(make_config(model={"num_gemma_frames": 3}, packing=True, **options))
+
+    assert len(losses(make_config().output_dir)) == 2
+
+
+def test_a_partner_in_an_audit_shows_another_video(source: Path) -> None:
+    rows = json.loads(source.read_text())
+    asked = [{**rows[0], "answer": "a"}, {**rows[0], "answer": "b"}, {**rows[1], "answer": "b"}]
+    source.write_text(json.dumps([{**item, "question": "What?"} for item in asked]))
+    samples: Any = open_samples(DataSettings(source=str(source)), "train", None)
+    samples.places = np.arange(3)
+
+    result = paired([samples[index] for index in range(3)])
+
+    pairs = list(zip(result.samples, result.partners, strict=True))
+    assert pairs
+    assert all(one.fields["video"] != other.fields["video"] for one, other in pairs)
+
+
+def test_a_broken_video_that_a_sample_opens_late_has_its_cause(tmp_path: Path) -> None:
+    sample = question("0", [VideoError("cut short")], "What?", "red")
+
+    assert getattr(decoded(sample, 0), "cause", None) == "unreadable video"
+
+
 def fill_settings(tmp_path: Path, data: DataSettings, num_world_steps: int = 0, **world: Any) -> FillSettings:
     settings = WorldSettings(cosmos_model_name="tiny", image_size_px=64, frame_rate_hz=6.0, **world)
     return FillSettings(
@@ -240,10 +274,6 @@ def test_items_of_a_report_show_their_clip(tmp_path: Path, source: Path) -> None
 
 
 def test_frames_of_a_clip_gif_keep_their_shape(tmp_path: Path) -> None:
-    from PIL import Image
-
-    from theworld.datasets.sample import question
-
     wide = [np.full((360, 1280, 3), 40 * number, np.uint8) for number in range(5)]
     write_items([question("0", wide[-1:], "What?", "red", clips=(wide,))], tmp_path, 6.0)
 

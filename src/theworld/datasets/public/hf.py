@@ -74,7 +74,10 @@ def _places(
     id_key, media_keys = columns.get("id_key"), media_columns(rows, {"image_key": "image", **columns})
     for key in (id_key, *media_keys.values()):
         if key is not None and key not in rows.column_names:
-            raise ValueError(f"{source}: no column {key!r}: its columns are {sorted(rows.column_names)}")
+            raise ValueError(
+                f"{source}: no column {key!r}: its columns are {sorted(rows.column_names)}; name those to read, such as"
+                " --data.image-column or --data.video-column"
+            )
     ids = range(len(rows)) if id_key is None else rows[id_key]
     names: Iterable[str] = (id_of(id, place) for place, id in enumerate(ids))
     if rule.by == "id":
