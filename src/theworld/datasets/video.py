@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from theworld.constants import TEMPORAL_STRIDE
-from theworld.datasets.errors import VideoError
+from theworld.datasets.errors import ImageError, MissingImageError, RecordError, VideoError
 from theworld.datasets.images import is_animation, to_clip
 from theworld.datasets.video_files import VideoLimits, is_film, open_file, smaller
 
@@ -157,6 +157,38 @@ def read_clip(
     return VideoClip(frames, tuple(frames[round(place)] for place in places), note)
 
 
+def video_of(
+    source: Any,
+    rule: ClipRule,
+    name: str,
+    *,
+    start_s: float = 0.0,
+    end_s: float | None = None,
+    source_rate_hz: float | None = None,
+) -> VideoClip:
+    """Read the clip of a record's video.
+
+    Args:
+        source: as `open_video`; None: the record has no video.
+        rule: the frames that the models see.
+        name: of the record, for messages.
+        start_s: as `read_clip`.
+        end_s: as `read_clip`.
+        source_rate_hz: as `frame_rate_hz` of `open_video`.
+
+    Raises:
+        RecordError: missing video, or unreadable video (damaged, of an unknown format, or a part without a frame).
+    """
+    if source is None:
+        raise RecordError("missing video", f"{name}: no video")
+    try:
+        return read_clip(source, rule, start_s=start_s, end_s=end_s, source_rate_hz=source_rate_hz)
+    except MissingImageError as error:
+        raise RecordError("missing video", f"{name}: {error}") from error
+    except ImageError as error:
+        raise RecordError("unreadable video", f"{name}: {error}") from error
+
+
 def clip_indices(
     video: Video, rule: ClipRule, start_s: float = 0.0, end_s: float | None = None
 ) -> tuple[list[int], str]:
@@ -191,6 +223,24 @@ def shown_at(times_s: Float[np.ndarray, " M"], moments_s: Float[np.ndarray, " N"
     """
     places = np.searchsorted(times_s, moments_s + _EARLY * period_s, side="right") - 1
     return np.maximum(places, 0).tolist()
+
+
+def frames_at(video: Video, moments_s: Float[np.ndarray, " N"], period_s: float) -> list[Image.Image]:
+    """Decode the frames that a viewer sees at some moments, as upright RGB pictures.
+
+    Args:
+        video: opened, with times; it lasts from 0 to `video.times_s[-1]` seconds, the time of its last frame.
+        moments_s: to look at, ascending, seconds from the first frame. After the end, the last frame stays.
+        period_s: time between two moments, as `shown_at`.
+
+    Raises:
+        VideoError: for frames without times, or descending moments.
+    """
+    if video.times_s is None:
+        raise VideoError("frames without times: give their frame rate")
+    if (np.diff(moments_s) < 0).any():
+        raise VideoError("moments that go back in time: expected ascending ones")
+    return video.pictures(shown_at(video.times_s, moments_s, period_s))
 
 
 def _sampled(
