@@ -19,6 +19,7 @@ from theworld.config import (
     SpatialRGPTData,
     SplitName,
     TrainingConfig,
+    VideoData,
     VsrData,
 )
 from theworld.datasets.held_out import HeldOut
@@ -71,6 +72,12 @@ def open_samples(
         if split not in get_args(SplitName):
             raise ValueError(f"dataset {settings.name!r} has no split {split!r}: only varied scenes have")
         return open_registered(settings, cast(SplitName, split), size)
+    if isinstance(settings, VideoData):
+        from theworld.datasets.video_source import open_video_data
+
+        if split not in get_args(SplitName):
+            raise ValueError(f"dataset 'video' has no split {split!r}: only varied scenes have")
+        return open_video_data(settings, cast(SplitName, split), size, with_future, rule or ClipRule())
     if with_future:
         raise ValueError(f"dataset {settings.dataset!r} shows no future, which the tap 'true-future' reads")
     if isinstance(settings, DataCompData):
