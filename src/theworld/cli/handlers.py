@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         ReportSettings,
     )
     from theworld.config.evaluation import Scoring, SpatialRGPTJudgeSettings
-    from theworld.config.experiments import ArmsSettings, ProbeSettings
+    from theworld.config.experiments import ArmsSettings, ImagineSettings, ProbeSettings
     from theworld.config.serving import AppSettings, ServeSettings
     from theworld.config.training import SlurmSettings
     from theworld.tables import Table
@@ -88,6 +88,14 @@ def ask(settings: "AskSettings") -> dict[str, Any]:
     scope = scope_of(model.config, settings.model)
     note = {"note": scope} if scope else {}
     return {"question": settings.question, "without the world": plain, "with the world": answer, **result, **note}
+
+
+def imagine(settings: "ImagineSettings") -> Result:
+    """Imagine the future of a clip; show its errors by slot, and the path of the video."""
+    from theworld.experiments.imagine import imagine_clip
+
+    values, table = imagine_clip(settings)
+    return Result(values, f"{_markdown([table])}\n\nFuture: {values['out']}")
 
 
 def serve(settings: "ServeSettings") -> dict[str, Any]:

@@ -54,14 +54,14 @@ class VideoData(DataSettings):
     window_seed: Seed = 0
     """Seed of the choice of samples of a long video."""
 
-    min_motion: _GreyLevels = 0.25
-    """Smallest mean difference of neighbouring frames, grey levels of 256; samples below it are static, and left
-    out. 0: none."""
+    min_motion: _GreyLevels = 0.75
+    """Smallest change between neighbouring frames in the part of the picture that changes most, grey levels of 256;
+    samples below it are static, and left out. 0: none."""
 
-    min_luminance: _GreyLevels = 8.0
+    min_luminance: _GreyLevels = 4.0
     """Smallest mean grey level of 256; darker samples are left out. 0: none."""
 
-    max_jump: _GreyLevels = 20.0
+    max_jump: _GreyLevels = 15.0
     """Largest mean difference of two neighbouring frames beyond the differences before and after, grey levels of 256;
     samples above it have a cut, and are left out. 256: none."""
 

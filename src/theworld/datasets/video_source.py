@@ -25,7 +25,7 @@ _MOST_WINDOWS = 8
 
 
 def open_video_data(
-    settings: VideoData, split: Split, size: int | None, with_future: bool, rule: ClipRule
+    settings: VideoData, split: Split | None, size: int | None, with_future: bool, rule: ClipRule
 ) -> Samples:
     """Open the samples of a split.
 
@@ -33,7 +33,7 @@ def open_video_data(
 
     Args:
         settings: the source, and the rule of its windows.
-        split: train, validation or test.
+        split: train, validation or test; None: all videos.
         size: number of samples, from the first; None: all.
         with_future: True if samples have the frames that follow.
         rule: the given frames.
@@ -62,10 +62,12 @@ def open_video_data(
     )
 
 
-def _videos(settings: VideoData, split: Split) -> tuple[VideoList, Part | None, Path]:
+def _videos(settings: VideoData, split: Split | None) -> tuple[VideoList, Part | None, Path]:
     """The videos of a split, the part of them that it has, and their source."""
     source = Path(settings.source).expanduser()
-    if source.is_dir():
+    if source.is_dir() and split is None:
+        return videos_in(source), None, source
+    if source.is_dir() and split is not None:
         folders = {name: _folder_of(source, name) for name in _SPLIT_NAMES}
         folder = folders[split]
         if folder is not None:
@@ -85,7 +87,7 @@ def _folder_of(source: Path, split: Split) -> Path | None:
     return next((source / name for name in _SPLIT_NAMES[split] if (source / name).is_dir()), None)
 
 
-def _part(source: Path, split: Split) -> Part:
+def _part(source: Path, split: Split | None) -> Part | None:
     if split == "test":
         raise ValueError(f"{source}: no test split; expected train or validation, or a folder `test` in it")
     return split

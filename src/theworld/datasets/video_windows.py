@@ -33,11 +33,11 @@ _announced: set[str] = set()
 class Thresholds:
     """Limits of the measures of a window beyond which it is left out; grey levels of 256."""
 
-    min_motion: float = 0.25
+    min_motion: float = 0.75
     """Below it a window is static."""
-    min_luminance: float = 8.0
+    min_luminance: float = 4.0
     """Below it a window is black."""
-    max_jump: float = 20.0
+    max_jump: float = 15.0
     """Above it a window has a cut."""
 
     def fault(self, window: Window) -> Fault | None:
@@ -198,7 +198,7 @@ def _places(
     """Return the places of the records of a part; `videos` has that of each record."""
     hashes = np.fromiter((id_hash(video.digest or video.name) for video in videos), np.uint64)
     if part is None or len(np.unique(hashes)) > 1:
-        return places_by_picture(hashes, part, share, name, unit="videos")
+        return places_by_picture(hashes, part, share, name, noun="videos")
     return _last_part(videos[0].period_s, [record.now_s or 0.0 for record in records], rule, part, share)
 
 

@@ -29,6 +29,8 @@ _VERSION: Final = 1
 """Increase this when equal videos give other windows or measures."""
 _SIDE_PX: Final = 64
 """Side of the grey frames that are compared."""
+_NUM_CELLS: Final = 16
+"""Cells of a side, means of whose pixels are compared."""
 _LATE: Final = 0.25
 """Share of a period by which the last frame of a window may be missing: files round their times."""
 _BLOCK_BYTES: Final = 64 << 10
@@ -64,9 +66,10 @@ class Window:
     luminance: float
     """Mean grey level of its frames, 0 to 255."""
     motion: float
-    """Mean absolute difference of neighbouring frames, grey levels."""
+    """Change between neighbouring frames in the part of the picture that changes most, mean over the frames, grey
+    levels: a small thing that moves counts, and the noise of a camera does not."""
     jump: float
-    """Largest such difference beyond the differences before and after it: that of a cut."""
+    """Largest mean difference of neighbouring frames beyond the differences before and after it: that of a cut."""
 
 
 @dataclass(frozen=True)
@@ -118,11 +121,13 @@ def moments_of(times_s: Float[np.ndarray, " M"], rule: WindowRule, digest: str) 
 def measure(frames: Sequence[Image.Image]) -> tuple[float, float, float]:
     """Return luminance, motion and jump of the frames of a window, as `Window`."""
     grey = np.stack([_grey(frame) for frame in frames])
-    steps = np.abs(np.diff(grey, axis=0)).mean((1, 2))
-    if not len(steps):
+    if len(grey) < 2:
         return float(grey.mean()), 0.0, 0.0
+    steps = np.abs(np.diff(grey, axis=0)).mean((1, 2))
     beside = np.maximum(np.append(0.0, steps[:-1]), np.append(steps[1:], 0.0))
-    return float(grey.mean()), float(steps.mean()), float((steps - beside).max())
+    cells = grey.reshape(len(grey), _NUM_CELLS, -1, _NUM_CELLS, _SIDE_PX // _NUM_CELLS).mean((2, 4))
+    motion = np.abs(np.diff(cells, axis=0)).max((1, 2)).mean()
+    return float(grey.mean()), float(motion), float((steps - beside).max())
 
 
 def _grey(frame: Image.Image) -> np.ndarray:
