@@ -32,6 +32,9 @@ class VideoData(DataSettings):
     config_name: str | None = None
     """Configuration of the data set, if it has several."""
 
+    video_column: str | None = None
+    """Column of videos of a hub data set, one per row; None: the one that its type or name tells."""
+
     video_dir: PathSetting | None = None
     """Folder that the videos' paths start from; None: the file's."""
 

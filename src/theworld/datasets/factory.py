@@ -115,7 +115,8 @@ def open_items(
         ValueError: as `open_samples`, or if there are no good records.
     """
     samples = open_samples(settings, settings.validation_split, size, with_future, rule)
-    if not isinstance(settings, OwnData | LlavaData | HFData):
+    _check_labels(samples, settings)
+    if not isinstance(settings, OwnData | LlavaData | HFData | VideoData):
         return samples
     from theworld.datasets.wrappers import WithoutBadRecords
 
@@ -142,6 +143,8 @@ def open_training(
         samples = open_samples(config.data, config.data.train_split, config.data.num_train, with_future, rule)
         if not len(samples):
             raise ValueError(f"data: no samples in split {config.data.train_split!r}")
+        if config.objective != "imitation":
+            _check_labels(samples, config.data)
         return samples
     from theworld.datasets.mixture import Mixture
 
@@ -149,7 +152,23 @@ def open_training(
         name: open_samples(part.data, part.data.train_split, part.data.num_train, with_future, rule)
         for name, part in zip(part_names(config.mixture), config.mixture, strict=True)
     }
+    if config.objective != "imitation":
+        for samples, part in zip(parts.values(), config.mixture, strict=True):
+            _check_labels(samples, part.data)
     return Mixture(parts, [part.weight for part in config.mixture], num_samples, config.seed)
+
+
+def _check_labels(samples: Samples, settings: DataSettings) -> None:
+    """Refuse videos without labels where answers are needed."""
+    if not isinstance(settings, VideoData):
+        return
+    from theworld.datasets.video_windows import VideoWindows
+
+    if isinstance(samples, VideoWindows):
+        raise ValueError(
+            f"data.source={settings.source}: videos without answers: train with --objective imitation, or give a file"
+            " of rows with video, question and answer, or video and caption"
+        )
 
 
 def open_stream(settings: DataCompData, split: ForesightSplitName, with_future: bool = False) -> SampleStream:

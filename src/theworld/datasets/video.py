@@ -71,7 +71,6 @@ class ClipRule:
         if not 1 <= self.num_gemma_frames <= self.num_frames:
             raise ValueError(f"num_gemma_frames={self.num_gemma_frames}: expected 1 to {self.num_frames}, the clip's")
 
-
     def shown(self, frames: Sequence[Image.Image]) -> tuple[Image.Image, ...]:
         """Return the frames of a clip that Gemma sees."""
         last = len(frames) - 1

@@ -1,11 +1,13 @@
 """Lists of videos: the files of a folder, of a list of paths, or of the rows of a file or of a hub data set."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from theworld.datasets.images import picture_of
+import pyarrow as pa
+
+from theworld.datasets.images import path_in, picture_of
 from theworld.datasets.records import short
 from theworld.datasets.row_files import SUFFIXES, rows_of
 from theworld.datasets.video import VIDEO_SUFFIXES, is_video
@@ -16,6 +18,10 @@ LIST_SUFFIXES: Final = (".txt", *SUFFIXES)
 
 _MAYBE: Final = (".gif", ".webp", ".apng", ".png")
 """Endings of animations, and of single pictures."""
+
+
+_NUM_HASHED: Final = 4096
+"""Bytes in the middle of a video that tell it from others; equal ones only share a side of a split."""
 
 
 class VideoList(Protocol):
@@ -68,21 +74,43 @@ class VideoColumn:
     Args:
         table: a map-style data set, its videos undecoded.
         key: of the column.
+        folder: that paths in a column of texts start from, and may not leave.
     """
 
-    def __init__(self, table: Any, key: str) -> None:
-        self.table, self.key = table.select_columns([key]), key
+    def __init__(self, table: Any, key: str, folder: Path) -> None:
+        self.table, self.key, self.folder = table.select_columns([key]), key, folder
+        self.keys = list(_content_keys(table, key))
+        """A name of each video's content, equal for equal videos; empty for none."""
         self.names = [str(number) for number in range(len(table))]
         self.files = tuple(Path(entry["filename"]) for entry in table.cache_files)
         self._fingerprint = fingerprint(str(getattr(table, "_fingerprint", "")))
 
     def source(self, number: int) -> Any:
-        """Return the bytes or the path of a video; None for a row without one."""
-        return picture_of(self.table[number][self.key])
+        """Return the bytes or the path of a video; None for a row without one.
+
+        Raises:
+            RecordError: for a path in a column of texts that leaves the folder.
+        """
+        value = self.table[number][self.key]
+        return path_in(self.folder, value, f"row {number}") if isinstance(value, str) else picture_of(value)
 
     def facts(self, number: int) -> dict[str, Any]:
         """Return the fingerprint of the data set."""
         return {"table": self._fingerprint}
+
+
+def _content_keys(table: Any, key: str) -> Iterator[str]:
+    """Path, or size and bytes in the middle, of each video of a column, without reading whole files."""
+    for batch in table.select_columns([key]).with_format("arrow").iter(batch_size=256):
+        for value in batch[key]:
+            content = value.get("bytes") if isinstance(value, pa.StructScalar) and value.is_valid else value
+            path = value.get("path") if isinstance(value, pa.StructScalar) and value.is_valid else pa.scalar(None)
+            if content.is_valid and isinstance(content, pa.BinaryScalar | pa.LargeBinaryScalar):
+                file = memoryview(content.as_buffer())
+                start = max(len(file) - _NUM_HASHED, 0) // 2
+                yield fingerprint(len(file), bytes(file[start : start + _NUM_HASHED]).hex())
+            else:
+                yield str((path.as_py() if path.is_valid else content.as_py()) or "")
 
 
 def videos_in(folder: Path) -> VideoFiles:
@@ -130,7 +158,7 @@ def listed_videos(path: Path, folder: Path) -> VideoFiles:
     return _files(names, folder, path)
 
 
-def rows_without_labels(path: Path, folder: Path, key: str | None) -> VideoFiles:
+def videos_of_rows(path: Path, folder: Path, key: str | None) -> VideoFiles:
     """Return the videos of a file of rows, each once: `key` of an object, or the row itself if it is a text."""
     with path.open("rb") as stream:
         rows = list(rows_of(path, stream))

@@ -103,7 +103,9 @@ class VideoWindows:
         self._announce(name, len(records))
         if not any(record.now_s is not None for record in records):
             faulty = next((f"; such as {video.message}" for video in self.videos if video.message), "")
-            raise ValueError(f"{name}: no window of {len(self.videos):,} videos is left{_counts(self.left_out)}{faulty}")
+            raise ValueError(
+                f"{name}: no window of {len(self.videos):,} videos is left{_counts(self.left_out)}{faulty}"
+            )
         places = _places([self.videos[record.video] for record in records], records, rule, part, share, name)
         self.records = [records[place] for place in places[:size]]
 
@@ -207,8 +209,8 @@ def _last_part(
 ) -> Int[np.ndarray, " M"]:
     """Return the places of the windows of a single video: the last ones are held out, without a frame in both parts.
 
-        train       | g n f f f f | g n f f f f |
-        held out                                  | g n f f f f |
+    train       | g n f f f f | g n f f f f |
+    held out                                  | g n f f f f |
     """
     num_windows = len(now_s)
     num_held_out = round((usual_share(num_windows) if share is None else share) * num_windows)

@@ -4,9 +4,10 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -17,7 +18,7 @@ from jaxtyping import Float
 from PIL import Image
 from tqdm import tqdm
 
-from theworld.datasets.errors import ImageError, MissingImageError
+from theworld.datasets.errors import ImageError, MissingImageError, RecordError
 from theworld.datasets.video import ClipRule, Video, frames_at, open_video
 from theworld.datasets.video_files import VideoLimits
 from theworld.datasets.video_list import VideoList
@@ -134,16 +135,25 @@ def _grey(frame: Image.Image) -> np.ndarray:
     return np.asarray(frame.convert("L").resize((_SIDE_PX, _SIDE_PX), Image.Resampling.BOX), np.float32)
 
 
-def index_video(name: str, source: Any, rule: WindowRule) -> IndexedVideo:
-    """Find the windows of a video, and measure each; a video without one gives the reason."""
+def index_video(name: str, read: Callable[[], Any], rule: WindowRule) -> IndexedVideo:
+    """Find the windows of a video, and measure each; a video without one gives the reason.
+
+    Args:
+        name: of the video.
+        read: returns its path or content; None: there is none.
+        rule: of the windows.
+    """
     try:
-        if source is None:
+        if (source := read()) is None:
             return IndexedVideo(name, cause="missing video", message=f"{name}: no video")
         with open_video(source, limits=VideoLimits(max_side_px=4 * _SIDE_PX)) as video:
             digest = _digest(source)
             return _measured(name, video, rule, digest)
     except MissingImageError as error:
         return IndexedVideo(name, cause="missing video", message=f"{name}: {error}")
+    except RecordError as error:
+        cause = "missing video" if error.cause.startswith("missing") else "unreadable video"
+        return IndexedVideo(name, cause=cause, message=error.message)
     except (ImageError, OSError) as error:
         return IndexedVideo(name, cause="unreadable video", message=f"{name}: {error}")
 
@@ -156,8 +166,8 @@ def _measured(name: str, video: Video, rule: WindowRule, digest: str) -> Indexed
     if not moments:
         num_frames = len(rule.offsets())
         message = (
-            f"{name}: {times_s[-1] + period:.3g} s; {rule.clip.num_frames} given frames and {rule.num_future_frames} that"
-            f" follow take {num_frames * period:.3g} s"
+            f"{name}: {times_s[-1] + period:.3g} s; {rule.clip.num_frames} given frames and {rule.num_future_frames}"
+            f" that follow take {num_frames * period:.3g} s"
         )
         return IndexedVideo(name, period, digest, cause="short video", message=message)
     windows = []
@@ -232,7 +242,9 @@ class WindowIndex:
             self.path.open("a", encoding="utf-8") as stream,
             ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as pool,
         ):
-            results = pool.map(lambda number: index_video(videos.names[number], videos.source(number), rule), missing)
+            results = pool.map(
+                lambda number: index_video(videos.names[number], partial(videos.source, number), rule), missing
+            )
             bar = tqdm(results, desc="indexing videos", total=len(missing), unit="video", disable=len(missing) < 2)
             for number, result in zip(missing, bar, strict=True):
                 added[result.name] = facts[number], result

@@ -36,8 +36,8 @@ class Future:
 def side_by_side(future: Future) -> UInt8[np.ndarray, "N H W 3"]:
     """Return the frames of an animation with even sides: the given frames, then what follows.
 
-        true                imagined            a title over each
-        [ frame ]           [ frame ]           without a true future, imagined alone
+    true                imagined            a title over each
+    [ frame ]           [ frame ]           without a true future, imagined alone
     """
     font = ImageFont.load_default(_TEXT_PX)
     columns = [("true", future.true), ("imagined", future.imagined)] if len(future.true) else []

@@ -89,8 +89,8 @@ def slot_errors(
     is_same = imagined[:, :, :0].shape == true[:, :, :0].shape and true.shape == still.shape
     if not 1 <= num_given < num_slots or not is_same:
         raise ValueError(
-            f"imagined latents {tuple(imagined.shape)}, true ones {tuple(true.shape)}, {num_given} given slots: expected"
-            " equal shapes but for the number of slots, and at least one slot after the given ones"
+            f"imagined latents {tuple(imagined.shape)}, true ones {tuple(true.shape)}, {num_given} given slots:"
+            " expected equal shapes but for the number of slots, and at least one slot after the given ones"
         )
     future = true[:, :, num_given:num_slots].double()
     current = true[:, :, num_given - 1 : num_given].double()

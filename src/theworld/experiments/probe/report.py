@@ -36,8 +36,8 @@ def run_probes(settings: ProbeSettings) -> dict[str, Any]:
     Of videos without labels, the distances of imagined latents by slot take the place of the probes.
 
     Returns:
-        The best cell of each kind of clip, and the paths; for videos a row per slot; for Foresight also the outcomes in the imagined last
-        pictures, for public pictures also their classes and numbers.
+        The best cell of each kind of clip, and the paths; for videos a row per slot; for Foresight also the outcomes in
+        the imagined last pictures, for public pictures also their classes and numbers.
     """
     with in_use(settings.output_dir):
         return _run(settings)
