@@ -196,8 +196,8 @@ class ProbeSettings(Variants):
 
     labels: LabelsName = "foresight"
     """Labels to predict: position, velocity, contact and outcome in the scenes of `foresight`; the relation in true
-    statements about the pictures of `vsr`; the closer of two points in those of `blink` (Relative_Depth). Videos
-    need no labels (`video`): instead of probes, it measures how far imagined latents are from the true ones, by slot."""
+    statements about the pictures of `vsr`; the closer of two points in those of `blink` (Relative_Depth). `video`
+    needs no labels: instead of probes, it measures how far imagined latents are from the true ones, by slot."""
 
     num_train: Annotated[int, Field(ge=20, le=MOST)] = 1_000
     """Samples to fit a probe to: scenes of the train split, of each task, for `foresight`; at most as many pictures of

@@ -27,10 +27,13 @@ _NUM_HASHED: Final = 4096
 class VideoList(Protocol):
     """Videos by number."""
 
-    names: Sequence[str]
-    """A name of each, the same on every machine: its path from the folder of the videos, or its number."""
     files: tuple[Path, ...]
     """Files that decide on the list."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """A name of each, the same on every machine: its path from the folder of the videos, or its number."""
+        ...
 
     def source(self, number: int) -> Any:
         """Return the path or the content of a video."""

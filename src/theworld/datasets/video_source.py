@@ -133,7 +133,8 @@ class _Opening:
         others = table.remove_columns([key])
         keys = video_keys([*others.select(range(min(len(others), _NUM_SAMPLED))), {key: ""}], settings.keys, name, key)
         if "answer" not in keys:
-            return self._windows(videos, part, Path(table.cache_files[0]["filename"]) if table.cache_files else folder)
+            place = Path(table.cache_files[0]["filename"]) if table.cache_files else folder
+            return self._windows(videos, part, place, settings.source)
         _announce(settings.source, keys)
         return VideoQuestions(others, keys, folder, self._rule(None), videos=videos, part=part, **self._options())
 
@@ -162,12 +163,12 @@ class _Opening:
             "with_future": self.with_future,
         }
 
-    def _windows(self, videos: VideoList, part: Part | None, source: Path) -> VideoWindows:
+    def _windows(self, videos: VideoList, part: Part | None, source: Path, name: str | None = None) -> VideoWindows:
         settings = self.settings
         return VideoWindows(
             videos,
             self._rule(settings.windows_per_video or (_MOST_WINDOWS if len(videos.names) > 1 else None)),
-            str(source),
+            str(source) if name is None else name,
             _index_place(source, settings.index_dir),
             part,
             self.size,
@@ -187,7 +188,7 @@ class _Opening:
     def _part(self) -> Part | None:
         if self.split == "test":
             raise ValueError(f"{self.source}: no test split; expected train or validation, or a folder `test` in it")
-        return self.split
+        return "train" if self.split == "train" else None if self.split is None else "validation"
 
 
 def _announce(source: str, keys: Mapping[str, str]) -> None:

@@ -104,7 +104,8 @@ class VideoWindows:
         if not any(record.now_s is not None for record in records):
             faulty = next((f"; such as {video.message}" for video in self.videos if video.message), "")
             raise ValueError(
-                f"{name}: no window of {len(self.videos):,} videos is left{_counts(self.left_out)}{faulty}"
+                f"{name}: no window of {_videos(len(self.videos))} is left{_counts(self.left_out)}{faulty}; give other"
+                " videos, or other limits (data.min_motion, min_luminance, max_jump, num_future_steps)"
             )
         places = _places([self.videos[record.video] for record in records], records, rule, part, share, name)
         self.records = [records[place] for place in places[:size]]
@@ -128,7 +129,7 @@ class VideoWindows:
 
     def _announce(self, name: str, num_records: int) -> None:
         num_used = num_records - self.left_out["missing video"] - self.left_out["unreadable video"]
-        sentence = f"{name}: {num_used:,} windows of {len(self.videos):,} videos{_counts(self.left_out)}"
+        sentence = f"{name}: {num_used:,} windows of {_videos(len(self.videos))}{_counts(self.left_out)}"
         if sentence not in _announced:
             _announced.add(sentence)
             notes.info("%s", sentence)
@@ -181,6 +182,10 @@ class VideoWindows:
     def num_images_of(self, index: int) -> int:
         """Return the number of a sample's pictures."""
         return self.rule.clip.num_gemma_frames
+
+
+def _videos(number: int) -> str:
+    return "1 video" if number == 1 else f"{number:,} videos"
 
 
 def _counts(left_out: Counter[str]) -> str:

@@ -242,15 +242,17 @@ class WindowIndex:
             self.path.open("a", encoding="utf-8") as stream,
             ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as pool,
         ):
-            results = pool.map(
-                lambda number: index_video(videos.names[number], partial(videos.source, number), rule), missing
-            )
+            results = pool.map(partial(_indexed, videos, rule), missing)
             bar = tqdm(results, desc="indexing videos", total=len(missing), unit="video", disable=len(missing) < 2)
             for number, result in zip(missing, bar, strict=True):
                 added[result.name] = facts[number], result
                 stream.write(_line(facts[number], result))
                 stream.flush()
         return added
+
+
+def _indexed(videos: VideoList, rule: WindowRule, number: int) -> IndexedVideo:
+    return index_video(str(videos.names[number]), partial(videos.source, number), rule)
 
 
 def _plain(rule: WindowRule) -> dict[str, Any]:

@@ -140,7 +140,7 @@ def _read(settings: ImagineSettings, model: TheWorld, steps: int) -> tuple[Cut, 
     return cut, square_frames(pictures, model.config.world_image_size), width / height
 
 
-def _errors(model: TheWorld, frames: Tensor, latents: Tensor, future: Future) -> list[dict[str, float]]:
+def _errors(model: TheWorld, frames: Tensor, latents: Tensor, future: Future) -> list[dict[str, Any]]:
     """Return a row for each slot whose truth is known: errors of latents and pixels."""
     tap: Any = model.tap
     errors = errors_of(tap.pipeline.vae, latents, frames[None], len(future.given))
@@ -164,7 +164,7 @@ def _errors(model: TheWorld, frames: Tensor, latents: Tensor, future: Future) ->
     ]
 
 
-def _table(rows: list[dict[str, float]], cut: Cut) -> Table:
+def _table(rows: list[dict[str, Any]], cut: Cut) -> Table:
     names = ("imagined", "still", "repeated", "extrapolated")
     columns = ("slot", "after", *names, "imagined / still", "PSNR", "PSNR still")
     if not rows:
