@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
 import pyarrow as pa
 
@@ -24,6 +24,7 @@ _NUM_HASHED: Final = 4096
 """Bytes in the middle of a video that tell it from others; equal ones only share a side of a split."""
 
 
+@runtime_checkable
 class VideoList(Protocol):
     """Videos by number."""
 
