@@ -57,16 +57,17 @@ def ask(settings: "AskSettings") -> dict[str, Any]:
     """
     from theworld.datasets.animation import write_gif
     from theworld.datasets.images import to_image
-    from theworld.datasets.video import is_video, read_clip
+    from theworld.datasets.video import is_video, open_video
     from theworld.modeling import TheWorld
     from theworld.modeling.factory import has_new_projector, on_this_machine, scope_of, to_be_asked
     from theworld.modeling.introspection import imagine
 
     picture: Any = settings.picture
-    if is_video(picture):
-        read_clip(picture)
+    if is_video(picture):  # first: it is cheap, and may be refused
+        with open_video(picture):
+            pass
     else:
-        picture = to_image(picture)  # first: it is cheap, and may be refused
+        picture = to_image(picture)
     if settings.show_future is not None and not settings.show_future.absolute().parent.is_dir():
         raise ValueError(f"{settings.show_future}: its folder does not exist; create it first")
     name = to_be_asked(settings.model)

@@ -3,9 +3,9 @@
 import io
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -27,6 +27,8 @@ _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
 _DATA_URL = re.compile(r"data:[^,]*,", re.IGNORECASE)
 
 _ANIMATED = ("GIF", "WEBP", "PNG")
+
+_T = TypeVar("_T")
 
 
 def to_image(source: Any) -> Image.Image:
@@ -236,26 +238,25 @@ def to_clip(clip: Any) -> list[Image.Image]:
 
 def is_animation(source: Any) -> bool:
     """Return whether a picture, its file or its content is an animation: a GIF, WebP or PNG of several frames."""
-    kind, num_frames = _facts_of(source)
-    return kind in _ANIMATED and num_frames > 1
+    return _of_file(source, lambda image: image.format in _ANIMATED and getattr(image, "is_animated", False), False)
 
 
-def _facts_of(source: Any) -> tuple[str | None, int]:
-    """Return format and number of frames of a picture, its file or its content; (None, 1) for anything else."""
-    if isinstance(source, Image.Image):
-        return source.format, _num_frames(source)
-    if isinstance(source, str | Path | bytes | bytearray | memoryview):
-        try:
+def _of_file(source: Any, ask: Callable[[Image.Image], _T], default: _T) -> _T:
+    """Ask about a picture, its file or its content; return the default for anything else."""
+    try:
+        if isinstance(source, Image.Image):
+            return ask(source)
+        if isinstance(source, str | Path | bytes | bytearray | memoryview):
             with Image.open(source if isinstance(source, str | Path) else io.BytesIO(source)) as file:
-                return file.format, _num_frames(file)
-        except (*BROKEN, Image.DecompressionBombError):
-            pass  # `to_image` says why
-    return None, 1
+                return ask(file)
+    except (*BROKEN, Image.DecompressionBombError):
+        pass  # `to_image` says why
+    return default
 
 
 def _refuse_animation(frame: Any) -> None:
     """Refuse a file of several frames in the place of one."""
-    num_frames = _facts_of(frame)[1]
+    num_frames = _of_file(frame, _num_frames, 1)
     if num_frames > 1:
         is_path = isinstance(frame, str | Path)
         is_picture = isinstance(frame, Image.Image)

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from theworld.datasets.errors import ImageError, MissingImageError, RecordError
 from theworld.datasets.video import ClipRule, Video, frames_at, open_video
-from theworld.datasets.video_files import VideoLimits
+from theworld.datasets.video_limits import VideoLimits
 from theworld.datasets.video_list import VideoList
 from theworld.io import fingerprint, read_lines, write_whole
 
