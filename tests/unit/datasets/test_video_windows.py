@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fixtures_videos import number_of, numbered, write_numbered
 from PIL import Image
 
+from fixtures_windows import number_of, numbered, write_numbered
 from theworld.config import VideoData
 from theworld.datasets import window_index
 from theworld.datasets.animation import write_mp4
@@ -49,9 +49,7 @@ def test_a_sample_has_the_given_frames_and_those_that_followed(videos: Path):
 def test_without_a_future_it_has_the_same_given_frames(videos: Path):
     sample = opened(videos, with_future=False)[0]
     assert sample.future is None
-    assert [number_of(frame) for frame in sample.clips[0]] == [
-        number_of(frame) for frame in opened(videos)[0].clips[0]
-    ]
+    assert [number_of(frame) for frame in sample.clips[0]] == [number_of(frame) for frame in opened(videos)[0].clips[0]]
 
 
 def test_gemma_sees_as_many_frames_as_the_rule_says(videos: Path):
@@ -147,7 +145,7 @@ def still(level: int) -> np.ndarray:
 
 
 def test_static_black_and_cut_windows_are_left_out_and_counted(videos: Path, caplog: pytest.LogCaptureFixture):
-    noise = np.random.default_rng(0).normal(120, 3, (9, 32, 32, 3)).clip(0, 255).astype(np.uint8)
+    noise = np.random.default_rng(0).normal(120, 3, (9, 240, 320, 3)).clip(0, 255).astype(np.uint8)
     write_mp4(noise, videos / "noise.mp4", 6.0)
     write_mp4(still(128), videos / "still.mp4", 6.0)
     write_mp4(still(0), videos / "black.mp4", 6.0)
@@ -194,7 +192,9 @@ def test_a_missing_and_a_damaged_video_are_bad_records_and_a_short_one_is_counte
 
 def test_videos_of_which_no_window_is_left_are_refused_with_the_counts(tmp_path: Path):
     write_numbered(tmp_path / "v" / "a.mp4", range(8))
-    with pytest.raises(ValueError, match=r"no window of 1 video is left; left out: 1 too short; such as a.mp4: 1.33 s;"):
+    with pytest.raises(
+        ValueError, match=r"no window of 1 video is left; left out: 1 too short; such as a.mp4: 1.33 s;"
+    ):
         opened(tmp_path / "v")
 
 
@@ -221,12 +221,12 @@ def test_lists_of_paths_in_several_forms(videos: Path, name: str, content: str, 
 
 
 def test_a_source_without_videos_is_refused_in_one_line(tmp_path: Path):
-    with pytest.raises(ValueError, match="no videos in this folder; expected files such as clip.mp4"):
+    with pytest.raises(ValueError, match=r"no videos in this folder; expected files such as clip\.mp4"):
         opened(tmp_path)
     with pytest.raises(ValueError, match="no such file or folder"):
         opened(tmp_path / "nowhere")
+    write_numbered(tmp_path / "a.mp4", range(9))
     with pytest.raises(ValueError, match="no test split; expected train or validation, or a folder `test` in it"):
-        write_numbered(tmp_path / "a.mp4", range(9))
         opened(tmp_path, "test")
     with pytest.raises(ValueError, match="no such folder"):
         opened(tmp_path, video_dir=tmp_path / "nowhere")
@@ -262,7 +262,7 @@ def test_an_index_that_a_kill_cut_off_is_completed(videos: Path, tmp_path: Path)
 
 def test_an_index_that_cannot_be_written_names_the_setting(videos: Path, tmp_path: Path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match="the index of the videos cannot be written .*; give index_dir"):
+    with pytest.raises(ValueError, match=r"the index of the videos cannot be written .*; give index_dir"):
         opened(videos, index_dir=tmp_path / "file")
 
 
