@@ -102,7 +102,7 @@ def slot_errors(
     return SlotErrors(
         imagined=_distance(imagined[:, :, num_given:num_slots].double(), future),
         still=_distance(still[:, :, num_given:num_slots].double(), future),
-        repeated=_distance(current, future),
+        repeated=_distance(current.expand_as(future), future),
         extrapolated=extrapolated,
     )
 
