@@ -34,7 +34,10 @@ _EARLY: Final = 0.25
 class Video(Protocol):
     """An opened video; every form of `open_video` is one."""
 
-    num_frames: int
+    @property
+    def num_frames(self) -> int:
+        """Number of frames."""
+        ...
 
     @property
     def times_s(self) -> Float[np.ndarray, " M"] | None:
@@ -177,38 +180,6 @@ def read_clip(
         indices, note = clip_indices(video, rule, start_s, end_s)
         frames = tuple(video.pictures(indices))
     return VideoClip(frames, rule.shown(frames), note)
-
-
-def video_of(
-    source: Any,
-    rule: ClipRule,
-    name: str,
-    *,
-    start_s: float = 0.0,
-    end_s: float | None = None,
-    source_rate_hz: float | None = None,
-) -> VideoClip:
-    """Read the clip of a record's video.
-
-    Args:
-        source: as `open_video`; None: the record has no video.
-        rule: the frames that the models see.
-        name: of the record, for messages.
-        start_s: as `read_clip`.
-        end_s: as `read_clip`.
-        source_rate_hz: as `frame_rate_hz` of `open_video`.
-
-    Raises:
-        RecordError: missing video, or unreadable video (damaged, of an unknown format, or a part without a frame).
-    """
-    if source is None:
-        raise RecordError("missing video", f"{name}: no video")
-    try:
-        return read_clip(source, rule, start_s=start_s, end_s=end_s, source_rate_hz=source_rate_hz)
-    except MissingImageError as error:
-        raise RecordError("missing video", f"{name}: {error}") from error
-    except ImageError as error:
-        raise RecordError("unreadable video", f"{name}: {error}") from error
 
 
 def video_of(
