@@ -33,7 +33,14 @@ from theworld.world import custom
 
 torch.set_num_threads(1)
 
-pytest_plugins = ["fixtures_devices", "fixtures_model", "fixtures_judge", "fixtures_leftovers", "fixtures_processors"]
+pytest_plugins = [
+    "fixtures_devices",
+    "fixtures_model",
+    "fixtures_judge",
+    "fixtures_leftovers",
+    "fixtures_processors",
+    "fixtures_windows",
+]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -146,6 +146,17 @@ def write_whole(target: Path, content: str | bytes) -> None:
         Path(aside).unlink(missing_ok=True)
 
 
+@contextmanager
+def whole_file(target: Path) -> Iterator[Path]:
+    """Yield a path to write to; the file replaces `target` only when the block ends without an error."""
+    target = Path(target)
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
+        aside = Path(folder) / target.name
+        yield aside
+        sync(aside)
+        aside.replace(target)
+
+
 class PieceFolder:
     """Cache of numbered pieces: each is whole or absent, and an interrupted folder resumes where it stopped.
 

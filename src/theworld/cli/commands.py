@@ -65,6 +65,14 @@ COMMANDS: Final = (
     ),
     Command(
         START,
+        "imagine",
+        "Imagine the future of a clip, beside its true one and with the error of each slot.",
+        "theworld imagine clip.mp4 --steps 4 --out future.mp4",
+        "theworld.cli.handlers:imagine",
+        "theworld.config.experiments:ImagineSettings",
+    ),
+    Command(
+        START,
         "serve",
         "Serve an OpenAI-compatible HTTP API: several pictures, streaming, batched requests.",
         "theworld serve tiny-foresight --port 8000",

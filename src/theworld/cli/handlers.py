@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         ReportSettings,
     )
     from theworld.config.evaluation import Scoring, SpatialRGPTJudgeSettings
-    from theworld.config.experiments import ArmsSettings, ProbeSettings
+    from theworld.config.experiments import ArmsSettings, ImagineSettings, ProbeSettings
     from theworld.config.serving import AppSettings, ServeSettings
     from theworld.config.training import SlurmSettings
     from theworld.tables import Table
@@ -104,6 +104,14 @@ def _to_be_shown(settings: "AskSettings") -> tuple[Any, dict[str, Any] | None]:
     if settings.start_seconds or settings.end_seconds is not None:
         raise ValueError(f"{settings.picture}: a picture: drop start_seconds and end_seconds, which cut a video")
     return picture, None
+
+
+def imagine(settings: "ImagineSettings") -> Result:
+    """Imagine the future of a clip; show its errors by slot, and the path of the video."""
+    from theworld.experiments.imagine import imagine_clip
+
+    values, table = imagine_clip(settings)
+    return Result(values, f"{_markdown([table])}\n\nFuture: {values['out']}")
 
 
 def serve(settings: "ServeSettings") -> dict[str, Any]:

@@ -18,6 +18,7 @@ from theworld.config.data import (
     SpatialRGPTData,
     SplitName,
     TaskName,
+    VideoData,
     VsrData,
 )
 from theworld.config.evaluation import ArmName, AuditSettings, EvaluationConfig
@@ -58,6 +59,7 @@ __all__ = [
     "TaskName",
     "TrainingConfig",
     "ValidationSettings",
+    "VideoData",
     "VsrData",
     "WorldSettings",
 ]

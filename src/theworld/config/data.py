@@ -19,6 +19,7 @@ from theworld.config.public_data import (
     VsrData,
 )
 from theworld.config.registered import REGISTERED_DATA, known_data
+from theworld.config.video_data import VideoData
 
 __all__ = [
     "TASK_NAMES",
@@ -37,6 +38,7 @@ __all__ = [
     "SpatialRGPTData",
     "SplitName",
     "TaskName",
+    "VideoData",
     "VsrData",
 ]
 

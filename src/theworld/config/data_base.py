@@ -15,7 +15,7 @@ VARIED_SPLIT_NAMES: Final[tuple[ForesightSplitName, ...]] = ("shift-seen", "shif
 """Splits that only varied scenes have."""
 
 DatasetName = Literal[
-    "foresight", "blink", "spatial-rgpt", "vsr", "llava", "open-spatial", "hf", "datacomp", "own", "registered"
+    "foresight", "blink", "spatial-rgpt", "vsr", "llava", "open-spatial", "hf", "datacomp", "own", "registered", "video"
 ]
 
 TaskName = Literal["drop", "topple", "roll", "collide", "hide"]
@@ -47,7 +47,7 @@ class DataSettings(Variants):
     `spatial-rgpt` or `vsr`, a public benchmark; `llava`, a file of LLaVA's conversations; `open-spatial`, questions
     about regions; `hf`, any data set of the hub; `datacomp`, web pictures as a stream of shards; `own`, a file of your
     own pictures or videos and questions, and the default where only a source is given; `registered`, samples of your
-    program."""
+    program; `video`, videos of any kind, each with its own future."""
 
     train_split: SplitName = "train"
     """Split to train on."""

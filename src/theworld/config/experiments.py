@@ -19,12 +19,14 @@ from theworld.config.base import (
     Seed,
     SidePx,
     Variants,
+    either,
 )
 from theworld.config.data import TASK_NAMES, TaskName
 from theworld.config.model import ModelSettings
 from theworld.config.problems import dataclass
 from theworld.config.training import OptimSettings
 from theworld.config.world import ReadTap, TapName, WorldSettings
+from theworld.constants import TEMPORAL_STRIDE, TINY_FUSED_MODEL
 from theworld.precision import Dtype, Precision
 
 LearningRates = Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)]
@@ -180,7 +182,7 @@ class ArmsSettings:
         return self
 
 
-LabelsName = Literal["foresight", "vsr", "blink"]
+LabelsName = Literal["foresight", "vsr", "blink", "video"]
 
 
 @dataclass(config=STRICT_VARIANTS, frozen=True, kw_only=True)
@@ -192,9 +194,10 @@ class ProbeSettings(Variants):
     output_dir: PathSetting = Path("probe")
     """Folder of the table (probe.json, probe.md) and the heat map (probe.png)."""
 
-    labels: Literal["foresight", "vsr", "blink"] = "foresight"
+    labels: LabelsName = "foresight"
     """Labels to predict: position, velocity, contact and outcome in the scenes of `foresight`; the relation in true
-    statements about the pictures of `vsr`; the closer of two points in those of `blink` (Relative_Depth)."""
+    statements about the pictures of `vsr`; the closer of two points in those of `blink` (Relative_Depth). `video`
+    needs no labels: instead of probes, it measures how far imagined latents are from the true ones, by slot."""
 
     num_train: Annotated[int, Field(ge=20, le=MOST)] = 1_000
     """Samples to fit a probe to: scenes of the train split, of each task, for `foresight`; at most as many pictures of
@@ -202,7 +205,7 @@ class ProbeSettings(Variants):
 
     num_test: Annotated[int, Field(ge=20, le=MOST)] = 500
     """Samples to measure it on: scenes of the validation split, of each task, for `foresight`; at most as many pictures
-    of the dev split for `vsr`, of the other half for `blink`."""
+    of the dev split for `vsr`, of the other half for `blink`; at most as many clips for `video`."""
 
     blocks: Annotated[tuple[CountOrZero, ...], Field(min_length=1, strict=False)] = (0, 1, 2, 3, 4, 5)
     """Transformer blocks to probe."""
@@ -271,6 +274,34 @@ class BlinkProbe(ProbeSettings):
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
+class VideoProbe(ProbeSettings):
+    """Diagnostics of imagined futures on any videos; of the fields above it uses num_test, batch_size and world."""
+
+    labels: Literal["video"] = "video"
+
+    source: str
+    """Folder of videos, a list of their paths, or a file of rows with them, as the data set `video` takes it."""
+
+    video_dir: PathSetting | None = None
+    """Folder that the videos' paths start from; None: the file's."""
+
+    index_dir: PathSetting | None = None
+    """Folder for the index of the videos; None: beside the source."""
+
+    num_clip_frames: Annotated[int, Field(ge=1, le=4_097)] = 5
+    """Given frames of a clip, 1 + 4j."""
+
+    num_future_steps: Annotated[int, Field(ge=1, le=1_024)] = 4
+    """Latent slots to imagine, 4 frames each."""
+
+    @model_validator(mode="after")
+    def _check_frames(self) -> "VideoProbe":
+        if (self.num_clip_frames - 1) % TEMPORAL_STRIDE:
+            raise ValueError(f"num_clip_frames={self.num_clip_frames}: expected 1 + {TEMPORAL_STRIDE}j (1, 5, 9, ...)")
+        return self
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
 class DemoSettings:
     """The whole pipeline at tiny size: physical scenes, one fused model per arm, answers, a report."""
 
@@ -294,6 +325,40 @@ class DemoSettings:
 
     seed: Seed = 0
     """Seed of the new weights and of the order of samples."""
+
+
+FUTURE_SUFFIXES = (".mp4", ".gif", ".png")
+"""Endings of files of an imagined future."""
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class ImagineSettings:
+    """A clip, and the future to imagine of it."""
+
+    clip: PathSetting
+    """The clip: MP4, MOV, WebM, MKV, AVI, GIF or animated WebP."""
+
+    steps: Count | None = None
+    """K, future latent slots to imagine, 4 frames each; None: as in training."""
+
+    out: PathSetting = Path("future.mp4")
+    """Output: a video (.mp4), an animation (.gif) or a contact sheet (.png)."""
+
+    at: Annotated[float, Field(ge=0, le=MOST)] | None = None
+    """Time of the last given frame, seconds; None: the last one with K slots of the clip after it, or its end if the
+    clip is too short for that."""
+
+    model: str = TINY_FUSED_MODEL
+    """Folder or hub id of a saved TheWorld whose tap is `rollout`; "tiny-foresight": the embedded one."""
+
+    dtype: Dtype = "auto"
+    """Number format of the weights; auto: as saved, or float32 where this machine emulates that."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "ImagineSettings":
+        if self.out.suffix.lower() not in FUTURE_SUFFIXES:
+            raise ValueError(f"out={str(self.out)!r}: expected a file that ends in {either(FUTURE_SUFFIXES)}")
+        return self
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)

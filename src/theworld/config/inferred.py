@@ -53,7 +53,9 @@ def for_training(values: Mapping[str, Any]) -> dict[str, Any]:
     data, model = values.get("data"), values.get("model", {})
     if not isinstance(data, Mapping) or not isinstance(model, Mapping) or values.get("mixture"):
         return dict(values)
-    if data.get("dataset", DataSettings.default_tag(data)) != "own" or not isinstance(data.get("source"), str):
+    if data.get("dataset", DataSettings.default_tag(data)) not in ("own", "video"):
+        return dict(values)
+    if not isinstance(data.get("source"), str):
         return dict(values)
     defaults: dict[str, Any] = {"output_dir": f"runs/{Path(data['source']).resolve().stem}"}
     if model.get("gemma_model_name") in (None, TINY_MODEL) and model.get("checkpoint") is None:

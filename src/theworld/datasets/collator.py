@@ -75,8 +75,10 @@ class Collator:
         With `show_slots` also slot_pixel_values (N, T, 3, H, W): the last frame of each of the T slots of the N clips.
 
         Raises:
-            ValueError: for clips of unequal length, or a missing true future.
+            ValueError: for clips of unequal length, a missing true future, or an answer to learn that is not there.
         """
+        if self.supervise and not self.show_slots:
+            _check_answers(samples)
         options: dict[str, Any] = {
             "text_kwargs": {"padding": True, "padding_side": "right" if self.supervise else "left"},
         }
@@ -212,10 +214,16 @@ def _frames(clip: Any) -> list[Any]:
     return to_pictures(list(clip) if isinstance(clip, np.ndarray) else clip)
 
 
+def _check_answers(samples: Sequence[Sample]) -> None:
+    for sample in samples:
+        if not sample.is_labelled:
+            raise ValueError(f"sample {sample.id!r} has no label: train with objective 'imitation', which needs none")
+
+
 def _conversation(sample: Sample, pictures: Iterable[Any], with_answer: bool) -> list[dict[str, Any]]:
     """Return the chat messages of a sample, its pictures before the first text; None for a picture leaves its place."""
     turns = sample.turns if with_answer else sample.prompt
-    if with_answer and sample.answer is None:
+    if with_answer and sample.is_labelled and sample.answer is None:
         raise ValueError(f"sample {sample.id!r} ends with a question: training needs its answer")
     messages: list[dict[str, Any]] = [
         {"role": turn.role, "content": [{"type": "text", "text": turn.text}]} for turn in turns

@@ -14,6 +14,7 @@ Cause = Literal[
     "malformed",
     "wrong checksum",
     "dead link",
+    "short video",
 ]
 
 

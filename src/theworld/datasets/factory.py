@@ -19,6 +19,7 @@ from theworld.config import (
     SpatialRGPTData,
     SplitName,
     TrainingConfig,
+    VideoData,
     VsrData,
 )
 from theworld.datasets.held_out import HeldOut
@@ -71,6 +72,12 @@ def open_samples(
         if split not in get_args(SplitName):
             raise ValueError(f"dataset {settings.name!r} has no split {split!r}: only varied scenes have")
         return open_registered(settings, cast(SplitName, split), size, rule)
+    if isinstance(settings, VideoData):
+        from theworld.datasets.video_source import open_video_data
+
+        if split not in get_args(SplitName):
+            raise ValueError(f"dataset 'video' has no split {split!r}: only varied scenes have")
+        return open_video_data(settings, cast(SplitName, split), size, with_future, rule or ClipRule())
     if with_future:
         raise ValueError(f"dataset {settings.dataset!r} shows no future, which the tap 'true-future' reads")
     if isinstance(settings, DataCompData):
@@ -108,7 +115,8 @@ def open_items(
         ValueError: as `open_samples`, or if there are no good records.
     """
     samples = open_samples(settings, settings.validation_split, size, with_future, rule)
-    if not isinstance(settings, OwnData | LlavaData | HFData):
+    _check_labels(samples, settings)
+    if not isinstance(settings, OwnData | LlavaData | HFData | VideoData):
         return samples
     from theworld.datasets.wrappers import WithoutBadRecords
 
@@ -135,6 +143,8 @@ def open_training(
         samples = open_samples(config.data, config.data.train_split, config.data.num_train, with_future, rule)
         if not len(samples):
             raise ValueError(f"data: no samples in split {config.data.train_split!r}")
+        if config.objective != "imitation":
+            _check_labels(samples, config.data)
         return samples
     from theworld.datasets.mixture import Mixture
 
@@ -142,7 +152,23 @@ def open_training(
         name: open_samples(part.data, part.data.train_split, part.data.num_train, with_future, rule)
         for name, part in zip(part_names(config.mixture), config.mixture, strict=True)
     }
+    if config.objective != "imitation":
+        for samples, part in zip(parts.values(), config.mixture, strict=True):
+            _check_labels(samples, part.data)
     return Mixture(parts, [part.weight for part in config.mixture], num_samples, config.seed)
+
+
+def _check_labels(samples: Samples, settings: DataSettings) -> None:
+    """Refuse videos without labels where answers are needed."""
+    if not isinstance(settings, VideoData):
+        return
+    from theworld.datasets.video_windows import VideoWindows
+
+    if isinstance(samples, VideoWindows):
+        raise ValueError(
+            f"data.source={settings.source}: videos without answers: train with --objective imitation, or give a file"
+            " of rows with video, question and answer, or video and caption"
+        )
 
 
 def open_stream(settings: DataCompData, split: ForesightSplitName, with_future: bool = False) -> SampleStream:

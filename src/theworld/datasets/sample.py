@@ -45,6 +45,8 @@ class Sample:
     future: "tuple[Clip, ...] | None" = None
     num_world_steps: int | None = None
     """Future latent slots that its question concerns, an upper limit for the model's K. None: no limit."""
+    is_labelled: bool = True
+    """False for a question that has no answer, as of videos without labels: imitation alone may train on it."""
     fields: Mapping[str, Any] = field(default_factory=dict)
     """Fields for grouping in tables (task, split, choices); predictions keep them."""
 

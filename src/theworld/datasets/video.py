@@ -75,6 +75,12 @@ class ClipRule:
         if not 1 <= self.num_gemma_frames <= self.num_frames:
             raise ValueError(f"num_gemma_frames={self.num_gemma_frames}: expected 1 to {self.num_frames}, the clip's")
 
+    def shown(self, frames: Sequence[Image.Image]) -> tuple[Image.Image, ...]:
+        """Return the frames of a clip that Gemma sees."""
+        last = len(frames) - 1
+        places = [last] if self.num_gemma_frames == 1 else np.linspace(0, last, self.num_gemma_frames)
+        return tuple(frames[round(place)] for place in places)
+
 
 @dataclass(frozen=True)
 class VideoClip:
@@ -173,8 +179,7 @@ def read_clip(
     with open_video(source, source_rate_hz, limits) as video:
         indices, note = clip_indices(video, rule, start_s, end_s)
         frames = tuple(video.pictures(indices))
-    places = [len(frames) - 1] if rule.num_gemma_frames == 1 else np.linspace(0, len(frames) - 1, rule.num_gemma_frames)
-    return VideoClip(frames, tuple(frames[round(place)] for place in places), note)
+    return VideoClip(frames, rule.shown(frames), note)
 
 
 def video_of(

@@ -61,7 +61,8 @@ def _from_samples(settings: PlanSettings, config: TheWorldConfig) -> BatchShape:
     sees_future = config.enable_world and config.world_settings().sees_future
     samples = open_training(settings, settings.num_drawn(), imitates or sees_future, config.clip_rule)
     chosen = _readable(samples, min(settings.batch_size, MOST_SAMPLES))
-    collator = Collator(TheWorldProcessor.from_config(config), supervise=True, packing=settings.packing)
+    processor = TheWorldProcessor.from_config(config)
+    collator = Collator(processor, supervise=True, show_slots=imitates, packing=settings.packing)
     batch = collator(chosen)
     pixels, frames = batch.get("pixel_values"), batch.get("world_pixels")
     shape = BatchShape(

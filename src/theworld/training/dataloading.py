@@ -191,7 +191,7 @@ def decoded(sample: Sample, record: int | str) -> Sample | LeftOut:
         sample: as its data set gives it.
         record: name of the record in `bad_records.jsonl`.
     """
-    if not (sample.answer or "").strip():
+    if sample.is_labelled and not (sample.answer or "").strip():
         return LeftOut(record, "empty answer", f"sample {sample.id!r} has no answer to learn")
     try:
         return replace(

@@ -32,7 +32,7 @@ def look(config: PreviewSettings) -> Preview:
     sees_future = processor.enable_world and processor.world_settings.sees_future
     config = replace(config, data=_with_a_split(config.data))
     samples = open_data(config, processor, config.num_drawn(), config.objective == "imitation" or sees_future)
-    collator = Collator(processor, supervise=True)
+    collator = Collator(processor, supervise=True, show_slots=config.objective == "imitation")
     lengths: list[Lengths] = []
     parts: list[str] = []
     shown: list[Shown] = []

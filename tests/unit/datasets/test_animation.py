@@ -1,11 +1,14 @@
-"""Animations: what a GIF of a clip holds."""
+"""Animations: what a GIF and an MP4 of a clip hold."""
+
+import time
 
 import jaxtyping
 import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
-from theworld.datasets.animation import write_gif
+from theworld.datasets.animation import write_gif, write_mp4
+from theworld.datasets.video import open_video
 
 # Four frames of 2 x 3 pixels, a white pixel that moves on.
 FRAMES = np.zeros((4, 2, 3, 3), np.uint8)
@@ -76,3 +79,31 @@ def test_what_no_gif_can_show_is_refused(tmp_path, frames, rate, scale, message)
 def test_frames_that_are_no_pictures_are_refused(tmp_path):
     with pytest.raises(jaxtyping.TypeCheckError):
         write_gif(FRAMES.astype(np.float32), tmp_path / "a.gif", 10.0, 1)
+
+
+def test_a_film_of_many_colours_is_written_in_seconds_and_comes_back_close(tmp_path):
+    x, y = np.meshgrid(np.linspace(0, 255, 160), np.linspace(0, 255, 120))
+    frames = np.stack([np.stack([x, y, np.full_like(x, 12 * number)], axis=-1) for number in range(12)])
+    frames = (frames + np.random.default_rng(0).normal(0, 6, frames.shape)).clip(0, 255).astype(np.uint8)
+    started = time.perf_counter()
+    write_gif(frames, tmp_path / "film.gif", 6.0, 1)
+    assert time.perf_counter() - started < 10  # minutes, if every pixel counts
+    shown = np.array([pixels for _, pixels in frames_of(tmp_path / "film.gif")], dtype=int)
+    assert np.abs(shown - frames).mean() < 16
+
+
+def test_an_mp4_has_the_frames_at_their_rate(tmp_path):
+    frames = np.stack([np.full((32, 48, 3), 20 * number, np.uint8) for number in range(9)])
+    write_mp4(frames, tmp_path / "a.mp4", 6.0)
+    with open_video(tmp_path / "a.mp4") as video:
+        np.testing.assert_allclose(video.times_s, np.arange(9) / 6, atol=1e-3)
+        pictures = np.stack([np.asarray(picture) for picture in video.pictures(range(9))])
+    assert np.abs(pictures.astype(int) - frames).max() <= 4
+
+
+def test_an_mp4_of_odd_sides_or_without_frames_is_refused(tmp_path):
+    for shape in ((2, 3, 4, 3), (2, 4, 3, 3), (0, 4, 4, 3)):
+        with pytest.raises(ValueError, match="expected one at least, of even height and width"):
+            write_mp4(np.zeros(shape, np.uint8), tmp_path / "a.mp4", 6.0)
+    with pytest.raises(ValueError, match="expected above 0"):
+        write_mp4(np.zeros((1, 4, 4, 3), np.uint8), tmp_path / "a.mp4", 0.0)

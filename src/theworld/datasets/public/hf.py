@@ -1,6 +1,6 @@
 """Any data set of the Hugging Face hub, read by the names of its columns."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -15,7 +15,11 @@ from theworld.datasets.row_videos import announce_rule, nouns
 from theworld.datasets.wrappers import HFDatasetWrapper
 from theworld.hub import looks_local
 
-_NAMES: Final = {"train": ("train",), "validation": ("validation", "val", "dev"), "test": ("test",)}
+SPLIT_NAMES: Final[Mapping[str, tuple[str, ...]]] = {
+    "train": ("train",),
+    "validation": ("validation", "val", "dev"),
+    "test": ("test",),
+}
 """Names of our splits in data sets."""
 
 
@@ -48,8 +52,8 @@ def open_hf(
     Raises:
         ValueError: for a data set that cannot be loaded, or that lacks the split or a column.
     """
-    table = _load(source, config_name, revision)
-    splits = {ours: next((name for name in names if name in table), None) for ours, names in _NAMES.items()}
+    table = load_splits(source, config_name, revision)
+    splits = {ours: next((name for name in names if name in table), None) for ours, names in SPLIT_NAMES.items()}
     divides = splits["validation"] is None and split != "test"
     name = splits["train"] if divides else splits[split]
     if name is None:
@@ -117,7 +121,7 @@ def _picture_name(value: Any, folder: Path) -> str:
     return name.removeprefix(root)
 
 
-def _load(source: str, config_name: str | None, revision: str | None) -> Any:
+def load_splits(source: str, config_name: str | None, revision: str | None) -> Any:
     """Every split of a data set, by its name."""
     _check_place(source)
     import datasets

@@ -11,13 +11,15 @@ from matplotlib.figure import Figure
 
 from theworld.config import loader
 from theworld.config.data import TASK_NAMES
-from theworld.config.experiments import ForesightProbe, ProbeSettings
+from theworld.config.experiments import ForesightProbe, ProbeSettings, VideoProbe
 from theworld.evaluation.statistics import wilson_interval
 from theworld.experiments.probe.clips import DECISIVE, LabelledClips, open_labelled_clips
+from theworld.experiments.probe.diagnostics import as_rows, diagnose, diagnostics_table, draw_diagnostics
 from theworld.experiments.probe.probe import Probe, best_cells, probe, watch_futures
 from theworld.io import write_whole
 from theworld.locks import in_use
 from theworld.tables import markdown_lines, percent_range
+from theworld.tables import to_markdown as to_markdown_table
 
 _OF_SCENES = ("outcome", "contact", "position", "velocity")
 
@@ -31,15 +33,34 @@ def run_probes(settings: ProbeSettings) -> dict[str, Any]:
           probe.md      outcomes in the imagined last pictures, and the best read-outs, as tables
           probe.png     heat maps of the main quantity, block by noise level
 
+    Of videos without labels, the distances of imagined latents by slot take the place of the probes.
+
     Returns:
-        The best cell of each kind of clip, and the paths; for Foresight also the outcomes in the imagined last
-        pictures, for public pictures also their classes and numbers.
+        The best cell of each kind of clip, and the paths; for videos a row per slot; for Foresight also the outcomes in
+        the imagined last pictures, for public pictures also their classes and numbers.
     """
     with in_use(settings.output_dir):
         return _run(settings)
 
 
 def _run(settings: ProbeSettings) -> dict[str, Any]:
+    return _diagnosed(settings) if isinstance(settings, VideoProbe) else _probed(settings)
+
+
+def _diagnosed(settings: VideoProbe) -> dict[str, Any]:
+    """Measure imagined futures on videos, and write the folder: a row per slot, a table, and curves."""
+    results, counts = diagnose(settings)
+    table = diagnostics_table(results, counts)
+    rows = as_rows(results)
+    loader.save(settings, settings.output_dir / "config.json")
+    write_whole(settings.output_dir / "probe.json", json.dumps(rows, indent=1))
+    write_whole(settings.output_dir / "probe.md", f"## {table.heading}\n\n{to_markdown_table(table)}\n\n{table.note}\n")
+    draw_diagnostics(results, settings.output_dir / "probe.png")
+    paths = {"table": str(settings.output_dir / "probe.md"), "curves": str(settings.output_dir / "probe.png")}
+    return {"slots": rows, **counts, **paths}
+
+
+def _probed(settings: ProbeSettings) -> dict[str, Any]:
     extra: dict[str, Any] = {}
     introduction = ""
     if isinstance(settings, ForesightProbe):
