@@ -158,7 +158,7 @@ class _Film:
         return frames
 
     def _jumps(self, index: int) -> bool:
-        return self._may_jump and self.times_s[index] > _SEEK_FROM_S
+        return bool(self._may_jump and self.times_s[index] > _SEEK_FROM_S)
 
     def _frames(self, stamps: Sequence[int], jumps: bool) -> list[Image.Image]:
         pictures: list[Image.Image] = []
