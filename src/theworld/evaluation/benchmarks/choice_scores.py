@@ -30,6 +30,7 @@ Reader: TypeAlias = Callable[[str, Prediction], str | None]
 _LINE = re.compile(r"^[ \t]*([A-H])[.)][ \t]*(\S.*?)[ \t]*$", re.MULTILINE)
 _JSON_ANSWER = re.compile(r"\{[^{}]*\"answer\"\s*:\s*(\"[^\"]*\")[^{}]*\}", re.IGNORECASE)
 _BUCKET = re.compile(r"answer\s*\(\s*([123])\s*\)", re.IGNORECASE)
+_POSSIBLE = re.compile(r"\b(?P<no>im|(?:not|isn't)\s+(?:\w+\s+)?)?(?:possible|plausible)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -81,8 +82,11 @@ def read_bucket(reply: str, row: Prediction) -> str | None:
 
 
 def read_possible(reply: str, row: Prediction) -> str | None:
-    """Return yes or no, as a reply affirms or denies that a video is possible."""
+    """Return yes or no, as a reply affirms or denies that a video is possible, or calls it possible or impossible."""
     affirms = says_yes(reply)
+    if affirms is None:
+        words = {match["no"] is None for match in _POSSIBLE.finditer(reply)}
+        affirms = words.pop() if len(words) == 1 else None
     return None if affirms is None else "yes" if affirms else "no"
 
 
