@@ -1,6 +1,7 @@
 """Scores of the benchmarks about the future on hand-made replies: sound and published, with figures worked by hand."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -77,6 +78,29 @@ def test_a_sound_reading_of_vpct_takes_the_last_bucket(reply: str, bucket: str |
 )
 def test_a_sound_reading_of_intphys2_takes_words(reply: str, answer: str | None):
     assert read_possible(reply, row(0, reply, "yes", choices=("yes", "no"))) == answer
+
+
+SHOWN: dict[str, tuple[str, tuple[str, ...], str | None, str | None]] = {
+    "vpct": ("not answer(2): answer(1)", ("1", "2", "3"), "2", "1"),
+    "futurebench": ("Answer: B", ("A", "B", "C", "D"), "A", "B"),
+    "openworldqa": ("A cup falls, so B", ("A", "B", "C", "D"), "A", "B"),
+    "vrqabench": ("{'answer': 'C'}", ("A", "B", "C", "D"), None, "C"),
+    "sat": ("It rotated left.", ("rotated left", "rotated right"), None, "rotated left"),
+    "mvp": ("Answer: B, since the camera is near", ("A", "B"), "A", "B"),
+    "intphys2": ("unknown", ("yes", "no"), "no", None),
+}
+"""Replies on the page of benchmarks, and their readings by the script and by the sound rules."""
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_the_replies_on_the_page_are_read_as_it_says(name: str):
+    reply, choices, by_script, sound = SHOWN[name]
+    item = row(0, reply, choices[0], choices=choices, question="Which?")
+    page = (Path(__file__).parents[4] / "docs" / "benchmarks.md").read_text()
+
+    assert RULES[name].read_official(reply, item) == by_script
+    assert RULES[name].read(reply, item) == sound
+    assert f"`{reply}`: {by_script or 'none'}, {sound or 'none'} |" in page
 
 
 def hops(replies: Sequence[str | None]) -> list[Prediction]:
