@@ -50,25 +50,21 @@ def demo(settings: "DemoSettings") -> Result:
 
 
 def ask(settings: "AskSettings") -> dict[str, Any]:
-    """Answer a question about a picture twice: with the world, and by the same model without it.
+    """Answer a question about a picture or a video twice: with the world, and by the same model without it.
 
     Raises:
-        ValueError: for a picture that cannot be read, a K that the tap cannot serve, or a future that it does not show.
+        ValueError: for a picture or video that cannot be read, a K that the tap cannot serve, or a future that it does
+            not show.
     """
+    if settings.show_future is not None and not settings.show_future.absolute().parent.is_dir():
+        raise ValueError(f"{settings.show_future}: its folder does not exist; create it first")
+    shown, part = _to_be_shown(settings)  # first: it is cheap, and may be refused
     from theworld.datasets.animation import write_gif
-    from theworld.datasets.images import to_image
-    from theworld.datasets.video import is_video, read_clip
     from theworld.modeling import TheWorld
+    from theworld.modeling.chats import read_part
     from theworld.modeling.factory import has_new_projector, on_this_machine, scope_of, to_be_asked
     from theworld.modeling.introspection import imagine
 
-    picture: Any = settings.picture
-    if is_video(picture):
-        read_clip(picture)
-    else:
-        picture = to_image(picture)  # first: it is cheap, and may be refused
-    if settings.show_future is not None and not settings.show_future.absolute().parent.is_dir():
-        raise ValueError(f"{settings.show_future}: its folder does not exist; create it first")
     name = to_be_asked(settings.model)
     if name != settings.model:
         logger.warning("the projector of %s was never trained: %s answers in its place", settings.model, name)
@@ -76,18 +72,38 @@ def ask(settings: "AskSettings") -> dict[str, Any]:
     model = TheWorld.from_pretrained(name, **on_this_machine(settings.dtype))
     if has_new_projector(model):
         logger.warning("the projector of %s was never trained: the answer with the world means nothing", name)
+    if part is not None:
+        shown = read_part(part, model.config.clip_rule)
     result = {}
     if settings.show_future is not None:
         steps = model.config.num_world_steps if settings.num_world_steps is None else settings.num_world_steps
-        frames = imagine(model, picture, steps).numpy()
+        frames = imagine(model, shown, steps).numpy()
         write_gif(frames, settings.show_future, model.config.frame_rate_hz, _FUTURE_SIDE_PX // frames.shape[1] or 1)
         result["future"] = str(settings.show_future)
-    answer = model.generate(picture, settings.question, num_world_steps=settings.num_world_steps, **options)
+    answer = model.generate(shown, settings.question, num_world_steps=settings.num_world_steps, **options)
     with model.without_world():
-        plain = model.generate(picture, settings.question, **options)
+        plain = model.generate(shown, settings.question, **options)
     scope = scope_of(model.config, settings.model)
     note = {"note": scope} if scope else {}
     return {"question": settings.question, "without the world": plain, "with the world": answer, **result, **note}
+
+
+def _to_be_shown(settings: "AskSettings") -> tuple[Any, dict[str, Any] | None]:
+    """Read the picture, or check that a video can be read; return the picture and None, or None and a part of a chat.
+
+    Neither transformers nor a model loads for it.
+    """
+    from theworld.datasets.images import to_image
+    from theworld.datasets.video import is_video, read_clip
+
+    times = {"start": settings.start_seconds, "end": settings.end_seconds}
+    if is_video(settings.picture):
+        read_clip(settings.picture, start_s=settings.start_seconds, end_s=settings.end_seconds)
+        return None, {"type": "video", "video": settings.picture, **times}
+    picture = to_image(settings.picture)
+    if settings.start_seconds or settings.end_seconds is not None:
+        raise ValueError(f"{settings.picture}: a picture: drop start_seconds and end_seconds, which cut a video")
+    return picture, None
 
 
 def serve(settings: "ServeSettings") -> dict[str, Any]:

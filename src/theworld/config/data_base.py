@@ -54,6 +54,9 @@ class DataSettings(Variants):
         "keys": (),
         "scenes": "plain",
         "wordings": "trained",
+        "video_column": None,
+        "start_column": None,
+        "end_column": None,
     }
 
     dataset: DatasetName = "foresight"
@@ -61,8 +64,8 @@ class DataSettings(Variants):
     `spatial-rgpt` or `vsr`, a public benchmark; `vpct`, `futurebench`, `openworldqa`, `vrqabench`, `sat`, `physbench`,
     `mvp` or `intphys2`, a benchmark about the future; `llava`, a file of LLaVA's conversations; `open-spatial`,
     questions about regions; `hf`, any data set of the hub; `datacomp`, web pictures as a stream of shards; `own`, a
-    file of your own pictures and questions, and the default where only a source is given; `registered`, samples of your
-    program."""
+    file of your own pictures or videos and questions, and the default where only a source is given; `registered`,
+    samples of your program."""
 
     train_split: SplitName = "train"
     """Split to train on."""

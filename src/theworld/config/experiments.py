@@ -298,13 +298,13 @@ class DemoSettings:
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class AskSettings:
-    """A question about a picture."""
+    """A question about a picture or a video."""
 
     model: str
     """Folder or hub id of a saved TheWorld or of a Gemma 3; "tiny": the embedded TheWorld."""
 
     picture: PathSetting
-    """The picture."""
+    """The picture, or a video: MP4, MOV, WebM, MKV, AVI, GIF, animated WebP or PNG."""
 
     question: str
     """The question, plain text."""
@@ -318,5 +318,19 @@ class AskSettings:
     max_new_tokens: Count = 64
     """Longest answer, tokens."""
 
+    start_seconds: Annotated[float, Field(ge=0, le=MOST)] = 0.0
+    """Start of the video that the models see, seconds."""
+
+    end_seconds: Annotated[float, Field(ge=0, le=MOST)] | None = None
+    """End of it, whose last frame is the current one; None: the end of the video."""
+
     show_future: PathSetting | None = None
-    """Output animation of the imagined future (GIF)."""
+    """Output animation of the imagined future, a .gif file."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "AskSettings":
+        if self.end_seconds is not None and self.end_seconds < self.start_seconds:
+            raise ValueError(f"end_seconds={self.end_seconds}: expected {self.start_seconds:g}, the start, or more")
+        if self.show_future is not None and self.show_future.suffix.lower() != ".gif":
+            raise ValueError(f"show_future={str(self.show_future)!r}: the animation is a GIF; name it .gif")
+        return self

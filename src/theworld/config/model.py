@@ -91,7 +91,7 @@ class ModelSettings:
     """Frames of a video that the world model sees, 1 + 4j: the last ones at its frame rate."""
 
     num_gemma_frames: Annotated[int, Field(ge=1, le=MOST)] = 1
-    """Frames of a video that Gemma sees: the last, or more of the clip."""
+    """Frames of a video that Gemma sees: the last, or more of the clip; 1 for residual fusion."""
 
     world_fusion: Literal["tokens", "residual"] = "tokens"
     """World tokens before the first turn, or a gated residual on Gemma's image tokens."""
@@ -151,6 +151,10 @@ class ModelSettings:
             return self
         if (self.num_clip_frames - 1) % TEMPORAL_STRIDE:
             raise ValueError(f"num_clip_frames={self.num_clip_frames}: expected 1 + {TEMPORAL_STRIDE}j (1, 5, 9, ...)")
+        if not 1 <= self.num_gemma_frames <= (1 if self.world_fusion == "residual" else self.num_clip_frames):
+            limit = "1, since residual fusion adds a clip to one picture"
+            limit = limit if self.world_fusion == "residual" else f"1 to {self.num_clip_frames}, num_clip_frames"
+            raise ValueError(f"num_gemma_frames={self.num_gemma_frames}: expected {limit}")
         steps, most = self.num_world_steps, self.max_world_steps
         if steps > most:
             raise ValueError(f"num_world_steps={steps} is more than max_world_steps={most}: raise max_world_steps")

@@ -28,17 +28,17 @@ class LlavaData(DataSettings):
     """JSON file of the conversations."""
 
     image_dir: PathSetting | None = None
-    """Folder that the pictures' paths start from; None: the file's."""
+    """Folder that the paths of pictures and videos start from; None: the file's."""
 
     index_dir: PathSetting | None = None
     """Folder for the index of the rows, as large as the file; None: the file's."""
 
     held_out_by: HeldOutBy = "picture"
-    """Rule of the held-out samples of a data set without a validation split: `picture`, all samples of a picture on one
-    side; `id`, one id in a hundred, as in runs of former versions."""
+    """Rule of the held-out samples of a data set without a validation split: `picture`, all samples of a picture or
+    video on one side; `id`, one id in a hundred, as in runs of former versions."""
 
     held_out_share: _Share | None = None
-    """Share of the pictures to hold out; None: a fifth, about 1,000 samples at most, but at least 1 %."""
+    """Share of the pictures or videos to hold out; None: a fifth, about 1,000 samples at most, but at least 1 %."""
 
     @model_validator(mode="after")
     def _check(self) -> "LlavaData":
@@ -70,7 +70,8 @@ class OpenSpatialData(DataSettings):
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class HFData(DataSettings):
-    """Any data set that `datasets.load_dataset` reads, with columns of pictures, questions and answers."""
+    """Any data set that `datasets.load_dataset` reads, with columns of pictures or videos, questions and
+    answers."""
 
     dataset: Literal["hf"] = "hf"
 
@@ -84,7 +85,17 @@ class HFData(DataSettings):
     """Configuration of the data set, if it has several."""
 
     image_column: str | None = "image"
-    """Column of pictures, one or a list per row; None: text alone."""
+    """Column of pictures, one or a list per row; None: text alone, or videos. With a video column a data set need not
+    have this one."""
+
+    video_column: str | None = None
+    """Column of videos, one or a list per row; None: no videos."""
+
+    start_column: str | None = None
+    """Column of the start of the part of a video that counts, seconds."""
+
+    end_column: str | None = None
+    """Column of its end, seconds."""
 
     question_column: str = "question"
     """Column of questions."""
@@ -99,15 +110,17 @@ class HFData(DataSettings):
     """Column of ids; None: the position."""
 
     held_out_by: HeldOutBy = "picture"
-    """Rule of the held-out samples of a data set without a validation split: `picture`, all samples of a picture on one
-    side; `id`, one id in a hundred, as in runs of former versions."""
+    """Rule of the held-out samples of a data set without a validation split: `picture`, all samples of a picture or
+    video on one side; `id`, one id in a hundred, as in runs of former versions."""
 
     held_out_share: _Share | None = None
-    """Share of the pictures to hold out; None: a fifth, about 1,000 samples at most, but at least 1 %."""
+    """Share of the pictures or videos to hold out; None: a fifth, about 1,000 samples at most, but at least 1 %."""
 
     @model_validator(mode="after")
     def _check(self) -> "HFData":
         _check_rule(self.held_out_by, self.held_out_share)
+        if self.video_column is None and (self.start_column is not None or self.end_column is not None):
+            raise ValueError("start_column and end_column name a part of a video: name its column, video_column")
         return self
 
 
@@ -134,32 +147,35 @@ class DataCompData(DataSettings):
     tools make them, cannot be checked."""
 
 
-KEY_ROLES: Final = ("image", "question", "answer", "conversation", "choices", "id", "category")
+KEY_ROLES: Final = (
+    *("image", "video", "question", "answer", "conversation", "choices", "id", "category", "start", "end"),
+    "frame_rate",
+)
 """Parts of a row of your own data."""
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class OwnData(DataSettings):
-    """Your own pictures, questions and answers."""
+    """Your own pictures or videos, questions and answers."""
 
     dataset: Literal["own"] = "own"
 
     source: str
-    """File of rows (.json, .jsonl, .csv) with image, question and answer, or folder with `metadata.jsonl` or
+    """File of rows (.json, .jsonl, .csv) with image or video, question and answer, or folder with `metadata.jsonl` or
     `metadata.csv`."""
 
     image_dir: PathSetting | None = None
-    """Folder that the pictures' paths start from; None: the file's."""
+    """Folder that the paths of pictures and videos start from; None: the file's."""
 
     index_dir: PathSetting | None = None
     """Folder for the index of the rows, as large as the file; None: the file's."""
 
     keys: Annotated[tuple[str, ...], Field(strict=False)] = ()
-    """ROLE=KEY for keys whose names do not tell, such as `question=frage`; roles: image, question, answer,
-    conversation, choices, id, category."""
+    """ROLE=KEY for keys whose names do not tell, such as `question=frage`; roles: image, video, question,
+    answer, conversation, choices, id, category, and of a video start, end, frame_rate."""
 
     held_out_share: _Share | None = None
-    """Share of the pictures to hold out; None: a fifth, about 1,000 samples at most, but at least 1 %."""
+    """Share of the pictures or videos to hold out; None: a fifth, about 1,000 samples at most, but at least 1 %."""
 
     @model_validator(mode="after")
     def _check(self) -> "OwnData":

@@ -51,7 +51,7 @@ class ServeSettings:
     """Longest time from the arrival of a request to its answer, seconds."""
 
     max_request_bytes: Count = 32_000_000
-    """Largest request, bytes; base64 makes pictures a third larger."""
+    """Largest request, bytes; base64 makes pictures and videos a third larger."""
 
     max_images: CountOrZero = 8
     """Most pictures in a request."""
@@ -61,6 +61,24 @@ class ServeSettings:
 
     max_image_pixels: Annotated[int, Field(ge=4, le=MOST)] = 25_000_000
     """Largest picture, pixels."""
+
+    max_videos: CountOrZero = 2
+    """Most videos in a request."""
+
+    max_video_bytes: Count = 20_000_000
+    """Largest video file, bytes."""
+
+    max_video_pixels: Annotated[int, Field(ge=4, le=MOST)] = 9_000_000
+    """Largest frame of a video, pixels; 4K has 8,294,400."""
+
+    max_video_seconds: Seconds = 120.0
+    """Longest video, seconds."""
+
+    max_video_frames: Count = 10_000
+    """Most frames of a video file."""
+
+    max_video_decode_seconds: Seconds = 10.0
+    """Longest time for decoding a video, seconds."""
 
     max_prompt_tokens: Count = 8192
     """Longest prompt, tokens; image and world tokens count."""

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from theworld.datasets.errors import RecordError
 from theworld.datasets.records import is_encodable, short
@@ -17,13 +17,35 @@ _ROLES: Final[Mapping[str, Literal["user", "assistant"]]] = {
     "gpt": "assistant",
     "assistant": "assistant",
 }
-_MARKER: Final = "<image>"
-_MARKER_LINE = re.compile(rf"^[ \t]*(?:{_MARKER}[ \t]*)+(?:\n|\Z)", re.MULTILINE)
-_MARKER_AT_AN_END = re.compile(rf"\s*{_MARKER}[ \t]*(?:\n|\Z)|.*\n[ \t]*{_MARKER}\s*\Z", re.DOTALL)
-_MARKER_IN_TEXT = re.compile(rf"[ \t]*{_MARKER}")
 
 
-def turns_of(messages: Any, name: str, num_images: int = 0) -> tuple[Turn, ...]:
+class _Marks(NamedTuple):
+    """Patterns of the marks that stand for pictures or videos in a question."""
+
+    any: re.Pattern[str]
+    line: re.Pattern[str]
+    at_an_end: re.Pattern[str]
+    in_text: re.Pattern[str]
+
+
+def _marks(mark: str) -> _Marks:
+    return _Marks(
+        re.compile(mark),
+        re.compile(rf"^[ \t]*(?:{mark}[ \t]*)+(?:\n|\Z)", re.MULTILINE),
+        re.compile(rf"\s*{mark}[ \t]*(?:\n|\Z)|.*\n[ \t]*{mark}\s*\Z", re.DOTALL),
+        re.compile(rf"[ \t]*{mark}"),
+    )
+
+
+_IMAGE: Final = "<image>"
+_VIDEO: Final = "<video>"
+_OF_PICTURES: Final = _marks(_IMAGE)
+_OF_VIDEOS: Final = _marks("<(?:video|image)>")
+"""Rows of videos often mark them as pictures."""
+_VIDEO_ALONE: Final = _marks(_VIDEO)
+
+
+def turns_of(messages: Any, name: str, num_images: int = 0, num_videos: int = 0) -> tuple[Turn, ...]:
     """Return the turns of a conversation, with a system message in front of the first question.
 
     Args:
@@ -33,10 +55,11 @@ def turns_of(messages: Any, name: str, num_images: int = 0) -> tuple[Turn, ...]:
         name: of the record, for messages.
         num_images: pictures of the record. If there are any, each `<image>` in a question marks one, as each part of
             type `image` does, and the marks are removed, because pictures precede the first text.
+        num_videos: videos of the record, marked by `<video>` or `<image>`, or by parts of type `video`.
 
     Raises:
         RecordError: malformed (roles out of order, missing keys, an empty question, marks for another number of
-            pictures, parts that are neither text nor picture), empty answer, or overlong.
+            pictures or videos, parts that are neither text, picture nor video), empty answer, or overlong.
     """
     if not isinstance(messages, Sequence) or isinstance(messages, str) or not messages:
         raise RecordError("malformed", f"{name}: expected a list of messages, got {short(messages)}")
@@ -47,9 +70,9 @@ def turns_of(messages: Any, name: str, num_images: int = 0) -> tuple[Turn, ...]:
     if not spoken or [_ROLES.get(role) for role, _ in spoken] != [_ROLES[role] for role in expected]:
         roles = ", ".join(role for role, _ in spoken) or "none"
         raise RecordError("malformed", f"{name}: expected questions and answers in turn, got the roles {roles}")
-    _check_parts(messages, name, num_images)
-    if num_images:
-        spoken = without_marks(spoken, name, num_images)
+    _check_parts(messages, name, {"image": num_images, "video": num_videos})
+    if num_images or num_videos:
+        spoken = without_marks(spoken, name, num_images, num_videos)
     spoken[0] = (spoken[0][0], "\n\n".join(text for text in (system, spoken[0][1]) if text))
     return checked(tuple(Turn(_ROLES[role], text) for role, text in spoken), name)
 
@@ -62,8 +85,10 @@ def without_pictures(turns: tuple[Turn, ...], name: str) -> tuple[Turn, ...]:
     Raises:
         RecordError: malformed for a mark at the start or end of a question.
     """
-    if any(turn.role == "user" and _MARKER_AT_AN_END.match(turn.text) for turn in turns):
-        raise RecordError("malformed", f"{name}: a question with {_MARKER}, and no pictures in the record")
+    questions = [turn.text for turn in turns if turn.role == "user"]
+    for mark, marks, noun in ((_IMAGE, _OF_PICTURES, "pictures"), (_VIDEO, _VIDEO_ALONE, "video")):
+        if any(map(marks.at_an_end.match, questions)):
+            raise RecordError("malformed", f"{name}: a question with {mark}, and no {noun} in the record")
     return turns
 
 
@@ -125,43 +150,55 @@ def _text(content: Any, name: str) -> str:
     raise RecordError("malformed", f"{name}: a message without text: {short(content)}")
 
 
-def _type_of(part: Mapping[str, Any], name: str) -> Literal["text", "image"]:
+def _type_of(part: Mapping[str, Any], name: str) -> Literal["text", "image", "video"]:
     """The type of a part; without `type`, the one key of it that has a value."""
     kind = part.get("type") or next((key for key, value in part.items() if value is not None), None)
     if kind == "text" and isinstance(part.get("text"), str):
         return "text"
     if kind in ("image", "image_url"):
         return "image"
-    raise RecordError("malformed", f"{name}: a part {short(dict(part))}: expected type text or image")
+    if kind in ("video", "video_url"):
+        return "video"
+    raise RecordError("malformed", f"{name}: a part {short(dict(part))}: expected type text, image or video")
 
 
-def _check_parts(messages: Sequence[Any], name: str, num_images: int) -> None:
-    """Refuse parts of pictures in answers, or in another number than the record has pictures."""
-    num_parts = 0
+def _check_parts(messages: Sequence[Any], name: str, expected: Mapping[Literal["image", "video"], int]) -> None:
+    """Refuse parts of pictures or videos in answers, or in another number than the record has."""
+    kinds = []
     for message in messages:
         role, content = _role_and_content(message)
         if not isinstance(content, str):
-            in_message = sum(_type_of(part, name) == "image" for part in content)
-            if in_message and _ROLES.get(role) != "user":
-                raise RecordError("malformed", f"{name}: a picture in a message of {role}: expected questions only")
-            num_parts += in_message
-    if num_parts not in (0, num_images):
-        raise RecordError("malformed", f"{name}: {num_parts} parts of type image for {num_images} pictures")
+            seen = [kind for part in content if (kind := _type_of(part, name)) != "text"]
+            if seen and _ROLES.get(role) != "user":
+                noun = "picture" if seen[0] == "image" else "video"
+                raise RecordError("malformed", f"{name}: a {noun} in a message of {role}: expected questions only")
+            kinds += seen
+    for kind, number in expected.items():
+        if kinds.count(kind) not in (0, number):
+            noun = "pictures" if kind == "image" else "videos"
+            raise RecordError("malformed", f"{name}: {kinds.count(kind)} parts of type {kind} for {number} {noun}")
 
 
-def without_marks(spoken: list[tuple[str, str]], name: str, num_images: int) -> list[tuple[str, str]]:
-    """Return messages without the marks of pictures in their questions.
+def without_marks(
+    spoken: list[tuple[str, str]], name: str, num_images: int, num_videos: int = 0
+) -> list[tuple[str, str]]:
+    """Return messages without the marks of pictures or videos in their questions.
 
-    "<image>\\nWhat is it?"     "What is it?\\n<image>"     "Is <image> like <image>?"
+    "<image>\\nWhat is it?"     "What is it?\\n<video>"     "Is <image> like <image>?"
     "What is it?"              "What is it?"              "Is like?"
 
     Raises:
-        RecordError: malformed for marks of another number of pictures.
+        RecordError: malformed for marks of another number of pictures or videos, or of a video beside pictures.
     """
-    num_marks = sum(text.count(_MARKER) for role, text in spoken if _ROLES[role] == "user")
-    if num_marks not in (0, num_images):
-        raise RecordError("malformed", f"{name}: {num_marks} times {_MARKER} for {num_images} pictures")
+    marks = _OF_VIDEOS if num_videos else _OF_PICTURES
+    questions = [text for role, text in spoken if _ROLES[role] == "user"]
+    written = [mark for text in questions for mark in marks.any.findall(text)]
+    if len(written) not in (0, num_images + num_videos):
+        number = f"{num_videos} videos" if num_videos else f"{num_images} pictures"
+        raise RecordError("malformed", f"{name}: {len(written)} times {written[0]} for {number}")
+    if not num_videos and any(map(_VIDEO_ALONE.at_an_end.match, questions)):
+        raise RecordError("malformed", f"{name}: a question with {_VIDEO}, and no video in the record")
     return [
-        (role, _MARKER_IN_TEXT.sub("", _MARKER_LINE.sub("", text)).strip() if _ROLES[role] == "user" else text)
+        (role, marks.in_text.sub("", marks.line.sub("", text)).strip() if _ROLES[role] == "user" else text)
         for role, text in spoken
     ]

@@ -8,6 +8,7 @@ from theworld.config.data import RegisteredData
 from theworld.config.registered import REGISTERED_DATA
 from theworld.datasets.errors import ImageError, RecordError
 from theworld.datasets.sample import KnowsLengths, KnowsShapes, Sample, Samples
+from theworld.datasets.video import ClipRule
 from theworld.datasets.wrappers import TheWorldDataset
 from theworld.io import fingerprint
 
@@ -69,8 +70,8 @@ def given(data: DataSettings, samples: Any, validation: Any = None, *, validates
     opened = {split: _as_samples(part, split) for split, part in parts.items() if part is not None}
     name = type(samples).__name__
 
-    def opener(settings: RegisteredData, split: SplitName) -> Samples | None:
-        return opened.get(split)
+    def opener(settings: RegisteredData, split: SplitName) -> Any:
+        return parts.get(split)  # records become samples when the model, and so the rule of its clips, is known
 
     opener.__module__, opener.__qualname__ = _GIVEN, name
     sizes = {split: len(part) for split, part in opened.items()}
@@ -84,8 +85,16 @@ def given(data: DataSettings, samples: Any, validation: Any = None, *, validates
     )
 
 
-def open_registered(settings: RegisteredData, split: SplitName, size: int | None) -> Samples:
+def open_registered(
+    settings: RegisteredData, split: SplitName, size: int | None, rule: ClipRule | None = None
+) -> Samples:
     """Open the samples of a registered data set.
+
+    Args:
+        settings: name the data set.
+        split: to open.
+        size: number of samples, from the first; None: all.
+        rule: the frames of a video that the model sees, for a list of records; None: the defaults.
 
     Raises:
         ValueError: for a split that it does not have, or if its function returns something else than samples.
@@ -93,14 +102,14 @@ def open_registered(settings: RegisteredData, split: SplitName, size: int | None
     opened = _OPENERS[settings.name](settings, split)
     if opened is None:
         raise ValueError(f"data set {settings.name!r} has no split {split!r}")
-    samples = _as_samples(opened, settings.name)
+    samples = _as_samples(opened, settings.name, rule)
     return samples if size is None or size >= len(samples) else _First(samples, size)
 
 
-def _as_samples(value: Any, name: str) -> Samples:
+def _as_samples(value: Any, name: str, rule: ClipRule | None = None) -> Samples:
     """Return samples as they are, and make some of a list of records."""
     if isinstance(value, Sequence) and value and all(isinstance(record, Mapping) for record in value):
-        return TheWorldDataset(value)
+        return TheWorldDataset(value, rule)
     if hasattr(value, "column_names"):
         raise ValueError(f"data {name!r}: a table of the library datasets; name its columns with HFDatasetWrapper")
     if not isinstance(value, Samples):

@@ -6,6 +6,8 @@ from typing import Literal
 Cause = Literal[
     "missing picture",
     "unreadable picture",
+    "missing video",
+    "unreadable video",
     "wrong region",
     "empty answer",
     "overlong",

@@ -73,7 +73,7 @@ def open_samples(
 
         if split not in get_args(SplitName):
             raise ValueError(f"dataset {settings.name!r} has no split {split!r}: only varied scenes have")
-        return open_registered(settings, cast(SplitName, split), size)
+        return open_registered(settings, cast(SplitName, split), size, rule)
     if with_future:
         raise ValueError(f"dataset {settings.dataset!r} shows no future, which the tap 'true-future' reads")
     if isinstance(settings, DataCompData):
@@ -282,6 +282,7 @@ def _conversations(settings: DataSettings, split: Any, size: int | None, rule: C
             size=size,
             index_dir=settings.index_dir,
             held_out=HeldOut(share=settings.held_out_share),
+            rule=rule,
         )
     assert isinstance(settings, LlavaData | HFData)
     held_out = HeldOut(settings.held_out_by, settings.held_out_share)
@@ -289,7 +290,7 @@ def _conversations(settings: DataSettings, split: Any, size: int | None, rule: C
         from theworld.datasets.public.llava import LlavaDataset
 
         folders: dict[str, Any] = {"image_dir": settings.image_dir, "index_dir": settings.index_dir}
-        return LlavaDataset(Path(settings.source), part=split, size=size, held_out=held_out, **folders)
+        return LlavaDataset(Path(settings.source), part=split, size=size, held_out=held_out, rule=rule, **folders)
     from theworld.datasets.public.hf import open_hf
 
     return open_hf(
@@ -300,8 +301,12 @@ def _conversations(settings: DataSettings, split: Any, size: int | None, rule: C
         size=size,
         held_out=held_out,
         image_key=settings.image_column,
+        video_key=settings.video_column,
+        start_key=settings.start_column,
+        end_key=settings.end_column,
         question_key=settings.question_column,
         answer_key=settings.answer_column,
         conversation_key=settings.conversation_column,
         id_key=settings.id_column,
+        rule=rule,
     )

@@ -1,4 +1,4 @@
-"""Held-out samples of data sets without a validation split: by picture, or by id as former versions chose them."""
+"""Held-out samples of data sets without a validation split: by picture or video, or by id as former versions did."""
 
 import hashlib
 import logging
@@ -32,7 +32,8 @@ class HeldOut:
     """Rule that divides a data set without a validation split."""
 
     by: Literal["picture", "id"] = "picture"
-    """`picture`: all samples of a picture go to one side. `id`: one sample in a hundred, by the hash of its id."""
+    """`picture`: all samples of a picture or video go to one side. `id`: one sample in a hundred, by the hash of its
+    id."""
     share: float | None = None
     """Share of the pictures that is held out; None: a fifth, about 1,000 samples at most, but at least 1 %."""
 
@@ -62,7 +63,7 @@ def places_by_id(hashes: UInt64[np.ndarray, " N"], part: Part | None) -> Int[np.
 
 
 def places_by_picture(
-    hashes: UInt64[np.ndarray, " N"], part: Part | None, share: float | None, name: str
+    hashes: UInt64[np.ndarray, " N"], part: Part | None, share: float | None, name: str, noun: str = "pictures"
 ) -> Int[np.ndarray, " M"]:
     """Return the indices of a part's samples, in order: `validation` has the pictures of the smallest hashes.
 
@@ -74,6 +75,7 @@ def places_by_picture(
         part: train or validation; None: all.
         share: as in `HeldOut`.
         name: of the data set, for messages.
+        noun: of the pictures, for messages: pictures, or videos.
     """
     if part is None or not len(hashes):
         return np.arange(len(hashes))
@@ -84,9 +86,10 @@ def places_by_picture(
     num_items = int(is_held_out.sum())
     _announce(
         f"{name}: {len(hashes) - num_items:,} samples to train on; {num_items:,} held out to measure on"
-        f" ({num_pictures:,} of {len(pictures):,} pictures)",
+        f" ({num_pictures:,} of {len(pictures):,} {noun})",
         num_items,
         name,
+        noun,
     )
     return np.flatnonzero(is_held_out if part == "validation" else ~is_held_out)
 
@@ -96,16 +99,17 @@ def usual_share(num_samples: int) -> float:
     return max(min(DEFAULT_SHARE, MOST_ITEMS / num_samples), 1 / ONE_IN)
 
 
-def _announce(sentence: str, num_items: int, name: str) -> None:
+def _announce(sentence: str, num_items: int, name: str, noun: str) -> None:
     if sentence in _announced:
         return
     _announced.add(sentence)
     notes.info("%s", sentence)
     if num_items < FEW_ITEMS:
         logger.warning(
-            "%s: accuracies will rest on n = %d held-out samples, fewer than %d: expect wide intervals; add pictures,"
+            "%s: accuracies will rest on n = %d held-out samples, fewer than %d: expect wide intervals; add %s,"
             " or raise data.held_out_share",
             name,
             num_items,
             FEW_ITEMS,
+            noun,
         )

@@ -3,9 +3,9 @@
 import io
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -27,6 +27,8 @@ _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
 _DATA_URL = re.compile(r"data:[^,]*,", re.IGNORECASE)
 
 _ANIMATED = ("GIF", "WEBP", "PNG")
+
+_T = TypeVar("_T")
 
 
 def to_image(source: Any) -> Image.Image:
@@ -89,8 +91,8 @@ def read_picture(source: Any, name: str) -> Image.Image:
         raise RecordError("unreadable picture", f"{name}: {error}") from error
 
 
-def path_in(folder: Path, name: str, record: str) -> Path:
-    """Return the path of the picture that a row names, in the folder of the pictures.
+def path_in(folder: Path, name: str, record: str, noun: Literal["picture", "video"] = "picture") -> Path:
+    """Return the path of the picture or video that a row names, in the folder of the pictures.
 
     A row may not leave this folder, neither by `..` nor by an absolute path. Symbolic links inside the folder are
     followed, because rows cannot make them.
@@ -99,16 +101,17 @@ def path_in(folder: Path, name: str, record: str) -> Path:
         folder: of the pictures.
         name: path in the row, from that folder.
         record: name of the row, for messages.
+        noun: of the file.
 
     Raises:
-        RecordError: malformed for a path that leaves the folder, missing picture for an address.
+        RecordError: malformed for a path that leaves the folder, missing picture or video for an address.
     """
     if refusal := _no_address(name):
-        raise RecordError("missing picture", f"{record}: {refusal}")
+        raise RecordError("missing picture" if noun == "picture" else "missing video", f"{record}: {refusal}")
     base = os.path.normpath(folder.absolute())
     path = Path(os.path.normpath(folder.absolute() / name))
     if not path.is_relative_to(base):
-        raise RecordError("malformed", f"{record}: the path {short(name)} leaves {folder}, the folder of the pictures")
+        raise RecordError("malformed", f"{record}: the path {short(name)} leaves {folder}, the folder of the {noun}s")
     return folder / path.relative_to(base)
 
 
@@ -182,13 +185,14 @@ def picture_of(value: Any) -> Any:
     return value
 
 
-def picture_in(folder: Path | None, value: Any, record: str) -> Any:
+def picture_in(folder: Path | None, value: Any, record: str, noun: Literal["picture", "video"] = "picture") -> Any:
     """Return the bytes or the path of a picture in a table of a public data set.
 
     Args:
         folder: of the pictures, which no path may leave; None: the table holds the pictures themselves.
         value: of the table.
         record: name of the row, for messages.
+        noun: of the file.
 
     Raises:
         RecordError: malformed for a path that leaves the folder, or without a folder; as `path_in`.
@@ -198,7 +202,7 @@ def picture_in(folder: Path | None, value: Any, record: str) -> Any:
         return picture
     if folder is None:
         raise RecordError("malformed", f"{record}: the path {short(picture)}: expected the picture itself")
-    return path_in(folder, picture, record)
+    return path_in(folder, picture, record, noun)
 
 
 def to_pictures(source: Any) -> list[Image.Image]:
@@ -236,26 +240,25 @@ def to_clip(clip: Any) -> list[Image.Image]:
 
 def is_animation(source: Any) -> bool:
     """Return whether a picture, its file or its content is an animation: a GIF, WebP or PNG of several frames."""
-    kind, num_frames = _facts_of(source)
-    return kind in _ANIMATED and num_frames > 1
+    return _of_file(source, lambda image: image.format in _ANIMATED and getattr(image, "is_animated", False), False)
 
 
-def _facts_of(source: Any) -> tuple[str | None, int]:
-    """Return format and number of frames of a picture, its file or its content; (None, 1) for anything else."""
-    if isinstance(source, Image.Image):
-        return source.format, _num_frames(source)
-    if isinstance(source, str | Path | bytes | bytearray | memoryview):
-        try:
+def _of_file(source: Any, ask: Callable[[Image.Image], _T], default: _T) -> _T:
+    """Ask about a picture, its file or its content; return the default for anything else."""
+    try:
+        if isinstance(source, Image.Image):
+            return ask(source)
+        if isinstance(source, str | Path | bytes | bytearray | memoryview):
             with Image.open(source if isinstance(source, str | Path) else io.BytesIO(source)) as file:
-                return file.format, _num_frames(file)
-        except (*BROKEN, Image.DecompressionBombError):
-            pass  # `to_image` says why
-    return None, 1
+                return ask(file)
+    except (*BROKEN, Image.DecompressionBombError):
+        pass  # `to_image` says why
+    return default
 
 
 def _refuse_animation(frame: Any) -> None:
     """Refuse a file of several frames in the place of one."""
-    num_frames = _facts_of(frame)[1]
+    num_frames = _of_file(frame, _num_frames, 1)
     if num_frames > 1:
         is_path = isinstance(frame, str | Path)
         is_picture = isinstance(frame, Image.Image)

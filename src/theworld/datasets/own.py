@@ -1,13 +1,14 @@
-"""Your own pictures, questions and answers: a file of rows, or a folder with one."""
+"""Your own pictures or videos, questions and answers: a file of rows, or a folder with one."""
 
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from theworld.datasets.conversations import checked, num_characters, turns_of, without_marks, without_pictures
+from theworld.datasets.conversations import checked, num_characters, turns_of, without_marks
 from theworld.datasets.errors import RecordError
 from theworld.datasets.held_out import BY_PICTURE, HeldOut, Part
 from theworld.datasets.images import path_in, read_picture
@@ -15,7 +16,19 @@ from theworld.datasets.public.json_index import IndexedSamples, Measures
 from theworld.datasets.records import answer_text, id_of, short
 from theworld.datasets.row_files import SUFFIXES, first_rows, rows_of
 from theworld.datasets.row_keys import SCHEMA, RowKeys, choices_of, chosen_answer, guessed_keys
+from theworld.datasets.row_videos import (
+    first_paths,
+    listed_videos,
+    names_video,
+    nouns,
+    on_paths,
+    paths_of,
+    read_videos,
+    refuse_both,
+    span_of,
+)
 from theworld.datasets.sample import Sample, Turn
+from theworld.datasets.video import ClipRule
 
 notes = logging.getLogger("theworld.notes")
 
@@ -40,6 +53,10 @@ class OwnDataset(IndexedSamples):
     The keys may have other usual names (`row_keys.NAMES`). A row may have several pictures, a whole conversation
     instead of question and answer, `choices`, an `id` and a `category`. The field `image` of a sample names its file.
 
+    A row may have a `video` instead, or several: each becomes a clip for the world model, and its last frame a picture
+    for Gemma. `start` and `end`, seconds, name the part of a video that counts. A list of pictures under `video` is
+    the frames of one, with `frame_rate` in frames per second. The field `video` of a sample names its file.
+
     Args:
         source: the file; or a folder with `metadata.jsonl` or `metadata.csv`, or with one for each split, such as
             `train/metadata.jsonl` or `train.json`.
@@ -49,10 +66,11 @@ class OwnDataset(IndexedSamples):
         size: number of samples, from the first; None: all.
         index_dir: as for IndexedSamples.
         held_out: as for IndexedSamples.
+        rule: the frames of a video that the models see; None: the defaults.
 
     Raises:
         ValueError: on one line, for a source that is no such file, keys that the names do not tell, a split that is
-            not there, or pictures that are not there.
+            not there, or pictures or videos that are not there.
     """
 
     def __init__(
@@ -65,6 +83,7 @@ class OwnDataset(IndexedSamples):
         size: int | None = None,
         index_dir: Path | None = None,
         held_out: HeldOut = BY_PICTURE,
+        rule: ClipRule | None = None,
     ) -> None:
         if image_dir is not None and not image_dir.is_dir():
             raise ValueError(f"image_dir={image_dir}: no such folder; expected the one that the rows' paths start from")
@@ -72,18 +91,22 @@ class OwnDataset(IndexedSamples):
         self.folder = path.parent if image_dir is None else image_dir
         rows = _sampled(path)
         self.keys: RowKeys = guessed_keys(rows, keys, str(path))
-        self._check_pictures(rows[:_NUM_TRIED], path)
-        if (sentence := f"{path}: {self.keys}; pictures in {self.folder}") not in _announced:
+        self._check_files(rows[:_NUM_TRIED], path)
+        if (sentence := f"{path}: {self.keys}; {self._nouns} in {self.folder}") not in _announced:
             _announced.add(sentence)
             notes.info("%s", sentence)
-        super().__init__(path, f"own: {self.keys}", part, size, index_dir, held_out, partial(rows_of, path))
+        super().__init__(path, f"own: {self.keys}", part, size, index_dir, held_out, partial(rows_of, path), rule)
 
-    def _check_pictures(self, rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-        """Refuse a file none of whose first pictures is there: the folder is a wrong one."""
+    @property
+    def _nouns(self) -> str:
+        return nouns(bool(self.keys.of["image"]), bool(self.keys.of["video"]))
+
+    def _check_files(self, rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+        """Refuse a file none of whose first pictures and videos is there: the folder is a wrong one."""
         missing = None
         for place, row in enumerate(rows):
             try:
-                names = self._names(row, f"row {place}")
+                names = self._media(row, f"row {place}").names
             except RecordError:
                 continue
             if any((self.folder / name).exists() or self.folder.joinpath(*name.split("\\")).exists() for name in names):
@@ -91,65 +114,89 @@ class OwnDataset(IndexedSamples):
             missing = missing or next((self.folder / name for name in names), None)
         if missing is not None:
             raise ValueError(
-                f"{path}: none of its first {len(rows)} pictures is there, such as {missing}; paths start from the"
+                f"{path}: none of its first {len(rows)} {self._nouns} is there, such as {missing}; paths start from the"
                 " file's folder: set --data.image-dir to another one"
             )
 
     def _measure(self, row: Any, place: int) -> Measures:
         if not isinstance(row, Mapping):
             return Measures(str(place), 0, 0)
-        names, id = [], id_of(None, place)
+        media, id = _Media(), id_of(None, place)
+        characters = 0
         try:
-            names = self._names(row, id)
-            id = self._id(row, names, place)
-            turns, _ = self._turns(row, id, len(names))
-            return Measures(id, num_characters(turns), len(names), self._picture_key(names))
+            media = self._media(row, id)
+            id = self._id(row, media, place)
+            characters = num_characters(self._turns(row, id, media)[0])
         except RecordError:
-            return Measures(id, 0, len(names), self._picture_key(names))
+            pass
+        return Measures(id, characters, len(media.images), self._group(media), len(media.videos))
 
     def _sample(self, row: Mapping[str, Any], place: int) -> Sample:
-        names = self._names(row, f"row {place}")
-        id = self._id(row, names, place)
-        turns, fields = self._turns(row, id, len(names))
-        name = f"row {place} ({names[0]})" if names else f"row {place}"
-        pictures = tuple(read_picture(self._path(item, name), name) for item in names)
-        fields |= {"image": ", ".join(names)} if names else {}
-        return Sample(id=id, turns=turns, images=pictures, fields=fields)
+        media = self._media(row, f"row {place}")
+        id = self._id(row, media, place)
+        turns, fields = self._turns(row, id, media)
+        name = f"row {place} ({media.names[0]})"
+        if media.videos:
+            return self._film(row, media.videos, name, Sample(id=id, turns=turns, fields=fields))
+        pictures = tuple(read_picture(self._path(item, name), name) for item in media.images)
+        return Sample(id=id, turns=turns, images=pictures, fields=fields | {"image": ", ".join(media.images)})
 
-    def _id(self, row: Mapping[str, Any], names: Sequence[str], place: int) -> str:
-        return id_of(self.keys.value(row, "id", f"row {place}"), names[0] if names else place)
+    def _film(self, row: Mapping[str, Any], videos: Sequence[Any], name: str, sample: Sample) -> Sample:
+        """Add the clips of the videos of a row to its sample."""
+        start, end, rate = (self.keys.value(row, role, name) for role in ("start", "end", "frame_rate"))
+        span = span_of(start, end, name)
+        sources = on_paths(lambda path: self._path(path, name, "video"), videos)
+        has_frames = any(isinstance(source, list) for source in sources)
+        clips, shown = read_videos(sources, self.rule, name, span, rate if has_frames else None)
+        fields: dict[str, Any] = {"video": ", ".join(first_paths(videos))}
+        fields |= {} if start is None else {"start": span.start_s}
+        fields |= {} if span.end_s is None else {"end": span.end_s}
+        return replace(sample, images=shown, clips=clips, fields={**sample.fields, **fields})
 
-    def _names(self, row: Mapping[str, Any], name: str) -> list[str]:
-        value = self.keys.value(row, "image", name)
-        names = value if isinstance(value, list) else [] if value is None else [value]
-        if not names:
-            raise RecordError("missing picture", f"{name}: no picture; a text alone teaches nothing about pictures")
-        if not all(isinstance(item, str) and item.strip() for item in names):
+    def _id(self, row: Mapping[str, Any], media: "_Media", place: int) -> str:
+        return id_of(self.keys.value(row, "id", f"row {place}"), media.names[0] if media.names else place)
+
+    def _media(self, row: Mapping[str, Any], name: str) -> "_Media":
+        """The paths of the pictures of a row, or of its videos."""
+        value, other = (self.keys.value(row, role, name) for role in ("image", "video"))
+        images = value if isinstance(value, list) else [] if value is None else [value]
+        videos = listed_videos(other)
+        if not images and not videos:
             raise RecordError(
-                "malformed", f"{name}: {short(value)} as the picture: expected a path, or a list of paths"
+                "missing picture", f"{name}: no picture or video; a text alone teaches nothing about pictures"
             )
-        return [item.strip() for item in names]
+        for paths, wanted, given in ((images, "picture", value), (paths_of(videos), "video", other)):
+            if not all(isinstance(path, str) and path.strip() for path in paths):
+                raise RecordError(
+                    "malformed", f"{name}: {short(given)} as the {wanted}: expected a path, or a list of paths"
+                )
+        films = [path.strip() for path in images if names_video(path)]
+        images = [path.strip() for path in images if not names_video(path)]
+        videos = films + on_paths(str.strip, videos)
+        refuse_both(len(images), len(videos), name)
+        return _Media(images, videos)
 
-    def _path(self, name: str, record: str) -> Path:
-        path = path_in(self.folder, name, record)
-        return path if "\\" not in name or path.exists() else path_in(self.folder, name.replace("\\", "/"), record)
+    def _path(self, name: str, record: str, noun: Literal["picture", "video"] = "picture") -> Path:
+        path = path_in(self.folder, name, record, noun)
+        return (
+            path if "\\" not in name or path.exists() else path_in(self.folder, name.replace("\\", "/"), record, noun)
+        )
 
-    def _picture_key(self, names: Sequence[str]) -> str:
-        """The first picture's path below the folder, in one spelling: it decides on the side of the split."""
-        return os.path.relpath(self.folder / names[0].replace("\\", "/"), self.folder) if names else ""
+    def _group(self, media: "_Media") -> str:
+        """The first path below the folder, in one spelling: it decides on the side of the split."""
+        return os.path.relpath(self.folder / media.names[0].replace("\\", "/"), self.folder) if media.names else ""
 
-    def _turns(self, row: Mapping[str, Any], name: str, num_images: int) -> tuple[tuple[Turn, ...], dict[str, Any]]:
+    def _turns(self, row: Mapping[str, Any], name: str, media: "_Media") -> tuple[tuple[Turn, ...], dict[str, Any]]:
         """The turns of a row, and the fields that go with them."""
+        counts = len(media.images), len(media.videos)
         category = self.keys.value(row, "category", name)
         fields: dict[str, Any] = {"category": str(category)} if isinstance(category, str | int) else {}
         if self.keys.of["conversation"]:
-            turns = turns_of(self.keys.value(row, "conversation", name), name, num_images)
-            return turns if num_images else without_pictures(turns, name), fields
+            return turns_of(self.keys.value(row, "conversation", name), name, *counts), fields
         question = self.keys.value(row, "question", name)
         if not isinstance(question, str) or not question.strip():
             raise RecordError("malformed", f"{name}: {short(question)} as the question: expected a text")
-        if num_images:
-            question = without_marks([("user", question)], name, num_images)[0][1]
+        question = without_marks([("user", question)], name, *counts)[0][1]
         choices = choices_of(self.keys.value(row, "choices", name), name)
         answer = answer_text(_single(self.keys.value(row, "answer", name)), name)
         if answer is None:
@@ -157,8 +204,19 @@ class OwnDataset(IndexedSamples):
         if choices is not None:
             fields["choices"] = choices
             answer = chosen_answer(answer, choices, name)
-        turns = (Turn("user", question), Turn("assistant", answer))
-        return checked(turns if num_images else without_pictures(turns, name), name), fields
+        return checked((Turn("user", question), Turn("assistant", answer)), name), fields
+
+
+@dataclass(frozen=True)
+class _Media:
+    """Paths of the pictures of a row, or of its videos; a list of paths is the frames of one."""
+
+    images: Sequence[str] = ()
+    videos: Sequence[Any] = ()
+
+    @property
+    def names(self) -> list[str]:
+        return [*self.images, *first_paths(self.videos)]
 
 
 def is_own(source: Path) -> bool:

@@ -10,9 +10,9 @@ from theworld.datasets.errors import RecordError
 
 MEDIA_KEYS: Final = (
     *("img", "imgs", "image_file", "image_files", "image_path", "image_paths", "image_url", "image_urls"),
-    *("picture", "pictures", "video", "videos", "video_path", "video_paths", "audio", "audios"),
+    *("picture", "pictures", "video_file", "video_path", "video_paths", "video_url", "audio", "audios"),
 )
-"""Names of pictures, films and sounds in public data sets, besides `image` and `images`."""
+"""Names of pictures, videos and sounds in public data sets, besides `image`, `images`, `video` and `videos`."""
 
 
 def short(value: Any) -> str:

@@ -64,7 +64,7 @@ class Sample:
     def shape(self) -> Hashable:
         """Clip lengths and K, which must be equal for all samples of a batch."""
         lengths = {1} if self.clips is None else {len(clip) for clip in self.clips}
-        return tuple(sorted(lengths)), self.num_world_steps
+        return shape_of_clips(*lengths, num_world_steps=self.num_world_steps)
 
     @property
     def prompt(self) -> tuple[Turn, ...]:
@@ -75,6 +75,11 @@ class Sample:
     def answer(self) -> str | None:
         """The last answer, or None when the sample ends with a question."""
         return self.turns[-1].text if self.turns[-1].role == "assistant" else None
+
+
+def shape_of_clips(*num_frames: int, num_world_steps: int | None = None) -> Hashable:
+    """Return `Sample.shape` of a sample by the lengths of its clips, of which a picture is one of 1 frame."""
+    return tuple(sorted(num_frames)), num_world_steps
 
 
 def question(id: str, images: Sequence["ImageLike"], text: str, answer: str | None = None, **rest: Any) -> Sample:

@@ -3,7 +3,7 @@
 One rule makes a clip of a video, whatever it came in: `ClipRule`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +15,10 @@ from PIL import Image
 from torch import Tensor
 
 from theworld.constants import TEMPORAL_STRIDE
-from theworld.datasets.errors import VideoError
-from theworld.datasets.images import is_animation, to_clip
-from theworld.datasets.video_files import VideoLimits, is_film, open_file, smaller
+from theworld.datasets.errors import ImageError, MissingImageError, RecordError, VideoError
+from theworld.datasets.images import is_animation, picture_of, to_clip
+from theworld.datasets.video_files import is_film, open_file
+from theworld.datasets.video_limits import LimitCheck, VideoLimits, one_line, smaller
 
 VIDEO_SUFFIXES: Final = frozenset(
     f".{name}"
@@ -91,9 +92,24 @@ def is_video(source: Any) -> bool:
     """
     if isinstance(source, str | Path) and Path(source).suffix.lower() in VIDEO_SUFFIXES:
         return True
-    if isinstance(source, bytes | bytearray | memoryview) and is_film(bytes(source[:12])):
+    if hasattr(source, "get_frames_played_at"):
         return True
-    return is_animation(source) or hasattr(source, "get_frames_played_at")
+    if isinstance(source, Mapping):
+        source = picture_of(source)
+    return is_film(_head_of(source)) or is_animation(source)
+
+
+def _head_of(source: Any) -> bytes:
+    """Return the first bytes of a file or of its content; nothing of another object, or of no file."""
+    try:
+        if isinstance(source, bytes | bytearray | memoryview):
+            return bytes(source[:12])
+        if isinstance(source, str | Path) and Path(source).is_file():
+            with Path(source).open("rb") as stream:
+                return stream.read(12)
+    except (OSError, ValueError):
+        pass  # `open_video` says why
+    return b""
 
 
 def open_video(
@@ -103,8 +119,8 @@ def open_video(
 
     Args:
         source: path or content of a file (MP4, MOV, WebM, MKV, AVI, GIF, animated WebP or PNG), a list of pictures,
-            uint8 array (F, H, W, 3), tensor (F, 3, H, W), or a torchcodec VideoDecoder, as columns of `datasets.Video`
-            hold them.
+            uint8 array (F, H, W, 3), tensor (F, 3, H, W), a torchcodec VideoDecoder, as columns of `datasets.Video`
+            hold them, or their form without decoding, {"path": ..., "bytes": ...}.
         frame_rate_hz: frames per second of an array or a list; None: unknown, and all of them count.
         limits: largest video.
 
@@ -113,6 +129,7 @@ def open_video(
         MissingImageError: for a path without a file.
     """
     limits = VideoLimits() if limits is None else limits
+    source = picture_of(source)
     if isinstance(source, str | Path | bytes | bytearray | memoryview | Image.Image):
         return open_file(source, limits)
     if hasattr(source, "get_frames_played_at"):
@@ -157,6 +174,38 @@ def read_clip(
     return VideoClip(frames, tuple(frames[round(place)] for place in places), note)
 
 
+def video_of(
+    source: Any,
+    rule: ClipRule,
+    name: str,
+    *,
+    start_s: float = 0.0,
+    end_s: float | None = None,
+    source_rate_hz: float | None = None,
+) -> VideoClip:
+    """Read the clip of a record's video.
+
+    Args:
+        source: as `open_video`; None: the record has no video.
+        rule: the frames that the models see.
+        name: of the record, for messages.
+        start_s: as `read_clip`.
+        end_s: as `read_clip`.
+        source_rate_hz: as `frame_rate_hz` of `open_video`.
+
+    Raises:
+        RecordError: missing video, or unreadable video (damaged, of an unknown format, or a part without a frame).
+    """
+    if source is None:
+        raise RecordError("missing video", f"{name}: no video")
+    try:
+        return read_clip(source, rule, start_s=start_s, end_s=end_s, source_rate_hz=source_rate_hz)
+    except MissingImageError as error:
+        raise RecordError("missing video", f"{name}: {error}") from error
+    except ImageError as error:
+        raise RecordError("unreadable video", f"{name}: {error}") from error
+
+
 def clip_indices(
     video: Video, rule: ClipRule, start_s: float = 0.0, end_s: float | None = None
 ) -> tuple[list[int], str]:
@@ -169,16 +218,16 @@ def clip_indices(
     if video.times_s is None:
         if start_s or end_s is not None:
             raise VideoError("frames without times: a start or an end needs their frame rate")
-        chosen, unit = list(range(video.num_frames)), "frames"
+        count, unit = video.num_frames, "frames"
+        chosen = list(range(max(0, count - rule.num_frames), count))
     else:
-        chosen, unit = _sampled(video.times_s, rule.frame_rate_hz, start_s, end_s)
-    num_missing = rule.num_frames - len(chosen)
+        chosen, count, unit = _sampled(video.times_s, rule, start_s, end_s)
+    num_missing = rule.num_frames - count
     if num_missing > 0:
-        note = f"The video has {len(chosen)} {unit}, and the clip {rule.num_frames}: the first is repeated."
+        note = f"The video has {count} {unit}, and the clip {rule.num_frames}: the first is repeated."
         return [chosen[0]] * num_missing + chosen, note
     last = "last" if rule.num_frames == 1 else f"last {rule.num_frames}"
-    note = f"The models see the {last} of {len(chosen)} {unit}." if num_missing < 0 else ""
-    return chosen[-rule.num_frames :], note
+    return chosen, f"The models see the {last} of {count:,} {unit}." if num_missing < 0 else ""
 
 
 def shown_at(times_s: Float[np.ndarray, " M"], moments_s: Float[np.ndarray, " N"], period_s: float) -> list[int]:
@@ -187,16 +236,37 @@ def shown_at(times_s: Float[np.ndarray, " M"], moments_s: Float[np.ndarray, " N"
     Args:
         times_s: of the frames, ascending.
         moments_s: to look at.
-        period_s: time between two moments; a frame that comes a little later counts, since files round their times.
+        period_s: time between two moments. A frame that comes later by less than a quarter of it, and of the usual time
+            between two frames, counts, since files round their times.
     """
-    places = np.searchsorted(times_s, moments_s + _EARLY * period_s, side="right") - 1
+    own_period_s = float(np.median(np.diff(times_s))) if len(times_s) > 1 else period_s
+    places = np.searchsorted(times_s, moments_s + _EARLY * min(period_s, own_period_s), side="right") - 1
     return np.maximum(places, 0).tolist()
 
 
+def frames_at(video: Video, moments_s: Float[np.ndarray, " N"], period_s: float) -> list[Image.Image]:
+    """Decode the frames that a viewer sees at some moments, as upright RGB pictures.
+
+    Args:
+        video: opened, with times; it lasts from 0 to `video.times_s[-1]` seconds, the time of its last frame.
+        moments_s: to look at, ascending, seconds from the first frame. After the end, the last frame stays.
+        period_s: time between two moments, as `shown_at`.
+
+    Raises:
+        VideoError: for frames without times, or descending moments.
+    """
+    if video.times_s is None:
+        raise VideoError("frames without times: give their frame rate")
+    if (np.diff(moments_s) < 0).any():
+        raise VideoError("moments that go back in time: expected ascending ones")
+    return video.pictures(shown_at(video.times_s, moments_s, period_s))
+
+
 def _sampled(
-    times_s: Float[np.ndarray, " M"], rate_hz: float, start_s: float, end_s: float | None
-) -> tuple[list[int], str]:
-    period = 1 / rate_hz
+    times_s: Float[np.ndarray, " M"], rule: ClipRule, start_s: float, end_s: float | None
+) -> tuple[list[int], int, str]:
+    """Return the last frames at the rate of the rule, at most as many as it has, the number of all, and their name."""
+    period = 1 / rule.frame_rate_hz
     last = len(times_s) - 1 if end_s is None else int(np.searchsorted(times_s, end_s + 1e-6, side="right")) - 1
     first = int(np.searchsorted(times_s, start_s - 1e-6))
     if first > last:
@@ -204,11 +274,12 @@ def _sampled(
         raise VideoError(f"no frame between {start_s:g} s and {until}: the video has {times_s[-1]:.3g} s")
     own_period = float(np.median(np.diff(times_s))) if len(times_s) > 1 else period
     if own_period > period * (1 + _EARLY):
-        slow = f"frames at {1 / own_period:.3g} a second (the world model expects {rate_hz:g})"
-        return list(range(first, last + 1)), slow
-    count = int((times_s[last] - times_s[first]) * rate_hz + _EARLY) + 1
-    moments = times_s[last] - period * np.arange(count)[::-1]
-    return [max(first, index) for index in shown_at(times_s, moments, period)], f"frames at {rate_hz:g} a second"
+        slow = f"frames at {1 / own_period:.3g} a second (the world model expects {rule.frame_rate_hz:g})"
+        return list(range(max(first, last + 1 - rule.num_frames), last + 1)), last + 1 - first, slow
+    count = int((times_s[last] - times_s[first]) * rule.frame_rate_hz + _EARLY) + 1
+    moments = times_s[last] - period * np.arange(min(count, rule.num_frames))[::-1]
+    chosen = [max(first, index) for index in shown_at(times_s, moments, period)]
+    return chosen, count, f"frames at {rule.frame_rate_hz:g} a second"
 
 
 def _check_times(start_s: float, end_s: float | None) -> None:
@@ -233,18 +304,28 @@ class _Frames:
 
 
 class _Decoder:
-    """A torchcodec VideoDecoder, or an object of its interface."""
+    """A torchcodec VideoDecoder, or an object of its interface.
+
+    It does not tell the times of its frames, except of those that it decodes. A video of a variable rate therefore
+    counts as one of its average rate, whose frames are those that a viewer sees at these times.
+    """
 
     def __init__(self, decoder: Any, limits: VideoLimits) -> None:
         facts = decoder.metadata
         self.decoder, self.limits, self.num_frames = decoder, limits, int(facts.num_frames or 0)
+        self._check = LimitCheck(limits, "a decoder")
         if not self.num_frames or not facts.average_fps:
             raise VideoError("a decoder of a video without frames, or without a frame rate")
-        if (facts.width or 0) * (facts.height or 0) > limits.max_pixels:
-            raise VideoError(f"frames of {facts.width} x {facts.height} px: expected {limits.max_pixels:,} at most")
+        self._check.size(facts.width or 0, facts.height or 0)
+        self._check.length(self.num_frames, self.num_frames / float(facts.average_fps))
         self._start_s = float(facts.begin_stream_seconds or 0.0)
-        self.times_s = np.arange(self.num_frames) / float(facts.average_fps)
+        self._period_s = 1 / float(facts.average_fps)
+        self.times_s = np.arange(self.num_frames) * self._period_s
 
     def pictures(self, indices: Sequence[int]) -> list[Image.Image]:
-        batch = self.decoder.get_frames_at(indices=list(indices)).data
+        moments_s = self._start_s + (np.asarray(indices) + _EARLY) * self._period_s
+        with one_line("a decoder", "its video may be damaged"):
+            batch = self.decoder.get_frames_played_at(seconds=moments_s.tolist()).data
+        if batch.shape[1] != 3 and batch.shape[-1] == 3:
+            batch = batch.permute(0, 3, 1, 2)  # NHWC
         return [smaller(picture, self.limits.max_side_px) for picture in to_clip(batch)]

@@ -50,7 +50,7 @@ def paired(samples: Sequence[Sample], seed: int = 0) -> Paired:
     kinds = question_kinds(samples)
     groups = [f"{kind} {sample.num_clips}" for kind, sample in zip(kinds, samples, strict=True)]
     answers = [true_answer(sample) for sample in samples]
-    chosen = _partners(answers, groups, [_picture_of(sample) for sample in samples], seed)
+    chosen = _partners(answers, groups, [_file_of(sample) for sample in samples], seed)
     if not chosen:
         most = Counter(answers).most_common(1)
         given = f", and {most[0][1]:,} have the answer {most[0][0]!r}" if most else ""
@@ -69,6 +69,11 @@ def paired(samples: Sequence[Sample], seed: int = 0) -> Paired:
         num_alone=len(samples) - len(chosen),
         num_mixed=sum(mixed),
     )
+
+
+def _file_of(sample: Sample) -> str:
+    """Return the name of a sample's picture or video; empty: unknown."""
+    return str(sample.fields.get("image") or sample.fields.get("video") or "")
 
 
 def _partners(answers: Sequence[str], groups: Sequence[str], pictures: Sequence[str], seed: int) -> dict[int, int]:
@@ -92,11 +97,6 @@ def _partners(answers: Sequence[str], groups: Sequence[str], pictures: Sequence[
                 partners[index], partners[other] = partners[other], partners[index]
                 break
     return {index: other for index, other in partners.items() if fits(index, other)}
-
-
-def _picture_of(sample: Sample) -> str:
-    """Return the name of a sample's picture or video; empty if it has none."""
-    return str(sample.fields.get("image", sample.fields.get("video", "")))
 
 
 def _clips(sample: Sample) -> tuple[Any, ...]:

@@ -97,7 +97,7 @@ def breakdown(runs: Sequence[Sequence[Prediction]]) -> tuple[tuple[str, ...], st
     """Choose the fields to group by and to cluster by, for `summarise`, among those that every row has.
 
     Questions of several kinds need a number each, or else several tasks do; without kinds, questions that repeat.
-    Several questions about one scene (`index`, `scene`), pair, video or picture (`image`) are dependent.
+    Several questions about one scene (`index`, `scene`), pair, picture (`image`) or video are dependent.
     """
     rows = [row for run in runs for row in run]
     kind = kind_field(rows)
@@ -105,7 +105,7 @@ def breakdown(runs: Sequence[Sequence[Prediction]]) -> tuple[tuple[str, ...], st
         kind = "task"
     if kind is None and len({*kinds_of_rows(rows)}) in range(2, _MOST_QUESTIONS + 1):
         kind = "question"
-    cluster = next((name for name in ("index", "scene", "pair", "video", "image") if _repeats(runs, name)), None)
+    cluster = next((name for name in ("index", "scene", "pair", "image", "video") if _repeats(runs, name)), None)
     return () if kind is None else (kind,), cluster
 
 

@@ -6,12 +6,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import torch
+from jaxtyping import UInt8
 from PIL import Image
 
 from theworld.datasets.animation import write_gif
 from theworld.datasets.errors import RecordError
-from theworld.datasets.images import to_frames, to_image
+from theworld.datasets.images import to_clip, to_frames, to_image
 from theworld.datasets.sample import Sample, Samples
 from theworld.evaluation.generation import FAILURES, FeatureReader
 from theworld.io import write_whole
@@ -33,6 +35,7 @@ def write_items(samples: Samples, root: Path, frame_rate_hz: float, num_shown: i
         root/items/NN/
           item.json       id of the sample; the replies are in the files of predictions
           picture.png     its pictures side by side, at most 320 px high
+          clip.gif        its first clip, if that has several frames and no future
           true.gif        what was given and what followed, if the sample has its future
 
     Items that are there already, and those that cannot be read, are left out.
@@ -54,6 +57,9 @@ def write_items(samples: Samples, root: Path, frame_rate_hz: float, num_shown: i
         folder.mkdir(parents=True, exist_ok=True)
         if pictures:
             _side_by_side(pictures).save(folder / "picture.png", optimize=True)
+        clip = next(iter(_clips(sample)), ())
+        if sample.future is None and len(clip) > 1:
+            write_gif(_film(clip), folder / "clip.gif", frame_rate_hz, scale=1)
         if sample.future is not None and pictures:
             size_px = min(pictures[0].height, _LARGEST_SIDE_PX)
             parts = [to_frames(clip, size_px) for clip in (_clips(sample)[0], sample.future[0])]
@@ -114,11 +120,22 @@ def _clips(sample: Sample) -> Sequence[Any]:
     return [[picture] for picture in sample.images] if sample.clips is None else sample.clips
 
 
+def _film(clip: Any) -> UInt8[np.ndarray, "F H W 3"]:
+    """Return the frames of a clip in the shape of its first one, at most 320 px high."""
+    pictures = to_clip(clip)
+    first = _small(pictures[0])
+    return np.stack([np.asarray(picture.resize(first.size, Image.Resampling.LANCZOS)) for picture in pictures])
+
+
+def _small(picture: Image.Image) -> Image.Image:
+    small = picture.copy()
+    small.thumbnail((4 * _LARGEST_SIDE_PX, _LARGEST_SIDE_PX), Image.Resampling.LANCZOS)
+    return small
+
+
 def _side_by_side(pictures: Sequence[Image.Image]) -> Image.Image:
     """Put pictures in a row on one canvas; make those smaller that are higher than the limit."""
-    shown = [picture.copy() for picture in pictures]
-    for picture in shown:
-        picture.thumbnail((4 * _LARGEST_SIDE_PX, _LARGEST_SIDE_PX), Image.Resampling.LANCZOS)
+    shown = [_small(picture) for picture in pictures]
     width = sum(picture.width for picture in shown) + _GAP_PX * (len(shown) - 1)
     canvas = Image.new("RGB", (width, max(picture.height for picture in shown)), "white")
     left = 0

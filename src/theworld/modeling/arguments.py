@@ -161,10 +161,19 @@ def pictures_and_question(inputs: Any, question: Any, options: dict[str, Any]) -
     Raises:
         TypeError: for an argument under a name that `generate` does not have, or pictures without a question.
     """
-    for name in ("prompt", "prompts", "text", "questions", "images"):
+    for name in ("prompt", "prompts", "text", "questions", "images", "video", "videos", "clip"):
         if name in options:
-            meant = "image" if name == "images" else "question"
-            raise TypeError(f"generate takes no {name}: use generate(image=..., question=...); it is {meant} here")
+            meant = "question" if name in ("prompt", "prompts", "text", "questions") else "image"
+            more = ", which takes a video, too" if name in ("video", "videos", "clip") else ""
+            raise TypeError(
+                f"generate takes no {name}: use generate(image=..., question=...); it is {meant} here{more}"
+            )
+    for name in ("start", "end", "frame_rate", "fps", "num_frames"):
+        if name in options:
+            raise TypeError(
+                f"generate takes no {name}: give the video as a part of a chat,"
+                ' generate({"type": "video", "video": ..., "start": ..., "end": ..., "frame_rate": ...}, question)'
+            )
     if "image" in options:
         if inputs is not None:
             raise TypeError("generate got pictures twice: as its first argument, and as image=")

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from theworld.modeling import lora
-from theworld.modeling.base_files import base_folder, loading_base
-from theworld.modeling.config_files import CheckpointError
+from theworld.modeling.base_files import base_folder, loading_base, read_gemma
+from theworld.modeling.config_files import CheckpointError, check_same_gemma
 from theworld.modeling.freezing import PARTS, part_of
 from theworld.modeling.fusion import FusedGemma
 from theworld.tiny.gemma import without_progress_bars
@@ -48,6 +48,7 @@ def parts_to_save(model: FusedGemma, state: Mapping[str, Tensor]) -> list[str]:
         parts |= set(_GEMMA)
     else:
         _check_structure(model, state, base)
+        _check_config(model)
         _check_buffers(model, base)
         parts |= _changed_parts(model, state, base, parts)
     _check_world(model, state)
@@ -87,6 +88,14 @@ def _read_base(model: FusedGemma) -> FusedGemma | None:
             f" its base; undo the change (resize_token_embeddings({there[0]}) for embeddings), then save"
         )
     return base
+
+
+def _check_config(model: FusedGemma) -> None:
+    """Refuse edits of Gemma's configuration, which a reload would refuse."""
+    config = model.config
+    name, options = config.base_model_name, {"revision": config.base_revision, "local_files_only": True}
+    original = read_gemma(name, **{**options, **model.base_options})
+    check_same_gemma("model.config", config.to_dict(), original, name)
 
 
 def _refuse_untied(model: FusedGemma, state: Mapping[str, Tensor]) -> None:

@@ -3,29 +3,53 @@
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
+from numbers import Real
 from typing import Any, Final
 
+from PIL import Image
+
+from theworld.datasets.images import to_image
 from theworld.datasets.video import ClipRule, VideoClip, read_clip
 
 logger = logging.getLogger(__name__)
 
 _TYPES: Final = ("text", "image", "video")
-_VIDEO_KEYS: Final = ("video", "path")
+_IMAGE_KEYS: Final = ("image", "path", "url")
+_VIDEO_KEYS: Final = ("video", "path", "url")
 _OPTIONS: Final = {"start": "start_s", "end": "end_s", "frame_rate": "source_rate_hz"}
 """Keys of a video's part beside its source, to arguments of `read_clip`."""
+
+_REMEDIES: Final = {
+    "fps": "frame_rate, that of the frames; the world model's own rate is frame_rate_hz of the model",
+    "num_frames": "num_clip_frames= when you load the model",
+    "nframes": "num_clip_frames= when you load the model",
+    "video_start": "start, seconds",
+    "video_end": "end, seconds",
+}
+"""Keys of other libraries' chats to those here."""
+
+_FOR_VIDEOS: Final = (
+    "fps",
+    "num_frames",
+    "do_sample_frames",
+    "video_metadata",
+    "videos_kwargs",
+    "load_audio_from_video",
+)
+"""Options of transformers' video processors."""
 
 
 def take_videos(conversation: Any, world: Any, rule: ClipRule) -> tuple[Any, Any]:
     """Replace the videos of a conversation, or of a list of conversations, by pictures of their last frames.
 
     Args:
-        conversation: messages. A part `{"type": "video", "video": source}` holds a video as `open_video` takes it, and
-            perhaps `start` and `end`, seconds, and `frame_rate`, that of an array or a list of frames.
+        conversation: messages. A part `{"type": "video", "video": source}` holds a video as `read_part` takes it.
         world: clips for the world model as `apply_chat_template` takes them; None: the pictures.
         rule: the frames of a video that the models see.
 
     Returns:
-        The conversation, and the clips of its pictures and videos in order; both unchanged if it has no video.
+        The conversation, and the clips of its pictures and videos in order; both unchanged if it has no video. A
+        picture beside a video is a video of one frame: its clip repeats it.
 
     Raises:
         ValueError: for a part of an unknown type, which the template would drop, a video that cannot be read, or a
@@ -45,6 +69,48 @@ def take_videos(conversation: Any, world: Any, rule: ClipRule) -> tuple[Any, Any
     return (shown, clips) if is_batch else (shown[0], clips[0])
 
 
+def read_part(part: Mapping[str, Any], rule: ClipRule) -> VideoClip:
+    """Read the clip of a part of a chat.
+
+    Args:
+        part: `{"type": "video", "video": source}`, with a source as `open_video` takes it, or a VideoClip; `path` and
+            `url` are other names of it, but no address is opened. Perhaps with `start` and `end`, seconds, and
+            `frame_rate`, frames per second of an array or a list of frames.
+        rule: the frames of a video that the models see.
+
+    Raises:
+        ValueError: for a key that has no meaning here, or several sources.
+        VideoError: as `read_clip`.
+    """
+    given = {key: value for key, value in part.items() if value is not None and key not in ("type", "text")}
+    if unknown := sorted(given.keys() - {*_VIDEO_KEYS, *_OPTIONS}):
+        remedy = f"use {_REMEDIES[unknown[0]]}" if unknown[0] in _REMEDIES else f"expected {', '.join(_OPTIONS)}"
+        raise ValueError(f"a part of type video with {', '.join(unknown)}: {remedy}")
+    sources = [given[key] for key in _VIDEO_KEYS if key in given]
+    if len(sources) > 1:
+        raise ValueError(f"a part of type video with {len(sources)} sources: give one of {', '.join(_VIDEO_KEYS)}")
+    source = sources[0] if sources else None
+    cuts = [key for key in _OPTIONS if key in given]
+    if isinstance(source, VideoClip):
+        if cuts:
+            raise ValueError("a VideoClip is cut already: give start, end and frame_rate to read_clip")
+        return source
+    for key in cuts:
+        if isinstance(given[key], bool) or not isinstance(given[key], Real):
+            raise ValueError(f"{key}={given[key]!r:.40}: expected a number")
+    options = {_OPTIONS[key]: float(given[key]) for key in cuts}
+    return read_clip(source, rule, **options)
+
+
+def picture_of(part: Mapping[str, Any]) -> Image.Image:
+    """Read the picture of a part of a chat, `{"type": "image", "image": source}`; no address is opened.
+
+    Raises:
+        ImageError: as `to_image`.
+    """
+    return to_image(next((part[key] for key in _IMAGE_KEYS if part.get(key) is not None), None))
+
+
 def _parts(row: Any) -> list[Mapping[str, Any]]:
     contents = [message.get("content") for message in row if isinstance(message, Mapping)]
     return [part for content in contents if isinstance(content, list | tuple) for part in content]
@@ -53,7 +119,7 @@ def _parts(row: Any) -> list[Mapping[str, Any]]:
 def _take(row: Any, rule: ClipRule) -> tuple[list[Any], list[Any]]:
     """Return the messages of one conversation with pictures alone, and a clip for each of its pictures and videos."""
     messages: list[Any] = []
-    clips: list[Any] = []
+    clips: list[list[Any]] = []
     for message in row:
         content = message.get("content")
         if not isinstance(content, list | tuple):
@@ -62,24 +128,24 @@ def _take(row: Any, rule: ClipRule) -> tuple[list[Any], list[Any]]:
         parts: list[Any] = []
         for part in content:
             if part["type"] == "video":
-                clip = _clip(part, rule)
+                clip = read_part(part, rule)
+                if clip.note:
+                    say_once(clip.note)
                 clips.append(list(clip.frames))
                 parts += [{"type": "image", "image": frame} for frame in clip.shown]
+            elif part["type"] == "image":
+                clips.append([picture_of(part)])
+                parts.append({"type": "image", "image": clips[-1][0]})
             else:
                 parts.append(part)
-                if part["type"] == "image":
-                    clips.append([next((part[key] for key in ("image", "path", "url") if key in part), None)])
         messages.append({**message, "content": parts})
-    return messages, clips
+    return messages, of_one_length(clips)
 
 
-def _clip(part: Mapping[str, Any], rule: ClipRule) -> VideoClip:
-    source = next((part[key] for key in _VIDEO_KEYS if key in part), None)
-    options = {name: part[key] for key, name in _OPTIONS.items() if part.get(key) is not None}
-    clip = read_clip(source, rule, **options)
-    if clip.note:
-        say_once(clip.note)
-    return clip
+def of_one_length(clips: Sequence[Sequence[Any]]) -> list[list[Any]]:
+    """Return the clips of one question in the length of the longest: a shorter one repeats its first frame."""
+    length = max((len(clip) for clip in clips), default=0)
+    return [[*[clip[0]] * (length - len(clip)), *clip] for clip in clips]
 
 
 @lru_cache(maxsize=1000)
@@ -122,3 +188,17 @@ def texts_of(conversation: Any) -> Iterator[str]:
             yield part.get("content", part.get("text"))
         elif isinstance(part.get("content"), list | tuple):
             yield from texts_of(part["content"])
+
+
+def refuse_video_options(*options: Mapping[str, Any]) -> None:
+    """Refuse options of transformers' video processors, which would have no effect.
+
+    Raises:
+        ValueError: with the name, and the remedy.
+    """
+    for name in _FOR_VIDEOS:
+        if any(given.get(name) for given in options):
+            raise ValueError(
+                f"{name}: frames are chosen by the model's num_clip_frames and frame_rate_hz, which you set when you"
+                ' load it; cut a video with {"type": "video", "video": ..., "start": ..., "end": ...}'
+            )

@@ -28,6 +28,9 @@ _BOUNDS: Final[dict[str, dict[str, tuple[int, int]]]] = {
         "num_key_value_heads": (1, 1_024),
         "head_dim": (1, 4_096),
         "vocab_size": (8, 4_194_304),
+        "sliding_window": (1, 1_073_741_824),
+        "max_position_embeddings": (1, 1_099_511_627_776),
+        "query_pre_attn_scalar": (1, 1_048_576),
     },
     "vision_config": {
         "hidden_size": (1, 65_536),
@@ -39,7 +42,16 @@ _BOUNDS: Final[dict[str, dict[str, tuple[int, int]]]] = {
         "patch_size": (1, 1_024),
     },
 }
-"""Least and greatest values of the fields that decide the shapes of Gemma's weights, far beyond any model's."""
+"""Least and greatest values of the fields that decide shapes, far beyond any model's."""
+
+_SMALL: Final = ("initializer_range", "rms_norm_eps", "layer_norm_eps")
+"""Numbers that transformers does not check before it computes with them."""
+_TOKENS: Final = ("mm_tokens_per_image", "image_token_index", "boi_token_index", "eoi_token_index")
+"""Fields of Gemma 3 itself that decide what its weights mean."""
+_MAY_DIFFER: Final = frozenset(
+    {"dtype", "torch_dtype", "use_cache", "transformers_version", "_name_or_path", "attention_dropout", "architectures"}
+)
+"""Fields of its two parts that change no answer of equal weights."""
 
 
 class CheckpointError(ValueError):
@@ -110,6 +122,10 @@ def check_config(path: Path, raw: Mapping[str, Any]) -> None:
                 raise CheckpointError(
                     f"{path}: {prefix}{key}={_short(value)}: expected a whole number of {least} to {most}"
                 )
+        for key in _SMALL:
+            value = inner.get(key, 0.0)
+            if isinstance(value, int | float) and not 0 <= value <= 1:  # other types are refused by name
+                raise CheckpointError(f"{path}: {prefix}{key}={_short(value)}: expected 0 to 1")
     _check_image_tokens(path, raw)
 
 
@@ -137,19 +153,26 @@ def _check_image_tokens(path: Path, raw: Mapping[str, Any]) -> None:
         )
 
 
-def check_same_shapes(path: Path, raw: Mapping[str, Any], base: Mapping[str, Any], base_name: str) -> None:
-    """Check that a saved model has the shapes of its base.
+def check_same_gemma(place: str, config: Mapping[str, Any], base: Mapping[str, Any], base_name: str) -> None:
+    """Check that a model's configuration of Gemma is that of its base: a checkpoint holds weights, and no other Gemma.
+
+    Args:
+        place: named in errors.
+        config: of the model, with every default.
+        base: of its base, with every default.
+        base_name: named in errors.
 
     Raises:
         CheckpointError: with the field and both values.
     """
-    for name, bounds in _BOUNDS.items():
-        inner, of_base = (raw[name], base[name]) if name else (raw, base)
-        for key in bounds:
+    for name in ("", *_MODEL_TYPES):
+        inner, of_base = (config[name], base[name]) if name else (config, base)
+        for key in of_base.keys() - _MAY_DIFFER if name else _TOKENS:
             if inner.get(key, of_base.get(key)) != of_base.get(key):
                 field = f"{name}.{key}" if name else key
                 raise CheckpointError(
-                    f"{path}: {field}={inner[key]}, but its base {base_name} has {of_base.get(key)}; put that back"
+                    f"{place}: {field}={_short(inner[key])}, but its base {base_name} has {_short(of_base.get(key))};"
+                    " put that back"
                 )
 
 

@@ -77,6 +77,8 @@ def as_adapters(lora: LoraSettings | Mapping[str, Any]) -> dict[str, Any] | None
     return {**asdict(settings), "targets": list(settings.targets)} if settings.targets else None
 
 
+_USUAL_CLIP_FRAMES: Final = 5
+
 _LARGEST_RANK: Final = 16_384
 """Rank of adapters beyond any model's width."""
 
@@ -139,10 +141,12 @@ class TheWorldConfig(Gemma3Config):
     num_past_steps: int = 0
     """Latent slots before the current one; fixed for `residual` fusion, free for `tokens`."""
     max_past_steps: int = 4
-    num_clip_frames: int = 5
-    """Frames of a video that the world model sees, 1 + 4j; residual fusion has its own number."""
+    num_clip_frames: int | None = None
+    """Frames of a video that the world model sees, 1 + 4j; None: 5, or as many as `max_past_steps` allows. Residual
+    fusion has its own number, 1 + 4 num_past_steps."""
     num_gemma_frames: int = 1
-    """Frames of a video that Gemma sees."""
+    """Frames of a video that Gemma sees: the last, or as many from the first of the clip to the last. Residual fusion
+    adds the clip to the last, and shows no other."""
 
     frame_rate_hz: float = 16.0
     num_inference_steps: int = 10
@@ -176,6 +180,8 @@ class TheWorldConfig(Gemma3Config):
 
     def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)
+        if self.num_clip_frames is None:
+            self.num_clip_frames = min(_USUAL_CLIP_FRAMES, self._most_clip_frames)
         if self.trained_parts is None:
             self.trained_parts = ["world"] if self.enable_world else []
 
@@ -191,19 +197,15 @@ class TheWorldConfig(Gemma3Config):
             if adapters.rank > _LARGEST_RANK:
                 raise ValueError(f"lora.rank={adapters.rank}: expected 1 to {_LARGEST_RANK:,}")
         if not self.enable_world:
+            self._check_clips()
             return
         self._check_bounds()
+        self._check_clips()
         settings = self.world_settings()
         if self.num_world_steps > self.max_world_steps:
             raise ValueError(
                 f"num_world_steps={self.num_world_steps} is more than max_world_steps={self.max_world_steps}"
             )
-        if self.num_clip_frames > 1 + TEMPORAL_STRIDE * self.max_past_steps:
-            raise ValueError(
-                f"num_clip_frames={self.num_clip_frames}: max_past_steps={self.max_past_steps} allows"
-                f" {1 + TEMPORAL_STRIDE * self.max_past_steps}"
-            )
-        _ = self.clip_rule
         if self.num_world_steps and not settings.imagines:
             raise ValueError(
                 f'num_world_steps={self.num_world_steps} needs a tap that looks ahead (world_tap="rollout" or "dit"),'
@@ -235,6 +237,28 @@ class TheWorldConfig(Gemma3Config):
                 " tokenizer must leave three free rows, since nothing is resized"
             )
 
+    def _check_clips(self) -> None:
+        """Check the frames of a video that the models see, also of a model whose world is off: Gemma sees some."""
+        if self.enable_world and self.world_fusion == "residual":
+            if self.num_gemma_frames > 1:
+                raise ValueError(
+                    f"num_gemma_frames={self.num_gemma_frames}: residual fusion adds a clip to one picture, so Gemma"
+                    " sees its last frame: drop it, or load another fusion"
+                )
+        elif self.num_clip_frames is not None and self.num_clip_frames > self._most_clip_frames:
+            raise ValueError(
+                f"num_clip_frames={self.num_clip_frames}: max_past_steps={self.max_past_steps} allows"
+                f" {self._most_clip_frames}"
+            )
+        try:
+            _ = self.clip_rule
+        except ValueError as error:  # the names of the rule are others
+            raise ValueError(str(error).replace("num_frames", "num_clip_frames")) from error
+
+    @property
+    def _most_clip_frames(self) -> int:
+        return 1 + TEMPORAL_STRIDE * self.max_past_steps
+
     def _check_bounds(self) -> None:
         for name, (least, most) in _BOUNDS.items():
             value = getattr(self, name)
@@ -254,10 +278,11 @@ class TheWorldConfig(Gemma3Config):
     @property
     def clip_rule(self) -> ClipRule:
         """The frames of a video that the models see."""
+        assert self.num_clip_frames is not None  # since __post_init__
         num_frames = self.num_clip_frames
         if self.enable_world and self.world_fusion == "residual":  # built for one number of slots
             num_frames = 1 + TEMPORAL_STRIDE * self.num_past_steps
-        return ClipRule(self.frame_rate_hz, num_frames, min(self.num_gemma_frames, num_frames))
+        return ClipRule(self.frame_rate_hz, num_frames, self.num_gemma_frames)
 
     def lora_settings(self) -> LoraSettings:
         """Return the settings of the model's adapters."""

@@ -1,7 +1,7 @@
 """Answers to questions about pictures: one at a time, or several after one prefill."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,8 @@ from transformers import DynamicCache
 
 from theworld.datasets.images import to_pictures
 from theworld.datasets.records import is_encodable
-from theworld.datasets.video import is_video
+from theworld.datasets.video import VideoClip, is_video
+from theworld.modeling.chats import picture_of
 from theworld.modeling.fusion import FusedGemma
 from theworld.modeling.processor import TheWorldProcessor
 
@@ -28,16 +29,18 @@ def ask(
 
     Args:
         image: any form that `datasets.images.to_pictures` accepts: PIL, path, bytes of a file, array (H, W, 3), tensor
-            (3, H, W), or a list; None: no picture. Also a video: path, bytes of a file, or a torchcodec decoder. All
-            pictures belong to the one question: also the B of a tensor (B, 3, H, W). For a batch of questions a list
-            with an entry per question.
+            (3, H, W), or a list; None: no picture. Also a video: path, bytes of a file, a torchcodec decoder, a
+            VideoClip; or a part of a chat, `{"type": "video", "video": frames, "frame_rate": 30}`, which also takes
+            an array (F, H, W, 3) or a list of frames, `start` and `end`. All pictures and videos belong to the one
+            question: also the B of a tensor (B, 3, H, W). For a batch of questions a list with an entry per question.
         question: plain text; control tokens in it are encoded as text. A list of questions gives a list of answers.
         num_world_steps: K, future latent slots; default: the model's configuration.
         options: options of transformers' `generate` (`max_new_tokens`, by default 64, `do_sample`, ...), and `world`:
             clips for the world model in place of the pictures; for a batch a list of clips per question.
 
     Raises:
-        ValueError: for a picture that cannot be read, a K that the tap cannot serve, or a batch of unequal lengths.
+        ValueError: for a picture or video that cannot be read, a K that the tap cannot serve, or a batch of unequal
+            lengths.
     """
     world = {"num_world_steps": num_world_steps, "world": options.pop("world", None)}
     if isinstance(question, str):
@@ -46,7 +49,20 @@ def ask(
     for text in question:
         check_question(model, text)
     prompts = [[_message(media, text)] for media, text in zip(rows, question, strict=True)]
-    return answers_of(model, _encoded(model, prompts, **world), options)
+    return _answers_by_length(model, prompts, options, **world)
+
+
+def _answers_by_length(model: FusedGemma, prompts: list[Any], options: dict[str, Any], **world: Any) -> list[str]:
+    """Answer a batch: rows of videos and rows of pictures, whose clips have other lengths, are answered apart."""
+    groups: dict[bool, list[int]] = {}
+    for index, (message,) in enumerate(prompts):
+        has_clip = any(part["type"] == "video" for part in message["content"]) and model.config.enable_world
+        groups.setdefault(has_clip and world["world"] is None, []).append(index)
+    answers: dict[int, str] = {}
+    for indices in groups.values():
+        inputs = _encoded(model, [prompts[index] for index in indices], **world)
+        answers |= zip(indices, answers_of(model, inputs, options), strict=True)
+    return [answers[index] for index in range(len(prompts))]
 
 
 def _rows(images: Any, questions: Sequence[str]) -> list[list[Any]]:
@@ -71,7 +87,13 @@ def media_of(image: Any) -> list[dict[str, Any]]:
     """Return pictures and videos in any accepted form as parts of a chat; None: none."""
     if image is None:
         return []
-    if is_video(image):
+    if isinstance(image, Mapping) and ("type" in image or not is_video(image)):
+        if image.get("type") not in ("image", "video"):
+            raise ValueError(
+                f"a part of type {image.get('type')!r:.40} in the place of a picture: expected image, video"
+            )
+        return [dict(image)] if image["type"] == "video" else [{"type": "image", "image": picture_of(image)}]
+    if isinstance(image, VideoClip) or is_video(image):
         return [{"type": "video", "video": image}]
     if isinstance(image, list | tuple):
         return [part for entry in image for part in media_of(entry)]

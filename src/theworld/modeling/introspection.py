@@ -1,6 +1,6 @@
 """Attention of the first answer token to image and world tokens, and decoded imagined futures."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +11,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from theworld.datasets.images import to_frames
-from theworld.datasets.video import is_video, read_clip
+from theworld.datasets.video import VideoClip, is_video
+from theworld.modeling.chats import read_part
 from theworld.modeling.generation import PrefixCache
 from theworld.modeling.model import TheWorld
 
@@ -75,17 +76,20 @@ def imagine(model: TheWorld, clip: Any, num_world_steps: int) -> UInt8[Tensor, "
 
     Args:
         model: with tap `rollout`.
-        clip: one picture, a video as `is_video` knows it, or a list of frames whose last is the current one.
+        clip: one picture; a video, as a file, its bytes, a decoder, a VideoClip or a part of a chat (see `read_part`);
+            or frames in time order whose last is the current one.
         num_world_steps: K, latent slots to imagine.
 
     Raises:
-        ValueError: if the tap imagines no video.
+        ValueError: if the tap imagines no video, or a clip cannot be read.
         GuardrailRequiredError: if the world is NVIDIA's and its guardrail is not installed.
         UnsafeVideoError: if the guardrail rejects the video.
     """
     check_shown(model)
-    if is_video(clip):
-        clip = read_clip(clip, model.config.clip_rule).frames
+    if isinstance(clip, VideoClip) or is_video(clip):
+        clip = {"type": "video", "video": clip}
+    if isinstance(clip, Mapping):
+        clip = read_part(clip, model.config.clip_rule).frames
     frames = to_frames(clip, model.config.world_image_size)[None]
     return decoded(model, model.read_world(frames, num_world_steps))
 

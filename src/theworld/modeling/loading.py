@@ -23,7 +23,7 @@ from theworld.modeling.config_files import (
     CheckpointError,
     check_config,
     check_parts,
-    check_same_shapes,
+    check_same_gemma,
     read_json,
     warn_of_unknown,
 )
@@ -232,7 +232,7 @@ def load_settings(folder: Path, settings: dict[str, Any], transfer_tap: bool = F
     identity = _identity(base, config.base_revision)
     if config.base_fingerprint != identity["base_fingerprint"]:
         raise CheckpointError(
-            f"{folder}: it was trained on {raw['base_model_name']!r} (weights {raw['base_fingerprint']}), but"
+            f"{folder}: it was trained on {raw['base_model_name']!r} (weights {raw['base_fingerprint']!r:.90}), but"
             f" {config.base_model_name!r} holds other weights ({identity['base_fingerprint']}); give that base with"
             " base_model_name="
         )
@@ -247,7 +247,7 @@ def _check_structure(path: Path, raw: dict[str, Any], config: TheWorldConfig, **
         CheckpointError: for other shapes, or values that no Gemma 3 can be built from.
     """
     original = read_gemma(config.base_model_name, **{**hub, "revision": config.base_revision})
-    check_same_shapes(path, config.to_dict(), original, config.base_model_name)
+    check_same_gemma(str(path), config.to_dict(), original, config.base_model_name)
     warn_of_unknown(path, raw, original.keys() | TheWorldConfig().to_dict().keys())
     changed = [name for name in raw.keys() & original.keys() if raw[name] != original[name]]
     try:

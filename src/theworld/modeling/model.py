@@ -275,8 +275,10 @@ class TheWorld(FusedGemma):
         """Call transformers' `generate(**inputs)`; or, short, `generate(image, "What is in this image?") -> str`.
 
         Args:
-            inputs: token ids, as in transformers; with a question, the pictures (see `generation.ask`), also as
-                `image=`. A list of questions with a list of pictures gives a list of answers.
+            inputs: token ids, as in transformers; with a question, the pictures and videos (see `generation.ask`), also
+                as `image=`. A list of questions with a list of pictures gives a list of answers. A path, bytes or a
+                decoder of a video is a video; an array (F, H, W, 3) is F pictures, and a video as
+                `{"type": "video", "video": array, "frame_rate": 30}`.
             question: text about the pictures, or a list of texts; or a GenerationConfig, which is transformers' second
                 argument.
             kwargs: every option of transformers' `generate`; with a question also `num_world_steps` and `world`.
@@ -303,7 +305,7 @@ class TheWorld(FusedGemma):
         world: list[Any] | None = None,
         features: Float[Tensor, "N C T h w"] | None = None,
     ) -> PrefixCache:
-        """Encode pictures once for several questions: `model.look(image).ask("Which bin?")`; see `prefill`."""
+        """Encode pictures or videos once for more questions: `model.look(image).ask("Which bin?")`; see `prefill`."""
         return prefill(self, image, num_world_steps, world, features)
 
     @contextmanager

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -22,9 +22,12 @@ from theworld.datasets.images import square_frames, to_frames, to_pictures
 from theworld.datasets.video import ClipRule
 from theworld.modeling import base_files, loading, names
 from theworld.modeling.arguments import take_settings
-from theworld.modeling.chats import joined, take_videos, texts_of
+from theworld.modeling.chats import joined, refuse_video_options, take_videos, texts_of
 from theworld.modeling.configuration import TheWorldConfig
 from theworld.modeling.image_processing import is_plain, plain_pixels
+
+_FREE: Final = frozenset({"num_world_steps", "num_clip_frames", "num_gemma_frames"})
+"""Settings that a saved processor takes anew."""
 
 
 class TheWorldProcessorKwargs(ProcessingKwargs, total=False):
@@ -75,6 +78,7 @@ class TheWorldProcessor(Gemma3Processor):
         self.frame_rate_hz = frame_rate_hz
         self.num_clip_frames = num_clip_frames
         self.num_gemma_frames = num_gemma_frames
+        _ = self.clip_rule  # raises for numbers that no clip has
         if enable_world and (new := [token for token in WORLD_TOKENS if token not in tokenizer.get_vocab()]):
             # The embedding has three spare rows: no table is resized.
             tokenizer.add_special_tokens({"additional_special_tokens": new}, replace_extra_special_tokens=False)
@@ -119,8 +123,8 @@ class TheWorldProcessor(Gemma3Processor):
 
         Args:
             pretrained_model_name_or_path: as for `TheWorld.from_pretrained`, or a folder that this class saved.
-            kwargs: fields of TheWorldConfig, as given to the model (for a saved processor `num_world_steps` alone);
-                the rest goes to transformers.
+            kwargs: fields of TheWorldConfig, as given to the model (for a saved processor `num_world_steps`,
+                `num_clip_frames` and `num_gemma_frames` alone); the rest goes to transformers.
 
         Raises:
             ValueError: for settings that contradict each other, or that a saved processor fixes.
@@ -128,7 +132,7 @@ class TheWorldProcessor(Gemma3Processor):
         name = names.embedded(str(pretrained_model_name_or_path))
         settings = take_settings(kwargs)
         if (Path(name) / "processor_config.json").is_file() and not (Path(name) / "config.json").is_file():
-            if fixed := sorted(settings.keys() - {"num_world_steps"}):
+            if fixed := sorted(settings.keys() - _FREE):
                 raise ValueError(f"{name} is a saved processor, which fixes {fixed}: name its model instead")
             return super().from_pretrained(name, **settings, **kwargs)
         config, _ = loading.resolve(name, settings, **kwargs)
@@ -167,9 +171,14 @@ class TheWorldProcessor(Gemma3Processor):
             (N, F, 3, H, W) of all rows, and num_world_steps.
 
         Raises:
-            ValueError: for world tokens in the text, clips of unequal or impossible length, or a truncation that
-                would cut a placeholder.
+            ValueError: for world tokens in the text, clips of unequal or impossible length, `videos=`, or a truncation
+                that would cut a placeholder.
         """
+        if kwargs.pop("videos", None) is not None:
+            raise ValueError(
+                'the processor takes no videos=: give each in its chat, {"type": "video", "video": ...}, to'
+                " apply_chat_template"
+            )
         if not self.enable_world:
             if world is not None or num_world_steps:
                 raise ValueError("the processor was made with enable_world=False: it takes no world or num_world_steps")
@@ -269,11 +278,13 @@ class TheWorldProcessor(Gemma3Processor):
         """Apply Gemma 3's chat template; control tokens in a user's text are encoded as text.
 
         Args:
-            conversation: one conversation or a list of them; for videos in it see `take_videos`.
+            conversation: one conversation or a list of them; for videos in it see `read_part`. Rows with videos and
+                rows with pictures alone have clips of other lengths: give them in calls of their own.
             world: clips per row, as in the call; for one conversation a list of its clips.
             num_world_steps: K, future latent slots.
         """
         options = dict(kwargs.pop("processor_kwargs", None) or {})
+        refuse_video_options(kwargs, options)
         conversation, clips = take_videos(conversation, world or options.get("world"), self.clip_rule)
         world = clips if self.enable_world else world  # without it Gemma sees the last frame
         if world is not None:

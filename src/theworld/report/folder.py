@@ -20,7 +20,7 @@ from theworld.evaluation.summary import Summary
 
 Read = TypeVar("Read")
 
-_PICTURES = ("picture.png", "true.gif", "imagined.gif")
+_PICTURES = ("picture.png", "clip.gif", "true.gif", "imagined.gif")
 
 SINGLE_RUN = "training"
 """Name of the curves of a run without arms."""
@@ -88,6 +88,7 @@ class ShownItem:
     scores: dict[str, Score]
     """By arm."""
     picture: Picture | None
+    clip: Picture | None
     true: Picture | None
     imagined: Picture | None
 
@@ -137,7 +138,7 @@ def read_run(run: Path) -> RunFolder:
         validation.jsonl                  beside metrics.jsonl: accuracies during training
         predictions/NAME.jsonl            replies, and NAME.run.json, the identity of their run; files of an audit's
                                           conditions, which are not arms, are ignored
-        items/NN/item.json                items to show, with picture.png, true.gif and imagined.gif
+        items/NN/item.json                items to show, with picture.png, clip.gif, true.gif, imagined.gif
 
     Raises:
         ValueError: if none of them exist, or two audits; names a damaged file.

@@ -29,7 +29,12 @@ def rows(items: Iterable[ShownItem], arms: Sequence[str] | None) -> str:
 
 
 def _card(shown: ShownItem, arms: Sequence[str]) -> str:
-    films = ((shown.picture, "given"), (shown.imagined, "imagined"), (shown.true, "true future"))
+    films = (
+        (shown.picture, "given"),
+        (shown.clip, "clip"),
+        (shown.imagined, "imagined"),
+        (shown.true, "true future"),
+    )
     figures = "".join(_figure(picture, words, shown.id) for picture, words in films if picture is not None)
     replies = "".join(_reply_row(name, reply(shown.rows[name]), shown.scores[name].state) for name in arms)
     return (

@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -21,7 +21,7 @@ from theworld.modeling import TheWorld
 from theworld.modeling.factory import scope_of
 from theworld.serving.decoding import BatchDecoder, Finished, Piece, Row
 from theworld.serving.engine import Engine, EventQueue
-from theworld.serving.inputs import Prepared, Preparer
+from theworld.serving.inputs import Lane, Prepared, Preparer
 from theworld.serving.metrics import Metrics
 from theworld.serving.refusals import ClientGoneError, RequestError
 from theworld.serving.server import LOOPBACK, EventStream, Service, as_event, open_model, run
@@ -80,8 +80,7 @@ class ChatApi(Service):
         self._created = int(time.time())
         self._scope = scope_of(model.config, self.preparer.name)
         self._reading = ThreadPoolExecutor(2, "reading")
-        self._encoding = {True: ThreadPoolExecutor(1, "pictures"), False: ThreadPoolExecutor(1, "texts")}
-        """The threads for requests with pictures and without: a text does not wait for large pictures."""
+        self._encoding = {lane: ThreadPoolExecutor(1, lane) for lane in get_args(Lane)}
         self._num_preparing = 0
         super().__init__(
             self.engine,
@@ -157,7 +156,7 @@ class ChatApi(Service):
         self.engine.check_room(self._num_preparing)
         most = self.settings.max_request_bytes
         body = await self.read_body(
-            request, most, f"a request of more than {most:,} bytes; send fewer or smaller pictures"
+            request, most, f"a request of more than {most:,} bytes; send fewer or smaller pictures and videos"
         )
         self.engine.check_room(self._num_preparing)  # it may have filled up while the body arrived
         return body
@@ -169,7 +168,7 @@ class ChatApi(Service):
         try:
             reading = loop.run_in_executor(self._reading, self.preparer.read, body)
             checked = await reply.within_time(_result(reading))
-            encoder = self._encoding[bool(checked.files)]
+            encoder = self._encoding[checked.lane]
             encoding = loop.run_in_executor(encoder, self.preparer.encode, checked, reply.emit)
             prepared = await reply.within_time(_result(encoding))
         finally:
@@ -321,7 +320,8 @@ def _usage(prepared: Prepared, end: Finished) -> dict[str, int]:
 
 def _world(prepared: Prepared) -> dict[str, Any]:
     """Return the field `world` of an answer."""
-    return {"clips_read": prepared.row.num_clips, "num_world_steps": prepared.row.num_world_steps}
+    notes = {"notes": list(prepared.notes)} if prepared.notes else {}
+    return {"clips_read": prepared.row.num_clips, "num_world_steps": prepared.row.num_world_steps, **notes}
 
 
 def _openai_error(error: RequestError) -> Response:

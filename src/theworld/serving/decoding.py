@@ -146,9 +146,9 @@ class Row(Job):
         self._sampling = _sampling(options) if options.temperature else None
 
     @property
-    def batch_key(self) -> tuple[bool, int | None]:
-        """(world, K): equal for all rows of a batch."""
-        return self.world, self.num_world_steps
+    def batch_key(self) -> tuple[bool, int | None, int | None]:
+        """(world, K, frames of a clip): equal for all rows of a batch."""
+        return self.world, self.num_world_steps, self.num_frames
 
     @property
     def num_prompt_tokens(self) -> int:
@@ -159,6 +159,11 @@ class Row(Job):
     def num_clips(self) -> int:
         """Number of clips that the world model reads."""
         return len(self.inputs.get("world_pixels", ()))
+
+    @property
+    def num_frames(self) -> int | None:
+        """Frames of each clip: more than one for a video; None: no clip."""
+        return self.inputs["world_pixels"].shape[1] if self.num_clips else None
 
     @property
     def num_world_steps(self) -> int | None:

@@ -1,133 +1,20 @@
-"""Preparation of API requests: decode the pictures, check the limits, and encode one row for the model."""
+"""Preparation of API requests: check the limits, decode pictures and videos, and encode one row for the model."""
 
-import base64
 import copy
-import io
-import re
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
 
-from PIL import Image
 from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
 from theworld.config.serving import ServeSettings
 from theworld.config.world import check_world_steps
-from theworld.datasets.errors import ImageError
-from theworld.datasets.images import to_image
-from theworld.datasets.rgb import BROKEN, ImageSizeError, decode, without_metadata
+from theworld.datasets.video import ClipRule, VideoClip
 from theworld.modeling import TheWorld
 from theworld.serving.decoding import AnswerText, Event, Options, Row, end_ids
+from theworld.serving.media import MediaFile, check_header, check_video_header, data_of, decode_picture, decode_video
 from theworld.serving.protocol import ChatRequest, read_request, to_conversation
 from theworld.serving.refusals import RequestError
-
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
-"""Accepted picture formats; Pillow knows many more, and some of them start other programs."""
-
-_DATA_URL = re.compile(r"data:(image/[a-z0-9.+-]+|application/octet-stream)?(;[a-z0-9=.+_\"-]+)*;base64", re.IGNORECASE)
-_LONGEST_HEAD = 200
-"""Characters of a data URL before its comma."""
-
-_WHITE_SPACE = b" \t\r\n\f\v"
-_ALPHABET = bytes.maketrans(b"-_", b"+/")
-"""The URL-safe alphabet of base64 in the usual one."""
-
-
-def from_base64(text: str) -> bytes:
-    """Decode base64 in the usual or the URL-safe alphabet, with or without padding and line breaks.
-
-    Raises:
-        ValueError: for other text.
-    """
-    content = text.encode("ascii").translate(_ALPHABET, _WHITE_SPACE)
-    return base64.b64decode(content + b"=" * (-len(content) % 4), validate=True)
-
-
-def picture_file(url: str, limits: ServeSettings) -> bytes:
-    """Return the picture file in a data URL; it is not decoded.
-
-    Raises:
-        RequestError: for an address, a path, or a file of too many bytes.
-    """
-    head, comma, _ = url[:_LONGEST_HEAD].partition(",")
-    if not comma or _DATA_URL.fullmatch(head) is None:
-        raise RequestError(
-            f"image_url {_start_of(url)}: only data URLs are taken, data:image/png;base64,...; this server opens no"
-            " addresses and no files: read the picture where you are and send its bytes",
-            code="unsupported_image_url",
-        )
-    try:
-        content = from_base64(url[len(head) + 1 :])
-    except ValueError as error:
-        raise RequestError(f"image_url {_start_of(url)}: not base64 ({error})", code="invalid_image") from None
-    if len(content) > limits.max_image_bytes:
-        raise RequestError(
-            f"a picture of {len(content):,} bytes: expected at most {limits.max_image_bytes:,}; send it smaller",
-            code="image_too_large",
-        )
-    return content
-
-
-def check_header(content: bytes, max_pixels: int) -> None:
-    """Refuse a file that does not begin as a picture, or whose header names too many pixels; nothing is decoded.
-
-    Raises:
-        RequestError: as `decode_picture` does.
-    """
-    with _refusing(max_pixels), warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # max_pixels is stricter
-        try:
-            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-                width, height = image.size
-        except BROKEN:
-            if without_metadata(content) is None:
-                raise
-            return  # its metadata is damaged; `decode_picture` reads it without them
-        if width * height > max_pixels:
-            raise ImageSizeError(f"a picture of {width} x {height} px: expected at most {max_pixels:,} pixels")
-
-
-def decode_picture(content: bytes, max_pixels: int) -> Image.Image:
-    """Decode the picture in a file: upright, RGB; the first frame of an animation.
-
-    Args:
-        content: bytes of the file.
-        max_pixels: largest picture.
-
-    Raises:
-        RequestError: for another file than a picture, or a picture beyond the limit.
-    """
-    with _refusing(max_pixels), warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # max_pixels is stricter
-        return to_image(decode(content, FORMATS, max_pixels))
-
-
-@contextmanager
-def _refusing(max_pixels: int) -> Iterator[None]:
-    """Turn the errors of a broken or large picture into a RequestError."""
-    try:
-        yield
-    except ImageSizeError as error:
-        raise RequestError(f"{error}; send it smaller", code="image_too_large") from None
-    except ImageError as error:
-        raise RequestError(str(error), code="invalid_image") from None
-    except Image.DecompressionBombError:  # Pillow's own limit, before it opens a file
-        most = min(max_pixels, 2 * (Image.MAX_IMAGE_PIXELS or max_pixels))
-        raise RequestError(
-            f"a picture of too many pixels: expected at most {most:,}; send it smaller", code="image_too_large"
-        ) from None
-    except BROKEN as error:
-        raise RequestError(
-            f"not a readable picture ({type(error).__name__}): expected {', '.join(FORMATS)}", code="invalid_image"
-        ) from None
-
-
-def _start_of(url: str) -> str:
-    """Return the start of a URL, for messages."""
-    return repr(url if len(url) <= 60 else f"{url[:57]}...")
-
 
 MOST_CHARACTERS_PER_TOKEN = 32
 """Longer texts, in characters per allowed token, are refused before the tokenizer reads them."""
@@ -142,6 +29,12 @@ class Prepared:
 
     request: ChatRequest
     row: Row
+    notes: tuple[str, ...] = ()
+    """What was left out of its videos, in sentences."""
+
+
+Lane = Literal["texts", "pictures", "videos"]
+"""Threads that encode requests: a text does not wait for large pictures, and a picture not for a long video."""
 
 
 _MOST_OTHER_VALUES = 100_000
@@ -166,15 +59,22 @@ class Checked:
     options: Options
     world: bool
     """True for an answer with the world."""
-    files: tuple[bytes, ...]
-    """Picture files, not decoded yet."""
+    files: tuple[MediaFile, ...]
+    """Files of pictures and videos in order, not decoded yet."""
+
+    @property
+    def lane(self) -> Lane:
+        """The thread that encodes it."""
+        if any(file.kind == "video" for file in self.files):
+            return "videos"
+        return "pictures" if self.files else "texts"
 
 
 class Preparer:
     """Reads, checks and encodes requests; the model does not run here.
 
-    `read` can run in any number of threads, and `encode` in two: one for requests with pictures, one for those without.
-    The tokenizer does not support two threads, so each of the two has its own.
+    `read` can run in any number of threads, and `encode` in one for each lane. The tokenizer does not support two
+    threads, so each lane has its own.
 
     Args:
         model: the model.
@@ -186,14 +86,14 @@ class Preparer:
         self.settings = settings
         self.name = name
         self._has_world = model.config.enable_world
-        self._processors: dict[tuple[bool, bool], Any] = {}
-        for has_pictures in (False, True):
+        self._processors: dict[tuple[Lane, bool], Any] = {}
+        for lane in get_args(Lane):
             processor = copy.copy(model.processor)
             processor.tokenizer = own_tokenizer(model)
             plain = copy.copy(processor)  # the same tokenizer and image processor, no world tokens
             plain.enable_world = False
-            self._processors[has_pictures, False] = plain
-            self._processors[has_pictures, True] = processor
+            self._processors[lane, False] = plain
+            self._processors[lane, True] = processor
         self._steps = settings.num_world_steps
         self._most_steps: int = model.config.max_world_steps if self._has_world else 0
         self._max_positions: int = model.config.get_text_config().max_position_embeddings
@@ -220,32 +120,43 @@ class Preparer:
             raise RequestError(f"no model {request.model!r} here: expected {self.name!r}", 404, "model_not_found")
         options = self._options(request)
         world = self._world(request)
-        urls = request.image_urls
-        if len(urls) > self.settings.max_images:
+        num_images, num_videos = (sum(kind == name for kind, _ in request.media) for name in ("image", "video"))
+        if num_images > self.settings.max_images:
             raise RequestError(
-                f"{len(urls)} pictures: expected at most {self.settings.max_images}", code="too_many_images"
+                f"{num_images} pictures: expected at most {self.settings.max_images}", code="too_many_images"
+            )
+        if num_videos > self.settings.max_videos:
+            raise RequestError(
+                f"{num_videos} videos: expected at most {self.settings.max_videos}", code="too_many_videos"
             )
         if request.num_characters > most_characters:
             raise _too_long(f"{request.num_characters:,} characters", f"{most:,} tokens")
-        files = tuple(picture_file(url, self.settings) for url in urls)
-        for content in files:  # here, since decoding waits for the pictures of others
-            check_header(content, self.settings.max_image_pixels)
+        files = tuple(MediaFile(kind, data_of(kind, url, self.settings)) for kind, url in request.media)
+        for kind, content in files:  # here, since decoding waits for the pictures and videos of others
+            if kind == "video":
+                check_video_header(content)
+            else:
+                check_header(content, self.settings.max_image_pixels)
         return Checked(request, options, world, files)
 
     def encode(self, checked: Checked, emit: Callable[[Event], None]) -> Prepared:
-        """Decode the pictures of a request and return its row.
+        """Decode the pictures and videos of a request and return its row.
 
         Args:
             checked: the request.
             emit: takes the events of the row.
 
         Raises:
-            RequestError: for a file that is no picture, a picture of too many pixels, or a prompt that is too long.
+            RequestError: for a file that is no picture or video, one beyond the limits, or a prompt that is too long.
         """
         request, options, most = checked.request, checked.options, self.settings.max_prompt_tokens
-        self._check_length(request, self._processors[bool(checked.files), checked.world].tokenizer)
-        pictures = [decode_picture(content, self.settings.max_image_pixels) for content in checked.files]
-        inputs = self._encode(request, pictures, checked.world)
+        processor = self._processors[checked.lane, checked.world]
+        self._check_length(request, processor.tokenizer)
+        media = [self._decode(file, processor.clip_rule) for file in checked.files]
+        notes = tuple(dict.fromkeys(item.note for item in media if isinstance(item, VideoClip) and item.note))
+        # The client gets the notes; the log of the server need not have them.
+        media = [replace(item, note="") if isinstance(item, VideoClip) else item for item in media]
+        inputs = self._encode(request, media, checked.world, processor)
         row = Row(
             inputs,
             world=checked.world,
@@ -261,7 +172,13 @@ class Preparer:
                 f"{row.num_prompt_tokens:,} tokens and an answer of {options.max_new_tokens:,}, {total:,} in all",
                 f"{self._max_positions:,}",
             )
-        return Prepared(request, row)
+        return Prepared(request, row, notes)
+
+    def _decode(self, file: MediaFile, rule: ClipRule) -> Any:
+        """Return a picture, or the clip of a video."""
+        if file.kind == "video":
+            return decode_video(file.content, rule, self.settings)
+        return decode_picture(file.content, self.settings.max_image_pixels)
 
     def _check_length(self, request: ChatRequest, tokenizer: Any) -> None:
         """Refuse a text of twice the allowed tokens before the tokenizer has read all of it.
@@ -304,13 +221,13 @@ class Preparer:
                 raise RequestError(str(error)) from error
         return world
 
-    def _encode(self, request: ChatRequest, pictures: list[Any], world: bool) -> dict[str, Any]:
+    def _encode(self, request: ChatRequest, media: list[Any], world: bool, processor: Any) -> dict[str, Any]:
         options: dict[str, Any] = {}
         if world:
             options["num_world_steps"] = self._steps if request.num_world_steps is None else request.num_world_steps
         try:
-            inputs = self._processors[bool(pictures), world].apply_chat_template(
-                [to_conversation(request, pictures)],
+            inputs = processor.apply_chat_template(
+                [to_conversation(request, media)],
                 tokenize=True,
                 return_dict=True,
                 return_tensors="pt",

@@ -55,7 +55,20 @@ class ImagePart(StrictBody):
     image_url: ImageUrl
 
 
-Part = Annotated[TextPart | ImagePart, Field(discriminator="type")]
+class VideoUrl(StrictBody):
+    """A data URL: the video is in the URL itself."""
+
+    url: str
+
+
+class VideoPart(StrictBody):
+    """A video."""
+
+    type: Literal["video_url"]
+    video_url: VideoUrl
+
+
+Part = Annotated[TextPart | ImagePart | VideoPart, Field(discriminator="type")]
 
 
 class Message(StrictBody):
@@ -66,7 +79,7 @@ class Message(StrictBody):
     name: str | None = None
 
     @property
-    def parts(self) -> list[TextPart | ImagePart]:
+    def parts(self) -> list[TextPart | ImagePart | VideoPart]:
         """The content as parts."""
         return [TextPart(type="text", text=self.content)] if isinstance(self.content, str) else self.content
 
@@ -104,11 +117,16 @@ class ChatRequest(StrictBody):
         return self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
 
     @property
-    def image_urls(self) -> list[str]:
-        """URLs of the pictures, in order."""
-        return [
-            part.image_url.url for message in self.messages for part in message.parts if isinstance(part, ImagePart)
-        ]
+    def media(self) -> list[tuple[Literal["image", "video"], str]]:
+        """Kinds and URLs of the pictures and videos, in order."""
+        media: list[tuple[Literal["image", "video"], str]] = []
+        for message in self.messages:
+            for part in message.parts:
+                if isinstance(part, ImagePart):
+                    media.append(("image", part.image_url.url))
+                elif isinstance(part, VideoPart):
+                    media.append(("video", part.video_url.url))
+        return media
 
     @property
     def texts(self) -> list[str]:
@@ -203,15 +221,15 @@ def _check_counts(messages: Any, most: int) -> None:
             raise RequestError(f"{count:,} {noun}: expected at most {most:,}", code="context_length_exceeded")
 
 
-def to_conversation(request: ChatRequest, pictures: list[Any]) -> list[dict[str, Any]]:
-    """Return the messages for the chat template, with each picture in place of its URL."""
-    remaining = iter(pictures)
+def to_conversation(request: ChatRequest, media: list[Any]) -> list[dict[str, Any]]:
+    """Return the messages for the chat template, with each picture or clip in place of its URL."""
+    remaining = iter(media)
     messages: list[dict[str, Any]] = []
     for message in request.messages:
         items = [
             {"type": "text", "text": part.text}
             if isinstance(part, TextPart)
-            else {"type": "image", "image": next(remaining)}
+            else {"type": part.type.removesuffix("_url"), part.type.removesuffix("_url"): next(remaining)}
             for part in message.parts
         ]
         role = "system" if message.role == "developer" else message.role
@@ -228,9 +246,9 @@ def _check(request: ChatRequest) -> None:
         raise RequestError(f"messages of the roles {roles[:8]}: expected [system,] user, assistant, user, ..., user")
     for message in request.messages:
         if not message.parts:
-            raise RequestError(f"a message of {message.role} without content: expected text or pictures")
-        if message.role != "user" and any(isinstance(part, ImagePart) for part in message.parts):
-            raise RequestError(f"a picture in a message of {message.role}: only a user shows pictures")
+            raise RequestError(f"a message of {message.role} without content: expected text, pictures or videos")
+        if message.role != "user" and any(not isinstance(part, TextPart) for part in message.parts):
+            raise RequestError(f"a picture or video in a message of {message.role}: only a user shows pictures")
     if len(request.stops) > 4 or any(not 1 <= len(text) <= 200 for text in request.stops):
         raise RequestError("stop: expected at most 4 texts of 1 to 200 characters")
     if 0 < request.temperature < 0.01:

@@ -201,7 +201,12 @@ def use_double(model):
     model.double()
 
 
+def edit_scaling(model):
+    model.config.text_config.query_pre_attn_scalar = 7
+
+
 REFUSED = [
+    (edit_scaling, r"model.config: text_config.query_pre_attn_scalar=7, but its base tiny has \d+; put that back"),
     (resize, r"embed_tokens.weight has shape \(2193, 64\), but \(2185, 64\) in the base tiny.*resize_token"),
     (leave_adapters, "merge_and_unload"),
     (merge_adapters_and_leave_them, "merge_and_unload"),

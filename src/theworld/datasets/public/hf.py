@@ -1,16 +1,18 @@
 """Any data set of the Hugging Face hub, read by the names of its columns."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
 import pyarrow as pa
 
+from theworld.datasets.columns import media_columns, undecoded
 from theworld.datasets.held_out import BY_PICTURE, HeldOut, id_hashes, places_by_id, places_by_picture
 from theworld.datasets.own import is_own
 from theworld.datasets.records import id_of
-from theworld.datasets.wrappers import HFDatasetWrapper, undecoded
+from theworld.datasets.row_videos import announce_rule, nouns
+from theworld.datasets.wrappers import HFDatasetWrapper
 from theworld.hub import looks_local
 
 _NAMES: Final = {"train": ("train",), "validation": ("validation", "val", "dev"), "test": ("test",)}
@@ -29,10 +31,10 @@ def open_hf(
 ) -> HFDatasetWrapper:
     """Open a split of a data set as samples.
 
-    Without a validation split, some training samples are held out for it: by the picture; or by the hash of their id,
-    or position if there is no id column.
-    Paths of pictures in the rows start from the folder `source`, for a data set of the hub from the current folder, and
-    may not leave it.
+    Without a validation split, some training samples are held out for it: by the picture or video; or by the hash of
+    their id, or position if there is no id column.
+    Paths of pictures and videos in the rows start from the folder `source`, for a data set of the hub from the
+    current folder, and may not leave it.
 
     Args:
         source: hub id or folder, as `datasets.load_dataset` takes it.
@@ -59,6 +61,8 @@ def open_hf(
     places = places[:size]
     image_dir = Path(source) if Path(source).is_dir() else Path()
     samples = HFDatasetWrapper(rows.select(places), image_dir=image_dir, **columns, positions=places)
+    if samples.video_key is not None:
+        announce_rule(source, samples.rule)
     samples.files = tuple(Path(entry["filename"]) for entry in table[name].cache_files)
     return samples
 
@@ -67,33 +71,34 @@ def _places(
     rows: Any, part: Literal["train", "validation"], source: str, rule: HeldOut, columns: dict[str, Any]
 ) -> np.ndarray:
     """The positions of the rows of a part."""
-    id_key, image_key = columns.get("id_key"), columns.get("image_key", "image")
-    for key in (id_key, image_key):
+    id_key, media_keys = columns.get("id_key"), media_columns(rows, {"image_key": "image", **columns})
+    for key in (id_key, *media_keys.values()):
         if key is not None and key not in rows.column_names:
             raise ValueError(f"{source}: no column {key!r}: its columns are {sorted(rows.column_names)}")
     ids = range(len(rows)) if id_key is None else rows[id_key]
-    names = (id_of(id, place) for place, id in enumerate(ids))
+    names: Iterable[str] = (id_of(id, place) for place, id in enumerate(ids))
     if rule.by == "id":
         return places_by_id(id_hashes(names), part)
-    if image_key is not None:
-        pictures = _picture_names(undecoded(rows, image_key), image_key, Path(source))
-        names = (picture or name for picture, name in zip(pictures, names, strict=True))
-    return places_by_picture(id_hashes(names), part, rule.share, source)
+    for key in media_keys.values():
+        stored = _picture_names(undecoded(rows, key), key, Path(source))
+        names = [picture or name for picture, name in zip(stored, names, strict=True)]
+    noun = nouns("image_key" in media_keys, "video_key" in media_keys)
+    return places_by_picture(id_hashes(names), part, rule.share, source, noun)
 
 
 _NUM_HASHED: Final = 4096
-"""Bytes in the middle of a picture's file that tell it from others; equal ones only share a side of the split."""
+"""Bytes in the middle of a file that tell it from others; equal ones only share a side of the split."""
 
 
 def _picture_names(rows: Any, key: str, folder: Path) -> Iterator[str]:
-    """A name for the first picture of each row, equal for equal pictures, without reading whole files."""
+    """A name for the first picture or video of each row, equal for equal ones, without reading whole files."""
     for batch in rows.select_columns([key]).with_format("arrow").iter(batch_size=1_000):
         for value in batch[key]:
             yield _picture_name(value, folder)
 
 
 def _picture_name(value: Any, folder: Path) -> str:
-    """A name for a stored picture, or for the first of a list; empty for none."""
+    """A name for a stored picture or video, or for the first of a list; empty for none."""
     while isinstance(value, pa.ListScalar | pa.LargeListScalar):
         value = value[0] if value.is_valid and len(value) else pa.scalar(None)
     if not value.is_valid:

@@ -5,7 +5,7 @@ import logging
 import posixpath
 import struct
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from io import BufferedReader
@@ -20,21 +20,24 @@ from tqdm import tqdm
 from theworld.datasets.errors import RecordError
 from theworld.datasets.held_out import BY_PICTURE, HeldOut, Part, id_hash, places_by_id, places_by_picture
 from theworld.datasets.public.json_array import UnreadableRow, array_rows
-from theworld.datasets.sample import Sample
+from theworld.datasets.row_videos import announce_rule, nouns
+from theworld.datasets.sample import Sample, shape_of_clips
+from theworld.datasets.video import ClipRule
 from theworld.io import fingerprint, whole_folder, write_whole
 
 logger = logging.getLogger(__name__)
 
-_VERSION: Final = 3
+_VERSION: Final = 4
 _UNREADABLE: Final = "\0unreadable: "  # in front of the reason, in the place of a row
 _LINES, _TABLE, _IDENTITY = "rows.jsonl", "rows.bin", "index.json"
-_ENTRY: Final = struct.Struct("<QIIIQIQ")
+_ENTRY: Final = struct.Struct("<QIIIIQIQ")
 _COLUMNS: Final = np.dtype(
     [
         ("start", "<u8"),
         ("length", "<u4"),
         ("characters", "<u4"),
         ("images", "<u4"),
+        ("videos", "<u4"),
         ("id_hash", "<u8"),
         ("repeat", "<u4"),
         ("picture_hash", "<u8"),
@@ -53,11 +56,13 @@ class Measures:
     images: int
     """Number of its pictures."""
     picture: str = ""
-    """Path of its first picture; empty: none, and its id stands for one."""
+    """Path of its first picture or video; empty: none, and its id stands for one."""
+    videos: int = 0
+    """Number of its videos."""
 
     @property
     def group(self) -> str:
-        """Name that decides on the side of the split: equal for all rows of a picture."""
+        """Name that decides on the side of the split: equal for all rows of a picture or video."""
         return posixpath.normpath(self.picture) if self.picture else self.id
 
 
@@ -74,8 +79,8 @@ class RowIndex(Sequence[Any]):
 
         SOURCE.rows/
           rows.jsonl   a row per line
-          rows.bin     per row: start and length in bytes, characters, pictures, hashes of the id
-                       and of the picture, earlier rows of that id
+          rows.bin     per row: start and length in bytes, characters, pictures, videos, hashes of the
+                       id and of the first picture or video, earlier rows of that id
           index.json   the source, its size and time
 
     Args:
@@ -118,7 +123,7 @@ class RowIndex(Sequence[Any]):
         num_bytes = (folder / _TABLE).stat().st_size
         empty = np.zeros(0, _COLUMNS)  # an empty file cannot be mapped
         self.table: np.ndarray = np.memmap(folder / _TABLE, _COLUMNS, mode="r") if num_bytes else empty
-        """Facts about each row: columns start, length, characters, images, id_hash, repeat, picture_hash."""
+        """Facts about each row: columns start, length, characters, images, videos, id_hash, repeat, picture_hash."""
 
     def __len__(self) -> int:
         return len(self.table)
@@ -143,11 +148,12 @@ class TableRows(Sequence[Any]):
     def __init__(self, dataset: Any, measure: Callable[[Any, int], Measures]) -> None:
         self.dataset = dataset
         self.table: np.ndarray = np.zeros(len(dataset), _COLUMNS)
-        """Facts about each row: columns characters, images, id_hash, repeat, picture_hash."""
+        """Facts about each row: columns characters, images, videos, id_hash, repeat, picture_hash."""
         for place in range(len(dataset)):
             of_row = measure(self[place], place)
             picture = id_hash(of_row.group)
-            self.table[place] = (0, 0, of_row.characters, of_row.images, id_hash(of_row.id), 0, picture)
+            counts = of_row.characters, of_row.images, of_row.videos
+            self.table[place] = (0, 0, *counts, id_hash(of_row.id), 0, picture)
         self.table["repeat"] = _repeats(self.table["id_hash"])
 
     def __len__(self) -> int:
@@ -194,7 +200,7 @@ def _stream(
                     line = _line(row)
                     of_row = measure(row, position)
                     lines.write(line)
-                    numbers = start, len(line), of_row.characters, of_row.images
+                    numbers = start, len(line), of_row.characters, of_row.images, of_row.videos
                     table.write(_ENTRY.pack(*numbers, id_hash(of_row.id), 0, id_hash(of_row.group)))
                     start += len(line)
                     progress.update(stream.tell() - progress.n)
@@ -253,6 +259,7 @@ class IndexedSamples:
         index_dir: folder for the index of the rows; None: the file's folder.
         held_out: rule of the parts.
         read: as for RowIndex.
+        rule: the frames of a video that the models see; None: the defaults.
 
     Raises:
         ValueError: for a file that cannot be read, or an index that cannot be written.
@@ -267,7 +274,9 @@ class IndexedSamples:
         index_dir: str | Path | None = None,
         held_out: HeldOut = BY_PICTURE,
         read: Rows = array_rows,
+        rule: ClipRule | None = None,
     ) -> None:
+        self.rule = ClipRule() if rule is None else rule
         if hasattr(source, "column_names"):
             self.files: tuple[Path, ...] = tuple(Path(entry["filename"]) for entry in source.cache_files)
             self.rows = TableRows(source, self._measure)
@@ -278,7 +287,11 @@ class IndexedSamples:
         if held_out.by == "id":
             self.places = places_by_id(table["id_hash"], part)[:size]
         else:
-            self.places = places_by_picture(table["picture_hash"], part, held_out.share, str(source)[:80])[:size]
+            noun = nouns(bool(table["images"].any()), bool(table["videos"].any()))
+            self.places = places_by_picture(table["picture_hash"], part, held_out.share, str(source)[:80], noun)[:size]
+        if table["videos"].any():  # samples of pictures alone have one shape
+            self.shape_of = self._shape_of
+            announce_rule(str(source)[:80], self.rule)
 
     def __len__(self) -> int:
         return len(self.places)
@@ -317,8 +330,13 @@ class IndexedSamples:
         return int(self.rows.table["characters"][self.places[index]])
 
     def num_images_of(self, index: int) -> int:
-        """Return the number of a sample's pictures, without reading it."""
-        return int(self.rows.table["images"][self.places[index]])
+        """Return the number of pictures that Gemma sees of a sample, without reading it."""
+        row = self.rows.table[self.places[index]]
+        return int(row["images"]) + int(row["videos"]) * self.rule.num_gemma_frames
+
+    def _shape_of(self, index: int) -> Hashable:
+        """Return the shape of a sample without reading it: each clip of a video has the frames of the rule."""
+        return shape_of_clips(self.rule.num_frames if self.rows.table["videos"][self.places[index]] else 1)
 
     @abstractmethod
     def _measure(self, row: Any, place: int) -> Measures:

@@ -40,8 +40,8 @@ class TheWorldChat(lmms):
         batch_size: requests in a batch.
         device: device of the model; None: accelerators, if any.
         max_batch_size: not used; the harness passes it.
-        settings: other arguments of `TheWorld.from_pretrained`: `num_world_steps=4`, `enable_world=False`,
-            `dtype=bfloat16`, ...
+        settings: other arguments of `TheWorld.from_pretrained`: `num_world_steps=4`, `num_clip_frames=9`,
+            `enable_world=False`, `dtype=bfloat16`, ...
 
     Raises:
         ValueError: for an invalid batch size, or more than one process.
@@ -122,7 +122,8 @@ class TheWorldChat(lmms):
             if unknown - ignored:
                 logger.warning("theworld: {} of {} mean nothing to it", sorted(unknown - ignored), task)
                 ignored |= unknown
-            sample = to_sample(to_messages(self.task_dict[task][split][doc_id]), f"{task}/{split}/{doc_id}")
+            messages = to_messages(self.task_dict[task][split][doc_id])
+            sample = to_sample(messages, f"{task}/{split}/{doc_id}", self.model.config.clip_rule)
             yield _Open(place, sample, decoding, (context, kwargs))
 
     def _answerer(self, decoding: Decoding) -> Answerer:

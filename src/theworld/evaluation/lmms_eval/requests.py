@@ -5,7 +5,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from theworld.datasets.sample import Sample, Turn
+from theworld.datasets.video import ClipRule
 from theworld.evaluation.predictions import Prediction
+from theworld.modeling.chats import of_one_length, read_part, say_once
 
 DEFAULT_MAX_NEW_TOKENS: Final = 128
 """Longest reply of tasks without a limit, tokens; the default of the harness's own models."""
@@ -55,17 +57,23 @@ def to_decoding(kwargs: Mapping[str, Any]) -> tuple[Decoding, frozenset[str]]:
     return decoding, frozenset(kwargs) - _UNDERSTOOD
 
 
-def to_sample(messages: Sequence[Mapping[str, Any]], sample_id: str) -> Sample:
+def to_sample(messages: Sequence[Mapping[str, Any]], sample_id: str, rule: ClipRule | None = None) -> Sample:
     """Convert chat messages to a sample.
 
-    Pictures come before the text, in their order, and the world model sees each as a clip of one frame. A video whose
-    `url` is a list of frames is a clip: the world model sees the frames, Gemma the last of them. A system message
-    comes before the first question, as in Gemma's own chat template. A user message may set `num_world_steps`, the
-    number of world steps that its question needs.
+    Pictures and videos come before the text, in their order. The world model sees a picture as a clip of one frame, and
+    a video, whose `url` is a path, a decoder, an array or a list of frames, as the clip that the rule makes of it,
+    perhaps from `start_time` to `end_time`, seconds. A system message comes before the first question, as in Gemma's
+    own chat template. A user message may set `num_world_steps`, the number of world steps that its question needs.
+
+    Args:
+        messages: of lmms-eval.
+        sample_id: names the sample, also in errors.
+        rule: the frames of a video that the model sees; None: the defaults.
 
     Raises:
-        ValueError: for a video file, sound, a picture after the first question, or turns out of order.
+        ValueError: for a video that cannot be read, sound, a picture after the first question, or turns out of order.
     """
+    rule = ClipRule() if rule is None else rule
     turns: list[Turn] = []
     system: list[str] = []
     images: list[Any] = []
@@ -77,8 +85,8 @@ def to_sample(messages: Sequence[Mapping[str, Any]], sample_id: str) -> Sample:
         if media and turns:
             raise ValueError(f"{sample_id}: pictures in a later turn; expected them with the first question")
         for part in media:
-            clip = _clip(part, sample_id)
-            images.append(clip[-1])
+            shown, clip = _seen(part, sample_id, rule)
+            images += shown
             clips.append(clip)
         steps = message.get("num_world_steps", steps)
         if role == "system":
@@ -93,7 +101,7 @@ def to_sample(messages: Sequence[Mapping[str, Any]], sample_id: str) -> Sample:
         id=sample_id,
         turns=tuple(turns),
         images=tuple(images),
-        clips=tuple(clips) if any(len(clip) > 1 for clip in clips) else None,
+        clips=tuple(of_one_length(clips)) if any(len(clip) > 1 for clip in clips) else None,
         num_world_steps=steps,
     )
 
@@ -107,19 +115,27 @@ def _text(message: Mapping[str, Any]) -> str:
     return "\n".join(part["text"].strip() for part in _parts(message) if part["type"] == "text").strip()
 
 
-def _clip(part: Mapping[str, Any], sample_id: str) -> list[Any]:
-    """Return a picture as a clip of one frame, or the frames of a clip."""
+def _seen(part: Mapping[str, Any], sample_id: str, rule: ClipRule) -> tuple[list[Any], list[Any]]:
+    """Return the pictures of a part for Gemma, and its clip for the world model."""
     kind, url = part["type"], part.get("url")
     if kind == "image":
-        return [url]
-    if kind == "video" and isinstance(url, list) and url:
-        return url
-    if kind == "video":
-        raise ValueError(
-            f"{sample_id}: a video ({url!r}); TheWorld answers questions about pictures, and about clips that a task"
-            " gives as a list of frames: choose tasks of pictures"
-        )
-    raise ValueError(f"{sample_id}: {kind!r} in a message; expected text and pictures")
+        return [url], [url]
+    if kind != "video":
+        raise ValueError(f"{sample_id}: {kind!r} in a message; expected text, pictures and videos")
+    times = {"start": part.get("start_time"), "end": part.get("end_time")}
+    if isinstance(url, Mapping):  # as the harness passes a visual with times
+        times = {"start": url.get("video_start"), "end": url.get("video_end")}
+        names = [name for name in ("url", "path", "video") if name in url]
+        if not names:
+            raise ValueError(f"{sample_id}: a video given by {', '.join(map(str, url))}: expected url or path")
+        url = url[names[0]]
+    try:
+        clip = read_part({"type": "video", "video": url, **times}, rule)
+    except ValueError as error:
+        raise ValueError(f"{sample_id}: {error}") from error
+    if clip.note:
+        say_once(clip.note)
+    return list(clip.shown), list(clip.frames)
 
 
 def packed(row: Prediction, *metrics: str) -> dict[str, dict[str, Any]]:

@@ -23,7 +23,8 @@ from theworld.datasets.foresight.items import NUM_SHIPPED
 from theworld.modeling import TheWorld
 from theworld.report.html import style_sheet
 from theworld.serving.engine import Engine, EventQueue
-from theworld.serving.inputs import from_base64, own_tokenizer
+from theworld.serving.inputs import own_tokenizer
+from theworld.serving.media import from_base64
 from theworld.serving.protocol import StrictBody, read_json
 from theworld.serving.refusals import RequestError, problem
 from theworld.serving.server import LOOPBACK, EventStream, Service, as_event, open_model, run

@@ -2,18 +2,16 @@
 
 import io
 import warnings
-from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from time import monotonic
 
-import av
 import numpy as np
-from av.error import FFmpegError
-from PIL import Image, ImageSequence
+from PIL import Image
 
 from theworld.config.serving import AppSettings
 from theworld.constants import TEMPORAL_STRIDE
+from theworld.datasets.errors import VideoError
+from theworld.datasets.films import VIDEO_FORMATS, is_film
 from theworld.datasets.foresight import (
     NUM_FRAMES,
     Question,
@@ -24,9 +22,10 @@ from theworld.datasets.foresight import (
     static_questions,
 )
 from theworld.datasets.foresight.scene import num_future_slots
-from theworld.datasets.images import to_image
 from theworld.datasets.rgb import BROKEN, without_metadata
-from theworld.serving.inputs import FORMATS, decode_picture
+from theworld.datasets.video import ClipRule, read_clip
+from theworld.datasets.video_limits import VideoLengthError, VideoLimits, VideoSizeError, VideoTimeError, smaller
+from theworld.serving.media import FORMATS, decode_picture
 from theworld.serving.refusals import RequestError
 
 LONGEST_SIDE_PX = 1792
@@ -34,10 +33,6 @@ LONGEST_SIDE_PX = 1792
 
 SHOWN_SIDE_PX = 896
 """Longest side of a picture on the page: twice its size there, for screens of double density."""
-
-_VIDEOS = "MP4, WebM, MOV, MKV or AVI"
-_ALONE = {"format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi", "protocol_whitelist": "none"}
-"""Options of FFmpeg: some formats are lists of addresses and paths, which FFmpeg would otherwise open."""
 
 
 @dataclass(frozen=True)
@@ -96,8 +91,9 @@ def read_files(files: Sequence[bytes], limits: AppSettings, frame_rate_hz: float
     Args:
         files: contents of at least one file.
         limits: largest files.
-        frame_rate_hz: frame rate of the world model, for animations and videos; several pictures are all used.
-        most_frames: longest clip, 1 + 4j; a longer one keeps its last frames.
+        frame_rate_hz: frame rate of the world model, for animations and videos (`ClipRule`); several pictures are all
+            used.
+        most_frames: longest clip, 1 + 4j; a longer one keeps its last frames, and a shorter video repeats its first.
 
     Raises:
         RequestError: for another file than a picture or video, or one beyond the limits.
@@ -107,19 +103,17 @@ def read_files(files: Sequence[bytes], limits: AppSettings, frame_rate_hz: float
     if len(files) > limits.max_files:
         raise RequestError(f"{len(files)} files: expected at most {limits.max_files}")
     if len(files) > 1:
-        pictures = [_smaller(decode_picture(content, limits.max_image_pixels)) for content in files]
+        pictures = [smaller(decode_picture(content, limits.max_image_pixels), LONGEST_SIDE_PX) for content in files]
         return _clip(pictures, len(pictures), "pictures", most_frames)
     kind = _kind_of(files[0])
     if kind == "picture":
-        return Clip((_smaller(decode_picture(files[0], limits.max_image_pixels)),))
-    timed = _animation(files[0], limits) if kind == "animation" else _video(files[0], limits)
-    kept, num_sampled = deque[Image.Image](maxlen=most_frames), 0
-    for frame in _sampled(timed, frame_rate_hz, limits):
-        kept.append(_smaller(frame))
-        num_sampled += 1
-    if not kept:
-        raise RequestError(f"a video without a frame: expected {_VIDEOS}")
-    return _clip(list(kept), num_sampled, f"frames at {frame_rate_hz:g} a second", most_frames)
+        return Clip((smaller(decode_picture(files[0], limits.max_image_pixels), LONGEST_SIDE_PX),))
+    if kind == "video" and not is_film(files[0]):
+        expected = ", ".join(FORMATS)
+        raise RequestError(
+            f"not a readable picture or video: expected {expected}, {VIDEO_FORMATS}", code="invalid_image"
+        )
+    return _video(files[0], limits, ClipRule(frame_rate_hz, most_frames))
 
 
 def _clip(frames: list[Image.Image], num_sent: int, unit: str, most_frames: int) -> Clip:
@@ -144,78 +138,26 @@ def _kind_of(content: bytes) -> str:
         return "video" if without_metadata(content) is None else "picture"  # a still one, if its metadata is damaged
 
 
-_Timed = Iterable[tuple[float, Image.Image]]
-
-
-def _animation(content: bytes, limits: AppSettings) -> _Timed:
-    """Yield the frames of a GIF, WebP or PNG with their times, seconds."""
-    decode_picture(content, limits.max_image_pixels)  # refuses broken and large files
-    time_ms = 0.0
+def _video(content: bytes, limits: AppSettings, rule: ClipRule) -> Clip:
+    """Read the clip of an animation or a video."""
+    largest = VideoLimits(
+        max_pixels=limits.max_image_pixels,
+        max_seconds=limits.max_video_seconds,
+        max_decode_seconds=limits.max_seconds,
+        max_side_px=LONGEST_SIDE_PX,
+    )
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            for frame in ImageSequence.Iterator(image):
-                _check_size(frame.width, frame.height, limits)  # a later frame may be larger than the first
-                yield time_ms / 1000, to_image(frame.copy())
-                time_ms += float(frame.info.get("duration", 0)) or 100.0  # browsers replace 0 in the same way
-    except (*BROKEN, Image.DecompressionBombError) as error:
-        if isinstance(error, RequestError):
-            raise
-        raise RequestError("not a readable animation: it may be cut short", code="invalid_image") from None
-
-
-def _video(content: bytes, limits: AppSettings) -> _Timed:
-    """Yield the frames of a video with their times, seconds."""
-    try:
-        with av.open(io.BytesIO(content), "r", options=_ALONE) as container:
-            if not container.streams.video:
-                raise RequestError(f"a file without pictures: expected {', '.join(FORMATS)}, {_VIDEOS}")
-            stream = container.streams.video[0]
-            if stream.codec_context is None:
-                raise RequestError("a video of an unknown codec: send it as H.264", code="invalid_image")
-            _check_size(stream.codec_context.width, stream.codec_context.height, limits)
-            for frame in container.decode(stream):
-                _check_size(frame.width, frame.height, limits)  # the size can change within a video
-                yield frame.time or 0.0, frame.to_image()
-    except (FFmpegError, ValueError) as error:
-        if isinstance(error, RequestError):
-            raise
-        raise RequestError(
-            f"not a readable picture or video: expected {', '.join(FORMATS)}, {_VIDEOS}", code="invalid_image"
-        ) from None
-
-
-def _check_size(width: int, height: int, limits: AppSettings) -> None:
-    if width * height > limits.max_image_pixels:
-        raise RequestError(
-            f"frames of {width} x {height} px: expected at most {limits.max_image_pixels:,} pixels; send it smaller",
-            code="image_too_large",
-        )
-
-
-def _sampled(timed: _Timed, frame_rate_hz: float, limits: AppSettings) -> Iterable[Image.Image]:
-    """Sample frames at the frame rate of the world model, from the first on; a slower video keeps all its frames.
-
-    Raises:
-        RequestError: if the video is too long, or takes too long to decode: all its times can be equal.
-    """
-    start = due = None
-    until = monotonic() + limits.max_seconds
-    for time, frame in timed:
-        start = time if start is None else start
-        if time - start > limits.max_video_seconds:
-            raise RequestError(f"a video of more than {limits.max_video_seconds:g} s: cut it", code="video_too_long")
-        if monotonic() > until:
-            raise RequestError("a video that takes too long to decode: send a smaller one", 504, "timeout")
-        if due is None or time >= due - 1e-6:
-            yield frame
-            due = max(time if due is None else due, time - 1 / frame_rate_hz) + 1 / frame_rate_hz
-
-
-def _smaller(picture: Image.Image) -> Image.Image:
-    if max(picture.size) > LONGEST_SIDE_PX:
-        picture = picture.copy()
-        picture.thumbnail((LONGEST_SIDE_PX, LONGEST_SIDE_PX), Image.Resampling.BICUBIC)
-    return picture
+        clip = read_clip(content, rule, limits=largest)
+    except VideoError as error:
+        reason = str(error).removeprefix(f"{len(content):,} bytes: ")
+        if isinstance(error, VideoSizeError):
+            raise RequestError(f"{reason}; send it smaller", code="image_too_large") from None
+        if isinstance(error, VideoLengthError):
+            raise RequestError(reason, code="video_too_long") from None
+        if isinstance(error, VideoTimeError):
+            raise RequestError(reason, 504, "timeout") from None
+        raise RequestError(reason, code="invalid_image") from None
+    return Clip(clip.frames, clip.note)
 
 
 def shown(frames: Sequence[Image.Image]) -> bytes:

@@ -113,7 +113,9 @@ def llava(folder: Path, text: str) -> LlavaDataset:
     "row",
     [
         said(image_path="a.jpg"),
-        said(video="a.mp4"),
+        said(video_path="a.mp4"),
+        said("<video>\nWhat is it?"),
+        said("<video>\nWhat is it?", image="a.jpg"),
         said(img="a.jpg"),
         said("<image>\nWhat is it?"),
         said("<image>\nWhat is it?", image=[]),

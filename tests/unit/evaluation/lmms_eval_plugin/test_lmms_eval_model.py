@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from fixtures_clips import film
 from theworld.datasets.sample import question
 from theworld.evaluation.generation import Answerer
 from theworld.evaluation.lmms_eval import manifest
@@ -102,6 +103,28 @@ def test_replies_come_in_the_order_of_requests_however_these_are_batched(model: 
     assert {(key[0], reply) for _, key, reply in model.cache_hook.added} == {
         (request.args[0], reply) for request, reply in zip(requests, expected, strict=True)
     }
+
+
+def test_a_video_is_answered_as_by_generate_beside_pictures(model: Any, tmp_path: Path) -> None:
+    clip = str(film(tmp_path / "clip.mp4"))
+    content = [{"type": "video", "url": clip}, {"type": "text", "text": "What happens?"}]
+    asked = Request(1, "What happens?", max_new_tokens=4)
+    asked.args = (
+        "What?",
+        lambda doc: [{"role": "user", "content": content}],
+        {"max_new_tokens": 4},
+        1,
+        "colours",
+        "test",
+    )
+
+    replies = model.generate_until([Request(0, "Which colour?", PICTURES[0], max_new_tokens=4), asked])
+
+    assert replies == [
+        written(model, "Which colour?", PICTURES[0], max_new_tokens=4),
+        model.model.generate(clip, "What happens?", do_sample=False, max_new_tokens=4),
+    ]
+    assert harness.LOGGED.pop()["additional_metrics"]["world_clips"] == 2
 
 
 def test_it_reports_every_clip_that_was_read_from_the_world(model: Any) -> None:

@@ -1,9 +1,15 @@
 """Requests of lmms-eval become samples and decoding without anything lost, added or guessed."""
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import pytest
 from PIL import Image
 
+from fixtures_clips import Decoder, film, frames_of
 from theworld.datasets.sample import Turn
+from theworld.datasets.video import ClipRule, read_clip
 from theworld.evaluation.lmms_eval.requests import DEFAULT_MAX_NEW_TOKENS, to_decoding, to_sample
 
 RED, BLUE = (Image.new("RGB", (8, 8), colour) for colour in ("red", "blue"))
@@ -56,10 +62,53 @@ def test_a_list_of_frames_is_a_clip_of_which_the_model_itself_sees_the_last() ->
     assert sample.num_world_steps == 3
 
 
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return film(tmp_path_factory.mktemp("video") / "clip.mp4")
+
+
+@pytest.mark.parametrize("form", [str, Path, Path.read_bytes, lambda path: Decoder(frames_of(path))])
+def test_every_form_of_a_video_is_the_clip_that_the_model_reads(form: Callable[[Path], Any], clip: Path) -> None:
+    rule = ClipRule(6.0, 9, 2)
+
+    sample = to_sample([user({"type": "video", "url": form(clip)}, "And then?")], "a", rule)
+
+    expected = read_clip(clip, rule)
+    assert sample.clips == (list(expected.frames),)
+    assert sample.images == expected.shown
+    assert (len(sample.images), len(expected.frames)) == (2, 9)
+
+
+def test_a_picture_beside_a_video_is_repeated(clip: Path) -> None:
+    sample = to_sample([user(image(RED), {"type": "video", "url": str(clip)}, "Which?")], "a")
+
+    assert sample.clips is not None
+    assert [len(frames) for frames in sample.clips] == [5, 5]
+    assert list(sample.clips[0]) == [RED] * 5
+    assert sample.shape == ((5,), None)
+
+
+@pytest.mark.parametrize("times", [("start_time", "end_time"), ("video_start", "video_end")])
+def test_a_task_may_cut_its_video(times: tuple[str, str], clip: Path) -> None:
+    cut: dict[str, object] = dict(zip(times, (0.5, 1.0), strict=True))
+    part: dict[str, object] = {"type": "video", "url": str(clip), **cut}
+    if times[0] == "video_start":  # as the harness passes a visual with times
+        part = {"type": "video", "url": {"type": "video", "path": str(clip), **cut}}
+
+    sample = to_sample([user(part, "And then?")], "a", ClipRule(6.0))
+
+    assert sample.clips == (list(read_clip(clip, ClipRule(6.0), start_s=0.5, end_s=1.0).frames),)
+
+
 @pytest.mark.parametrize(
     ("messages", "named"),
     [
-        ([user({"type": "video", "url": "film.mp4"}, "What happens?")], "a video ('film.mp4')"),
+        ([user({"type": "video", "url": "film.mp4"}, "What happens?")], "film.mp4: no such file"),
+        (
+            [user({"type": "video", "url": {"video_path": "a.mp4", "timestep": 3}}, "What?")],
+            "a video given by video_path, timestep: expected url or path",
+        ),
+        ([user({"type": "video", "url": []}, "What happens?")], "a video given as no frames"),
         ([user({"type": "audio", "url": "noise.wav"}, "What is heard?")], "'audio'"),
         ([user("One."), {"role": "assistant", "content": "two"}, user(image(RED), "Three?")], "later turn"),
         ([{"role": "assistant", "content": "hello"}], "turns must go user"),

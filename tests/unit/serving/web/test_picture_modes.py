@@ -8,7 +8,7 @@ from PIL import Image, PngImagePlugin
 
 from theworld.config.serving import AppSettings
 from theworld.datasets.images import to_image
-from theworld.serving.inputs import decode_picture
+from theworld.serving.media import decode_picture
 from theworld.serving.refusals import RequestError
 from theworld.serving.web.uploads import read_files
 
