@@ -32,6 +32,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+FUTURE = ("vpct", "futurebench", "openworldqa", "vrqabench", "sat", "physbench", "mvp", "intphys2")
+"""Benchmarks about the future."""
+
+
 def completed(folder: Path, line: str) -> list[str]:
     """What bash offers at the end of a line."""
     words = line.split(" ")
@@ -44,7 +48,7 @@ def completed(folder: Path, line: str) -> list[str]:
     ("line", "offered"),
     [
         ("theworld tra", ["train"]),
-        ("theworld score ", ["spatial-rgpt", "blink", "vsr"]),
+        ("theworld score ", ["spatial-rgpt", "blink", "vsr", *FUTURE]),
         ("theworld cache v", ["verify"]),
         ("theworld train --model.world.ta", ["--model.world.tap"]),
         ("theworld train run.json --model.world.tap ro", ["rollout"]),

@@ -284,7 +284,7 @@ def doctor(settings: "DoctorSettings") -> Result:
 
 
 def foresight(arguments: "ForesightSettings") -> "dict[str, Any] | Result":
-    """Draw a grid of scenes, describe varied scenes, or write the items that the package ships; return the paths."""
+    """Draw a grid of scenes, describe varied scenes, export scenes, or write the shipped items; return the paths."""
     if arguments.survey is not None:
         from theworld.datasets.foresight.survey import survey
 
@@ -293,6 +293,18 @@ def foresight(arguments: "ForesightSettings") -> "dict[str, Any] | Result":
         from theworld.datasets.foresight.export import write_scenes
 
         return {"scenes": [str(path) for path in write_scenes(arguments.write_scenes)]}
+    if arguments.export is not None:
+        from theworld.datasets.foresight.clevrer import write_clevrer
+
+        written = write_clevrer(
+            arguments.export_dir,
+            arguments.split,
+            arguments.rows,
+            arguments.image_size_px,
+            arguments.task,
+            arguments.scenes,
+        )
+        return {"questions": str(written[-1]), "num_files": len(written)}
     from theworld.datasets.foresight.export import preview
 
     preview(

@@ -53,6 +53,12 @@ class ForesightSettings:
     write_scenes: PathSetting | None = None
     """Folder for the validation and test items that the package ships, simulated anew, instead of a picture."""
 
+    export: Literal["clevrer"] | None = None
+    """Format of files to write instead of a picture; clevrer: videos, annotations and questions of CLEVRER."""
+
+    export_dir: PathSetting = Path("clevrer")
+    """Folder for the files of `export`."""
+
     survey: Count | None = None
     """Items of each task and split to describe in tables on the standard output, instead of a picture."""
 

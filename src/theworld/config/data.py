@@ -5,19 +5,23 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from theworld.config.base import MOST, STRICT
-from theworld.config.data_base import TASK_NAMES, DataSettings, ForesightData, ForesightSplitName, SplitName, TaskName
-from theworld.config.problems import dataclass
-from theworld.config.public_data import (
+from theworld.config.benchmark_data import (
     BlinkData,
-    DataCompData,
-    HFData,
-    LlavaData,
-    OpenSpatialData,
-    OwnData,
-    PublicData,
+    FutureBenchData,
+    FutureData,
+    IntPhys2Data,
+    MvpData,
+    OpenWorldQAData,
+    PhysBenchData,
+    SatData,
     SpatialRGPTData,
+    VpctData,
+    VRQABenchData,
     VsrData,
 )
+from theworld.config.data_base import TASK_NAMES, DataSettings, ForesightData, ForesightSplitName, SplitName, TaskName
+from theworld.config.problems import dataclass
+from theworld.config.public_data import DataCompData, HFData, LlavaData, OpenSpatialData, OwnData, PublicData
 from theworld.config.registered import REGISTERED_DATA, known_data
 from theworld.config.video_data import VideoData
 
@@ -28,17 +32,26 @@ __all__ = [
     "DataSettings",
     "ForesightData",
     "ForesightSplitName",
+    "FutureBenchData",
+    "FutureData",
     "HFData",
+    "IntPhys2Data",
     "LlavaData",
     "MixturePart",
+    "MvpData",
     "OpenSpatialData",
+    "OpenWorldQAData",
     "OwnData",
+    "PhysBenchData",
     "PublicData",
     "RegisteredData",
+    "SatData",
     "SpatialRGPTData",
     "SplitName",
     "TaskName",
     "VideoData",
+    "VRQABenchData",
+    "VpctData",
     "VsrData",
 ]
 

@@ -15,7 +15,25 @@ VARIED_SPLIT_NAMES: Final[tuple[ForesightSplitName, ...]] = ("shift-seen", "shif
 """Splits that only varied scenes have."""
 
 DatasetName = Literal[
-    "foresight", "blink", "spatial-rgpt", "vsr", "llava", "open-spatial", "hf", "datacomp", "own", "registered", "video"
+    "foresight",
+    "blink",
+    "spatial-rgpt",
+    "vsr",
+    "vpct",
+    "futurebench",
+    "openworldqa",
+    "vrqabench",
+    "sat",
+    "physbench",
+    "mvp",
+    "intphys2",
+    "llava",
+    "open-spatial",
+    "hf",
+    "datacomp",
+    "own",
+    "registered",
+    "video",
 ]
 
 TaskName = Literal["drop", "topple", "roll", "collide", "hide"]
@@ -44,10 +62,11 @@ class DataSettings(Variants):
 
     dataset: DatasetName = "foresight"
     """Source of the samples: `foresight`, physical scenes simulated and drawn when they are read; `blink`,
-    `spatial-rgpt` or `vsr`, a public benchmark; `llava`, a file of LLaVA's conversations; `open-spatial`, questions
-    about regions; `hf`, any data set of the hub; `datacomp`, web pictures as a stream of shards; `own`, a file of your
-    own pictures or videos and questions, and the default where only a source is given; `registered`, samples of your
-    program; `video`, videos of any kind, each with its own future."""
+    `spatial-rgpt` or `vsr`, a public benchmark; `vpct`, `futurebench`, `openworldqa`, `vrqabench`, `sat`, `physbench`,
+    `mvp` or `intphys2`, a benchmark about the future; `llava`, a file of LLaVA's conversations; `open-spatial`,
+    questions about regions; `hf`, any data set of the hub; `datacomp`, web pictures as a stream of shards; `own`, a
+    file of your own pictures or videos and questions, and the default where only a source is given; `registered`,
+    samples of your program; `video`, videos of any kind, each with its own future."""
 
     train_split: SplitName = "train"
     """Split to train on."""

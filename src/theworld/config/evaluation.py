@@ -11,6 +11,7 @@ from theworld.config.base import STRICT, BatchSize, Count, NumSlots, PathSetting
 from theworld.config.data import DataSettings, ForesightData
 from theworld.config.problems import dataclass
 from theworld.config.renamed import accept_former
+from theworld.config.reply_files import FutureScoring
 from theworld.precision import Dtype
 
 ArmName = Literal["world", "no-world-tokens", "gemma", "blind", "random-projection", "random-world", "majority"]
@@ -171,7 +172,7 @@ class VsrScoreSettings:
     evaluate`."""
 
 
-Scoring: TypeAlias = SpatialRGPTScoreSettings | BlinkScoreSettings | VsrScoreSettings
+Scoring: TypeAlias = SpatialRGPTScoreSettings | BlinkScoreSettings | VsrScoreSettings | FutureScoring
 """Settings of any benchmark to score."""
 
 

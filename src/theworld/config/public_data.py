@@ -1,10 +1,11 @@
-"""Settings of the data sets that are read from files: public ones, and your own."""
+"""Settings of the data sets to train on that are read from files: public ones, and your own."""
 
 from typing import Annotated, Final, Literal, TypeAlias
 
 from pydantic import Field, model_validator
 
 from theworld.config.base import STRICT, Count, PathSetting
+from theworld.config.benchmark_data import BenchmarkData
 from theworld.config.data_base import DataSettings
 from theworld.config.problems import dataclass
 
@@ -15,60 +16,6 @@ HeldOutBy = Literal["picture", "id"]
 def _check_rule(by: HeldOutBy, share: float | None) -> None:
     if by == "id" and share is not None:
         raise ValueError(f"held_out_share={share} with held_out_by='id', which holds out one in a hundred: drop one")
-
-
-@dataclass(config=STRICT, frozen=True, kw_only=True)
-class BlinkData(DataSettings):
-    """BLINK: 14 visual perception tasks with choices."""
-
-    dataset: Literal["blink"] = "blink"
-
-    source: str | None = None
-    """Hub id, or folder in the layout of that repository; None: the authors' repository."""
-
-    revision: str | None = None
-    """Commit of the hub repository."""
-
-    subsets: Annotated[tuple[str, ...], Field(strict=False)] = ()
-    """Tasks out of 14; none named: all."""
-
-
-@dataclass(config=STRICT, frozen=True, kw_only=True)
-class SpatialRGPTData(DataSettings):
-    """SpatialRGPT-Bench: questions about marked regions."""
-
-    dataset: Literal["spatial-rgpt"] = "spatial-rgpt"
-
-    source: str | None = None
-    """Hub id, or folder in the layout of that repository; None: the authors' repository."""
-
-    revision: str | None = None
-    """Commit of the hub repository."""
-
-    image_dir: PathSetting | None = None
-    """Folder of the pictures, if the rows hold none."""
-
-    marks: Literal["boxes", "masks"] = "boxes"
-    """Marks of regions in the pictures."""
-
-
-@dataclass(config=STRICT, frozen=True, kw_only=True)
-class VsrData(DataSettings):
-    """Visual Spatial Reasoning: true and false statements about pictures of COCO."""
-
-    dataset: Literal["vsr"] = "vsr"
-
-    source: str | None = None
-    """Hub id, folder in the layout of that repository, or file; None: the authors' repository."""
-
-    revision: str | None = None
-    """Commit of the hub repository."""
-
-    subsets: Annotated[tuple[str, ...], Field(strict=False, max_length=1)] = ()
-    """`random` or `zeroshot`, tests of their own; none named: `zeroshot`."""
-
-    image_dir: PathSetting
-    """Folder of COCO 2017's pictures."""
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
@@ -241,7 +188,5 @@ class OwnData(DataSettings):
         return self
 
 
-PublicData: TypeAlias = (
-    BlinkData | SpatialRGPTData | VsrData | LlavaData | OpenSpatialData | HFData | DataCompData | OwnData
-)
+PublicData: TypeAlias = BenchmarkData | LlavaData | OpenSpatialData | HFData | DataCompData | OwnData
 """Data sets that are read from files."""

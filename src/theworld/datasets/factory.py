@@ -1,6 +1,6 @@
 """Dataset factory: open the samples of the data set that the settings name."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, cast, get_args
 
@@ -10,6 +10,7 @@ from theworld.config import (
     DataSettings,
     ForesightData,
     ForesightSplitName,
+    FutureData,
     HFData,
     LlavaData,
     MixturePart,
@@ -23,6 +24,7 @@ from theworld.config import (
     VsrData,
 )
 from theworld.datasets.held_out import HeldOut
+from theworld.datasets.public import future_sets
 from theworld.datasets.sample import Samples, SampleStream
 from theworld.datasets.video import ClipRule
 
@@ -32,7 +34,8 @@ NUM_SCENES: Final[dict[ForesightSplitName, int]] = {
 }
 """Scenes of Foresight, if the settings give no number."""
 
-_SPLITS: Final[dict[str, dict[str, Any]]] = {
+_SPLITS: Final[dict[str, Mapping[str, Any]]] = {
+    **future_sets.SPLITS,
     "blink": {"validation": "val", "test": "test"},
     "spatial-rgpt": {"validation": "val"},
     "vsr": {"train": "train", "validation": "dev", "test": "test"},
@@ -87,7 +90,10 @@ def open_samples(
         raise ValueError(f"dataset {settings.dataset!r} has no split {split!r}: expected {' or '.join(names)}")
     if isinstance(settings, BlinkData | SpatialRGPTData | VsrData):
         return _benchmark(settings, names[split], size)
-    return _conversations(settings, names[split], size, ClipRule() if rule is None else rule)
+    rule = ClipRule() if rule is None else rule
+    if isinstance(settings, FutureData):
+        return future_sets.open_choices(settings, names[split], size, rule)
+    return _conversations(settings, names[split], size, rule)
 
 
 def describe(settings: DataSettings) -> str:

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from theworld.environment import commit
-from theworld.evaluation.benchmarks import blink
-from theworld.evaluation.benchmarks.dispatch import benchmark_scores, score
+from theworld.evaluation.benchmarks.dispatch import benchmark_scores, score, submission
 from theworld.evaluation.comparison import compare
 from theworld.evaluation.predictions import Prediction, file_stem, read_identity, read_predictions
 from theworld.evaluation.question_kinds import kind_field, kinds_of_rows
@@ -86,10 +85,10 @@ def _write_scores(rows: dict[str, list[Prediction]], folder: Path) -> None:
 
 
 def _write_submissions(rows: dict[str, list[Prediction]], folder: Path) -> dict[str, str]:
-    """Write the replies of each arm in the format of BLINK's evaluation server; return the files."""
+    """Write the replies of each arm in the format of the benchmark's server; return the files."""
     written = {}
     for name, predictions in rows.items():
-        write_whole(folder / f"{file_stem(name)}.json", json.dumps(blink.submission(predictions), indent=1))
+        write_whole(folder / f"{file_stem(name)}.json", json.dumps(submission(predictions), indent=1))
         written[name] = str(folder / f"{file_stem(name)}.json")
     return written
 
@@ -98,7 +97,7 @@ def breakdown(runs: Sequence[Sequence[Prediction]]) -> tuple[tuple[str, ...], st
     """Choose the fields to group by and to cluster by, for `summarise`, among those that every row has.
 
     Questions of several kinds need a number each, or else several tasks do; without kinds, questions that repeat.
-    Several questions about one scene (`index`), picture (`image`) or video (`video`) are dependent.
+    Several questions about one scene (`index`, `scene`), pair, picture (`image`) or video are dependent.
     """
     rows = [row for run in runs for row in run]
     kind = kind_field(rows)
@@ -106,7 +105,7 @@ def breakdown(runs: Sequence[Sequence[Prediction]]) -> tuple[tuple[str, ...], st
         kind = "task"
     if kind is None and len({*kinds_of_rows(rows)}) in range(2, _MOST_QUESTIONS + 1):
         kind = "question"
-    cluster = next((name for name in ("index", "image", "video") if _repeats(runs, name)), None)
+    cluster = next((name for name in ("index", "scene", "pair", "image", "video") if _repeats(runs, name)), None)
     return () if kind is None else (kind,), cluster
 
 

@@ -1,6 +1,6 @@
 """Evaluation: from settings to predictions, scores and a comparison of arms."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -15,7 +15,7 @@ from theworld.config.world import check_world_steps
 from theworld.datasets.custom import given
 from theworld.datasets.factory import open_items
 from theworld.datasets.foresight.scene import FRAME_RATE_HZ
-from theworld.datasets.sample import Samples
+from theworld.datasets.sample import Sample, Samples
 from theworld.environment import describe_environment
 from theworld.evaluation.baselines import Baseline, BaselineAnswerer
 from theworld.evaluation.benchmarks.dispatch import true_answer
@@ -244,7 +244,10 @@ def _trains_gemma(saved: TheWorldConfig) -> bool:
 
 def _answer_by_majority(samples: Samples, path: Path, data: Any) -> Path:
     """Reply to each question with the most frequent true answer of its kind."""
-    questions = [samples[index] for index in range(len(samples))]
+    # only the number of pictures counts: those of all videos would not fit in memory
+    questions = [
+        replace(item, images=(item.id,) * len(item.images), clips=None, future=None) for item in _each(samples)
+    ]
     name = "majority"
     identity = RunIdentity(settings_hash=_settings_hash([data, name]), checkpoint=name, versions=_versions())
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -256,6 +259,10 @@ def _answer_by_majority(samples: Samples, path: Path, data: Any) -> Path:
         ]
         writer.append(row for row in rows if row.sample_id not in done)
     return path
+
+
+def _each(samples: Samples) -> Iterator[Sample]:
+    return (samples[index] for index in range(len(samples)))
 
 
 def saved_config(checkpoint: str | Path, most_world_steps: int = 0) -> TheWorldConfig:

@@ -9,12 +9,13 @@ from typing import Any
 
 from tqdm import tqdm
 
-from theworld.config import BlinkData, DataSettings, SpatialRGPTData
+from theworld.config import BlinkData, DataSettings, FutureData, SpatialRGPTData
 from theworld.config.commands import DEFAULT_SHOWN, PreviewSettings
 from theworld.constants import IGNORE_INDEX, WORLD_TOKENS
 from theworld.datasets.collator import Collator
 from theworld.datasets.errors import LeftOut
 from theworld.datasets.label_view import spans
+from theworld.datasets.public import future_sets
 from theworld.datasets.sample import Sample, Samples, SampleStream
 from theworld.datasets.samplers import refuse_overlong
 from theworld.modeling.factory import open_processor
@@ -57,7 +58,10 @@ def look(config: PreviewSettings) -> Preview:
 
 def _with_a_split(data: DataSettings) -> DataSettings:
     """Return settings that read the validation split, for a benchmark without a training split."""
-    if isinstance(data, BlinkData | SpatialRGPTData) and data.train_split == "train":
+    has_none = isinstance(data, BlinkData | SpatialRGPTData)
+    if isinstance(data, FutureData):
+        has_none = "train" not in future_sets.SPLITS[data.dataset]
+    if has_none and data.train_split == "train":
         return replace(data, train_split="validation", validation_split="test")
     return data
 

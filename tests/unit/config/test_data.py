@@ -17,6 +17,12 @@ from theworld.config.flags import flags, show_help
 from theworld.config.loader import SettingsError, load, save
 from theworld.evaluation.run import _settings_hash
 
+LATER = {
+    *("dataset", "name", "fingerprint", "scenes", "wordings"),
+    *("option_order", "num_option_orders", "num_video_frames", "video_dir"),
+}
+"""Fields that flat files of former versions do not have."""
+
 FLAT: dict[str, Any] = {
     "source": None,
     "revision": None,
@@ -104,7 +110,7 @@ def test_flags_and_a_file_meet_in_one_data_set(path: Path):
     assert loaded(path, blink, "--data.subsets", "Counting", "Jigsaw") == BlinkData(subsets=("Counting", "Jigsaw"))
     assert loaded(path, {"num_train": 4}, "--data.dataset", "blink") == BlinkData(num_train=4)
     said = refusal(path, blink, "--data.dataset", "llava", "--data.source", "chat.json")
-    assert said == "run.json: data: subsets is for dataset 'blink' or 'vsr', not 'llava'"
+    assert said == "run.json: data: subsets is for dataset 'blink', 'vsr', 'mvp' or 'intphys2', not 'llava'"
 
 
 @pytest.mark.parametrize(
@@ -148,8 +154,9 @@ def test_the_help_names_the_data_sets_that_a_setting_is_for(capsys: pytest.Captu
 
     assert "[spatial-rgpt, open-spatial] Marks of regions in the pictures. (default: boxes)" in said
     assert "[blink] Tasks out of 14; none named: all. [vsr] `random` or" in said
+    assert "[sat] Order of the options" in said or "sat, mvp] Order of the options" in said
     assert "Split to train on. (default: train)" in said
-    assert set(FLAT) | {"dataset", "name", "fingerprint", "scenes", "wordings"} | set(DataSettings.ADDED) == {
+    assert set(FLAT) | LATER | set(DataSettings.ADDED) == {
         flag.removeprefix("--data.").replace("-", "_")
         for flag in flags(TrainingConfig)
         if flag.startswith("--data.") and not flag.startswith("--data.no-")

@@ -189,7 +189,10 @@ def test_a_picture_that_is_gone_is_a_missing_item_and_no_wrong_answer(checkpoint
     ("given", "message"),
     [
         ({"dataset": "vsr", "questions": "future"}, "questions is for dataset 'foresight', not 'vsr'"),
-        ({"dataset": "foresight", "subsets": ("random",)}, "subsets is for dataset 'blink' or 'vsr', not 'foresight'"),
+        (
+            {"dataset": "foresight", "subsets": ("random",)},
+            "subsets is for dataset 'blink', 'vsr', 'mvp' or 'intphys2', not 'foresight'",
+        ),
         ({"dataset": "blink", "marks": "boxes"}, "marks is for dataset"),
         ({"dataset": "vsr", "images": "clip"}, "images is for dataset"),
         ({"dataset": "vsr"}, "image_dir: missing; give image_dir"),

@@ -5,14 +5,25 @@ from dataclasses import dataclass
 from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from theworld.config.evaluation import BlinkScoreSettings, Scoring, SpatialRGPTScoreSettings, VsrScoreSettings
+from theworld.config.reply_files import (
+    ChoiceScoreSettings,
+    FutureBenchScoreSettings,
+    IntPhys2ScoreSettings,
+    MvpScoreSettings,
+    OpenWorldQAScoreSettings,
+    PhysBenchScoreSettings,
+    SatScoreSettings,
+    VpctScoreSettings,
+    VRQABenchScoreSettings,
+)
 from theworld.datasets.sample import Sample
 from theworld.evaluation import scoring
-from theworld.evaluation.benchmarks import blink, spatial_rgpt, vsr
+from theworld.evaluation.benchmarks import blink, choice_replies, choice_scores, spatial_rgpt, vsr
 from theworld.evaluation.predictions import Prediction
 from theworld.evaluation.scoring import Score, Scorer
 from theworld.tables import Table
 
-Files = TypeVar("Files", bound=Scoring)
+Files = TypeVar("Files", bound=Scoring | ChoiceScoreSettings)
 
 
 @runtime_checkable
@@ -42,6 +53,8 @@ class Benchmark(Generic[Files]):
     """Settings that name files of saved replies."""
     evaluate_files: Callable[[Files], BenchmarkScores]
     """Reads such files and sums them up."""
+    submission: Callable[[Sequence[Prediction]], Any] | None = None
+    """Makes the content of the file to submit, for a split whose answers are withheld; None: there is no such split."""
 
     def scores_of(self, settings: Scoring) -> BenchmarkScores | None:
         """Read and sum up the files that settings name; None for the settings of another benchmark."""
@@ -49,12 +62,32 @@ class Benchmark(Generic[Files]):
 
 
 AnyBenchmark: TypeAlias = (
-    Benchmark[BlinkScoreSettings] | Benchmark[SpatialRGPTScoreSettings] | Benchmark[VsrScoreSettings]
+    Benchmark[BlinkScoreSettings]
+    | Benchmark[SpatialRGPTScoreSettings]
+    | Benchmark[VsrScoreSettings]
+    | Benchmark[ChoiceScoreSettings]
 )
+
+_Submission: TypeAlias = Callable[[Sequence[Prediction]], Any]
+
+
+def _choice_benchmark(
+    name: str, files: type[ChoiceScoreSettings], submission: _Submission | None = None
+) -> Benchmark[ChoiceScoreSettings]:
+    """Make a benchmark about the future from its rules."""
+    rules = choice_scores.RULES[name]
+    return Benchmark(
+        name,
+        lambda row: choice_scores.score(row, rules),
+        lambda rows: choice_scores.evaluate(rows, rules),
+        files,
+        lambda settings: choice_replies.evaluate_files(settings, name),
+        submission,
+    )
 
 
 BENCHMARKS: Final[tuple[AnyBenchmark, ...]] = (
-    Benchmark("blink", blink.score, blink.evaluate, BlinkScoreSettings, blink.evaluate_files),
+    Benchmark("blink", blink.score, blink.evaluate, BlinkScoreSettings, blink.evaluate_files, blink.submission),
     Benchmark(
         "spatial-rgpt",
         spatial_rgpt.score,
@@ -63,6 +96,14 @@ BENCHMARKS: Final[tuple[AnyBenchmark, ...]] = (
         spatial_rgpt.evaluate_files,
     ),
     Benchmark("vsr", vsr.score, vsr.evaluate, VsrScoreSettings, vsr.evaluate_files),
+    _choice_benchmark("vpct", VpctScoreSettings),
+    _choice_benchmark("futurebench", FutureBenchScoreSettings),
+    _choice_benchmark("openworldqa", OpenWorldQAScoreSettings),
+    _choice_benchmark("vrqabench", VRQABenchScoreSettings),
+    _choice_benchmark("sat", SatScoreSettings),
+    _choice_benchmark("physbench", PhysBenchScoreSettings, choice_replies.physbench_submission),
+    _choice_benchmark("mvp", MvpScoreSettings),
+    _choice_benchmark("intphys2", IntPhys2ScoreSettings, choice_replies.intphys2_submission),
 )
 _BY_NAME: Final = {benchmark.name: benchmark for benchmark in BENCHMARKS}
 
@@ -110,6 +151,22 @@ def evaluate_files(settings: Scoring) -> tuple[str, BenchmarkScores]:
         if scores is not None:
             return benchmark.name, scores
     raise TypeError(f"{type(settings).__name__}: expected the settings of a benchmark")
+
+
+def submission(rows: Sequence[Prediction]) -> Any:
+    """Return the content of the file to submit for rows whose answers are withheld.
+
+    Raises:
+        ValueError: for rows of no benchmark that takes submissions.
+    """
+    name = rows[0].fields.get("benchmark") if rows else None
+    benchmark = None if name is None else _benchmark(name)
+    if benchmark is None or benchmark.submission is None:
+        raise ValueError(
+            f"sample {rows[0].sample_id if rows else None!r}: its answer is withheld, and no server takes the replies:"
+            " evaluate a split with answers"
+        )
+    return benchmark.submission(rows)
 
 
 def true_answer(sample: Sample) -> str:

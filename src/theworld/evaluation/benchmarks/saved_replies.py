@@ -213,10 +213,17 @@ class Rate:
         return cells
 
 
-def rate(scores: Sequence[Score]) -> Rate:
-    """Count the scores of a group."""
+def rate(scores: Sequence[Score], clusters: Sequence[str] | None = None) -> Rate:
+    """Count the scores of a group.
+
+    Args:
+        scores: of its items.
+        clusters: a label for each item: the bootstrap resamples equal ones together. None: each item for itself.
+    """
     states = Counter(score.state for score in scores)
     values = [score.value for score in scores if score.value is not None]
+    if clusters is not None:
+        clusters = [label for label, score in zip(clusters, scores, strict=True) if score.value is not None]
     num_right = states["right"]
     return Rate(
         num_items=len(scores),
@@ -225,7 +232,7 @@ def rate(scores: Sequence[Score]) -> Rate:
         num_missing=states["missing"],
         value=num_right / len(values) if values else None,
         wilson=wilson_interval(num_right, len(values)) if values else None,
-        bootstrap=bootstrap_mean(values) if values else None,
+        bootstrap=bootstrap_mean(values, clusters) if values else None,
     )
 
 
