@@ -141,7 +141,7 @@ class VideoQuestions(IndexedSamples):
             characters = num_characters(self._turns(row, id)[0])
         except RecordError:
             characters = 0
-        return Measures(id, characters, self.windows.clip.num_gemma_frames, video)
+        return Measures(id, characters, 0, video, videos=1)
 
     def _sample(self, row: Mapping[str, Any], place: int) -> Sample:
         video = self._value(row, "video") if self.videos is None else None
@@ -218,7 +218,7 @@ class VideoQuestions(IndexedSamples):
             answer = chosen_answer(answer, choices, id)
         return checked((Turn("user", question), Turn("assistant", answer)), id), fields
 
-    def shape_of(self, index: int) -> Hashable:
+    def _shape_of(self, index: int) -> Hashable:
         """Return the shape of a sample, which is the same for all."""
         return (self.windows.clip.num_frames,), self.windows.num_future_frames // TEMPORAL_STRIDE
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from theworld.config import BlinkData, DataSettings, ForesightData, LlavaData, TrainingConfig, VsrData
+from theworld.config import BlinkData, DataSettings, ForesightData, LlavaData, TrainingConfig, VideoData, VsrData
 from theworld.config.flags import flags, show_help
 from theworld.config.loader import SettingsError, load, save
 from theworld.evaluation.run import _settings_hash
@@ -80,7 +80,9 @@ def test_the_name_of_a_data_set_selects_its_class():
 
 
 def test_a_name_of_no_data_set_is_refused(path: Path):
-    with pytest.raises(ValueError, match=r"dataset='llav': expected 'foresight', 'blink', .*'own' or 'registered'"):
+    with pytest.raises(
+        ValueError, match=r"dataset='llav': expected 'foresight', 'blink', .*'own', 'video' or 'registered'"
+    ):
         DataSettings(dataset="llav")
     said = refusal(path, {"dataset": "llav"})
     assert said.startswith("run.json: data.dataset: given \"llav\"; should be 'foresight', 'blink', ")
@@ -156,7 +158,8 @@ def test_the_help_names_the_data_sets_that_a_setting_is_for(capsys: pytest.Captu
     assert "[blink] Tasks out of 14; none named: all. [vsr] `random` or" in said
     assert "[sat] Order of the options" in said or "sat, mvp] Order of the options" in said
     assert "Split to train on. (default: train)" in said
-    assert set(FLAT) | LATER | set(DataSettings.ADDED) == {
+    of_videos = {entry.name for entry in fields(VideoData)}
+    assert set(FLAT) | LATER | of_videos | set(DataSettings.ADDED) == {
         flag.removeprefix("--data.").replace("-", "_")
         for flag in flags(TrainingConfig)
         if flag.startswith("--data.") and not flag.startswith("--data.no-")
