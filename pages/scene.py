@@ -1,5 +1,6 @@
 """The scene at the top of the README: the first of the test split, with answers of the embedded model."""
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -7,7 +8,8 @@ from PIL import Image
 
 from examples.inference import ask_about
 from theworld import TheWorld
-from theworld.datasets.foresight import FRAME_RATE_HZ, ForesightDataset
+from theworld.datasets.foresight import FRAME_RATE_HZ, ForesightDataset, clip
+from theworld.datasets.foresight.scene import NUM_GIVEN_FRAMES
 from theworld.report.figures import AskedScene, draw_sheet
 
 IMAGES: Final = Path(__file__).parents[1] / "docs" / "images"
@@ -22,7 +24,20 @@ def ask_first_scene() -> AskedScene:
 
 
 def write_pictures(folder: Path = IMAGES) -> None:
-    """Write the picture of the scene, and the input picture of the model, for readers who want to ask about it."""
+    """Write the picture of the scene, and inputs of the model, for readers who want to ask about them.
+
+    The inputs are a picture, the given frames of a clip, and the clip with what followed.
+    """
     scene = ask_first_scene()
     draw_sheet([scene], folder / "scene.png", FRAME_RATE_HZ, SIDE_PX)
     Image.fromarray(scene.given).save(folder / "given.png", optimize=True)
+    film = [Image.fromarray(frame) for frame in clip("test", 0, 64, "hide")]
+    _write_webp(film[: NUM_GIVEN_FRAMES["hide"]], folder / "clip.webp")
+    _write_webp(film, folder / "film.webp")
+
+
+def _write_webp(frames: list[Image.Image], path: Path) -> None:
+    """Write an animation without loss."""
+    times_ms = [round(1000 * number / FRAME_RATE_HZ) for number in range(len(frames) + 1)]
+    durations_ms = [after - before for before, after in pairwise(times_ms)]
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=durations_ms, lossless=True, loop=0)
