@@ -4,6 +4,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+from jaxtyping import UInt8
 from PIL import Image
 
 from examples.inference import ask_about
@@ -26,18 +28,18 @@ def ask_first_scene() -> AskedScene:
 def write_pictures(folder: Path = IMAGES) -> None:
     """Write the picture of the scene, and inputs of the model, for readers who want to ask about them.
 
-    The inputs are a picture, the given frames of a clip, and the clip with what followed.
+    The inputs are a picture, the given frames of a clip, and a clip with what followed.
     """
     scene = ask_first_scene()
     draw_sheet([scene], folder / "scene.png", FRAME_RATE_HZ, SIDE_PX)
     Image.fromarray(scene.given).save(folder / "given.png", optimize=True)
-    film = [Image.fromarray(frame) for frame in clip("test", 0, 64, "hide")]
-    _write_webp(film[: NUM_GIVEN_FRAMES["hide"]], folder / "clip.webp")
-    _write_webp(film, folder / "film.webp")
+    _write_webp(clip("test", 0, 64, "hide")[: NUM_GIVEN_FRAMES["hide"]], folder / "clip.webp")
+    _write_webp(clip("test", 0, 64, "drop"), folder / "film.webp")
 
 
-def _write_webp(frames: list[Image.Image], path: Path) -> None:
+def _write_webp(pixels: UInt8[np.ndarray, "F H W 3"], path: Path) -> None:
     """Write an animation without loss."""
+    frames = [Image.fromarray(frame) for frame in pixels]
     times_ms = [round(1000 * number / FRAME_RATE_HZ) for number in range(len(frames) + 1)]
     durations_ms = [after - before for before, after in pairwise(times_ms)]
     frames[0].save(path, save_all=True, append_images=frames[1:], duration=durations_ms, lossless=True, loop=0)
