@@ -10,6 +10,7 @@ from PIL import Image
 
 from examples.inference import ask_about
 from theworld import TheWorld
+from theworld.datasets.animation import write_mp4
 from theworld.datasets.foresight import FRAME_RATE_HZ, ForesightDataset, clip
 from theworld.datasets.foresight.scene import NUM_GIVEN_FRAMES
 from theworld.report.figures import AskedScene, draw_sheet
@@ -34,7 +35,7 @@ def write_pictures(folder: Path = IMAGES) -> None:
     draw_sheet([scene], folder / "scene.png", FRAME_RATE_HZ, SIDE_PX)
     Image.fromarray(scene.given).save(folder / "given.png", optimize=True)
     _write_webp(clip("test", 0, 64, "hide")[: NUM_GIVEN_FRAMES["hide"]], folder / "clip.webp")
-    _write_webp(clip("test", 0, 64, "drop"), folder / "film.webp")
+    write_mp4(clip("test", 0, 64, "drop"), folder / "film.mp4", FRAME_RATE_HZ)
 
 
 def _write_webp(pixels: UInt8[np.ndarray, "F H W 3"], path: Path) -> None:
