@@ -2,12 +2,12 @@
 
 from dataclasses import field
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias, get_args
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from theworld.config.base import STRICT, BatchSize, Count, NumSlots, PathSetting, Seconds, Seed
+from theworld.config.base import STRICT, BatchSize, Count, InferenceSteps, NumSlots, PathSetting, Seconds, Seed
 from theworld.config.data import DataSettings, ForesightData
 from theworld.config.problems import dataclass
 from theworld.config.renamed import accept_former
@@ -24,6 +24,61 @@ ArmName = Literal["world", "no-world-tokens", "gemma", "blind", "random-projecti
 - `random-world`: the checkpoint with random weights of its tap.
 - `majority`: no model: the most frequent true answer of each kind of question, or of each question that repeats.
 """
+
+
+ConditionName = Literal[
+    "real",
+    "shuffle",
+    "mean",
+    "zero",
+    "noise",
+    "random",
+    "matched-noise",
+    "count-matched",
+    "first-repeat",
+    "slot-shuffle",
+    "cell-shuffle",
+    "partner-future",
+    "partner-present",
+    "oracle",
+    "blank-picture",
+]
+"""Conditions of an audit: the content of the world features, or of Gemma's picture.
+
+- `real`: the item's own features, which pass through the same replacement as all others.
+- `shuffle`: the features of a partner, another item with another answer to the same question.
+- `mean`: the mean feature of all items, slot by slot and cell by cell.
+- `zero`: zeros.
+- `noise`: Gaussian noise with the mean and the standard deviation of each channel over all items.
+- `random`: uniform numbers in [-1, 1).
+- `matched-noise`: Gaussian noise with one mean and one standard deviation, those of this item's own features.
+- `count-matched`: the mean vector of C channels over all items, slots and cells, in every cell of every slot: as many
+  tokens as before, all alike but for their place.
+- `first-repeat`: the current slot in every slot.
+- `slot-shuffle`, `cell-shuffle`: the item's own features with their slots, or the cells of their grid, in one fixed
+  other order.
+- `partner-future`: the item's own slots up to the current one, the partner's future slots.
+- `partner-present`: the partner's slots up to the current one, the item's own future slots.
+- `oracle`: the item's own slots up to the current one, then those of the true future.
+- `blank-picture`: the item's own features, and a grey picture for Gemma.
+"""
+
+DEFAULT_CONDITIONS: Final[tuple[ConditionName, ...]] = (
+    "real",
+    "shuffle",
+    "mean",
+    "zero",
+    "noise",
+    "first-repeat",
+    "partner-future",
+    "partner-present",
+    "oracle",
+    "blank-picture",
+)
+"""Conditions of an audit that names none."""
+
+DECIDING_CONDITIONS: Final[tuple[ConditionName, ...]] = ("real", "shuffle", "mean")
+"""Conditions that every audit asks, because its verdict needs them."""
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
@@ -45,6 +100,9 @@ class EvaluationConfig:
     num_world_steps: Annotated[tuple[NumSlots, ...], Field(min_length=1)] | None = None
     """Values of K for the arm `world`; None: the model's own. For K > 0 `rollout` takes the place of the tap `vae`; its
     features at K = 0 are the same."""
+
+    num_inference_steps: InferenceSteps | None = None
+    """Denoising steps per imagined future; fewer are cheaper. None: the model's own."""
 
     batch_size: BatchSize = 8
     """Samples in a batch."""
@@ -92,8 +150,12 @@ class AuditSettings:
     batch_size: BatchSize = 8
     """Samples in a batch."""
 
+    conditions: Annotated[tuple[ConditionName | Literal["all"], ...], Field(min_length=1)] = DEFAULT_CONDITIONS
+    """Conditions to answer under, each one pass over the questions; `all`: every one. `real`, `shuffle` and `mean` are
+    always asked: they decide."""
+
     seed: Seed = 0
-    """Seed of the derangement and of the noise."""
+    """Seed of the derangement, of the noise and of the shuffles."""
 
     dtype: Dtype = "auto"
     """Number format of the weights; auto: as saved, or float32 if this machine emulates the saved one."""
@@ -113,9 +175,17 @@ class AuditSettings:
             return {"questions": "future", **data}
         return data
 
+    @property
+    def asked(self) -> tuple[ConditionName, ...]:
+        """The conditions to answer under, in the order of their list."""
+        named = get_args(ConditionName) if "all" in self.conditions else {*self.conditions, *DECIDING_CONDITIONS}
+        return tuple(name for name in get_args(ConditionName) if name in named)
+
     @model_validator(mode="after")
     def _check(self) -> "AuditSettings":
         refuse_conversations(self.data)
+        if len(set(self.conditions)) < len(self.conditions):
+            raise ValueError(f"conditions={self.conditions} names a condition twice: name each once")
         return self
 
 

@@ -16,8 +16,9 @@ from theworld.datasets.foresight import ForesightDataset
 from theworld.datasets.sample import Sample
 from theworld.evaluation.conditions import answering_formats, open_respondent
 from theworld.evaluation.predictions import read_predictions
+from theworld.evaluation.replacements import Clips, Replacements, moments_of
 from theworld.evaluation.run import evaluate, identify, predict, saved_config
-from theworld.evaluation.run_audit import _readers, audit, audit_model, shuffle_worlds
+from theworld.evaluation.run_audit import audit, audit_model, shuffle_worlds
 from theworld.modeling import TheWorld
 
 DATA = DataSettings(questions="future", tasks=("drop",), image_size_px=64, num_validation=12)
@@ -98,6 +99,12 @@ def test_the_audit_of_a_random_model_finds_no_use_of_its_world(checkpoint: Path,
         "mean",
         "zero",
         "noise",
+        "blank-picture",
+    }
+    future = "the model looks at no slot after the current one (num_world_steps=0)"
+    assert result["missing"] == {
+        "first-repeat": "the features have one slot",
+        **dict.fromkeys(("partner-future", "partner-present", "oracle"), future),
     }
     assert settings_file.load(AuditSettings, tmp_path / "config.json") == settings
     assert (tmp_path / "environment.json").is_file()
@@ -369,12 +376,14 @@ def test_the_mean_and_the_noise_of_an_audit_are_made_without_holding_all_feature
         alive.append(weakref.ref(part))
         return part
 
-    readers = _readers(model, samples, read, batch_size=2, seed=0)
+    moments = moments_of(model, samples, read, batch_size=2)
 
     assert most <= 1
     frames = torch.randint(0, 256, (200, 1, 3, 64, 64), dtype=torch.uint8)
-    torch.testing.assert_close(readers["mean"](frames[:1], 0)[0], features.mean(0))
-    noise = readers["noise"](frames, 0)
+    clips = Clips(frames, 0, torch.zeros(200, 16, 1, 8, 8), [])
+    rule = Replacements(model, read, {}, moments)
+    torch.testing.assert_close(rule("mean", clips)[0], features.mean(0))
+    noise = rule("noise", clips)
     torch.testing.assert_close(noise.std((0, 2, 3, 4)), features.std((0, 2, 3, 4)), rtol=0.05, atol=1e-3)
     torch.testing.assert_close(noise.mean((0, 2, 3, 4)), features.mean((0, 2, 3, 4)), rtol=0, atol=0.6)
 
