@@ -13,10 +13,11 @@ from theworld.config.problems import dataclass
 from theworld.config.renamed import accept_former
 from theworld.precision import Dtype
 
-ArmName = Literal["world", "no-world-tokens", "gemma", "blind", "random-projection", "random-world", "majority"]
+ArmName = Literal["world", "auto", "no-world-tokens", "gemma", "blind", "random-projection", "random-world", "majority"]
 """Arms of an evaluation:
 
 - `world`: the checkpoint, unchanged.
+- `auto`: the checkpoint without its world first, and with it where the margin of that answer is below `auto_threshold`.
 - `no-world-tokens`: the checkpoint without its world; trained parts of its Gemma stay.
 - `gemma`: Gemma 3 alone, the checkpoint's base before any training.
 - `blind`: the checkpoint without its world and without the picture; it sees only the question.
@@ -104,6 +105,14 @@ class EvaluationConfig:
     num_inference_steps: InferenceSteps | None = None
     """Denoising steps per imagined future; fewer are cheaper. None: the model's own."""
 
+    num_futures: Annotated[int, Field(ge=1, le=64)] = 1
+    """Imagined futures that the arm `world` answers about. With several, the most frequent answer counts, and its share
+    is the answer's confidence."""
+
+    auto_threshold: Annotated[float, Field(ge=0)] | None = None
+    """Margin of the best answer over the second-best one, nats, below which the arm `auto` asks the world. Choose it on
+    other questions: results.json of the arms `world` and `no-world-tokens` has the best one, in `gating`."""
+
     batch_size: BatchSize = 8
     """Samples in a batch."""
 
@@ -129,6 +138,12 @@ class EvaluationConfig:
             values = getattr(self, name)
             if values is not None and len(set(values)) < len(values):
                 raise ValueError(f"{name}={values} names a value twice: each is measured once")
+        if ("auto" in (self.arms or ())) != (self.auto_threshold is not None):
+            raise ValueError(
+                f"auto_threshold={self.auto_threshold}, arms={self.arms}: give both --arms auto and --auto-threshold,"
+                " or neither; `theworld evaluate --arms world no-world-tokens` on validation questions finds it: see"
+                " `gating` in its results.json"
+            )
         refuse_conversations(self.data)
         return self
 

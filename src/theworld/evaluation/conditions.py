@@ -20,7 +20,7 @@ from theworld.world.factory import open_tap
 from theworld.world.store import stored_fingerprint
 from theworld.world.tap import WorldTap, clip_seeds
 
-READS_WORLD: Final[frozenset[ArmName]] = frozenset({"world", "random-projection", "random-world"})
+READS_WORLD: Final[frozenset[ArmName]] = frozenset({"world", "auto", "random-projection", "random-world"})
 """Arms that get world features."""
 
 _SEED: Final = 0

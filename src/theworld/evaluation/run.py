@@ -17,15 +17,18 @@ from theworld.datasets.factory import open_items
 from theworld.datasets.foresight.scene import FRAME_RATE_HZ
 from theworld.datasets.sample import Samples
 from theworld.environment import describe_environment
+from theworld.evaluation.agreement import FuturesAnswerer
 from theworld.evaluation.baselines import Baseline, BaselineAnswerer
 from theworld.evaluation.benchmarks.dispatch import true_answer
 from theworld.evaluation.conditions import (
     READS_WORLD,
+    Respondent,
     answering_formats,
     blind,
     frequent_answers,
     open_respondent,
 )
+from theworld.evaluation.gating import GatedAnswerer
 from theworld.evaluation.generation import Answerer, BatchAnswerer, FeatureReader, answer_all, row_of
 from theworld.evaluation.predictions import (
     Prediction,
@@ -151,9 +154,15 @@ def _hash_of(config: EvaluationConfig, arm: ArmName, steps: int) -> str:
 
 
 def _identity_of(config: EvaluationConfig, arm: ArmName, steps: int) -> list[Any]:
-    """The settings that the predictions of an arm depend on; the number of denoising steps only if it is given."""
-    denoising = config.num_inference_steps
-    changed = [] if denoising is None or arm not in READS_WORLD else [{"num_inference_steps": denoising}]
+    """The settings that the predictions of an arm depend on; those of later versions only where they change them."""
+    more: dict[str, Any] = {}
+    if config.num_inference_steps is not None and arm in READS_WORLD:
+        more["num_inference_steps"] = config.num_inference_steps
+    if config.num_futures > 1 and arm == "world":
+        more["num_futures"] = config.num_futures
+    if arm == "auto":
+        more["auto_threshold"] = config.auto_threshold
+    changed = [more] if more else []
     return [config.data, config.max_new_tokens, former_word("answers", config.answers), arm, steps, *changed]
 
 
@@ -219,21 +228,30 @@ def _answer(config: EvaluationConfig, arm: ArmName, saved: TheWorldConfig, forma
         identity = identify(model, _identity_of(config, arm, steps))
         if respondent.tap_fingerprint is not None:
             identity = replace(identity, tap_fingerprint=respondent.tap_fingerprint)
-        predict(
-            model,
-            blind(samples) if arm == "blind" else samples,
-            files[name],
-            identity,
-            title=name,
-            batch_size=config.batch_size,
-            num_world_steps=steps,
-            max_new_tokens=config.max_new_tokens,
-            score_choices=config.answers == "loglikelihood",
-            read_features=respondent.read_features,
-        )
+        answerer = _answerer_of(config, arm, respondent, steps)
+        asked = blind(samples) if arm == "blind" else samples
+        collect(answerer, asked, files[name], identity, title=name, batch_size=config.batch_size)
         if arm == "world" and model.config.enable_world:
             write_futures(model, samples, config.output_dir, steps, respondent.read_features)
     return files
+
+
+def _answerer_of(config: EvaluationConfig, arm: ArmName, respondent: Respondent, steps: int) -> BatchAnswerer:
+    """Return what answers in an arm: once, about several futures, or with the world only where it is needed."""
+    options: dict[str, Any] = {
+        "num_world_steps": steps,
+        "max_new_tokens": config.max_new_tokens,
+        "score_choices": config.answers == "loglikelihood",
+        "read_features": respondent.read_features,
+    }
+    if arm == "auto":
+        assert config.auto_threshold is not None
+        return GatedAnswerer(respondent.model, config.auto_threshold, **options)
+    if arm == "world" and config.num_futures > 1:
+        return FuturesAnswerer(respondent.model, config.num_futures, **options)
+    is_gated = {"world", "no-world-tokens"} <= {*(config.arms or ())}  # results.json then has the curve of a gate
+    first_token = is_gated and arm == "no-world-tokens" and not options["score_choices"]
+    return Answerer(respondent.model, first_token=first_token, **options)
 
 
 def _show_items(config: EvaluationConfig, saved: TheWorldConfig) -> None:

@@ -11,6 +11,7 @@ from theworld.evaluation.comparison import Pair
 from theworld.evaluation.predictions import Prediction
 from theworld.evaluation.scoring import State
 from theworld.evaluation.summary import BY_QUESTION, Summary
+from theworld.report.confidence_tables import calibration_tables, gating_table
 from theworld.report.folder import MetricsRow, RunFolder, in_order
 from theworld.tables import (
     ABSENT,
@@ -42,6 +43,8 @@ def all_tables(run: RunFolder) -> list[Table]:
         *benchmark_tables(run),
         *group_tables(run),
         answers_table(run),
+        gating_table(run),
+        *calibration_tables(run),
         audit_table(run),
         items_table(run),
         training_table(run),

@@ -96,7 +96,7 @@ def test_random_numbers_are_uniform_and_depend_on_clip_and_seed_alone(rule: Repl
     given = rule("random", clips)
     assert given.min() >= -1
     assert given.max() < 1
-    assert given.std() == pytest.approx(1 / 3**0.5, rel=0.05)
+    assert float(given.std()) == pytest.approx(1 / 3**0.5, rel=0.05)
     alone = replace(clips, frames=clips.frames[1:], real=clips.real[1:], samples=clips.samples[1:])
     assert torch.equal(rule("random", alone)[0], given[1])
     assert not torch.equal(replace(rule, seed=1)("random", clips), given)
@@ -106,8 +106,8 @@ def test_matched_noise_has_one_mean_and_one_deviation_of_the_item(rule: Replacem
     real = torch.stack([3 + clips.real[0], 10 * clips.real[1] - 50])
     given = rule("matched-noise", replace(clips, real=real))
     for mine, its in zip(given, real, strict=True):
-        assert mine.mean() == pytest.approx(its.mean(), abs=0.1 * its.std())
-        assert mine.std() == pytest.approx(its.std(), rel=0.1)
+        assert float(mine.mean()) == pytest.approx(float(its.mean()), abs=0.1 * float(its.std()))
+        assert float(mine.std()) == pytest.approx(float(its.std()), rel=0.1)
         channels = mine.mean((1, 2, 3))
         assert channels.std() < 0.2 * its.std()  # no channel keeps a mean of its own
 
@@ -143,7 +143,7 @@ def test_the_oracle_keeps_the_given_slots_and_reads_the_true_ones(
     assert sample.future is not None
     film = torch.from_numpy(np.concatenate([np.asarray(sample.images[0])[None], np.asarray(sample.future[0])]))
     truth = model_of(world_tap="true-future").read_world(film.permute(0, 3, 1, 2)[None], 4)
-    torch.testing.assert_close(given[0, :, GIVEN:], truth[0, :, GIVEN:])
+    torch.testing.assert_close(given[0, :, GIVEN:], truth[0, :, GIVEN:], rtol=1e-3, atol=1e-4)
 
 
 def test_shuffled_slots_and_cells_keep_their_content(rule: Replacements, clips: Clips) -> None:
