@@ -164,10 +164,10 @@ def asked_for(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int | None]]:
     """Arms and their K, as an evaluation asks for them; nothing is answered."""
     asked: list[tuple[str, int | None]] = []
 
-    def note(*_: Any, title: str, num_world_steps: int | None, **__: Any) -> None:
-        asked.append((title, num_world_steps))
+    def note(answerer: Any, *_: Any, title: str, **__: Any) -> None:
+        asked.append((title, answerer.num_world_steps))
 
-    monkeypatch.setattr("theworld.evaluation.run.predict", note)
+    monkeypatch.setattr("theworld.evaluation.run.collect", note)
     monkeypatch.setattr("theworld.evaluation.run.report", lambda *_, **__: {})
     return asked
 
@@ -427,3 +427,83 @@ def test_predictions_of_other_settings_leave_the_folder_as_it_was(
         evaluate(config)
     before.pop(tmp_path / "predictions/majority.run.json")
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_denoising_steps_of_a_tap_that_denoises_nothing_are_refused(checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"num_inference_steps=3: the tap 'vae' of .* denoises nothing"):
+        evaluate(EvaluationConfig(checkpoint=checkpoint, output_dir=tmp_path / "out", num_inference_steps=3, data=DATA))
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_evaluation_at_other_denoising_steps_has_another_tap(tmp_path: Path) -> None:
+    world = {"world_tap": "rollout", "num_world_steps": 1, "num_inference_steps": 2, "world_grid": 4}
+    TheWorld.from_pretrained("tiny", **world).save_pretrained(tmp_path / "model")
+    data = replace(DATA, num_validation=1)
+    config = EvaluationConfig(
+        checkpoint=tmp_path / "model", output_dir=tmp_path / "out", answers="loglikelihood", data=data
+    )
+    taps = [
+        evaluate(replace(config, output_dir=tmp_path / str(steps), num_inference_steps=steps))["origin"]["runs"][
+            "world"
+        ]["tap_fingerprint"]
+        for steps in (None, 2, 3)
+    ]
+    assert taps[0] == taps[1] != taps[2]
+
+
+def test_an_audit_of_a_model_that_looks_ahead_separates_present_and_future(tmp_path: Path) -> None:
+    world = {"world_tap": "rollout", "num_world_steps": 1, "num_inference_steps": 2, "world_grid": 4}
+    TheWorld.from_pretrained("tiny", **world).save_pretrained(tmp_path / "model")
+    settings = AuditSettings(
+        checkpoint=tmp_path / "model",
+        output_dir=tmp_path / "audit",
+        answers="loglikelihood",
+        conditions=("partner-future", "partner-present", "oracle", "slot-shuffle"),
+        data=replace(DATA, num_validation=6),
+    )
+
+    result = audit(settings)
+
+    assert result["missing"] == {}
+    assert [drop["condition"] for drop in result["reported"]] == [
+        "slot-shuffle",
+        "partner-future",
+        "partner-present",
+        "oracle",
+    ]
+    for condition, proof in result["proofs"].items():
+        assert proof["num_items"] == 6
+        assert proof["num_replaced"] == (0 if condition == "real" else 6)
+    written = json.loads((tmp_path / "audit" / "audit.json").read_text())
+    assert written["orders"]["2 slots"]["order"] == [1, 0]
+    assert written["reading"] == result["reading"] != ""
+    assert set(written["thresholds"]) == {"matters", "matters little", "does not matter", "misleads", "undecided"}
+
+
+def test_a_condition_without_a_true_future_is_named_as_missing(checkpoint: Path, tmp_path: Path) -> None:
+    model = TheWorld.from_pretrained(
+        "tiny", world_tap="rollout", num_world_steps=1, num_inference_steps=2, world_grid=4
+    )
+    result = audit_model(
+        model,
+        samples_of(),
+        tmp_path,
+        model.read_world,
+        identity_of=0,
+        score_choices=True,
+        conditions=("real", "shuffle", "mean", "oracle"),
+    )
+    assert result.missing == {"oracle": "the data set shows no true future"}
+
+
+def test_an_audit_of_a_world_of_zeros_replaces_nothing_and_stays_undecided(tmp_path: Path) -> None:
+    TheWorld.from_pretrained("tiny", world_tap="zero", world_control_of="vae", world_grid=4).save_pretrained(
+        tmp_path / "model"
+    )
+    settings = AuditSettings(
+        checkpoint=tmp_path / "model", output_dir=tmp_path / "audit", answers="loglikelihood", data=DATA
+    )
+    result = audit(settings)
+    assert result["verdict"] == "undecided"
+    assert "shuffle and mean changed the features of no item: nothing was replaced" in result["line"]
+    assert [effect["condition"] for effect in result["effects"]] == ["blank-picture"]
