@@ -1,15 +1,12 @@
-"""When to imagine: answers without the world first, and with it only where they are unsure."""
+"""When to imagine: margins of answers without the world, and accuracy against the share of world calls."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
-from theworld.datasets.sample import Sample
 from theworld.evaluation.benchmarks.dispatch import score
-from theworld.evaluation.generation import Answerer, BatchAnswerer
 from theworld.evaluation.predictions import Prediction
-from theworld.modeling import TheWorld
 
 _SHARES: Final = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 """Shares of world calls at which the curve is written."""
@@ -26,41 +23,6 @@ def margin_of(row: Prediction) -> float | None:
         return best[0] - best[1] if len(best) > 1 else math.inf
     margin = row.fields.get("first_margin")
     return float(margin) if isinstance(margin, int | float) else None
-
-
-class GatedAnswerer(BatchAnswerer):
-    """Answers without the world, and again with it where the margin of the first answer is below a threshold.
-
-    Rows keep the `margin` of the answer without the world among their fields, and `imagined`: True if the world was
-    asked.
-
-    Args:
-        model: a TheWorld with a world.
-        threshold: margin, nats, below which the world is asked.
-        options: of `Answerer`, for both answers.
-    """
-
-    def __init__(self, model: TheWorld, threshold: float, **options: Any) -> None:
-        self.model = model
-        self.threshold = threshold
-        self._world = Answerer(model, **options)
-        plain = {name: value for name, value in options.items() if name not in ("read_features", "num_world_steps")}
-        with model.without_world():
-            self._plain = Answerer(model, first_token=True, **plain)
-
-    def _answer(self, samples: Sequence[Sample]) -> list[dict[str, Any]]:
-        with self.model.without_world():
-            rows = self._plain._answer(samples)
-        margins = [margin_of(Prediction(**row)) for row in rows]
-        unsure = [place for place, margin in enumerate(margins) if margin is None or margin < self.threshold]
-        if unsure:
-            again = self._world._answer([samples[place] for place in unsure])
-            for place, row in zip(unsure, again, strict=True):
-                rows[place] = row
-        for place, (row, margin) in enumerate(zip(rows, margins, strict=True)):
-            known = {} if margin is None or math.isinf(margin) else {"margin": margin}
-            row["fields"] = {**row["fields"], **known, "imagined": place in unsure}
-        return rows
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from theworld.environment import commit
-from theworld.evaluation.agreement import calibration_of
 from theworld.evaluation.benchmarks import blink
 from theworld.evaluation.benchmarks.dispatch import benchmark_scores, score
+from theworld.evaluation.calibration import calibration_of
 from theworld.evaluation.comparison import compare
 from theworld.evaluation.gating import gate_of
 from theworld.evaluation.predictions import Prediction, file_stem, read_identity, read_predictions

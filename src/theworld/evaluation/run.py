@@ -17,7 +17,7 @@ from theworld.datasets.factory import open_items
 from theworld.datasets.foresight.scene import FRAME_RATE_HZ
 from theworld.datasets.sample import Samples
 from theworld.environment import describe_environment
-from theworld.evaluation.agreement import FuturesAnswerer
+from theworld.evaluation.answerers import FuturesAnswerer, GatedAnswerer
 from theworld.evaluation.baselines import Baseline, BaselineAnswerer
 from theworld.evaluation.benchmarks.dispatch import true_answer
 from theworld.evaluation.conditions import (
@@ -28,7 +28,6 @@ from theworld.evaluation.conditions import (
     frequent_answers,
     open_respondent,
 )
-from theworld.evaluation.gating import GatedAnswerer
 from theworld.evaluation.generation import Answerer, BatchAnswerer, FeatureReader, answer_all, row_of
 from theworld.evaluation.predictions import (
     Prediction,

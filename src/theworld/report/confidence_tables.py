@@ -1,4 +1,4 @@
-"""Tables of confidence: accuracy against world calls, and accuracy by the agreement of imagined futures."""
+"""Tables of confidence, separate from those of accuracy: by world calls, and by the agreement of futures."""
 
 from theworld.report.folder import RunFolder
 from theworld.tables import Table, percent, percent_with_range

@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 from PIL import Image, UnidentifiedImageError
 from pydantic import TypeAdapter, ValidationError
 
-from theworld.evaluation.agreement import Calibration
 from theworld.evaluation.audit import Audit
 from theworld.evaluation.benchmarks.dispatch import score
+from theworld.evaluation.calibration import Calibration
 from theworld.evaluation.comparison import Comparison
 from theworld.evaluation.gating import Gate
 from theworld.evaluation.predictions import Prediction, arm_of, identity_path, read_identity, read_predictions

@@ -130,7 +130,8 @@ def test_several_futures_of_a_model_that_imagines_none_are_refused(checkpoint: P
 
 
 def test_the_confidence_is_the_share_of_the_most_frequent_reading() -> None:
-    from theworld.evaluation.agreement import _agreed, calibration_of
+    from theworld.evaluation.answerers import _agreed
+    from theworld.evaluation.calibration import calibration_of
 
     def answered(*rights: bool) -> dict[str, Any]:
         rows = [dict(vars(row(0, right, 1.0)), world_read=1) for right in rights]

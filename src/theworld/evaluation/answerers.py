@@ -1,19 +1,54 @@
-"""Agreement of several imagined futures as the confidence of an answer, and the calibration of this confidence."""
+"""Answerers that ask the world only where it is needed, or about several imagined futures."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from typing import Any
 
 from torch import Tensor
 
 from theworld.datasets.sample import Sample
 from theworld.evaluation.benchmarks.dispatch import score
+from theworld.evaluation.gating import margin_of
 from theworld.evaluation.generation import Answerer, BatchAnswerer, FeatureReader
 from theworld.evaluation.predictions import Prediction
-from theworld.evaluation.statistics import Interval, wilson_interval
 from theworld.modeling import TheWorld
 from theworld.modeling.futures import check_futures
+
+
+class GatedAnswerer(BatchAnswerer):
+    """Answers without the world, and again with it where the margin of the first answer is below a threshold.
+
+    Rows keep the `margin` of the answer without the world among their fields, and `imagined`: True if the world was
+    asked.
+
+    Args:
+        model: a TheWorld with a world.
+        threshold: margin, nats, below which the world is asked.
+        options: of `Answerer`, for both answers.
+    """
+
+    def __init__(self, model: TheWorld, threshold: float, **options: Any) -> None:
+        self.model = model
+        self.threshold = threshold
+        self._world = Answerer(model, **options)
+        plain = {name: value for name, value in options.items() if name not in ("read_features", "num_world_steps")}
+        with model.without_world():
+            self._plain = Answerer(model, first_token=True, **plain)
+
+    def _answer(self, samples: Sequence[Sample]) -> list[dict[str, Any]]:
+        with self.model.without_world():
+            rows = self._plain._answer(samples)
+        margins = [margin_of(Prediction(**row)) for row in rows]
+        unsure = [place for place, margin in enumerate(margins) if margin is None or margin < self.threshold]
+        if unsure:
+            again = self._world._answer([samples[place] for place in unsure])
+            for place, row in zip(unsure, again, strict=True):
+                rows[place] = row
+        for place, (row, margin) in enumerate(zip(rows, margins, strict=True)):
+            known = {} if margin is None or math.isinf(margin) else {"margin": margin}
+            row["fields"] = {**row["fields"], **known, "imagined": place in unsure}
+        return rows
 
 
 class FuturesAnswerer(BatchAnswerer):
@@ -67,47 +102,3 @@ def _agreed(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def reading_of(row: Prediction) -> str | None:
     """Return the answer that is read from a reply; without a true answer the reply itself."""
     return score(row).reading if row.answer is not None else row.prediction
-
-
-@dataclass(frozen=True)
-class ConfidenceBin:
-    """Items of one confidence."""
-
-    confidence: float
-    num_items: int
-    accuracy: float
-    wilson: Interval
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """Accuracy by confidence."""
-
-    num_items: int
-    """Items with a confidence."""
-    bins: list[ConfidenceBin]
-    """From the lowest confidence to the highest."""
-    error: float
-    """Expected calibration error: the mean over items of the distance between accuracy and confidence of their bin."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return asdict(self)
-
-
-def calibration_of(rows: Sequence[Prediction]) -> Calibration | None:
-    """Compute the accuracy of rows by their confidence; None if none has one."""
-    groups: dict[float, list[int]] = {}
-    for row in rows:
-        confidence = row.fields.get("confidence")
-        if row.error is None and row.answer is not None and isinstance(confidence, int | float):
-            groups.setdefault(round(float(confidence), 6), []).append(score(row).value or 0)
-    if not groups:
-        return None
-    bins = [
-        ConfidenceBin(confidence, len(values), sum(values) / len(values), wilson_interval(sum(values), len(values)))
-        for confidence, values in sorted(groups.items())
-    ]
-    total = sum(bin.num_items for bin in bins)
-    error = sum(bin.num_items * abs(bin.accuracy - bin.confidence) for bin in bins) / total
-    return Calibration(total, bins, error)
