@@ -81,7 +81,7 @@ def effects_of(drops: Sequence[Cost], unreplaced: Sequence[str] = ()) -> list[Ef
 
 def in_words(effects: Sequence[Effect], drops: Sequence[Cost]) -> str:
     """Write one sentence: the part that answers follow, parts that count beside it, and the worth of a true future."""
-    sizes = {effect.condition: effect.size for effect in effects}
+    sizes: dict[str, Size] = {effect.condition: effect.size for effect in effects}
     costs = {drop.condition: drop for drop in drops}
     clauses = [_followed(sizes, costs)]
     for effect in effects:

@@ -113,7 +113,7 @@ def audit_model(
     pairs = paired(samples, seed)
     moments = moments_of(model, pairs.samples, read, batch_size)
     missing = unavailable(model, pairs.samples, moments)
-    asked = [condition for condition in conditions if condition not in missing]
+    asked: list[ConditionName] = [condition for condition in conditions if condition not in missing]
     true_future = TrueFuture(model) if "oracle" in asked else None
     rule = Replacements(model, read, pairs.by_id, moments, true_future, seed)
     rows: dict[str, list[Prediction]] = {}
@@ -130,7 +130,7 @@ def audit_model(
         )
         rows[condition] = read_predictions(path)
     scores = {condition.replace("-", "_"): [score(row) for row in answered] for condition, answered in rows.items()}
-    proofs = {condition: proof_of(condition, rows, pairs) for condition in rows}
+    proofs = {condition: proof_of(condition, rows, pairs) for condition in asked}
     result = audit_verdict(**scores, proofs=proofs)  # pyright: ignore[reportArgumentType]  # by name, as in the rows
     left_out = {condition: reason for condition, reason in missing.items() if condition in conditions}
     result = replace(
