@@ -87,7 +87,7 @@ def test_columns_that_the_page_about_evaluation_explains_are_those_of_the_tables
     first_cells = [line.split(" | ")[0] for line in page.splitlines() if line.startswith("| `")]
     columns = [column for cell in first_cells for column in re.findall("`(.+?)`", cell)]
 
-    assert len(columns) == 20
+    assert len(columns) == 23
     assert [column for column in columns if f'"{column}"' not in tables] == []
 
 

@@ -69,7 +69,9 @@ def ask(settings: "AskSettings") -> dict[str, Any]:
     if name != settings.model:
         logger.warning("the projector of %s was never trained: %s answers in its place", settings.model, name)
     options = {"max_new_tokens": settings.max_new_tokens}
-    model = TheWorld.from_pretrained(name, **on_this_machine(settings.dtype))
+    steps = settings.num_inference_steps
+    changed = {} if steps is None else {"num_inference_steps": steps}
+    model = TheWorld.from_pretrained(name, **changed, **on_this_machine(settings.dtype))
     if has_new_projector(model):
         logger.warning("the projector of %s was never trained: the answer with the world means nothing", name)
     if part is not None:
@@ -200,7 +202,8 @@ def audit(settings: "AuditSettings") -> Result:
         f"Next: `theworld app --model {settings.checkpoint}` shows the model with this verdict;"
         f" `theworld report {settings.output_dir}` writes a page."
     )
-    return Result(values, f"{values['line']}\n\n{_markdown([table] if table else [])}\n\n{after}")
+    head = "\n\n".join(filter(None, (values["line"], values["reading"])))
+    return Result(values, f"{head}\n\n{_markdown([table] if table else [])}\n\n{after}")
 
 
 def arms(settings: "ArmsSettings") -> Result:

@@ -25,6 +25,8 @@ BatchSize = Annotated[int, Field(ge=1, le=65_536)]
 NumWorkers = Annotated[int, Field(ge=0, le=1_024)]
 NumSlots = Annotated[int, Field(ge=0, le=1_024)]
 """Latent slots of a world feature."""
+InferenceSteps = Annotated[int, Field(ge=2, le=MOST)]
+"""Denoiser evaluations per imagined future, at least 2: the last updates nothing."""
 SidePx = Annotated[int, Field(ge=16, le=16_384)]
 """Side of a picture, pixels."""
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]

@@ -2,22 +2,23 @@
 
 from dataclasses import field
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias, get_args
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from theworld.config.base import STRICT, BatchSize, Count, NumSlots, PathSetting, Seconds, Seed
+from theworld.config.base import STRICT, BatchSize, Count, InferenceSteps, NumSlots, PathSetting, Seconds, Seed
 from theworld.config.data import DataSettings, ForesightData
 from theworld.config.problems import dataclass
 from theworld.config.renamed import accept_former
 from theworld.config.reply_files import FutureScoring
 from theworld.precision import Dtype
 
-ArmName = Literal["world", "no-world-tokens", "gemma", "blind", "random-projection", "random-world", "majority"]
+ArmName = Literal["world", "auto", "no-world-tokens", "gemma", "blind", "random-projection", "random-world", "majority"]
 """Arms of an evaluation:
 
 - `world`: the checkpoint, unchanged.
+- `auto`: the checkpoint without its world first, and with it where the margin of that answer is below `auto_threshold`.
 - `no-world-tokens`: the checkpoint without its world; trained parts of its Gemma stay.
 - `gemma`: Gemma 3 alone, the checkpoint's base before any training.
 - `blind`: the checkpoint without its world and without the picture; it sees only the question.
@@ -25,6 +26,61 @@ ArmName = Literal["world", "no-world-tokens", "gemma", "blind", "random-projecti
 - `random-world`: the checkpoint with random weights of its tap.
 - `majority`: no model: the most frequent true answer of each kind of question, or of each question that repeats.
 """
+
+
+ConditionName = Literal[
+    "real",
+    "shuffle",
+    "mean",
+    "zero",
+    "noise",
+    "random",
+    "matched-noise",
+    "count-matched",
+    "first-repeat",
+    "slot-shuffle",
+    "cell-shuffle",
+    "partner-future",
+    "partner-present",
+    "oracle",
+    "blank-picture",
+]
+"""Conditions of an audit: the content of the world features, or of Gemma's picture.
+
+- `real`: the item's own features, which pass through the same replacement as all others.
+- `shuffle`: the features of a partner, another item with another answer to the same question.
+- `mean`: the mean feature of all items, slot by slot and cell by cell.
+- `zero`: zeros.
+- `noise`: Gaussian noise with the mean and the standard deviation of each channel over all items.
+- `random`: uniform numbers in [-1, 1).
+- `matched-noise`: Gaussian noise with one mean and one standard deviation, those of this item's own features.
+- `count-matched`: the mean vector of C channels over all items, slots and cells, in every cell of every slot: as many
+  tokens as before, all alike but for their place.
+- `first-repeat`: the current slot in every slot.
+- `slot-shuffle`, `cell-shuffle`: the item's own features with their slots, or the cells of their grid, in one fixed
+  other order.
+- `partner-future`: the item's own slots up to the current one, the partner's future slots.
+- `partner-present`: the partner's slots up to the current one, the item's own future slots.
+- `oracle`: the item's own slots up to the current one, then those of the true future.
+- `blank-picture`: the item's own features, and a grey picture for Gemma.
+"""
+
+DEFAULT_CONDITIONS: Final[tuple[ConditionName, ...]] = (
+    "real",
+    "shuffle",
+    "mean",
+    "zero",
+    "noise",
+    "first-repeat",
+    "partner-future",
+    "partner-present",
+    "oracle",
+    "blank-picture",
+)
+"""Conditions of an audit that names none."""
+
+DECIDING_CONDITIONS: Final[tuple[ConditionName, ...]] = ("real", "shuffle", "mean")
+"""Conditions that every audit asks, because its verdict needs them."""
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
@@ -46,6 +102,17 @@ class EvaluationConfig:
     num_world_steps: Annotated[tuple[NumSlots, ...], Field(min_length=1)] | None = None
     """Values of K for the arm `world`; None: the model's own. For K > 0 `rollout` takes the place of the tap `vae`; its
     features at K = 0 are the same."""
+
+    num_inference_steps: InferenceSteps | None = None
+    """Denoising steps per imagined future; fewer are cheaper. None: the model's own."""
+
+    num_futures: Annotated[int, Field(ge=1, le=64)] = 1
+    """Imagined futures that the arm `world` answers about. With several, the most frequent answer counts, and its share
+    is the answer's confidence."""
+
+    auto_threshold: Annotated[float, Field(ge=0)] | None = None
+    """Margin of the best answer over the second-best one, nats, below which the arm `auto` asks the world. Choose it on
+    other questions: results.json of the arms `world` and `no-world-tokens` has the best one, in `gating`."""
 
     batch_size: BatchSize = 8
     """Samples in a batch."""
@@ -72,6 +139,12 @@ class EvaluationConfig:
             values = getattr(self, name)
             if values is not None and len(set(values)) < len(values):
                 raise ValueError(f"{name}={values} names a value twice: each is measured once")
+        if ("auto" in (self.arms or ())) != (self.auto_threshold is not None):
+            raise ValueError(
+                f"auto_threshold={self.auto_threshold}, arms={self.arms}: give both --arms auto and --auto-threshold,"
+                " or neither; `theworld evaluate --arms world no-world-tokens` on validation questions finds it: see"
+                " `gating` in its results.json"
+            )
         refuse_conversations(self.data)
         return self
 
@@ -93,8 +166,12 @@ class AuditSettings:
     batch_size: BatchSize = 8
     """Samples in a batch."""
 
+    conditions: Annotated[tuple[ConditionName | Literal["all"], ...], Field(min_length=1)] = DEFAULT_CONDITIONS
+    """Conditions to answer under, each one pass over the questions; `all`: every one. `real`, `shuffle` and `mean` are
+    always asked: they decide."""
+
     seed: Seed = 0
-    """Seed of the derangement and of the noise."""
+    """Seed of the derangement, of the noise and of the shuffles."""
 
     dtype: Dtype = "auto"
     """Number format of the weights; auto: as saved, or float32 if this machine emulates the saved one."""
@@ -114,9 +191,17 @@ class AuditSettings:
             return {"questions": "future", **data}
         return data
 
+    @property
+    def asked(self) -> tuple[ConditionName, ...]:
+        """The conditions to answer under, in the order of their list."""
+        named = get_args(ConditionName) if "all" in self.conditions else {*self.conditions, *DECIDING_CONDITIONS}
+        return tuple(name for name in get_args(ConditionName) if name in named)
+
     @model_validator(mode="after")
     def _check(self) -> "AuditSettings":
         refuse_conversations(self.data)
+        if len(set(self.conditions)) < len(self.conditions):
+            raise ValueError(f"conditions={self.conditions} names a condition twice: name each once")
         return self
 
 

@@ -13,6 +13,7 @@ from theworld.config.base import (
     BatchSize,
     Count,
     CountOrZero,
+    InferenceSteps,
     NumSlots,
     NumWorkers,
     PathSetting,
@@ -376,6 +377,9 @@ class AskSettings:
 
     num_world_steps: NumSlots | None = None
     """K, future latent slots; None: as in training."""
+
+    num_inference_steps: InferenceSteps | None = None
+    """Denoising steps per imagined future; fewer are cheaper. None: as in training."""
 
     dtype: Dtype = "auto"
     """Number format of the weights; auto: as saved, or float32 where this machine emulates that."""

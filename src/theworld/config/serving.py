@@ -4,7 +4,17 @@ from typing import Annotated
 
 from pydantic import Field, field_validator, model_validator
 
-from theworld.config.base import MOST, STRICT, BatchSize, Count, CountOrZero, NumSlots, PathSetting, Seconds
+from theworld.config.base import (
+    MOST,
+    STRICT,
+    BatchSize,
+    Count,
+    CountOrZero,
+    InferenceSteps,
+    NumSlots,
+    PathSetting,
+    Seconds,
+)
 from theworld.config.problems import dataclass
 from theworld.constants import TEMPORAL_STRIDE, TINY_FUSED_MODEL
 from theworld.precision import Dtype
@@ -37,6 +47,9 @@ class ServeSettings:
 
     num_world_steps: NumSlots | None = None
     """K of requests that name none, latent slots; None: the K of the training."""
+
+    num_inference_steps: InferenceSteps | None = None
+    """Denoising steps per imagined future; fewer are cheaper. None: those of the training."""
 
     max_batch_size: BatchSize = 8
     """Most requests per batch; 1: each request alone."""
@@ -96,8 +109,9 @@ class ServeSettings:
                 f"default_new_tokens={self.default_new_tokens} is more than max_new_tokens={self.max_new_tokens}: a"
                 " request without a length would be refused"
             )
-        if not self.enable_world and self.num_world_steps is not None:
-            raise ValueError(f"num_world_steps={self.num_world_steps} needs the world: drop it, or enable_world=False")
+        for name in ("num_world_steps", "num_inference_steps"):
+            if not self.enable_world and (value := getattr(self, name)) is not None:
+                raise ValueError(f"{name}={value} needs the world: drop it, or enable_world=False")
         return self
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, Literal, NamedTuple, get_args
 
 from pydantic import AfterValidator, Field, model_validator
 
-from theworld.config.base import MOST, STRICT, Count, CountOrZero, Seed
+from theworld.config.base import STRICT, Count, CountOrZero, InferenceSteps, Seed
 from theworld.config.problems import dataclass
 from theworld.constants import DEFAULT_COSMOS_MODEL, DEFAULT_GEMMA_MODEL, TEMPORAL_STRIDE, TINY_MODEL
 from theworld.precision import Dtype
@@ -129,8 +129,9 @@ class WorldSettings:
     frame_rate_hz: Annotated[float, Field(gt=0)] = _stored(16.0, "frame_rate_hz")
     """Frames per second of the clips; enters the rotary embedding of the denoiser."""
 
-    num_inference_steps: Annotated[int, Field(ge=2, le=MOST)] = _stored(10, "num_inference_steps", future_only=True)
-    """Denoiser evaluations per rollout, at least 2: the last updates nothing."""
+    num_inference_steps: InferenceSteps = _stored(10, "num_inference_steps", future_only=True, may_change=True)
+    """Denoiser evaluations per rollout, at least 2: the last updates nothing. Fewer make cheaper futures; you may
+    change them when you load a checkpoint."""
 
     num_rollouts: Count = _stored(1, "num_rollouts", future_only=True, omit_default=True)
     """Imagined futures that the tap `rollout` averages, each from its own noise."""

@@ -1,11 +1,12 @@
-"""World-use audit: a verdict from scores under real, shuffled, mean, zero and noise features."""
+"""World-use audit: a verdict, and effects in plain words, from scores under real and replaced features."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
+from theworld.evaluation.effects import RELEVANT_DROP, THRESHOLDS, Effect, effects_of, in_words
 from theworld.evaluation.scoring import Score
 from theworld.evaluation.statistics import (
     Interval,
@@ -22,9 +23,8 @@ Verdict: TypeAlias = Literal["used", "not used", "undecided"]
 ALPHA = 0.05
 """Significance level of the two deciding tests together."""
 
-RELEVANT_DROP = 0.05
-"""Smallest drop that an audit must be able to detect before it says "not used". Published gains are of this size or
-smaller (VEGA-3D, arXiv 2603.19235: 1.6 points on VSI-Bench, 4.5 on ScanRefer)."""
+_OUTSIDE = ("zero", "noise")
+"""Conditions outside of the training distribution that the line of the verdict names."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,27 @@ class Drop:
 
 
 @dataclass(frozen=True)
+class Proof:
+    """Proof that a condition replaced its part of the input, and the effect on answers beyond right and wrong."""
+
+    num_items: int
+    """Items whose input was compared with the real one."""
+    num_replaced: int
+    """Items whose features, or picture, differ from the real ones."""
+    least_change: float
+    """Smallest relative change of an item's features (norm of the difference over norm), or of its picture (mean
+    absolute difference over 255)."""
+    num_scores_changed: int | None = None
+    """Items whose log-likelihoods of the choices, or of the first token, differ from those with the real input."""
+    num_scores: int = 0
+    """Items with such log-likelihoods under both conditions."""
+    num_partner_answers: int | None = None
+    """Items that get their partner's true answer; None: no partner is part of this condition."""
+    num_partner_possible: int = 0
+    """Items with a readable answer to whose question the partner's answer is a choice."""
+
+
+@dataclass(frozen=True)
 class Audit:
     """Verdict on the use of world features by a trained model.
 
@@ -70,6 +91,16 @@ class Audit:
     """Items left out, because no other picture has another answer to the same question."""
     num_mixed: int = 0
     """Items whose partner is asked another question, because theirs does not repeat."""
+    effects: list[Effect] = field(default_factory=list)
+    """Effects of the replaced parts, by the thresholds."""
+    reading: str = ""
+    """The effects in one sentence; empty in audits of earlier versions."""
+    thresholds: dict[str, str] = field(default_factory=dict)
+    """Rules of the effects' sizes."""
+    proofs: dict[str, Proof] = field(default_factory=dict)
+    """Proof of replacement by condition."""
+    missing: dict[str, str] = field(default_factory=dict)
+    """Conditions that could not be asked, and the reasons."""
 
     @property
     def sentence(self) -> str:
@@ -85,7 +116,7 @@ class Audit:
             for drop in self.deciding
             if drop.condition == "shuffle"
         ]
-        return f"{': '.join([words[self.verdict], *rights])}."
+        return " ".join(filter(None, (f"{': '.join([words[self.verdict], *rights])}.", self.reading)))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -97,22 +128,23 @@ def audit_verdict(
     real: Sequence[Score],
     shuffle: Sequence[Score],
     mean: Sequence[Score],
-    zero: Sequence[Score],
-    noise: Sequence[Score],
+    proofs: Mapping[str, Proof] | None = None,
+    **others: Sequence[Score],
 ) -> Audit:
-    """Judge a model from its scores on the same items under five kinds of world features.
+    """Judge a model from its scores on the same items under several kinds of world features.
 
     Used: the drops under `shuffle` and `mean` are both positive and both significant after Holm's correction. A drop
     under `shuffle` alone shows that wrong features mislead, not that right ones help; a drop under `mean` alone may
     come from their norm. Not used: neither drop is significant, and the test could detect a drop of 5 points.
-    Everything else is undecided.
+    Everything else is undecided, and so is an audit whose `shuffle` or `mean` replaced nothing.
 
     Args:
         real: with the item's own features.
         shuffle: with the features of its partner in a fixed `derangement`.
         mean: with the mean feature of all items.
-        zero: with zeros.
-        noise: with noise of the features' mean and standard deviation.
+        proofs: of replacement, by condition; a condition that replaced nothing has no effect.
+        others: under further conditions, by name with underscores: they are reported, and their intervals are those of
+            single conditions.
 
     Raises:
         ValueError: if the conditions have different items, or if no item is scored under both real and a condition.
@@ -120,12 +152,25 @@ def audit_verdict(
     deciding = [_drop("shuffle", real, shuffle, ALPHA / 2), _drop("mean", real, mean, ALPHA / 2)]
     corrected = holm([drop.p_value for drop in deciding])
     deciding = [replace(drop, p_holm=p_holm) for drop, p_holm in zip(deciding, corrected, strict=True)]
-    reported = [_drop("zero", real, zero, ALPHA), _drop("noise", real, noise, ALPHA)]
-    verdict, reason = _judge(deciding)
+    reported = [_drop(name.replace("_", "-"), real, scores, ALPHA) for name, scores in others.items()]
+    unreplaced = [name for name, proof in (proofs or {}).items() if name != "real" and not proof.num_replaced]
+    verdict, reason = _judge(deciding, unreplaced)
     costs = ", ".join(_sentence(drop) for drop in deciding)
-    outside = ", ".join(f"{drop.condition} {100 * drop.drop:+.1f}" for drop in reported)
+    outside = ", ".join(f"{drop.condition} {100 * drop.drop:+.1f}" for drop in reported if drop.condition in _OUTSIDE)
     head = "world use undecided" if verdict == "undecided" else f"world {verdict}"
-    return Audit(verdict, f"{head}: {costs}; {reason} (out of distribution: {outside})", deciding, reported)
+    tail = f" (out of distribution: {outside})" if outside else ""
+    drops = [*deciding, *reported]
+    effects = effects_of(drops, unreplaced)
+    return Audit(
+        verdict,
+        f"{head}: {costs}; {reason}{tail}",
+        deciding,
+        reported,
+        effects=effects,
+        reading=in_words(effects, [drop for drop in drops if drop.condition not in unreplaced]),
+        thresholds={**THRESHOLDS},
+        proofs=dict(proofs or {}),
+    )
 
 
 def derangement(answers: Sequence[str], seed: int = 0, groups: Sequence[str] | None = None) -> list[int]:
@@ -216,7 +261,9 @@ def _drop(condition: str, real: Sequence[Score], other: Sequence[Score], alpha: 
     )
 
 
-def _judge(deciding: Sequence[Drop]) -> tuple[Verdict, str]:
+def _judge(deciding: Sequence[Drop], unreplaced: Sequence[str]) -> tuple[Verdict, str]:
+    if same := [drop.condition for drop in deciding if drop.condition in unreplaced]:
+        return "undecided", f"{' and '.join(same)} changed the features of no item: nothing was replaced"
     significant = [drop for drop in deciding if drop.p_holm is not None and drop.p_holm <= ALPHA]
     worse = [drop.condition for drop in significant if drop.drop < 0]
     if worse:

@@ -20,7 +20,7 @@ from theworld.world.factory import open_tap
 from theworld.world.store import stored_fingerprint
 from theworld.world.tap import WorldTap, clip_seeds
 
-READS_WORLD: Final[frozenset[ArmName]] = frozenset({"world", "random-projection", "random-world"})
+READS_WORLD: Final[frozenset[ArmName]] = frozenset({"world", "auto", "random-projection", "random-world"})
 """Arms that get world features."""
 
 _SEED: Final = 0
@@ -81,7 +81,8 @@ def open_respondent(
         return Respondent(TheWorld.from_pretrained(checkpoint, enable_world=False, **options))
     if not saved.enable_world:
         raise ValueError(f"{checkpoint} was trained without a world: its arm is 'no-world-tokens', not {arm!r}")
-    options |= {"world_dtype": formats["world"], "num_world_steps": saved.num_world_steps}
+    options |= {"world_dtype": formats["world"]}
+    options |= {name: getattr(saved, name) for name in ("num_world_steps", "num_inference_steps")}
     model = TheWorld.from_pretrained(checkpoint, load_world=arm != "random-world", **options)
     if arm == "random-world":
         tap = _untrained(model.config, model.device)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
+from transformers import LogitsProcessor, LogitsProcessorList
 
 from theworld.datasets.collator import Collator
 from theworld.datasets.sample import Sample, Samples, Turn
@@ -69,6 +70,8 @@ class Answerer(BatchAnswerer):
         read_features: source of world features; None: the model's own world.
         decoding: options of transformers' `generate` beyond the length (`do_sample`, `temperature`, `num_beams`, ...);
             None: greedy.
+        first_token: let rows of generated replies keep the log-probability of the first token (`first_log_prob`), and
+            its lead over the second-best one (`first_margin`), among their fields.
     """
 
     def __init__(
@@ -80,12 +83,14 @@ class Answerer(BatchAnswerer):
         score_choices: bool = False,
         read_features: FeatureReader | None = None,
         decoding: Mapping[str, Any] | None = None,
+        first_token: bool = False,
     ) -> None:
         self.model = model
         self.num_world_steps = num_world_steps
         self.max_new_tokens = max_new_tokens
         self.score_choices = score_choices
         self.decoding = {"do_sample": False, **(decoding or {})}
+        self.first_token = first_token
         self.clips_read = 0
         """Clips that the world model has read."""
         self._source: FeatureReader = read_features or model.read_world
@@ -111,18 +116,26 @@ class Answerer(BatchAnswerer):
         if self.clips_read - before != expected:
             raise RuntimeError(f"{self.clips_read - before} clips were read from the world; expected {expected}")
         counts = [sample.num_clips if self._enabled else 0 for sample in samples]
-        return [
-            row_of(sample, world_read=count, **answer)
-            for sample, count, answer in zip(samples, counts, answers, strict=True)
-        ]
+        rows = []
+        for sample, count, answer in zip(samples, counts, answers, strict=True):
+            more = answer.pop("fields", {})
+            row = row_of(sample, world_read=count, **answer)
+            rows.append({**row, "fields": {**row["fields"], **more}})
+        return rows
 
     def _write(self, samples: Sequence[Sample]) -> list[dict[str, Any]]:
         inputs = place(self.model, self._prompts(samples))
         refuse_overlong(self.model, inputs["input_ids"].shape[1])
-        output = self.model.generate(**inputs, max_new_tokens=self.max_new_tokens, **self.decoding)
+        first = FirstToken()
+        watched = {"logits_processor": LogitsProcessorList([first])} if self.first_token else {}
+        output = self.model.generate(**inputs, max_new_tokens=self.max_new_tokens, **watched, **self.decoding)
         replies = output[:, inputs["input_ids"].shape[1] :]
         texts = self.model.processor.batch_decode(replies, skip_special_tokens=True)
-        return [{"prediction": text.strip()} for text in texts]
+        answers = [{"prediction": text.strip()} for text in texts]
+        if len(first.best) == len(answers):
+            for answer, (best, second) in zip(answers, first.best, strict=True):
+                answer["fields"] = {"first_log_prob": best, "first_margin": best - second}
+        return answers
 
     def _weigh(self, samples: Sequence[Sample]) -> list[dict[str, Any]]:
         """Compute the log-likelihood of each choice as the answer; read each clip once for all choices."""
@@ -146,6 +159,19 @@ class Answerer(BatchAnswerer):
         totals = torch.zeros(len(candidates), device=keep.device).index_add_(0, rows, picked).tolist()
         weights = iter(totals)
         return [{"log_likelihoods": {choice: next(weights) for choice in options}} for options in choices]
+
+
+class FirstToken(LogitsProcessor):
+    """Notes the two largest log-probabilities of the first generated token of each row; it changes nothing."""
+
+    def __init__(self) -> None:
+        self.best: list[list[float]] = []
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Note the first call, and return the scores as they are."""
+        if not self.best:
+            self.best = torch.log_softmax(scores.float(), -1).topk(2).values.tolist()
+        return scores
 
 
 def place(model: Any, batch: dict[str, Any]) -> dict[str, Any]:

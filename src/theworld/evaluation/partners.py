@@ -25,10 +25,15 @@ class Paired:
     """Samples whose partner is asked another question, because theirs does not repeat: its world may be right for
     them, too."""
 
+    @property
+    def by_id(self) -> dict[str, Sample]:
+        """The partner of each sample, by the sample's id."""
+        return {sample.id: other for sample, other in zip(self.samples, self.partners, strict=True)}
+
     def shuffled(self) -> list[Sample]:
         """Return the samples with the clips and the future of their partners; Gemma still sees their own pictures."""
         pairs = zip(self.samples, self.partners, strict=True)
-        return [replace(sample, clips=_clips(other), future=other.future) for sample, other in pairs]
+        return [replace(sample, clips=clips_of(other), future=other.future) for sample, other in pairs]
 
     def notes(self) -> str:
         """Return a clause on samples without a partner, or with one of another question; empty if there are none."""
@@ -99,5 +104,6 @@ def _partners(answers: Sequence[str], groups: Sequence[str], pictures: Sequence[
     return {index: other for index, other in partners.items() if fits(index, other)}
 
 
-def _clips(sample: Sample) -> tuple[Any, ...]:
+def clips_of(sample: Sample) -> tuple[Any, ...]:
+    """Return the clips of a sample; without clips each picture is one."""
     return tuple([image] for image in sample.images) if sample.clips is None else sample.clips

@@ -9,7 +9,9 @@ from typing import Any, Final
 
 from theworld.environment import commit
 from theworld.evaluation.benchmarks.dispatch import benchmark_scores, score, submission
+from theworld.evaluation.calibration import calibration_of
 from theworld.evaluation.comparison import compare
+from theworld.evaluation.gating import gate_of
 from theworld.evaluation.predictions import Prediction, file_stem, read_identity, read_predictions
 from theworld.evaluation.question_kinds import kind_field, kinds_of_rows
 from theworld.evaluation.summary import summarise
@@ -75,7 +77,20 @@ def _numbers(rows: dict[str, list[Prediction]], pairs: Sequence[tuple[str, str]]
         for name, predictions in rows.items()
         if (result := benchmark_scores(predictions)) is not None
     }
-    return {"arms": arms, "comparison": comparison, "benchmark": benchmark or None}
+    return {"arms": arms, "comparison": comparison, "benchmark": benchmark or None, **_confidence(rows)}
+
+
+def _confidence(rows: dict[str, list[Prediction]]) -> dict[str, Any]:
+    """Curve of a gate between the arms with and without the world, and calibration of answers about several futures."""
+    result: dict[str, Any] = {}
+    if "world" in rows and "no-world-tokens" in rows:
+        gate = gate_of(rows["no-world-tokens"], rows["world"])
+        result |= {} if gate is None else {"gating": gate.to_dict()}
+    measured = {name: calibration_of(answered) for name, answered in rows.items()}
+    calibrated = {name: calibration.to_dict() for name, calibration in measured.items() if calibration is not None}
+    if calibrated:
+        result["calibration"] = calibrated
+    return result
 
 
 def _write_scores(rows: dict[str, list[Prediction]], folder: Path) -> None:

@@ -11,16 +11,18 @@ from pydantic import TypeAdapter
 from theworld.config import ArmName, EvaluationConfig, ForesightData, loader
 from theworld.config.base import Variants
 from theworld.config.renamed import former_word
-from theworld.config.world import check_world_steps
+from theworld.config.world import OWN_TAPS, check_world_steps
 from theworld.datasets.custom import given
 from theworld.datasets.factory import open_items
 from theworld.datasets.foresight.scene import FRAME_RATE_HZ
 from theworld.datasets.sample import Sample, Samples
 from theworld.environment import describe_environment
+from theworld.evaluation.answerers import FuturesAnswerer, GatedAnswerer
 from theworld.evaluation.baselines import Baseline, BaselineAnswerer
 from theworld.evaluation.benchmarks.dispatch import true_answer
 from theworld.evaluation.conditions import (
     READS_WORLD,
+    Respondent,
     answering_formats,
     blind,
     frequent_answers,
@@ -46,6 +48,7 @@ from theworld.modeling.factory import describe_weights
 from theworld.modeling.loading import configure, fetch_checkpoint, load_settings
 from theworld.modeling.names import find, is_checkpoint, kind_of
 from theworld.precision import name_of
+from theworld.world.loading import denoises
 
 LIBRARIES = ("torch", "transformers", "diffusers", "theworld")
 
@@ -85,7 +88,7 @@ def evaluate(config: EvaluationConfig, samples: Any = None) -> dict[str, Any]:
             return report(_ask_baseline(config, name, kind), results)
     arms = config.arms or (("gemma",) if kind == "gemma3" else ("world",))
     steps = config.num_world_steps if READS_WORLD & {*arms} else None
-    saved = saved_config(config.checkpoint, max(steps or (0,)))
+    saved = saved_config(config.checkpoint, max(steps or (0,)), config.num_inference_steps)
     _check_arms(config, arms, saved, kind)
     formats = answering_formats(saved, config.dtype, config.store_dir)
     _check_before_loading(config, arms, saved)
@@ -146,7 +149,20 @@ def _hash_of(config: EvaluationConfig, arm: ArmName, steps: int) -> str:
     """The hash of the settings that the predictions of an arm depend on."""
     if arm == "majority":
         return _settings_hash([config.data, arm])
-    return _settings_hash([config.data, config.max_new_tokens, former_word("answers", config.answers), arm, steps])
+    return _settings_hash(_identity_of(config, arm, steps))
+
+
+def _identity_of(config: EvaluationConfig, arm: ArmName, steps: int) -> list[Any]:
+    """The settings that the predictions of an arm depend on; those of later versions only where they change them."""
+    more: dict[str, Any] = {}
+    if config.num_inference_steps is not None and arm in READS_WORLD:
+        more["num_inference_steps"] = config.num_inference_steps
+    if config.num_futures > 1 and arm == "world":
+        more["num_futures"] = config.num_futures
+    if arm == "auto":
+        more["auto_threshold"] = config.auto_threshold
+    changed = [more] if more else []
+    return [config.data, config.max_new_tokens, former_word("answers", config.answers), arm, steps, *changed]
 
 
 def _check_arms(config: EvaluationConfig, arms: Sequence[ArmName], saved: TheWorldConfig, kind: str | None) -> None:
@@ -172,8 +188,8 @@ def _ask_baseline(config: EvaluationConfig, name: str, kind: str | None) -> dict
     beside = config.arms or ()
     if other := [arm for arm in beside if arm not in ("blind", "majority")]:
         raise ValueError(f"{name} is no TheWorld: the arms blind and majority may go with it, not {', '.join(other)}")
-    if config.num_world_steps or config.store_dir:
-        raise ValueError(f"{name} is no TheWorld: it takes neither num_world_steps nor store_dir")
+    if config.num_world_steps or config.num_inference_steps or config.store_dir:
+        raise ValueError(f"{name} is no TheWorld: it takes no num_world_steps, num_inference_steps or store_dir")
     data, folder = config.data, config.output_dir / "predictions"
     samples = open_items(data, data.num_validation)
     baseline = Baseline(name, kind, config.dtype)
@@ -208,24 +224,33 @@ def _answer(config: EvaluationConfig, arm: ArmName, saved: TheWorldConfig, forma
     files: dict[str, Path] = {}
     for name, steps in _names(config, arm, model.config):
         files[name] = folder / f"{name}.jsonl"
-        identity = identify(model, [data, config.max_new_tokens, former_word("answers", config.answers), arm, steps])
+        identity = identify(model, _identity_of(config, arm, steps))
         if respondent.tap_fingerprint is not None:
             identity = replace(identity, tap_fingerprint=respondent.tap_fingerprint)
-        predict(
-            model,
-            blind(samples) if arm == "blind" else samples,
-            files[name],
-            identity,
-            title=name,
-            batch_size=config.batch_size,
-            num_world_steps=steps,
-            max_new_tokens=config.max_new_tokens,
-            score_choices=config.answers == "loglikelihood",
-            read_features=respondent.read_features,
-        )
+        answerer = _answerer_of(config, arm, respondent, steps)
+        asked = blind(samples) if arm == "blind" else samples
+        collect(answerer, asked, files[name], identity, title=name, batch_size=config.batch_size)
         if arm == "world" and model.config.enable_world:
             write_futures(model, samples, config.output_dir, steps, respondent.read_features)
     return files
+
+
+def _answerer_of(config: EvaluationConfig, arm: ArmName, respondent: Respondent, steps: int) -> BatchAnswerer:
+    """Return what answers in an arm: once, about several futures, or with the world only where it is needed."""
+    options: dict[str, Any] = {
+        "num_world_steps": steps,
+        "max_new_tokens": config.max_new_tokens,
+        "score_choices": config.answers == "loglikelihood",
+        "read_features": respondent.read_features,
+    }
+    if arm == "auto":
+        assert config.auto_threshold is not None
+        return GatedAnswerer(respondent.model, config.auto_threshold, **options)
+    if arm == "world" and config.num_futures > 1:
+        return FuturesAnswerer(respondent.model, config.num_futures, **options)
+    is_gated = {"world", "no-world-tokens"} <= {*(config.arms or ())}  # results.json then has the curve of a gate
+    first_token = is_gated and arm == "no-world-tokens" and not options["score_choices"]
+    return Answerer(respondent.model, first_token=first_token, **options)
 
 
 def _show_items(config: EvaluationConfig, saved: TheWorldConfig) -> None:
@@ -265,12 +290,15 @@ def _each(samples: Samples) -> Iterator[Sample]:
     return (samples[index] for index in range(len(samples)))
 
 
-def saved_config(checkpoint: str | Path, most_world_steps: int = 0) -> TheWorldConfig:
+def saved_config(
+    checkpoint: str | Path, most_world_steps: int = 0, num_inference_steps: int | None = None
+) -> TheWorldConfig:
     """Load the configuration of a saved TheWorld, or of a Gemma 3 without a world; no weights load.
 
     Args:
         checkpoint: folder or hub id.
         most_world_steps: the largest K to ask for, which may need another tap.
+        num_inference_steps: denoising steps per imagined future; None: those of the checkpoint.
 
     Raises:
         ValueError: for another kind of model, a base model that has changed, or a K that it cannot serve.
@@ -281,9 +309,19 @@ def saved_config(checkpoint: str | Path, most_world_steps: int = 0) -> TheWorldC
         return configure(name, {"enable_world": False})
     folder = fetch_checkpoint(name)
     saved = load_settings(folder, {})
-    if most_world_steps and saved.enable_world:
-        return load_settings(folder, {"num_world_steps": most_world_steps})
-    return saved
+    changed = {"num_world_steps": most_world_steps} if most_world_steps else {}
+    if num_inference_steps is not None:
+        changed["num_inference_steps"] = num_inference_steps
+    if not changed or not saved.enable_world:
+        return saved
+    result = load_settings(folder, changed)
+    world = result.world_settings()
+    if num_inference_steps is not None and world.shape_of not in ("rollout", *OWN_TAPS) and not denoises(world):
+        raise ValueError(
+            f"num_inference_steps={num_inference_steps}: the tap {world.tap!r} of {checkpoint} denoises nothing;"
+            " expected 'rollout', or 'dit' with dit_future='denoised': drop the setting"
+        )
+    return result
 
 
 def predict(

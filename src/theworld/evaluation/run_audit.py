@@ -1,28 +1,26 @@
-"""Audit of a trained checkpoint: the same questions with real, shuffled, mean, zero and noise world features."""
+"""Audit of a trained checkpoint: the same questions with real and with replaced world features."""
 
 import json
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
-from theworld.config import AuditSettings, loader
+from theworld.config import AuditSettings, ForesightData, loader
+from theworld.config.evaluation import DEFAULT_CONDITIONS, ConditionName
 from theworld.datasets.factory import open_items
-from theworld.datasets.sample import Sample
-from theworld.datasets.samplers import batches
+from theworld.datasets.sample import Sample, Samples
 from theworld.environment import describe_environment
 from theworld.evaluation.audit import Audit, audit_verdict
 from theworld.evaluation.benchmarks.dispatch import score
 from theworld.evaluation.conditions import answering_formats
 from theworld.evaluation.generation import FeatureReader
-from theworld.evaluation.partners import paired
-from theworld.evaluation.predictions import read_predictions
-from theworld.evaluation.run import identify, predict, saved_config
+from theworld.evaluation.partners import Paired, paired
+from theworld.evaluation.predictions import Prediction, read_predictions
+from theworld.evaluation.replaced_answers import ReplacingAnswerer, blanked, proof_of, unavailable
+from theworld.evaluation.replacements import Replacements, digest, moments_of
+from theworld.evaluation.run import collect, identify, saved_config
+from theworld.evaluation.true_future import TrueFuture
 from theworld.io import write_whole
 from theworld.locks import in_use
 from theworld.modeling import TheWorld
@@ -30,13 +28,12 @@ from theworld.modeling.configuration import TheWorldConfig
 from theworld.modeling.factory import describe_weights, on_this_machine
 from theworld.modeling.names import find, kind_of
 from theworld.world.cached import open_stored
-from theworld.world.tap import clip_noise, clip_seeds
-
-CONDITIONS = ("real", "shuffle", "mean", "zero", "noise")
 
 
 def audit(settings: AuditSettings) -> dict[str, Any]:
     """Answer the questions under every condition and decide if the model uses its world features.
+
+    The conditions are those of `config.evaluation.ConditionName`.
 
         output_dir/
           config.json, environment.json
@@ -67,7 +64,8 @@ def _audit(settings: AuditSettings, name: str, saved: TheWorldConfig) -> dict[st
     # Load the model first, so that a damaged checkpoint fails at once.
     model = TheWorld.from_pretrained(name, world_dtype=formats["world"], **options)
     data = settings.data
-    dataset = open_items(data, data.num_validation, saved.world_settings().sees_future, saved.clip_rule)
+    with_future = saved.world_settings().sees_future or ("oracle" in settings.asked and isinstance(data, ForesightData))
+    dataset = open_items(data, data.num_validation, with_future, saved.clip_rule)
     samples = [dataset[index] for index in range(len(dataset))]
     _check_one_kind(samples)
     loader.save_over_earlier(settings, settings.output_dir / "config.json")
@@ -80,6 +78,7 @@ def _audit(settings: AuditSettings, name: str, saved: TheWorldConfig) -> dict[st
         settings.output_dir,
         read,
         identity_of=data,
+        conditions=settings.asked,
         batch_size=settings.batch_size,
         score_choices=settings.answers == "loglikelihood",
         seed=settings.seed,
@@ -94,6 +93,7 @@ def audit_model(
     read: FeatureReader,
     *,
     identity_of: Any,
+    conditions: Sequence[ConditionName] = DEFAULT_CONDITIONS,
     batch_size: int = 8,
     score_choices: bool = False,
     seed: int = 0,
@@ -103,33 +103,54 @@ def audit_model(
     Args:
         read: returns the real features. It is called several times for each clip, so a feature store saves time.
         identity_of: settings that determine the samples; existing predictions for other settings are refused.
-        seed: of the derangement and of the noise.
+        conditions: to answer under, with `real`, `shuffle` and `mean`. Those that this model or these samples cannot
+            serve are named in the result, with the reason.
+        seed: of the derangement, of the noise and of the shuffles.
 
     Raises:
         ValueError: as `audit`.
     """
     pairs = paired(samples, seed)
-    samples, shuffled = pairs.samples, pairs.shuffled()
-    readers = {"real": read, "shuffle": read, **_readers(model, samples, read, batch_size, seed)}
-    scores = {}
-    for condition in CONDITIONS:
+    moments = moments_of(model, pairs.samples, read, batch_size)
+    missing = unavailable(model, pairs.samples, moments)
+    asked: list[ConditionName] = [condition for condition in conditions if condition not in missing]
+    true_future = TrueFuture(model) if "oracle" in asked else None
+    rule = Replacements(model, read, pairs.by_id, moments, true_future, seed)
+    rows: dict[str, list[Prediction]] = {}
+    for condition in asked:
         path = folder / "predictions" / f"{condition}.jsonl"
-        predict(
-            model,
-            shuffled if condition == "shuffle" else samples,
+        options = {"score_choices": score_choices, "first_token": not score_choices}
+        collect(
+            ReplacingAnswerer(model, condition, rule, pairs.samples, **options),
+            _inputs(pairs, condition),
             path,
             identify(model, [identity_of, condition, score_choices, seed]),
             title=f"audit: {condition}",
             batch_size=batch_size,
-            score_choices=score_choices,
-            read_features=readers[condition],
         )
-        scores[condition] = [score(row) for row in read_predictions(path)]
-    result = audit_verdict(**scores)
-    result = replace(result, line=result.line + pairs.notes(), num_alone=pairs.num_alone, num_mixed=pairs.num_mixed)
+        rows[condition] = read_predictions(path)
+    scores = {condition.replace("-", "_"): [score(row) for row in answered] for condition, answered in rows.items()}
+    proofs = {condition: proof_of(condition, rows, pairs) for condition in asked}
+    result = audit_verdict(**scores, proofs=proofs)  # pyright: ignore[reportArgumentType]  # by name, as in the rows
+    left_out = {condition: reason for condition, reason in missing.items() if condition in conditions}
+    result = replace(
+        result,
+        line=result.line + pairs.notes(),
+        num_alone=pairs.num_alone,
+        num_mixed=pairs.num_mixed,
+        missing=left_out,
+    )
+    orders = {name: {"order": order, "sha256": digest(order)} for name, order in rule.orders.items()}
     record = {"checkpoint": describe_weights(model), **result.to_dict()}  # the verdict holds for these weights only
-    write_whole(folder / "audit.json", json.dumps(record, indent=2))
+    write_whole(folder / "audit.json", json.dumps({**record, "orders": orders} if orders else record, indent=2))
     return result
+
+
+def _inputs(pairs: Paired, condition: ConditionName) -> Samples:
+    """Return the samples as they are asked under a condition."""
+    if condition == "shuffle":
+        return pairs.shuffled()
+    return blanked(pairs.samples) if condition == "blank-picture" else pairs.samples
 
 
 def shuffle_worlds(samples: Sequence[Sample], seed: int = 0) -> list[Sample]:
@@ -153,58 +174,3 @@ def _check_one_kind(samples: Sequence[Sample]) -> None:
             f"questions of {len(kinds)} kinds ({', '.join(kinds)}): one verdict would mix questions about the picture"
             " with questions about the future; ask one kind, with --data.questions future"
         )
-
-
-class _Moments:
-    """Running mean and standard deviation of features, batch by batch."""
-
-    def __init__(self) -> None:
-        self.total, self.squares, self.num_clips = torch.zeros(1), torch.zeros(1), 0
-
-    def add(self, features: Float[Tensor, "N C T h w"]) -> None:
-        """Add a batch."""
-        features = features.cpu().double()
-        self.total = self.total + features.sum(0)
-        self.squares = self.squares + features.square().sum((0, 2, 3, 4))[:, None, None, None]
-        self.num_clips += len(features)
-
-    def finish(self) -> None:
-        """Compute the mean feature, and the mean and standard deviation of each channel over all its cells."""
-        count = self.num_clips * self.total[0].numel()
-        self.mean = (self.total / self.num_clips).float()
-        middle = self.total.sum((1, 2, 3), keepdim=True) / count
-        self.spread = ((self.squares - count * middle.square()).clamp(min=0) / max(count - 1, 1)).sqrt().float()
-        self.middle = middle.float()
-
-
-def _readers(
-    model: TheWorld, samples: Sequence[Sample], read: FeatureReader, batch_size: int, seed: int
-) -> dict[str, FeatureReader]:
-    """Make readers for the conditions that need no clip: the mean feature, zeros, and noise of the features' scale.
-
-    Each clip length and each number of world steps has a mean of its own, since the slots are at other times.
-    """
-    from theworld.datasets.collator import Collator
-
-    collator = Collator(model.processor, supervise=False)
-    moments: dict[tuple[int, int], _Moments] = defaultdict(_Moments)
-    for group in batches(samples, batch_size):
-        batch = collator(group)
-        frames, steps = batch["world_pixels"], batch["num_world_steps"]
-        moments[frames.shape[1], steps].add(read(frames, steps))
-    for moment in moments.values():
-        moment.finish()
-
-    def mean(frames: Tensor, num_world_steps: int) -> Tensor:
-        feature = moments[frames.shape[1], num_world_steps].mean
-        return feature.expand(len(frames), *feature.shape)
-
-    def noise(frames: Tensor, num_world_steps: int) -> Tensor:
-        scale = moments[frames.shape[1], num_world_steps]
-        return clip_noise(tuple(scale.mean.shape), clip_seeds(frames, seed)) * scale.spread + scale.middle
-
-    return {
-        "mean": mean,
-        "zero": lambda frames, num_world_steps: torch.zeros_like(mean(frames, num_world_steps)),
-        "noise": noise,
-    }

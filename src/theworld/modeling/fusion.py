@@ -16,7 +16,7 @@ from theworld.modeling.packed_attention import image_positions, packed_masks
 from theworld.modeling.placeholders import check_placeholders, world_mask
 from theworld.modeling.processor import TheWorldProcessor
 from theworld.modeling.projector import WorldBlock, WorldResidual
-from theworld.world.tap import WorldTap, clip_seeds
+from theworld.world.tap import WorldTap, clip_seeds, seeds_of_future
 
 _ROW_STRIDE = 64  # a 64th of the vocabulary has its root mean square
 
@@ -112,9 +112,11 @@ class FusedGemma(Gemma3ForConditionalGeneration):
         self.world.projector.load_state_dict(fresh.projector.state_dict())
 
     def read_world(
-        self, world_pixels: UInt8[Tensor, "N F 3 H W"], num_world_steps: int | None = None
+        self, world_pixels: UInt8[Tensor, "N F 3 H W"], num_world_steps: int | None = None, future: int = 0
     ) -> Float[Tensor, "N C T h w"]:
         """Compute the features of N clips with the tap, or with the VAE that trains with the model.
+
+        `future` numbers the imagined futures of a clip, each from its own noise; 0 is the one of every other call.
 
         Raises:
             ValueError: for a clip or a K that the tap cannot serve, or without a world model.
@@ -128,7 +130,8 @@ class FusedGemma(Gemma3ForConditionalGeneration):
             return encode_mean(self.cosmos_vae, world_pixels)
         if self.tap is None:
             raise ValueError("no world is loaded: use from_pretrained(load_world=True), load_world() or attach_world()")
-        return self.tap.read(world_pixels, steps, clip_seeds(world_pixels, self.tap.settings.seed))
+        seeds, own = clip_seeds(world_pixels, self.tap.settings.seed), self.tap.settings.num_rollouts
+        return self.tap.read(world_pixels, steps, seeds_of_future(seeds, future * own))
 
     def _world_tokens(
         self,

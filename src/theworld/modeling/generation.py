@@ -1,8 +1,9 @@
 """Answers to questions about pictures: one at a time, or several after one prefill."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -15,9 +16,12 @@ from theworld.datasets.records import is_encodable
 from theworld.datasets.video import VideoClip, is_video
 from theworld.modeling.chats import picture_of
 from theworld.modeling.fusion import FusedGemma
+from theworld.modeling.futures import agreed, check_futures
 from theworld.modeling.processor import TheWorldProcessor
 
 _MAX_NEW_TOKENS = 64
+_MOST_FUTURES_KEPT = 16
+"""Prefixes of further imagined futures that a look keeps for its next question."""
 _MOST_CHARACTERS_PER_TOKEN = 32
 """The longest tokens of Gemma's vocabulary have fewer characters, apart from runs of white space."""
 
@@ -193,6 +197,10 @@ class PrefixCache:
     """Token ids of the shared prefix."""
     cache: DynamicCache
     """Keys and values of the prefix."""
+    imagine_another: "Callable[[int], PrefixCache] | None" = None
+    """Returns the same prefix with another imagined future, by its number; None: the prefix has no world."""
+    num_world_steps: int | None = None
+    """K of the prefix; None: it has no world."""
 
     def inputs(self, question: str) -> dict[str, Any]:
         """Make the inputs of `generate` for a question: all token ids, and a copy of the shared cache."""
@@ -206,9 +214,32 @@ class PrefixCache:
             "past_key_values": copy.deepcopy(self.cache),
         }
 
-    def ask(self, question: str, **options: Any) -> str:
-        """Answer a question; `options` are those of transformers' `generate` (`max_new_tokens`, by default 64)."""
-        return answer_of(self.model, self.inputs(question), options)
+    def ask(self, question: str, num_futures: int | None = None, **options: Any) -> Any:
+        """Answer a question.
+
+        Args:
+            question: plain text.
+            num_futures: imagined futures to ask about, each with a prefill of its own the first time.
+            options: those of transformers' `generate` (`max_new_tokens`, by default 64).
+
+        Returns:
+            The answer, a text; with `num_futures` an `Agreed`: the most frequent answer and its share.
+
+        Raises:
+            ValueError: for several futures of a model that imagines none.
+        """
+        if num_futures is None:
+            return answer_of(self.model, self.inputs(question), options)
+        prefixes = [self, *(self._another(number) for number in range(1, self._checked(num_futures)))]
+        return agreed([answer_of(self.model, prefix.inputs(question), options) for prefix in prefixes])
+
+    def _checked(self, num_futures: int) -> int:
+        check_futures(self.model.config, num_futures, self.num_world_steps)
+        return num_futures
+
+    def _another(self, number: int) -> "PrefixCache":
+        assert self.imagine_another is not None
+        return self.imagine_another(number)
 
 
 Seen = PrefixCache
@@ -239,6 +270,7 @@ def prefill(
     if not media:
         raise ValueError("no pictures: there is nothing that questions could share; use generate")
     inputs = conversation(model, media, "", num_world_steps=num_world_steps, world=world)
+    pixels, steps = inputs.get("world_pixels"), inputs.get("num_world_steps")
     if features is not None:
         inputs.pop("world_pixels")
         inputs["world_features"] = features
@@ -246,10 +278,25 @@ def prefill(
     length = int((inputs["input_ids"][0] == end_of_image).nonzero()[-1]) + 1
     for name in ("input_ids", "attention_mask", "token_type_ids"):
         inputs[name] = inputs[name][:, :length]
+    if pixels is None:
+        return PrefixCache(model, inputs["input_ids"], _cached(model, inputs))
+    common = {name: value for name, value in inputs.items() if name not in ("world_pixels", "world_features")}
+
+    @lru_cache(maxsize=_MOST_FUTURES_KEPT)
+    @torch.no_grad()
+    def imagine_another(number: int) -> PrefixCache:
+        another = {**common, "world_features": model.read_world(pixels, steps, future=number)}
+        return PrefixCache(model, common["input_ids"], _cached(model, another))
+
+    return PrefixCache(model, inputs["input_ids"], _cached(model, inputs), imagine_another, steps)
+
+
+def _cached(model: FusedGemma, inputs: dict[str, Any]) -> DynamicCache:
+    """Run the model over a prefix, and return its keys and values."""
     cache = DynamicCache(config=model.config.get_text_config())
-    no_logits = -length  # transformers keeps the positions [-logits_to_keep:], here none
+    no_logits = -inputs["input_ids"].shape[1]  # transformers keeps the positions [-logits_to_keep:], here none
     model(**inputs, past_key_values=cache, use_cache=True, logits_to_keep=no_logits)
-    return PrefixCache(model, inputs["input_ids"], cache)
+    return cache
 
 
 def question_ids(processor: TheWorldProcessor, question: str) -> list[int]:

@@ -44,7 +44,12 @@ def verdicts(run: RunFolder) -> list[Verdict]:
         pairs = run.results.comparison.pairs
         result += [_verdict(pair, run.results, len(pairs)) for pair in pairs]
     if run.audit is not None:
-        result.append(Verdict(_AUDIT_FINDINGS[run.audit.verdict], f"Audit: {run.audit.line}."))
+        result.append(
+            Verdict(
+                _AUDIT_FINDINGS[run.audit.verdict],
+                " ".join(filter(None, (f"Audit: {run.audit.line}.", run.audit.reading))),
+            )
+        )
     return result
 
 

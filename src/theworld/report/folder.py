@@ -13,7 +13,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from theworld.evaluation.audit import Audit
 from theworld.evaluation.benchmarks.dispatch import score
+from theworld.evaluation.calibration import Calibration
 from theworld.evaluation.comparison import Comparison
+from theworld.evaluation.gating import Gate
 from theworld.evaluation.predictions import Prediction, arm_of, identity_path, read_identity, read_predictions
 from theworld.evaluation.scoring import Score
 from theworld.evaluation.summary import Summary
@@ -38,6 +40,10 @@ class Results:
     """Sentences that a reader of the numbers needs to know."""
     equal: list[tuple[str, str]] = field(default_factory=list)
     """Pairs of arms that are one model, so that they must give the same replies."""
+    gating: Gate | None = None
+    """Accuracy against world calls."""
+    calibration: dict[str, Calibration] = field(default_factory=dict)
+    """Accuracy by confidence, by arm."""
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
-from theworld.evaluation.audit import Drop
+from theworld.evaluation.audit import Drop, Proof
 from theworld.evaluation.benchmarks.dispatch import benchmark_scores
 from theworld.evaluation.comparison import Pair
 from theworld.evaluation.predictions import Prediction
 from theworld.evaluation.scoring import State
 from theworld.evaluation.summary import BY_QUESTION, Summary
+from theworld.report.confidence_tables import calibration_tables, gating_table
 from theworld.report.folder import MetricsRow, RunFolder, in_order
 from theworld.tables import (
     ABSENT,
@@ -42,6 +43,8 @@ def all_tables(run: RunFolder) -> list[Table]:
         *benchmark_tables(run),
         *group_tables(run),
         answers_table(run),
+        gating_table(run),
+        *calibration_tables(run),
         audit_table(run),
         items_table(run),
         training_table(run),
@@ -144,19 +147,29 @@ def answers_table(run: RunFolder) -> Table | None:
 
 
 def audit_table(run: RunFolder) -> Table | None:
-    """Make a row per replacement of the world features, with its drop."""
+    """Make a row per replacement of the world features, or of Gemma's picture, with its drop."""
     if run.audit is None:
         return None
     audit = run.audit
-    rows = [(drop, "decides") for drop in audit.deciding] + [(drop, "is reported") for drop in audit.reported]
-    return Table(
-        "World-use audit",
-        ("features", "role", "n", "real, %", "replaced, %", "drop, points", "answers changed", "p", "p (Holm)"),
-        tuple(_drop_cells(drop, role) for drop, role in rows),
-        "The trained model with its world features replaced: those of another item (shuffle), the mean of all, zeros,"
-        " noise. The last two are outside of the training distribution and do not decide.",
-        num_text_columns=2,
+    columns = ("features", "role", "n", "real, %", "replaced, %", "drop, points", "answers changed", "p", "p (Holm)")
+    drops = [(drop, "decides") for drop in audit.deciding] + [(drop, "is reported") for drop in audit.reported]
+    rows = [_drop_cells(drop, role) for drop, role in drops]
+    if audit.proofs:
+        columns = (*columns, "inputs replaced", "scores changed", "partner's answer, %")
+        rows = [
+            (*row, *_proof_cells(audit.proofs.get(drop.condition))) for row, (drop, _) in zip(rows, drops, strict=True)
+        ]
+    note = (
+        "The trained model with its world features replaced; shuffle (those of another item) and mean (the mean of all)"
+        " decide. Other conditions do not: zeros and noise are outside of the training distribution."
     )
+    if audit.proofs:
+        note += (
+            " The intervals are those of single conditions. Inputs replaced: items whose features, or picture, differ"
+            " from the real ones. Partner's answer: of the items to whose question it is a choice."
+        )
+    missing = [f"{condition} was not asked: {reason}." for condition, reason in audit.missing.items()]
+    return Table("World-use audit", columns, tuple(rows), " ".join([note, *missing]), num_text_columns=2)
 
 
 def items_table(run: RunFolder) -> Table | None:
@@ -297,6 +310,17 @@ def _drop_cells(drop: Drop, role: str) -> tuple[str, ...]:
         f"{drop.num_changed:,}",
         probability(drop.p_value),
         ABSENT if drop.p_holm is None else probability(drop.p_holm),
+    )
+
+
+def _proof_cells(proof: Proof | None) -> tuple[str, ...]:
+    if proof is None:
+        return (ABSENT,) * 3
+    changed, partner = proof.num_scores_changed, proof.num_partner_answers
+    return (
+        f"{proof.num_replaced:,} of {proof.num_items:,}",
+        ABSENT if changed is None else f"{changed:,} of {proof.num_scores:,}",
+        percent(partner / proof.num_partner_possible) if partner is not None and proof.num_partner_possible else ABSENT,
     )
 
 

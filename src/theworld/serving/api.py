@@ -281,8 +281,9 @@ def open_served(settings: ServeSettings) -> TheWorld:
         ValueError: for a model that reads true futures: no client can send them.
     """
     options: dict[str, Any] = {} if settings.enable_world else {"enable_world": False}
-    if settings.num_world_steps is not None:
-        options["num_world_steps"] = settings.num_world_steps
+    for name in ("num_world_steps", "num_inference_steps"):
+        if (value := getattr(settings, name)) is not None:
+            options[name] = value
     return open_model(settings, **options)
 
 

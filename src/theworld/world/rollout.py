@@ -15,7 +15,7 @@ from torch import Tensor
 from theworld.config import WorldSettings
 from theworld.constants import TEMPORAL_STRIDE
 from theworld.world.guardrail import guardrail
-from theworld.world.tap import WorldTap, clip_noise
+from theworld.world.tap import WorldTap, clip_noise, seeds_of_future
 from theworld.world.vae import encode_mean, normalised_mean
 
 
@@ -116,9 +116,6 @@ def _skip_last_step(pipeline: Any, step: int, timestep: Any, tensors: dict[str, 
     return {}
 
 
-_SEED_STRIDE = 0x9E3779B97F4A7C15  # odd and large, so that seeds of several rollouts do not collide
-
-
 class RolloutTap(WorldTap):
     """Reads the latents of the given frames and of the future that the world model imagines after them.
 
@@ -144,4 +141,4 @@ class RolloutTap(WorldTap):
 def _seeds_of_rollouts(seeds: Sequence[int], num_rollouts: int) -> Iterator[list[int]]:
     """Yield the clips' own seeds, then seeds derived from them: the first future equals that of a single rollout."""
     for number in range(num_rollouts):
-        yield [(seed + number * _SEED_STRIDE) % 2**63 for seed in seeds]
+        yield seeds_of_future(seeds, number)

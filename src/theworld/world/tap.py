@@ -80,6 +80,14 @@ def clip_seeds(frames: UInt8[Tensor, "N F 3 H W"], seed: int) -> list[int]:
     return seeds
 
 
+_SEED_STRIDE = 0x9E3779B97F4A7C15  # odd and large, so that seeds of several futures do not collide
+
+
+def seeds_of_future(seeds: Sequence[int], number: int) -> list[int]:
+    """Return the seeds of another future of each clip; number 0 keeps the clips' own."""
+    return [(seed + number * _SEED_STRIDE) % 2**63 for seed in seeds]
+
+
 def clip_noise(shape: Sequence[int], seeds: Sequence[int]) -> Float[Tensor, "N ..."]:
     """Draw standard normal noise of this shape for each clip, from its seed alone.
 

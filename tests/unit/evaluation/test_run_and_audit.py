@@ -16,8 +16,9 @@ from theworld.datasets.foresight import ForesightDataset
 from theworld.datasets.sample import Sample
 from theworld.evaluation.conditions import answering_formats, open_respondent
 from theworld.evaluation.predictions import read_predictions
+from theworld.evaluation.replacements import Clips, Replacements, moments_of
 from theworld.evaluation.run import evaluate, identify, predict, saved_config
-from theworld.evaluation.run_audit import _readers, audit, audit_model, shuffle_worlds
+from theworld.evaluation.run_audit import audit, audit_model, shuffle_worlds
 from theworld.modeling import TheWorld
 
 DATA = DataSettings(questions="future", tasks=("drop",), image_size_px=64, num_validation=12)
@@ -98,6 +99,12 @@ def test_the_audit_of_a_random_model_finds_no_use_of_its_world(checkpoint: Path,
         "mean",
         "zero",
         "noise",
+        "blank-picture",
+    }
+    future = "the model looks at no slot after the current one (num_world_steps=0)"
+    assert result["missing"] == {
+        "first-repeat": "the features have one slot",
+        **dict.fromkeys(("partner-future", "partner-present", "oracle"), future),
     }
     assert settings_file.load(AuditSettings, tmp_path / "config.json") == settings
     assert (tmp_path / "environment.json").is_file()
@@ -157,10 +164,10 @@ def asked_for(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int | None]]:
     """Arms and their K, as an evaluation asks for them; nothing is answered."""
     asked: list[tuple[str, int | None]] = []
 
-    def note(*_: Any, title: str, num_world_steps: int | None, **__: Any) -> None:
-        asked.append((title, num_world_steps))
+    def note(answerer: Any, *_: Any, title: str, **__: Any) -> None:
+        asked.append((title, answerer.num_world_steps))
 
-    monkeypatch.setattr("theworld.evaluation.run.predict", note)
+    monkeypatch.setattr("theworld.evaluation.run.collect", note)
     monkeypatch.setattr("theworld.evaluation.run.report", lambda *_, **__: {})
     return asked
 
@@ -369,12 +376,14 @@ def test_the_mean_and_the_noise_of_an_audit_are_made_without_holding_all_feature
         alive.append(weakref.ref(part))
         return part
 
-    readers = _readers(model, samples, read, batch_size=2, seed=0)
+    moments = moments_of(model, samples, read, batch_size=2)
 
     assert most <= 1
     frames = torch.randint(0, 256, (200, 1, 3, 64, 64), dtype=torch.uint8)
-    torch.testing.assert_close(readers["mean"](frames[:1], 0)[0], features.mean(0))
-    noise = readers["noise"](frames, 0)
+    clips = Clips(frames, 0, torch.zeros(200, 16, 1, 8, 8), [])
+    rule = Replacements(model, read, {}, moments)
+    torch.testing.assert_close(rule("mean", clips)[0], features.mean(0))
+    noise = rule("noise", clips)
     torch.testing.assert_close(noise.std((0, 2, 3, 4)), features.std((0, 2, 3, 4)), rtol=0.05, atol=1e-3)
     torch.testing.assert_close(noise.mean((0, 2, 3, 4)), features.mean((0, 2, 3, 4)), rtol=0, atol=0.6)
 
@@ -418,3 +427,83 @@ def test_predictions_of_other_settings_leave_the_folder_as_it_was(
         evaluate(config)
     before.pop(tmp_path / "predictions/majority.run.json")
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_denoising_steps_of_a_tap_that_denoises_nothing_are_refused(checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"num_inference_steps=3: the tap 'vae' of .* denoises nothing"):
+        evaluate(EvaluationConfig(checkpoint=checkpoint, output_dir=tmp_path / "out", num_inference_steps=3, data=DATA))
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_evaluation_at_other_denoising_steps_has_another_tap(tmp_path: Path) -> None:
+    world = {"world_tap": "rollout", "num_world_steps": 1, "num_inference_steps": 2, "world_grid": 4}
+    TheWorld.from_pretrained("tiny", **world).save_pretrained(tmp_path / "model")
+    data = replace(DATA, num_validation=1)
+    config = EvaluationConfig(
+        checkpoint=tmp_path / "model", output_dir=tmp_path / "out", answers="loglikelihood", data=data
+    )
+    taps = [
+        evaluate(replace(config, output_dir=tmp_path / str(steps), num_inference_steps=steps))["origin"]["runs"][
+            "world"
+        ]["tap_fingerprint"]
+        for steps in (None, 2, 3)
+    ]
+    assert taps[0] == taps[1] != taps[2]
+
+
+def test_an_audit_of_a_model_that_looks_ahead_separates_present_and_future(tmp_path: Path) -> None:
+    world = {"world_tap": "rollout", "num_world_steps": 1, "num_inference_steps": 2, "world_grid": 4}
+    TheWorld.from_pretrained("tiny", **world).save_pretrained(tmp_path / "model")
+    settings = AuditSettings(
+        checkpoint=tmp_path / "model",
+        output_dir=tmp_path / "audit",
+        answers="loglikelihood",
+        conditions=("partner-future", "partner-present", "oracle", "slot-shuffle"),
+        data=replace(DATA, num_validation=6),
+    )
+
+    result = audit(settings)
+
+    assert result["missing"] == {}
+    assert [drop["condition"] for drop in result["reported"]] == [
+        "slot-shuffle",
+        "partner-future",
+        "partner-present",
+        "oracle",
+    ]
+    for condition, proof in result["proofs"].items():
+        assert proof["num_items"] == 6
+        assert proof["num_replaced"] == (0 if condition == "real" else 6)
+    written = json.loads((tmp_path / "audit" / "audit.json").read_text())
+    assert written["orders"]["2 slots"]["order"] == [1, 0]
+    assert written["reading"] == result["reading"] != ""
+    assert set(written["thresholds"]) == {"matters", "matters little", "does not matter", "misleads", "undecided"}
+
+
+def test_a_condition_without_a_true_future_is_named_as_missing(checkpoint: Path, tmp_path: Path) -> None:
+    model = TheWorld.from_pretrained(
+        "tiny", world_tap="rollout", num_world_steps=1, num_inference_steps=2, world_grid=4
+    )
+    result = audit_model(
+        model,
+        samples_of(),
+        tmp_path,
+        model.read_world,
+        identity_of=0,
+        score_choices=True,
+        conditions=("real", "shuffle", "mean", "oracle"),
+    )
+    assert result.missing == {"oracle": "the data set shows no true future"}
+
+
+def test_an_audit_of_a_world_of_zeros_replaces_nothing_and_stays_undecided(tmp_path: Path) -> None:
+    TheWorld.from_pretrained("tiny", world_tap="zero", world_control_of="vae", world_grid=4).save_pretrained(
+        tmp_path / "model"
+    )
+    settings = AuditSettings(
+        checkpoint=tmp_path / "model", output_dir=tmp_path / "audit", answers="loglikelihood", data=DATA
+    )
+    result = audit(settings)
+    assert result["verdict"] == "undecided"
+    assert "shuffle and mean changed the features of no item: nothing was replaced" in result["line"]
+    assert [effect["condition"] for effect in result["effects"]] == ["blank-picture"]
