@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
-from diffusers.models.transformers.transformer_cosmos import CosmosTransformer3DModel
 from torch import Tensor, nn
 from transformers import SiglipVisionModel
 
@@ -16,7 +15,9 @@ from theworld.planning.activations import Traced, trace
 from theworld.planning.batch_shape import BatchShape
 from theworld.world.custom import own_tap
 from theworld.world.dit import DitTap
-from theworld.world.loading import denoises, parts_read, read_config, resolve_cosmos
+from theworld.world.families.family import Family, stride_of
+from theworld.world.families.table import family_of
+from theworld.world.loading import denoises, parts_read, read_config, resolve_cosmos, world_family
 from theworld.world.siglip import SiglipTap, vision_config
 from theworld.world.vae import encode_mean, skip_empty_frames
 
@@ -100,25 +101,32 @@ def _networks(settings: WorldSettings) -> nn.ModuleDict:
             values = read_config(folder, "transformer")
             if settings.reads == "dit" and not denoises(settings):
                 values["num_layers"] = settings.dit_block + 1
-            transformer: Any = CosmosTransformer3DModel.from_config(values)
-            networks["transformer"] = transformer
+            transformer_class: Any = family_of(folder).classes["transformer"]
+            networks["transformer"] = transformer_class.from_config(values)
     return nn.ModuleDict(networks).eval()
 
 
 def _denoise_once(settings: WorldSettings, networks: Any, frames: Tensor, num_world_steps: int) -> Tensor:
     """Encode the clip, and run all loaded blocks once."""
-    transformer = networks["transformer"]
-    last = len(transformer.transformer_blocks) - 1
+    transformer, vae = networks["transformer"], networks["vae"]
+    family = _family_of(settings)
+    last = len(family.blocks_of(transformer)) - 1
     once = replace(settings, tap="dit", control_of="vae", dit_block=last, dit_future="repeat", repeat_current=False)
-    tap = DitTap(once, networks["vae"], transformer)
-    tap.stride_px = frames.shape[-1] // (
-        frames.shape[-1] // 2 ** len(networks["vae"].config["temperal_downsample"]) // 2
-    )
+    prompt = torch.zeros(1, family.num_prompt_tokens, family.prompt_width(transformer.config))
+    tap = DitTap(once, vae, transformer, family, prompt)
+    tap.stride_px = stride_of(vae.config) * transformer.config["patch_size"][1]
     return tap._read(frames, num_world_steps, [0] * len(frames))
 
 
 def _num_forwards(settings: WorldSettings, num_world_steps: int) -> int:
     """Return the forward passes of the denoiser for a batch: none, one, or at most those of the rollouts."""
+    num_forwards = settings.num_inference_steps - _family_of(settings).idle_forwards
     if settings.shape_of == "rollout":
-        return (settings.num_inference_steps - 1) * settings.num_rollouts if num_world_steps > 0 else 0
-    return settings.num_inference_steps - 1 if denoises(settings) and num_world_steps else 1
+        return num_forwards * settings.num_rollouts if num_world_steps > 0 else 0
+    return num_forwards if denoises(settings) and num_world_steps else 1
+
+
+def _family_of(settings: WorldSettings) -> Family:
+    family = world_family(settings)
+    assert family is not None, settings.tap
+    return family

@@ -87,7 +87,7 @@ def changed_tensor(
 
 def _may_be_absent(part: str, name: str) -> bool:
     """Return True for later blocks of a denoiser, which `dit` does not load, and for all else in the files of Gemma."""
-    return part == "tower" or (part == "transformer" and name.startswith("transformer_blocks."))
+    return part == "tower" or (part == "transformer" and name.startswith(("transformer_blocks.", "blocks.")))
 
 
 def _drawn(settings: WorldSettings, part: str) -> Iterator[tuple[str, Tensor]]:

@@ -4,12 +4,15 @@ The import of the package `cosmos_guardrail` disables gradients for the whole pr
 or a prompt needs it, and the gradient mode is restored afterwards.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, Final
 
 import numpy as np
 import torch
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
+from diffusers.utils import import_utils
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
@@ -125,6 +128,17 @@ class Guardrail:
 def guardrail() -> Guardrail:
     """Return the guardrail of this process."""
     return Guardrail()
+
+
+@contextmanager
+def without_guardrail() -> Iterator[None]:
+    """Hide cosmos_guardrail from diffusers, whose pipelines would import it: it disables gradients for the process."""
+    installed = import_utils._cosmos_guardrail_available
+    import_utils._cosmos_guardrail_available = False
+    try:
+        yield
+    finally:
+        import_utils._cosmos_guardrail_available = installed
 
 
 def _gradients_as_before() -> Any:
