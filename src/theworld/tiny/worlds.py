@@ -16,6 +16,7 @@ from torch import nn
 from transformers import VJEPA2Config, VJEPA2Model
 
 from theworld.tiny.cosmos import LATENT_CHANNELS, NUM_BLOCKS, tiny_vae, write_cosmos
+from theworld.tiny.gemma import without_progress_bars
 from theworld.tiny.random_weights import draw_weights, measure_latents
 
 PROMPT_WIDTH: Final = 40
@@ -143,7 +144,8 @@ def write_v_jepa2(folder: Path, seed: int) -> None:
     )
     model = VJEPA2Model(config).eval()
     _draw_vectors(model, torch.Generator().manual_seed(seed))
-    model.save_pretrained(folder)
+    with without_progress_bars():
+        model.save_pretrained(folder)
 
 
 WRITERS: Final[dict[str, Callable[[Path, int], None]]] = {

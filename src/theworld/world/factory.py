@@ -1,6 +1,6 @@
 """Open a tap: load the parts of the world model that it reads, and compute its fingerprint."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +15,7 @@ from theworld.world.custom import OwnTap, own_tap
 from theworld.world.dit import DenoisedDitTap, DitTap
 from theworld.world.families.family import NULL_PROMPT
 from theworld.world.families.table import PREDICT2, family_of
+from theworld.world.jepa import VJepaTap, jepa_config, jepa_folder, load_jepa
 from theworld.world.loading import (
     WEIGHTED_PARTS,
     denoises,
@@ -72,6 +73,8 @@ def tap_class(settings: WorldSettings) -> type[WorldTap]:
         return NoiseTap
     if settings.reads == "siglip":
         return SiglipTap
+    if settings.reads == "v-jepa2":
+        return VJepaTap
     if settings.reads == "dit":
         return DenoisedDitTap if denoises(settings) else DitTap
     return RolloutTap if settings.shape_of == "rollout" else VaeTap
@@ -83,6 +86,8 @@ def _loaded(settings: WorldSettings, device: str | torch.device) -> WorldTap:
         return cls(settings, device)
     if cls is SiglipTap:
         return SiglipTap(settings, load_tower(settings, device))
+    if cls is VJepaTap:
+        return VJepaTap(settings, load_jepa(settings, device))
     parts = parts_read(settings)
     scheduler = load_scheduler(settings) if "scheduler" in parts else None  # first: it is small, and may raise an error
     vae = load_vae(settings, device).requires_grad_(False)
@@ -112,8 +117,11 @@ def tap_fingerprint(settings: WorldSettings) -> str:
     if issubclass(cls, ShapeTap):  # `shape_of` decides if the tap can serve future slots
         shape = {"shape": feature_shape(settings), "shape_of": settings.shape_of}
         return fingerprint({**facts, **shape, **values})
-    weights = _siglip_weights(settings) if cls is SiglipTap else _cosmos_weights(settings)
-    return fingerprint({**facts, "settings": values, **weights})
+    of_class: dict[Any, Callable[[WorldSettings], dict[str, Any]]] = {
+        SiglipTap: _siglip_weights,
+        VJepaTap: _jepa_weights,
+    }
+    return fingerprint({**facts, "settings": values, **of_class.get(cls, _cosmos_weights)(settings)})
 
 
 def _values(settings: WorldSettings, names: Iterable[str]) -> dict[str, Any]:
@@ -131,6 +139,13 @@ def _siglip_weights(settings: WorldSettings) -> dict[str, Any]:
     folder = gemma_folder(settings.siglip_model_name)
     config = vision_config(settings.siglip_model_name).to_dict()
     return {"config": config, "weights": fingerprint_weights(folder)}
+
+
+def _jepa_weights(settings: WorldSettings) -> dict[str, Any]:
+    loads_weights = settings.tap not in CONTROL_TAPS
+    folder, _ = jepa_folder(settings, loads_weights)
+    facts: dict[str, Any] = {"config": jepa_config(settings).to_dict()}
+    return {**facts, "weights": fingerprint_weights(folder)} if loads_weights else facts
 
 
 def _cosmos_weights(settings: WorldSettings) -> dict[str, Any]:

@@ -38,8 +38,13 @@ class UnsafeVideoError(ValueError):
 
 
 def is_nvidias(cosmos_model_name: str, vae: AutoencoderKLWan) -> bool:
-    """Return True for NVIDIA's worlds, also in a local folder: by the name, or by the size of the VAE."""
-    return cosmos_model_name.startswith(_OWNER) or vae.config["base_dim"] >= _VAE_WIDTH
+    """Return True for NVIDIA's worlds, also in a local folder: by the name, or by the VAE's size, which Wan's has, too.
+
+    A VAE that was loaded with a family of other makers says so itself, `is_nvidias` False.
+    """
+    if cosmos_model_name.startswith(_OWNER):
+        return True
+    return vae.config["base_dim"] >= _VAE_WIDTH and getattr(vae, "is_nvidias", True)
 
 
 def prepare(vae: AutoencoderKLWan, cosmos_model_name: str) -> None:

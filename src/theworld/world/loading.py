@@ -22,6 +22,7 @@ from theworld.tiny.random_weights import draw_weights, measure_latents
 from theworld.world.custom import FeatureShape, own_tap
 from theworld.world.families.family import NULL_PROMPT, Family, stride_of
 from theworld.world.families.table import INDEX, check_class, family_of, read_object
+from theworld.world.jepa import jepa_config, jepa_folder
 from theworld.world.siglip import gemma_folder, vision_config
 from theworld.world.vae import skip_empty_frames
 
@@ -47,7 +48,7 @@ _UNBUILDABLE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueEr
 
 def parts_read(settings: WorldSettings) -> tuple[Part, ...]:
     """Return the parts of a diffusion model's checkpoint that this tap needs; never the text encoder."""
-    if settings.reads == "siglip" or own_tap(settings) is not None:
+    if settings.reads in ("siglip", "v-jepa2") or own_tap(settings) is not None:
         return ()
     if settings.reads == "vae":
         return ("vae", "transformer", "scheduler") if settings.shape_of == "rollout" else ("vae",)
@@ -120,6 +121,9 @@ def locate(settings: WorldSettings, weights: bool = True) -> tuple[WorldSettings
         return settings, None
     if settings.reads == "siglip":
         return replace(settings, siglip_model_name=str(gemma_folder(settings.siglip_model_name, weights))), None
+    if settings.reads == "v-jepa2":
+        folder, commit = jepa_folder(settings, weights and settings.tap not in CONTROL_TAPS)
+        return replace(settings, cosmos_model_name=str(folder), cosmos_revision=None), commit
     parts = parts_read(settings) if weights else _parts_of_shape(settings)
     weights = weights and settings.tap not in CONTROL_TAPS
     folder, commit = resolve_cosmos(settings.cosmos_model_name, settings.cosmos_revision, parts, weights)
@@ -168,6 +172,9 @@ def feature_shape(settings: WorldSettings) -> FeatureShape:
     if settings.reads == "siglip":
         vision = vision_config(settings.siglip_model_name)
         return FeatureShape(vision.hidden_size, vision.patch_size)
+    if settings.reads == "v-jepa2":
+        jepa = jepa_config(settings)
+        return FeatureShape(jepa.hidden_size, jepa.patch_size)
     parts = _parts_of_shape(settings)
     folder, _ = resolve_cosmos(settings.cosmos_model_name, settings.cosmos_revision, parts, weights=False)
     family = family_of(folder)
@@ -206,7 +213,9 @@ def load_vae(settings: WorldSettings, device: str | torch.device = "cpu") -> Aut
     folder = _folder(settings, "vae")
     dtype = getattr(torch, settings.dtype)
     if settings.tap != "random":
-        return skip_empty_frames(_load(AutoencoderKLWan, folder, "vae", dtype).to(device))
+        vae = skip_empty_frames(_load(AutoencoderKLWan, folder, "vae", dtype).to(device))
+        vae.is_nvidias = family_of(folder).needs_guardrail  # for `guardrail.show`
+        return vae
     generator = torch.Generator().manual_seed(settings.seed)
     vae = _draw(AutoencoderKLWan, folder, "vae", generator)
     measure_latents(vae, generator)  # the statistics on disk are for the trained weights
