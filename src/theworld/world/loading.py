@@ -22,6 +22,7 @@ from theworld.tiny.random_weights import draw_weights, measure_latents
 from theworld.world.custom import FeatureShape, own_tap
 from theworld.world.families.family import NULL_PROMPT, Family, stride_of
 from theworld.world.families.table import INDEX, check_class, family_of, read_object
+from theworld.world.jepa import LICENCE as JEPA_LICENCE
 from theworld.world.jepa import jepa_config, jepa_folder
 from theworld.world.siglip import gemma_folder, vision_config
 from theworld.world.vae import skip_empty_frames
@@ -97,9 +98,14 @@ def resolve_cosmos(
     if missing:
         raise ValueError(
             f"{folder}: no {', '.join(missing)}; expected the layout of {family.example}"
-            f" with the parts {', '.join(parts)}"
+            f" with the parts {', '.join(parts)}{_hint(folder)}"
         )
     return folder, commit
+
+
+def _hint(folder: Path) -> str:
+    is_flat = (folder / "config.json").is_file() and not (folder / INDEX).is_file()
+    return "; a V-JEPA 2 is read by the tap 'v-jepa2'" if is_flat else ""
 
 
 def _parts_of_shape(settings: WorldSettings) -> tuple[Part, ...]:
@@ -206,6 +212,25 @@ def world_family(settings: WorldSettings) -> Family | None:
     if not parts_read(settings):
         return None
     return family_of(resolve_cosmos(settings.cosmos_model_name, settings.cosmos_revision, (), weights=False)[0])
+
+
+def describe_world(settings: WorldSettings) -> str:
+    """Return the family of the world model that a tap reads, its files' name and its licence.
+
+    Raises:
+        ValueError: as `resolve_cosmos`.
+    """
+    if settings.tap in ("zero", "noise"):
+        return f"none: {settings.tap}"
+    if own_tap(settings) is not None:
+        return f"your own tap {settings.tap!r}"
+    if settings.reads == "siglip":
+        return f"none: Gemma's vision tower of {settings.siglip_model_name}"
+    if settings.reads == "v-jepa2":
+        return f"V-JEPA 2, {settings.cosmos_model_name} ({JEPA_LICENCE})"
+    family = world_family(settings)
+    assert family is not None
+    return f"{family.name}, {settings.cosmos_model_name} ({family.licence})"
 
 
 def load_vae(settings: WorldSettings, device: str | torch.device = "cpu") -> AutoencoderKLWan:

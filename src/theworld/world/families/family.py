@@ -130,6 +130,14 @@ class Family(ABC):
         """The reason for which a family without conditioning on given frames has no future."""
         return f"{self.name} cannot be conditioned on given frames, so it imagines no future of them"
 
+    def text_encoder(self) -> Any:
+        """Return the class of the text encoder, which only `null_prompt` loads."""
+        raise ValueError(f"{self.name} is read without a prompt")
+
+    def embed(self, encoder: Any, tokenizer: Any, text: str) -> Float[Tensor, "1 L W"]:
+        """Return the embedding of a prompt, by diffusers' own code."""
+        raise ValueError(f"{self.name} is read without a prompt")
+
     def blocks_of(self, transformer: Any) -> nn.ModuleList:
         """Return the blocks of a transformer."""
         return getattr(transformer, self.blocks)
@@ -162,7 +170,7 @@ class Family(ABC):
         if stored is None or stored.ndim != 2 or stored.shape[1] != width or not bool(stored.isfinite().all()):
             shape = None if stored is None else tuple(stored.shape)
             raise ValueError(
-                f"{file}: a tensor `prompt` of shape {shape}; expected (L, {width}), finite: write it anew"
+                f"{file}: `prompt` of shape {shape}; expected (L, {width}), finite: delete it, and write it anew"
             )
         return stored.float()[None]
 

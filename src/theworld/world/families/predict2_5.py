@@ -1,6 +1,7 @@
 """Cosmos-Predict2.5: the same networks as Predict2, with a projected prompt, a schedule of flows, and no frame rate."""
 
 from collections.abc import Callable, Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any, ClassVar, Final
 
 import torch
@@ -9,6 +10,7 @@ from diffusers.models.transformers.transformer_cosmos import CosmosTransformer3D
 from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
+from transformers import Qwen2_5_VLForConditionalGeneration
 
 from theworld.config import WorldSettings
 from theworld.constants import TEMPORAL_STRIDE
@@ -94,6 +96,14 @@ class Predict25(Family):
 
     def prompt_width(self, config: Mapping[str, Any]) -> int:
         return config["crossattn_proj_in_channels"]
+
+    def text_encoder(self) -> Any:
+        return Qwen2_5_VLForConditionalGeneration
+
+    def embed(self, encoder: Any, tokenizer: Any, text: str) -> Float[Tensor, "1 L W"]:
+        parts: Any = SimpleNamespace(text_encoder=encoder, tokenizer=tokenizer)
+        embed: Any = Cosmos2_5_PredictBasePipeline._get_prompt_embeds
+        return embed(parts, text, self.num_prompt_tokens, encoder.device, encoder.dtype)
 
     def denoise(
         self,

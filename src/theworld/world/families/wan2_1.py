@@ -1,14 +1,17 @@
 """Wan 2.1: text-to-video models of Alibaba, which noise a whole clip and cannot be told of given frames."""
 
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
+from diffusers.pipelines.wan.pipeline_wan import WanPipeline
 from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
 from jaxtyping import Bool, Float
 from torch import Tensor
+from transformers import UMT5EncoderModel
 
 from theworld.config import WorldSettings
 from theworld.world.families.family import Family, flow_fault
@@ -42,6 +45,14 @@ class Wan21(Family):
 
     def prompt_width(self, config: Mapping[str, Any]) -> int:
         return config["text_dim"]
+
+    def text_encoder(self) -> Any:
+        return UMT5EncoderModel
+
+    def embed(self, encoder: Any, tokenizer: Any, text: str) -> Float[Tensor, "1 L W"]:
+        parts: Any = SimpleNamespace(text_encoder=encoder, tokenizer=tokenizer)
+        embed: Any = WanPipeline._get_t5_prompt_embeds
+        return embed(parts, text, 1, self.num_prompt_tokens, encoder.device, encoder.dtype)
 
     def denoise(
         self,
