@@ -19,7 +19,7 @@ from theworld.tiny.gemma import without_progress_bars
 from theworld.tiny.random_weights import draw_weights
 from theworld.world.tap import WorldTap
 
-LICENCE: Final = "MIT or Apache-2.0, as the model card says"
+LICENCE: Final = "MIT, in parts Apache-2.0"
 EXAMPLE: Final = "facebook/vjepa2-vitl-fpc64-256"
 TUBELETS_PER_SLOT: Final = 2
 """A tubelet is two frames and a slot four; the first frame alone is a slot, and is shown twice."""

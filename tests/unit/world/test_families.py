@@ -264,3 +264,12 @@ def test_only_nvidias_worlds_need_its_guardrail(originals: dict[str, Path]) -> N
     with torch.device("meta"):
         unknown = AutoencoderKLWan()
     assert is_nvidias("/data/copied", unknown)
+
+
+def test_the_page_shows_the_tables_of_the_code() -> None:
+    from pages.worlds import conventions, families_and_taps
+
+    page = (Path(__file__).parents[3] / "docs" / "world-taps.md").read_text()
+    for table in (families_and_taps(), conventions()):
+        assert table in page, "run `make pages`"
+    assert all(f"| {family.name} | `{family.example}`" in page for family in FAMILIES)
