@@ -55,7 +55,7 @@ def _column(tap: str) -> str:
 
 def _marks(family: Family) -> list[str]:
     future = {"dit, denoised", "rollout"}
-    able = {tap for tap in TAPS if tap != "v-jepa2" and (family.imagines or tap not in future)}
+    able = {tap for tap in TAPS if tap != "v-jepa2" and (family.samples or tap not in future)}
     return ["yes" if tap in able else "no" for tap in TAPS]
 
 

@@ -7,22 +7,26 @@ from typing import Any
 import pytest
 import torch
 from diffusers.pipelines.cosmos.pipeline_cosmos2_5_predict import Cosmos2_5_PredictBasePipeline
+from diffusers.pipelines.cosmos.pipeline_cosmos3_omni import Cosmos3OmniPipeline
 from diffusers.pipelines.wan.pipeline_wan import WanPipeline
 from diffusers.pipelines.wan.pipeline_wan_i2v import WanImageToVideoPipeline
+from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
 from theworld import tiny
 from theworld.config import WorldSettings
+from theworld.tiny.tokenizer import train_tokenizer
 from theworld.world.factory import open_tap
 from theworld.world.families import predict2_5, wan2_2
+from theworld.world.families.cosmos3 import Cosmos3
 from theworld.world.guardrail import Guardrail
 from theworld.world.loading import load_prompt, load_scheduler, load_transformer, load_vae
 from theworld.world.tap import clip_noise
 from theworld.world.vae import encode_mean
 
 BLOCK, STEPS = 1, 3
-FAMILIES = ("predict2", "predict2.5", "wan2.1", "wan2.2")
+FAMILIES = ("predict2", "predict2.5", "wan2.1", "wan2.2", "cosmos3")
 IMAGINE = ("predict2.5", "wan2.2")
 
 
@@ -69,20 +73,33 @@ class Watch:
         self.outputs: list[Tensor] = []
         self.states: list[Tensor] = []
         transformer.register_forward_pre_hook(lambda module, args, kwargs: self._note(kwargs), with_kwargs=True)
-        transformer.register_forward_hook(lambda module, args, output: self.outputs.append(output[0].clone()))
-        block.register_forward_hook(lambda module, args, output: self.states.append(output.clone()))
+        transformer.register_forward_hook(lambda module, args, output: self.outputs.append(_tensor(output[0]).clone()))
+        block.register_forward_hook(lambda module, args, output: self.states.append(_video_states(output).clone()))
 
     def _note(self, kwargs: dict[str, Any]) -> None:
         self.inputs.append({name: v.clone() if isinstance(v, Tensor) else v for name, v in kwargs.items()})
 
 
 def blocks(transformer: Any) -> Any:
-    return transformer.transformer_blocks if hasattr(transformer, "transformer_blocks") else transformer.blocks
+    return next(
+        getattr(transformer, name) for name in ("transformer_blocks", "blocks", "layers") if name in dir(transformer)
+    )
+
+
+def _video_states(output: Any) -> Tensor:
+    """A block's output; of Cosmos 3's two streams the one that generates."""
+    return output[1][None] if isinstance(output, tuple) else output
+
+
+def _tensor(output: Any) -> Tensor:
+    return output[0] if isinstance(output, list) else output
 
 
 def assert_same_input(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
     for name, value in theirs.items():
-        if isinstance(value, Tensor):
+        if isinstance(value, list):
+            assert all(map(_equal, ours[name], value)), name
+        elif isinstance(value, Tensor):
             assert torch.equal(ours[name].to(value.dtype), value), name
         elif name not in ("attention_kwargs",):
             assert ours.get(name) == value, name
@@ -150,13 +167,19 @@ def test_a_state_equals_a_hook_on_the_whole_denoiser_bit_for_bit_and_later_block
     inputs: list[dict[str, Any]] = []
     tap.transformer.register_forward_pre_hook(lambda module, args, kwargs: inputs.append(kwargs), with_kwargs=True)
     feature = tap.read(clips[:, :5], num_world_steps, [1, 2])
+    assert len(inputs) == (2 if family == "cosmos3" else 1)
     whole: Any = load_transformer(settings(family, "dit", dit_block=3))
     assert len(blocks(whole)) == 4
     watch = Watch(whole, blocks(whole)[BLOCK])
     with torch.no_grad():
-        whole(**inputs[0])
-    assert torch.equal(feature.permute(0, 2, 3, 4, 1).flatten(1, 3), watch.states[0])
-    assert (watch.outputs[0] != 0).any()
+        for given_input in inputs:
+            whole(**given_input)
+    assert torch.equal(feature.permute(0, 2, 3, 4, 1).flatten(1, 3), torch.cat(watch.states))
+    assert all((output != 0).any() for output in watch.outputs)
+
+
+def _equal(one: Any, two: Any) -> bool:
+    return torch.equal(one, two) if isinstance(one, Tensor) else tuple(one) == tuple(two)
 
 
 @pytest.mark.usefixtures("pipelines_rounding")
@@ -242,3 +265,42 @@ def test_the_null_prompt_of_predict2_5_is_the_stored_one_and_changes_its_states(
     feature = tap.read(clips[:1, :1], 0, [7])
     tap.prompt = torch.zeros_like(tap.prompt)
     assert (tap.read(clips[:1, :1], 0, [7]) - feature).abs().max() > 0.1  # zeros are not neutral: the bias
+
+
+@pytest.mark.parametrize("num_world_steps", [0, 2])
+def test_cosmos3_is_read_as_its_own_pipeline_runs_it(
+    num_world_steps: int, settings: Callable[..., WorldSettings], clips: Tensor
+) -> None:
+    given = settings("cosmos3", "dit", dit_noise_level=0.999, frame_rate_hz=10.0)
+    tokenizer = train_tokenizer()
+    prompt = Cosmos3().embed(None, tokenizer, "")
+    tap: Any = open_tap(given)
+    tap.prompt = prompt
+    inputs: list[dict[str, Any]] = []
+    tap.transformer.register_forward_pre_hook(lambda module, args, kwargs: inputs.append(kwargs), with_kwargs=True)
+    feature = tap.read(clips[:1, :5], num_world_steps, [7])
+    whole: Any = load_transformer(settings("cosmos3", "dit", dit_block=3))
+    watch = Watch(whole, blocks(whole)[BLOCK])
+    vae: Any = load_vae(given)
+    pipeline = Cosmos3OmniPipeline(whole, tokenizer, vae, load_scheduler(given), enable_safety_checker=False)
+    video: Any = [Image.new("RGB", (64, 64))] * 5 if num_world_steps else None
+    pipeline(
+        "",
+        video=video,
+        condition_frame_indexes_vision=(0, 1),
+        num_frames=5 + 4 * num_world_steps,
+        height=64,
+        width=64,
+        fps=10.0,
+        num_inference_steps=1,
+        guidance_scale=1.0,
+        latents=inputs[0]["vision_tokens"][0],
+        output_type="latent",
+        add_resolution_template=False,
+        add_duration_template=False,
+    )
+    assert len(prompt.flatten()) > 8
+    assert watch.inputs[0]["vision_timesteps"][0].item() == 999
+    assert len(watch.inputs[0]["vision_timesteps"]) == (num_world_steps or 2) * 4
+    assert_same_input(inputs[0], watch.inputs[0])
+    assert torch.equal(feature.permute(0, 2, 3, 4, 1).flatten(1, 3), watch.states[0])

@@ -106,7 +106,7 @@ def _networks(settings: WorldSettings) -> nn.ModuleDict:
         if "transformer" in parts:
             values = read_config(folder, "transformer")
             if settings.reads == "dit" and not denoises(settings):
-                values["num_layers"] = settings.dit_block + 1
+                values[family_of(folder).num_blocks] = settings.dit_block + 1
             transformer_class: Any = family_of(folder).classes["transformer"]
             networks["transformer"] = transformer_class.from_config(values)
     return nn.ModuleDict(networks).eval()
@@ -137,7 +137,7 @@ def _denoise_once(settings: WorldSettings, networks: Any, frames: Tensor, num_wo
     once = replace(settings, tap="dit", control_of="vae", dit_block=last, dit_future="repeat", repeat_current=False)
     prompt = torch.zeros(1, family.num_prompt_tokens, family.prompt_width(transformer.config))
     tap = DitTap(once, vae, transformer, family, prompt)
-    tap.stride_px = stride_of(vae.config) * transformer.config["patch_size"][1]
+    tap.stride_px = stride_of(vae.config) * family.patch(transformer.config)
     return tap._read(frames, num_world_steps, [0] * len(frames))
 
 

@@ -42,7 +42,7 @@ def build_world(family: str, folder: Path, seed: int = 0) -> Path:
     """Write a random world model of a family into a folder, for tests: a function of the seed.
 
     Args:
-        family: predict2, predict2.5, wan2.1, wan2.2 or v-jepa2.
+        family: predict2, predict2.5, wan2.1, wan2.2, cosmos3 or v-jepa2.
         folder: new or empty.
         seed: of the weights.
 

@@ -9,6 +9,7 @@ import diffusers
 import torch
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from diffusers.models.transformers.transformer_cosmos import CosmosTransformer3DModel
+from diffusers.models.transformers.transformer_cosmos3 import Cosmos3OmniTransformer
 from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
 from safetensors.torch import save_file
@@ -50,9 +51,7 @@ def write_predict2_5(folder: Path, seed: int) -> None:
         sigma_min=0.01,
     )
     _write(folder, "Cosmos2_5_PredictBasePipeline", tiny_vae(), transformer, scheduler, generator)
-    (folder / "null_prompt").mkdir()
-    prompt = torch.randn(4, PROMPT_WIDTH, generator=generator)
-    save_file({"prompt": prompt}, folder / "null_prompt" / "prompt.safetensors")
+    _write_prompt(folder, torch.randn(4, PROMPT_WIDTH, generator=generator))
 
 
 def write_wan2_1(folder: Path, seed: int) -> None:
@@ -61,8 +60,13 @@ def write_wan2_1(folder: Path, seed: int) -> None:
 
 
 def write_wan2_2(folder: Path, seed: int) -> None:
-    """Write a tiny Wan 2.2 TI2V: 48 latent channels, and 16 px per cell by patches of 2 px."""
-    vae = AutoencoderKLWan(
+    """Write a tiny Wan 2.2 TI2V."""
+    _write_wan(folder, seed, _wide_vae(), 3 * LATENT_CHANNELS, expand_timesteps=True)
+
+
+def _wide_vae() -> AutoencoderKLWan:
+    """Return a VAE with 48 latent channels, and 16 px per cell by patches of 2 px."""
+    return AutoencoderKLWan(
         base_dim=8,
         decoder_base_dim=8,
         z_dim=3 * LATENT_CHANNELS,
@@ -76,7 +80,31 @@ def write_wan2_2(folder: Path, seed: int) -> None:
         latents_mean=[0.0] * 3 * LATENT_CHANNELS,
         latents_std=[1.0] * 3 * LATENT_CHANNELS,
     )
-    _write_wan(folder, seed, vae, 3 * LATENT_CHANNELS, expand_timesteps=True)
+
+
+def write_cosmos3(folder: Path, seed: int) -> None:
+    """Write a tiny Cosmos 3 without sound and actions, with a VAE like Wan 2.2's and the ids of its null prompt."""
+    transformer = Cosmos3OmniTransformer(
+        head_dim=24,
+        hidden_size=48,
+        intermediate_size=96,
+        latent_channel=3 * LATENT_CHANNELS,
+        num_attention_heads=2,
+        num_hidden_layers=NUM_BLOCKS,
+        num_key_value_heads=1,
+        patch_latent_dim=4 * 3 * LATENT_CHANNELS,
+        vocab_size=2_304,  # the tokens of the small tokenizer
+        rope_axes_dim=(4, 4, 4),
+    )
+    scheduler = UniPCMultistepScheduler(use_flow_sigmas=True, prediction_type="flow_prediction", flow_shift=3.0)
+    generator = torch.Generator().manual_seed(seed)
+    _write(folder, "Cosmos3OmniPipeline", _wide_vae(), transformer, scheduler, generator, enable_safety_checker=True)
+    _write_prompt(folder, torch.randint(0, 64, (7, 1), generator=generator).float())
+
+
+def _write_prompt(folder: Path, prompt: torch.Tensor) -> None:
+    (folder / "null_prompt").mkdir()
+    save_file({"prompt": prompt}, folder / "null_prompt" / "prompt.safetensors")
 
 
 def _write_wan(folder: Path, seed: int, vae: AutoencoderKLWan, num_channels: int, *, expand_timesteps: bool) -> None:
@@ -153,5 +181,6 @@ WRITERS: Final[dict[str, Callable[[Path, int], None]]] = {
     "predict2.5": write_predict2_5,
     "wan2.1": write_wan2_1,
     "wan2.2": write_wan2_2,
+    "cosmos3": write_cosmos3,
     "v-jepa2": write_v_jepa2,
 }

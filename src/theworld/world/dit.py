@@ -9,17 +9,17 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from theworld.config import WorldSettings
-from theworld.world.families.family import Family, Imagination
+from theworld.world.families.family import Family, Imagination, given_mask
 from theworld.world.tap import WorldTap, clip_noise
 from theworld.world.vae import encode_mean, repeat_last
 
 
 class _BlockReached(Exception):  # noqa: N818  # not an error: it carries the states out of the forward
-    def __init__(self, states: Tensor) -> None:
+    def __init__(self, states: Any) -> None:
         self.states = states
 
 
-def states_at(block: nn.Module, run: Callable[[], object], when: Callable[[], bool] | None = None) -> Tensor:
+def states_at(block: nn.Module, run: Callable[[], object], when: Callable[[], bool] | None = None) -> Any:
     """Return the output of a block, and stop `run` there.
 
     Args:
@@ -31,7 +31,7 @@ def states_at(block: nn.Module, run: Callable[[], object], when: Callable[[], bo
         RuntimeError: if no call of the block is chosen.
     """
 
-    def stop(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
+    def stop(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         if when is None or when():
             raise _BlockReached(output)
 
@@ -79,8 +79,17 @@ class DitTap(WorldTap):
         return self.states(latents, num_world_steps, seeds)
 
     def states(self, latents: Float[Tensor, "N C T h w"], num_world_steps: int, seeds: Sequence[int]) -> Tensor:
-        """Return the block's output, (N, T * h / 2 * w / 2, C), from one forward that ends there."""
-        return states_at(self._block, run=lambda: self._denoise_once(latents, num_world_steps, seeds))
+        """Return the block's output, (N, T * h / 2 * w / 2, C), from forwards that end there: one, or one a clip."""
+        size = len(latents) if self.family.takes_batches else 1
+        starts = range(0, len(latents), size)
+        states = [
+            self._states_of_some(latents[at : at + size], num_world_steps, seeds[at : at + size]) for at in starts
+        ]
+        return torch.cat(states) if len(states) > 1 else states[0]
+
+    def _states_of_some(self, latents: Tensor, num_world_steps: int, seeds: Sequence[int]) -> Tensor:
+        output = states_at(self._block, run=lambda: self._denoise_once(latents, num_world_steps, seeds))
+        return self.family.states(output)
 
     @property
     def _block(self) -> nn.Module:
@@ -91,12 +100,10 @@ class DitTap(WorldTap):
         level = self.settings.dit_noise_level
         num_slots = latents.shape[2]
         noise = clip_noise(latents.shape[1:], seeds).to(latents.device)
-        is_given = torch.arange(num_slots, device=latents.device) < num_slots - num_world_steps
-        is_given = is_given.view(1, 1, -1, 1, 1)
-        if num_world_steps == 0 or not self.family.imagines:
-            is_given = torch.zeros_like(is_given)
+        num_given = num_slots - num_world_steps if num_world_steps and self.family.given_slots else 0
+        is_given = given_mask(num_slots, num_given, latents.device)
         noised = torch.where(is_given, latents, (1 - level) * latents + level * noise)
-        self.family.denoise(self.transformer, noised, is_given, self.prompt, self.settings)
+        self.family.denoise(self.transformer, noised, num_given, self.prompt, self.settings)
 
 
 class DenoisedDitTap(DitTap):

@@ -34,11 +34,8 @@ CONFIG_FILES: dict[Part, str] = {
     "scheduler": "scheduler_config.json",
 }
 _VAE_BOUNDS: dict[str, tuple[int, int]] = {"z_dim": (1, 1_024)}
-_LISTS: dict[Part, dict[str, range]] = {
-    "vae": {"temperal_downsample": range(1, 9)},
-    "transformer": {"patch_size": range(3, 4)},
-}
-"""Fields that shapes of features depend on: lists of these lengths; families bound the numbers."""
+_VAE_LISTS: dict[str, range] = {"temperal_downsample": range(1, 9)}
+"""Fields of a VAE that shapes of features depend on: values, and lengths of lists; families bound the transformer's."""
 
 WEIGHTED_PARTS: tuple[Part, ...] = ("vae", "transformer")
 
@@ -154,7 +151,8 @@ def read_config(folder: Path, part: Part) -> dict[str, Any]:
     patch = values.get("patch_size") if part == "vae" else None
     if patch is not None and (type(patch) is not int or not 1 <= patch <= 8):
         raise ValueError(f"{file}: patch_size={patch!r}: expected null or a whole number of 1 to 8; {again(folder)}")
-    for name, length in _LISTS.get(part, {}).items():
+    lists = {"vae": _VAE_LISTS, "transformer": family.lists}
+    for name, length in lists.get(part, {}).items():
         value = values.get(name)
         if (
             not isinstance(value, list)
@@ -184,7 +182,7 @@ def feature_shape(settings: WorldSettings) -> FeatureShape:
     parts = _parts_of_shape(settings)
     folder, _ = resolve_cosmos(settings.cosmos_model_name, settings.cosmos_revision, parts, weights=False)
     family = family_of(folder)
-    if (settings.shape_of == "rollout" or denoises(settings)) and not family.imagines:
+    if (settings.shape_of == "rollout" or denoises(settings)) and not family.samples:
         raise ValueError(
             f"{folder}: {family.cannot_imagine}; without one use the taps vae or dit (dit_future='repeat')"
         )
@@ -192,9 +190,9 @@ def feature_shape(settings: WorldSettings) -> FeatureShape:
     num_channels, stride_px = vae["z_dim"], stride_of(vae)
     if settings.reads == "dit":
         transformer = read_config(folder, "transformer")
-        _check_block(settings.dit_block, transformer["num_layers"], folder)
-        num_channels = transformer["num_attention_heads"] * transformer["attention_head_dim"]
-        stride_px *= transformer["patch_size"][1]
+        _check_block(settings.dit_block, transformer[family.num_blocks], folder)
+        num_channels = family.channels(transformer)
+        stride_px *= family.patch(transformer)
     if settings.image_size_px % stride_px:
         raise ValueError(
             f"image_size_px={settings.image_size_px}: {family.name} in {folder} has a feature for each {stride_px} px:"
@@ -260,19 +258,19 @@ def load_transformer(settings: WorldSettings, device: str | torch.device = "cpu"
     family = family_of(folder)
     transformer_class: Any = family.classes["transformer"]
     dtype = getattr(torch, settings.dtype)
-    num_layers = read_config(folder, "transformer")["num_layers"]
+    num_layers = read_config(folder, "transformer")[family.num_blocks]
     if settings.reads == "dit":
         _check_block(settings.dit_block, num_layers, folder)
         if not denoises(settings):
             num_layers = settings.dit_block + 1
     if settings.tap == "random":
         generator = torch.Generator().manual_seed(settings.seed)
-        transformer = _draw(transformer_class, folder, "transformer", generator, num_layers=num_layers)
+        transformer = _draw(transformer_class, folder, "transformer", generator, **{family.num_blocks: num_layers})
         nn.Module.to(transformer, device, dtype)
         return transformer
     kept = "|".join(map(str, range(num_layers)))
     later_block = rf"{family.blocks}\.(?!({kept})\.)\d+\."
-    transformer = _load(transformer_class, folder, "transformer", dtype, later_block, num_layers=num_layers)
+    transformer = _load(transformer_class, folder, "transformer", dtype, later_block, **{family.num_blocks: num_layers})
     return transformer.to(device)
 
 

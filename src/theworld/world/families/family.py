@@ -75,6 +75,10 @@ class Family(ABC):
     """The only class of each part that the taps run; diffusers would build it from the files of any other."""
     blocks: ClassVar[str]
     """Attribute of the transformer with its blocks, whose outputs the tap `dit` reads."""
+    num_blocks: ClassVar[str] = "num_layers"
+    """Field of the transformer with the number of its blocks."""
+    lists: ClassVar[dict[str, range]] = {"patch_size": range(3, 4)}
+    """Lists of the transformer that shapes depend on: their lengths."""
     bounds: ClassVar[dict[str, tuple[int, int]]] = {
         "num_layers": _SIZES,
         "num_attention_heads": _SIZES,
@@ -86,8 +90,14 @@ class Family(ABC):
     noise: ClassVar[str]
     """Timestep at noise level t, for the table of families."""
     uses_frame_rate: ClassVar[bool] = False
+    samples: ClassVar[bool] = True
+    """True if its futures are imagined: the taps `rollout` and `dit` with `denoised`."""
+    takes_batches: ClassVar[bool] = True
+    """False if the denoiser reads one clip at a time."""
     idle_forwards: ClassVar[int] = 0
     """Forwards at the end of a sampling that update nothing: the schedule ends with its smallest sigma twice."""
+    prompt_parts: ClassVar[tuple[str, ...]] = ("tokenizer", "text_encoder")
+    """Parts of a checkpoint that compute the embedding of a prompt."""
     prompt: ClassVar[Literal["zeros", "zeros or stored", "stored"]]
     """Embedding of the null prompt: zeros that are neutral, zeros unless one is stored, or always a stored one."""
     num_prompt_tokens: ClassVar[int]
@@ -97,10 +107,17 @@ class Family(ABC):
         """Return True if a `model_index.json` with a pipeline of this family describes a member."""
         return True
 
-    @property
-    def imagines(self) -> bool:
-        """True if it can be conditioned on given frames: the taps `rollout` and `dit` with `denoised`."""
-        return bool(self.given_slots)
+    def channels(self, config: Mapping[str, Any]) -> int:
+        """Return the channels of a block's states, from the transformer's configuration."""
+        return config["num_attention_heads"] * config["attention_head_dim"]
+
+    def patch(self, config: Mapping[str, Any]) -> int:
+        """Return the latent cells per side of a state's patch."""
+        return config["patch_size"][1]
+
+    def states(self, output: Any) -> Float[Tensor, "N P C"]:
+        """Return the states of video patches in a block's output."""
+        return output
 
     @abstractmethod
     def prompt_width(self, config: Mapping[str, Any]) -> int:
@@ -111,11 +128,19 @@ class Family(ABC):
         self,
         transformer: Any,
         noised: Float[Tensor, "N C T h w"],
-        is_given: Bool[Tensor, "1 1 T 1 1"],
+        num_given: int,
         prompt: Float[Tensor, "1 L W"],
         settings: WorldSettings,
     ) -> None:
-        """Run one forward on latents at noise level t, with the input that diffusers' pipeline would make."""
+        """Run one forward on latents at noise level t, with the input that diffusers' pipeline would make.
+
+        Args:
+            transformer: of this family.
+            noised: latents, clean in the given slots.
+            num_given: slots that the denoiser is told are given.
+            prompt: embedding of the null prompt.
+            settings: of the tap.
+        """
 
     def check_scheduler(self, config: Mapping[str, Any]) -> str | None:
         """Return the fault of a scheduler's configuration, with its remedy; None: it drives this family."""
@@ -127,12 +152,12 @@ class Family(ABC):
 
     @property
     def cannot_imagine(self) -> str:
-        """The reason for which a family without conditioning on given frames has no future."""
-        return f"{self.name} cannot be conditioned on given frames, so it imagines no future of them"
+        """The reason for which a family imagines no future."""
+        return f"TheWorld imagines no future with {self.name}"
 
     def text_encoder(self) -> Any:
-        """Return the class of the text encoder, which only `null_prompt` loads."""
-        raise ValueError(f"{self.name} is read without a prompt")
+        """Return the class of the text encoder, which only `null_prompt` loads; None: the tokenizer is enough."""
+        return None
 
     def embed(self, encoder: Any, tokenizer: Any, text: str) -> Float[Tensor, "1 L W"]:
         """Return the embedding of a prompt, by diffusers' own code."""
@@ -189,9 +214,9 @@ def initial_noise(
     return clip_noise((vae.config["z_dim"], num_slots, grid, grid), seeds)
 
 
-def given_mask(num_slots: int, num_given: int, like: Tensor) -> Float[Tensor, "1 1 T 1 1"]:
-    """Return ones for the given slots and zeros for those after them."""
-    return (torch.arange(num_slots, device=like.device) < num_given).to(like.dtype).view(1, 1, -1, 1, 1)
+def given_mask(num_slots: int, num_given: int, device: torch.device) -> Bool[Tensor, "1 1 T 1 1"]:
+    """Return True for the given slots and False for those after them."""
+    return (torch.arange(num_slots, device=device) < num_given).view(1, 1, -1, 1, 1)
 
 
 def flow_fault(config: Mapping[str, Any], *, karras: bool) -> str | None:

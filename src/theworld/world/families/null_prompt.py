@@ -19,9 +19,7 @@ from transformers import AutoTokenizer
 from theworld.hub import fetch, repository_of
 from theworld.io import whole_folder
 from theworld.world.families.family import NULL_PROMPT
-from theworld.world.families.table import INDEX, family_of
-
-_PARTS = ("tokenizer", "text_encoder")
+from theworld.world.families.table import FAMILIES, INDEX, family_of
 
 
 def write_null_prompt(name: str, revision: str | None = None) -> Path:
@@ -37,7 +35,11 @@ def write_null_prompt(name: str, revision: str | None = None) -> Path:
     Raises:
         ValueError: for a family without a text encoder of its own, or files that are missing or do not load.
     """
-    patterns = [INDEX, *(f"{part}/*{kind}" for part in _PARTS for kind in (".json", ".txt", ".model", ".safetensors"))]
+    parts = {part for family in FAMILIES for part in family.prompt_parts}
+    patterns = [
+        INDEX,
+        *(f"{part}/*{kind}" for part in sorted(parts) for kind in (".json", ".txt", ".model", ".safetensors")),
+    ]
     folder = Path(name)
     if folder.is_dir() and (repository := repository_of(folder)) is not None:
         name, revision = repository, folder.name  # taps downloaded it without its text encoder
@@ -61,11 +63,12 @@ def compute_null_prompt(folder: Path) -> Float[Tensor, "L W"]:
     family = family_of(folder)
     if family.prompt == "zeros":
         raise ValueError(f"{folder}: {family.name} is read with zeros for a prompt, and needs no stored one")
-    if missing := [part for part in _PARTS if not (folder / part).is_dir()]:
+    if missing := [part for part in family.prompt_parts if not (folder / part).is_dir()]:
         raise ValueError(f"{folder}: no {', '.join(missing)}/; fetch the whole checkpoint, such as {family.example}")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer")
-        encoder = family.text_encoder().from_pretrained(folder / "text_encoder", dtype="auto").eval()
+        tokenizer = AutoTokenizer.from_pretrained(folder / family.prompt_parts[0])
+        encoder_class = family.text_encoder()
+        encoder = encoder_class and encoder_class.from_pretrained(folder / family.prompt_parts[1], dtype="auto").eval()
     except (OSError, ValueError) as error:
         raise ValueError(f"{folder}: the text encoder does not load ({' '.join(str(error).split())})") from error
     return family.embed(encoder, tokenizer, "")[0]

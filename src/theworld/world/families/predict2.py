@@ -7,7 +7,7 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from diffusers.models.transformers.transformer_cosmos import CosmosTransformer3DModel
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from theworld.config import WorldSettings
@@ -49,7 +49,7 @@ class RolloutPipeline(Imagination, Cosmos2VideoToWorldPipeline):
         latents = latents.to(device, dtype)
         conditioning = torch.zeros_like(latents)
         conditioning[:, :, :num_given] = self.given
-        is_given = given_mask(latents.shape[2], num_given, latents)
+        is_given = given_mask(latents.shape[2], num_given, device).to(dtype)
         mask = is_given.expand(batch_size, -1, -1, *latents.shape[3:])
         return latents * self.scheduler.config.sigma_max, conditioning, is_given, None, mask, None
 
@@ -118,11 +118,12 @@ class Predict2(Family):
         self,
         transformer: Any,
         noised: Float[Tensor, "N C T h w"],
-        is_given: Bool[Tensor, "1 1 T 1 1"],
+        num_given: int,
         prompt: Float[Tensor, "1 L W"],
         settings: WorldSettings,
     ) -> None:
-        num_clips, _, _, height, width = noised.shape
+        num_clips, _, num_slots, height, width = noised.shape
+        is_given = given_mask(num_slots, num_given, noised.device)
         timestep = torch.where(is_given, GIVEN_NOISE_LEVEL, settings.dit_noise_level).expand(num_clips, -1, -1, -1, -1)
         padding = noised.new_zeros(1, 1, settings.image_size_px, settings.image_size_px)
         transformer(

@@ -8,7 +8,7 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from diffusers.models.transformers.transformer_cosmos import CosmosTransformer3DModel
 from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 from transformers import Qwen2_5_VLForConditionalGeneration
 
@@ -45,7 +45,9 @@ class Predict25Pipeline(Imagination, Cosmos2_5_PredictBasePipeline):
         num_given = self.given.shape[2]
         conditioning = torch.zeros_like(latents)
         conditioning[:, :, :num_given] = self.given
-        is_given = given_mask(latents.shape[2], num_given, latents).expand(batch_size, -1, -1, -1, -1)
+        is_given = (
+            given_mask(latents.shape[2], num_given, latents.device).to(latents.dtype).expand(batch_size, -1, -1, -1, -1)
+        )
         return latents, conditioning, is_given.expand(-1, -1, -1, *latents.shape[3:]), is_given
 
     def imagine(
@@ -109,11 +111,12 @@ class Predict25(Family):
         self,
         transformer: Any,
         noised: Float[Tensor, "N C T h w"],
-        is_given: Bool[Tensor, "1 1 T 1 1"],
+        num_given: int,
         prompt: Float[Tensor, "1 L W"],
         settings: WorldSettings,
     ) -> None:
-        num_clips, _, _, height, width = noised.shape
+        num_clips, _, num_slots, height, width = noised.shape
+        is_given = given_mask(num_slots, num_given, noised.device)
         timestep = torch.where(is_given, GIVEN_TIMESTEP, settings.dit_noise_level).expand(num_clips, -1, -1, -1, -1)
         side = settings.image_size_px
         transformer(

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from theworld.hub import again
+from theworld.world.families.cosmos3 import Cosmos3
 from theworld.world.families.family import Family
 from theworld.world.families.predict2 import Predict2
 from theworld.world.families.predict2_5 import Predict25
@@ -12,7 +13,7 @@ from theworld.world.families.wan2_1 import Wan21
 from theworld.world.families.wan2_2 import Wan22
 
 PREDICT2: Final = Predict2()
-FAMILIES: Final[tuple[Family, ...]] = (PREDICT2, Predict25(), Wan21(), Wan22())
+FAMILIES: Final[tuple[Family, ...]] = (PREDICT2, Predict25(), Wan21(), Wan22(), Cosmos3())
 
 INDEX: Final = "model_index.json"
 

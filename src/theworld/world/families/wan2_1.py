@@ -9,7 +9,7 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 from diffusers.pipelines.wan.pipeline_wan import WanPipeline
 from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 from transformers import UMT5EncoderModel
 
@@ -36,6 +36,7 @@ class Wan21(Family):
     blocks = "blocks"
     bounds: ClassVar = {**Family.bounds, "text_dim": (1, 65_536)}
     given_slots = ""
+    samples = False
     noise = "1000 t"
     prompt = "zeros or stored"
     num_prompt_tokens = 512
@@ -58,7 +59,7 @@ class Wan21(Family):
         self,
         transformer: Any,
         noised: Float[Tensor, "N C T h w"],
-        is_given: Bool[Tensor, "1 1 T 1 1"],
+        num_given: int,
         prompt: Float[Tensor, "1 L W"],
         settings: WorldSettings,
     ) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from diffusers.pipelines.wan.pipeline_wan_i2v import WanImageToVideoPipeline
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from theworld.config import WorldSettings
@@ -31,7 +31,7 @@ class Wan22Pipeline(Imagination, WanImageToVideoPipeline):
         num_given = self.given.shape[2]
         conditioning = torch.zeros_like(latents)
         conditioning[:, :, :num_given] = self.given
-        is_free = 1 - given_mask(latents.shape[2], num_given, latents)
+        is_free = (~given_mask(latents.shape[2], num_given, latents.device)).to(latents.dtype)
         return latents, conditioning, is_free.expand(-1, -1, -1, *latents.shape[3:])
 
     def imagine(
@@ -65,6 +65,7 @@ class Wan22(Wan21):
     example = "Wan-AI/Wan2.2-TI2V-5B-Diffusers"
     pipelines = ("WanPipeline", "WanImageToVideoPipeline")
     given_slots = "clean, timestep 0"
+    samples = True
     noise = "1000 t, one for each patch"
 
     def suits(self, index: Mapping[str, Any]) -> bool:
@@ -74,10 +75,11 @@ class Wan22(Wan21):
         self,
         transformer: Any,
         noised: Float[Tensor, "N C T h w"],
-        is_given: Bool[Tensor, "1 1 T 1 1"],
+        num_given: int,
         prompt: Float[Tensor, "1 L W"],
         settings: WorldSettings,
     ) -> None:
+        is_given = given_mask(noised.shape[2], num_given, noised.device)
         level = torch.where(is_given, 0.0, 1_000 * settings.dit_noise_level).expand(-1, -1, -1, *noised.shape[3:])
         self.run(transformer, noised, level[0, 0, :, ::2, ::2].flatten().expand(len(noised), -1), prompt)
 
