@@ -22,6 +22,7 @@ WORLDS = [
     ("wan2.1", "dit", 2),
     ("wan2.2", "dit", 2),
     ("wan2.2", "rollout", 2),
+    ("cosmos3", "dit", 2),
     ("v-jepa2", "v-jepa2", 2),
 ]
 

@@ -27,6 +27,7 @@ NAMES = {
     "predict2.5": "Cosmos-Predict2.5",
     "wan2.1": "Wan 2.1 T2V",
     "wan2.2": "Wan 2.2 TI2V",
+    "cosmos3": "Cosmos 3",
 }
 
 
@@ -88,9 +89,10 @@ def test_an_unknown_pipeline_is_refused_with_the_known_ones(
 
 
 @pytest.mark.parametrize("given", [{"tap": "rollout"}, {"dit_future": "denoised"}], ids=str)
-def test_a_family_that_cannot_be_conditioned_imagines_nothing(
+def test_a_family_that_does_not_imagine_is_refused_with_its_taps(
     originals: dict[str, Path], given: dict[str, Any]
 ) -> None:
+    refused(settings(originals["cosmos3"], **given), "imagines no future with Cosmos 3; .*taps vae or dit")
     refused(settings(originals["wan2.1"], **given), "Wan 2.1 T2V cannot be conditioned on given frames: take Wan 2.2")
 
 
@@ -153,7 +155,7 @@ def test_the_vae_of_two_families_has_one_fingerprint_and_their_denoisers_have_tw
 def test_a_frame_rate_counts_only_where_it_is_read(originals: dict[str, Path]) -> None:
     for family in NAMES:
         slow, fast = (tap_fingerprint(settings(originals[family], frame_rate_hz=rate)) for rate in (4.0, 16.0))
-        assert (slow == fast) is (family != "predict2")
+        assert (slow == fast) is (family not in ("predict2", "cosmos3"))
 
 
 # --- the null prompt -------------------------------------------------------------------------------------
@@ -237,6 +239,18 @@ def test_the_prompt_is_computed_by_the_checkpoints_own_text_encoder(
     assert main([str(folder)]) == 0  # and stays
 
 
+def test_the_prompt_of_cosmos3_is_a_column_of_token_ids(copy: Callable[[str], Path]) -> None:
+    folder = copy("cosmos3")
+    shutil.rmtree(folder / "null_prompt")
+    train_tokenizer().save_pretrained(folder / "text_tokenizer")
+    assert main([str(folder)]) == 0
+    ids = load_file(folder / "null_prompt" / "prompt.safetensors")["prompt"]
+    assert ids.shape[1] == 1
+    assert len(ids) > 8
+    assert torch.equal(ids, ids.round())
+    assert open_tap(settings(folder)).read(torch.zeros(2, 1, 3, 64, 64, dtype=torch.uint8), 0, [1, 2]).isfinite().all()
+
+
 def test_a_checkpoint_without_text_encoder_or_without_need_of_one_is_refused(
     copy: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -253,7 +267,11 @@ def test_a_checkpoint_without_text_encoder_or_without_need_of_one_is_refused(
 
 
 def test_only_nvidias_worlds_need_its_guardrail(originals: dict[str, Path]) -> None:
-    assert [family.name for family in FAMILIES if family.needs_guardrail] == ["Cosmos-Predict2", "Cosmos-Predict2.5"]
+    assert [family.name for family in FAMILIES if family.needs_guardrail] == [
+        "Cosmos-Predict2",
+        "Cosmos-Predict2.5",
+        "Cosmos 3",
+    ]
     wan = load_vae(settings(originals["wan2.2"], "vae"))
     wan.register_to_config(base_dim=160)  # as wide as the published one
     assert not is_nvidias(str(originals["wan2.2"]), wan)
