@@ -10,7 +10,7 @@ from jaxtyping import Float
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import VJEPA2Config, VJEPA2Model
-from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from transformers.utils.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from theworld.config import WorldSettings
 from theworld.constants import DEFAULT_COSMOS_MODEL, TINY_MODEL
@@ -84,11 +84,10 @@ def load_jepa(settings: WorldSettings, device: str | torch.device = "cpu") -> VJ
         nn.Module.to(drawn, device, dtype)
         return drawn.eval().requires_grad_(False)
     folder, _ = jepa_folder(settings)
+    load: Any = VJEPA2Model.from_pretrained
     try:
         with without_progress_bars():
-            model, report = VJEPA2Model.from_pretrained(
-                folder, config=config, dtype=dtype, use_safetensors=True, output_loading_info=True
-            )
+            model, report = load(folder, config=config, dtype=dtype, use_safetensors=True, output_loading_info=True)
     except (SafetensorError, OSError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(

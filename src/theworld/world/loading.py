@@ -177,7 +177,7 @@ def feature_shape(settings: WorldSettings) -> FeatureShape:
         vision = vision_config(settings.siglip_model_name)
         return FeatureShape(vision.hidden_size, vision.patch_size)
     if settings.reads == "v-jepa2":
-        jepa = jepa_config(settings)
+        jepa: Any = jepa_config(settings)
         return FeatureShape(jepa.hidden_size, jepa.patch_size)
     parts = _parts_of_shape(settings)
     folder, _ = resolve_cosmos(settings.cosmos_model_name, settings.cosmos_revision, parts, weights=False)
@@ -236,9 +236,9 @@ def load_vae(settings: WorldSettings, device: str | torch.device = "cpu") -> Aut
     folder = _folder(settings, "vae")
     dtype = getattr(torch, settings.dtype)
     if settings.tap != "random":
-        vae = skip_empty_frames(_load(AutoencoderKLWan, folder, "vae", dtype).to(device))
-        vae.is_nvidias = family_of(folder).needs_guardrail  # for `guardrail.show`
-        return vae
+        loaded: Any = skip_empty_frames(_load(AutoencoderKLWan, folder, "vae", dtype).to(device))
+        loaded.is_nvidias = family_of(folder).needs_guardrail  # for `guardrail.show`
+        return loaded
     generator = torch.Generator().manual_seed(settings.seed)
     vae = _draw(AutoencoderKLWan, folder, "vae", generator)
     measure_latents(vae, generator)  # the statistics on disk are for the trained weights

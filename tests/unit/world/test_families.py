@@ -202,7 +202,7 @@ def write_text_encoder(folder: Path, family: str) -> None:
     """A random text encoder whose embeddings are as wide as the tiny worlds expect them."""
     tokenizer = train_tokenizer()
     tokenizer.save_pretrained(folder / "tokenizer")
-    sizes = {"vocab_size": len(tokenizer), "num_layers": 2, "num_heads": 2}
+    sizes: dict[str, Any] = {"vocab_size": len(tokenizer), "num_layers": 2, "num_heads": 2}
     if family == "wan2.1":
         UMT5EncoderModel(UMT5Config(d_model=40, d_kv=8, d_ff=32, **sizes)).save_pretrained(folder / "text_encoder")
         return
