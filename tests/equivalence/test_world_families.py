@@ -134,12 +134,14 @@ def run_original(family: str, given: WorldSettings, frames: Tensor, num_world_st
     }
     if family == "predict2.5":
         checker: Any = Guardrail()
-        cosmos = Cosmos2_5_PredictBasePipeline(absent, absent, transformer, vae, scheduler, checker)
+        cosmos: Any = Cosmos2_5_PredictBasePipeline(absent, absent, transformer, vae, scheduler, checker)
         num_given = (frames.shape[1] - 1) // 4 + 1
         both = (video * 2 - 1).transpose(1, 2)
-        result = cosmos(video=both, num_latent_conditional_frames=num_given, **options).frames  # pyright: ignore[reportArgumentType]
+        result = cosmos(video=both, num_latent_conditional_frames=num_given, **options).frames
     else:
-        wan = WanImageToVideoPipeline(absent, absent, vae, scheduler, transformer=transformer, expand_timesteps=True)
+        wan: Any = WanImageToVideoPipeline(
+            absent, absent, vae, scheduler, transformer=transformer, expand_timesteps=True
+        )
         result = wan(image=video[:, 0], **options).frames
     return result, watch, after  # pyright: ignore[reportReturnType]
 
@@ -272,7 +274,7 @@ def test_cosmos3_is_read_as_its_own_pipeline_runs_it(
     num_world_steps: int, settings: Callable[..., WorldSettings], clips: Tensor
 ) -> None:
     given = settings("cosmos3", "dit", dit_noise_level=0.999, frame_rate_hz=10.0)
-    tokenizer = train_tokenizer()
+    tokenizer: Any = train_tokenizer()
     prompt = Cosmos3().embed(None, tokenizer, "")
     tap: Any = open_tap(given)
     tap.prompt = prompt

@@ -47,7 +47,7 @@ def write_predict2_5(folder: Path, seed: int) -> None:
         use_karras_sigmas=True,
         use_flow_sigmas=True,
         prediction_type="flow_prediction",
-        sigma_max=200.0,
+        sigma_max=200.0,  # pyright: ignore[reportArgumentType]  # a wrong annotation in diffusers
         sigma_min=0.01,
     )
     _write(folder, "Cosmos2_5_PredictBasePipeline", tiny_vae(), transformer, scheduler, generator)
