@@ -10,11 +10,13 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from theworld.config import CONTROL_TAPS, WorldSettings
+from theworld.world.families.table import FAMILIES
 from theworld.world.jepa import jepa_folder, load_jepa
 from theworld.world.loading import load_transformer, load_vae, resolve_cosmos
 from theworld.world.siglip import gemma_folder, tower_names
 from theworld.world.tap import WorldTap
 
+_BLOCKS = tuple({f"{family.blocks}." for family in FAMILIES})
 _AT_ONCE = 2**24
 """Elements that are compared at once: a copy of a whole embedding table may not fit on the device beside the model."""
 
@@ -90,7 +92,7 @@ def _may_be_absent(part: str, name: str) -> bool:
     """Return True for later blocks of a denoiser, which `dit` does not load, and for all else in the files of Gemma."""
     if part == "jepa":  # heads of a checkpoint that classifies
         return name.startswith(("pooler.", "classifier."))
-    return part == "tower" or (part == "transformer" and name.startswith(("transformer_blocks.", "blocks.")))
+    return part == "tower" or (part == "transformer" and name.startswith(_BLOCKS))
 
 
 def _drawn(settings: WorldSettings, part: str) -> Iterator[tuple[str, Tensor]]:
