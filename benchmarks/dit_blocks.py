@@ -9,6 +9,7 @@ from benchmarks.figures import Figure, paired_ratio
 from theworld.config import WorldSettings
 from theworld.tiny.cosmos import tiny_vae
 from theworld.world.dit import DitTap
+from theworld.world.families.table import PREDICT2
 
 NUM_BLOCKS, BLOCK, SIDE_PX, STEPS = 28, 14, 224, 2
 
@@ -30,7 +31,11 @@ def figures() -> Iterator[Figure]:
     latents = torch.randn(1, 16, 1 + STEPS, side, side)
     taps = [
         DitTap(
-            WorldSettings(tap="dit", dit_block=block, image_size_px=SIDE_PX, dtype="float32"), tiny_vae(), transformer
+            WorldSettings(tap="dit", dit_block=block, image_size_px=SIDE_PX, dtype="float32"),
+            tiny_vae(),
+            transformer,
+            PREDICT2,
+            torch.zeros(1, 1, 64),
         )
         for block in (BLOCK, NUM_BLOCKS - 1)
     ]

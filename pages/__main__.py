@@ -5,7 +5,9 @@ from pages.blocks import write_block
 from pages.notebook import write_notebook
 from pages.scene import write_pictures
 from pages.shipped import SHIPPED, read_table
+from pages.worlds import write_families
 
+write_families()
 write_pictures()
 if SHIPPED.is_file():
     write_block("README.md", "shipped", read_table())

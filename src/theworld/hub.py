@@ -186,9 +186,14 @@ _REMEDIES: Final[tuple[tuple[Callable[[BaseException], bool], str], ...]] = (
 
 def again(folder: Path) -> str:
     """Return the remedy for a folder with damaged or missing files, as a clause."""
-    if snapshot := _SNAPSHOT.search(folder.absolute().as_posix()):
-        return _FETCH_AGAIN.format(f"{snapshot['owner']}/{snapshot['name']}")
-    return "fetch or copy it again"
+    name = repository_of(folder)
+    return "fetch or copy it again" if name is None else _FETCH_AGAIN.format(name)
+
+
+def repository_of(folder: Path) -> str | None:
+    """Return the repository of a folder in the hub's cache, whose name is the commit; None for another folder."""
+    snapshot = _SNAPSHOT.search(folder.absolute().as_posix())
+    return None if snapshot is None else f"{snapshot['owner']}/{snapshot['name']}"
 
 
 def without_tokens(text: str) -> str:

@@ -13,7 +13,7 @@ from theworld.config.problems import dataclass
 from theworld.constants import DEFAULT_COSMOS_MODEL, DEFAULT_GEMMA_MODEL, TEMPORAL_STRIDE, TINY_MODEL
 from theworld.precision import Dtype
 
-_BuiltIn = Literal["vae", "dit", "rollout", "siglip", "true-future", "noise", "zero", "random"]
+_BuiltIn = Literal["vae", "dit", "rollout", "siglip", "v-jepa2", "true-future", "noise", "zero", "random"]
 BUILT_IN_TAPS: Final[tuple[str, ...]] = get_args(_BuiltIn)
 
 OWN_TAPS: Final[dict[str, bool]] = {}
@@ -44,10 +44,10 @@ def known_tap(tap: str) -> str:
 
 
 TapName = Annotated[_BuiltIn | str, AfterValidator(known_tap)]
-"""The source of features: `siglip` reads Gemma's vision tower and no world; `noise`, `zero` and `random` are controls;
-any other name is a registered tap."""
+"""The source of features: `siglip` reads Gemma's vision tower and no world, `v-jepa2` a predictor of features; `noise`,
+`zero` and `random` are controls; any other name is a registered tap."""
 
-ReadTap = Literal["vae", "dit", "rollout", "siglip", "true-future"]
+ReadTap = Literal["vae", "dit", "rollout", "siglip", "v-jepa2", "true-future"]
 """A tap that a control can copy."""
 
 CONTROL_TAPS = ("noise", "zero", "random")
@@ -102,20 +102,20 @@ class WorldSettings:
     """The world model and the tap: everything that a world feature depends on."""
 
     tap: TapName = _stored("vae", "world_tap", future_only=True)
-    """Source of the features: the VAE latent, a denoiser block, the imagined future, SigLIP; a control; or the name of
-    a tap that you registered."""
+    """Source of the features: the VAE latent, a denoiser block, the imagined future, SigLIP, V-JEPA 2; a control; or
+    the name of a tap that you registered."""
 
     control_of: ReadTap = _stored("vae", "world_control_of", future_only=True)
     """Tap whose shape (noise, zero) or architecture (random) a control copies, or with which `true-future` reads.
 
-    `true-future` reads with vae, dit (true slots noised to dit_noise_level) or siglip.
+    `true-future` reads with vae, dit (true slots noised to dit_noise_level), siglip or v-jepa2.
     """
 
     repeat_current: bool = _stored(False, "world_repeat_current", future_only=True, omit_default=True)
     """Let the taps vae and siglip, which cannot look ahead, fill future slots with the current one."""
 
     cosmos_model_name: str = _stored(DEFAULT_COSMOS_MODEL, "cosmos_model_name", is_location=True)
-    """Hub id or folder of the Cosmos-Predict2 checkpoint, or "tiny"."""
+    """Hub id or folder of the world model: Cosmos-Predict2 or 2.5, Wan, or V-JEPA 2 for its tap; or "tiny"."""
 
     cosmos_revision: str | None = _stored(None, "cosmos_revision", is_location=True)
     """Commit of the hub repository."""
@@ -158,10 +158,10 @@ class WorldSettings:
 
     @property
     def reads(self) -> str:
-        """The network whose states are the features: `vae`, `dit`, `siglip` or a registered tap; it decides their
-        channels and grid."""
+        """The network whose states are the features: `vae`, `dit`, `siglip`, `v-jepa2` or a registered tap; it decides
+        their channels and grid."""
         tap = self.control_of if self.tap == "true-future" else self.shape_of
-        return tap if tap in ("dit", "siglip") or tap in OWN_TAPS else "vae"
+        return tap if tap in ("dit", "siglip", "v-jepa2") or tap in OWN_TAPS else "vae"
 
     @property
     def sees_future(self) -> bool:
@@ -177,9 +177,9 @@ class WorldSettings:
     def _check(self) -> "WorldSettings":
         tap, of = self.tap, self.control_of
         copies = {
-            "true-future": ("vae", "dit", "siglip"),
-            "random": ("vae", "dit", "rollout", "true-future"),
-            **dict.fromkeys(("noise", "zero"), ("vae", "dit", "rollout", "siglip")),
+            "true-future": ("vae", "dit", "siglip", "v-jepa2"),
+            "random": ("vae", "dit", "rollout", "v-jepa2", "true-future"),
+            **dict.fromkeys(("noise", "zero"), ("vae", "dit", "rollout", "siglip", "v-jepa2")),
         }
         if tap not in copies and of != "vae":
             raise ValueError(f"control_of={of!r} is for the taps {tuple(copies)}, not {tap!r}")

@@ -124,7 +124,7 @@ class TheWorldConfig(Gemma3Config):
     siglip_model_name: str = DEFAULT_GEMMA_MODEL
 
     world_tap: str = "vae"
-    world_control_of: Literal["vae", "dit", "rollout", "siglip", "true-future"] = "vae"
+    world_control_of: Literal["vae", "dit", "rollout", "siglip", "v-jepa2", "true-future"] = "vae"
     world_repeat_current: bool = False
     world_fusion: Literal["tokens", "residual"] = "tokens"
     world_projection_mode: Literal["spatial", "channel"] = "spatial"

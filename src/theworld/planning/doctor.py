@@ -44,6 +44,7 @@ def examine(settings: DoctorSettings) -> Iterator[Finding]:
         yield Finding("fault", "models and data", " ".join(str(error).split()))
         return
     yield Finding("ok", "models and data", "configuration files and samples can be read")
+    yield Finding("ok", "world model", plan.world)
     yield Finding("ok", "steps", f"{plan.num_steps:,}")
     yield _formats_of_run(plan)
     yield _memory(plan.memory.peak)

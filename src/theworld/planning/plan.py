@@ -18,6 +18,7 @@ from theworld.planning.world_cost import world_cost_of
 from theworld.precision import DTYPE_OF, warn_if_emulated
 from theworld.tables import Table
 from theworld.training.flops import WorkCounter, measured_peak
+from theworld.world.loading import describe_world
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class Plan:
     """Settings with every `auto` number format replaced by the choice of this machine."""
     rows: BatchShape
     memory: Memory
+    world: str
+    """Family of the world model, its name and its licence."""
     flops: float
     """Operations of an optimiser step on a device, frozen parts included."""
     num_steps: int
@@ -62,7 +65,10 @@ def plan_run(settings: PlanSettings) -> Plan:
         peak = measured_peak(torch.device("cuda" if torch.cuda.is_available() else "cpu"), settings.precision)
     else:
         peak = settings.peak_tflops * 1e12
-    return Plan(settings, rows, memory, flops * settings.gradient_accumulation_steps, _num_steps(settings, rows), peak)
+    name = describe_world(config.world_settings()) if config.enable_world else "none: the world is off"
+    return Plan(
+        settings, rows, memory, name, flops * settings.gradient_accumulation_steps, _num_steps(settings, rows), peak
+    )
 
 
 def _num_steps(settings: PlanSettings, rows: BatchShape) -> int:
@@ -141,7 +147,7 @@ def _parts(plan: Plan) -> Table:
         (*lines, ("logits", "", "", "", _gb(memory.logits)), ("cache, in evaluation", "", "", "", _gb(memory.cache))),
         f"{rows.num_rows} rows of {rows.length} tokens, {source}: {rows.num_supervised} supervised tokens,"
         f" {rows.num_pictures} pictures, {rows.num_clips} clips in all. {devices} device{'s' if devices > 1 else ''}"
-        f"{', ' + plan.settings.sharding if devices > 1 else ''}. 1 GB is 10^9 bytes.",
+        f"{', ' + plan.settings.sharding if devices > 1 else ''}. World model: {plan.world}. 1 GB is 10^9 bytes.",
     )
 
 
@@ -190,6 +196,7 @@ def _values(plan: Plan) -> dict[str, Any]:
             }
             for part, held in memory.parts.items()
         },
+        "world": plan.world,
         "logits": memory.logits,
         "cache": memory.cache,
         "moments": memory.moments,

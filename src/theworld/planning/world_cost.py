@@ -5,9 +5,8 @@ from typing import Any, NamedTuple
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
-from diffusers.models.transformers.transformer_cosmos import CosmosTransformer3DModel
 from torch import Tensor, nn
-from transformers import SiglipVisionModel
+from transformers import SiglipVisionModel, VJEPA2Model
 
 from theworld.config import WorldSettings
 from theworld.modeling.configuration import TheWorldConfig
@@ -16,7 +15,10 @@ from theworld.planning.activations import Traced, trace
 from theworld.planning.batch_shape import BatchShape
 from theworld.world.custom import own_tap
 from theworld.world.dit import DitTap
-from theworld.world.loading import denoises, parts_read, read_config, resolve_cosmos
+from theworld.world.families.family import Family, stride_of
+from theworld.world.families.table import family_of
+from theworld.world.jepa import TUBELETS_PER_SLOT, as_video, jepa_config
+from theworld.world.loading import denoises, parts_read, read_config, resolve_cosmos, world_family
 from theworld.world.siglip import SiglipTap, vision_config
 from theworld.world.vae import encode_mean, skip_empty_frames
 
@@ -74,6 +76,8 @@ def world_cost_of(config: TheWorldConfig, rows: BatchShape) -> WorldCost:
             tap = SiglipTap(settings, networks["tower"])
             tap.stride_px = networks["tower"].config.patch_size
             return tap._read(frames, rows.num_world_steps, ())
+        if settings.reads == "v-jepa2":
+            return _predict_once(networks["jepa"], frames, 0 if settings.sees_future else rows.num_world_steps)
         return _denoise_once(settings, networks, frames, rows.num_world_steps)
 
     once = encode if list(nets) == ["vae"] else read
@@ -90,6 +94,9 @@ def _networks(settings: WorldSettings) -> nn.ModuleDict:
     if settings.reads == "siglip":
         with torch.device("meta"):
             return nn.ModuleDict({"tower": SiglipVisionModel(vision_config(settings.siglip_model_name))})
+    if settings.reads == "v-jepa2":
+        with torch.device("meta"):
+            return nn.ModuleDict({"jepa": VJEPA2Model(jepa_config(settings))}).eval()
     parts = parts_read(settings)
     folder, _ = resolve_cosmos(settings.cosmos_model_name, settings.cosmos_revision, parts, weights=False)
     networks: dict[str, nn.Module] = {}
@@ -99,26 +106,50 @@ def _networks(settings: WorldSettings) -> nn.ModuleDict:
         if "transformer" in parts:
             values = read_config(folder, "transformer")
             if settings.reads == "dit" and not denoises(settings):
-                values["num_layers"] = settings.dit_block + 1
-            transformer: Any = CosmosTransformer3DModel.from_config(values)
-            networks["transformer"] = transformer
+                values[family_of(folder).num_blocks] = settings.dit_block + 1
+            transformer_class: Any = family_of(folder).classes["transformer"]
+            networks["transformer"] = transformer_class.from_config(values)
     return nn.ModuleDict(networks).eval()
+
+
+def _predict_once(jepa: Any, frames: Tensor, num_world_steps: int) -> Tensor:
+    """Encode the clip, and run the predictor's layers on as many patches as it predicts from.
+
+    The predictor itself reads the number of patches from its input, which has no values here.
+    """
+    states = jepa.encoder(as_video(frames).to(jepa.dtype)).last_hidden_state
+    if num_world_steps:
+        num_future = num_world_steps * TUBELETS_PER_SLOT * (jepa.config.crop_size // jepa.config.patch_size) ** 2
+        patches = jepa.predictor.embeddings.predictor_embeddings(states)
+        patches = torch.cat([patches, patches.new_empty(len(frames), num_future, patches.shape[-1])], dim=1)
+        positions = torch.arange(patches.shape[1]).expand(len(frames), -1)
+        for layer in jepa.predictor.layer:
+            patches = layer(patches, positions)[0]
+        states = torch.cat([states, jepa.predictor.proj(patches[:, -num_future:])], dim=1)
+    return states.float()
 
 
 def _denoise_once(settings: WorldSettings, networks: Any, frames: Tensor, num_world_steps: int) -> Tensor:
     """Encode the clip, and run all loaded blocks once."""
-    transformer = networks["transformer"]
-    last = len(transformer.transformer_blocks) - 1
+    transformer, vae = networks["transformer"], networks["vae"]
+    family = _family_of(settings)
+    last = len(family.blocks_of(transformer)) - 1
     once = replace(settings, tap="dit", control_of="vae", dit_block=last, dit_future="repeat", repeat_current=False)
-    tap = DitTap(once, networks["vae"], transformer)
-    tap.stride_px = frames.shape[-1] // (
-        frames.shape[-1] // 2 ** len(networks["vae"].config["temperal_downsample"]) // 2
-    )
+    prompt = torch.zeros(1, family.num_prompt_tokens, family.prompt_width(transformer.config))
+    tap = DitTap(once, vae, transformer, family, prompt)
+    tap.stride_px = stride_of(vae.config) * family.patch(transformer.config)
     return tap._read(frames, num_world_steps, [0] * len(frames))
 
 
 def _num_forwards(settings: WorldSettings, num_world_steps: int) -> int:
     """Return the forward passes of the denoiser for a batch: none, one, or at most those of the rollouts."""
+    num_forwards = settings.num_inference_steps - _family_of(settings).idle_forwards
     if settings.shape_of == "rollout":
-        return (settings.num_inference_steps - 1) * settings.num_rollouts if num_world_steps > 0 else 0
-    return settings.num_inference_steps - 1 if denoises(settings) and num_world_steps else 1
+        return num_forwards * settings.num_rollouts if num_world_steps > 0 else 0
+    return num_forwards if denoises(settings) and num_world_steps else 1
+
+
+def _family_of(settings: WorldSettings) -> Family:
+    family = world_family(settings)
+    assert family is not None, settings.tap
+    return family

@@ -32,6 +32,33 @@ def build(folder: Path, seed: int = 0) -> Path:
     from theworld.tiny.gemma import write_gemma
 
     with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)  # biases come from the classes themselves
         write_gemma(Path(folder) / "gemma", seed)
         write_cosmos(Path(folder) / "cosmos", seed)
+    return Path(folder)
+
+
+def build_world(family: str, folder: Path, seed: int = 0) -> Path:
+    """Write a random world model of a family into a folder, for tests: a function of the seed.
+
+    Args:
+        family: predict2, predict2.5, wan2.1, wan2.2, cosmos3 or v-jepa2.
+        folder: new or empty.
+        seed: of the weights.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ValueError: for another family.
+    """
+    import torch
+
+    from theworld.tiny.worlds import WRITERS
+
+    if family not in WRITERS:
+        raise ValueError(f"no tiny world {family!r}: expected one of {', '.join(WRITERS)}")
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        WRITERS[family](Path(folder), seed)
     return Path(folder)

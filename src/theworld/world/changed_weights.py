@@ -10,10 +10,13 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from theworld.config import CONTROL_TAPS, WorldSettings
+from theworld.world.families.table import FAMILIES
+from theworld.world.jepa import jepa_folder, load_jepa
 from theworld.world.loading import load_transformer, load_vae, resolve_cosmos
 from theworld.world.siglip import gemma_folder, tower_names
 from theworld.world.tap import WorldTap
 
+_BLOCKS = tuple({f"{family.blocks}." for family in FAMILIES})
 _AT_ONCE = 2**24
 """Elements that are compared at once: a copy of a whole embedding table may not fit on the device beside the model."""
 
@@ -40,12 +43,12 @@ def _have_same_bits(one: Tensor, two: Tensor) -> bool:
 
 
 def networks_of(tap: WorldTap) -> dict[str, nn.Module]:
-    """Return the networks of a built-in tap by their parts: vae, transformer, or the vision tower."""
+    """Return the networks of a built-in tap by their parts: vae, transformer, the vision tower, or V-JEPA 2."""
     places = (tap, getattr(tap, "pipeline", None))
     return {
         part: network
         for place in places
-        for part in ("vae", "transformer", "tower")
+        for part in ("vae", "transformer", "tower", "jepa")
         if isinstance(network := getattr(place, part, None), nn.Module)
     }
 
@@ -87,12 +90,15 @@ def changed_tensor(
 
 def _may_be_absent(part: str, name: str) -> bool:
     """Return True for later blocks of a denoiser, which `dit` does not load, and for all else in the files of Gemma."""
-    return part == "tower" or (part == "transformer" and name.startswith("transformer_blocks."))
+    if part == "jepa":  # heads of a checkpoint that classifies
+        return name.startswith(("pooler.", "classifier."))
+    return part == "tower" or (part == "transformer" and name.startswith(_BLOCKS))
 
 
 def _drawn(settings: WorldSettings, part: str) -> Iterator[tuple[str, Tensor]]:
     """Yield the random tensors of the control `random`, drawn again from its seed."""
-    network: Any = (load_vae if part == "vae" else load_transformer)(settings)
+    loaders = {"vae": load_vae, "transformer": load_transformer, "jepa": load_jepa}
+    network: Any = loaders[part](settings)
     yield from network.state_dict().items()
 
 
@@ -100,6 +106,8 @@ def _stored(settings: WorldSettings, part: str) -> Iterator[tuple[str, Tensor]]:
     """Yield the tensors in a part's files, one at a time."""
     if part == "tower":
         folder = gemma_folder(settings.siglip_model_name)
+    elif part == "jepa":
+        folder, _ = jepa_folder(settings)
     else:
         name: Any = part
         folder = resolve_cosmos(settings.cosmos_model_name, settings.cosmos_revision, (name,))[0] / part
@@ -107,7 +115,7 @@ def _stored(settings: WorldSettings, part: str) -> Iterator[tuple[str, Tensor]]:
         try:
             with safe_open(path, "pt") as file:
                 for name in file.keys():  # noqa: SIM118  # not a mapping
-                    for inner in tower_names(name) if part == "tower" else (name,):
+                    for inner in tower_names(name) if part == "tower" else (name.removeprefix("vjepa2."),):
                         yield inner, file.get_tensor(name)
         except (SafetensorError, OSError) as error:
             raise ValueError(f"{path}: cannot be read again ({error}), so the world cannot be compared") from error

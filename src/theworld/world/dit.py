@@ -5,25 +5,21 @@ from typing import Any
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
-from diffusers.models.transformers.transformer_cosmos import CosmosTransformer3DModel
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from theworld.config import WorldSettings
-from theworld.world.rollout import RolloutPipeline
+from theworld.world.families.family import Family, Imagination, given_mask
 from theworld.world.tap import WorldTap, clip_noise
 from theworld.world.vae import encode_mean, repeat_last
 
-# The pipeline's timestep of its conditioning slots: sigma 0.0001 in t = sigma / (1 + sigma).
-GIVEN_NOISE_LEVEL = 0.0001 / 1.0001
-
 
 class _BlockReached(Exception):  # noqa: N818  # not an error: it carries the states out of the forward
-    def __init__(self, states: Tensor) -> None:
+    def __init__(self, states: Any) -> None:
         self.states = states
 
 
-def states_at(block: nn.Module, run: Callable[[], object], when: Callable[[], bool] | None = None) -> Tensor:
+def states_at(block: nn.Module, run: Callable[[], object], when: Callable[[], bool] | None = None) -> Any:
     """Return the output of a block, and stop `run` there.
 
     Args:
@@ -35,7 +31,7 @@ def states_at(block: nn.Module, run: Callable[[], object], when: Callable[[], bo
         RuntimeError: if no call of the block is chosen.
     """
 
-    def stop(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
+    def stop(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         if when is None or when():
             raise _BlockReached(output)
 
@@ -61,10 +57,15 @@ class DitTap(WorldTap):
 
     fingerprint_fields = ("dtype", "seed", "frame_rate_hz", "dit_block", "dit_noise_level", "dit_future")
 
-    def __init__(self, settings: WorldSettings, vae: AutoencoderKLWan, transformer: CosmosTransformer3DModel) -> None:
+    def __init__(
+        self, settings: WorldSettings, vae: AutoencoderKLWan, transformer: Any, family: Family, prompt: Tensor
+    ) -> None:
+        """Take the loaded networks, and the embedding of the null prompt, (1, L, W)."""
         super().__init__(settings)
         self.vae = vae
         self.transformer = transformer
+        self.family = family
+        self.prompt = prompt
 
     def _read(self, frames: Tensor, num_world_steps: int, seeds: Sequence[int]) -> Tensor:
         states = self._states_of(frames, num_world_steps, seeds)
@@ -78,36 +79,31 @@ class DitTap(WorldTap):
         return self.states(latents, num_world_steps, seeds)
 
     def states(self, latents: Float[Tensor, "N C T h w"], num_world_steps: int, seeds: Sequence[int]) -> Tensor:
-        """Return the block's output, (N, T * h / 2 * w / 2, C), from one forward that ends there."""
-        return states_at(self._block, run=lambda: self._denoise_once(latents, num_world_steps, seeds))
+        """Return the block's output, (N, T * h / 2 * w / 2, C), from forwards that end there: one, or one a clip."""
+        size = len(latents) if self.family.takes_batches else 1
+        starts = range(0, len(latents), size)
+        states = [
+            self._states_of_some(latents[at : at + size], num_world_steps, seeds[at : at + size]) for at in starts
+        ]
+        return torch.cat(states) if len(states) > 1 else states[0]
+
+    def _states_of_some(self, latents: Tensor, num_world_steps: int, seeds: Sequence[int]) -> Tensor:
+        output = states_at(self._block, run=lambda: self._denoise_once(latents, num_world_steps, seeds))
+        return self.family.states(output)
 
     @property
     def _block(self) -> nn.Module:
-        return self.transformer.transformer_blocks[self.settings.dit_block]
+        return self.family.blocks_of(self.transformer)[self.settings.dit_block]
 
     def _denoise_once(self, latents: Float[Tensor, "N C T h w"], num_world_steps: int, seeds: Sequence[int]) -> None:
         """Run one forward on the pipeline's kind of input: x = (1 - t) latent + t noise, given slots clean."""
         level = self.settings.dit_noise_level
-        transformer = self.transformer
-        num_clips, _, num_slots, height, width = latents.shape
+        num_slots = latents.shape[2]
         noise = clip_noise(latents.shape[1:], seeds).to(latents.device)
-        is_given = torch.arange(num_slots, device=latents.device) < num_slots - num_world_steps
-        is_given = is_given.view(1, 1, -1, 1, 1)
-        if num_world_steps == 0:
-            is_given = torch.zeros_like(is_given)
+        num_given = num_slots - num_world_steps if num_world_steps and self.family.given_slots else 0
+        is_given = given_mask(num_slots, num_given, latents.device)
         noised = torch.where(is_given, latents, (1 - level) * latents + level * noise)
-        timestep = torch.where(is_given, GIVEN_NOISE_LEVEL, level).expand(num_clips, -1, -1, -1, -1)
-        prompt = noised.new_zeros(num_clips, 1, transformer.config["text_embed_dim"])
-        padding = noised.new_zeros(1, 1, self.settings.image_size_px, self.settings.image_size_px)
-        transformer(
-            hidden_states=noised.to(transformer.dtype),
-            timestep=timestep.to(transformer.dtype),
-            encoder_hidden_states=prompt.to(transformer.dtype),
-            fps=self.settings.frame_rate_hz,  # pyright: ignore[reportArgumentType]  # only divides positions
-            condition_mask=is_given.expand(num_clips, -1, -1, height, width).to(transformer.dtype),
-            padding_mask=padding.to(transformer.dtype),
-            return_dict=False,
-        )
+        self.family.denoise(self.transformer, noised, num_given, self.prompt, self.settings)
 
 
 class DenoisedDitTap(DitTap):
@@ -120,14 +116,14 @@ class DenoisedDitTap(DitTap):
 
     fingerprint_fields = (*DitTap.fingerprint_fields, "num_inference_steps")
 
-    def __init__(self, settings: WorldSettings, pipeline: RolloutPipeline) -> None:
+    def __init__(self, settings: WorldSettings, pipeline: Imagination) -> None:
         """Take the loaded pipeline.
 
         Raises:
             ValueError: if the pipeline's samples never get down to `dit_noise_level`.
         """
-        super().__init__(settings, pipeline.vae, pipeline.transformer)
-        lowest = pipeline.sigma_min / (1 + pipeline.sigma_min)
+        super().__init__(settings, pipeline.vae, pipeline.transformer, pipeline.family, pipeline.prompt)
+        lowest = pipeline.lowest_level(settings.num_inference_steps)
         if settings.dit_noise_level < lowest:
             raise ValueError(
                 f"dit_noise_level={settings.dit_noise_level} with dit_future='denoised': the samples' noise ends at"
@@ -141,12 +137,5 @@ class DenoisedDitTap(DitTap):
         return states_at(
             self._block,
             run=lambda: self.pipeline.imagine(frames, num_world_steps, seeds, self.settings),
-            when=lambda: _noise_level(self.pipeline) <= self.settings.dit_noise_level,
+            when=lambda: self.pipeline.noise_level() <= self.settings.dit_noise_level,
         )
-
-
-def _noise_level(pipeline: RolloutPipeline) -> float:
-    """Return t of the pipeline's current forward."""
-    scheduler = pipeline.scheduler
-    sigma = float(scheduler.sigmas[scheduler.step_index or 0])  # None before the first step
-    return sigma / (1 + sigma)

@@ -4,12 +4,15 @@ The import of the package `cosmos_guardrail` disables gradients for the whole pr
 or a prompt needs it, and the gradient mode is restored afterwards.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, Final
 
 import numpy as np
 import torch
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
+from diffusers.utils import import_utils
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
@@ -35,8 +38,13 @@ class UnsafeVideoError(ValueError):
 
 
 def is_nvidias(cosmos_model_name: str, vae: AutoencoderKLWan) -> bool:
-    """Return True for NVIDIA's worlds, also in a local folder: by the name, or by the size of the VAE."""
-    return cosmos_model_name.startswith(_OWNER) or vae.config["base_dim"] >= _VAE_WIDTH
+    """Return True for NVIDIA's worlds, also in a local folder: by the name, or by the VAE's size, which Wan's has, too.
+
+    A VAE that was loaded with a family of other makers says so itself, `is_nvidias` False.
+    """
+    if cosmos_model_name.startswith(_OWNER):
+        return True
+    return vae.config["base_dim"] >= _VAE_WIDTH and getattr(vae, "is_nvidias", True)
 
 
 def prepare(vae: AutoencoderKLWan, cosmos_model_name: str) -> None:
@@ -125,6 +133,17 @@ class Guardrail:
 def guardrail() -> Guardrail:
     """Return the guardrail of this process."""
     return Guardrail()
+
+
+@contextmanager
+def without_guardrail() -> Iterator[None]:
+    """Hide cosmos_guardrail from diffusers, whose pipelines would import it: it disables gradients for the process."""
+    installed = import_utils._cosmos_guardrail_available
+    import_utils._cosmos_guardrail_available = False
+    try:
+        yield
+    finally:
+        import_utils._cosmos_guardrail_available = installed
 
 
 def _gradients_as_before() -> Any:

@@ -1,6 +1,5 @@
-"""Find the parts of a Cosmos-Predict2 checkpoint on the hub or on disk, and load them one by one."""
+"""Find the parts of a world model's checkpoint on the hub or on disk, and load them one by one."""
 
-import json
 import logging
 import re
 from collections.abc import Iterator, Sequence
@@ -12,10 +11,8 @@ from typing import Any, Literal
 import torch
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from diffusers.models.modeling_utils import ModelMixin
-from diffusers.models.transformers.transformer_cosmos import CosmosTransformer3DModel
-from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from safetensors import SafetensorError
-from torch import nn
+from torch import Tensor, nn
 
 from theworld import tiny
 from theworld.config import CONTROL_TAPS, WorldSettings
@@ -23,6 +20,10 @@ from theworld.constants import TINY_MODEL
 from theworld.hub import again, fetch
 from theworld.tiny.random_weights import draw_weights, measure_latents
 from theworld.world.custom import FeatureShape, own_tap
+from theworld.world.families.family import NULL_PROMPT, Family, stride_of
+from theworld.world.families.table import INDEX, check_class, family_of, read_object
+from theworld.world.jepa import LICENCE as JEPA_LICENCE
+from theworld.world.jepa import jepa_config, jepa_folder
 from theworld.world.siglip import gemma_folder, vision_config
 from theworld.world.vae import skip_empty_frames
 
@@ -32,27 +33,9 @@ CONFIG_FILES: dict[Part, str] = {
     "transformer": "config.json",
     "scheduler": "scheduler_config.json",
 }
-CLASSES: dict[Part, type] = {
-    "vae": AutoencoderKLWan,
-    "transformer": CosmosTransformer3DModel,
-    "scheduler": FlowMatchEulerDiscreteScheduler,
-}
-"""The only class of each part that the taps run; diffusers would build it from the files of any other."""
-
-_BOUNDS: dict[Part, dict[str, tuple[int, int]]] = {
-    "vae": {"z_dim": (1, 1_024)},
-    "transformer": {
-        "num_layers": (1, 1_024),
-        "num_attention_heads": (1, 1_024),
-        "attention_head_dim": (1, 4_096),
-        "text_embed_dim": (1, 65_536),
-    },
-}
-_LISTS: dict[Part, dict[str, range]] = {
-    "vae": {"temperal_downsample": range(1, 9)},
-    "transformer": {"patch_size": range(3, 4)},
-}
-"""Fields that shapes of features depend on: their least and greatest values, or the lengths of their lists."""
+_VAE_BOUNDS: dict[str, tuple[int, int]] = {"z_dim": (1, 1_024)}
+_VAE_LISTS: dict[str, range] = {"temperal_downsample": range(1, 9)}
+"""Fields of a VAE that shapes of features depend on: values, and lengths of lists; families bound the transformer's."""
 
 WEIGHTED_PARTS: tuple[Part, ...] = ("vae", "transformer")
 
@@ -62,8 +45,8 @@ _UNBUILDABLE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueEr
 
 
 def parts_read(settings: WorldSettings) -> tuple[Part, ...]:
-    """Return the parts of a Cosmos checkpoint that this tap needs; never the text encoder."""
-    if settings.reads == "siglip" or own_tap(settings) is not None:
+    """Return the parts of a diffusion model's checkpoint that this tap needs; never the text encoder."""
+    if settings.reads in ("siglip", "v-jepa2") or own_tap(settings) is not None:
         return ()
     if settings.reads == "vae":
         return ("vae", "transformer", "scheduler") if settings.shape_of == "rollout" else ("vae",)
@@ -99,20 +82,27 @@ def resolve_cosmos(
         folder = tiny.stack() / "cosmos" if name == TINY_MODEL else Path(name)
     else:
         kinds = ("json", "safetensors") if weights else ("json",)
-        patterns = ["model_index.json", *(f"{part}/*.{kind}" for part in parts for kind in kinds)]
+        patterns = [INDEX, *(f"{part}/*.{kind}" for part in parts for kind in kinds)]
+        if weights and "transformer" in parts:
+            patterns.append(f"{NULL_PROMPT}/*.safetensors")
         folder = fetch(name, patterns, revision)
         commit = folder.name
+    family = family_of(folder)
     needed = [f"{part}/{CONFIG_FILES[part]}" for part in parts]
     if weights:
         needed += [f"{part}/*.safetensors" for part in parts if part in WEIGHTED_PARTS]
     missing = [pattern for pattern in needed if not any(folder.glob(pattern))]
     if missing:
         raise ValueError(
-            f"{folder}: no {', '.join(missing)}; expected the layout of nvidia/Cosmos-Predict2-2B-Video2World"
-            f" with the parts {', '.join(parts)}"
+            f"{folder}: no {', '.join(missing)}; expected the layout of {family.example}"
+            f" with the parts {', '.join(parts)}{_hint(folder)}"
         )
-    check_pipeline(folder)
     return folder, commit
+
+
+def _hint(folder: Path) -> str:
+    is_flat = (folder / "config.json").is_file() and not (folder / INDEX).is_file()
+    return "; a V-JEPA 2 is read by the tap 'v-jepa2'" if is_flat else ""
 
 
 def _parts_of_shape(settings: WorldSettings) -> tuple[Part, ...]:
@@ -134,6 +124,9 @@ def locate(settings: WorldSettings, weights: bool = True) -> tuple[WorldSettings
         return settings, None
     if settings.reads == "siglip":
         return replace(settings, siglip_model_name=str(gemma_folder(settings.siglip_model_name, weights))), None
+    if settings.reads == "v-jepa2":
+        folder, commit = jepa_folder(settings, weights and settings.tap not in CONTROL_TAPS)
+        return replace(settings, cosmos_model_name=str(folder), cosmos_revision=None), commit
     parts = parts_read(settings) if weights else _parts_of_shape(settings)
     weights = weights and settings.tap not in CONTROL_TAPS
     folder, commit = resolve_cosmos(settings.cosmos_model_name, settings.cosmos_revision, parts, weights)
@@ -146,14 +139,20 @@ def read_config(folder: Path, part: Part) -> dict[str, Any]:
     Raises:
         ValueError: if the file is no JSON object, or belongs to a network or schedule of another class.
     """
+    family = family_of(folder)
     file = folder / part / CONFIG_FILES[part]
-    values = _read_object(file, folder)
-    _check_class(file, values.get("_class_name"), part)
-    for name, (least, most) in _BOUNDS.get(part, {}).items():
+    values = read_object(file, folder)
+    check_class(family, file, values.get("_class_name"), part)
+    bounds = {"vae": _VAE_BOUNDS, "transformer": family.bounds}
+    for name, (least, most) in bounds.get(part, {}).items():
         value = values.get(name)
         if type(value) is not int or not least <= value <= most:
             raise ValueError(f"{file}: {name}={value!r}: expected a whole number of {least} to {most}; {again(folder)}")
-    for name, length in _LISTS.get(part, {}).items():
+    patch = values.get("patch_size") if part == "vae" else None
+    if patch is not None and (type(patch) is not int or not 1 <= patch <= 8):
+        raise ValueError(f"{file}: patch_size={patch!r}: expected null or a whole number of 1 to 8; {again(folder)}")
+    lists = {"vae": _VAE_LISTS, "transformer": family.lists}
+    for name, length in lists.get(part, {}).items():
         value = values.get(name)
         if (
             not isinstance(value, list)
@@ -164,42 +163,6 @@ def read_config(folder: Path, part: Part) -> dict[str, Any]:
                 f"{file}: {name}={value!r}: expected a list of {length[0]} to {length[-1]} values; {again(folder)}"
             )
     return {key: value for key, value in values.items() if not key.startswith("_")}
-
-
-def check_pipeline(folder: Path) -> None:
-    """Check the classes in model_index.json, if the checkpoint has this file.
-
-    Raises:
-        ValueError: for a pipeline with another network or schedule than those that the taps run.
-    """
-    file = folder / "model_index.json"
-    if not file.is_file():
-        return
-    values = _read_object(file, folder)
-    for part in CONFIG_FILES:
-        entry = values.get(part)
-        if isinstance(entry, list) and len(entry) == 2:  # library and class
-            _check_class(file, entry[1], part, where=f"{part}: ")
-
-
-def _read_object(file: Path, folder: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(file.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise ValueError(f"{file} is damaged ({error}); {again(folder)}") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"{file} is damaged (it holds no JSON object); {again(folder)}")
-    return values
-
-
-def _check_class(file: Path, name: Any, part: Part, where: str = "") -> None:
-    """Raise an error for another class; a part without a name is taken for ours."""
-    known = CLASSES[part].__name__
-    if name not in (None, known):
-        raise ValueError(
-            f"{file}: {where}the class {name!r}; expected {known!r}, the one that Cosmos-Predict2 has and TheWorld"
-            " runs: name another checkpoint with cosmos_model_name, or register a tap of your own for this one"
-        )
 
 
 def feature_shape(settings: WorldSettings) -> FeatureShape:
@@ -213,16 +176,59 @@ def feature_shape(settings: WorldSettings) -> FeatureShape:
     if settings.reads == "siglip":
         vision = vision_config(settings.siglip_model_name)
         return FeatureShape(vision.hidden_size, vision.patch_size)
+    if settings.reads == "v-jepa2":
+        jepa: Any = jepa_config(settings)
+        return FeatureShape(jepa.hidden_size, jepa.patch_size)
     parts = _parts_of_shape(settings)
     folder, _ = resolve_cosmos(settings.cosmos_model_name, settings.cosmos_revision, parts, weights=False)
+    family = family_of(folder)
+    if (settings.shape_of == "rollout" or denoises(settings)) and not family.samples:
+        raise ValueError(
+            f"{folder}: {family.cannot_imagine}; without one use the taps vae or dit (dit_future='repeat')"
+        )
     vae = read_config(folder, "vae")
-    stride_px = 2 ** len(vae["temperal_downsample"])  # as in diffusers' pipeline
-    if settings.reads != "dit":
-        return FeatureShape(vae["z_dim"], stride_px)
-    transformer = read_config(folder, "transformer")
-    _check_block(settings.dit_block, transformer["num_layers"], folder)
-    num_channels = transformer["num_attention_heads"] * transformer["attention_head_dim"]
-    return FeatureShape(num_channels, stride_px * transformer["patch_size"][1])
+    num_channels, stride_px = vae["z_dim"], stride_of(vae)
+    if settings.reads == "dit":
+        transformer = read_config(folder, "transformer")
+        _check_block(settings.dit_block, transformer[family.num_blocks], folder)
+        num_channels = family.channels(transformer)
+        stride_px *= family.patch(transformer)
+    if settings.image_size_px % stride_px:
+        raise ValueError(
+            f"image_size_px={settings.image_size_px}: {family.name} in {folder} has a feature for each {stride_px} px:"
+            f" choose a multiple of {stride_px}"
+        )
+    return FeatureShape(num_channels, stride_px)
+
+
+def world_family(settings: WorldSettings) -> Family | None:
+    """Return the family of the diffusion model that a tap reads; None for SigLIP, V-JEPA 2 and your own tap.
+
+    Raises:
+        ValueError: as `resolve_cosmos`.
+    """
+    if not parts_read(settings):
+        return None
+    return family_of(resolve_cosmos(settings.cosmos_model_name, settings.cosmos_revision, (), weights=False)[0])
+
+
+def describe_world(settings: WorldSettings) -> str:
+    """Return the family of the world model that a tap reads, its files' name and its licence.
+
+    Raises:
+        ValueError: as `resolve_cosmos`.
+    """
+    if settings.tap in ("zero", "noise"):
+        return f"none: {settings.tap}"
+    if own_tap(settings) is not None:
+        return f"your own tap {settings.tap!r}"
+    if settings.reads == "siglip":
+        return f"none: Gemma's vision tower of {settings.siglip_model_name}"
+    if settings.reads == "v-jepa2":
+        return f"V-JEPA 2, {settings.cosmos_model_name} ({JEPA_LICENCE})"
+    family = world_family(settings)
+    assert family is not None
+    return f"{family.name}, {settings.cosmos_model_name} ({family.licence})"
 
 
 def load_vae(settings: WorldSettings, device: str | torch.device = "cpu") -> AutoencoderKLWan:
@@ -230,7 +236,9 @@ def load_vae(settings: WorldSettings, device: str | torch.device = "cpu") -> Aut
     folder = _folder(settings, "vae")
     dtype = getattr(torch, settings.dtype)
     if settings.tap != "random":
-        return skip_empty_frames(_load(AutoencoderKLWan, folder, "vae", dtype).to(device))
+        loaded: Any = skip_empty_frames(_load(AutoencoderKLWan, folder, "vae", dtype).to(device))
+        loaded.is_nvidias = family_of(folder).needs_guardrail  # for `guardrail.show`
+        return loaded
     generator = torch.Generator().manual_seed(settings.seed)
     vae = _draw(AutoencoderKLWan, folder, "vae", generator)
     measure_latents(vae, generator)  # the statistics on disk are for the trained weights
@@ -238,7 +246,7 @@ def load_vae(settings: WorldSettings, device: str | torch.device = "cpu") -> Aut
     return skip_empty_frames(vae)
 
 
-def load_transformer(settings: WorldSettings, device: str | torch.device = "cpu") -> CosmosTransformer3DModel:
+def load_transformer(settings: WorldSettings, device: str | torch.device = "cpu") -> Any:
     """Load the denoiser in `settings.dtype`: all of it if it imagines, else the blocks up to `dit_block`.
 
     The tap `random` draws its weights from `settings.seed`.
@@ -247,41 +255,52 @@ def load_transformer(settings: WorldSettings, device: str | torch.device = "cpu"
         ValueError: if there is no block `dit_block`, or a tensor is missing or foreign.
     """
     folder = _folder(settings, "transformer")
+    family = family_of(folder)
+    transformer_class: Any = family.classes["transformer"]
     dtype = getattr(torch, settings.dtype)
-    num_layers = read_config(folder, "transformer")["num_layers"]
+    num_layers = read_config(folder, "transformer")[family.num_blocks]
     if settings.reads == "dit":
         _check_block(settings.dit_block, num_layers, folder)
         if not denoises(settings):
             num_layers = settings.dit_block + 1
     if settings.tap == "random":
         generator = torch.Generator().manual_seed(settings.seed)
-        transformer = _draw(CosmosTransformer3DModel, folder, "transformer", generator, num_layers=num_layers)
+        transformer = _draw(transformer_class, folder, "transformer", generator, **{family.num_blocks: num_layers})
         nn.Module.to(transformer, device, dtype)
         return transformer
     kept = "|".join(map(str, range(num_layers)))
-    later_block = rf"transformer_blocks\.(?!({kept})\.)\d+\."
-    transformer = _load(CosmosTransformer3DModel, folder, "transformer", dtype, later_block, num_layers=num_layers)
+    later_block = rf"{family.blocks}\.(?!({kept})\.)\d+\."
+    transformer = _load(transformer_class, folder, "transformer", dtype, later_block, **{family.num_blocks: num_layers})
     return transformer.to(device)
 
 
-def load_scheduler(settings: WorldSettings) -> FlowMatchEulerDiscreteScheduler:
+def load_prompt(settings: WorldSettings) -> Tensor:
+    """Return the embedding of the null prompt, (1, L, W), in float32; for the tap `random` zeros.
+
+    Raises:
+        ValueError: if the family needs a stored one that is missing or does not fit.
+    """
+    folder = _folder(settings, "transformer")
+    is_drawn = settings.tap in CONTROL_TAPS
+    return family_of(folder).prompt_of(folder, read_config(folder, "transformer"), is_drawn=is_drawn)
+
+
+def load_scheduler(settings: WorldSettings) -> Any:
     """Load the noise schedule.
 
     Raises:
-        ValueError: without Karras sigmas: the schedule would run upwards, and features would be NaN without an error.
+        ValueError: for a schedule that its family is not sampled with; features would be NaN without an error.
     """
     folder = _folder(settings, "scheduler")
     read_config(folder, "scheduler")  # names a damaged file
     try:
-        scheduler: Any = FlowMatchEulerDiscreteScheduler.from_pretrained(folder, subfolder="scheduler")
+        scheduler_class: Any = family_of(folder).classes["scheduler"]
+        scheduler: Any = scheduler_class.from_pretrained(folder, subfolder="scheduler")
     except _UNBUILDABLE as error:
         file = folder / "scheduler" / CONFIG_FILES["scheduler"]
         raise ValueError(f"{file}: gives no schedule ({' '.join(str(error).split())}); {again(folder)}") from error
-    if not scheduler.config.use_karras_sigmas:
-        raise ValueError(
-            f"{folder / 'scheduler'}: use_karras_sigmas is off; Cosmos-Predict2 is sampled with Karras sigmas: set it"
-            " in scheduler_config.json"
-        )
+    if (fault := family_of(folder).check_scheduler(scheduler.config)) is not None:
+        raise ValueError(f"{folder / 'scheduler'}: {fault}")
     return scheduler
 
 
@@ -326,6 +345,7 @@ def _draw(model_class: Any, folder: Path, part: Part, generator: torch.Generator
     """Build the part in eval mode with random weights, without touching the global random state."""
     try:
         with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(generator.initial_seed())  # biases come from the class itself
             model = model_class.from_config(read_config(folder, part), **changes)
     except _UNBUILDABLE as error:
         reason = " ".join(str(error).split())

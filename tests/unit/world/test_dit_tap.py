@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from theworld.world.dit import GIVEN_NOISE_LEVEL, DitTap, states_at
+from theworld.world.dit import DitTap, states_at
 from theworld.world.factory import open_tap
+from theworld.world.families.predict2 import GIVEN_NOISE_LEVEL
 from theworld.world.loading import load_transformer
 from theworld.world.tap import clip_noise
 

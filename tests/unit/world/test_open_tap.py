@@ -281,7 +281,9 @@ def test_a_part_of_another_class_is_refused_with_both_names(copy, world, file, o
 @pytest.mark.parametrize(("file", "other", "known"), OTHERS, ids=[file for file, *_ in OTHERS])
 def test_a_pipeline_of_other_classes_is_refused_before_its_parts_are_read(copy, world, file, other, known):
     part = file.partition("/")[0]
-    (copy / "model_index.json").write_text(json.dumps({"_class_name": "WanPipeline", part: ["diffusers", other]}))
+    (copy / "model_index.json").write_text(
+        json.dumps({"_class_name": "Cosmos2VideoToWorldPipeline", part: ["diffusers", other]})
+    )
     with pytest.raises(ValueError, match=f"model_index.json: {part}: the class '{other}'; expected '{known}'"):
         feature_shape(world("vae", cosmos_model_name=str(copy)))
 

@@ -8,8 +8,8 @@ import torch
 from diffusers.pipelines.cosmos.pipeline_cosmos2_video2world import Cosmos2VideoToWorldPipeline
 from diffusers.utils import import_utils
 
-import theworld.world
-import theworld.world.rollout
+import theworld.world.families
+import theworld.world.families.predict2
 from theworld.world.factory import open_tap
 from theworld.world.guardrail import Guardrail, GuardrailRequiredError
 from theworld.world.tap import clip_noise
@@ -159,9 +159,11 @@ def test_an_installed_guardrail_is_not_imported(monkeypatch):
     monkeypatch.setattr(import_utils, "_cosmos_guardrail_available", True)
     package = sys.modules["diffusers.pipelines.cosmos"]
     monkeypatch.setattr(package, "pipeline_cosmos2_video2world", package.pipeline_cosmos2_video2world)
-    monkeypatch.setattr(theworld.world, "rollout", theworld.world.rollout)
-    for name in ("diffusers.pipelines.cosmos.pipeline_cosmos2_video2world", "theworld.world.rollout"):
+    families = theworld.world.families
+    monkeypatch.setattr(families, "predict2", families.predict2)
+    for name in ("diffusers.pipelines.cosmos.pipeline_cosmos2_video2world", "theworld.world.families.predict2"):
         monkeypatch.delitem(sys.modules, name)
-    fresh = importlib.import_module("theworld.world.rollout")
-    assert fresh.RolloutPipeline is not theworld.world.factory.RolloutPipeline
+    before = families.predict2.RolloutPipeline
+    fresh = importlib.import_module("theworld.world.families.predict2")
+    assert fresh.RolloutPipeline is not before
     assert import_utils._cosmos_guardrail_available is True

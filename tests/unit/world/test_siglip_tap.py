@@ -93,7 +93,7 @@ def test_fingerprints_tell_readings_apart():
     [
         ({"tap": "true-future", "control_of": "rollout"}, "takes vae or dit or siglip"),
         ({"tap": "rollout", "repeat_current": True}, "repeat_current is for taps that cannot look ahead"),
-        ({"tap": "random", "control_of": "siglip"}, "takes vae or dit or rollout or true-future"),
+        ({"tap": "random", "control_of": "siglip"}, "takes vae or dit or rollout or v-jepa2 or true-future"),
     ],
 )
 def test_what_contradicts_itself_is_refused(changes, message):

@@ -89,6 +89,7 @@ _TAPS = {
     "dit": "states of the denoiser",
     "vae": "the latent of the given frames, no future",
     "siglip": "SigLIP's patches, no world",
+    "v-jepa2": "patches of V-JEPA 2, seen and predicted",
     "noise": "a control: noise",
     "zero": "a control: zeros",
     "random": "a control: an untrained world model",

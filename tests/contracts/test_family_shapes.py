@@ -1,0 +1,162 @@
+"""Worlds of the published sizes: their tensors load without a rest, features have the shape that is said, plans work.
+
+The files are sparse, as in test_full_size; sizes are those of the published configurations.
+"""
+
+import json
+import math
+import struct
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
+from diffusers.models.transformers.transformer_cosmos import CosmosTransformer3DModel
+from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
+from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
+from torch import Tensor
+from transformers import VJEPA2Config, VJEPA2Model
+
+from theworld.config import ModelSettings, WorldSettings
+from theworld.config.commands import PlanSettings
+from theworld.planning.plan import plan_run
+from theworld.world.factory import open_tap
+from theworld.world.loading import feature_shape
+
+
+def predict2_5() -> Any:
+    return CosmosTransformer3DModel(
+        in_channels=17,
+        out_channels=16,
+        num_attention_heads=16,
+        attention_head_dim=128,
+        num_layers=28,
+        text_embed_dim=1024,
+        rope_scale=(1.0, 3.0, 3.0),
+        extra_pos_embed_type=None,
+        use_crossattn_projection=True,
+        crossattn_proj_in_channels=100_352,
+        encoder_hidden_states_channels=1024,
+    )
+
+
+def wan2_1() -> Any:
+    return WanTransformer3DModel(num_attention_heads=12, num_layers=30, ffn_dim=8_960)
+
+
+def wan2_2() -> Any:
+    return WanTransformer3DModel(num_attention_heads=24, num_layers=30, ffn_dim=14_336, in_channels=48, out_channels=48)
+
+
+def wan2_2_vae() -> AutoencoderKLWan:
+    return AutoencoderKLWan(
+        base_dim=160,
+        decoder_base_dim=256,
+        z_dim=48,
+        is_residual=True,
+        in_channels=12,
+        out_channels=12,
+        patch_size=2,
+        scale_factor_spatial=16,
+        latents_mean=[0.0] * 48,
+        latents_std=[1.0] * 48,
+    )
+
+
+PARTS: dict[str, tuple[str, Callable[[], Any], Callable[[], Any], dict[str, Any]]] = {
+    "predict2.5": ("Cosmos2_5_PredictBasePipeline", AutoencoderKLWan, predict2_5, {}),
+    "wan2.1": ("WanPipeline", AutoencoderKLWan, wan2_1, {}),
+    "wan2.2": ("WanPipeline", wan2_2_vae, wan2_2, {"expand_timesteps": True}),
+}
+BILLIONS = {"predict2.5": 2.06, "wan2.1": 1.42, "wan2.2": 5.00}
+"""Parameters of the whole denoiser, 10^9."""
+
+
+def write_holes(tensors: Mapping[str, Tensor], file: Path) -> None:
+    """A safetensors file of these names and shapes whose numbers are a hole: zeros that take no space."""
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for name, tensor in tensors.items():
+        start, end = end, end + 2 * math.prod(tensor.shape)
+        header[name] = {"dtype": "BF16", "shape": list(tensor.shape), "data_offsets": [start, end]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with file.open("wb") as stream:
+        stream.write(struct.pack("<Q", len(text)) + text)
+        stream.truncate(8 + len(text) + end)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("published")
+    for family, (pipeline, vae, transformer, more) in PARTS.items():
+        with torch.device("meta"):
+            parts = {"vae": vae(), "transformer": transformer()}
+        for name, part in parts.items():
+            part.save_config(root / family / name)
+            write_holes(part.state_dict(), root / family / name / "diffusion_pytorch_model.safetensors")
+        flow = {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}
+        karras = {"use_karras_sigmas": True, "sigma_max": 200.0, "sigma_min": 0.01} if family == "predict2.5" else {}
+        UniPCMultistepScheduler(**flow, **karras).save_pretrained(root / family / "scheduler")  # pyright: ignore[reportArgumentType]
+        (root / family / "model_index.json").write_text(json.dumps({"_class_name": pipeline, **more}))
+    prompt = root / "predict2.5" / "null_prompt"
+    prompt.mkdir()
+    write_holes({"prompt": torch.empty(512, 100_352, device="meta")}, prompt / "prompt.safetensors")
+    VJEPA2Config(architectures=["VJEPA2Model"]).save_pretrained(root / "v-jepa2")
+    with torch.device("meta"):
+        write_holes(VJEPA2Model(VJEPA2Config()).state_dict(), root / "v-jepa2" / "model.safetensors")
+    return {path.name: path for path in root.iterdir()}
+
+
+def world(folders: dict[str, Path], family: str, **changes: Any) -> WorldSettings:
+    tap = "v-jepa2" if family == "v-jepa2" else "dit"
+    given = {"tap": tap, "image_size_px": 256, "dit_block": 19, "dtype": "bfloat16", **changes}
+    return WorldSettings(cosmos_model_name=str(folders[family]), **given)
+
+
+@pytest.mark.parametrize(
+    ("family", "latents", "states"),
+    [("predict2.5", (16, 8), (2048, 16)), ("wan2.1", (16, 8), (1536, 16)), ("wan2.2", (48, 16), (3072, 32))],
+)
+def test_a_family_loads_the_blocks_that_are_read_and_nothing_is_missing_or_left_over(
+    family: str, latents: tuple[int, int], states: tuple[int, int], folders: dict[str, Path], monkeypatch: Any
+) -> None:
+    monkeypatch.setattr("theworld.io._digest", lambda file: file.name)
+    assert feature_shape(world(folders, family, tap="vae")) == latents
+    assert feature_shape(world(folders, family)) == states
+    with torch.device("meta"):
+        whole = PARTS[family][2]()
+    assert sum(weight.numel() for weight in whole.parameters()) == pytest.approx(BILLIONS[family] * 1e9, rel=0.01)
+    tap: Any = open_tap(
+        world(folders, family)
+    )  # raises an error for a tensor that is missing, foreign or of another shape
+    kept = getattr(tap.transformer, tap.family.blocks)
+    assert len(kept) == 20
+    assert not [name for name, weight in tap.transformer.named_parameters() if weight.is_meta]
+    shapes = {name: weight.shape for name, weight in whole.state_dict().items()}
+    assert {name: weight.shape for name, weight in tap.transformer.state_dict().items()}.items() <= shapes.items()
+
+
+def test_v_jepa2_loads_whole(folders: dict[str, Path], monkeypatch: Any) -> None:
+    monkeypatch.setattr("theworld.io._digest", lambda file: file.name)
+    assert feature_shape(world(folders, "v-jepa2")) == (1024, 16)
+    tap: Any = open_tap(world(folders, "v-jepa2"))
+    assert sum(weight.numel() for weight in tap.jepa.parameters()) == pytest.approx(326e6, rel=0.01)
+
+
+@pytest.mark.parametrize("num_world_steps", [0, 4])
+@pytest.mark.parametrize("family", ["predict2.5", "wan2.1", "wan2.2", "v-jepa2"])
+def test_a_plan_of_published_sizes_counts_weights_and_operations(
+    family: str, num_world_steps: int, folders: dict[str, Path]
+) -> None:
+    model = ModelSettings(
+        gemma_model_name="tiny", dtype="bfloat16", world=world(folders, family), num_world_steps=num_world_steps
+    )
+    given: dict[str, Any] = {"batch_size": 1, "precision": "bf16", "length": 1_400, "num_supervised": 8}
+    plan = plan_run(PlanSettings(output_dir=Path("runs/planned"), model=model, peak_tflops=1.0, **given))
+    gigabytes = {"predict2.5": 3.26, "wan2.1": 2.26, "wan2.2": 8.2, "v-jepa2": 0.65}[family]
+    assert plan.memory.parts["world"].weights / 1e9 == pytest.approx(gigabytes, rel=0.05)
+    assert plan.flops > 1e11
+    assert str(folders[family]) in plan.world
