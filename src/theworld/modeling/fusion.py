@@ -1,6 +1,7 @@
-"""FusedGemma: Gemma 3 whose placeholders, or image tokens, take in the world model's features."""
+"""Fusion: a vision-language model whose placeholders, or image tokens, take in the world model's features."""
 
-from typing import Any, ClassVar
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +12,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling, CausalLMOu
 
 from theworld.config.world import check_world_steps
 from theworld.constants import IGNORE_INDEX
+from theworld.modeling.bases import IMITATION, PACKING
 from theworld.modeling.configuration import TheWorldConfig
 from theworld.modeling.packed_attention import image_positions, packed_masks
 from theworld.modeling.placeholders import check_placeholders, world_mask
@@ -21,14 +23,26 @@ from theworld.world.tap import WorldTap, clip_seeds
 _ROW_STRIDE = 64  # a 64th of the vocabulary has its root mean square
 
 
-class FusedGemma(Gemma3ForConditionalGeneration):
-    """Structure, forward and generation of the fused model.
+if TYPE_CHECKING:  # names of Gemma 3, which all bases share
+    _BesideABase = Gemma3ForConditionalGeneration
+else:  # the native model is the second parent of each subclass
+    _BesideABase = object
 
-    The native Gemma 3 is inside, unchanged; without the world every call goes straight to it. The length of the
-    sequence never changes here: the processor writes placeholders, and embeddings replace them.
+
+class Fusion(_BesideABase):
+    """Structure, forward and generation of the fused model, on any base.
+
+    The native model is inside, unchanged; without the world every call goes straight to it. The length of the sequence
+    never changes here: the processor writes placeholders, and embeddings replace them.
+
+    A base is a subclass with the native model as its second parent. It has `config_class`, the two names below, and
+    `embed_prompt`; everything else that differs between bases is in the table `bases`.
     """
 
-    config_class = TheWorldConfig
+    PICTURES: ClassVar[tuple[str, ...]]
+    """Names of the native model's inputs that hold pictures, the pixels first."""
+    TYPE_IDS: ClassVar[str]
+    """Name of the native model's input that says which tokens are images."""
     config: TheWorldConfig  # pyright: ignore[reportIncompatibleVariableOverride]
     tap: WorldTap | None
     """The frozen world model; None: you pass features, or the VAE is a submodule that trains."""
@@ -36,7 +50,6 @@ class FusedGemma(Gemma3ForConditionalGeneration):
     base_options: dict[str, Any]
     """Where transformers finds the base again: its `cache_dir`."""
     _processor: TheWorldProcessor | None
-    _no_split_modules: ClassVar = ["Gemma3DecoderLayer", "WorldBlock", "WorldResidual"]
 
     def __init__(self, config: TheWorldConfig) -> None:
         super().__init__(config)
@@ -76,7 +89,7 @@ class FusedGemma(Gemma3ForConditionalGeneration):
             module.initialise(self._embedding_rms())
 
     def _embedding_rms(self) -> float:
-        """Root mean square of Gemma's (scaled) token embeddings, over some of its rows."""
+        """Root mean square of the base's (scaled) token embeddings, over some of its rows."""
         embed: Any = self.get_input_embeddings()
         if self.device.type == "meta":  # structure without weights: the value of a newly initialised Gemma
             return self._unread_rms()
@@ -171,9 +184,11 @@ class FusedGemma(Gemma3ForConditionalGeneration):
         num_world_steps: int | None = None,
         slot_pixel_values: Float[Tensor, "N T 3 H W"] | None = None,
         packed_samples: Int[Tensor, "B L"] | None = None,
+        mm_token_type_ids: Tensor | None = None,
+        image_position_ids: Tensor | None = None,
         **kwargs: Any,
     ) -> Any:
-        """Run Gemma 3's forward, with the world.
+        """Run the base's forward, with the world.
 
         Args:
             world_pixels: the clips of all rows in row order, N in all, as the processor returns them.
@@ -183,12 +198,19 @@ class FusedGemma(Gemma3ForConditionalGeneration):
             slot_pixel_values: a picture of each slot of each clip, for Gemma. The output then has a loss only: the
                 distance of the world tokens from Gemma's image tokens of these pictures (`unexplained`).
             packed_samples: of rows of several samples, instead of attention_mask; position_ids start at 0 in each.
+            mm_token_type_ids: Gemma 4's name of token_type_ids.
+            image_position_ids: of Gemma 4's pictures, whose grids differ.
 
         Raises:
-            ValueError: if placeholders and features do not match, with both counts; if attention takes no such mask.
+            ValueError: if placeholders and features do not match, with both counts; if attention takes no such mask;
+                for an input that the base lacks.
         """
+        given = {"pixel_values": pixel_values, "image_position_ids": image_position_ids}
+        types = {"token_type_ids": token_type_ids, "mm_token_type_ids": mm_token_type_ids}
         parts = dict(mm_encoder_outputs or {})
-        token_type_ids = image_positions(token_type_ids, input_ids, pixel_values, self.config.image_token_id)
+        types[self.TYPE_IDS] = image_positions(
+            types[self.TYPE_IDS], input_ids, pixel_values, self.config.image_token_id
+        )
         if (fused := parts.pop("world", None)) is None:
             fused = self._world_tokens(world_pixels, world_features, num_world_steps, input_ids)
         if slot_pixel_values is not None:
@@ -196,18 +218,21 @@ class FusedGemma(Gemma3ForConditionalGeneration):
         if fused is None and input_ids is not None and self.config.enable_world:
             self._refuse_absent_world(input_ids, has_pictures=pixel_values is not None)
         if fused is not None:
-            input_ids, inputs_embeds, parts = self._fuse(input_ids, pixel_values, parts, fused)
-            pixel_values = None
+            input_ids, embeds, parts, derived = self._fuse(input_ids, given, parts, fused)
+            inputs_embeds = inputs_embeds if embeds is None else embeds
+            kwargs |= derived
+            given = dict.fromkeys(given)
         arguments: dict[str, Any] = dict(
             input_ids=input_ids,
-            pixel_values=pixel_values,
-            attention_mask=self._mask(attention_mask, packed_samples, token_type_ids),
+            attention_mask=self._mask(attention_mask, packed_samples, types[self.TYPE_IDS]),
             position_ids=position_ids,
             past_key_values=past_key_values,
-            token_type_ids=token_type_ids,
             inputs_embeds=inputs_embeds,
             use_cache=use_cache,
             mm_encoder_outputs=parts or None,
+            **{name: given.pop(name) for name in self.PICTURES},
+            **{self.TYPE_IDS: types.pop(self.TYPE_IDS)},
+            **{name: value for name, value in (given | types).items() if value is not None},
             **kwargs,
         )
         if labels is None:
@@ -218,23 +243,42 @@ class FusedGemma(Gemma3ForConditionalGeneration):
         """Return the given mask, or one that separates packed samples."""
         if packed_samples is None:
             return attention_mask
+        self.config.BASE.refuse(PACKING)
         embed: Any = self.get_input_embeddings()
         return packed_masks(packed_samples, token_type_ids, self.model.language_model.config, embed.weight.dtype)
 
+    @abstractmethod
+    def embed_prompt(
+        self, input_ids: Int[Tensor, "B L"], image: Any, is_world: Bool[Tensor, "B L"]
+    ) -> tuple[Float[Tensor, "B L D"], dict[str, Any]]:
+        """Embed ids and pictures as the native model does; the world's embeddings then replace those of its ids.
+
+        Args:
+            input_ids: with placeholders of pictures and of the world.
+            image: output of `get_image_features`; None: no pictures.
+            is_world: True at the placeholders of the world, whose ids may have no row in the table.
+
+        Returns:
+            The embeddings, and the inputs of the native model that it would derive from ids.
+        """
+
     def _fuse(
-        self, input_ids: Tensor | None, pixel_values: Tensor | None, parts: dict[str, Any], fused: Tensor
-    ) -> tuple[Tensor | None, Tensor | None, dict[str, Any]]:
-        """Replace ids and pictures by ids or embeddings, and encoder outputs, that contain the world."""
+        self, input_ids: Tensor | None, pictures: dict[str, Any], parts: dict[str, Any], fused: Tensor
+    ) -> tuple[Tensor | None, Tensor | None, dict[str, Any], dict[str, Any]]:
+        """Replace ids and pictures by ids or embeddings, encoder outputs, and other inputs, that contain the world."""
         if input_ids is None:
             raise ValueError("the world is fused by input_ids: it cannot be combined with inputs_embeds")
-        if pixel_values is not None:
-            parts["image"] = self.get_image_features(pixel_values, return_dict=True)  # pyright: ignore[reportCallIssue]
+        if pictures["pixel_values"] is not None:
+            encode: Any = self.get_image_features
+            parts["image"] = encode(**{name: pictures[name] for name in self.PICTURES}, return_dict=True)
         if isinstance(self.world, WorldResidual):
             parts["image"] = self._add_to_image(parts.get("image"), fused)
-            return input_ids, None, parts
-        return None, self._embed(input_ids, parts.get("image"), fused), {}
+            return input_ids, None, parts, {}
+        embeds, derived = self._embed(input_ids, parts.get("image"), fused)
+        return None, embeds, {}, derived
 
     def _imitate(self, block: Tensor | None, pictures: Float[Tensor, "N T 3 H W"]) -> Float[Tensor, ""]:
+        self.config.BASE.refuse(IMITATION)
         if block is None:
             raise ValueError("slot_pixel_values without world_pixels or world_features: no world tokens to compare")
         with torch.no_grad():
@@ -280,28 +324,16 @@ class FusedGemma(Gemma3ForConditionalGeneration):
             )
 
     def _embed(
-        self,
-        input_ids: Int[Tensor, "B L"],
-        image: BaseModelOutputWithPooling | None,
-        block: Float[Tensor, "N R D"],
-    ) -> Float[Tensor, "B L D"]:
-        """Replace placeholders by image and world embeddings.
+        self, input_ids: Int[Tensor, "B L"], image: Any, block: Float[Tensor, "N R D"]
+    ) -> tuple[Float[Tensor, "B L D"], dict[str, Any]]:
+        """Replace placeholders by image and world embeddings; also return the inputs that the base derives from ids.
 
         ids     [bos, SOW,  w,  w, EOW, turn, IMG, IMG, what, ...]
         embeds  [  e,  m0, p0, p1,  m1,    e,  v0,  v1,    e, ...]   m markers, p world, v vision, e table
         """
-        embeds = self.get_input_embeddings()(input_ids)
-        if image is not None:
-            assert image.pooler_output is not None
-            vision = image.pooler_output.to(embeds.device, embeds.dtype)
-            mask = self.model.get_placeholder_mask(
-                input_ids,  # pyright: ignore[reportArgumentType]  # any tensor of whole numbers
-                inputs_embeds=embeds,
-                image_features=vision,
-            )
-            embeds = embeds.masked_scatter(mask, vision)
         mask = world_mask(self.config, input_ids, *block.shape[:2])
-        return embeds.masked_scatter(mask[..., None].to(embeds.device), block.to(embeds.device, embeds.dtype))
+        embeds, derived = self.embed_prompt(input_ids, image, mask)
+        return embeds.masked_scatter(mask[..., None].to(embeds.device), block.to(embeds.device, embeds.dtype)), derived
 
     def _add_to_image(
         self, image: BaseModelOutputWithPooling | None, residual: Float[Tensor, "N tokens D"]
@@ -330,8 +362,8 @@ class FusedGemma(Gemma3ForConditionalGeneration):
     def _maybe_prepare_encoder_kwargs_for_generation(
         self, inputs_tensor: Tensor, model_kwargs: dict[str, Any], *args: Any, **kwargs: Any
     ) -> dict[str, Any]:
-        given = (model_kwargs.get("token_type_ids"), inputs_tensor, model_kwargs.get("pixel_values"))
-        model_kwargs["token_type_ids"] = image_positions(*given, self.config.image_token_id)
+        given = (model_kwargs.get(self.TYPE_IDS), inputs_tensor, model_kwargs.get("pixel_values"))
+        model_kwargs[self.TYPE_IDS] = image_positions(*given, self.config.image_token_id)
         # As transformers does for pictures: encode once, before beam search multiplies the rows.
         names = ("world_pixels", "world_features", "num_world_steps")
         pixels, features, steps = (model_kwargs.pop(name, None) for name in names)

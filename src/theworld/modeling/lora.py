@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from theworld.config.model import LoraSettings, LoraTarget
-from theworld.modeling.fusion import FusedGemma
+from theworld.modeling.fusion import Fusion
 
 _LAYERS: Final[dict[LoraTarget, str]] = {
     "language": r"model\.language_model\.layers\.\d+\.(self_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj)",
@@ -15,7 +15,7 @@ _LAYERS: Final[dict[LoraTarget, str]] = {
 ADAPTER_NAME: Final = "default"
 
 
-def add_adapters(model: FusedGemma, settings: LoraSettings) -> None:
+def add_adapters(model: Fusion, settings: LoraSettings) -> None:
     """Add adapters to the target's linear layers; at first they do not change the model's outputs.
 
     W x becomes W x + (alpha / rank) B A x, with B = 0 at first (https://arxiv.org/abs/2106.09685).
@@ -30,7 +30,7 @@ def add_adapters(model: FusedGemma, settings: LoraSettings) -> None:
     model.train(model.training)  # new layers start with dropout on
 
 
-def merge_adapters(model: FusedGemma) -> None:
+def merge_adapters(model: Fusion) -> None:
     """Add the adapters to the weights of their layers, in the format of these weights, and remove the adapters."""
     from peft.tuners.lora import LoraLayer
 
