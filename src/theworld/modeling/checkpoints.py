@@ -14,7 +14,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from theworld.io import whole_folder
 from theworld.modeling.changes import parts_to_save, saved_name
 from theworld.modeling.config_files import CheckpointError, check_parts, read_json
-from theworld.modeling.configuration import MAY_CHANGE, TheWorldConfig, WorldFields
+from theworld.modeling.configuration import MAY_CHANGE, WorldFields
 from theworld.modeling.freezing import PARTS, part_of
 from theworld.modeling.fusion import Fusion
 from theworld.modeling.loading import WEIGHTS_NAME
@@ -53,7 +53,7 @@ def write_model(model: Fusion, folder: Path, state: dict[str, Tensor] | None = N
         model.generation_config.save_pretrained(folder)
 
 
-def check_world(config: TheWorldConfig, folder: Path) -> None:
+def check_world(config: WorldFields, folder: Path) -> None:
     """Check the names and shapes of a checkpoint's own layers by the file's header, before any memory is taken.
 
     Raises:

@@ -13,11 +13,12 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling, CausalLMOu
 from theworld.config.world import check_world_steps
 from theworld.constants import IGNORE_INDEX
 from theworld.modeling.bases import IMITATION, PACKING
-from theworld.modeling.configuration import TheWorldConfig
+from theworld.modeling.configuration import WorldFields
 from theworld.modeling.packed_attention import image_positions, packed_masks
 from theworld.modeling.placeholders import check_placeholders, world_mask
 from theworld.modeling.processor import TheWorldProcessor
 from theworld.modeling.projector import WorldBlock, WorldResidual
+from theworld.modeling.prompts import WorldPrompts
 from theworld.world.tap import WorldTap, clip_seeds
 
 _ROW_STRIDE = 64  # a 64th of the vocabulary has its root mean square
@@ -43,15 +44,15 @@ class Fusion(_BesideABase):
     """Names of the native model's inputs that hold pictures, the pixels first."""
     TYPE_IDS: ClassVar[str]
     """Name of the native model's input that says which tokens are images."""
-    config: TheWorldConfig  # pyright: ignore[reportIncompatibleVariableOverride]
+    config: WorldFields  # pyright: ignore[reportIncompatibleVariableOverride]
     tap: WorldTap | None
     """The frozen world model; None: you pass features, or the VAE is a submodule that trains."""
     cosmos_vae: Any
     base_options: dict[str, Any]
     """Where transformers finds the base again: its `cache_dir`."""
-    _processor: TheWorldProcessor | None
+    _processor: WorldPrompts | None
 
-    def __init__(self, config: TheWorldConfig) -> None:
+    def __init__(self, config: WorldFields) -> None:
         super().__init__(config)
         self._unregistered("_processor", None)
         self._unregistered("tap", None)
@@ -69,7 +70,7 @@ class Fusion(_BesideABase):
         self.__dict__[name] = value
 
     @property
-    def processor(self) -> TheWorldProcessor:
+    def processor(self) -> WorldPrompts:
         """The processor of this model, loaded on first use."""
         processor = self._processor
         if processor is None:

@@ -15,7 +15,7 @@ from theworld.datasets.records import is_encodable
 from theworld.datasets.video import VideoClip, is_video
 from theworld.modeling.chats import picture_of
 from theworld.modeling.fusion import Fusion
-from theworld.modeling.processor import TheWorldProcessor
+from theworld.modeling.prompts import WorldPrompts
 
 _MAX_NEW_TOKENS = 64
 _MOST_CHARACTERS_PER_TOKEN = 32
@@ -253,7 +253,7 @@ def prefill(
     return PrefixCache(model, inputs["input_ids"], cache)
 
 
-def question_ids(processor: TheWorldProcessor, question: str) -> list[int]:
+def question_ids(processor: WorldPrompts, question: str) -> list[int]:
     """Encode the prompt after its last picture: two line ends, the question, and the start of an answer."""
     tokenizer = processor.tokenizer
     header = len(tokenizer.encode("<start_of_turn>user\n"))  # with <bos>

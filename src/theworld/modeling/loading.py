@@ -28,7 +28,7 @@ from theworld.modeling.config_files import (
     read_json,
     warn_of_unknown,
 )
-from theworld.modeling.configuration import CONFIGS, FUTURE_ONLY, MAY_CHANGE, TheWorldConfig, as_world_settings
+from theworld.modeling.configuration import CONFIGS, FUTURE_ONLY, MAY_CHANGE, WorldFields, as_world_settings
 from theworld.modeling.names import base_folder, embedded, is_checkpoint, kind_of
 from theworld.precision import is_emulated, loading_dtype, name_of
 
@@ -52,7 +52,7 @@ def resolve(
     loads_world: bool = False,
     dtype: Any = None,
     **hub: Any,
-) -> tuple[TheWorldConfig, Path | None]:
+) -> tuple[WorldFields, Path | None]:
     """Find the configuration that a name and settings give, and the folder of the checkpoint; no weights are loaded.
 
     Args:
@@ -75,7 +75,7 @@ def resolve(
     return load_settings(checkpoint, settings, transfer_tap, **hub), checkpoint
 
 
-def configure(name: str, settings: dict[str, Any], **hub: Any) -> TheWorldConfig:
+def configure(name: str, settings: dict[str, Any], **hub: Any) -> WorldFields:
     """Build the configuration of a new fusion on top of a base.
 
     Args:
@@ -132,7 +132,7 @@ def looking_ahead(settings: dict[str, Any], saved: Mapping[str, Any] | None = No
     return {**settings, "world_tap": "rollout"}
 
 
-def _build(kind: str, fields: dict[str, Any]) -> TheWorldConfig:
+def _build(kind: str, fields: dict[str, Any]) -> WorldFields:
     """Build a configuration on a kind of base.
 
     Raises:
@@ -185,7 +185,7 @@ def _world_shape(fields: dict[str, Any]) -> dict[str, Any]:
     return {"world_channels": channels, "world_stride_px": stride_px, **pinned}
 
 
-def load_settings(folder: Path, settings: dict[str, Any], transfer_tap: bool = False, **hub: Any) -> TheWorldConfig:
+def load_settings(folder: Path, settings: dict[str, Any], transfer_tap: bool = False, **hub: Any) -> WorldFields:
     """Read the configuration of a saved TheWorld, and change the settings that may change.
 
     Args:
@@ -246,7 +246,7 @@ def load_settings(folder: Path, settings: dict[str, Any], transfer_tap: bool = F
     return config
 
 
-def _check_structure(path: Path, raw: dict[str, Any], config: TheWorldConfig, **hub: Any) -> None:
+def _check_structure(path: Path, raw: dict[str, Any], config: WorldFields, **hub: Any) -> None:
     """Check a saved configuration against that of its base, and name the keys that nothing reads.
 
     Raises:
@@ -313,7 +313,7 @@ def _weights(tap: str) -> str:
     return tap if tap in CONTROL_TAPS else "loaded"
 
 
-def fetch_base(config: TheWorldConfig, **hub: Any) -> None:
+def fetch_base(config: WorldFields, **hub: Any) -> None:
     """Download the weights of a base on the hub, so that an error names its cause.
 
     If the hub refuses a file, transformers reports that the repository does not have it.

@@ -8,7 +8,8 @@ from theworld.modeling.fusion import Fusion
 _LAYERS: Final[dict[LoraTarget, str]] = {
     "language": r"model\.language_model\.layers\.\d+\.(self_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj)",
     "vision": r"model\.vision_tower\.(vision_model\.)?encoder\.layers\.\d+"
-    r"\.(self_attn\.(q|k|v|out)_proj|mlp\.fc[12])",
+    r"\.(self_attn\.(q|k|v|out)_proj|mlp\.fc[12]"
+    r"|(self_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj)\.linear)",  # Gemma 4
 }
 """Target to the full names of its linear layers: vision and language both have layers called `q_proj`."""
 

@@ -14,7 +14,8 @@ from transformers import GenerationConfig, PreTrainedModel
 from theworld.constants import DEFAULT_GEMMA_MODEL
 from theworld.io import whole_files
 from theworld.modeling import arguments, base_files, checkpoints, devices, freezing, loading, lora, names
-from theworld.modeling.configuration import TheWorldConfig, WorldFields
+from theworld.modeling.bases import SHARED_PREFIX
+from theworld.modeling.configuration import TheWorldConfig, TheWorldGemma4Config, WorldFields
 from theworld.modeling.fusion import Fusion
 from theworld.modeling.generation import PrefixCache, ask, prefill
 from theworld.modeling.native import FusedGemma, FusedGemma4, fused_class
@@ -28,6 +29,9 @@ class TheWorld(Fusion):
     The frozen world model is not a submodule: DDP, FSDP, the optimiser and `state_dict` never see it. An object is of
     the subclass for its base, which its configuration names.
     """
+
+    config_class: Any = TheWorldConfig
+    """Of the default base; each subclass has its own."""
 
     def __new__(cls, config: Any = None, **unknown: Any) -> "TheWorld":
         """Choose the subclass for the base of the configuration."""
@@ -108,7 +112,7 @@ class TheWorld(Fusion):
             self.generation_config.suppress_tokens = [config.sow_token_id, config.eow_token_id, config.world_token_id]
 
     @classmethod
-    def _load_base(cls, config: TheWorldConfig, device_map: Any = None, **kwargs: Any) -> tuple["TheWorld", Any]:
+    def _load_base(cls, config: WorldFields, device_map: Any = None, **kwargs: Any) -> tuple["TheWorld", Any]:
         """Load the base's weights and initialise our own layers; also return transformers' report."""
         if isinstance(device_map, dict):
             device_map = dict(device_map)  # transformers changes it
@@ -312,7 +316,12 @@ class TheWorld(Fusion):
         world: list[Any] | None = None,
         features: Float[Tensor, "N C T h w"] | None = None,
     ) -> PrefixCache:
-        """Encode pictures or videos once for more questions: `model.look(image).ask("Which bin?")`; see `prefill`."""
+        """Encode pictures or videos once for more questions: `model.look(image).ask("Which bin?")`; see `prefill`.
+
+        Raises:
+            ValueError: on a base other than Gemma 3, and as `prefill`.
+        """
+        self.config.BASE.refuse(SHARED_PREFIX)
         return prefill(self, image, num_world_steps, world, features)
 
     @contextmanager
@@ -375,6 +384,8 @@ class TheWorldGemma3(TheWorld, FusedGemma):
 
 class TheWorldGemma4(TheWorld, FusedGemma4):  # pyright: ignore[reportIncompatibleMethodOverride, reportIncompatibleVariableOverride]
     """Gemma 4 fused with a world model."""
+
+    config_class = TheWorldGemma4Config
 
 
 _CLASSES: Final[tuple[type[TheWorld], ...]] = (TheWorldGemma3, TheWorldGemma4)

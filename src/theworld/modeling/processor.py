@@ -9,7 +9,7 @@ from theworld.config import ReadTap, TapName
 from theworld.modeling import base_files, loading, names
 from theworld.modeling.arguments import take_settings
 from theworld.modeling.bases import GEMMA3, GEMMA4
-from theworld.modeling.configuration import TheWorldConfig
+from theworld.modeling.configuration import WorldFields
 from theworld.modeling.prompts import WorldPrompts
 
 _FREE: Final = frozenset({"num_world_steps", "num_clip_frames", "num_gemma_frames"})
@@ -43,7 +43,7 @@ class TheWorldProcessor(WorldPrompts, Gemma3Processor):
         self._take(**world)
 
     @classmethod
-    def from_config(cls, config: TheWorldConfig, **hub: Any) -> "TheWorldProcessor":
+    def from_config(cls, config: WorldFields, **hub: Any) -> "TheWorldProcessor":
         """Build the processor of a model's configuration."""
         kind: Any = _KINDS[config.BASE.kind]
         native: Any = kind.__mro__[kind.__mro__.index(WorldPrompts) + 1]

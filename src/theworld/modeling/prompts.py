@@ -20,7 +20,7 @@ from theworld.constants import CUSTOM_TOKEN_EOW, CUSTOM_TOKEN_SOW, WORLD_SOFT_TO
 from theworld.datasets.images import square_frames, to_frames, to_pictures
 from theworld.datasets.video import ClipRule
 from theworld.modeling.chats import joined, refuse_video_options, take_videos, texts_of
-from theworld.modeling.configuration import TheWorldConfig
+from theworld.modeling.configuration import WorldFields
 from theworld.modeling.image_processing import is_plain, plain_pixels
 
 
@@ -88,7 +88,7 @@ class WorldPrompts(_BesideABase):
             key: value for key, value in super().to_dict().items() if key not in ("_control_tokens", "answer_marks")
         }
 
-    def _check_ids(self, config: TheWorldConfig) -> None:
+    def _check_ids(self, config: WorldFields) -> None:
         ids = tuple(self.tokenizer.convert_tokens_to_ids(list(WORLD_TOKENS))) if config.enable_world else ()
         if ids and ids != (config.sow_token_id, config.eow_token_id, config.world_token_id):
             raise ValueError(
