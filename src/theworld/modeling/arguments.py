@@ -7,9 +7,9 @@ from typing import Any, Final
 from torch import Tensor
 
 from theworld.config.renamed import current_arguments
-from theworld.modeling.configuration import WorldFields, as_adapters
+from theworld.modeling.configuration import WORLD_CONFIG_FIELDS, WorldFields, as_adapters
 
-SETTINGS: Final = frozenset(WorldFields.__annotations__) - {
+SETTINGS: Final = WORLD_CONFIG_FIELDS - {
     "model_type",
     "base_revision",
     "base_fingerprint",

@@ -45,7 +45,7 @@ def reporting_file_errors(name: str) -> Iterator[None]:
     try:
         yield
     except StrictDataclassError as error:
-        raise CheckpointError(f"{name}: config.json gives no Gemma 3 ({_one_line(error)})") from error
+        raise CheckpointError(f"{name}: config.json gives no model ({_one_line(error)})") from error
     except (SafetensorError, json.JSONDecodeError, *REFUSALS) as error:
         folder = Path(base_folder(name))
         if folder.is_dir():
@@ -89,7 +89,7 @@ def loading_base(name: str) -> Iterator[None]:
         with reporting_file_errors(name):
             yield
     except (ArithmeticError, AssertionError, AttributeError, LookupError) as error:
-        raise CheckpointError(f"{name}: config.json gives no Gemma 3 ({_one_line(error)})") from error
+        raise CheckpointError(f"{name}: config.json gives no model ({_one_line(error)})") from error
     except RuntimeError as error:
         if "ignore_mismatched_sizes" not in str(error):
             raise

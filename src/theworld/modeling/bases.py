@@ -58,6 +58,7 @@ RESIDUAL: Final = "world_fusion='residual'"
 PACKING: Final = "packing=True"
 SHARED_PREFIX: Final = "look(image)"
 IMITATION: Final = "slot_pixel_values"
+PLAN: Final = "plan"
 
 GEMMA3: Final = Base(
     kind="gemma3",
@@ -95,6 +96,7 @@ GEMMA4: Final = Base(
         PACKING: "use packing=False",
         SHARED_PREFIX: "ask each question with generate(image, question)",
         IMITATION: "its pictures have grids of any shape; train on answers",
+        PLAN: "its memory and work are not modelled; measure a short run",
     },
 )
 

@@ -14,7 +14,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from theworld.io import whole_folder
 from theworld.modeling.changes import parts_to_save, saved_name
 from theworld.modeling.config_files import CheckpointError, check_parts, read_json
-from theworld.modeling.configuration import MAY_CHANGE, WorldFields
+from theworld.modeling.configuration import MAY_CHANGE, WORLD_CONFIG_FIELDS, WorldFields
 from theworld.modeling.freezing import PARTS, part_of
 from theworld.modeling.fusion import Fusion
 from theworld.modeling.loading import WEIGHTS_NAME
@@ -173,7 +173,7 @@ def _check_same(model: Fusion, folder: Path) -> dict[str, Any]:
         raise CheckpointError(f"{folder}: no checkpoint here (config.json is missing)")
     saved, config = read_json(path), model.config.to_dict()
     check_parts(path, saved)
-    fixed = set(WorldFields.__annotations__) - MAY_CHANGE - {"model_type", "trained_parts"}
+    fixed = set(WORLD_CONFIG_FIELDS) - MAY_CHANGE - {"model_type", "trained_parts"}
     worlds = saved.get("world_fingerprint"), config["world_fingerprint"]
     if None in worlds or saved.get("world_dtype") != config["world_dtype"]:
         fixed.remove("world_fingerprint")  # no world was attached yet, or the same world in another number format

@@ -1,7 +1,7 @@
 """TheWorldConfig: Gemma 3's configuration, plus the settings that read and fuse the world."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
@@ -347,6 +347,10 @@ class WorldFields(_BesideABase):
         """Side of Gemma's grid of image tokens: 16 for Gemma 3."""
         assert self.mm_tokens_per_image is not None  # optional in the base class only
         return round(self.mm_tokens_per_image**0.5)
+
+
+WORLD_CONFIG_FIELDS: Final = frozenset(entry.name for entry in fields(WorldFields))
+"""Names of the fields beside those of the base."""
 
 
 @strict

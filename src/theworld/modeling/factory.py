@@ -10,13 +10,13 @@ from theworld.config import ModelSettings
 from theworld.constants import TINY_FUSED_MODEL, TINY_MODEL
 from theworld.io import fingerprint_weights
 from theworld.modeling import loading
-from theworld.modeling.configuration import FUTURE_ONLY, WORLD_FIELDS, WorldFields, as_adapters
+from theworld.modeling.configuration import FUTURE_ONLY, WORLD_CONFIG_FIELDS, WORLD_FIELDS, WorldFields, as_adapters
 from theworld.modeling.model import TheWorld
 from theworld.modeling.names import find
 from theworld.modeling.processor import TheWorldProcessor
 from theworld.precision import concrete_dtype
 
-_SHARED: Final = [entry.name for entry in fields(ModelSettings) if entry.name in WorldFields.__annotations__]
+_SHARED: Final = [entry.name for entry in fields(ModelSettings) if entry.name in WORLD_CONFIG_FIELDS]
 """Settings of the model that have the same name in TheWorldConfig."""
 
 

@@ -12,13 +12,15 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling, CausalLMOu
 
 from theworld.config.world import check_world_steps
 from theworld.constants import IGNORE_INDEX
+from theworld.modeling.alignment import unexplained
 from theworld.modeling.bases import IMITATION, PACKING
 from theworld.modeling.configuration import WorldFields
+from theworld.modeling.devices import execution_device
 from theworld.modeling.packed_attention import image_positions, packed_masks
 from theworld.modeling.placeholders import check_placeholders, world_mask
 from theworld.modeling.processor import TheWorldProcessor
 from theworld.modeling.projector import WorldBlock, WorldResidual
-from theworld.modeling.prompts import WorldPrompts
+from theworld.modeling.world_prompts import WorldPrompts
 from theworld.world.tap import WorldTap, clip_seeds
 
 _ROW_STRIDE = 64  # a 64th of the vocabulary has its root mean square
@@ -41,7 +43,7 @@ class Fusion(_BesideABase):
     """
 
     PICTURES: ClassVar[tuple[str, ...]]
-    """Names of the native model's inputs that hold pictures, the pixels first."""
+    """The native model's inputs that hold pictures, the pixels first."""
     TYPE_IDS: ClassVar[str]
     """Name of the native model's input that says which tokens are images."""
     config: WorldFields  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -195,50 +197,48 @@ class Fusion(_BesideABase):
             world_pixels: the clips of all rows in row order, N in all, as the processor returns them.
             world_features: stored features of the same clips, instead of pixels.
             num_world_steps: K of the processor call; default: the configuration's.
-            labels: with labels, logits exist at the supervised positions only: (supervised, V).
-            slot_pixel_values: a picture of each slot of each clip, for Gemma. The output then has a loss only: the
-                distance of the world tokens from Gemma's image tokens of these pictures (`unexplained`).
+            labels: then logits exist at the supervised positions only: (supervised, V).
+            slot_pixel_values: a picture of each slot of each clip, for Gemma: the output is a loss, `unexplained`.
             packed_samples: of rows of several samples, instead of attention_mask; position_ids start at 0 in each.
-            mm_token_type_ids: Gemma 4's name of token_type_ids.
-            image_position_ids: of Gemma 4's pictures, whose grids differ.
 
         Raises:
-            ValueError: if placeholders and features do not match, with both counts; if attention takes no such mask;
-                for an input that the base lacks.
+            ValueError: if placeholders and features do not match, with both counts; if attention takes no such mask.
         """
-        given = {"pixel_values": pixel_values, "image_position_ids": image_position_ids}
-        types = {"token_type_ids": token_type_ids, "mm_token_type_ids": mm_token_type_ids}
+        pictures = {"pixel_values": pixel_values, "image_position_ids": image_position_ids}
         parts = dict(mm_encoder_outputs or {})
-        types[self.TYPE_IDS] = image_positions(
-            types[self.TYPE_IDS], input_ids, pixel_values, self.config.image_token_id
-        )
+        types = self._types(token_type_ids, mm_token_type_ids, input_ids, pixel_values)
         if (fused := parts.pop("world", None)) is None:
             fused = self._world_tokens(world_pixels, world_features, num_world_steps, input_ids)
         if slot_pixel_values is not None:
             return CausalLMOutputWithPast(loss=self._imitate(fused, slot_pixel_values))
-        if fused is None and input_ids is not None and self.config.enable_world:
+        if fused is None:
             self._refuse_absent_world(input_ids, has_pictures=pixel_values is not None)
-        if fused is not None:
-            input_ids, embeds, parts, derived = self._fuse(input_ids, given, parts, fused)
-            inputs_embeds = inputs_embeds if embeds is None else embeds
-            kwargs |= derived
-            given = dict.fromkeys(given)
-        arguments: dict[str, Any] = dict(
-            input_ids=input_ids,
-            attention_mask=self._mask(attention_mask, packed_samples, types[self.TYPE_IDS]),
-            position_ids=position_ids,
-            past_key_values=past_key_values,
-            inputs_embeds=inputs_embeds,
-            use_cache=use_cache,
-            mm_encoder_outputs=parts or None,
-            **{name: given.pop(name) for name in self.PICTURES},
-            **{self.TYPE_IDS: types.pop(self.TYPE_IDS)},
-            **{name: value for name, value in (given | types).items() if value is not None},
+        else:
+            input_ids, inputs_embeds, parts, derived = self._fuse(input_ids, pictures, parts, fused)
+            kwargs.update(derived)
+        kwargs |= {"position_ids": position_ids, "past_key_values": past_key_values, "use_cache": use_cache}
+        arguments: dict[str, Any] = {
+            "input_ids": input_ids,
+            "attention_mask": self._mask(attention_mask, packed_samples, types),
+            "inputs_embeds": inputs_embeds,
+            "mm_encoder_outputs": parts or None,
+            self.TYPE_IDS: types,
+            **{name: pictures.get(name) for name in self.PICTURES},
             **kwargs,
-        )
+        }
         if labels is None:
             return super().forward(logits_to_keep=logits_to_keep, **arguments)
         return self._supervised(labels, world_was_read=fused is not None, **arguments)
+
+    def _types(
+        self, token_type_ids: Tensor | None, mm_token_type_ids: Tensor | None, input_ids: Any, pixel_values: Any
+    ) -> Tensor | None:
+        """Return the types of tokens, given under the base's name, or those of the processor if they are missing."""
+        given = {"token_type_ids": token_type_ids, "mm_token_type_ids": mm_token_type_ids}
+        types = given.pop(self.TYPE_IDS)
+        if any(other is not None for other in given.values()):
+            raise ValueError(f"{next(iter(given))} on {self.config.BASE.title}: its name there is {self.TYPE_IDS}")
+        return image_positions(types, input_ids, pixel_values, self.config.image_token_id)
 
     def _mask(self, attention_mask: Any, packed_samples: Tensor | None, token_type_ids: Tensor | None) -> Any:
         """Return the given mask, or one that separates packed samples."""
@@ -272,6 +272,7 @@ class Fusion(_BesideABase):
         if pictures["pixel_values"] is not None:
             encode: Any = self.get_image_features
             parts["image"] = encode(**{name: pictures[name] for name in self.PICTURES}, return_dict=True)
+            pictures.clear()
         if isinstance(self.world, WorldResidual):
             parts["image"] = self._add_to_image(parts.get("image"), fused)
             return input_ids, None, parts, {}
@@ -313,8 +314,10 @@ class Fusion(_BesideABase):
         features = torch.zeros(shape, device=self.world.scale.device)
         return (self.world(features, 0) if isinstance(self.world, WorldBlock) else self.world(features)).sum()
 
-    def _refuse_absent_world(self, input_ids: Tensor, has_pictures: bool) -> None:
+    def _refuse_absent_world(self, input_ids: Tensor | None, has_pictures: bool) -> None:
         """Raise an error if a model with a world gets none: it must not answer without it unnoticed."""
+        if input_ids is None or not self.config.enable_world:
+            return
         count = int((input_ids == self.config.world_token_id).sum())
         if count:
             raise ValueError(f"{count} world placeholders but 0 features: pass world_pixels or world_features")
@@ -365,13 +368,13 @@ class Fusion(_BesideABase):
     ) -> dict[str, Any]:
         given = (model_kwargs.get(self.TYPE_IDS), inputs_tensor, model_kwargs.get("pixel_values"))
         model_kwargs[self.TYPE_IDS] = image_positions(*given, self.config.image_token_id)
-        # As transformers does for pictures: encode once, before beam search multiplies the rows.
+        # As for pictures: encode once, before beam search multiplies the rows.
         names = ("world_pixels", "world_features", "num_world_steps")
         pixels, features, steps = (model_kwargs.pop(name, None) for name in names)
         prepare = super()._maybe_prepare_encoder_kwargs_for_generation  # pyright: ignore[reportAttributeAccessIssue]
         model_kwargs = prepare(inputs_tensor, model_kwargs, *args, **kwargs)
         fused = self._world_tokens(pixels, features, steps, inputs_tensor)
-        if fused is None and self.config.enable_world and model_kwargs.get("past_key_values") is None:
+        if fused is None and model_kwargs.get("past_key_values") is None:
             has_pictures = "image" in model_kwargs.get("mm_encoder_outputs", {})
             self._refuse_absent_world(inputs_tensor, has_pictures)
         elif fused is not None:
@@ -393,34 +396,3 @@ class Fusion(_BesideABase):
             clips = (input_ids == self.config.sow_token_id).sum(-1).tolist()
             expanded["world"] = torch.cat([group.repeat(expand_size, 1, 1) for group in blocks.split(clips)])
         return expanded
-
-
-def execution_device(module: nn.Module) -> torch.device:
-    """Return the device that a module computes on; between two forwards its offloaded weights are on `meta`."""
-    hook: Any = getattr(module, "_hf_hook", None)
-    for part in getattr(hook, "hooks", (hook,)):
-        if getattr(part, "execution_device", None) is not None:
-            return torch.device(part.execution_device)
-    return next(module.parameters()).device
-
-
-def unexplained(block: Float[Tensor, "N L D"], seen: Float[Tensor, "M P D"]) -> Float[Tensor, ""]:
-    """Compute the loss of alignment: the share of the image tokens' variance that world tokens do not explain.
-
-    Args:
-        block: world tokens of N clips of T slots, between two markers: L = 1 + T g^2 + 1.
-        seen: Gemma's image tokens of the M = N T pictures of these slots, oldest first; resampled to g x g.
-    """
-    tokens = block[:, 1:-1].unflatten(1, (len(seen) // len(block), -1)).flatten(0, 1)  # (M, g^2, D)
-    target = _resampled(seen.to(block.device).float(), round(tokens.shape[1] ** 0.5))
-    error = (tokens.float() - target).square().mean() / (target - target.mean((0, 1))).square().mean()
-    markers = (block[:, 0] + block[:, -1]).float().sum()  # not compared, but DDP waits for their gradients
-    return error + 0 * markers
-
-
-def _resampled(tokens: Float[Tensor, "M P D"], grid: int) -> Float[Tensor, "M W D"]:
-    side = round(tokens.shape[1] ** 0.5)
-    if side == grid:
-        return tokens
-    maps = tokens.transpose(1, 2).unflatten(2, (side, side))
-    return F.interpolate(maps, size=(grid, grid), mode="bilinear", antialias=True).flatten(2).transpose(1, 2)

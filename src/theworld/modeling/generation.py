@@ -15,7 +15,7 @@ from theworld.datasets.records import is_encodable
 from theworld.datasets.video import VideoClip, is_video
 from theworld.modeling.chats import picture_of
 from theworld.modeling.fusion import Fusion
-from theworld.modeling.prompts import WorldPrompts
+from theworld.modeling.world_prompts import WorldPrompts
 
 _MAX_NEW_TOKENS = 64
 _MOST_CHARACTERS_PER_TOKEN = 32

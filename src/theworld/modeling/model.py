@@ -396,13 +396,3 @@ def _of_base(cls: type[TheWorld], config: WorldFields) -> type[TheWorld]:
     if cls is not TheWorld:
         return cls
     return next(kind for kind in _CLASSES if issubclass(kind, fused_class(config)))
-
-
-def compile_layers(model: TheWorld) -> None:
-    """Compile each layer of Gemma's language model, in place; names of weights stay.
-
-    Equal layers, and rows of any length, share one program. `torch.compile` of the whole model would break its graph at
-    the checks of placeholders, and compile every layer separately.
-    """
-    for layer in model.model.language_model.layers:
-        layer.compile(dynamic=True)

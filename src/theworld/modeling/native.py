@@ -67,3 +67,13 @@ _FUSED: Final[dict[str, type[Fusion]]] = {GEMMA3.kind: FusedGemma, GEMMA4.kind: 
 def fused_class(config: WorldFields) -> type[Fusion]:
     """Return the class of a fused model on the base of a configuration."""
     return _FUSED[config.BASE.kind]
+
+
+def compile_layers(model: Fusion) -> None:
+    """Compile each layer of the language model, in place; names of weights stay.
+
+    Equal layers, and rows of any length, share one program. `torch.compile` of the whole model would break its graph at
+    the checks of placeholders, and compile every layer separately.
+    """
+    for layer in model.model.language_model.layers:
+        layer.compile(dynamic=True)

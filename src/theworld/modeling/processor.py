@@ -10,7 +10,7 @@ from theworld.modeling import base_files, loading, names
 from theworld.modeling.arguments import take_settings
 from theworld.modeling.bases import GEMMA3, GEMMA4
 from theworld.modeling.configuration import WorldFields
-from theworld.modeling.prompts import WorldPrompts
+from theworld.modeling.world_prompts import WorldPrompts
 
 _FREE: Final = frozenset({"num_world_steps", "num_clip_frames", "num_gemma_frames"})
 """Settings that a saved processor takes anew."""

@@ -9,6 +9,7 @@ from theworld.config.commands import PlanSettings
 from theworld.config.training import in_number_formats
 from theworld.constants import IGNORE_INDEX, TEMPORAL_STRIDE
 from theworld.modeling import TheWorld, freezing, lora
+from theworld.modeling.bases import PLAN
 from theworld.modeling.configuration import WorldFields
 from theworld.modeling.factory import configuration_of
 from theworld.planning.batch_shape import BatchShape, batch_shape_of
@@ -100,6 +101,7 @@ def configuration(settings: PlanSettings) -> WorldFields:
         ValueError: if its files cannot be found.
     """
     config = configuration_of(settings.model)
+    config.BASE.refuse(PLAN)
     if settings.model.attn_implementation is not None:
         config._attn_implementation = settings.model.attn_implementation
     return config

@@ -24,7 +24,7 @@ from theworld.io import write_whole
 from theworld.locks import in_use
 from theworld.modeling import TheWorld
 from theworld.modeling.factory import open_model
-from theworld.modeling.model import compile_layers
+from theworld.modeling.native import compile_layers
 from theworld.precision import DTYPE_OF, warn_if_emulated
 from theworld.training.bad_records import BAD_RECORDS_NAME, BadRecords
 from theworld.training.callbacks import LossWatch, Stopping, check_logger, open_loggers
