@@ -57,7 +57,7 @@ _VISION: Final = {
 RESIDUAL: Final = "world_fusion='residual'"
 PACKING: Final = "packing=True"
 SHARED_PREFIX: Final = "look(image)"
-IMITATION: Final = "slot_pixel_values"
+IMITATION: Final = "objective='imitation'"
 PLAN: Final = "plan"
 
 GEMMA3: Final = Base(

@@ -3,15 +3,17 @@
 from typing import Any, Final
 
 from theworld.config.model import LoraSettings, LoraTarget
+from theworld.modeling.bases import GEMMA3, GEMMA4
 from theworld.modeling.fusion import Fusion
 
-_LAYERS: Final[dict[LoraTarget, str]] = {
-    "language": r"model\.language_model\.layers\.\d+\.(self_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj)",
-    "vision": r"model\.vision_tower\.(vision_model\.)?encoder\.layers\.\d+"
-    r"\.(self_attn\.(q|k|v|out)_proj|mlp\.fc[12]"
-    r"|(self_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj)\.linear)",  # Gemma 4
+_LANGUAGE: Final = r"model\.language_model\.layers\.\d+\.(self_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj)"
+_VISION: Final = {
+    GEMMA3.kind: r"model\.vision_tower\.(vision_model\.)?encoder\.layers\.\d+"
+    r"\.(self_attn\.(q|k|v|out)_proj|mlp\.fc[12])",
+    GEMMA4.kind: r"model\.vision_tower\.encoder\.layers\.\d+"
+    r"\.(self_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj)\.linear",
 }
-"""Target to the full names of its linear layers: vision and language both have layers called `q_proj`."""
+"""Full names of linear layers, by the kind of base: vision and language both have layers called `q_proj`."""
 
 ADAPTER_NAME: Final = "default"
 
@@ -23,7 +25,8 @@ def add_adapters(model: Fusion, settings: LoraSettings) -> None:
     """
     import peft  # slow to import, and only models with adapters need it
 
-    layers = "|".join(_LAYERS[target] for target in settings.targets)
+    of_target: dict[LoraTarget, str] = {"language": _LANGUAGE, "vision": _VISION[model.config.BASE.kind]}
+    layers = "|".join(of_target[target] for target in settings.targets)
     config = peft.LoraConfig(
         r=settings.rank, lora_alpha=settings.alpha, lora_dropout=settings.dropout, target_modules=layers
     )

@@ -9,6 +9,7 @@ from theworld.config import ReadTap, TapName
 from theworld.modeling import base_files, loading, names
 from theworld.modeling.arguments import take_settings
 from theworld.modeling.bases import GEMMA3, GEMMA4
+from theworld.modeling.config_files import read_json
 from theworld.modeling.configuration import WorldFields
 from theworld.modeling.world_prompts import WorldPrompts
 
@@ -16,35 +17,12 @@ _FREE: Final = frozenset({"num_world_steps", "num_clip_frames", "num_gemma_frame
 """Settings that a saved processor takes anew."""
 
 
-class TheWorldProcessor(WorldPrompts, Gemma3Processor):
-    """Gemma 3's processor with a world; `from_config` and `from_pretrained` also make those of other bases."""
-
-    def __init__(
-        self,
-        image_processor: Any,
-        tokenizer: Any,
-        chat_template: str | dict[str, str] | None = None,
-        image_seq_length: int = 256,
-        enable_world: bool = True,
-        world_image_size: int = 224,
-        tokens_per_slot: int = 784,
-        num_world_steps: int = 0,
-        max_world_steps: int = 16,
-        world_tap: TapName = "vae",
-        world_control_of: ReadTap = "vae",
-        world_repeat_current: bool = False,
-        frame_rate_hz: float = 16.0,
-        num_clip_frames: int = 5,
-        num_gemma_frames: int = 1,
-        **kwargs: Any,
-    ) -> None:
-        world = _of_world(locals())
-        super().__init__(image_processor, tokenizer, chat_template, image_seq_length, **kwargs)
-        self._take(**world)
+class OpenedByName(WorldPrompts):
+    """A processor that is found by the name of its model, and is of the class for the model's base."""
 
     @classmethod
-    def from_config(cls, config: WorldFields, **hub: Any) -> "TheWorldProcessor":
-        """Build the processor of a model's configuration."""
+    def from_config(cls, config: WorldFields, **hub: Any) -> Any:
+        """Build the processor of a model's configuration, of the class for its base."""
         kind: Any = _KINDS[config.BASE.kind]
         native: Any = kind.__mro__[kind.__mro__.index(WorldPrompts) + 1]
         folder = names.base_folder(config.base_model_name)
@@ -73,7 +51,7 @@ class TheWorldProcessor(WorldPrompts, Gemma3Processor):
     @classmethod
     def from_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
         cls, pretrained_model_name_or_path: str | Path, **kwargs: Any
-    ) -> "TheWorldProcessor":
+    ) -> Any:
         """Load the processor of a hub id, a folder, a saved TheWorld, "tiny" or "tiny-foresight".
 
         Args:
@@ -89,13 +67,43 @@ class TheWorldProcessor(WorldPrompts, Gemma3Processor):
         if (Path(name) / "processor_config.json").is_file() and not (Path(name) / "config.json").is_file():
             if fixed := sorted(settings.keys() - _FREE):
                 raise ValueError(f"{name} is a saved processor, which fixes {fixed}: name its model instead")
-            return super().from_pretrained(name, **settings, **kwargs)
+            saved = read_json(Path(name) / "processor_config.json").get("processor_class")
+            kind = next((kind for kind in _KINDS.values() if kind.__name__ == saved), cls)
+            load: Any = super(OpenedByName, kind).from_pretrained
+            return load(name, **settings, **kwargs)
         config, _ = loading.resolve(name, settings, **kwargs)
         kwargs.pop("revision", None)
         return cls.from_config(config, **kwargs)
 
 
-class TheWorldGemma4Processor(WorldPrompts, Gemma4Processor):  # pyright: ignore[reportIncompatibleMethodOverride, reportIncompatibleVariableOverride]
+class TheWorldProcessor(OpenedByName, Gemma3Processor):
+    """Gemma 3's processor with a world; `from_config` and `from_pretrained` also make those of other bases."""
+
+    def __init__(
+        self,
+        image_processor: Any,
+        tokenizer: Any,
+        chat_template: str | dict[str, str] | None = None,
+        image_seq_length: int = 256,
+        enable_world: bool = True,
+        world_image_size: int = 224,
+        tokens_per_slot: int = 784,
+        num_world_steps: int = 0,
+        max_world_steps: int = 16,
+        world_tap: TapName = "vae",
+        world_control_of: ReadTap = "vae",
+        world_repeat_current: bool = False,
+        frame_rate_hz: float = 16.0,
+        num_clip_frames: int = 5,
+        num_gemma_frames: int = 1,
+        **kwargs: Any,
+    ) -> None:
+        world = _of_world(locals())
+        super().__init__(image_processor, tokenizer, chat_template, image_seq_length, **kwargs)
+        self._take(**world)
+
+
+class TheWorldGemma4Processor(OpenedByName, Gemma4Processor):  # pyright: ignore[reportIncompatibleMethodOverride, reportIncompatibleVariableOverride]
     """Gemma 4's processor with a world: pictures of any shape, each in its own grid of tokens."""
 
     def __init__(

@@ -98,7 +98,9 @@ def test_adapters_of_both_targets_change_nothing_at_first_and_survive_a_checkpoi
 def test_a_saved_processor_of_gemma_4_gives_the_same_prompts(fused4, saved4, tmp_path):
     fused4.processor.save_pretrained(tmp_path)
     expected = prompt(fused4)
-    for processor in (type(fused4.processor).from_pretrained(tmp_path), TheWorldProcessor.from_pretrained(saved4)):
+    for folder in (tmp_path, saved4):
+        processor = TheWorldProcessor.from_pretrained(folder)
+        assert type(processor) is type(fused4.processor)
         inputs = encode(processor, [[user("Which bin?", picture(1))]])
         assert inputs.keys() == expected.keys()
         assert all(torch.equal(torch.as_tensor(inputs[name]), torch.as_tensor(expected[name])) for name in inputs)
