@@ -60,7 +60,7 @@ class Fusion(_BesideABase):
         self._unregistered("tap", None)
         self._unregistered("base_options", {})
         # Python names what it calls in its TypeErrors; for an object without this name it prints all of its layers.
-        self._unregistered("__qualname__", type(self).__qualname__)
+        self._unregistered("__qualname__", "TheWorld")
         self.cosmos_vae = None
         self.loss_type = "ForConditionalGeneration"  # transformers would guess it from the class name
         if config.enable_world:

@@ -378,7 +378,7 @@ class TheWorld(Fusion):
         return freezing.parameter_table(self)
 
 
-class TheWorldGemma3(TheWorld, FusedGemma):
+class TheWorldGemma3(TheWorld, FusedGemma):  # pyright: ignore[reportIncompatibleMethodOverride, reportIncompatibleVariableOverride]
     """Gemma 3 fused with a world model."""
 
 

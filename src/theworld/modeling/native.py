@@ -11,7 +11,7 @@ from theworld.modeling.configuration import TheWorldConfig, TheWorldGemma4Config
 from theworld.modeling.fusion import Fusion
 
 
-class FusedGemma(Fusion, Gemma3ForConditionalGeneration):
+class FusedGemma(Fusion, Gemma3ForConditionalGeneration):  # pyright: ignore[reportIncompatibleMethodOverride, reportIncompatibleVariableOverride]
     """Gemma 3 with a world."""
 
     config_class = TheWorldConfig
@@ -49,7 +49,8 @@ class FusedGemma4(Fusion, Gemma4ForConditionalGeneration):  # pyright: ignore[re
         """
         inner: Any = self.model
         is_image = input_ids == self.config.image_token_id
-        text_ids = torch.where(is_world | is_image, self.config.text.pad_token_id, input_ids)
+        padding: Any = self.config.text.pad_token_id
+        text_ids = torch.where(is_world | is_image, padding, input_ids)
         embeds: Tensor = self.get_input_embeddings()(text_ids)
         if image is not None:
             vision = torch.cat(tuple(image.pooler_output)).to(embeds.device, embeds.dtype)

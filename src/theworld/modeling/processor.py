@@ -68,7 +68,7 @@ class OpenedByName(WorldPrompts):
             if fixed := sorted(settings.keys() - _FREE):
                 raise ValueError(f"{name} is a saved processor, which fixes {fixed}: name its model instead")
             saved = read_json(Path(name) / "processor_config.json").get("processor_class")
-            kind = next((kind for kind in _KINDS.values() if kind.__name__ == saved), cls)
+            kind: Any = next((kind for kind in _KINDS.values() if kind.__name__ == saved), cls)
             load: Any = super(OpenedByName, kind).from_pretrained
             return load(name, **settings, **kwargs)
         config, _ = loading.resolve(name, settings, **kwargs)
@@ -76,7 +76,7 @@ class OpenedByName(WorldPrompts):
         return cls.from_config(config, **kwargs)
 
 
-class TheWorldProcessor(OpenedByName, Gemma3Processor):
+class TheWorldProcessor(OpenedByName, Gemma3Processor):  # pyright: ignore[reportIncompatibleMethodOverride, reportIncompatibleVariableOverride]
     """Gemma 3's processor with a world; `from_config` and `from_pretrained` also make those of other bases."""
 
     def __init__(
@@ -128,9 +128,8 @@ class TheWorldGemma4Processor(OpenedByName, Gemma4Processor):  # pyright: ignore
         **kwargs: Any,
     ) -> None:
         world = _of_world(locals())
-        super().__init__(
-            feature_extractor, image_processor, tokenizer, video_processor, chat_template, image_seq_length, **kwargs
-        )
+        build: Any = super().__init__
+        build(feature_extractor, image_processor, tokenizer, video_processor, chat_template, image_seq_length, **kwargs)
         self._take(**world)
 
     @property
@@ -142,7 +141,7 @@ class TheWorldGemma4Processor(OpenedByName, Gemma4Processor):  # pyright: ignore
 
 def _of_world(arguments: dict[str, Any]) -> dict[str, Any]:
     """Return the settings of the world among the arguments of `__init__`, which transformers reads by their names."""
-    return {name: arguments[name] for name in WorldPrompts._take.__kwdefaults__}
+    return {name: arguments[name] for name in WorldPrompts._take.__kwdefaults__ or ()}
 
 
 _KINDS: Final[dict[str, type[WorldPrompts]]] = {GEMMA3.kind: TheWorldProcessor, GEMMA4.kind: TheWorldGemma4Processor}
