@@ -362,7 +362,7 @@ class TheWorldConfig(WorldFields, Gemma3Config):
 
 
 @strict
-class TheWorldGemma4Config(WorldFields, Gemma4Config):
+class TheWorldGemma4Config(WorldFields, Gemma4Config):  # pyright: ignore[reportIncompatibleVariableOverride]
     """Configuration of a Gemma 4 with a world: Gemma 4's configuration and WorldFields."""
 
     model_type = GEMMA4.saved_kind

@@ -35,7 +35,8 @@ class TheWorld(Fusion):
 
     def __new__(cls, config: Any = None, **unknown: Any) -> "TheWorld":
         """Choose the subclass for the base of the configuration."""
-        return super().__new__(_of_base(cls, config) if isinstance(config, WorldFields) else cls)
+        kind: Any = _of_base(cls, config) if isinstance(config, WorldFields) else cls
+        return super().__new__(kind)
 
     def __init__(self, config: Any, **unknown: Any) -> None:
         if not isinstance(config, WorldFields) or unknown:

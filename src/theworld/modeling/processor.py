@@ -69,8 +69,8 @@ class OpenedByName(WorldPrompts):
                 raise ValueError(f"{name} is a saved processor, which fixes {fixed}: name its model instead")
             saved = read_json(Path(name) / "processor_config.json").get("processor_class")
             kind: Any = next((kind for kind in _KINDS.values() if kind.__name__ == saved), cls)
-            load: Any = super(OpenedByName, kind).from_pretrained
-            return load(name, **settings, **kwargs)
+            above: Any = super(OpenedByName, kind)
+            return above.from_pretrained(name, **settings, **kwargs)
         config, _ = loading.resolve(name, settings, **kwargs)
         kwargs.pop("revision", None)
         return cls.from_config(config, **kwargs)

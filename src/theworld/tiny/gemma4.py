@@ -1,7 +1,7 @@
 """A small random Gemma 4 in the folder layout of google/gemma-4-E4B-it, for tests."""
 
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import torch
 from transformers import (
@@ -53,7 +53,11 @@ def write_gemma4(folder: Path, seed: int, bidirectional: bool = False) -> None:
 
 def _processor() -> Gemma4Processor:
     tokenizer = train_tokenizer(GEMMA4_MARKS)
-    sizes = {"patch_size": PATCH_SIZE_PX, "pooling_kernel_size": 2, "max_soft_tokens": MOST_IMAGE_TOKENS}
+    sizes: dict[str, Any] = {
+        "patch_size": PATCH_SIZE_PX,
+        "pooling_kernel_size": 2,
+        "max_soft_tokens": MOST_IMAGE_TOKENS,
+    }
     return Gemma4Processor(
         feature_extractor=Gemma4AudioFeatureExtractor(),
         image_processor=Gemma4ImageProcessor(**sizes),
@@ -65,7 +69,11 @@ def _processor() -> Gemma4Processor:
 
 
 def _config(tokenizer: GemmaTokenizer, bidirectional: bool) -> Gemma4Config:
-    ids = {name: tokenizer.convert_tokens_to_ids(token) for name, token in GEMMA4_MARKS.named.items()}
+    ids: dict[str, Any] = {
+        name: tokenizer.convert_tokens_to_ids(token)
+        for name, token in {**GEMMA4_MARKS.named, "video_token": "<|video|>"}.items()
+    }
+    wide: Any = {"global_head_dim": 32}  # of layers of full attention
     return Gemma4Config(
         text_config=Gemma4TextConfig(
             vocab_size=len(tokenizer),
@@ -79,7 +87,7 @@ def _config(tokenizer: GemmaTokenizer, bidirectional: bool) -> Gemma4Config:
             num_attention_heads=4,
             num_key_value_heads=2,
             head_dim=16,
-            global_head_dim=32,
+            **wide,
             sliding_window=512,
             max_position_embeddings=8192,
             final_logit_softcapping=30.0,
@@ -102,6 +110,6 @@ def _config(tokenizer: GemmaTokenizer, bidirectional: bool) -> Gemma4Config:
         audio_token_id=ids["audio_token"],
         boa_token_id=ids["boa_token"],
         eoa_token_index=ids["eoa_token"],
-        video_token_id=tokenizer.convert_tokens_to_ids("<|video|>"),
+        video_token_id=ids["video_token"],
         dtype="float32",
     )
