@@ -17,7 +17,7 @@ import jaxtyping
 SHAPED = [
     "recipes",
     *(f"theworld.{name}" for name in ("datasets", "tiny", "world", "evaluation", "training", "experiments", "report")),
-    *(f"theworld.modeling.{name}" for name in ("projector", "fusion", "model", "introspection")),
+    *(f"theworld.modeling.{name}" for name in ("projector", "fusion", "native", "model", "introspection")),
 ]
 jaxtyping.install_import_hook(SHAPED, "beartype.beartype")
 
@@ -34,6 +34,7 @@ from theworld.world import custom
 torch.set_num_threads(1)
 
 pytest_plugins = [
+    "fixtures_bases",
     "fixtures_devices",
     "fixtures_model",
     "fixtures_judge",

@@ -69,7 +69,7 @@ COMMANDS: Final = (
         "Imagine the future of a clip, beside its true one and with the error of each slot.",
         "theworld imagine clip.mp4 --steps 4 --out future.mp4",
         "theworld.cli.handlers:imagine",
-        "theworld.config.experiments:ImagineSettings",
+        "theworld.config.commands:ImagineSettings",
     ),
     Command(
         START,

@@ -18,12 +18,13 @@ if TYPE_CHECKING:
         DoctorSettings,
         ExampleSettings,
         ForesightSettings,
+        ImagineSettings,
         PlanSettings,
         PreviewSettings,
         ReportSettings,
     )
     from theworld.config.evaluation import Scoring, SpatialRGPTJudgeSettings
-    from theworld.config.experiments import ArmsSettings, ImagineSettings, ProbeSettings
+    from theworld.config.experiments import ArmsSettings, ProbeSettings
     from theworld.config.serving import AppSettings, ServeSettings
     from theworld.config.training import SlurmSettings
     from theworld.tables import Table

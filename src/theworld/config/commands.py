@@ -5,10 +5,15 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from theworld.config.base import STRICT, BatchSize, Count, CountOrZero, PathSetting, Seconds, SidePx
+from theworld.config.base import MOST, STRICT, BatchSize, Count, CountOrZero, PathSetting, Seconds, SidePx, either
 from theworld.config.data import ForesightSplitName
 from theworld.config.problems import dataclass
 from theworld.config.training import TrainingConfig
+from theworld.constants import TINY_FUSED_MODEL
+from theworld.precision import Dtype
+
+FUTURE_SUFFIXES = (".mp4", ".gif", ".png")
+"""Endings of files of an imagined future."""
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
@@ -248,4 +253,34 @@ class SmokeSettings(TrainingConfig):
     def _check_push(self) -> "SmokeSettings":
         if self.push and self.hub.repo_id is None:
             raise ValueError("push=True without a repository: give hub.repo_id, OWNER/NAME")
+        return self
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class ImagineSettings:
+    """A clip, and the future to imagine of it."""
+
+    clip: PathSetting
+    """The clip: MP4, MOV, WebM, MKV, AVI, GIF or animated WebP."""
+
+    steps: Count | None = None
+    """K, future latent slots to imagine, 4 frames each; None: as in training."""
+
+    out: PathSetting = Path("future.mp4")
+    """Output: a video (.mp4), an animation (.gif) or a contact sheet (.png)."""
+
+    at: Annotated[float, Field(ge=0, le=MOST)] | None = None
+    """Time of the last given frame, seconds; None: the last one with K slots of the clip after it, or its end if the
+    clip is too short for that."""
+
+    model: str = TINY_FUSED_MODEL
+    """Folder or hub id of a saved TheWorld whose tap is `rollout`; "tiny-foresight": the embedded one."""
+
+    dtype: Dtype = "auto"
+    """Number format of the weights; auto: as saved, or float32 where this machine emulates that."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "ImagineSettings":
+        if self.out.suffix.lower() not in FUTURE_SUFFIXES:
+            raise ValueError(f"out={str(self.out)!r}: expected a file that ends in {either(FUTURE_SUFFIXES)}")
         return self

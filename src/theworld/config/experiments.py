@@ -20,14 +20,13 @@ from theworld.config.base import (
     Seed,
     SidePx,
     Variants,
-    either,
 )
 from theworld.config.data import TASK_NAMES, TaskName
 from theworld.config.model import ModelSettings
 from theworld.config.problems import dataclass
 from theworld.config.training import OptimSettings
 from theworld.config.world import ReadTap, TapName, WorldSettings
-from theworld.constants import TEMPORAL_STRIDE, TINY_FUSED_MODEL
+from theworld.constants import TEMPORAL_STRIDE
 from theworld.precision import Dtype, Precision
 
 LearningRates = Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)]
@@ -326,40 +325,6 @@ class DemoSettings:
 
     seed: Seed = 0
     """Seed of the new weights and of the order of samples."""
-
-
-FUTURE_SUFFIXES = (".mp4", ".gif", ".png")
-"""Endings of files of an imagined future."""
-
-
-@dataclass(config=STRICT, frozen=True, kw_only=True)
-class ImagineSettings:
-    """A clip, and the future to imagine of it."""
-
-    clip: PathSetting
-    """The clip: MP4, MOV, WebM, MKV, AVI, GIF or animated WebP."""
-
-    steps: Count | None = None
-    """K, future latent slots to imagine, 4 frames each; None: as in training."""
-
-    out: PathSetting = Path("future.mp4")
-    """Output: a video (.mp4), an animation (.gif) or a contact sheet (.png)."""
-
-    at: Annotated[float, Field(ge=0, le=MOST)] | None = None
-    """Time of the last given frame, seconds; None: the last one with K slots of the clip after it, or its end if the
-    clip is too short for that."""
-
-    model: str = TINY_FUSED_MODEL
-    """Folder or hub id of a saved TheWorld whose tap is `rollout`; "tiny-foresight": the embedded one."""
-
-    dtype: Dtype = "auto"
-    """Number format of the weights; auto: as saved, or float32 where this machine emulates that."""
-
-    @model_validator(mode="after")
-    def _check(self) -> "ImagineSettings":
-        if self.out.suffix.lower() not in FUTURE_SUFFIXES:
-            raise ValueError(f"out={str(self.out)!r}: expected a file that ends in {either(FUTURE_SUFFIXES)}")
-        return self
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)

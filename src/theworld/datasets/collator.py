@@ -64,9 +64,9 @@ class Collator:
         self.show_slots = show_slots
         self.packing = packing
         self.max_length = max_length
-        tokenizer = processor.tokenizer
-        self._header: list[int] = tokenizer.encode("<start_of_turn>model\n", add_special_tokens=False)
-        self._end: int = tokenizer.convert_tokens_to_ids("<end_of_turn>")
+        header, end = getattr(processor, "answer_marks", ("<start_of_turn>model\n", "<end_of_turn>"))
+        self._header: list[int] = processor.tokenizer.encode(header, add_special_tokens=False)
+        self._end: int = processor.tokenizer.convert_tokens_to_ids(end)
 
     def __call__(self, samples: Sequence[Sample]) -> dict[str, Any]:
         """Make a batch: input_ids, attention_mask, token_type_ids, pixel_values, world_*, and labels if supervised.
@@ -136,7 +136,7 @@ class Collator:
         return image_tokens + self._num_world_tokens([1], self.processor.num_world_steps)
 
     def labels(self, input_ids: Int[Tensor, "B L"]) -> Int[Tensor, "B L"]:
-        """Supervise each answer and its <end_of_turn>; everything else is -100.
+        """Supervise each answer and its end of turn; everything else is -100.
 
             ids     ... <start_of_turn> model \\n  The  red  bin  <end_of_turn>  \\n ...
             labels  ...      -100       -100 -100  The  red  bin  <end_of_turn> -100 ...

@@ -12,7 +12,7 @@ from theworld.datasets.sample import Sample, Samples
 from theworld.evaluation.generation import FeatureReader
 from theworld.evaluation.question_kinds import question_kinds
 from theworld.modeling import TheWorld
-from theworld.modeling.configuration import TheWorldConfig
+from theworld.modeling.configuration import WorldFields
 from theworld.modeling.factory import on_this_machine
 from theworld.precision import loading_dtype, name_of
 from theworld.world.cached import open_stored
@@ -38,7 +38,7 @@ class Respondent:
     """Fingerprint of the tap; None: the tap that the model was trained with, or no tap."""
 
 
-def answering_formats(saved: TheWorldConfig, dtype: str, store_dir: Path | None) -> dict[str, str]:
+def answering_formats(saved: WorldFields, dtype: str, store_dir: Path | None) -> dict[str, str]:
     """Return the number formats of a saved TheWorld on this machine: of its weights and of its world.
 
     Args:
@@ -59,7 +59,7 @@ def answering_formats(saved: TheWorldConfig, dtype: str, store_dir: Path | None)
 
 
 def open_respondent(
-    checkpoint: str | Path, arm: ArmName, saved: TheWorldConfig, formats: dict[str, str], store_dir: Path | None = None
+    checkpoint: str | Path, arm: ArmName, saved: WorldFields, formats: dict[str, str], store_dir: Path | None = None
 ) -> Respondent:
     """Load the model of an arm.
 
@@ -95,7 +95,7 @@ def open_respondent(
     return Respondent(model, None if store_dir is None else open_stored(model.tap, store_dir).read)
 
 
-def _untrained(saved: TheWorldConfig, device: torch.device) -> WorldTap:
+def _untrained(saved: WorldFields, device: torch.device) -> WorldTap:
     """Open the checkpoint's tap with random weights."""
     settings = saved.world_settings()
     try:

@@ -43,7 +43,8 @@ from theworld.evaluation.shown_items import write_futures, write_items
 from theworld.io import fingerprint, write_whole
 from theworld.locks import in_use
 from theworld.modeling import TheWorld
-from theworld.modeling.configuration import TheWorldConfig
+from theworld.modeling.bases import GEMMA3, is_saved
+from theworld.modeling.configuration import WorldFields
 from theworld.modeling.factory import describe_weights
 from theworld.modeling.loading import configure, fetch_checkpoint, load_settings
 from theworld.modeling.names import find, is_checkpoint, kind_of
@@ -83,10 +84,10 @@ def evaluate(config: EvaluationConfig, samples: Any = None) -> dict[str, Any]:
     name = find(config.checkpoint)
     kind = kind_of(name)
     results = config.output_dir / "results.json"
-    if kind not in ("gemma3", TheWorldConfig.model_type):
+    if kind != GEMMA3.kind and not is_saved(kind):
         with in_use(config.output_dir):
             return report(_ask_baseline(config, name, kind), results)
-    arms = config.arms or (("gemma",) if kind == "gemma3" else ("world",))
+    arms = config.arms or (("gemma",) if kind == GEMMA3.kind else ("world",))
     steps = config.num_world_steps if READS_WORLD & {*arms} else None
     saved = saved_config(config.checkpoint, max(steps or (0,)), config.num_inference_steps)
     _check_arms(config, arms, saved, kind)
@@ -107,7 +108,7 @@ def evaluate(config: EvaluationConfig, samples: Any = None) -> dict[str, Any]:
         )
 
 
-def _check_before_loading(config: EvaluationConfig, arms: Sequence[ArmName], saved: TheWorldConfig) -> None:
+def _check_before_loading(config: EvaluationConfig, arms: Sequence[ArmName], saved: WorldFields) -> None:
     """Refuse impossible settings, and predictions of another run, before anything is written or loaded.
 
     Raises:
@@ -137,7 +138,7 @@ def _check_before_loading(config: EvaluationConfig, arms: Sequence[ArmName], sav
                 )
 
 
-def _names(config: EvaluationConfig, arm: ArmName, saved: TheWorldConfig) -> list[tuple[str, int]]:
+def _names(config: EvaluationConfig, arm: ArmName, saved: WorldFields) -> list[tuple[str, int]]:
     """The files of predictions of an arm, without suffix, and the K of each."""
     if arm not in READS_WORLD:
         return [(arm, 0)]
@@ -165,9 +166,9 @@ def _identity_of(config: EvaluationConfig, arm: ArmName, steps: int) -> list[Any
     return [config.data, config.max_new_tokens, former_word("answers", config.answers), arm, steps, *changed]
 
 
-def _check_arms(config: EvaluationConfig, arms: Sequence[ArmName], saved: TheWorldConfig, kind: str | None) -> None:
+def _check_arms(config: EvaluationConfig, arms: Sequence[ArmName], saved: WorldFields, kind: str | None) -> None:
     """Refuse arms that the model does not have, and every K that its tap cannot serve, before the first question."""
-    if kind == "gemma3" and (other := [arm for arm in arms if arm not in ("gemma", "blind", "majority")]):
+    if kind == GEMMA3.kind and (other := [arm for arm in arms if arm not in ("gemma", "blind", "majority")]):
         raise ValueError(
             f"{config.checkpoint} is a Gemma 3 without a world: its arms are gemma, blind and majority, not"
             f" {', '.join(other)}"
@@ -209,7 +210,7 @@ def _ask_baseline(config: EvaluationConfig, name: str, kind: str | None) -> dict
     return files
 
 
-def _answer(config: EvaluationConfig, arm: ArmName, saved: TheWorldConfig, formats: dict[str, str]) -> dict[str, Path]:
+def _answer(config: EvaluationConfig, arm: ArmName, saved: WorldFields, formats: dict[str, str]) -> dict[str, Path]:
     """Answer the questions in an arm; return its files of predictions by name."""
     data = config.data
     folder = config.output_dir / "predictions"
@@ -253,7 +254,7 @@ def _answerer_of(config: EvaluationConfig, arm: ArmName, respondent: Respondent,
     return Answerer(respondent.model, first_token=first_token, **options)
 
 
-def _show_items(config: EvaluationConfig, saved: TheWorldConfig) -> None:
+def _show_items(config: EvaluationConfig, saved: WorldFields) -> None:
     """Write the pictures of some items; those of Foresight with what really followed."""
     data = config.data
     simulated = isinstance(data, ForesightData)
@@ -262,7 +263,7 @@ def _show_items(config: EvaluationConfig, saved: TheWorldConfig) -> None:
     write_items(samples, config.output_dir, rate_hz)
 
 
-def _trains_gemma(saved: TheWorldConfig) -> bool:
+def _trains_gemma(saved: WorldFields) -> bool:
     """Return True if a part of Gemma was trained."""
     return not {*(saved.trained_parts or ())} <= {"world", "cosmos_vae"}
 
@@ -292,7 +293,7 @@ def _each(samples: Samples) -> Iterator[Sample]:
 
 def saved_config(
     checkpoint: str | Path, most_world_steps: int = 0, num_inference_steps: int | None = None
-) -> TheWorldConfig:
+) -> WorldFields:
     """Load the configuration of a saved TheWorld, or of a Gemma 3 without a world; no weights load.
 
     Args:

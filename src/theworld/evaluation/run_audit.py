@@ -24,7 +24,8 @@ from theworld.evaluation.true_future import TrueFuture
 from theworld.io import write_whole
 from theworld.locks import in_use
 from theworld.modeling import TheWorld
-from theworld.modeling.configuration import TheWorldConfig
+from theworld.modeling.bases import is_saved
+from theworld.modeling.configuration import WorldFields
 from theworld.modeling.factory import describe_weights, on_this_machine
 from theworld.modeling.names import find, kind_of
 from theworld.world.cached import open_stored
@@ -48,7 +49,7 @@ def audit(settings: AuditSettings) -> dict[str, Any]:
             could be answered.
     """
     name = find(settings.checkpoint)
-    if (kind := kind_of(name)) != TheWorldConfig.model_type:
+    if not is_saved(kind := kind_of(name)):
         raise ValueError(f"{name}: a model of type {kind!r}; it has no world to audit: expected a saved TheWorld")
     saved = saved_config(name)
     if not saved.enable_world:
@@ -57,7 +58,7 @@ def audit(settings: AuditSettings) -> dict[str, Any]:
         return _audit(settings, name, saved)
 
 
-def _audit(settings: AuditSettings, name: str, saved: TheWorldConfig) -> dict[str, Any]:
+def _audit(settings: AuditSettings, name: str, saved: WorldFields) -> dict[str, Any]:
     folder = settings.store_dir or settings.output_dir / "features"
     formats = answering_formats(saved, settings.dtype, folder)
     options = on_this_machine(formats["weights"])

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from theworld.config.experiments import ImagineSettings
+from theworld.config.commands import ImagineSettings
 from theworld.config.world import check_world_steps
 from theworld.constants import TEMPORAL_STRIDE
 from theworld.datasets.animation import write_gif, write_mp4

@@ -2,14 +2,18 @@
 
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
-from theworld.modeling.configuration import TheWorldConfig
+from theworld.modeling.configuration import TheWorldConfig, TheWorldGemma4Config
 from theworld.modeling.loading import CheckpointError
-from theworld.modeling.model import TheWorld
-from theworld.modeling.processor import TheWorldProcessor
+from theworld.modeling.model import TheWorld, TheWorldGemma3, TheWorldGemma4
+from theworld.modeling.processor import TheWorldGemma4Processor, TheWorldProcessor
 
 # Importing this package lets transformers' Auto classes open a saved TheWorld.
-AutoConfig.register(TheWorldConfig.model_type, TheWorldConfig)
-AutoProcessor.register(TheWorldConfig, TheWorldProcessor)
-AutoModelForImageTextToText.register(TheWorldConfig, TheWorld)
+for _config, _processor, _model in (
+    (TheWorldConfig, TheWorldProcessor, TheWorldGemma3),
+    (TheWorldGemma4Config, TheWorldGemma4Processor, TheWorldGemma4),
+):
+    AutoConfig.register(_config.model_type, _config)
+    AutoProcessor.register(_config, _processor)
+    AutoModelForImageTextToText.register(_config, _model)
 
 __all__ = ["CheckpointError", "TheWorld", "TheWorldConfig", "TheWorldProcessor"]

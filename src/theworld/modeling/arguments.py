@@ -7,9 +7,9 @@ from typing import Any, Final
 from torch import Tensor
 
 from theworld.config.renamed import current_arguments
-from theworld.modeling.configuration import TheWorldConfig, as_adapters
+from theworld.modeling.configuration import WORLD_CONFIG_FIELDS, WorldFields, as_adapters
 
-SETTINGS: Final = frozenset(TheWorldConfig.__annotations__) - {
+SETTINGS: Final = WORLD_CONFIG_FIELDS - {
     "model_type",
     "base_revision",
     "base_fingerprint",
@@ -108,7 +108,7 @@ def take_settings(arguments: dict[str, Any]) -> dict[str, Any]:
     arguments.clear()
     arguments.update(current)
     config = arguments.pop("config", None)
-    if config is not None and not isinstance(config, TheWorldConfig):
+    if config is not None and not isinstance(config, WorldFields):
         raise TypeError(f"config={type(config).__name__}: expected a TheWorldConfig, or its fields one by one")
     values = {} if config is None else {name: getattr(config, name) for name in SETTINGS}
     if arguments.pop("load_full_cosmos_pipeline", False) and arguments.get("enable_world", True):

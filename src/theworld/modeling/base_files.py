@@ -9,18 +9,20 @@ from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
-from transformers import Gemma3Config
 
 from theworld.hub import REFUSALS, again, remedy
+from theworld.modeling.bases import Base
 from theworld.modeling.config_files import CheckpointError
+from theworld.modeling.configuration import native_config
 from theworld.modeling.names import base_folder
 
 
-def read_gemma(name: str, **hub: Any) -> dict[str, Any]:
-    """Read the configuration of a Gemma 3, with every default.
+def read_base(name: str, base: Base, **hub: Any) -> dict[str, Any]:
+    """Read the configuration of a base, with every default.
 
     Args:
         name: hub id, folder, or "tiny".
+        base: its kind.
         hub: revision, token, cache_dir, local_files_only, as in transformers.
 
     Raises:
@@ -28,9 +30,9 @@ def read_gemma(name: str, **hub: Any) -> dict[str, Any]:
     """
     try:
         with reporting_file_errors(name):
-            return Gemma3Config.from_pretrained(base_folder(name), **hub).to_dict()
+            return native_config(base.kind).from_pretrained(base_folder(name), **hub).to_dict()
     except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
-        raise CheckpointError(f"{name}: config.json gives no Gemma 3 ({_one_line(error)})") from error
+        raise CheckpointError(f"{name}: config.json gives no {base.title} ({_one_line(error)})") from error
 
 
 @contextmanager
@@ -43,7 +45,7 @@ def reporting_file_errors(name: str) -> Iterator[None]:
     try:
         yield
     except StrictDataclassError as error:
-        raise CheckpointError(f"{name}: config.json gives no Gemma 3 ({_one_line(error)})") from error
+        raise CheckpointError(f"{name}: config.json gives no model ({_one_line(error)})") from error
     except (SafetensorError, json.JSONDecodeError, *REFUSALS) as error:
         folder = Path(base_folder(name))
         if folder.is_dir():
@@ -87,7 +89,7 @@ def loading_base(name: str) -> Iterator[None]:
         with reporting_file_errors(name):
             yield
     except (ArithmeticError, AssertionError, AttributeError, LookupError) as error:
-        raise CheckpointError(f"{name}: config.json gives no Gemma 3 ({_one_line(error)})") from error
+        raise CheckpointError(f"{name}: config.json gives no model ({_one_line(error)})") from error
     except RuntimeError as error:
         if "ignore_mismatched_sizes" not in str(error):
             raise

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from theworld.modeling import lora
-from theworld.modeling.base_files import base_folder, loading_base, read_gemma
-from theworld.modeling.config_files import CheckpointError, check_same_gemma
+from theworld.modeling.base_files import base_folder, loading_base, read_base
+from theworld.modeling.config_files import CheckpointError, check_same_base
 from theworld.modeling.freezing import PARTS, part_of
-from theworld.modeling.fusion import FusedGemma
+from theworld.modeling.fusion import Fusion
+from theworld.modeling.native import fused_class
 from theworld.tiny.gemma import without_progress_bars
 from theworld.world.changed_weights import changed_tensor, is_equal, networks_of
 
@@ -26,7 +27,7 @@ def saved_name(name: str) -> str:
     return name.replace(".base_layer.", ".").replace(f".{lora.ADAPTER_NAME}.", ".").replace("_orig_mod.", "")
 
 
-def parts_to_save(model: FusedGemma, state: Mapping[str, Tensor]) -> list[str]:
+def parts_to_save(model: Fusion, state: Mapping[str, Tensor]) -> list[str]:
     """Return the parts that were trained by these settings or changed in any other way, in the order of PARTS.
 
     Every frozen tensor is compared with the base's files, since versions and addresses of tensors do not show an edit
@@ -55,7 +56,7 @@ def parts_to_save(model: FusedGemma, state: Mapping[str, Tensor]) -> list[str]:
     return [part for part in PARTS if part in parts]
 
 
-def _read_base(model: FusedGemma) -> FusedGemma | None:
+def _read_base(model: Fusion) -> Fusion | None:
     """Read the base as a reload of the checkpoint will, without a copy in memory; None if its files are gone.
 
     Raises:
@@ -64,7 +65,7 @@ def _read_base(model: FusedGemma) -> FusedGemma | None:
     config = copy.deepcopy(model.config)
     config.enable_world = False
     name = config.base_model_name
-    load: Any = FusedGemma.from_pretrained
+    load: Any = fused_class(config).from_pretrained
     try:
         with loading_base(name), without_progress_bars(), torch.random.fork_rng(devices=[]):
             base, report = load(
@@ -90,15 +91,15 @@ def _read_base(model: FusedGemma) -> FusedGemma | None:
     return base
 
 
-def _check_config(model: FusedGemma) -> None:
+def _check_config(model: Fusion) -> None:
     """Refuse edits of Gemma's configuration, which a reload would refuse."""
     config = model.config
     name, options = config.base_model_name, {"revision": config.base_revision, "local_files_only": True}
-    original = read_gemma(name, **{**options, **model.base_options})
-    check_same_gemma("model.config", config.to_dict(), original, name)
+    original = read_base(name, config.BASE, **{**options, **model.base_options})
+    check_same_base("model.config", config.to_dict(), original, name)
 
 
-def _refuse_untied(model: FusedGemma, state: Mapping[str, Tensor]) -> None:
+def _refuse_untied(model: Fusion, state: Mapping[str, Tensor]) -> None:
     """Raise an error if tied weights differ: a checkpoint holds only one of them."""
     for copied, origin in model.all_tied_weights_keys.items():
         one, two = state.get(copied), state.get(origin)
@@ -111,7 +112,7 @@ def _refuse_untied(model: FusedGemma, state: Mapping[str, Tensor]) -> None:
             )
 
 
-def _check_structure(model: FusedGemma, state: Mapping[str, Tensor], base: FusedGemma) -> None:
+def _check_structure(model: Fusion, state: Mapping[str, Tensor], base: Fusion) -> None:
     """Compare names, shapes and classes with those that a reload builds.
 
     Raises:
@@ -149,7 +150,7 @@ def _check_structure(model: FusedGemma, state: Mapping[str, Tensor], base: Fused
             raise CheckpointError(f"{name}: its adapter is merged and still there; call merge_lora(), then save")
 
 
-def _remedy(model: FusedGemma, foreign: list[str]) -> str:
+def _remedy(model: Fusion, foreign: list[str]) -> str:
     if any(".lora_" in name or ".modules_to_save." in name for name in foreign):
         return "merge adapters of peft with merge_and_unload(), or save them with peft's own save_pretrained"
     if model.config.lora is not None:
@@ -157,7 +158,7 @@ def _remedy(model: FusedGemma, foreign: list[str]) -> str:
     return "put the original modules back, or save with torch.save"
 
 
-def _check_buffers(model: FusedGemma, base: FusedGemma) -> None:
+def _check_buffers(model: Fusion, base: Fusion) -> None:
     """Raise an error for a changed buffer that is in no state_dict: scales, frequencies, positions."""
     kept = base.state_dict().keys()
     actual = {saved_name(name): buffer for name, buffer in model.named_buffers()}
@@ -181,7 +182,7 @@ def _is_close(buffer: Tensor, like: Tensor) -> bool:
     return torch.allclose(buffer.float(), like.float(), rtol=8 * coarse, atol=0)
 
 
-def _changed_parts(model: FusedGemma, state: Mapping[str, Tensor], base: FusedGemma, known: set[str]) -> set[str]:
+def _changed_parts(model: Fusion, state: Mapping[str, Tensor], base: Fusion, known: set[str]) -> set[str]:
     """Return Gemma's parts, besides the known ones, that a reload would not find as they are.
 
     A number format that all of them share is a format to load, and no change of weights.
@@ -202,14 +203,14 @@ def _changed_parts(model: FusedGemma, state: Mapping[str, Tensor], base: FusedGe
     return changed
 
 
-def _set_dtype(model: FusedGemma, dtype: torch.dtype) -> None:
+def _set_dtype(model: Fusion, dtype: torch.dtype) -> None:
     if model.config.dtype != dtype:
         configs: tuple[Any, ...] = (model.config, model.config.text_config, model.config.vision_config)
         for config in configs:
             config.dtype = dtype
 
 
-def _check_world(model: FusedGemma, state: Mapping[str, Tensor]) -> None:
+def _check_world(model: Fusion, state: Mapping[str, Tensor]) -> None:
     """Raise an error if networks of the world that no checkpoint holds were changed."""
     name = None
     if model.cosmos_vae is not None:

@@ -14,9 +14,9 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from theworld.io import whole_folder
 from theworld.modeling.changes import parts_to_save, saved_name
 from theworld.modeling.config_files import CheckpointError, check_parts, read_json
-from theworld.modeling.configuration import MAY_CHANGE, TheWorldConfig
+from theworld.modeling.configuration import MAY_CHANGE, WORLD_CONFIG_FIELDS, WorldFields
 from theworld.modeling.freezing import PARTS, part_of
-from theworld.modeling.fusion import FusedGemma
+from theworld.modeling.fusion import Fusion
 from theworld.modeling.loading import WEIGHTS_NAME
 from theworld.modeling.projector import WorldBlock, WorldResidual
 from theworld.modeling.tensor_files import check_header, read_tensors, write_tensors
@@ -27,14 +27,14 @@ _OF_WORLD = ("world", "cosmos_vae")
 _NAMES = {"config.json", "generation_config.json", WEIGHTS_NAME, _OPTIMIZER_NAME, _STATE_NAME}
 
 
-def tensors_of(model: FusedGemma, parts: list[str], state: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
+def tensors_of(model: Fusion, parts: list[str], state: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
     """Return every tensor of some parts under its name in checkpoints; tied copies once."""
     tied = set(model.all_tied_weights_keys)
     state = model.state_dict() if state is None else state
     return {saved_name(name): tensor for name, tensor in state.items() if part_of(name) in parts and name not in tied}
 
 
-def write_model(model: FusedGemma, folder: Path, state: dict[str, Tensor] | None = None) -> None:
+def write_model(model: Fusion, folder: Path, state: dict[str, Tensor] | None = None) -> None:
     """Write config.json, generation_config.json and the tensors of changed parts into a folder.
 
     Raises:
@@ -44,7 +44,7 @@ def write_model(model: FusedGemma, folder: Path, state: dict[str, Tensor] | None
     model.config.trained_parts = parts_to_save(model, state)
     tensors = tensors_of(model, model.config.trained_parts, state)
     write_tensors(tensors, folder / WEIGHTS_NAME)
-    model.config.architectures = [type(model).__name__]
+    model.config.architectures = ["TheWorld"]  # the base is in model_type
     config: Any = copy.deepcopy(model.config)
     if getattr(config, "quantization_config", None) is not None:
         del config.quantization_config  # an option of loading, since the base's files are not quantized
@@ -53,7 +53,7 @@ def write_model(model: FusedGemma, folder: Path, state: dict[str, Tensor] | None
         model.generation_config.save_pretrained(folder)
 
 
-def check_world(config: TheWorldConfig, folder: Path) -> None:
+def check_world(config: WorldFields, folder: Path) -> None:
     """Check the names and shapes of a checkpoint's own layers by the file's header, before any memory is taken.
 
     Raises:
@@ -67,7 +67,7 @@ def check_world(config: TheWorldConfig, folder: Path) -> None:
     check_header(folder / WEIGHTS_NAME, expected, lambda name: part_of(name) != "world")
 
 
-def read_model(model: FusedGemma, folder: Path, parts: list[str], keeps_formats: bool = False) -> None:
+def read_model(model: Fusion, folder: Path, parts: list[str], keeps_formats: bool = False) -> None:
     """Copy the trained tensors of a checkpoint into a loaded base, and add the parts to the model's trained parts.
 
     Args:
@@ -94,7 +94,7 @@ def read_model(model: FusedGemma, folder: Path, parts: list[str], keeps_formats:
     model.config.trained_parts = [part for part in PARTS if part in {*parts, *(model.config.trained_parts or [])}]
 
 
-def _take_formats(model: FusedGemma, saved: dict[str, Tensor]) -> None:
+def _take_formats(model: Fusion, saved: dict[str, Tensor]) -> None:
     """Give frozen weights of Gemma the formats of the saved tensors; parts that train, and the world's, are float32."""
     for name, parameter in model.named_parameters():
         tensor = saved.get(saved_name(name))
@@ -103,7 +103,7 @@ def _take_formats(model: FusedGemma, saved: dict[str, Tensor]) -> None:
 
 
 def save_checkpoint(
-    model: FusedGemma, folder: Path, optimizer: torch.optim.Optimizer | None = None, epoch: int = 0
+    model: Fusion, folder: Path, optimizer: torch.optim.Optimizer | None = None, epoch: int = 0
 ) -> None:
     """Write model, optimiser and epoch atomically, in place of an older checkpoint.
 
@@ -122,7 +122,7 @@ def save_checkpoint(
         (aside / _STATE_NAME).write_text(json.dumps(state))
 
 
-def load_checkpoint(model: FusedGemma, folder: Path, optimizer: torch.optim.Optimizer | None = None) -> dict[str, Any]:
+def load_checkpoint(model: Fusion, folder: Path, optimizer: torch.optim.Optimizer | None = None) -> dict[str, Any]:
     """Read a checkpoint into a model of the same configuration.
 
     Returns:
@@ -166,14 +166,14 @@ def _load_optimizer(optimizer: torch.optim.Optimizer, folder: Path, rest: Any) -
         ) from error
 
 
-def _check_same(model: FusedGemma, folder: Path) -> dict[str, Any]:
+def _check_same(model: Fusion, folder: Path) -> dict[str, Any]:
     """Read the configuration of a checkpoint, and check that it belongs to this model."""
     path = folder / "config.json"
     if not path.is_file():
         raise CheckpointError(f"{folder}: no checkpoint here (config.json is missing)")
     saved, config = read_json(path), model.config.to_dict()
     check_parts(path, saved)
-    fixed = set(type(model.config).__annotations__) - MAY_CHANGE - {"model_type", "trained_parts"}
+    fixed = set(WORLD_CONFIG_FIELDS) - MAY_CHANGE - {"model_type", "trained_parts"}
     worlds = saved.get("world_fingerprint"), config["world_fingerprint"]
     if None in worlds or saved.get("world_dtype") != config["world_dtype"]:
         fixed.remove("world_fingerprint")  # no world was attached yet, or the same world in another number format

@@ -1,4 +1,4 @@
-"""Check config.json of Gemma 3 and of saved models before anything is built from it."""
+"""Check config.json of bases and of saved models before anything is built from it."""
 
 import json
 import logging
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from theworld.hub import again
+from theworld.modeling.bases import base_of
 from theworld.modeling.freezing import PARTS
 
 logger = logging.getLogger(__name__)
@@ -15,39 +16,9 @@ logger = logging.getLogger(__name__)
 CONFIG_NAME: Final = "config.json"
 _MOST_BYTES: Final = 10_000_000
 _DTYPES: Final = ("float32", "bfloat16", "float16")
-_ARCHITECTURE: Final = "Gemma3ForConditionalGeneration"
-_MODEL_TYPES: Final = {"text_config": "gemma3_text", "vision_config": "siglip_vision_model"}
-
-_BOUNDS: Final[dict[str, dict[str, tuple[int, int]]]] = {
-    "": {"mm_tokens_per_image": (1, 65_536)},
-    "text_config": {
-        "hidden_size": (1, 65_536),
-        "intermediate_size": (1, 1_048_576),
-        "num_hidden_layers": (1, 1_024),
-        "num_attention_heads": (1, 1_024),
-        "num_key_value_heads": (1, 1_024),
-        "head_dim": (1, 4_096),
-        "vocab_size": (8, 4_194_304),
-        "sliding_window": (1, 1_073_741_824),
-        "max_position_embeddings": (1, 1_099_511_627_776),
-        "query_pre_attn_scalar": (1, 1_048_576),
-    },
-    "vision_config": {
-        "hidden_size": (1, 65_536),
-        "intermediate_size": (1, 1_048_576),
-        "num_hidden_layers": (1, 1_024),
-        "num_attention_heads": (1, 1_024),
-        "num_channels": (1, 64),
-        "image_size": (1, 16_384),
-        "patch_size": (1, 1_024),
-    },
-}
-"""Least and greatest values of the fields that decide shapes, far beyond any model's."""
 
 _SMALL: Final = ("initializer_range", "rms_norm_eps", "layer_norm_eps")
 """Numbers that transformers does not check before it computes with them."""
-_TOKENS: Final = ("mm_tokens_per_image", "image_token_index", "boi_token_index", "eoi_token_index")
-"""Fields of Gemma 3 itself that decide what its weights mean."""
 _MAY_DIFFER: Final = frozenset(
     {"dtype", "torch_dtype", "use_cache", "transformers_version", "_name_or_path", "attention_dropout", "architectures"}
 )
@@ -88,7 +59,7 @@ def _short(value: Any) -> str:
 
 
 def check_config(path: Path, raw: Mapping[str, Any]) -> None:
-    """Check the fields that decide the structure of a Gemma 3 or a saved TheWorld.
+    """Check the fields that decide the structure of a base or a saved TheWorld.
 
     Args:
         path: named in errors.
@@ -97,21 +68,24 @@ def check_config(path: Path, raw: Mapping[str, Any]) -> None:
     Raises:
         CheckpointError: with the field, its value and the expected one.
     """
-    architectures = raw.get("architectures") or [_ARCHITECTURE]
-    if raw["model_type"] == "gemma3" and (not isinstance(architectures, list) or _ARCHITECTURE not in architectures):
-        raise CheckpointError(f"{path}: architectures={_short(architectures)}: expected [{_ARCHITECTURE!r}]")
+    base = base_of(raw["model_type"])
+    assert base is not None
+    architectures = raw.get("architectures") or [base.architecture]
+    is_known = isinstance(architectures, list) and base.architecture in architectures
+    if raw["model_type"] == base.kind and not is_known:
+        raise CheckpointError(f"{path}: architectures={_short(architectures)}: expected [{base.architecture!r}]")
     if raw.get("quantization_config") is not None:
         raise CheckpointError(
             f"{path}: quantization_config: weights that are saved quantized are not read; take the model that they were"
             " made from, and give quantization_config= to from_pretrained"
         )
-    for name, kind in _MODEL_TYPES.items():
+    for name, kind in base.parts.items():
         inner = raw.get(name)
         if not isinstance(inner, dict):
             raise CheckpointError(f"{path}: {name}={_short(inner)}: expected an object")
         if inner.get("model_type", kind) != kind:
             raise CheckpointError(f"{path}: {name}.model_type={_short(inner['model_type'])}: expected {kind!r}")
-    for name, bounds in _BOUNDS.items():
+    for name, bounds in base.bounds.items():
         inner, prefix = (raw[name], f"{name}.") if name else (raw, "")
         for key in ("dtype", "torch_dtype"):
             if (dtype := inner.get(key)) is not None and dtype not in _DTYPES:
@@ -126,7 +100,8 @@ def check_config(path: Path, raw: Mapping[str, Any]) -> None:
             value = inner.get(key, 0.0)
             if isinstance(value, int | float) and not 0 <= value <= 1:  # other types are refused by name
                 raise CheckpointError(f"{path}: {prefix}{key}={_short(value)}: expected 0 to 1")
-    _check_image_tokens(path, raw)
+    if "mm_tokens_per_image" in base.meaning:
+        _check_image_tokens(path, raw)
 
 
 def check_parts(path: Path, raw: Mapping[str, Any]) -> list[str]:
@@ -153,8 +128,8 @@ def _check_image_tokens(path: Path, raw: Mapping[str, Any]) -> None:
         )
 
 
-def check_same_gemma(place: str, config: Mapping[str, Any], base: Mapping[str, Any], base_name: str) -> None:
-    """Check that a model's configuration of Gemma is that of its base: a checkpoint holds weights, and no other Gemma.
+def check_same_base(place: str, config: Mapping[str, Any], base: Mapping[str, Any], base_name: str) -> None:
+    """Check that a model's configuration is that of its base: a checkpoint holds weights, and no other base.
 
     Args:
         place: named in errors.
@@ -165,9 +140,11 @@ def check_same_gemma(place: str, config: Mapping[str, Any], base: Mapping[str, A
     Raises:
         CheckpointError: with the field and both values.
     """
-    for name in ("", *_MODEL_TYPES):
+    known = base_of(base["model_type"])
+    assert known is not None
+    for name in ("", *known.parts):
         inner, of_base = (config[name], base[name]) if name else (config, base)
-        for key in of_base.keys() - _MAY_DIFFER if name else _TOKENS:
+        for key in of_base.keys() - _MAY_DIFFER if name else known.meaning:
             if inner.get(key, of_base.get(key)) != of_base.get(key):
                 field = f"{name}.{key}" if name else key
                 raise CheckpointError(

@@ -1,13 +1,13 @@
 """TheWorldConfig: Gemma 3's configuration, plus the settings that read and fuse the world."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 from huggingface_hub.dataclasses import strict
 from pydantic import ValidationError
-from transformers import Gemma3Config, Gemma3TextConfig
+from transformers import Gemma3Config, Gemma3TextConfig, Gemma4Config, PreTrainedConfig
 
 from theworld.config import LoraSettings, WorldSettings
 from theworld.config.strict_yaml import SettingsError
@@ -21,6 +21,7 @@ from theworld.constants import (
     WORLD_SOFT_TOKEN_ID,
 )
 from theworld.datasets.video import ClipRule
+from theworld.modeling.bases import GEMMA3, GEMMA4, RESIDUAL, Base
 
 WORLD_FIELDS: Final = {name: stored.name for name, stored in STORED.items()}
 """Fields of WorldSettings to their names in TheWorldConfig."""
@@ -101,20 +102,26 @@ _BOUNDS: Final = {
 """Least and greatest values of sizes and counts; the greatest are far beyond any use, and reached by damaged files."""
 
 
-@strict
-class TheWorldConfig(Gemma3Config):
-    """Configuration of a fused model: Gemma 3's configuration and the fields below.
+if TYPE_CHECKING:
+    _BesideABase = Gemma3Config
+else:  # the configuration of the base is the second parent of each subclass
+    _BesideABase = object
+
+
+@dataclass(kw_only=True, repr=False, eq=False)
+class WorldFields(_BesideABase):
+    """The fields of a fused model's configuration beside those of its base.
 
     You never enter sizes: the channels and the stride of a feature come from the Cosmos checkpoint's own configuration,
-    the width of a token from Gemma's.
+    the width of a token from the base's.
     """
 
-    model_type = "theworld"
+    BASE: ClassVar[Base]
 
     enable_world: bool = True
-    """Off: the model is plain Gemma 3, bit for bit, and loads no part of the world."""
+    """Off: the model is its base, bit for bit, and loads no part of the world."""
     base_model_name: str = DEFAULT_GEMMA_MODEL
-    """Hub id or folder of the Gemma 3 checkpoint under the fusion."""
+    """Hub id or folder of the base under the fusion."""
     base_revision: str | None = None
     """Commit of the base repository; None for a folder."""
     base_fingerprint: str | None = None
@@ -199,6 +206,8 @@ class TheWorldConfig(Gemma3Config):
         if not self.enable_world:
             self._check_clips()
             return
+        if self.world_fusion == "residual":
+            self.BASE.refuse(RESIDUAL)
         self._check_bounds()
         self._check_clips()
         settings = self.world_settings()
@@ -231,7 +240,7 @@ class TheWorldConfig(Gemma3Config):
         if min(ids) < 0 or len(set(ids)) < len(ids):
             raise ValueError(f"sow_token_id, eow_token_id, world_token_id={ids}: expected three ids of 0 or more")
         highest = max(ids)
-        if highest >= self.text.vocab_size:
+        if self.BASE is GEMMA3 and highest >= self.text.vocab_size:  # other bases never look the three tokens up
             raise ValueError(
                 f"world token id {highest} has no row in an embedding of {self.text.vocab_size} rows; the"
                 " tokenizer must leave three free rows, since nothing is resized"
@@ -307,9 +316,9 @@ class TheWorldConfig(Gemma3Config):
 
     @property
     def text(self) -> Gemma3TextConfig:
-        """The language model's configuration, with its own type."""
-        assert isinstance(self.text_config, Gemma3TextConfig)
-        return self.text_config
+        """The language model's configuration; its type is that of Gemma 3's, or another base's with the same names."""
+        text: Any = self.text_config
+        return text
 
     @property
     def owns_vae(self) -> bool:
@@ -338,3 +347,36 @@ class TheWorldConfig(Gemma3Config):
         """Side of Gemma's grid of image tokens: 16 for Gemma 3."""
         assert self.mm_tokens_per_image is not None  # optional in the base class only
         return round(self.mm_tokens_per_image**0.5)
+
+
+WORLD_CONFIG_FIELDS: Final = frozenset(entry.name for entry in fields(WorldFields))
+"""Names of the fields beside those of the base."""
+
+
+@strict
+class TheWorldConfig(WorldFields, Gemma3Config):
+    """Configuration of a Gemma 3 with a world: Gemma 3's configuration and WorldFields."""
+
+    model_type = GEMMA3.saved_kind
+    BASE = GEMMA3
+
+
+@strict
+class TheWorldGemma4Config(WorldFields, Gemma4Config):  # pyright: ignore[reportIncompatibleVariableOverride]
+    """Configuration of a Gemma 4 with a world: Gemma 4's configuration and WorldFields."""
+
+    model_type = GEMMA4.saved_kind
+    BASE = GEMMA4
+
+
+CONFIGS: Final[dict[str, type[WorldFields]]] = {
+    GEMMA3.kind: TheWorldConfig,
+    GEMMA4.kind: TheWorldGemma4Config,
+}
+"""Kind of a base to the configuration of a fused model on it."""
+
+
+def native_config(kind: str) -> type[PreTrainedConfig]:
+    """Return transformers' own configuration of a base."""
+    _, native = CONFIGS[kind].__bases__
+    return native

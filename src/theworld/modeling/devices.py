@@ -3,6 +3,7 @@
 from collections.abc import Iterable, MutableMapping
 from typing import Any, Final
 
+import torch
 from torch import nn
 
 from theworld.modeling.freezing import part_of
@@ -66,3 +67,12 @@ def refuse_offloaded(model: nn.Module, parts: set[str]) -> None:
             f"device_map leaves {names} on the CPU or the disk between two forwards, but"
             " these parts train or were trained: give a device_map or max_memory that keeps them in memory"
         )
+
+
+def execution_device(module: nn.Module) -> torch.device:
+    """Return the device that a module computes on; between two forwards its offloaded weights are on `meta`."""
+    hook: Any = getattr(module, "_hf_hook", None)
+    for part in getattr(hook, "hooks", (hook,)):
+        if getattr(part, "execution_device", None) is not None:
+            return torch.device(part.execution_device)
+    return next(module.parameters()).device

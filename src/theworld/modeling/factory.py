@@ -10,13 +10,13 @@ from theworld.config import ModelSettings
 from theworld.constants import TINY_FUSED_MODEL, TINY_MODEL
 from theworld.io import fingerprint_weights
 from theworld.modeling import loading
-from theworld.modeling.configuration import FUTURE_ONLY, WORLD_FIELDS, TheWorldConfig, as_adapters
+from theworld.modeling.configuration import FUTURE_ONLY, WORLD_CONFIG_FIELDS, WORLD_FIELDS, WorldFields, as_adapters
 from theworld.modeling.model import TheWorld
 from theworld.modeling.names import find
 from theworld.modeling.processor import TheWorldProcessor
 from theworld.precision import concrete_dtype
 
-_SHARED: Final = [entry.name for entry in fields(ModelSettings) if entry.name in TheWorldConfig.__annotations__]
+_SHARED: Final = [entry.name for entry in fields(ModelSettings) if entry.name in WORLD_CONFIG_FIELDS]
 """Settings of the model that have the same name in TheWorldConfig."""
 
 
@@ -58,7 +58,7 @@ def open_processor(settings: ModelSettings) -> TheWorldProcessor:
     return TheWorldProcessor.from_config(configuration_of(settings))
 
 
-def configuration_of(settings: ModelSettings) -> TheWorldConfig:
+def configuration_of(settings: ModelSettings) -> WorldFields:
     """Build the configuration of the model that the settings describe, without weights.
 
     Raises:
@@ -111,7 +111,7 @@ def describe_weights(model: TheWorld) -> str:
     return f"{config.base_model_name} {fingerprint_weights(folder) if folder.is_dir() else config.base_revision}"
 
 
-def scope_of(config: TheWorldConfig, name: str) -> str:
+def scope_of(config: WorldFields, name: str) -> str:
     """Return a sentence on what a checkpoint has learnt from, for whoever asks it; empty if that is not recorded."""
     if not config.trained_on:
         return ""

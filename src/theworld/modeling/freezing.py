@@ -6,11 +6,11 @@ import torch
 from torch import nn
 
 if TYPE_CHECKING:
-    from theworld.modeling.configuration import TheWorldConfig
+    from theworld.modeling.configuration import WorldFields
 
 PARTS: dict[str, tuple[str, ...]] = {
     "world": ("world.",),
-    "vision": ("model.vision_tower.", "model.multi_modal_projector."),
+    "vision": ("model.vision_tower.", "model.multi_modal_projector.", "model.embed_vision."),
     "language": ("model.language_model.", "lm_head."),
     "adapters": (),
     "cosmos_vae": ("cosmos_vae.encoder.", "cosmos_vae.quant_conv."),
@@ -28,7 +28,7 @@ def part_of(name: str) -> str | None:
     return next((part for part, prefixes in PARTS.items() if name.startswith(prefixes)), None)
 
 
-def trainable_parts(config: "TheWorldConfig") -> list[str]:
+def trainable_parts(config: "WorldFields") -> list[str]:
     """Return the parts that train under this configuration, in the order of PARTS."""
     trains = {
         "world": config.enable_world,
@@ -40,7 +40,7 @@ def trainable_parts(config: "TheWorldConfig") -> list[str]:
     return [part for part in PARTS if trains[part]]
 
 
-def freeze(model: nn.Module, config: "TheWorldConfig") -> None:
+def freeze(model: nn.Module, config: "WorldFields") -> None:
     """Let exactly the configured parts train, and add them to `config.trained_parts`.
 
     Parts that train are float32, whatever the format of the rest: bfloat16 loses updates below a 256th of a weight, so

@@ -1,6 +1,7 @@
-"""FusedGemma: Gemma 3 whose placeholders, or image tokens, take in the world model's features."""
+"""Fusion: a vision-language model whose placeholders, or image tokens, take in the world model's features."""
 
-from typing import Any, ClassVar
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -11,40 +12,54 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling, CausalLMOu
 
 from theworld.config.world import check_world_steps
 from theworld.constants import IGNORE_INDEX
-from theworld.modeling.configuration import TheWorldConfig
+from theworld.modeling.alignment import unexplained
+from theworld.modeling.bases import IMITATION, PACKING
+from theworld.modeling.configuration import WorldFields
+from theworld.modeling.devices import execution_device
 from theworld.modeling.packed_attention import image_positions, packed_masks
 from theworld.modeling.placeholders import check_placeholders, world_mask
 from theworld.modeling.processor import TheWorldProcessor
 from theworld.modeling.projector import WorldBlock, WorldResidual
+from theworld.modeling.world_prompts import WorldPrompts
 from theworld.world.tap import WorldTap, clip_seeds, seeds_of_future
 
 _ROW_STRIDE = 64  # a 64th of the vocabulary has its root mean square
 
+if TYPE_CHECKING:  # names of Gemma 3, which all bases share
+    _BesideABase = Gemma3ForConditionalGeneration
+else:  # the native model is the second parent of each subclass
+    _BesideABase = object
 
-class FusedGemma(Gemma3ForConditionalGeneration):
-    """Structure, forward and generation of the fused model.
 
-    The native Gemma 3 is inside, unchanged; without the world every call goes straight to it. The length of the
-    sequence never changes here: the processor writes placeholders, and embeddings replace them.
+class Fusion(_BesideABase):
+    """Structure, forward and generation of the fused model, on any base.
+
+    The native model is inside, unchanged; without the world every call goes straight to it. The length of the sequence
+    never changes here: the processor writes placeholders, and embeddings replace them.
+
+    A base is a subclass with the native model as its second parent. It has `config_class`, the two names below, and
+    `embed_prompt`; everything else that differs between bases is in the table `bases`.
     """
 
-    config_class = TheWorldConfig
-    config: TheWorldConfig  # pyright: ignore[reportIncompatibleVariableOverride]
+    PICTURES: ClassVar[tuple[str, ...]]
+    """The native model's inputs that hold pictures, the pixels first."""
+    TYPE_IDS: ClassVar[str]
+    """Name of the native model's input that says which tokens are images."""
+    config: WorldFields  # pyright: ignore[reportIncompatibleVariableOverride]
     tap: WorldTap | None
     """The frozen world model; None: you pass features, or the VAE is a submodule that trains."""
     cosmos_vae: Any
     base_options: dict[str, Any]
     """Where transformers finds the base again: its `cache_dir`."""
-    _processor: TheWorldProcessor | None
-    _no_split_modules: ClassVar = ["Gemma3DecoderLayer", "WorldBlock", "WorldResidual"]
+    _processor: WorldPrompts | None
 
-    def __init__(self, config: TheWorldConfig) -> None:
+    def __init__(self, config: WorldFields) -> None:
         super().__init__(config)
         self._unregistered("_processor", None)
         self._unregistered("tap", None)
         self._unregistered("base_options", {})
         # Python names what it calls in its TypeErrors; for an object without this name it prints all of its layers.
-        self._unregistered("__qualname__", type(self).__qualname__)
+        self._unregistered("__qualname__", "TheWorld")
         self.cosmos_vae = None
         self.loss_type = "ForConditionalGeneration"  # transformers would guess it from the class name
         if config.enable_world:
@@ -56,7 +71,7 @@ class FusedGemma(Gemma3ForConditionalGeneration):
         self.__dict__[name] = value
 
     @property
-    def processor(self) -> TheWorldProcessor:
+    def processor(self) -> WorldPrompts:
         """The processor of this model, loaded on first use."""
         processor = self._processor
         if processor is None:
@@ -76,7 +91,7 @@ class FusedGemma(Gemma3ForConditionalGeneration):
             module.initialise(self._embedding_rms())
 
     def _embedding_rms(self) -> float:
-        """Root mean square of Gemma's (scaled) token embeddings, over some of its rows."""
+        """Root mean square of the base's (scaled) token embeddings, over some of its rows."""
         embed: Any = self.get_input_embeddings()
         if self.device.type == "meta":  # structure without weights: the value of a newly initialised Gemma
             return self._unread_rms()
@@ -116,7 +131,7 @@ class FusedGemma(Gemma3ForConditionalGeneration):
     ) -> Float[Tensor, "N C T h w"]:
         """Compute the features of N clips with the tap, or with the VAE that trains with the model.
 
-        `future` numbers the imagined futures of a clip, each from its own noise; 0 is the one of every other call.
+        `future` numbers the imagined futures of a clip, each from its own noise; 0: that of all other calls.
 
         Raises:
             ValueError: for a clip or a K that the tap cannot serve, or without a world model.
@@ -174,70 +189,100 @@ class FusedGemma(Gemma3ForConditionalGeneration):
         num_world_steps: int | None = None,
         slot_pixel_values: Float[Tensor, "N T 3 H W"] | None = None,
         packed_samples: Int[Tensor, "B L"] | None = None,
+        mm_token_type_ids: Tensor | None = None,
+        image_position_ids: Tensor | None = None,
         **kwargs: Any,
     ) -> Any:
-        """Run Gemma 3's forward, with the world.
+        """Run the base's forward, with the world.
 
         Args:
             world_pixels: the clips of all rows in row order, N in all, as the processor returns them.
             world_features: stored features of the same clips, instead of pixels.
             num_world_steps: K of the processor call; default: the configuration's.
-            labels: with labels, logits exist at the supervised positions only: (supervised, V).
-            slot_pixel_values: a picture of each slot of each clip, for Gemma. The output then has a loss only: the
-                distance of the world tokens from Gemma's image tokens of these pictures (`unexplained`).
+            labels: then logits exist at the supervised positions only: (supervised, V).
+            slot_pixel_values: a picture of each slot of each clip, for Gemma: the output is a loss, `unexplained`.
             packed_samples: of rows of several samples, instead of attention_mask; position_ids start at 0 in each.
 
         Raises:
             ValueError: if placeholders and features do not match, with both counts; if attention takes no such mask.
         """
+        pictures = {"pixel_values": pixel_values, "image_position_ids": image_position_ids}
         parts = dict(mm_encoder_outputs or {})
-        token_type_ids = image_positions(token_type_ids, input_ids, pixel_values, self.config.image_token_id)
+        types = self._types(token_type_ids, mm_token_type_ids, input_ids, pixel_values)
         if (fused := parts.pop("world", None)) is None:
             fused = self._world_tokens(world_pixels, world_features, num_world_steps, input_ids)
         if slot_pixel_values is not None:
             return CausalLMOutputWithPast(loss=self._imitate(fused, slot_pixel_values))
-        if fused is None and input_ids is not None and self.config.enable_world:
+        if fused is None:
             self._refuse_absent_world(input_ids, has_pictures=pixel_values is not None)
-        if fused is not None:
-            input_ids, inputs_embeds, parts = self._fuse(input_ids, pixel_values, parts, fused)
-            pixel_values = None
-        arguments: dict[str, Any] = dict(
-            input_ids=input_ids,
-            pixel_values=pixel_values,
-            attention_mask=self._mask(attention_mask, packed_samples, token_type_ids),
-            position_ids=position_ids,
-            past_key_values=past_key_values,
-            token_type_ids=token_type_ids,
-            inputs_embeds=inputs_embeds,
-            use_cache=use_cache,
-            mm_encoder_outputs=parts or None,
+        else:
+            input_ids, inputs_embeds, parts, derived = self._fuse(input_ids, pictures, parts, fused)
+            kwargs.update(derived)
+        kwargs |= {"position_ids": position_ids, "past_key_values": past_key_values, "use_cache": use_cache}
+        arguments: dict[str, Any] = {
+            "input_ids": input_ids,
+            "attention_mask": self._mask(attention_mask, packed_samples, types),
+            "inputs_embeds": inputs_embeds,
+            "mm_encoder_outputs": parts or None,
+            self.TYPE_IDS: types,
+            **{name: pictures.get(name) for name in self.PICTURES},
             **kwargs,
-        )
+        }
         if labels is None:
             return super().forward(logits_to_keep=logits_to_keep, **arguments)
         return self._supervised(labels, world_was_read=fused is not None, **arguments)
+
+    def _types(
+        self, token_type_ids: Tensor | None, mm_token_type_ids: Tensor | None, input_ids: Any, pixel_values: Any
+    ) -> Tensor | None:
+        """Return the types of tokens, given under the base's name, or those of the processor if they are missing."""
+        given = {"token_type_ids": token_type_ids, "mm_token_type_ids": mm_token_type_ids}
+        types = given.pop(self.TYPE_IDS)
+        if any(other is not None for other in given.values()):
+            raise ValueError(f"{next(iter(given))} on {self.config.BASE.title}: its name there is {self.TYPE_IDS}")
+        return image_positions(types, input_ids, pixel_values, self.config.image_token_id)
 
     def _mask(self, attention_mask: Any, packed_samples: Tensor | None, token_type_ids: Tensor | None) -> Any:
         """Return the given mask, or one that separates packed samples."""
         if packed_samples is None:
             return attention_mask
+        self.config.BASE.refuse(PACKING)
         embed: Any = self.get_input_embeddings()
         return packed_masks(packed_samples, token_type_ids, self.model.language_model.config, embed.weight.dtype)
 
+    @abstractmethod
+    def embed_prompt(
+        self, input_ids: Int[Tensor, "B L"], image: Any, is_world: Bool[Tensor, "B L"]
+    ) -> tuple[Float[Tensor, "B L D"], dict[str, Any]]:
+        """Embed ids and pictures as the native model does; the world's embeddings then replace those of its ids.
+
+        Args:
+            input_ids: with placeholders of pictures and of the world.
+            image: output of `get_image_features`; None: no pictures.
+            is_world: True at the placeholders of the world, whose ids may have no row in the table.
+
+        Returns:
+            The embeddings, and the inputs of the native model that it would derive from ids.
+        """
+
     def _fuse(
-        self, input_ids: Tensor | None, pixel_values: Tensor | None, parts: dict[str, Any], fused: Tensor
-    ) -> tuple[Tensor | None, Tensor | None, dict[str, Any]]:
-        """Replace ids and pictures by ids or embeddings, and encoder outputs, that contain the world."""
+        self, input_ids: Tensor | None, pictures: dict[str, Any], parts: dict[str, Any], fused: Tensor
+    ) -> tuple[Tensor | None, Tensor | None, dict[str, Any], dict[str, Any]]:
+        """Replace ids and pictures by ids or embeddings, encoder outputs, and other inputs, that contain the world."""
         if input_ids is None:
             raise ValueError("the world is fused by input_ids: it cannot be combined with inputs_embeds")
-        if pixel_values is not None:
-            parts["image"] = self.get_image_features(pixel_values, return_dict=True)  # pyright: ignore[reportCallIssue]
+        if pictures["pixel_values"] is not None:
+            encode: Any = self.get_image_features
+            parts["image"] = encode(**{name: pictures[name] for name in self.PICTURES}, return_dict=True)
+            pictures.clear()
         if isinstance(self.world, WorldResidual):
             parts["image"] = self._add_to_image(parts.get("image"), fused)
-            return input_ids, None, parts
-        return None, self._embed(input_ids, parts.get("image"), fused), {}
+            return input_ids, None, parts, {}
+        embeds, derived = self._embed(input_ids, parts.get("image"), fused)
+        return None, embeds, {}, derived
 
     def _imitate(self, block: Tensor | None, pictures: Float[Tensor, "N T 3 H W"]) -> Float[Tensor, ""]:
+        self.config.BASE.refuse(IMITATION)
         if block is None:
             raise ValueError("slot_pixel_values without world_pixels or world_features: no world tokens to compare")
         with torch.no_grad():
@@ -271,8 +316,10 @@ class FusedGemma(Gemma3ForConditionalGeneration):
         features = torch.zeros(shape, device=self.world.scale.device)
         return (self.world(features, 0) if isinstance(self.world, WorldBlock) else self.world(features)).sum()
 
-    def _refuse_absent_world(self, input_ids: Tensor, has_pictures: bool) -> None:
+    def _refuse_absent_world(self, input_ids: Tensor | None, has_pictures: bool) -> None:
         """Raise an error if a model with a world gets none: it must not answer without it unnoticed."""
+        if input_ids is None or not self.config.enable_world:
+            return
         count = int((input_ids == self.config.world_token_id).sum())
         if count:
             raise ValueError(f"{count} world placeholders but 0 features: pass world_pixels or world_features")
@@ -283,28 +330,16 @@ class FusedGemma(Gemma3ForConditionalGeneration):
             )
 
     def _embed(
-        self,
-        input_ids: Int[Tensor, "B L"],
-        image: BaseModelOutputWithPooling | None,
-        block: Float[Tensor, "N R D"],
-    ) -> Float[Tensor, "B L D"]:
-        """Replace placeholders by image and world embeddings.
+        self, input_ids: Int[Tensor, "B L"], image: Any, block: Float[Tensor, "N R D"]
+    ) -> tuple[Float[Tensor, "B L D"], dict[str, Any]]:
+        """Replace placeholders by image and world embeddings; also return the inputs that the base derives from ids.
 
         ids     [bos, SOW,  w,  w, EOW, turn, IMG, IMG, what, ...]
         embeds  [  e,  m0, p0, p1,  m1,    e,  v0,  v1,    e, ...]   m markers, p world, v vision, e table
         """
-        embeds = self.get_input_embeddings()(input_ids)
-        if image is not None:
-            assert image.pooler_output is not None
-            vision = image.pooler_output.to(embeds.device, embeds.dtype)
-            mask = self.model.get_placeholder_mask(
-                input_ids,  # pyright: ignore[reportArgumentType]  # any tensor of whole numbers
-                inputs_embeds=embeds,
-                image_features=vision,
-            )
-            embeds = embeds.masked_scatter(mask, vision)
         mask = world_mask(self.config, input_ids, *block.shape[:2])
-        return embeds.masked_scatter(mask[..., None].to(embeds.device), block.to(embeds.device, embeds.dtype))
+        embeds, derived = self.embed_prompt(input_ids, image, mask)
+        return embeds.masked_scatter(mask[..., None].to(embeds.device), block.to(embeds.device, embeds.dtype)), derived
 
     def _add_to_image(
         self, image: BaseModelOutputWithPooling | None, residual: Float[Tensor, "N tokens D"]
@@ -333,15 +368,15 @@ class FusedGemma(Gemma3ForConditionalGeneration):
     def _maybe_prepare_encoder_kwargs_for_generation(
         self, inputs_tensor: Tensor, model_kwargs: dict[str, Any], *args: Any, **kwargs: Any
     ) -> dict[str, Any]:
-        given = (model_kwargs.get("token_type_ids"), inputs_tensor, model_kwargs.get("pixel_values"))
-        model_kwargs["token_type_ids"] = image_positions(*given, self.config.image_token_id)
-        # As transformers does for pictures: encode once, before beam search multiplies the rows.
+        given = (model_kwargs.get(self.TYPE_IDS), inputs_tensor, model_kwargs.get("pixel_values"))
+        model_kwargs[self.TYPE_IDS] = image_positions(*given, self.config.image_token_id)
+        # As for pictures: encode once, before beam search multiplies the rows.
         names = ("world_pixels", "world_features", "num_world_steps")
         pixels, features, steps = (model_kwargs.pop(name, None) for name in names)
         prepare = super()._maybe_prepare_encoder_kwargs_for_generation  # pyright: ignore[reportAttributeAccessIssue]
         model_kwargs = prepare(inputs_tensor, model_kwargs, *args, **kwargs)
         fused = self._world_tokens(pixels, features, steps, inputs_tensor)
-        if fused is None and self.config.enable_world and model_kwargs.get("past_key_values") is None:
+        if fused is None and model_kwargs.get("past_key_values") is None:
             has_pictures = "image" in model_kwargs.get("mm_encoder_outputs", {})
             self._refuse_absent_world(inputs_tensor, has_pictures)
         elif fused is not None:
@@ -363,34 +398,3 @@ class FusedGemma(Gemma3ForConditionalGeneration):
             clips = (input_ids == self.config.sow_token_id).sum(-1).tolist()
             expanded["world"] = torch.cat([group.repeat(expand_size, 1, 1) for group in blocks.split(clips)])
         return expanded
-
-
-def execution_device(module: nn.Module) -> torch.device:
-    """Return the device that a module computes on; between two forwards its offloaded weights are on `meta`."""
-    hook: Any = getattr(module, "_hf_hook", None)
-    for part in getattr(hook, "hooks", (hook,)):
-        if getattr(part, "execution_device", None) is not None:
-            return torch.device(part.execution_device)
-    return next(module.parameters()).device
-
-
-def unexplained(block: Float[Tensor, "N L D"], seen: Float[Tensor, "M P D"]) -> Float[Tensor, ""]:
-    """Compute the loss of alignment: the share of the image tokens' variance that world tokens do not explain.
-
-    Args:
-        block: world tokens of N clips of T slots, between two markers: L = 1 + T g^2 + 1.
-        seen: Gemma's image tokens of the M = N T pictures of these slots, oldest first; resampled to g x g.
-    """
-    tokens = block[:, 1:-1].unflatten(1, (len(seen) // len(block), -1)).flatten(0, 1)  # (M, g^2, D)
-    target = _resampled(seen.to(block.device).float(), round(tokens.shape[1] ** 0.5))
-    error = (tokens.float() - target).square().mean() / (target - target.mean((0, 1))).square().mean()
-    markers = (block[:, 0] + block[:, -1]).float().sum()  # not compared, but DDP waits for their gradients
-    return error + 0 * markers
-
-
-def _resampled(tokens: Float[Tensor, "M P D"], grid: int) -> Float[Tensor, "M W D"]:
-    side = round(tokens.shape[1] ** 0.5)
-    if side == grid:
-        return tokens
-    maps = tokens.transpose(1, 2).unflatten(2, (side, side))
-    return F.interpolate(maps, size=(grid, grid), mode="bilinear", antialias=True).flatten(2).transpose(1, 2)

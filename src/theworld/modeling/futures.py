@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from theworld.modeling.configuration import TheWorldConfig
+from theworld.modeling.configuration import WorldFields
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def agreed(answers: Sequence[str]) -> Agreed:
     return Agreed(answers[place], most / len(answers), tuple(answers))
 
 
-def check_futures(config: TheWorldConfig, num_futures: int, num_world_steps: int | None) -> None:
+def check_futures(config: WorldFields, num_futures: int, num_world_steps: int | None) -> None:
     """Check that a model can imagine several futures, before anything is computed.
 
     Args:

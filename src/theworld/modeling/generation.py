@@ -15,9 +15,9 @@ from theworld.datasets.images import to_pictures
 from theworld.datasets.records import is_encodable
 from theworld.datasets.video import VideoClip, is_video
 from theworld.modeling.chats import picture_of
-from theworld.modeling.fusion import FusedGemma
+from theworld.modeling.fusion import Fusion
 from theworld.modeling.futures import agreed, check_futures
-from theworld.modeling.processor import TheWorldProcessor
+from theworld.modeling.world_prompts import WorldPrompts
 
 _MAX_NEW_TOKENS = 64
 _MOST_FUTURES_KEPT = 16
@@ -27,7 +27,7 @@ _MOST_CHARACTERS_PER_TOKEN = 32
 
 
 def ask(
-    model: FusedGemma, image: Any, question: str | Sequence[str], num_world_steps: int | None = None, **options: Any
+    model: Fusion, image: Any, question: str | Sequence[str], num_world_steps: int | None = None, **options: Any
 ) -> str | list[str]:
     """Answer one question about one or several pictures, or a batch of questions.
 
@@ -56,7 +56,7 @@ def ask(
     return _answers_by_length(model, prompts, options, **world)
 
 
-def _answers_by_length(model: FusedGemma, prompts: list[Any], options: dict[str, Any], **world: Any) -> list[str]:
+def _answers_by_length(model: Fusion, prompts: list[Any], options: dict[str, Any], **world: Any) -> list[str]:
     """Answer a batch: rows of videos and rows of pictures, whose clips have other lengths, are answered apart."""
     groups: dict[bool, list[int]] = {}
     for index, (message,) in enumerate(prompts):
@@ -104,7 +104,7 @@ def media_of(image: Any) -> list[dict[str, Any]]:
     return [{"type": "image", "image": picture} for picture in to_pictures(image)]
 
 
-def conversation(model: FusedGemma, image: Any, question: str, **world: Any) -> dict[str, Any]:
+def conversation(model: Fusion, image: Any, question: str, **world: Any) -> dict[str, Any]:
     """Make the inputs of one question about pictures and videos, on the model's device.
 
     `image` is any form that `ask` accepts; `world` holds the arguments of `apply_chat_template` that concern the world.
@@ -117,7 +117,7 @@ def _message(media: list[dict[str, Any]], question: str) -> dict[str, Any]:
     return {"role": "user", "content": [*media, {"type": "text", "text": question}]}
 
 
-def _encoded(model: FusedGemma, prompt: list[Any], **world: Any) -> dict[str, Any]:
+def _encoded(model: Fusion, prompt: list[Any], **world: Any) -> dict[str, Any]:
     """Encode a conversation, or a batch of them, padded on the left.
 
     Raises:
@@ -139,7 +139,7 @@ def _encoded(model: FusedGemma, prompt: list[Any], **world: Any) -> dict[str, An
     return dict(inputs)
 
 
-def check_question(model: FusedGemma, question: Any) -> None:
+def check_question(model: Fusion, question: Any) -> None:
     """Check a question before it is encoded.
 
     Raises:
@@ -154,7 +154,7 @@ def check_question(model: FusedGemma, question: Any) -> None:
         raise ValueError(f"question: {len(question):,} characters, more than the model's prompts hold")
 
 
-def refuse_overlong(model: FusedGemma, num_tokens: int) -> None:
+def refuse_overlong(model: Fusion, num_tokens: int) -> None:
     """Refuse a prompt that is longer than the model.
 
     Raises:
@@ -165,12 +165,12 @@ def refuse_overlong(model: FusedGemma, num_tokens: int) -> None:
         raise ValueError(f"a prompt of {num_tokens:,} tokens: expected at most {most:,}, the model's length")
 
 
-def answer_of(model: FusedGemma, inputs: dict[str, Any], options: dict[str, Any]) -> str:
+def answer_of(model: Fusion, inputs: dict[str, Any], options: dict[str, Any]) -> str:
     """Generate, and decode the text after the inputs of one question."""
     return answers_of(model, inputs, options)[0]
 
 
-def answers_of(model: FusedGemma, inputs: dict[str, Any], options: dict[str, Any]) -> list[str]:
+def answers_of(model: Fusion, inputs: dict[str, Any], options: dict[str, Any]) -> list[str]:
     """Generate, and decode the text after each row of inputs."""
     if "generation_config" not in options:
         options = {"max_new_tokens": _MAX_NEW_TOKENS, **options}
@@ -192,7 +192,7 @@ class PrefixCache:
     Each question uses a copy of the cache, which is never cut: layers with a sliding window drop positions for good.
     """
 
-    model: FusedGemma
+    model: Fusion
     input_ids: Int[Tensor, "1 P"]
     """Token ids of the shared prefix."""
     cache: DynamicCache
@@ -248,7 +248,7 @@ Seen = PrefixCache
 
 @torch.no_grad()
 def prefill(
-    model: FusedGemma,
+    model: Fusion,
     image: Any,
     num_world_steps: int | None = None,
     world: list[Any] | None = None,
@@ -291,7 +291,7 @@ def prefill(
     return PrefixCache(model, inputs["input_ids"], _cached(model, inputs), imagine_another, steps)
 
 
-def _cached(model: FusedGemma, inputs: dict[str, Any]) -> DynamicCache:
+def _cached(model: Fusion, inputs: dict[str, Any]) -> DynamicCache:
     """Run the model over a prefix, and return its keys and values."""
     cache = DynamicCache(config=model.config.get_text_config())
     no_logits = -inputs["input_ids"].shape[1]  # transformers keeps the positions [-logits_to_keep:], here none
@@ -299,7 +299,7 @@ def _cached(model: FusedGemma, inputs: dict[str, Any]) -> DynamicCache:
     return cache
 
 
-def question_ids(processor: TheWorldProcessor, question: str) -> list[int]:
+def question_ids(processor: WorldPrompts, question: str) -> list[int]:
     """Encode the prompt after its last picture: two line ends, the question, and the start of an answer."""
     tokenizer = processor.tokenizer
     header = len(tokenizer.encode("<start_of_turn>user\n"))  # with <bos>

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from huggingface_hub.errors import StrictDataclassError
 from tokenizers import Tokenizer
-from transformers import Gemma3ForConditionalGeneration
 from transformers.utils.hub import cached_file, resolve_revision
 
 from theworld.config import CONTROL_TAPS
@@ -17,18 +17,19 @@ from theworld.config.world import STORED, TINY_WORLD, looks_ahead_by
 from theworld.constants import DEFAULT_COSMOS_MODEL, DEFAULT_GEMMA_MODEL, TINY_MODEL, WORLD_TOKENS
 from theworld.hub import fetch
 from theworld.io import fingerprint_weights
-from theworld.modeling.base_files import read_gemma, reporting_file_errors
+from theworld.modeling.base_files import read_base, reporting_file_errors
+from theworld.modeling.bases import GEMMA3, base_of
 from theworld.modeling.config_files import (
     CONFIG_NAME,
     CheckpointError,
     check_config,
     check_parts,
-    check_same_gemma,
+    check_same_base,
     read_json,
     warn_of_unknown,
 )
-from theworld.modeling.configuration import FUTURE_ONLY, MAY_CHANGE, TheWorldConfig, as_world_settings
-from theworld.modeling.names import base_folder, embedded, is_checkpoint
+from theworld.modeling.configuration import CONFIGS, FUTURE_ONLY, MAY_CHANGE, WorldFields, as_world_settings
+from theworld.modeling.names import base_folder, embedded, is_checkpoint, kind_of
 from theworld.precision import is_emulated, loading_dtype, name_of
 
 logger = logging.getLogger(__name__)
@@ -51,11 +52,11 @@ def resolve(
     loads_world: bool = False,
     dtype: Any = None,
     **hub: Any,
-) -> tuple[TheWorldConfig, Path | None]:
+) -> tuple[WorldFields, Path | None]:
     """Find the configuration that a name and settings give, and the folder of the checkpoint; no weights are loaded.
 
     Args:
-        name: hub id or folder of a Gemma 3 or of a saved TheWorld, "tiny" or "tiny-foresight".
+        name: hub id or folder of a base or of a saved TheWorld, "tiny" or "tiny-foresight".
         settings: fields of TheWorldConfig.
         transfer_tap: as `load_settings`.
         loads_world: choose a number format for the world that this machine computes natively, as `native_world`.
@@ -74,8 +75,8 @@ def resolve(
     return load_settings(checkpoint, settings, transfer_tap, **hub), checkpoint
 
 
-def configure(name: str, settings: dict[str, Any], **hub: Any) -> TheWorldConfig:
-    """Build the configuration of a new fusion on top of a Gemma 3.
+def configure(name: str, settings: dict[str, Any], **hub: Any) -> WorldFields:
+    """Build the configuration of a new fusion on top of a base.
 
     Args:
         name: hub id, folder, or "tiny".
@@ -90,24 +91,26 @@ def configure(name: str, settings: dict[str, Any], **hub: Any) -> TheWorldConfig
             f"base_model_name={settings['base_model_name']!r}: for a new fusion the base is {name!r} itself"
         )
     folder = base_folder(name)
-    gemma = read_gemma(name, **hub)
+    base = base_of(kind_of(name, **hub))
+    assert base is not None  # since `is_checkpoint`
+    native = read_base(name, base, **hub)
     with reporting_file_errors(name):
         known: dict[str, Any] = _identity(folder, **hub)
         if settings.get("enable_world", True):
             known |= _token_ids(folder, **hub)
     for key in ("model_type", "architectures", "transformers_version"):
-        gemma.pop(key, None)
+        native.pop(key, None)
     fields: dict[str, Any] = {
         "base_model_name": str(name),
         "cosmos_model_name": DEFAULT_COSMOS_MODEL,
-        "siglip_model_name": str(name),
+        "siglip_model_name": str(name) if base is GEMMA3 else DEFAULT_GEMMA_MODEL,
         **(TINY_SETTINGS if name == TINY_MODEL else {}),
         **known,
         **looking_ahead(settings),
     }
     if fields.get("enable_world", True):
         fields |= _world_shape(fields)
-    return _build({**gemma, **fields})
+    return _build(base.kind, {**native, **fields})
 
 
 def looking_ahead(settings: dict[str, Any], saved: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -129,14 +132,15 @@ def looking_ahead(settings: dict[str, Any], saved: Mapping[str, Any] | None = No
     return {**settings, "world_tap": "rollout"}
 
 
-def _build(fields: dict[str, Any]) -> TheWorldConfig:
-    """Build a configuration.
+def _build(kind: str, fields: dict[str, Any]) -> WorldFields:
+    """Build a configuration on a kind of base.
 
     Raises:
         ValueError: for any value that does not fit; transformers raises errors of many kinds for them.
     """
     try:
-        return TheWorldConfig(**copy.deepcopy(fields))
+        config: Any = CONFIGS[kind](**copy.deepcopy(fields))
+        return config
     except StrictDataclassError as error:
         raise ValueError(" ".join(str(error.__cause__ or error).split())) from error
     except (ArithmeticError, AttributeError, LookupError, TypeError, RecursionError) as error:
@@ -181,7 +185,7 @@ def _world_shape(fields: dict[str, Any]) -> dict[str, Any]:
     return {"world_channels": channels, "world_stride_px": stride_px, **pinned}
 
 
-def load_settings(folder: Path, settings: dict[str, Any], transfer_tap: bool = False, **hub: Any) -> TheWorldConfig:
+def load_settings(folder: Path, settings: dict[str, Any], transfer_tap: bool = False, **hub: Any) -> WorldFields:
     """Read the configuration of a saved TheWorld, and change the settings that may change.
 
     Args:
@@ -207,10 +211,12 @@ def load_settings(folder: Path, settings: dict[str, Any], transfer_tap: bool = F
         raise CheckpointError(
             f"{folder}: {changes}: its weights were trained otherwise; train anew, or drop the setting"
         )
+    base = base_of(raw["model_type"])
+    assert base is not None  # since `is_checkpoint`
     for key in ("model_type", "architectures", "transformers_version"):
         raw.pop(key, None)
     try:
-        _build(raw)
+        _build(base.kind, raw)
     except ValueError as error:
         raise CheckpointError(f"{path}: {error}") from error
     if "cosmos_model_name" in changed:  # another repository has no such commit; the fingerprint identifies the world
@@ -219,17 +225,17 @@ def load_settings(folder: Path, settings: dict[str, Any], transfer_tap: bool = F
         _check_transfer(folder, raw, {**raw, **changed})
     if {"world_dtype", *FUTURE_ONLY} & changed.keys():  # another number format, or another future
         raw["world_fingerprint"] = None
-    config = _build({**raw, **changed})
-    base = base_folder(config.base_model_name)
-    if config.base_fingerprint is not None and not Path(base).is_dir():
+    config = _build(base.kind, {**raw, **changed})
+    files = base_folder(config.base_model_name)
+    if config.base_fingerprint is not None and not Path(files).is_dir():
         raise CheckpointError(
-            f"{folder}: its base {base} is gone; name its new folder with base_model_name=, or train anew"
+            f"{folder}: its base {files} is gone; name its new folder with base_model_name=, or train anew"
         )
-    if config.base_fingerprint is None and Path(base).is_dir():
-        logger.warning("%s was trained on a base from the hub; the copy in %s cannot be verified", folder, base)
+    if config.base_fingerprint is None and Path(files).is_dir():
+        logger.warning("%s was trained on a base from the hub; the copy in %s cannot be verified", folder, files)
         _check_structure(path, raw, config, **hub)
         return config
-    identity = _identity(base, config.base_revision)
+    identity = _identity(files, config.base_revision)
     if config.base_fingerprint != identity["base_fingerprint"]:
         raise CheckpointError(
             f"{folder}: it was trained on {raw['base_model_name']!r} (weights {raw['base_fingerprint']!r:.90}), but"
@@ -240,24 +246,25 @@ def load_settings(folder: Path, settings: dict[str, Any], transfer_tap: bool = F
     return config
 
 
-def _check_structure(path: Path, raw: dict[str, Any], config: TheWorldConfig, **hub: Any) -> None:
+def _check_structure(path: Path, raw: dict[str, Any], config: WorldFields, **hub: Any) -> None:
     """Check a saved configuration against that of its base, and name the keys that nothing reads.
 
     Raises:
-        CheckpointError: for other shapes, or values that no Gemma 3 can be built from.
+        CheckpointError: for other shapes, or values that no model can be built from.
     """
-    original = read_gemma(config.base_model_name, **{**hub, "revision": config.base_revision})
-    check_same_gemma(str(path), config.to_dict(), original, config.base_model_name)
-    warn_of_unknown(path, raw, original.keys() | TheWorldConfig().to_dict().keys())
+    base = config.BASE
+    original = read_base(config.base_model_name, base, **{**hub, "revision": config.base_revision})
+    check_same_base(str(path), config.to_dict(), original, config.base_model_name)
+    warn_of_unknown(path, raw, original.keys() | type(config)().to_dict().keys())
     changed = [name for name in raw.keys() & original.keys() if raw[name] != original[name]]
     try:
         with torch.device("meta"):
             if changed:
-                Gemma3ForConditionalGeneration(copy.deepcopy(config))
+                getattr(transformers, base.architecture)(copy.deepcopy(config))
     except _UNBUILDABLE as error:
         names = ", ".join(sorted(changed))
         reason = " ".join(str(error).split())
-        raise CheckpointError(f"{path}: no Gemma 3 can be built from its {names} ({reason})") from error
+        raise CheckpointError(f"{path}: no {base.title} can be built from its {names} ({reason})") from error
 
 
 def native_world(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
@@ -306,7 +313,7 @@ def _weights(tap: str) -> str:
     return tap if tap in CONTROL_TAPS else "loaded"
 
 
-def fetch_base(config: TheWorldConfig, **hub: Any) -> None:
+def fetch_base(config: WorldFields, **hub: Any) -> None:
     """Download the weights of a base on the hub, so that an error names its cause.
 
     If the hub refuses a file, transformers reports that the repository does not have it.

@@ -3,26 +3,30 @@
 from typing import Any, Final
 
 from theworld.config.model import LoraSettings, LoraTarget
-from theworld.modeling.fusion import FusedGemma
+from theworld.modeling.bases import GEMMA3, GEMMA4
+from theworld.modeling.fusion import Fusion
 
-_LAYERS: Final[dict[LoraTarget, str]] = {
-    "language": r"model\.language_model\.layers\.\d+\.(self_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj)",
-    "vision": r"model\.vision_tower\.(vision_model\.)?encoder\.layers\.\d+"
+_LANGUAGE: Final = r"model\.language_model\.layers\.\d+\.(self_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj)"
+_VISION: Final = {
+    GEMMA3.kind: r"model\.vision_tower\.(vision_model\.)?encoder\.layers\.\d+"
     r"\.(self_attn\.(q|k|v|out)_proj|mlp\.fc[12])",
+    GEMMA4.kind: r"model\.vision_tower\.encoder\.layers\.\d+"
+    r"\.(self_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj)\.linear",
 }
-"""Target to the full names of its linear layers: vision and language both have layers called `q_proj`."""
+"""Full names of linear layers, by the kind of base: vision and language both have layers called `q_proj`."""
 
 ADAPTER_NAME: Final = "default"
 
 
-def add_adapters(model: FusedGemma, settings: LoraSettings) -> None:
+def add_adapters(model: Fusion, settings: LoraSettings) -> None:
     """Add adapters to the target's linear layers; at first they do not change the model's outputs.
 
     W x becomes W x + (alpha / rank) B A x, with B = 0 at first (https://arxiv.org/abs/2106.09685).
     """
     import peft  # slow to import, and only models with adapters need it
 
-    layers = "|".join(_LAYERS[target] for target in settings.targets)
+    of_target: dict[LoraTarget, str] = {"language": _LANGUAGE, "vision": _VISION[model.config.BASE.kind]}
+    layers = "|".join(of_target[target] for target in settings.targets)
     config = peft.LoraConfig(
         r=settings.rank, lora_alpha=settings.alpha, lora_dropout=settings.dropout, target_modules=layers
     )
@@ -30,7 +34,7 @@ def add_adapters(model: FusedGemma, settings: LoraSettings) -> None:
     model.train(model.training)  # new layers start with dropout on
 
 
-def merge_adapters(model: FusedGemma) -> None:
+def merge_adapters(model: Fusion) -> None:
     """Add the adapters to the weights of their layers, in the format of these weights, and remove the adapters."""
     from peft.tuners.lora import LoraLayer
 

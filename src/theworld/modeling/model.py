@@ -4,31 +4,42 @@ import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from transformers import GenerationConfig
+from transformers import GenerationConfig, PreTrainedModel
 
 from theworld.constants import DEFAULT_GEMMA_MODEL
 from theworld.io import whole_files
 from theworld.modeling import arguments, base_files, checkpoints, devices, freezing, loading, lora, names
-from theworld.modeling.configuration import TheWorldConfig
-from theworld.modeling.fusion import FusedGemma
+from theworld.modeling.bases import SHARED_PREFIX
+from theworld.modeling.configuration import TheWorldConfig, TheWorldGemma4Config, WorldFields
+from theworld.modeling.fusion import Fusion
 from theworld.modeling.generation import PrefixCache, ask, prefill
+from theworld.modeling.native import FusedGemma, FusedGemma4, fused_class
 from theworld.precision import loading_dtype
 from theworld.world.tap import WorldTap
 
 
-class TheWorld(FusedGemma):
-    """Gemma 3 fused with a world model.
+class TheWorld(Fusion):
+    """A vision-language model fused with a world model.
 
-    The frozen world model is not a submodule: DDP, FSDP, the optimiser and `state_dict` never see it.
+    The frozen world model is not a submodule: DDP, FSDP, the optimiser and `state_dict` never see it. An object is of
+    the subclass for its base, which its configuration names.
     """
 
+    config_class: Any = TheWorldConfig
+    """Of the default base; each subclass has its own."""
+
+    def __new__(cls, config: Any = None, **unknown: Any) -> "TheWorld":
+        """Choose the subclass for the base of the configuration."""
+        kind: Any = _of_base(cls, config) if isinstance(config, WorldFields) else cls
+        return super().__new__(kind)
+
     def __init__(self, config: Any, **unknown: Any) -> None:
-        if not isinstance(config, TheWorldConfig) or unknown:
+        if not isinstance(config, WorldFields) or unknown:
             first = repr(config) if isinstance(config, str) else "..."
             given = ", ".join([first, *(f"{name}=..." for name in unknown)])
             raise TypeError(f"TheWorld({given}) builds no model: use TheWorld.from_pretrained({given})")
@@ -51,8 +62,8 @@ class TheWorld(FusedGemma):
         """Load a fused model.
 
         Args:
-            pretrained_model_name_or_path: hub id or folder of a Gemma 3 or of a saved TheWorld; "tiny", the
-                embedded Gemma 3; "tiny-foresight", the embedded TheWorld.
+            pretrained_model_name_or_path: hub id or folder of a base (Gemma 3, Gemma 4) or of a saved TheWorld;
+                "tiny", the embedded Gemma 3; "tiny-foresight", the embedded TheWorld.
             revision: commit, branch or tag on the hub.
             load_world: False skips the world model's weights: for stored features.
             transfer_tap: let `world_tap` name another tap than the checkpoint was trained on, of the same states: you
@@ -80,7 +91,7 @@ class TheWorld(FusedGemma):
             checkpoints.check_world(config, checkpoint)
         loading.fetch_base(config, **hub)
         kwargs["dtype"] = loading_dtype(dtype, config.dtype)
-        model, info = cls._load_base(config, **kwargs)
+        model, info = _of_base(cls, config)._load_base(config, **kwargs)
         model.base_options.update((name, hub[name]) for name in ("cache_dir",) if name in hub)
         config = model.config  # a copy
         if config.enable_world and (load_world or config.owns_vae):
@@ -102,8 +113,8 @@ class TheWorld(FusedGemma):
             self.generation_config.suppress_tokens = [config.sow_token_id, config.eow_token_id, config.world_token_id]
 
     @classmethod
-    def _load_base(cls, config: TheWorldConfig, device_map: Any = None, **kwargs: Any) -> tuple["TheWorld", Any]:
-        """Load Gemma's weights and initialise our own layers; also return transformers' report."""
+    def _load_base(cls, config: WorldFields, device_map: Any = None, **kwargs: Any) -> tuple["TheWorld", Any]:
+        """Load the base's weights and initialise our own layers; also return transformers' report."""
         if isinstance(device_map, dict):
             device_map = dict(device_map)  # transformers changes it
         load: Any = super().from_pretrained
@@ -127,14 +138,15 @@ class TheWorld(FusedGemma):
         # By now transformers has planned the device of each module, and has moved none.
         if load_config.device_map is not None and model.config.enable_world:
             devices.keep_world_in_memory(load_config.device_map, [name for name, _ in model.named_children()])
-        return FusedGemma._load_pretrained_model(model, state_dict, checkpoint_files, load_config, expected_keys)
+        return PreTrainedModel._load_pretrained_model(model, state_dict, checkpoint_files, load_config, expected_keys)
 
     def _check_loading(self, info: dict[str, Any]) -> None:
         ours = {name for name in self.state_dict() if name.startswith("world.")}
         if set(info["missing_keys"]) != ours or info["unexpected_keys"] or info["mismatched_keys"]:
             raise loading.CheckpointError(
                 f"{self.config.base_model_name}: missing {sorted(set(info['missing_keys']) - ours)}, unexpected"
-                f" {sorted(info['unexpected_keys'])}, of another shape {info['mismatched_keys']}: not a Gemma 3"
+                f" {sorted(info['unexpected_keys'])}, of another shape {info['mismatched_keys']}: not a"
+                f" {self.config.BASE.title}"
             )
 
     @classmethod
@@ -305,7 +317,12 @@ class TheWorld(FusedGemma):
         world: list[Any] | None = None,
         features: Float[Tensor, "N C T h w"] | None = None,
     ) -> PrefixCache:
-        """Encode pictures or videos once for more questions: `model.look(image).ask("Which bin?")`; see `prefill`."""
+        """Encode pictures or videos once for more questions: `model.look(image).ask("Which bin?")`; see `prefill`.
+
+        Raises:
+            ValueError: on a base other than Gemma 3, and as `prefill`.
+        """
+        self.config.BASE.refuse(SHARED_PREFIX)
         return prefill(self, image, num_world_steps, world, features)
 
     @contextmanager
@@ -362,11 +379,21 @@ class TheWorld(FusedGemma):
         return freezing.parameter_table(self)
 
 
-def compile_layers(model: TheWorld) -> None:
-    """Compile each layer of Gemma's language model, in place; names of weights stay.
+class TheWorldGemma3(TheWorld, FusedGemma):  # pyright: ignore[reportIncompatibleMethodOverride, reportIncompatibleVariableOverride]
+    """Gemma 3 fused with a world model."""
 
-    Equal layers, and rows of any length, share one program. `torch.compile` of the whole model would break its graph at
-    the checks of placeholders, and compile every layer separately.
-    """
-    for layer in model.model.language_model.layers:
-        layer.compile(dynamic=True)
+
+class TheWorldGemma4(TheWorld, FusedGemma4):  # pyright: ignore[reportIncompatibleMethodOverride, reportIncompatibleVariableOverride]
+    """Gemma 4 fused with a world model."""
+
+    config_class = TheWorldGemma4Config
+
+
+_CLASSES: Final[tuple[type[TheWorld], ...]] = (TheWorldGemma3, TheWorldGemma4)
+
+
+def _of_base(cls: type[TheWorld], config: WorldFields) -> type[TheWorld]:
+    """Return the subclass for the base of a configuration; `cls` itself if it already is one."""
+    if cls is not TheWorld:
+        return cls
+    return next(kind for kind in _CLASSES if issubclass(kind, fused_class(config)))

@@ -9,12 +9,12 @@ from transformers.utils.hub import cached_file
 from theworld import tiny
 from theworld.constants import TINY_FUSED_MODEL, TINY_MODEL
 from theworld.hub import HUB_NAME, REFUSALS, remedy
+from theworld.modeling.bases import base_of, is_saved, known_bases
 from theworld.modeling.config_files import CONFIG_NAME, CheckpointError, check_config, read_json
-from theworld.modeling.configuration import TheWorldConfig
 
 
 def base_folder(name: str) -> str:
-    """Return the source of Gemma for transformers: the name itself, or the folder of the tiny stack."""
+    """Return the source of the base for transformers: the name itself, or the folder of the tiny stack."""
     return str(tiny.stack() / "gemma") if name == TINY_MODEL else name
 
 
@@ -50,18 +50,16 @@ def find(checkpoint: str | Path) -> str:
 
 
 def is_checkpoint(name: str, **hub: Any) -> bool:
-    """Return True for the name of a saved TheWorld, and False for that of a Gemma 3.
+    """Return True for the name of a saved TheWorld, and False for that of a base.
 
     Raises:
         ValueError: if it is the name of another model.
         OSError: as `kind_of`.
     """
     kind = kind_of(name, **hub)
-    if kind not in ("gemma3", TheWorldConfig.model_type):
-        raise ValueError(
-            f"{name}: a model of type {kind!r}; expected Gemma 3 with vision ('gemma3') or a saved TheWorld"
-        )
-    return kind == TheWorldConfig.model_type
+    if base_of(kind) is None:
+        raise ValueError(f"{name}: a model of type {kind!r}; expected {known_bases()} or a saved TheWorld")
+    return is_saved(kind)
 
 
 def kind_of(name: str, **hub: Any) -> str | None:
@@ -86,7 +84,7 @@ def kind_of(name: str, **hub: Any) -> str | None:
             raise
         raise CheckpointError(f"{name}: a file of it is damaged ({error})") from error
     kind = raw.get("model_type")
-    if kind in ("gemma3", TheWorldConfig.model_type):
+    if base_of(kind) is not None:
         check_config(path if is_folder else Path(name) / CONFIG_NAME, raw)
     return kind
 

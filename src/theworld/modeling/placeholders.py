@@ -4,11 +4,11 @@ from jaxtyping import Bool, Int, UInt8
 from torch import Tensor
 
 from theworld.config.world import check_world_steps
-from theworld.modeling.configuration import TheWorldConfig
+from theworld.modeling.configuration import WorldFields
 
 
 def check_placeholders(
-    config: TheWorldConfig,
+    config: WorldFields,
     input_ids: Int[Tensor, "B L"],
     world_pixels: UInt8[Tensor, "N F 3 H W"],
     num_world_steps: int,
@@ -34,7 +34,7 @@ def check_placeholders(
     world_mask(config, input_ids, clips, num_slots * config.tokens_per_slot + 2)
 
 
-def world_mask(config: TheWorldConfig, input_ids: Int[Tensor, "B L"], clips: int, length: int) -> Bool[Tensor, "B L"]:
+def world_mask(config: WorldFields, input_ids: Int[Tensor, "B L"], clips: int, length: int) -> Bool[Tensor, "B L"]:
     """Find the positions of markers and world tokens, and check them against the features row by row.
 
     Args:

@@ -1,51 +1,83 @@
-"""TheWorldProcessor: Gemma 3's processor, with a run of world placeholders per clip at the start of each row."""
+"""The processors of a world: each is that of its base, with placeholders of the world in its prompts."""
 
-import re
-from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-import torch
-from jaxtyping import Float, UInt8
-from PIL import Image
-from torch import Tensor
-from transformers import BatchFeature, Gemma3Processor
-from transformers.image_utils import make_flat_list_of_images
-from transformers.processing_utils import _MARKED_RE, ProcessingKwargs
+from transformers import Gemma3Processor, Gemma4Processor
 
-from theworld.config import ReadTap, TapName, WorldSettings
-from theworld.config.world import check_world_steps, known_tap
-from theworld.constants import CUSTOM_TOKEN_EOW, CUSTOM_TOKEN_SOW, WORLD_SOFT_TOKEN, WORLD_TOKENS
-from theworld.datasets.images import square_frames, to_frames, to_pictures
-from theworld.datasets.video import ClipRule
+from theworld.config import ReadTap, TapName
 from theworld.modeling import base_files, loading, names
 from theworld.modeling.arguments import take_settings
-from theworld.modeling.chats import joined, refuse_video_options, take_videos, texts_of
-from theworld.modeling.configuration import TheWorldConfig
-from theworld.modeling.image_processing import is_plain, plain_pixels
+from theworld.modeling.bases import GEMMA3, GEMMA4
+from theworld.modeling.config_files import read_json
+from theworld.modeling.configuration import WorldFields
+from theworld.modeling.world_prompts import WorldPrompts
 
 _FREE: Final = frozenset({"num_world_steps", "num_clip_frames", "num_gemma_frames"})
 """Settings that a saved processor takes anew."""
 
 
-class TheWorldProcessorKwargs(ProcessingKwargs, total=False):
-    """Options of `apply_chat_template(processor_kwargs=...)` besides Gemma 3's own."""
+class OpenedByName(WorldPrompts):
+    """A processor that is found by the name of its model, and is of the class for the model's base."""
 
-    num_world_steps: int | None
-    world: list | None
+    @classmethod
+    def from_config(cls, config: WorldFields, **hub: Any) -> Any:
+        """Build the processor of a model's configuration, of the class for its base."""
+        kind: Any = _KINDS[config.BASE.kind]
+        native: Any = kind.__mro__[kind.__mro__.index(WorldPrompts) + 1]
+        folder = names.base_folder(config.base_model_name)
+        with base_files.reporting_file_errors(config.base_model_name):
+            base = native.from_pretrained(folder, revision=config.base_revision or "main", **hub)
+        length = config.image_grid**2 if config.BASE is GEMMA3 else base.image_seq_length
+        processor = kind(
+            **{name: getattr(base, name) for name in base.get_attributes()},
+            chat_template=base.chat_template,
+            image_seq_length=length,
+            enable_world=config.enable_world,
+            world_image_size=config.world_image_size,
+            tokens_per_slot=config.tokens_per_slot,
+            num_world_steps=config.num_world_steps,
+            max_world_steps=config.max_world_steps,
+            world_tap=config.world_tap,
+            world_control_of=config.world_control_of,
+            world_repeat_current=config.world_repeat_current,
+            frame_rate_hz=config.frame_rate_hz,
+            num_clip_frames=config.clip_rule.num_frames,
+            num_gemma_frames=config.clip_rule.num_gemma_frames,
+        )
+        processor._check_ids(config)
+        return processor
+
+    @classmethod
+    def from_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
+        cls, pretrained_model_name_or_path: str | Path, **kwargs: Any
+    ) -> Any:
+        """Load the processor of a hub id, a folder, a saved TheWorld, "tiny" or "tiny-foresight".
+
+        Args:
+            pretrained_model_name_or_path: as for `TheWorld.from_pretrained`, or a folder that this class saved.
+            kwargs: fields of TheWorldConfig, as given to the model (for a saved processor `num_world_steps`,
+                `num_clip_frames` and `num_gemma_frames` alone); the rest goes to transformers.
+
+        Raises:
+            ValueError: for settings that contradict each other, or that a saved processor fixes.
+        """
+        name = names.embedded(str(pretrained_model_name_or_path))
+        settings = take_settings(kwargs)
+        if (Path(name) / "processor_config.json").is_file() and not (Path(name) / "config.json").is_file():
+            if fixed := sorted(settings.keys() - _FREE):
+                raise ValueError(f"{name} is a saved processor, which fixes {fixed}: name its model instead")
+            saved = read_json(Path(name) / "processor_config.json").get("processor_class")
+            kind: Any = next((kind for kind in _KINDS.values() if kind.__name__ == saved), cls)
+            above: Any = super(OpenedByName, kind)
+            return above.from_pretrained(name, **settings, **kwargs)
+        config, _ = loading.resolve(name, settings, **kwargs)
+        kwargs.pop("revision", None)
+        return cls.from_config(config, **kwargs)
 
 
-class TheWorldProcessor(Gemma3Processor):
-    """Writes the placeholders that the model fills; the sequence has its final length here.
-
-        <bos><start_of_world><world_soft_token> x N<end_of_world><start_of_turn>user ... <start_of_image> ...
-
-    With the world off its output equals Gemma3Processor's.
-    """
-
-    valid_processor_kwargs = TheWorldProcessorKwargs
+class TheWorldProcessor(OpenedByName, Gemma3Processor):  # pyright: ignore[reportIncompatibleMethodOverride, reportIncompatibleVariableOverride]
+    """Gemma 3's processor with a world; `from_config` and `from_pretrained` also make those of other bases."""
 
     def __init__(
         self,
@@ -66,318 +98,51 @@ class TheWorldProcessor(Gemma3Processor):
         num_gemma_frames: int = 1,
         **kwargs: Any,
     ) -> None:
+        world = _of_world(locals())
         super().__init__(image_processor, tokenizer, chat_template, image_seq_length, **kwargs)
-        self.enable_world = enable_world
-        self.world_image_size = world_image_size
-        self.tokens_per_slot = tokens_per_slot
-        self.num_world_steps = num_world_steps
-        self.max_world_steps = max_world_steps
-        self.world_tap: TapName = world_tap
-        self.world_control_of: ReadTap = world_control_of
-        self.world_repeat_current = world_repeat_current
-        self.frame_rate_hz = frame_rate_hz
-        self.num_clip_frames = num_clip_frames
-        self.num_gemma_frames = num_gemma_frames
-        _ = self.clip_rule  # raises for numbers that no clip has
-        if enable_world and (new := [token for token in WORLD_TOKENS if token not in tokenizer.get_vocab()]):
-            # The embedding has three spare rows: no table is resized.
-            tokenizer.add_special_tokens({"additional_special_tokens": new}, replace_extra_special_tokens=False)
-        special = sorted({t.content for t in tokenizer.added_tokens_decoder.values() if t.special}, key=len)
-        self._control_tokens = re.compile("|".join(map(re.escape, reversed(special))))
+        self._take(**world)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the values that `save_pretrained` writes."""
-        return {key: value for key, value in super().to_dict().items() if key != "_control_tokens"}
 
-    @classmethod
-    def from_config(cls, config: TheWorldConfig, **hub: Any) -> "TheWorldProcessor":
-        """Build the processor of a model's configuration."""
-        folder = names.base_folder(config.base_model_name)
-        with base_files.reporting_file_errors(config.base_model_name):
-            base = Gemma3Processor.from_pretrained(folder, revision=config.base_revision or "main", **hub)
-        processor = cls(
-            base.image_processor,
-            base.tokenizer,
-            chat_template=base.chat_template,
-            image_seq_length=config.image_grid**2,
-            enable_world=config.enable_world,
-            world_image_size=config.world_image_size,
-            tokens_per_slot=config.tokens_per_slot,
-            num_world_steps=config.num_world_steps,
-            max_world_steps=config.max_world_steps,
-            world_tap=config.world_tap,
-            world_control_of=config.world_control_of,
-            world_repeat_current=config.world_repeat_current,
-            frame_rate_hz=config.frame_rate_hz,
-            num_clip_frames=config.clip_rule.num_frames,
-            num_gemma_frames=config.clip_rule.num_gemma_frames,
-        )
-        processor._check_ids(config)
-        return processor
+class TheWorldGemma4Processor(OpenedByName, Gemma4Processor):  # pyright: ignore[reportIncompatibleMethodOverride, reportIncompatibleVariableOverride]
+    """Gemma 4's processor with a world: pictures of any shape, each in its own grid of tokens."""
 
-    @classmethod
-    def from_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
-        cls, pretrained_model_name_or_path: str | Path, **kwargs: Any
-    ) -> "TheWorldProcessor":
-        """Load the processor of a hub id, a folder, a saved TheWorld, "tiny" or "tiny-foresight".
-
-        Args:
-            pretrained_model_name_or_path: as for `TheWorld.from_pretrained`, or a folder that this class saved.
-            kwargs: fields of TheWorldConfig, as given to the model (for a saved processor `num_world_steps`,
-                `num_clip_frames` and `num_gemma_frames` alone); the rest goes to transformers.
-
-        Raises:
-            ValueError: for settings that contradict each other, or that a saved processor fixes.
-        """
-        name = names.embedded(str(pretrained_model_name_or_path))
-        settings = take_settings(kwargs)
-        if (Path(name) / "processor_config.json").is_file() and not (Path(name) / "config.json").is_file():
-            if fixed := sorted(settings.keys() - _FREE):
-                raise ValueError(f"{name} is a saved processor, which fixes {fixed}: name its model instead")
-            return super().from_pretrained(name, **settings, **kwargs)
-        config, _ = loading.resolve(name, settings, **kwargs)
-        kwargs.pop("revision", None)
-        return cls.from_config(config, **kwargs)
-
-    def _check_ids(self, config: TheWorldConfig) -> None:
-        ids = tuple(self.tokenizer.convert_tokens_to_ids(list(WORLD_TOKENS))) if config.enable_world else ()
-        if ids and ids != (config.sow_token_id, config.eow_token_id, config.world_token_id):
-            raise ValueError(
-                f"the tokenizer gives the world tokens the ids {ids}, the model expects"
-                f" {(config.sow_token_id, config.eow_token_id, config.world_token_id)}"
-            )
-
-    # --- calls -------------------------------------------------------------------------------------------
-
-    def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
+    def __init__(
         self,
-        images: Any = None,
-        text: Any = None,
-        world: Any = None,
-        num_world_steps: int | None = None,
+        feature_extractor: Any,
+        image_processor: Any,
+        tokenizer: Any,
+        video_processor: Any,
+        chat_template: str | dict[str, str] | None = None,
+        image_seq_length: int = 280,
+        enable_world: bool = True,
+        world_image_size: int = 224,
+        tokens_per_slot: int = 784,
+        num_world_steps: int = 0,
+        max_world_steps: int = 16,
+        world_tap: TapName = "vae",
+        world_control_of: ReadTap = "vae",
+        world_repeat_current: bool = False,
+        frame_rate_hz: float = 16.0,
+        num_clip_frames: int = 5,
+        num_gemma_frames: int = 1,
         **kwargs: Any,
-    ) -> BatchFeature:
-        """Run Gemma 3's processor, and add the world.
-
-        Args:
-            images: pictures, a list per row.
-            text: one prompt or a list of prompts.
-            world: clips for the world model, a list per row; default: each picture as a clip of one frame.
-            num_world_steps: K, future latent slots; default: the processor's own.
-            kwargs: as in Gemma3Processor.
-
-        Returns:
-            input_ids, attention_mask, token_type_ids, pixel_values, and with a world: world_pixels, uint8
-            (N, F, 3, H, W) of all rows, and num_world_steps.
-
-        Raises:
-            ValueError: for world tokens in the text, clips of unequal or impossible length, `videos=`, or a truncation
-                that would cut a placeholder.
-        """
-        if kwargs.pop("videos", None) is not None:
-            raise ValueError(
-                'the processor takes no videos=: give each in its chat, {"type": "video", "video": ...}, to'
-                " apply_chat_template"
-            )
-        if not self.enable_world:
-            if world is not None or num_world_steps:
-                raise ValueError("the processor was made with enable_world=False: it takes no world or num_world_steps")
-            return super().__call__(images=images, text=text, **kwargs)
-        if text is None:
-            raise ValueError("text is missing: expected a prompt per row")
-        texts = [text] if isinstance(text, str) else list(text)
-        self._refuse_control_tokens(texts, is_marked=bool(kwargs.get("sanitize_control_tokens")))
-        steps = self.num_world_steps if num_world_steps is None else num_world_steps
-        check_world_steps(steps, self.max_world_steps)
-        pictures = _pictures(images, len(texts))  # each is converted once, for Gemma and for the world
-        counts = [len(row) for row in (pictures if world is None else world)]
-        if len(counts) != len(texts):
-            raise ValueError(f"world holds clips for {len(counts)} rows, text {len(texts)}: expected a list per row")
-        if world is None:
-            frames = _stacked([square_frames([picture], self.world_image_size) for row in pictures for picture in row])
-        else:
-            frames = self.world_frames([clip for row in world for clip in row])
-        if frames is not None:
-            texts = self._with_placeholders(texts, counts, self.world_settings.num_slots(frames.shape[1], steps))
-            if not self.tokens_per_slot:
-                _check_residual(counts, [len(row) for row in pictures], kwargs)
-        shown: Any = pictures if any(pictures) else None
-        inputs = super().__call__(images=shown, text=texts, **kwargs)
-        if frames is not None:
-            inputs["world_pixels"] = frames
-            inputs["num_world_steps"] = steps
-        return inputs
-
-    def _with_placeholders(self, texts: list[str], counts: list[int], num_slots: int) -> list[str]:
-        """Put the block of each clip first: after a leading <bos>, else at the start (the tokenizer writes <bos> then).
-
-        Residual fusion has no placeholders.
-        """
-        if not self.tokens_per_slot:
-            return texts
-        block = CUSTOM_TOKEN_SOW + WORLD_SOFT_TOKEN * (num_slots * self.tokens_per_slot) + CUSTOM_TOKEN_EOW
-        bos = self.tokenizer.bos_token
-        return [
-            (bos if prompt.startswith(bos) else "") + block * count + prompt.removeprefix(bos)
-            for prompt, count in zip(texts, counts, strict=True)
-        ]
-
-    def world_frames(self, clips: Sequence[Any]) -> UInt8[Tensor, "N F 3 H W"] | None:
-        """Convert clips to the world model's input; None: no clips.
-
-        Raises:
-            ValueError: for clips of unequal length.
-        """
-        return _stacked([to_frames(clip, self.world_image_size) for clip in clips])
-
-    def gemma_pixels(self, pictures: Sequence[Image.Image]) -> Float[Tensor, "M 3 H W"]:
-        """Convert pictures to the input of Gemma's vision tower, one crop each."""
-        return self._process_images(pictures, return_tensors="pt")[0]["pixel_values"]
-
-    def _process_images(self, images: Any, **options: Any) -> tuple[Any, list[str]]:
-        """Return all pixels and the placeholder of each picture: as transformers does, in a third of the time."""
-        pictures: Any = make_flat_list_of_images(images)
-        if not is_plain(self.image_processor, pictures, options):
-            return super()._process_images(images, **options)
-        pixels = plain_pixels(self.image_processor, pictures)
-        return {"pixel_values": pixels}, [self.full_image_sequence] * len(pictures)
-
-    def _refuse_control_tokens(self, texts: list[str], is_marked: bool) -> None:
-        for prompt in texts:
-            written = _MARKED_RE.sub("", prompt) if is_marked else prompt
-            if tokens := [token for token in WORLD_TOKENS if token in written]:
-                raise ValueError(
-                    f"the text contains {tokens}: the processor alone writes world tokens; use apply_chat_template,"
-                    " which encodes them as text"
-                )
-            if written.count(self.tokenizer.bos_token) > 1:
-                raise ValueError(f"the text contains {self.tokenizer.bos_token} more than once")
-
-    def _check_special_mm_tokens(self, text: list[str], text_inputs: Any, modalities: list[str]) -> None:
-        """Refuse to truncate image or world placeholders; the marked text of a user contains none."""
-        text = [_MARKED_RE.sub("", sample) for sample in text]
-        rows = [np.asarray(ids) for ids in text_inputs["input_ids"]]
-        for token in (self.tokenizer.image_token, *(WORLD_TOKENS if self.enable_world else ())):
-            token_id = self.tokenizer.convert_tokens_to_ids(token)
-            written = [sample.count(token) for sample in text]
-            kept = [int((ids == token_id).sum()) for ids in rows]
-            if written != kept:
-                raise ValueError(
-                    f"{token}: {written} written per row, {kept} left after truncation; raise max_length or drop"
-                    " truncation: a cut placeholder has no meaning"
-                )
-
-    def apply_chat_template(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self,
-        conversation: Any,
-        chat_template: str | None = None,
-        world: Any = None,
-        num_world_steps: int | None = None,
-        **kwargs: Any,
-    ) -> Any:
-        """Apply Gemma 3's chat template; control tokens in a user's text are encoded as text.
-
-        Args:
-            conversation: one conversation or a list of them; for videos in it see `read_part`. Rows with videos and
-                rows with pictures alone have clips of other lengths: give them in calls of their own.
-            world: clips per row, as in the call; for one conversation a list of its clips.
-            num_world_steps: K, future latent slots.
-        """
-        options = dict(kwargs.pop("processor_kwargs", None) or {})
-        refuse_video_options(kwargs, options)
-        conversation, clips = take_videos(conversation, world or options.get("world"), self.clip_rule)
-        world = clips if self.enable_world else world  # without it Gemma sees the last frame
-        if world is not None:
-            is_batch = bool(conversation) and isinstance(conversation[0], list | tuple)
-            options["world"] = world if is_batch else [world]
-        if num_world_steps is not None:
-            options["num_world_steps"] = num_world_steps
-        if kwargs.get("tokenize"):
-            conversation, sanitize = self._to_sanitize(conversation)
-            if sanitize:
-                kwargs["sanitize_control_tokens"] = True
-        return super().apply_chat_template(conversation, chat_template, processor_kwargs=options, **kwargs)
-
-    def count_tokens(self, conversation: Any, add_generation_prompt: bool) -> int:
-        """Count the tokens of one conversation, with image tokens and without world tokens; it needs no picture.
-
-        A picture becomes line breaks, markers and image tokens. The tokenizer may merge its line breaks with those of
-        the template, so they are counted in place.
-        """
-        conversation, sanitize = self._to_sanitize(conversation)
-        template: Any = self.chat_template
-        ids = self.tokenizer.apply_chat_template(
-            conversation,
-            chat_template=template.replace(self.boi_token, self.full_image_sequence),
-            tokenize=True,
-            return_dict=False,
-            add_generation_prompt=add_generation_prompt,
-            sanitize_control_tokens=sanitize,
-        )
-        return len(ids)
-
-    def _to_sanitize(self, conversation: Any) -> tuple[Any, bool]:
-        """Return the conversation, and True if it contains control tokens; its texts are then joined.
-
-        transformers' own sanitizing takes tens of milliseconds, so clean text skips it.
-        """
-        whole = joined(conversation)
-        has_control_tokens = any(map(self._control_tokens.search, texts_of(whole)))
-        return (whole if has_control_tokens else conversation), has_control_tokens
+    ) -> None:
+        world = _of_world(locals())
+        build: Any = super().__init__
+        build(feature_extractor, image_processor, tokenizer, video_processor, chat_template, image_seq_length, **kwargs)
+        self._take(**world)
 
     @property
-    def clip_rule(self) -> ClipRule:
-        """The frames of a video that the models see."""
-        return ClipRule(self.frame_rate_hz, self.num_clip_frames, self.num_gemma_frames)
-
-    @property
-    def world_settings(self) -> WorldSettings:
-        """The settings of the tap that decide its number of frames and slots."""
-        known_tap(self.world_tap)
-        return _slot_settings(self.world_tap, self.world_control_of, self.world_repeat_current)
-
-    @property
-    def model_input_names(self) -> list[str]:
-        """Names of the tensors that a call returns."""
-        return [*super().model_input_names, "world_pixels", "num_world_steps"]
+    def _picture_in_template(self) -> tuple[str, str]:
+        """The token of a picture, and the text of the largest one: pictures have grids of any shape."""
+        tokens = self.image_token * self.image_processor.max_soft_tokens
+        return self.image_token, f"{self.boi_token}{tokens}{self.eoi_token}"
 
 
-@lru_cache(maxsize=128, typed=True)
-def _slot_settings(tap: TapName, control_of: ReadTap, repeat_current: bool) -> WorldSettings:
-    return WorldSettings(tap=tap, control_of=control_of, repeat_current=repeat_current)
+def _of_world(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of the world among the arguments of `__init__`, which transformers reads by their names."""
+    return {name: arguments[name] for name in WorldPrompts._take.__kwdefaults__ or ()}
 
 
-def _stacked(clips: list[Tensor]) -> Tensor | None:
-    """Stack clips (F, 3, H, W); None: no clips."""
-    lengths = {len(clip) for clip in clips}
-    if len(lengths) > 1:
-        raise ValueError(f"clips of {sorted(lengths)} frames in one batch: expected one length, group them by it")
-    return torch.stack(clips) if clips else None
-
-
-def _pictures(images: Any, num_rows: int) -> list[list[Image.Image]]:
-    """Convert pictures to RGB, a list per row.
-
-    Raises:
-        ValueError: if the assignment of pictures to rows is not clear.
-    """
-    if images is None:
-        return [[] for _ in range(num_rows)]
-    if isinstance(images, Sequence) and any(isinstance(row, list | tuple) for row in images):
-        rows = [to_pictures(row) for row in images]
-    elif num_rows == 1:
-        rows = [to_pictures(images)]
-    else:
-        rows = [[picture] for picture in to_pictures(images)]
-    if len(rows) != num_rows:
-        raise ValueError(
-            f"pictures for {len(rows)} prompts, but {num_rows} prompts: give a list of pictures per prompt"
-        )
-    return rows
-
-
-def _check_residual(clips: list[int], pictures: list[int], options: dict[str, Any]) -> None:
-    if clips != pictures:
-        raise ValueError(f"residual fusion adds one clip to each picture: {clips} clips, {pictures} pictures per row")
-    if options.get("do_pan_and_scan") or options.get("images_kwargs", {}).get("do_pan_and_scan"):
-        raise ValueError("residual fusion adds one clip to each picture: it takes no pan-and-scan")
+_KINDS: Final[dict[str, type[WorldPrompts]]] = {GEMMA3.kind: TheWorldProcessor, GEMMA4.kind: TheWorldGemma4Processor}
+"""Kind of a base to its processor."""

@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import initialization as init
 
-from theworld.modeling.configuration import TheWorldConfig
+from theworld.modeling.configuration import WorldFields
 
 
 def space_to_depth(features: Float[Tensor, "N C T h w"], grid: int) -> Float[Tensor, "N C2 T g g"]:
@@ -30,7 +30,7 @@ def space_to_depth(features: Float[Tensor, "N C T h w"], grid: int) -> Float[Ten
 class Projector(nn.Module):
     """Maps one feature vector to the width of a Gemma token: `linear`, `mlp` or `mlp_final_gelu`."""
 
-    def __init__(self, in_features: int, config: TheWorldConfig) -> None:
+    def __init__(self, in_features: int, config: WorldFields) -> None:
         super().__init__()
         out = config.text.hidden_size
         width = config.world_projection_width or out
@@ -64,7 +64,7 @@ class WorldBlock(nn.Module):
     frozen.
     """
 
-    def __init__(self, config: TheWorldConfig) -> None:
+    def __init__(self, config: WorldFields) -> None:
         super().__init__()
         self.grid, self.mode = config.grid, config.world_projection_mode
         self.max_past, self.max_future = config.max_past_steps, config.max_world_steps
@@ -125,7 +125,7 @@ class WorldResidual(nn.Module):
     construction: num_past_steps + 1 + num_world_steps.
     """
 
-    def __init__(self, config: TheWorldConfig) -> None:
+    def __init__(self, config: WorldFields) -> None:
         super().__init__()
         self.grid, self.image_grid = config.grid, config.image_grid
         self.num_slots = config.num_past_steps + 1 + config.num_world_steps

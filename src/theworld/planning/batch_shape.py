@@ -6,7 +6,7 @@ from theworld.config.commands import PlanSettings
 from theworld.constants import IGNORE_INDEX, TEMPORAL_STRIDE
 from theworld.datasets.errors import RecordError
 from theworld.datasets.sample import Sample, Samples
-from theworld.modeling.configuration import TheWorldConfig
+from theworld.modeling.configuration import WorldFields
 
 MOST_SAMPLES = 16
 """Samples to read."""
@@ -33,7 +33,7 @@ class BatchShape:
     """Optimiser steps of the run; None: unknown, because the shape comes from the settings."""
 
 
-def batch_shape_of(settings: PlanSettings, config: TheWorldConfig) -> BatchShape:
+def batch_shape_of(settings: PlanSettings, config: WorldFields) -> BatchShape:
     """Return the shape of the batch that one device takes at a time.
 
     Raises:
@@ -48,7 +48,7 @@ def batch_shape_of(settings: PlanSettings, config: TheWorldConfig) -> BatchShape
     return BatchShape(size, settings.length, size * settings.num_supervised, pictures, clips, frames, steps, seen=False)
 
 
-def _from_samples(settings: PlanSettings, config: TheWorldConfig) -> BatchShape:
+def _from_samples(settings: PlanSettings, config: WorldFields) -> BatchShape:
     """Collate the first samples as training does, and return the shape of the batch."""
     from theworld.datasets.collator import Collator
     from theworld.datasets.factory import open_training

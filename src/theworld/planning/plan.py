@@ -9,7 +9,8 @@ from theworld.config.commands import PlanSettings
 from theworld.config.training import in_number_formats
 from theworld.constants import IGNORE_INDEX, TEMPORAL_STRIDE
 from theworld.modeling import TheWorld, freezing, lora
-from theworld.modeling.configuration import TheWorldConfig
+from theworld.modeling.bases import PLAN
+from theworld.modeling.configuration import WorldFields
 from theworld.modeling.factory import configuration_of
 from theworld.planning.batch_shape import BatchShape, batch_shape_of
 from theworld.planning.blocks import forward_of, step_of
@@ -99,19 +100,20 @@ def work_of(model: TheWorld, rows: BatchShape, imitates: bool) -> float:
     return WorkCounter(model)(batch).total
 
 
-def configuration(settings: PlanSettings) -> TheWorldConfig:
+def configuration(settings: PlanSettings) -> WorldFields:
     """Return the configuration of the run's model, without a look at weights.
 
     Raises:
         ValueError: if its files cannot be found.
     """
     config = configuration_of(settings.model)
+    config.BASE.refuse(PLAN)
     if settings.model.attn_implementation is not None:
         config._attn_implementation = settings.model.attn_implementation
     return config
 
 
-def skeleton(settings: PlanSettings, config: TheWorldConfig) -> TheWorld:
+def skeleton(settings: PlanSettings, config: WorldFields) -> TheWorld:
     """Return the fused model on `meta`, in the number formats and with the frozen parts of the training."""
     with torch.device("meta"):
         model = TheWorld(config)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from transformers import SiglipVisionModel, VJEPA2Model
 
 from theworld.config import WorldSettings
-from theworld.modeling.configuration import TheWorldConfig
+from theworld.modeling.configuration import WorldFields
 from theworld.modeling.freezing import part_of
 from theworld.planning.activations import Traced, trace
 from theworld.planning.batch_shape import BatchShape
@@ -39,7 +39,7 @@ class WorldCost(NamedTuple):
 NONE = WorldCost(0, 0, Traced(0, 0, 0, 0, 0), 0)
 
 
-def world_cost_of(config: TheWorldConfig, rows: BatchShape) -> WorldCost:
+def world_cost_of(config: WorldFields, rows: BatchShape) -> WorldCost:
     """Trace the networks of the configured tap on `meta` with the clips of a batch; constant taps cost nothing.
 
     Raises:

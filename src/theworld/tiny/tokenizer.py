@@ -1,7 +1,8 @@
 """A tokenizer trained on first use, and its text: Gemma's algorithm and special tokens, only 2,000 tokens."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
@@ -71,8 +72,57 @@ def passages() -> Iterator[str]:
 
 # Ids 0 to 4 as in Gemma 3. The image placeholder is the last token (there 262144 of 262145), so that later tokens
 # follow it, too.
-FIRST_TOKENS: Final = ("<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "<start_of_turn>", "<end_of_turn>")
-LAST_TOKENS: Final = ("<start_of_image>", "<end_of_image>", "<image_soft_token>")
+FIRST_TOKENS: Final = ("<pad>", "<eos>", "<bos>", "<unk>", "<mask>")
+
+
+@dataclass(frozen=True)
+class Marks:
+    """The control tokens of a chat, and of the pictures in it."""
+
+    start_of_turn: str
+    end_of_turn: str
+    picture: str
+    """Place of a picture in the chat template."""
+    named: Mapping[str, str]
+    """Attributes of the tokenizer to tokens."""
+    more: tuple[str, ...] = ()
+
+    @property
+    def first(self) -> tuple[str, ...]:
+        """The first tokens of the vocabulary."""
+        return (*FIRST_TOKENS, self.start_of_turn, self.end_of_turn)
+
+    @property
+    def last(self) -> tuple[str, ...]:
+        """The last tokens of the vocabulary, the image placeholder at the end."""
+        named = [token for name, token in self.named.items() if name != "image_token"]
+        return (*self.more, *named, self.named["image_token"])
+
+
+GEMMA3_MARKS: Final = Marks(
+    start_of_turn="<start_of_turn>",
+    end_of_turn="<end_of_turn>",
+    picture="<start_of_image>",
+    named={
+        "boi_token": "<start_of_image>",
+        "eoi_token": "<end_of_image>",
+        "image_token": "<image_soft_token>",
+    },
+)
+GEMMA4_MARKS: Final = Marks(
+    start_of_turn="<|turn>",
+    end_of_turn="<turn|>",
+    picture="<|image|>",
+    named={
+        "boi_token": "<|image>",
+        "eoi_token": "<image|>",
+        "image_token": "<|image|>",
+        "audio_token": "<|audio|>",
+        "boa_token": "<|audio>",
+        "eoa_token": "<audio|>",
+    },
+    more=("<|video|>",),
+)
 NEWLINE: Final = "\n"
 MOST_LEARNED_TOKENS: Final = 2048  # the corpus needs 1829: each of its words is one token
 
@@ -105,34 +155,40 @@ CHAT_TEMPLATE: Final = """\
 """
 
 
-def train_tokenizer() -> GemmaTokenizer:
-    """Return Gemma's tokenizer class with a small vocabulary.
+def train_tokenizer(marks: Marks = GEMMA3_MARKS) -> GemmaTokenizer:
+    """Return Gemma's tokenizer class with a small vocabulary, and the control tokens of a Gemma.
 
     It has byte-pair merges learned from the built-in corpus, 256 byte tokens for all other text, and a newline that is
     always its own token. Decoding returns every text unchanged, except "▁" (U+2581): Gemma's normaliser reads a space.
     """
     vocabulary, merges = _learned_merges()
-    tokens = [*FIRST_TOKENS, NEWLINE, *(f"<0x{byte:02X}>" for byte in range(256)), *vocabulary, *LAST_TOKENS]
+    tokens = [*marks.first, NEWLINE, *(f"<0x{byte:02X}>" for byte in range(256)), *vocabulary, *marks.last]
     tokenizer = GemmaTokenizer(
         vocab={token: index for index, token in enumerate(tokens)},
         merges=merges,  # pyright: ignore[reportArgumentType]  # the backend takes pairs
-        extra_special_tokens={
-            "boi_token": "<start_of_image>",
-            "eoi_token": "<end_of_image>",
-            "image_token": "<image_soft_token>",
-        },
-        chat_template=CHAT_TEMPLATE,
+        extra_special_tokens=dict(marks.named),
+        chat_template=_template(marks),
         model_max_length=8192,
         padding_side="left",  # as Gemma's own: an answer follows the last token of its row
         clean_up_tokenization_spaces=False,
         add_bos_token=True,
     )
     tokenizer.add_tokens(
-        [AddedToken(token, special=True, normalized=False) for token in ("<start_of_turn>", "<end_of_turn>")]
+        [
+            AddedToken(token, special=True, normalized=False)
+            for token in (marks.start_of_turn, marks.end_of_turn, *marks.more)
+        ]
     )
     # An added token splits the text before any merge: the ids of `<start_of_turn>model\n` do not depend on the rest.
     tokenizer.add_tokens([AddedToken(NEWLINE, normalized=False)])
     return tokenizer
+
+
+def _template(marks: Marks) -> str:
+    template = CHAT_TEMPLATE
+    for name in ("start_of_turn", "end_of_turn", "picture"):
+        template = template.replace(getattr(GEMMA3_MARKS, name), getattr(marks, name))
+    return template
 
 
 def _learned_merges() -> tuple[list[str], list[tuple[str, str]]]:

@@ -93,7 +93,7 @@ def write_cosmos3(folder: Path, seed: int) -> None:
         num_hidden_layers=NUM_BLOCKS,
         num_key_value_heads=1,
         patch_latent_dim=4 * 3 * LATENT_CHANNELS,
-        vocab_size=2_304,  # the tokens of the small tokenizer
+        vocab_size=2_400,  # more than the tokens of the small tokenizer
         rope_axes_dim=(4, 4, 4),
     )
     scheduler = UniPCMultistepScheduler(use_flow_sigmas=True, prediction_type="flow_prediction", flow_shift=3.0)

@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from theworld.constants import IGNORE_INDEX
 from theworld.datasets.packing import NO_SAMPLE
 from theworld.modeling import TheWorld
+from theworld.modeling.bases import GEMMA4
 from theworld.precision import DTYPE_OF, is_emulated
 
 _MATRIX_SIDE = {"cpu": 1024, "cuda": 8192}
@@ -44,30 +45,44 @@ class VisionFlops:
 
     tower: LinearWeights
     projection: LinearWeights
-    num_patches: int
-    num_tokens: int
-    """Image tokens of a picture, after pooling."""
+    num_patches: int | None
+    """Patches of a picture; None: those of the batch, where pictures have grids of any shape."""
+    pooled: int
+    """Patches that become one image token."""
     attention: int
-    """Operations of attention in a forward pass of one picture."""
+    """Operations of attention in a forward pass of one picture, for each pair of its patches."""
 
     @classmethod
     def of(cls, model: TheWorld) -> "VisionFlops":
         inner: Any = model.model
         config: Any = model.config.vision_config
-        matrix = inner.multi_modal_projector.mm_input_projection_weight
+        tower = _linear_weights(inner.vision_tower)
+        if model.config.BASE is GEMMA4:
+            return cls(
+                tower=tower,
+                projection=_linear_weights(inner.embed_vision),
+                num_patches=None,
+                pooled=config.pooling_kernel_size**2,
+                attention=4 * config.num_hidden_layers * config.num_attention_heads * config.head_dim,
+            )
         num_patches = (config.image_size // config.patch_size) ** 2
         return cls(
-            tower=_linear_weights(inner.vision_tower),
-            projection=_count([matrix]),
+            tower=tower,
+            projection=_count([inner.multi_modal_projector.mm_input_projection_weight]),
             num_patches=num_patches,
-            num_tokens=model.config.mm_tokens_per_image,  # pyright: ignore[reportArgumentType]
-            attention=4 * config.num_hidden_layers * config.hidden_size * num_patches**2,
+            pooled=num_patches // model.config.mm_tokens_per_image,  # pyright: ignore[reportOperatorIssue]
+            attention=4 * config.num_hidden_layers * config.hidden_size,
         )
 
-    def flops(self, num_pictures: int, *, has_gradient: bool) -> int:
-        tower = self.tower.flops(self.num_patches, has_gradient=has_gradient)
-        attention = self.attention * (3 if has_gradient else 1)
-        return num_pictures * (tower + attention + self.projection.flops(self.num_tokens, has_gradient=has_gradient))
+    def flops(self, batch: dict[str, Any], *, has_gradient: bool) -> int:
+        """Count a batch's pictures; padding up to the largest grid is computed like patches."""
+        num_patches = self.num_patches
+        if num_patches is None:
+            num_patches = batch["pixel_values"].shape[1] if "pixel_values" in batch else 0
+        tower = self.tower.flops(num_patches, has_gradient=has_gradient)
+        attention = self.attention * num_patches**2 * (3 if has_gradient else 1)
+        projection = self.projection.flops(num_patches // self.pooled, has_gradient=has_gradient)
+        return _num_pictures(batch) * (tower + attention + projection)
 
 
 @dataclass(frozen=True)
@@ -79,8 +94,8 @@ class LanguageFlops:
     layer_types: tuple[str, ...]
     window: int
     """Tokens that a layer of sliding attention sees."""
-    width: int
-    """Width of all heads together."""
+    widths: tuple[int, ...]
+    """Width of all heads together, by layer."""
 
     @classmethod
     def of(cls, model: TheWorld) -> "LanguageFlops":
@@ -91,21 +106,21 @@ class LanguageFlops:
             head=_linear_weights(model.lm_head),
             layer_types=tuple(config.layer_types),
             window=config.sliding_window,
-            width=config.num_attention_heads * config.head_dim,
+            widths=tuple(layer.self_attn.q_proj.out_features for layer in inner.language_model.layers),
         )
 
     def flops(self, batch: dict[str, Any], *, has_gradient: bool) -> int:
         """Count the layers at every token but padding, and the head at supervised tokens."""
         lengths = _lengths(batch)
         num_pairs = sum(
-            length * (length if kind == "full_attention" else min(length, self.window))
-            for kind in self.layer_types
+            width * length * (length if kind == "full_attention" else min(length, self.window))
+            for kind, width in zip(self.layer_types, self.widths, strict=True)
             for length in lengths
         )
         num_supervised = int((batch["labels"][:, 1:] != IGNORE_INDEX).sum())
         return (
             self.layers.flops(sum(lengths), has_gradient=has_gradient)
-            + 4 * self.width * num_pairs * (3 if has_gradient else 1)
+            + 4 * num_pairs * (3 if has_gradient else 1)
             + self.head.flops(num_supervised, has_gradient=has_gradient)
         )
 
@@ -129,7 +144,11 @@ class WorkCounter:
         self._language = LanguageFlops.of(model)
         self._projector = _linear_weights(model.world) if model.config.enable_world else LinearWeights(0, 0)
         trained = [name for name, weight in model.named_parameters() if weight.requires_grad]
-        vision_parts = ("model.vision_tower.", "model.multi_modal_projector.mm_input_projection_weight")
+        vision_parts = (
+            "model.vision_tower.",
+            "model.multi_modal_projector.mm_input_projection_weight",
+            "model.embed_vision.",
+        )
         self._trains_vision = any(name.startswith(vision_parts) for name in trained)
         self._trains_vae = any(name.startswith("cosmos_vae.") for name in trained)
         trains_world = any(name.startswith(("world.", "cosmos_vae.")) for name in trained)
@@ -141,7 +160,7 @@ class WorkCounter:
         """Return the operations of one batch of the collator."""
         imitates = "slot_pixel_values" in batch
         trains_vision = self._trains_vision and not imitates
-        vision = self._vision.flops(_num_pictures(batch), has_gradient=trains_vision)
+        vision = self._vision.flops(batch, has_gradient=trains_vision)
         world_model = self._world_model(batch)
         total = vision + world_model + self._world_projector(batch)
         if not imitates:

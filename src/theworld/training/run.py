@@ -23,8 +23,9 @@ from theworld.evaluation.generation import FeatureReader
 from theworld.io import write_whole
 from theworld.locks import in_use
 from theworld.modeling import TheWorld
-from theworld.modeling.factory import open_model
-from theworld.modeling.model import compile_layers
+from theworld.modeling.bases import IMITATION, PACKING
+from theworld.modeling.factory import configuration_of, open_model
+from theworld.modeling.native import compile_layers
 from theworld.precision import DTYPE_OF, warn_if_emulated
 from theworld.training.bad_records import BAD_RECORDS_NAME, BadRecords
 from theworld.training.callbacks import LossWatch, Stopping, check_logger, open_loggers
@@ -154,6 +155,9 @@ def _device() -> torch.device:
 def _build_model(config: TrainingConfig) -> TheWorld:
     """Seed the random numbers and open the model; with a feature store its world stays closed."""
     set_seed(config.seed)
+    needed = [PACKING] * config.packing + [IMITATION] * (config.objective == "imitation")
+    for feature in needed:  # before any weights are loaded
+        configuration_of(config.model).BASE.refuse(feature)
     model = open_model(config.model, load_world=config.store_dir is None, world_device=_device())
     if config.compile:
         compile_layers(model)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from theworld.config import DataSettings, VideoData, VsrData
-from theworld.config.experiments import ImagineSettings
+from theworld.config.commands import ImagineSettings
 from theworld.config.inferred import for_training
 
 

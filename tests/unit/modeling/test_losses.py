@@ -14,7 +14,7 @@ from theworld.config import ModelSettings, OptimSettings, TrainingConfig, WorldS
 from theworld.config.data import DataSettings
 from theworld.datasets import Sample, Turn
 from theworld.datasets.collator import Collator
-from theworld.modeling.fusion import unexplained
+from theworld.modeling.alignment import unexplained
 from theworld.training.metrics import read_metrics
 from theworld.training.run import train
 

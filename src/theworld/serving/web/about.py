@@ -12,7 +12,8 @@ from theworld.constants import TEMPORAL_STRIDE
 from theworld.datasets.foresight import TASKS
 from theworld.datasets.foresight.items import NUM_SHIPPED
 from theworld.evaluation.audit import Audit
-from theworld.modeling import TheWorld, TheWorldConfig
+from theworld.modeling import TheWorld
+from theworld.modeling.configuration import WorldFields
 from theworld.modeling.factory import describe_weights, scope_of
 from theworld.serving.refusals import RequestError
 
@@ -106,7 +107,7 @@ class Steps:
     most_frames: int
 
     @classmethod
-    def of(cls, config: TheWorldConfig, settings: AppSettings) -> "Steps":
+    def of(cls, config: WorldFields, settings: AppSettings) -> "Steps":
         """Return the limits that the model's configuration and the settings allow."""
         usual = config.num_world_steps
         if not config.enable_world:

@@ -22,6 +22,7 @@ from theworld.evaluation.benchmarks.dispatch import score
 from theworld.evaluation.generation import FAILURES, is_of_the_machine
 from theworld.evaluation.predictions import Prediction
 from theworld.modeling import TheWorld
+from theworld.modeling.bases import SHARED_PREFIX
 from theworld.modeling.generation import Seen
 from theworld.modeling.introspection import check_shown, decoded, first_attention
 from theworld.serving.decoding import AnswerText, Event, Finished, Options, Piece, Row, RowEnds, end_ids, greedy
@@ -88,6 +89,7 @@ class TwoAnswers:
     """
 
     def __init__(self, model: TheWorld, settings: AppSettings) -> None:
+        model.config.BASE.refuse(SHARED_PREFIX)
         self.model = model.eval()
         self.settings = settings
         self._has_world = model.config.enable_world
