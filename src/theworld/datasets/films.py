@@ -83,6 +83,7 @@ class Film:
         self._check = LimitCheck(limits, name)
         self._reformatter = VideoReformatter()
         self._container: Any = None
+        self._is_scanned = False
         self.times_s = np.zeros(0)
 
     @property
@@ -150,6 +151,7 @@ class Film:
 
     def _scanned_times(self, num_promised: int = 0) -> Float[np.ndarray, " M"]:
         """Return the times by the packets."""
+        self._is_scanned = True
         if not self._is_fresh:
             self._open()
         stamps, orders = array("q"), array("q")
@@ -207,20 +209,15 @@ class Film:
         """Decode the frames of ascending stamps: as fast as possible first, and with more care where that fails."""
         from av.error import FFmpegError
 
-        error: Exception | None = None
         for lead_s, skips in () if self._is_counted else _ATTEMPTS:
             try:
                 pictures = self._attempt(wanted, lead_s, skips)
             except (VideoSizeError, VideoTimeError):
                 raise
-            except (FFmpegError, VideoError) as failure:
-                error = failure
+            except (FFmpegError, VideoError):  # a jump into a file without an index may miss the key frame
                 continue
-            error = None
             if len(pictures) == len(wanted):
                 return pictures
-        if error is not None:
-            raise error
         pictures = self._attempt(wanted, None, skips=False)
         if len(pictures) < len(wanted):
             raise VideoError(f"{self.name}: a video without a frame")
@@ -275,6 +272,8 @@ class Film:
             if not self._is_fresh:
                 self._open()
             return True
+        if self._is_scanned and not self._is_fresh:  # FFmpeg may jump to any frame that it has read, also between keys
+            self._open()
         self._is_fresh = False
         try:
             self._container.seek(stamp, stream=self._track, backward=True)
