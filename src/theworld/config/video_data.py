@@ -52,7 +52,8 @@ class VideoData(DataSettings):
     """Largest number of samples of a video without labels; None: 8, or all of a single video."""
 
     stride_s: Annotated[float, Field(gt=0)] | None = None
-    """Seconds between the beginnings of two samples of a video; None: their length, so that they share no frame."""
+    """Seconds between the beginnings of two samples of a video; None: their length, so that they share no frame.
+    At least the time of a frame of the models."""
 
     window_seed: Seed = 0
     """Seed of the choice of samples of a long video."""

@@ -1,8 +1,9 @@
 """Decoded frames of video files to upright sRGB pictures with square pixels.
 
 Colours follow the tags of the file: matrix (BT.601, BT.709, BT.2020), range, primaries and transfer. Frames without a
-tag of their matrix have BT.709 from 720 lines on, and BT.601 below, as players assume. High dynamic range (PQ, HLG) is
-tone-mapped: a diffuse white of 203 cd/m² (BT.2408) becomes a light grey, and brighter lights get the rest up to white.
+tag of their matrix have BT.709 from 1280 columns or above 576 lines on, and BT.601 below, as players assume. High
+dynamic range (PQ, HLG) has the primaries of BT.2020 unless the file names others. It is tone-mapped: a diffuse white of
+203 cd/m² (BT.2408) becomes a light grey, and brighter lights get the rest up to white.
 """
 
 import struct
@@ -119,9 +120,8 @@ def _to_srgb(codes: UInt16[np.ndarray, "H W 3"], transfer: int, primaries: int) 
         # The display brightens bright scenes (BT.2100).
         scene = light @ np.asarray((0.2627, 0.6780, 0.0593), np.float32)
         light = light * np.power(scene, 0.2)[..., None] * np.float32(_HLG_PEAK_NITS / _WHITE_NITS)
-    default = _BT2020 if transfer in _HIGH else primaries
-    matrix = _TO_BT709[primaries if primaries in _TO_BT709 else default]
-    light = np.maximum(light @ np.asarray(matrix, np.float32).T, 0.0)
+    if matrix := _TO_BT709.get(_BT2020 if primaries in (0, _UNKNOWN) else primaries):
+        light = np.maximum(light @ np.asarray(matrix, np.float32).T, 0.0)
     if transfer in _HIGH:
         brightest = light.max(axis=-1, keepdims=True)
         light = light * (_tone_mapped(brightest) / np.maximum(brightest, 1e-6))

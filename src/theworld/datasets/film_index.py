@@ -36,7 +36,7 @@ class SampleTable:
 
 
 def sample_tables(stream: io.BufferedIOBase, num_bytes: int, check: LimitCheck) -> dict[int, SampleTable]:
-    """Read the sample tables of all tracks of an MP4 or MOV file by the numbers of the tracks.
+    """Read the sample tables of the picture tracks of an MP4 or MOV file by the numbers of the tracks.
 
     Args:
         stream: the file; its place moves.
@@ -48,17 +48,40 @@ def sample_tables(stream: io.BufferedIOBase, num_bytes: int, check: LimitCheck) 
             tables.
     """
     tables: dict[int, SampleTable] = {}
-    num_promised = 0
+    num_promised, num_listed = 0, 0
     for kind, content in _headers(stream, num_bytes, check):
         if any(name == b"cmov" for name, _ in _boxes(content)):
             raise VideoError(f"{check.name}: a compressed header: convert it to a usual MP4")
-        num_promised += sum(_num_samples(name, part) for name, part in _leaves(content))
-        check.length(num_promised, 0.0)
+        num_waves = sum(_num_waves(part) for name, part in _boxes(content) if name == b"trak")
+        num_samples = sum(_num_samples(name, part) for name, part in _leaves(content))
+        num_promised += num_samples
+        num_listed += num_samples - num_waves
+        check.length(num_listed, 0.0)
         if num_promised > num_bytes:
             raise VideoError(f"{check.name}: damaged: {num_promised:,} frames in {num_bytes:,} bytes")
         if kind == b"moov":
-            tables |= (_read_track(part, content) for name, part in _boxes(content) if name == b"trak")
+            tracks = [part for name, part in _boxes(content) if name == b"trak"]
+            tables |= (_read_track(track, content) for track in tracks if b"vide" in _handlers(track))
     return tables
+
+
+def _handlers(track: memoryview) -> set[bytes]:
+    """Return what a track holds: `vide`, `soun` or another; MOV names how it is stored in a box of the same name."""
+    heads = (part for name, part in _leaves(track) if name == b"hdlr")
+    return {bytes(part[8:12]) for part in heads if part[4:8] != b"dhlr"}
+
+
+def _num_waves(track: memoryview) -> int:
+    """Return the number of samples of a sound without compression; 0 for another track.
+
+    Each value of the wave counts as one, and FFmpeg does not list them one by one.
+    """
+    if _handlers(track) != {b"soun"}:
+        return 0
+    leaves = list(_leaves(track))
+    steps = [part for name, part in leaves if name == b"stts"]
+    is_wave = len(steps) == 1 and _word(steps[0], 4) == 1 and _word(steps[0], 12) == 1
+    return sum(_num_samples(name, part) for name, part in leaves) if is_wave else 0
 
 
 def _headers(stream: io.BufferedIOBase, num_bytes: int, check: LimitCheck) -> Iterator[tuple[bytes, bytes]]:

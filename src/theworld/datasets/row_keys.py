@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Any, Final, NamedTuple
 
 from theworld.datasets.errors import RecordError
@@ -135,8 +136,19 @@ def _may_be(role: str, value: Any) -> bool:
     if role == "video":
         return looks_like_video(value)
     if role in _OF_VIDEOS:
-        return seconds_of(value) is not None or (isinstance(value, list) and len(value) == 2)
+        return seconds_of(value) is not None or _is_number(value) or (isinstance(value, list) and len(value) == 2)
     return True
+
+
+def _is_number(value: Any) -> bool:
+    """Return whether a value is a number or the text of one, also a negative one, which is refused by its row."""
+    if isinstance(value, str):
+        try:
+            float(value)
+        except ValueError:
+            return seconds_of(value.strip().removeprefix("-")) is not None
+        return True
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def _divide_media(

@@ -29,6 +29,9 @@ VIDEO_SUFFIXES: Final = frozenset(
 _EARLY: Final = 0.25
 """Share of a period by which a frame may come late and still count as shown: files round their times."""
 
+_MIN_RATE_HZ, _MAX_RATE_HZ = 1e-6, 1000.0
+"""Frame rates of arrays and lists that are believed: from one frame in twelve days to a camera of high speed."""
+
 
 @runtime_checkable
 class Video(Protocol):
@@ -57,7 +60,8 @@ class ClipRule:
         5 frames for the world              x . . x . . x . . x . . x     a shorter one repeats its first
         1 frame for Gemma                                           x
 
-    Frames of a variable rate are those that a viewer sees at these times. A video of a lower rate keeps each frame.
+    Frames of a variable rate are those that a viewer sees at these times. A video whose last frames are all further
+    apart keeps each frame.
     """
 
     frame_rate_hz: float = 16.0
@@ -230,6 +234,8 @@ def clip_indices(
         chosen = list(range(max(0, count - rule.num_frames), count))
     else:
         chosen, count, unit = _sampled(video.times_s, rule, start_s, end_s)
+    if count == 1:
+        unit = unit.replace("frames", "frame", 1)
     num_missing = rule.num_frames - count
     if num_missing > 0:
         note = f"The video has {count} {unit}, and the clip {rule.num_frames}: the first is repeated."
@@ -280,13 +286,16 @@ def _sampled(
     if first > last:
         until = f"{times_s[-1]:.3g} s" if end_s is None else f"{end_s:g} s"
         raise VideoError(f"no frame between {start_s:g} s and {until}: the video has {times_s[-1]:.3g} s")
-    own_period = float(np.median(np.diff(times_s))) if len(times_s) > 1 else period
-    if own_period > period * (1 + _EARLY):
-        slow = f"frames at {1 / own_period:.3g} a second (the world model expects {rule.frame_rate_hz:g})"
+    # The last frames alone decide: elsewhere, a video of a variable rate may be faster or slower.
+    steps = np.diff(times_s[max(first, last + 1 - max(2, rule.num_frames)) : last + 1])
+    if steps.size and (steps > period * (1 + _EARLY)).all():
+        rate_hz = 1 / float(np.median(steps))
+        slow = f"frames at {rate_hz:.3g} a second (the world model expects {rule.frame_rate_hz:g})"
         return list(range(max(first, last + 1 - rule.num_frames), last + 1)), last + 1 - first, slow
     count = int((times_s[last] - times_s[first]) * rule.frame_rate_hz + _EARLY) + 1
     moments = times_s[last] - period * np.arange(min(count, rule.num_frames))[::-1]
-    chosen = [max(first, index) for index in shown_at(times_s, moments, period)]
+    start = max(first, int(np.searchsorted(times_s, moments[0])) - 1)
+    chosen = [start + index for index in shown_at(times_s[start : last + 1], moments, period)]
     return chosen, count, f"frames at {rule.frame_rate_hz:g} a second"
 
 
@@ -302,8 +311,10 @@ class _Frames:
 
     def __init__(self, frames: Any, frame_rate_hz: float | None, limits: VideoLimits) -> None:
         self.frames, self.limits, self.num_frames = frames, limits, len(frames)
-        if frame_rate_hz is not None and not frame_rate_hz > 0:
-            raise VideoError(f"frame_rate={frame_rate_hz}: expected more than 0 frames a second")
+        if frame_rate_hz is not None and not _MIN_RATE_HZ <= frame_rate_hz <= _MAX_RATE_HZ:
+            raise VideoError(
+                f"frame_rate={frame_rate_hz}: expected {_MIN_RATE_HZ:f} to {_MAX_RATE_HZ:,.0f} frames a second"
+            )
         self.times_s = None if frame_rate_hz is None else np.arange(len(frames)) / frame_rate_hz
 
     def pictures(self, indices: Sequence[int]) -> list[Image.Image]:

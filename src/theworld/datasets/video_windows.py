@@ -63,7 +63,7 @@ class VideoWindows:
     A sample has the given frames of a window as its clip, the frames that follow as its future, and a question without
     an answer: it serves imitation, the tap `true-future`, probes and diagnostics. Static, black and cut windows and
     videos that are too short are left out and counted in a line of the log. A video that is missing or unreadable is a
-    record that raises RecordError.
+    record of the training part that raises RecordError.
 
     Args:
         videos: the list.
@@ -104,8 +104,8 @@ class VideoWindows:
         if not any(record.now_s is not None for record in records):
             faulty = next((f"; such as {video.message}" for video in self.videos if video.message), "")
             raise ValueError(
-                f"{name}: no window of {_videos(len(self.videos))} is left{_counts(self.left_out)}{faulty}; give other"
-                " videos, or other limits (data.min_motion, min_luminance, max_jump, num_future_steps)"
+                f"{name}: no window of {_videos(len(self.videos))} is left{_counts(self.left_out)}{faulty};"
+                f" {_remedy(self.left_out)}"
             )
         places = _places([self.videos[record.video] for record in records], records, rule, part, share, name)
         self.records = [records[place] for place in places[:size]]
@@ -194,6 +194,19 @@ def _counts(left_out: Counter[str]) -> str:
     return f"; left out: {', '.join(f'{count:,} {cause}' for cause, count in left_out.most_common())}"
 
 
+def _remedy(left_out: Counter[str]) -> str:
+    """Say what to do about the causes for which windows and videos were left out."""
+    remedies = []
+    if "missing video" in left_out:
+        remedies.append("check the videos' paths, and data.video_dir, the folder that they start from")
+    if "unreadable video" in left_out:
+        remedies.append("replace the unreadable videos, or permit reading them")
+    if set(left_out) - {"missing video", "unreadable video"}:
+        limits = "data.min_motion, min_luminance, max_jump, num_future_steps"
+        remedies.append(f"give other videos, or other limits ({limits})")
+    return "; ".join(remedies)
+
+
 def _places(
     videos: Sequence[IndexedVideo],
     records: Sequence[_Record],
@@ -202,11 +215,22 @@ def _places(
     share: float | None,
     name: str,
 ) -> Int[np.ndarray, " M"]:
-    """Return the places of the records of a part; `videos` has that of each record."""
-    hashes = np.fromiter((id_hash(video.digest or video.name) for video in videos), np.uint64)
-    if part is None or len(np.unique(hashes)) > 1:
-        return places_by_picture(hashes, part, share, name, noun="videos")
-    return _last_part(videos[0].period_s, [record.now_s or 0.0 for record in records], rule, part, share)
+    """Return the places of the records of a part; `videos` has that of each record.
+
+    Videos with windows are divided; those that cannot be read stay with the training part, which counts them.
+    """
+    if part is None:
+        return np.arange(len(records))
+    moments = {place: record.now_s for place, record in enumerate(records) if record.now_s is not None}
+    good = np.fromiter(moments, np.int64)
+    hashes = np.fromiter((id_hash(videos[place].digest) for place in good), np.uint64)
+    if len(np.unique(hashes)) > 1:
+        places = good[places_by_picture(hashes, part, share, name, noun="videos")]
+    else:
+        places = good[_last_part(videos[good[0]].period_s, list(moments.values()), rule, part, share)]
+    if part == "validation":
+        return places
+    return np.sort(np.append(places, np.setdiff1d(np.arange(len(records)), good)))
 
 
 def _last_part(

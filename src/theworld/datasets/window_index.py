@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -36,6 +36,8 @@ _LATE: Final = 0.25
 """Share of a period by which the last frame of a window may be missing: files round their times."""
 _BLOCK_BYTES: Final = 64 << 10
 _MOST_THREADS: Final = 8
+_FAULTS: Final = ("missing video", "unreadable video")
+"""Causes that may pass although the file stays as it is, such as a missing permission."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,14 @@ class WindowRule:
     """Seconds between the beginnings of two windows; None: their length."""
     seed: int = 0
     """Seed of the choice among more windows."""
+
+    def __post_init__(self) -> None:
+        rate = self.clip.frame_rate_hz
+        if self.stride_s is not None and not round(self.stride_s * rate, 1) >= 1:  # a rounded period is one
+            raise ValueError(
+                f"data.stride_s={self.stride_s:g}: expected at least {1 / rate:.4g} s, the time of a frame at the"
+                f" {rate:g} frames a second of the models"
+            )
 
     def offsets(self, with_future: bool = True) -> np.ndarray:
         """Return the places of the frames, in periods from the current one."""
@@ -143,10 +153,11 @@ def index_video(name: str, read: Callable[[], Any], rule: WindowRule) -> Indexed
         read: returns its path or content; None: there is none.
         rule: of the windows.
     """
+    limits = VideoLimits(max_side_px=4 * _SIDE_PX, max_decode_seconds=float("inf"))  # a long video has many windows
     try:
         if (source := read()) is None:
             return IndexedVideo(name, cause="missing video", message=f"{name}: no video")
-        with open_video(source, limits=VideoLimits(max_side_px=4 * _SIDE_PX)) as video:
+        with open_video(source, limits=limits) as video:
             digest = _digest(source)
             return _measured(name, video, rule, digest)
     except MissingImageError as error:
@@ -201,7 +212,7 @@ class WindowIndex:
         INDEX_DIR/RULE.jsonl    name, facts (size and time of change), windows with their measures
 
     A video that has changed is measured anew, and so are all for another rule; the lines of an interrupted run count.
-    One process measures while others wait.
+    One process measures while others wait. A video that is missing or unreadable is tried again each time.
 
     Args:
         videos: the list.
@@ -216,18 +227,28 @@ class WindowIndex:
         self.path = folder / f"{fingerprint(_VERSION, _plain(rule))}.jsonl"
         facts = [videos.facts(number) for number in range(len(videos.names))]
         known = _known(self.path)
-        if _missing(videos, facts, known):
+        missing = set(_missing(videos, facts, known))
+        faulty = [
+            number
+            for number, name in enumerate(videos.names)
+            if number not in missing and known[name][1].cause in _FAULTS
+        ]
+        if missing:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
-                with FileLock(folder / f".{self.path.name}.lock"):
+                with self._lock():
                     known = _known(self.path)
                     known |= self._add(videos, facts, rule, known)
             except OSError as error:
                 raise ValueError(
                     f"{folder}: the index of the videos cannot be written ({error}); give index_dir, a folder that can"
                 ) from error
+        known |= self._again(videos, facts, rule, faulty)
         self.videos = [known[name][1] for name in videos.names]
         """The videos of the list, in its order."""
+
+    def _lock(self) -> Any:
+        return FileLock(self.path.with_name(f".{self.path.name}.lock"))
 
     def _add(
         self, videos: VideoList, facts: list[dict[str, Any]], rule: WindowRule, known: dict[str, Any]
@@ -235,20 +256,40 @@ class WindowIndex:
         """Measure the videos that are missing or changed, and write a line for each."""
         missing = _missing(videos, facts, known)
         if missing and self.path.exists():  # without a line that a kill cut off, and without former videos
-            kept = (line for name, line in _lines(known) if name in set(videos.names))
+            names = set(videos.names)
+            kept = (line for name, line in _lines(known) if name in names)
             write_whole(self.path, "".join(kept))
         added: dict[str, tuple[dict[str, Any], IndexedVideo]] = {}
-        with (
-            self.path.open("a", encoding="utf-8") as stream,
-            ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as pool,
-        ):
-            results = pool.map(partial(_indexed, videos, rule), missing)
-            bar = tqdm(results, desc="indexing videos", total=len(missing), unit="video", disable=len(missing) < 2)
-            for number, result in zip(missing, bar, strict=True):
+        with self.path.open("a", encoding="utf-8") as stream:
+            for number, result in _results(videos, rule, missing):
                 added[result.name] = facts[number], result
                 stream.write(_line(facts[number], result))
                 stream.flush()
         return added
+
+    def _again(
+        self, videos: VideoList, facts: list[dict[str, Any]], rule: WindowRule, numbers: list[int]
+    ) -> dict[str, tuple[dict[str, Any], IndexedVideo]]:
+        """Measure videos with a fault again, and keep those without one; an index that cannot be written may stay."""
+        if not numbers:
+            return {}
+        tried = {result.name: (facts[number], result) for number, result in _results(videos, rule, numbers)}
+        mended = {name: entry for name, entry in tried.items() if entry[1].cause not in _FAULTS}
+        if mended:
+            try:
+                with self._lock():
+                    write_whole(self.path, "".join(line for _, line in _lines(_known(self.path) | mended)))
+            except OSError as error:
+                logger.debug("%s: %d videos can be read now, which is not kept (%s)", self.path, len(mended), error)
+        return tried
+
+
+def _results(videos: VideoList, rule: WindowRule, numbers: list[int]) -> Iterator[tuple[int, IndexedVideo]]:
+    """Measure videos in threads; give each with its number, in order."""
+    with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as pool:
+        results = pool.map(partial(_indexed, videos, rule), numbers)
+        bar = tqdm(results, desc="indexing videos", total=len(numbers), unit="video", disable=len(numbers) < 2)
+        yield from zip(numbers, bar, strict=True)
 
 
 def _indexed(videos: VideoList, rule: WindowRule, number: int) -> IndexedVideo:
@@ -262,12 +303,8 @@ def _plain(rule: WindowRule) -> dict[str, Any]:
 
 
 def _missing(videos: VideoList, facts: list[dict[str, Any]], known: dict[str, Any]) -> list[int]:
-    """The numbers of the videos that no line describes as they are now; a video that is not there is tried again."""
-    return [
-        number
-        for number, name in enumerate(videos.names)
-        if name not in known or not facts[number] or known[name][0] != facts[number]
-    ]
+    """The numbers of the videos that no line describes as they are now."""
+    return [number for number, name in enumerate(videos.names) if name not in known or known[name][0] != facts[number]]
 
 
 def _known(path: Path) -> dict[str, tuple[dict[str, Any], IndexedVideo]]:

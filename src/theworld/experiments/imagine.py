@@ -87,16 +87,16 @@ def imagine_clip(settings: ImagineSettings) -> tuple[dict[str, Any], Table]:
         UnsafeVideoError: if the guardrail rejects the video.
     """
     out = settings.out
-    if not out.absolute().parent.is_dir():
-        raise ValueError(f"{out}: its folder does not exist; create it first")
-    with open_video(settings.clip):  # first: it is cheap, and may be refused
-        pass
+    _check_before_loading(settings)
     model = TheWorld.from_pretrained(to_be_asked(settings.model), **on_this_machine(settings.dtype))
     check_shown(model)
     steps = model.config.num_world_steps if settings.steps is None else settings.steps
     if steps == 0:
         raise ValueError(f"{settings.model} looks no slot ahead: give --steps, the slots to imagine")
-    check_world_steps(steps, model.config.max_world_steps)
+    try:
+        check_world_steps(steps, model.config.max_world_steps)
+    except ValueError as error:
+        raise ValueError(f"--steps: {error}, the slots of {settings.model}") from None
     cut, frames, aspect = _read(settings, model, steps)
     given = frames[: cut.num_given][None].contiguous()
     latents = model.read_world(given, steps)
@@ -121,6 +121,21 @@ def imagine_clip(settings: ImagineSettings) -> tuple[dict[str, Any], Table]:
         "slots": rows,
     }
     return values, _table(rows, cut)
+
+
+def _check_before_loading(settings: ImagineSettings) -> None:
+    """Refuse an output that cannot be written, and a clip or a time that does not fit; no model loads for it."""
+    out = settings.out
+    if not out.absolute().parent.is_dir():
+        raise ValueError(f"{out}: its folder does not exist; create it first")
+    if out.is_dir():
+        raise ValueError(f"{out}: a folder; give the name of a new file with --out")
+    with open_video(settings.clip) as video:
+        if out.exists() and out.samefile(settings.clip):
+            raise ValueError(f"{out}: the clip itself; give another name with --out")
+        assert video.times_s is not None  # of a file
+        if settings.at is not None:
+            cut_at(video.times_s, ClipRule(), 1, settings.at)
 
 
 def _read(settings: ImagineSettings, model: TheWorld, steps: int) -> tuple[Cut, Tensor, float]:

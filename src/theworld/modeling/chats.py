@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from numbers import Real
+from pathlib import Path
 from typing import Any, Final
 
 from PIL import Image
@@ -52,12 +53,14 @@ def take_videos(conversation: Any, world: Any, rule: ClipRule) -> tuple[Any, Any
         picture beside a video is a video of one frame: its clip repeats it.
 
     Raises:
-        ValueError: for a part of an unknown type, which the template would drop, a video that cannot be read, or a
-            video beside `world`.
+        ValueError: for a part without a type or of an unknown one, which the template would drop, a video that cannot
+            be read, or a video beside `world`.
     """
     is_batch = bool(conversation) and isinstance(conversation[0], list | tuple)
     rows = conversation if is_batch else [conversation]
     parts = [part for row in rows for part in _parts(row)]
+    if bare := [part for part in parts if not isinstance(part, Mapping)]:
+        raise ValueError(f'a chat with the part {bare[0]!r:.40}: expected {{"type": "text", "text": ...}} or another')
     if other := sorted({str(part.get("type")) for part in parts} - {*_TYPES}):
         raise ValueError(f"a chat with parts of type {', '.join(other)}: expected {', '.join(_TYPES)}")
     if not any(part["type"] == "video" for part in parts):
@@ -79,7 +82,7 @@ def read_part(part: Mapping[str, Any], rule: ClipRule) -> VideoClip:
         rule: the frames of a video that the models see.
 
     Raises:
-        ValueError: for a key that has no meaning here, or several sources.
+        ValueError: for a key that has no meaning here, several sources, or a frame rate beside a file.
         VideoError: as `read_clip`.
     """
     given = {key: value for key, value in part.items() if value is not None and key not in ("type", "text")}
@@ -98,8 +101,17 @@ def read_part(part: Mapping[str, Any], rule: ClipRule) -> VideoClip:
     for key in cuts:
         if isinstance(given[key], bool) or not isinstance(given[key], Real):
             raise ValueError(f"{key}={given[key]!r:.40}: expected a number")
+    if "frame_rate" in given and _has_times(source):
+        raise ValueError("frame_rate beside a video file, which has its own times: leave it out, or give its frames")
     options: dict[str, Any] = {_OPTIONS[key]: float(given[key]) for key in cuts}
     return read_clip(source, rule, **options)
+
+
+def _has_times(source: Any) -> bool:
+    """Return whether a source is a file, its content or a decoder, and no frames."""
+    return isinstance(source, str | Path | bytes | bytearray | memoryview | Mapping | Image.Image) or hasattr(
+        source, "get_frames_played_at"
+    )
 
 
 def picture_of(part: Mapping[str, Any]) -> Image.Image:

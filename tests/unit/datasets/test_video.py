@@ -13,8 +13,11 @@ from PIL import Image
 
 from fixtures_video import WIDTH, animation, film, numbered, numbers_of
 from theworld.datasets.errors import ImageError, MissingImageError, RecordError, VideoError
+from theworld.datasets.row_keys import guessed_keys
+from theworld.datasets.row_videos import span_of
 from theworld.datasets.video import (
     ClipRule,
+    clip_indices,
     frames_at,
     is_video,
     open_video,
@@ -108,6 +111,59 @@ def test_a_slow_video_keeps_each_frame():
     clip = read_clip(film(4, rate=2), ClipRule(16.0, 5))
     assert numbers_of(clip.frames) == [0, 0, 1, 2, 3]
     assert "4 frames at 2 a second (the world model expects 16)" in clip.note
+
+
+class Timed:
+    """An opened video of these times."""
+
+    def __init__(self, times_s: np.ndarray) -> None:
+        self.times_s, self.num_frames = times_s, len(times_s)
+
+    def pictures(self, indices: Any) -> list[Image.Image]:
+        return [numbered(index % 64) for index in indices]
+
+
+SLOW_THEN_FAST = np.concatenate([np.arange(100.0), 100 + np.arange(61) / 60])
+FAST_THEN_SLOW = np.concatenate([np.arange(600) / 60, 10 + np.arange(10.0)])
+
+
+def test_a_clip_of_a_variable_rate_spans_its_time():
+    rule = ClipRule(10.0, 5)
+    indices, _ = clip_indices(Timed(SLOW_THEN_FAST), rule)
+    assert SLOW_THEN_FAST[indices] == pytest.approx([100.6, 100.7, 100.8, 100.9, 101.0])
+    assert clip_indices(Timed(FAST_THEN_SLOW), rule)[0] == list(range(605, 610))
+    indices, _ = clip_indices(Timed(FAST_THEN_SLOW), rule, end_s=5.0)
+    assert FAST_THEN_SLOW[indices] == pytest.approx([4.6, 4.7, 4.8, 4.9, 5.0])
+
+
+def test_frames_of_irregular_distances_are_those_shown_at_the_moments():
+    indices, _ = clip_indices(Timed(np.asarray([0.0, 1.0, 2.0, 3.0, 3.05])), ClipRule(10.0, 5))
+    assert indices == [2, 2, 2, 2, 4]
+
+
+def test_a_clip_shows_no_frame_after_its_end():
+    times_s = np.asarray([0.0, 0.1, 0.2, 0.3, 0.4, 0.41, 0.42, 0.5])
+    assert clip_indices(Timed(times_s), ClipRule(10.0, 5), end_s=0.405)[0] == [0, 1, 2, 3, 4]
+
+
+def test_one_frame_is_no_frames():
+    for source, unit in ((pictures(1), "1 frame,"), (film(1), "1 frame at 5 a second,")):
+        assert read_clip(source, RULE).note.startswith(f"The video has {unit} and the clip 5")
+
+
+@pytest.mark.parametrize("rate_hz", [1e-320, 0.0, -1.0, 1e4, float("inf"), float("nan")])
+def test_an_impossible_rate_of_frames_is_refused(rate_hz):
+    with pytest.raises(VideoError, match=r"^frame_rate=.*: expected 0\.000001 to 1,000 frames a second$"):
+        read_clip(pictures(9), RULE, source_rate_hz=rate_hz)
+
+
+@pytest.mark.parametrize("start", [-1, -0.5, "-1", "-0:05"])
+def test_a_negative_start_of_all_rows_is_refused(start):
+    rows = [{"video": "a.mp4", "start": start, "question": "What?", "answer": "red"}]
+    keys = guessed_keys(rows, (), "rows.json")
+    with pytest.raises(RecordError, match="as the start: expected seconds, 0 or more") as refusal:
+        span_of(keys.value(rows[0], "start", "row 0"), None, "row 0")
+    assert refusal.value.cause == "malformed"
 
 
 def test_a_clip_of_all_frames_has_no_note():

@@ -30,8 +30,9 @@ from fixtures_video import (
     turned,
 )
 from theworld.datasets.errors import VideoError
+from theworld.datasets.film_index import sample_tables
 from theworld.datasets.video import open_video
-from theworld.datasets.video_limits import VideoLimits
+from theworld.datasets.video_limits import LimitCheck, VideoLimits
 
 B_FRAMES = {"bf": "2", "preset": "veryfast"}
 
@@ -335,6 +336,22 @@ def test_the_colours_of_bt2020_become_those_of_srgb():
     assert max(red, blue) <= 25
 
 
+@pytest.mark.parametrize("transfer", [16, 18], ids=["PQ", "HLG"])
+def test_high_dynamic_range_in_the_primaries_of_bt709_keeps_its_colours(transfer):
+    code = np.asarray([0.45, 0.4, 0.2])
+    frame = av.VideoFrame.from_ndarray(np.full((64, 96, 3), np.round(code * 65535), np.uint16), "rgb48le")
+    frame = frame.reformat(format="yuv444p10le", dst_colorspace="ITU709", dst_color_range=1)
+    pixels = []
+    for primaries in (1, 9, 2):
+        tags = {"colorspace": 1, "color_primaries": primaries, "color_trc": transfer, "color_range": 1}
+        content = film([frame], "mp4", pix_fmt="yuv444p10le", options={"profile": "high444"}, **tags)
+        with open_video(content) as video:
+            pixels.append(np.asarray(video.pictures([0])[0].getpixel((48, 32)), int))
+    usual, wide, unknown = pixels
+    assert np.ptp(usual) < np.ptp(wide)  # the same code values are a more vivid colour in BT.2020
+    assert np.array_equal(wide, unknown)
+
+
 @pytest.mark.parametrize(
     "form",
     [
@@ -412,6 +429,37 @@ def lying(count: int) -> bytes:
         b"stsc": struct.pack(">IIIII", 0, 1, 1, count, 1),
     }
     return rebuilt(content, lambda name, part: tables.get(name, part))
+
+
+def with_waves(seconds: float = 1.0) -> bytes:
+    """Return a MOV of 12 frames with sound without compression, each value of whose wave counts as a sample."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="mov") as container:
+        track = add_track(container)
+        sound = container.add_stream("pcm_s16le", rate=8000)
+        encode(container, track, [numbered(number) for number in range(12)])
+        wave = av.AudioFrame.from_ndarray(np.zeros((1, round(8000 * seconds)), np.int16), "s16", "mono")
+        wave.sample_rate = 8000
+        container.mux([*sound.encode(wave), *sound.encode(None)])
+    return file.getvalue()
+
+
+def test_sounds_without_compression_do_not_count_as_frames():
+    content = with_waves()
+    with open_video(content, limits=VideoLimits(max_frames=100)) as video:
+        assert numbers_of(video.pictures(range(video.num_frames))) == list(range(12))
+    tables = sample_tables(io.BytesIO(content), len(content), LimitCheck(VideoLimits(), "a"))
+    assert [table.num_samples for table in tables.values()] == [12]
+
+
+def test_a_sound_that_ffmpeg_would_list_piece_by_piece_counts():
+    step = struct.pack(">IIII", 0, 1, 8000, 2)
+    content = rebuilt(with_waves(), lambda name, part: step if name == b"stts" and part[12:] == b"\0\0\0\1" else part)
+    with (
+        pytest.raises(VideoError, match="more than 100 frames"),
+        open_video(content, limits=VideoLimits(max_frames=100)),
+    ):
+        pass
 
 
 def lying_fragments() -> bytes:

@@ -4,6 +4,7 @@ import logging
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,11 +12,12 @@ from PIL import Image
 
 from fixtures_windows import number_of, numbered, write_numbered
 from theworld.config import VideoData
-from theworld.datasets import window_index
+from theworld.datasets import video_limits, window_index
 from theworld.datasets.animation import write_mp4
 from theworld.datasets.errors import RecordError
 from theworld.datasets.factory import open_samples
 from theworld.datasets.video import ClipRule
+from theworld.datasets.video_list import VideoFiles
 from theworld.datasets.video_windows import VideoWindows
 from theworld.datasets.window_index import WindowRule, measure, moments_of, period_of
 
@@ -278,3 +280,99 @@ def test_moments_leave_room_for_the_given_frames_and_the_future():
 
 def test_frames_that_tell_their_number_do():
     assert [number_of(Image.fromarray(numbered(number))) for number in (0, 7, 49)] == [0, 7, 49]
+
+
+def test_a_fault_that_passes_is_measured_again_and_kept(videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    index = tmp_path / "index"
+    opened_video = window_index.open_video
+
+    def fails(source: Path, **options: Any) -> Any:
+        if Path(source).name == "b.mp4":
+            raise PermissionError(13, "no permission for now")
+        return opened_video(source, **options)
+
+    monkeypatch.setattr(window_index, "open_video", fails)
+    assert opened(videos, index_dir=index).left_out == {"unreadable video": 1}
+    assert opened(videos, index_dir=index).left_out == {"unreadable video": 1}
+    monkeypatch.setattr(window_index, "open_video", opened_video)
+    assert opened(videos, index_dir=index).left_out == {}
+    (path,) = index.glob("*/*.jsonl")
+    assert "no permission" not in path.read_text()
+    assert len(path.read_text().splitlines()) == 4
+
+
+def test_an_index_that_is_whole_need_not_be_writable_for_a_fault_that_stays(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (videos / "b.mp4").write_bytes((videos / "b.mp4").read_bytes()[:400])
+    opened(videos, index_dir=tmp_path / "index")
+
+    def refuses(path: Path) -> None:
+        raise PermissionError(13, "read only")
+
+    monkeypatch.setattr(window_index, "FileLock", refuses)
+    assert opened(videos, index_dir=tmp_path / "index").left_out == {"unreadable video": 1}
+
+
+def test_measuring_a_long_video_has_no_clock(videos: Path, monkeypatch: pytest.MonkeyPatch):
+    seconds = iter(range(0, 10**9, 1_000))
+    monkeypatch.setattr(video_limits, "monotonic", lambda: next(seconds))
+    assert opened(videos).left_out == {}
+
+
+def test_a_stride_below_a_frame_is_refused_in_one_line(videos: Path):
+    with pytest.raises(ValueError, match=r"^data\.stride_s=1e-09: expected at least 0\.1667 s, the time of a frame"):
+        opened(videos, stride_s=1e-9)
+    assert len(opened(videos, stride_s=0.166)) == 3
+
+
+def test_an_index_of_many_videos_is_resumed_without_a_set_per_line(videos: Path, tmp_path: Path):
+    class Counted(VideoFiles):
+        num_looks = 0
+
+        @property
+        def names(self) -> list[str]:  # pyright: ignore[reportIncompatibleVariableOverride]
+            self.num_looks += 1
+            return self.all_names
+
+        @names.setter
+        def names(self, names: list[str]) -> None:
+            self.all_names = names
+
+    paths = sorted(videos.glob("*.mp4"))
+    rule = WindowRule(RULE, 4)
+    path = window_index.WindowIndex(VideoFiles(paths[:1], videos), rule, tmp_path).path
+    line = path.read_text()
+    path.write_text("".join([line, *(line.replace("a.mp4", f"{number}.mp4") for number in range(100))]))
+    counted = Counted(paths, videos)
+    window_index.WindowIndex(counted, rule, tmp_path)
+    assert counted.num_looks < 50  # a few, and those of the checks of types, but not one for each line
+
+
+def test_a_broken_video_is_no_validation_set_and_counts_in_training(tmp_path: Path):
+    write_numbered(tmp_path / "v" / "good.mp4", range(50))
+    for number in range(4):  # whatever their hashes are
+        (tmp_path / "v" / f"{number}.mp4").write_bytes(b"no video" * (number + 1))
+    held_out = opened(tmp_path / "v", "validation")
+    train = opened(tmp_path / "v")
+    assert len(held_out) > 0
+    assert {record.now_s is None for record in held_out.records} == {False}
+    assert sum(record.now_s is None for record in train.records) == 4
+    last = max(record.now_s for record in train.records if record.now_s is not None)
+    assert last < min(record.now_s or 0.0 for record in held_out.records)
+
+
+def test_the_remedy_fits_the_cause(tmp_path: Path):
+    (tmp_path / "list.txt").write_text("gone.mp4\n")
+    with pytest.raises(
+        ValueError, match=r"1 missing video; .*; check the videos' paths, and data\.video_dir"
+    ) as caught:
+        opened(tmp_path / "list.txt")
+    assert "limits" not in str(caught.value)
+    (tmp_path / "gone.mp4").write_bytes(b"no video")
+    with pytest.raises(ValueError, match=r"1 unreadable video; .*; replace the unreadable videos") as caught:
+        opened(tmp_path / "list.txt")
+    assert "limits" not in str(caught.value)
+    write_numbered(tmp_path / "gone.mp4", range(8))
+    with pytest.raises(ValueError, match=r"1 too short; .*; give other videos, or other limits"):
+        opened(tmp_path / "list.txt")

@@ -100,7 +100,7 @@ def test_a_repository_of_the_hub_is_an_arm_by_its_id(
     ("flags", "message"),
     [
         (["--arms", "world"], "the arms blind and majority may go with it, not world"),
-        (["--num-world-steps", "0,4"], "it takes neither num_world_steps nor store_dir"),
+        (["--num-world-steps", "0,4"], "it takes no num_world_steps, num_inference_steps or store_dir"),
     ],
 )
 def test_what_it_has_not_is_refused_in_one_line(

@@ -96,9 +96,10 @@ def test_the_table_tells_the_slots_and_a_clip_that_ends_has_none(clip: Path, tmp
     [
         (["clip.mp4", "--out", "a.avi"], "out='a.avi': expected a file that ends in '.mp4', '.gif' or '.png'"),
         (["clip.mp4", "--out", "nowhere/a.mp4"], "nowhere/a.mp4: its folder does not exist; create it first"),
+        (["clip.mp4", "--out", "clip.mp4"], "clip.mp4: the clip itself; give another name with --out"),
         (["gone.mp4"], "gone.mp4: no such file"),
         (["text.mp4"], "text.mp4: not a readable video"),
-        (["clip.mp4", "--steps", "40"], "num_world_steps=40: expected 0 to 16"),
+        (["clip.mp4", "--steps", "40"], "--steps: num_world_steps=40: expected 0 to 16, the slots of tiny-foresight"),
         (["clip.mp4", "--at", "7"], "at=7 s: the video lasts 2.17 s; give a time within it"),
     ],
 )

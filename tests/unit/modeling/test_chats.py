@@ -17,6 +17,10 @@ def chat(frames: Any) -> list[dict[str, Any]]:
     return [{"role": "user", "content": content}]
 
 
+def rated(frames: Any, rate_hz: float) -> list[dict[str, Any]]:
+    return [{"role": "user", "content": [{"type": "video", "video": frames, "frame_rate": rate_hz}]}]
+
+
 def encoded(processor: TheWorldProcessor, conversation: Any, **options: Any) -> dict[str, Any]:
     return dict(
         processor.apply_chat_template(
@@ -66,6 +70,10 @@ def test_without_the_world_gemma_sees_the_last_frame(world_off: TheWorld) -> Non
         (chat([]), {}, "a video given as no frames"),
         (chat(None), {}, "a video given as a NoneType"),
         (chat(FRAMES), {"world": [FRAMES]}, "give one of them"),
+        ([{"role": "user", "content": [*chat(FRAMES)[0]["content"], "What?"]}], {}, "the part 'What\\?': expected"),
+        (rated(FRAMES, 1e-320), {}, "frame_rate=1e-320: expected 0.000001 to"),
+        (rated(FRAMES, float("inf")), {}, "frame_rate=inf: expected 0.000001 to"),
+        (rated("clip.mp4", 5), {}, "frame_rate beside a video file"),
         ([{"role": "user", "content": [{"type": "audio", "audio": "a.wav"}]}], {}, "parts of type audio"),
         ([{"role": "user", "content": [{"type": "image_url", "image_url": "a"}]}], {}, "parts of type image_url"),
     ],

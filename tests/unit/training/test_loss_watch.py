@@ -103,7 +103,8 @@ def test_curves_show_what_the_rows_tell(make_config: MakeConfig) -> None:
 def test_weights_and_biases_offline_leaves_its_files_in_the_runs_folder(
     make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("wandb")
+    wandb = pytest.importorskip("wandb")
+    wandb.teardown()  # a session that began earlier in this process keeps its settings
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
     monkeypatch.setenv("HF_TOKEN", "hf_thissecretmustnotshow")

@@ -95,7 +95,7 @@ def test_the_tables_of_public_labels_say_how_many_pictures_are_used(tmp_path: Pa
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"source": "somewhere"}, "source is for labels 'vsr' or 'blink', not 'foresight'"),
+        ({"source": "somewhere"}, "source is for labels 'vsr', 'blink' or 'video', not 'foresight'"),
         (
             {"labels": "vsr", "image_dir": Path("coco"), "tasks": ("drop",)},
             "tasks is for labels 'foresight', not 'vsr'",
@@ -105,7 +105,7 @@ def test_the_tables_of_public_labels_say_how_many_pictures_are_used(tmp_path: Pa
             {"labels": "blink", "image_dir": Path("coco"), "subset": "random"},
             "subset is for labels 'vsr'; image_dir is",
         ),
-        ({"labels": "coco"}, "'foresight', 'vsr' or 'blink'"),
+        ({"labels": "coco"}, "'foresight', 'vsr', 'blink' or 'video'"),
     ],
 )
 def test_settings_that_play_no_part_are_refused(given, words):

@@ -49,7 +49,7 @@ def test_an_audit_in_the_folder_of_a_model_or_beside_it_is_used(saved: TheWorld,
         assert verdict.finding == "world used"
         assert verdict.sentence == (
             "The model uses its world: with that of another question 20.0 % of its answers are right, with its own"
-            " 90.0 %."
+            " 90.0 %. Answers follow the world (a partner's costs 70.0 points [61.0, 79.0])."
         )
         assert verdict.details.startswith("World used: shuffle costs 70.0 points")
     finally:
