@@ -26,7 +26,7 @@ VIDEO_SUFFIXES: Final = frozenset(
 )
 """Names of files that are always videos, also of formats that are not read; a .gif, .webp or .png may be a picture."""
 
-_EARLY: Final = 0.25
+LATE_SHARE: Final = 0.25
 """Share of a period by which a frame may come late and still count as shown: files round their times."""
 
 _MIN_RATE_HZ, _MAX_RATE_HZ = 1e-6, 1000.0
@@ -254,7 +254,7 @@ def shown_at(times_s: Float[np.ndarray, " M"], moments_s: Float[np.ndarray, " N"
             between two frames, counts, since files round their times.
     """
     own_period_s = float(np.median(np.diff(times_s))) if len(times_s) > 1 else period_s
-    places = np.searchsorted(times_s, moments_s + _EARLY * min(period_s, own_period_s), side="right") - 1
+    places = np.searchsorted(times_s, moments_s + LATE_SHARE * min(period_s, own_period_s), side="right") - 1
     return np.maximum(places, 0).tolist()
 
 
@@ -288,11 +288,11 @@ def _sampled(
         raise VideoError(f"no frame between {start_s:g} s and {until}: the video has {times_s[-1]:.3g} s")
     # The last frames alone decide: elsewhere, a video of a variable rate may be faster or slower.
     steps = np.diff(times_s[max(first, last + 1 - max(2, rule.num_frames)) : last + 1])
-    if steps.size and (steps > period * (1 + _EARLY)).all():
+    if steps.size and (steps > period * (1 + LATE_SHARE)).all():
         rate_hz = 1 / float(np.median(steps))
         slow = f"frames at {rate_hz:.3g} a second (the world model expects {rule.frame_rate_hz:g})"
         return list(range(max(first, last + 1 - rule.num_frames), last + 1)), last + 1 - first, slow
-    count = int((times_s[last] - times_s[first]) * rule.frame_rate_hz + _EARLY) + 1
+    count = int((times_s[last] - times_s[first]) * rule.frame_rate_hz + LATE_SHARE) + 1
     moments = times_s[last] - period * np.arange(min(count, rule.num_frames))[::-1]
     start = max(first, int(np.searchsorted(times_s, moments[0])) - 1)
     chosen = [start + index for index in shown_at(times_s[start : last + 1], moments, period)]
@@ -342,7 +342,7 @@ class _Decoder:
         self.times_s = np.arange(self.num_frames) * self._period_s
 
     def pictures(self, indices: Sequence[int]) -> list[Image.Image]:
-        moments_s = self._start_s + (np.asarray(indices) + _EARLY) * self._period_s
+        moments_s = self._start_s + (np.asarray(indices) + LATE_SHARE) * self._period_s
         with one_line("a decoder", "its video may be damaged"):
             batch = self.decoder.get_frames_played_at(seconds=moments_s.tolist()).data
         if batch.shape[1] != 3 and batch.shape[-1] == 3:

@@ -1,6 +1,5 @@
 """Rows about videos: captions, or questions that are asked at a moment, before the answer is visible."""
 
-import math
 from collections.abc import Hashable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,8 +16,9 @@ from theworld.datasets.public.json_index import IndexedSamples, Measures
 from theworld.datasets.records import answer_text, id_of, short
 from theworld.datasets.row_files import rows_of
 from theworld.datasets.row_keys import NAMES, choices_of, chosen_answer
+from theworld.datasets.row_videos import seconds_of
 from theworld.datasets.sample import Sample, Turn
-from theworld.datasets.video import frames_at, open_video
+from theworld.datasets.video import LATE_SHARE, frames_at, open_video
 from theworld.datasets.video_list import VideoColumn
 from theworld.datasets.window_index import WindowRule, period_of
 
@@ -34,8 +34,8 @@ _KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     "question": NAMES["question"],
     "answer": (*NAMES["answer"], *_CAPTIONS),
-    "time": ("time", "time_s", "moment", "end", "end_s", "end_time", "end_sec", "end_seconds", "timestamp"),
-    "start": ("start", "start_s", "start_time", "start_sec", "start_seconds", "begin"),
+    "time": ("time", "time_s", "moment", "end", "end_s", "end_time", "end_sec", "end_seconds"),
+    "start": ("start", "start_s", "start_time", "start_sec", "start_seconds", "begin", "timestamp"),
     "choices": NAMES["choices"],
     "id": NAMES["id"],
     "category": NAMES["category"],
@@ -176,11 +176,11 @@ class VideoQuestions(IndexedSamples):
             assert times_s is not None  # of a file
             period, end = period_of(times_s, rule.clip.frame_rate_hz), float(times_s[-1])
             ahead = rule.num_future_frames * period
-            now = (end - ahead if end - ahead >= -0.25 * period else end) if time_s is None else time_s
+            now = (end - ahead if end - ahead >= -LATE_SHARE * period else end) if time_s is None else time_s
             now = min(max(now, 0.0), end)
             if (start_s or 0.0) > now:
                 raise RecordError("malformed", f"{id}: start={start_s:g} s, and the given part ends at {now:g} s")
-            if self.with_future and now + ahead > end + 0.25 * period:
+            if self.with_future and now + ahead > end + LATE_SHARE * period:
                 raise RecordError(
                     "short video",
                     f"{id}: {end - now:.3g} s of video after {now:.3g} s; {rule.num_future_frames} frames that follow"
@@ -227,11 +227,8 @@ def _seconds(value: Any, role: str, id: str) -> float | None:
     """A time of a row in seconds; None: it has none."""
     if value is None or value == "":
         return None
-    try:
-        seconds = float(value)
-    except (TypeError, ValueError):
-        seconds = math.nan
-    if not 0 <= seconds < math.inf or isinstance(value, bool):
+    seconds = seconds_of(value)
+    if seconds is None:
         raise RecordError("malformed", f"{id}: {short(value)} as the {role}: expected seconds, 0 or more")
     return seconds
 

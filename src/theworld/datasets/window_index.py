@@ -19,7 +19,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from theworld.datasets.errors import ImageError, MissingImageError, RecordError
-from theworld.datasets.video import ClipRule, Video, frames_at, open_video
+from theworld.datasets.video import LATE_SHARE, ClipRule, Video, frames_at, open_video
 from theworld.datasets.video_limits import VideoLimits
 from theworld.datasets.video_list import VideoList
 from theworld.io import fingerprint, read_lines, write_whole
@@ -32,8 +32,6 @@ _SIDE_PX: Final = 64
 """Side of the grey frames that are compared."""
 _NUM_CELLS: Final = 16
 """Cells of a side, means of whose pixels are compared."""
-_LATE: Final = 0.25
-"""Share of a period by which the last frame of a window may be missing: files round their times."""
 _BLOCK_BYTES: Final = 64 << 10
 _MOST_THREADS: Final = 8
 _FAULTS: Final = ("missing video", "unreadable video")
@@ -102,7 +100,7 @@ class IndexedVideo:
 def period_of(times_s: Float[np.ndarray, " M"], rate_hz: float) -> float:
     """Return the time between two frames of a clip: that of the models, or the video's own if it is much longer."""
     own = float(np.median(np.diff(times_s))) if len(times_s) > 1 else 0.0
-    return own if own > (1 + _LATE) / rate_hz else 1 / rate_hz
+    return own if own > (1 + LATE_SHARE) / rate_hz else 1 / rate_hz
 
 
 def moments_of(times_s: Float[np.ndarray, " M"], rule: WindowRule, digest: str) -> list[float]:
@@ -119,7 +117,7 @@ def moments_of(times_s: Float[np.ndarray, " M"], rule: WindowRule, digest: str) 
     """
     period = period_of(times_s, rule.clip.frame_rate_hz)
     before = (rule.clip.num_frames - 1) * period
-    room = float(times_s[-1]) - before - (rule.num_future_frames - _LATE) * period
+    room = float(times_s[-1]) - before - (rule.num_future_frames - LATE_SHARE) * period
     if room < 0:
         return []
     stride = period * len(rule.offsets()) if rule.stride_s is None else rule.stride_s

@@ -16,7 +16,7 @@ from theworld.constants import TEMPORAL_STRIDE
 from theworld.datasets.animation import write_gif, write_mp4
 from theworld.datasets.errors import VideoError
 from theworld.datasets.images import square_frames
-from theworld.datasets.video import ClipRule, frames_at, open_video
+from theworld.datasets.video import LATE_SHARE, ClipRule, frames_at, open_video
 from theworld.datasets.window_index import period_of
 from theworld.io import whole_file
 from theworld.modeling import TheWorld
@@ -27,9 +27,6 @@ from theworld.tables import ABSENT, Table
 from theworld.world.forecast import READING, errors_of, psnr
 
 logger = logging.getLogger(__name__)
-
-_LATE = 0.25
-"""Share of a period by which a frame may be missing at the end: files round their times."""
 
 
 @dataclass(frozen=True)
@@ -64,12 +61,12 @@ def cut_at(times_s: Float[np.ndarray, " M"], rule: ClipRule, steps: int, at_s: f
         VideoError: for a time beyond the end.
     """
     period, end = period_of(times_s, rule.frame_rate_hz), float(times_s[-1])
-    if at_s is not None and at_s > end + _LATE * period:
+    if at_s is not None and at_s > end + LATE_SHARE * period:
         raise VideoError(f"at={at_s:g} s: the video lasts {end:.3g} s; give a time within it")
     now = end if at_s is None else min(at_s, end)
-    if at_s is None and end - TEMPORAL_STRIDE * steps * period >= -_LATE * period:
+    if at_s is None and end - TEMPORAL_STRIDE * steps * period >= -LATE_SHARE * period:
         now = max(0.0, end - TEMPORAL_STRIDE * steps * period)
-    before, after = int(now / period + _LATE), int((end - now) / period + _LATE)
+    before, after = int(now / period + LATE_SHARE), int((end - now) / period + LATE_SHARE)
     num_given = min(rule.num_frames, 1 + TEMPORAL_STRIDE * (before // TEMPORAL_STRIDE))
     return Cut(now, period, num_given, min(steps, after // TEMPORAL_STRIDE))
 
@@ -147,7 +144,7 @@ def _read(settings: ImagineSettings, model: TheWorld, steps: int) -> tuple[Cut, 
         pictures = frames_at(video, cut.moments_s, cut.period_s)
     if cut.num_given < rule.num_frames:
         logger.info("%d given frames are there, and not %d", cut.num_given, rule.num_frames)
-    if cut.period_s * rule.frame_rate_hz > 1 + _LATE:
+    if cut.period_s * rule.frame_rate_hz > 1 + LATE_SHARE:
         logger.warning(
             "the video has %.3g frames a second, and the world model expects %g", 1 / cut.period_s, rule.frame_rate_hz
         )

@@ -8,6 +8,7 @@ import pytest
 
 from fixtures_windows import number_of, write_numbered
 from theworld.config import VideoData
+from theworld.datasets import video_rows
 from theworld.datasets.errors import RecordError
 from theworld.datasets.factory import open_items, open_samples
 from theworld.datasets.video import ClipRule
@@ -112,6 +113,7 @@ def test_metadata_in_a_folder_labels_its_videos(tmp_path: Path):
         ({"video": 3}, "malformed", "3 as the video: expected a path"),
         ({"video": "../a.mp4"}, "malformed", "leaves"),
         ({"time": "soon"}, "malformed", "'soon' as the time: expected seconds, 0 or more"),
+        ({"time": "1:x"}, "malformed", "'1:x' as the time: expected seconds, 0 or more"),
         ({"start": 2.0, "time": 1.0}, "malformed", "start=2 s, and the given part ends at 1 s"),
         ({"answer": ""}, "empty answer", "without text"),
         ({"video": "damaged.mp4"}, "unreadable video", "damaged.mp4"),
@@ -189,3 +191,10 @@ def test_bad_rows_are_left_out_where_answers_are_measured(rows: Path):
 def test_videos_without_answers_are_refused_where_answers_are_measured(videos: Path):
     with pytest.raises(ValueError, match="videos without answers: train with --objective imitation, or give a file of"):
         open_items(VideoData(source=str(videos), num_future_steps=1), None, rule=RULE)
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"), [(1.5, 1.5), ("1.5", 1.5), ("0:00:01.5", 1.5), ("2:03", 123.0), ("", None)]
+)
+def test_times_are_read_as_in_your_own_rows(given, seconds):
+    assert video_rows._seconds(given, "time", "row 0") == seconds
