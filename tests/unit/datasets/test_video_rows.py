@@ -193,8 +193,6 @@ def test_videos_without_answers_are_refused_where_answers_are_measured(videos: P
         open_items(VideoData(source=str(videos), num_future_steps=1), None, rule=RULE)
 
 
-@pytest.mark.parametrize(
-    ("given", "seconds"), [(1.5, 1.5), ("0:00:01.5", 1.5), ("2:03", 123.0), ("", None)]
-)
+@pytest.mark.parametrize(("given", "seconds"), [(1.5, 1.5), ("0:00:01.5", 1.5), ("2:03", 123.0), ("", None)])
 def test_times_are_read_as_in_your_own_rows(given, seconds):
     assert video_rows._seconds(given, "time", "row 0") == seconds
