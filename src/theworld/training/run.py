@@ -240,6 +240,7 @@ def _build_trainer(
         metrics=open_metrics(config, model, _device()),
         bad_records=BadRecords(config.output_dir / BAD_RECORDS_NAME, config.max_bad_share),
         watch=LossWatch(config.output_dir, config.max_loss_ratio, config.optim.warmup_steps),
+        by_part=config.optim.by_part(),
     )
 
 
