@@ -155,6 +155,9 @@ class TrainingConfig:
     """Peak rate of the device at this precision, 10^12 operations per second, for `mfu`; None: a GPU times a large
     matrix product at the start, a CPU reports no `mfu`."""
 
+    profile: bool = False
+    """Profile the third step, or the last of a shorter run: a table and a trace in output_dir/profile."""
+
     max_loss_ratio: Annotated[float, Field(gt=1)] | None = 5.0
     """Largest ratio of a step's loss to the median of the last 100 losses (or to 1, if the median is smaller). A larger
     one saves the sample ids and ends the run; None: only a loss that is not finite ends it."""

@@ -38,6 +38,7 @@ _FREE = frozenset(
         "max_bad_share",
         "store_dir",
         "peak_tflops",
+        "profile",
         "max_loss_ratio",
         "validation.eval_steps",
         "validation.batch_size",
