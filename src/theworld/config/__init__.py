@@ -33,7 +33,8 @@ from theworld.config.data import (
 from theworld.config.evaluation import ArmName, AuditSettings, EvaluationConfig
 from theworld.config.experiments import AskSettings, DemoSettings
 from theworld.config.model import LoraSettings, ModelSettings
-from theworld.config.training import HubSettings, OptimSettings, TrainingConfig, ValidationSettings
+from theworld.config.optim import OptimSettings
+from theworld.config.training import HubSettings, TrainingConfig, ValidationSettings
 from theworld.config.world import CONTROL_TAPS, ReadTap, TapName, WorldSettings
 
 __all__ = [

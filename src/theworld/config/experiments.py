@@ -23,8 +23,8 @@ from theworld.config.base import (
 )
 from theworld.config.data import TASK_NAMES, TaskName
 from theworld.config.model import ModelSettings
+from theworld.config.optim import OptimSettings
 from theworld.config.problems import dataclass
-from theworld.config.training import OptimSettings
 from theworld.config.world import ReadTap, TapName, WorldSettings
 from theworld.constants import TEMPORAL_STRIDE
 from theworld.precision import Dtype, Precision

@@ -125,7 +125,8 @@ def audit_command(checkpoint: Path, data: DataSettings) -> str:
 
 
 def saved_run(path: Path) -> TrainingConfig:
-    """Read the settings that a training run saved; a run of a former version keeps its rule of held-out samples.
+    """Read the settings that a training run saved; a run of a former version keeps its rule of held-out samples and
+    the number format of its store.
 
     Raises:
         SettingsError: for other settings.
@@ -134,6 +135,8 @@ def saved_run(path: Path) -> TrainingConfig:
     content = read_mapping(path)
     parts = [content.get("data"), *(part.get("data") for part in content.get("mixture", []))]
     parts += content.get("validation", {}).get("data", [])
+    if config.store_dir is not None and "store_dtype" not in content:
+        config, content["store_dtype"] = replace(config, store_dtype="float32"), "float32"
     if not any(_is_former(part) for part in parts):
         return config
     for part in filter(_is_former, parts):

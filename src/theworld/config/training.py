@@ -7,10 +7,11 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 import tyro
 from pydantic import Field, field_validator, model_validator
 
-from theworld.config.base import STRICT, BatchSize, Count, CountOrZero, NumWorkers, PathSetting, Seed
+from theworld.config.base import STRICT, BatchSize, Count, NumWorkers, PathSetting, Seed
 from theworld.config.data import DataSettings, MixturePart
 from theworld.config.evaluation import refuse_conversations
 from theworld.config.model import ModelSettings
+from theworld.config.optim import OptimSettings
 from theworld.config.problems import dataclass
 from theworld.config.renamed import accept_former
 from theworld.precision import WEIGHTS_FOR, Precision, concrete_dtype, training_formats
@@ -83,32 +84,6 @@ DEFAULT_NUM_STEPS: Final = 1_000
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
-class OptimSettings:
-    """The optimiser (AdamW) and its learning-rate schedule."""
-
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-4
-    """Peak learning rate."""
-
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    """Course of the learning rate after the warm-up."""
-
-    warmup_steps: CountOrZero = 0
-    """Optimiser steps over which the learning rate rises from 0 to its peak."""
-
-    weight_decay: Annotated[float, Field(ge=0)] = 0.01
-    """Decoupled weight decay."""
-
-    adam_beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    """Decay of the running mean of the gradient."""
-
-    adam_beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
-    """Decay of the running mean of the squared gradient."""
-
-    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
-    """Largest norm of the gradients; larger ones are clipped."""
-
-
-@dataclass(config=STRICT, frozen=True, kw_only=True)
 class TrainingConfig:
     """A training run: model, data, optimiser and output."""
 
@@ -173,12 +148,15 @@ class TrainingConfig:
     logging_steps: Count = 10
     """Optimiser steps between lines of the log."""
 
-    log_to: Literal["tensorboard", "wandb", "none"] = "tensorboard"
+    log_to: Literal["tensorboard", "wandb", "none"] = "none"
     """Logger of curves, besides the run's own metrics."""
 
     peak_tflops: Annotated[float, Field(gt=0)] | None = None
     """Peak rate of the device at this precision, 10^12 operations per second, for `mfu`; None: a GPU times a large
     matrix product at the start, a CPU reports no `mfu`."""
+
+    profile: bool = False
+    """Profile the third step, or the last of a shorter run: a table and a trace in output_dir/profile."""
 
     max_loss_ratio: Annotated[float, Field(gt=1)] | None = 5.0
     """Largest ratio of a step's loss to the median of the last 100 losses (or to 1, if the median is smaller). A larger
@@ -193,6 +171,9 @@ class TrainingConfig:
 
     store_dir: PathSetting | None = None
     """Folder of the feature store, which keeps world features after their first computation; None: no store."""
+
+    store_dtype: Literal["float32", "bfloat16", "int8"] = "bfloat16"
+    """Number format of stored features: 4, 2 or 1 bytes a number. int8 has a scale for each channel of a clip."""
 
     model: ModelSettings = field(default_factory=ModelSettings)
     """Model to train."""
@@ -229,6 +210,7 @@ class TrainingConfig:
                 "nothing to train: model.enable_world=False and all of Gemma is frozen; enable the world, set"
                 " model.freeze_gemma_vision or model.freeze_gemma_language to false, or name model.lora.targets"
             )
+        self._check_parts()
         self._check_stream()
         if model.enable_world and not model.freeze_cosmos_vae and self.store_dir is not None:
             raise ValueError(
@@ -236,6 +218,20 @@ class TrainingConfig:
                 " model.freeze_cosmos_vae=False changes them at every step: leave store_dir out, or freeze the VAE"
             )
         return self
+
+    def _check_parts(self) -> None:
+        model = self.model
+        trains = {
+            "projector": model.enable_world,
+            "markers": model.enable_world and model.world_fusion == "tokens",
+            "vision": not model.freeze_gemma_vision,
+            "language": not model.freeze_gemma_language,
+            "adapters": bool(model.lora.targets),
+            "cosmos_vae": model.enable_world and not model.freeze_cosmos_vae,
+        }
+        for name in ("learning_rates", "weight_decays"):
+            if idle := [part for part in getattr(self.optim, name).named() if not trains[part]]:
+                raise ValueError(f"optim.{name}.{idle[0]} is given, and {idle[0]} does not train in this run")
 
     def _settle_length(self) -> None:
         """Leave exactly one of num_steps and num_epochs."""

@@ -77,6 +77,10 @@ def looks_ahead_by(num_world_steps: Any, world: Mapping[str, Any]) -> bool:
     return is_ahead and world.get("tap") is None and not world.get("repeat_current")
 
 
+POOLED: Final = ("dit", "siglip", "v-jepa2")
+"""What a tap may read to average its cells: hidden states."""
+
+
 class Stored(NamedTuple):
     """Facts about a setting of the world that checkpoints, stores and fingerprints depend on."""
 
@@ -148,6 +152,10 @@ class WorldSettings:
     seed: Seed = _stored(0, "world_seed")
     """Seed of the noise; combined with each clip's pixels, so that a feature depends on its clip alone."""
 
+    pool: Count = _stored(1, "world_pool", omit_default=True)
+    """Cells a side that are averaged into one, before features are stored or projected: 2 makes a quarter of them. For
+    hidden states (dit, siglip, v-jepa2), which are wide; latents are small."""
+
     dtype: Dtype = _stored("float32", "world_dtype", may_change=True)
     """Number format of the world model; auto: bfloat16 on a device that computes it natively, else float32."""
 
@@ -187,6 +195,10 @@ class WorldSettings:
             raise ValueError(f"control_of={of!r}: the tap {tap!r} takes {' or '.join(copies[tap])}")
         if self.repeat_current and self.shape_of not in ("vae", "siglip"):
             raise ValueError(f"repeat_current is for taps that cannot look ahead (vae, siglip), not {self.shape_of!r}")
+        if self.pool > 1 and self.reads not in POOLED:
+            raise ValueError(
+                f"pool={self.pool} is for features that are hidden states ({', '.join(POOLED)}), not {tap!r}"
+            )
         return self
 
     def num_frames(self, num_given: int, num_world_steps: int) -> int:

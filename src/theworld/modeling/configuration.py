@@ -98,6 +98,7 @@ _BOUNDS: Final = {
     "num_inference_steps": (2, 10_000),
     "num_rollouts": (1, 10_000),
     "dit_block": (0, 1_024),
+    "world_pool": (1, 1_024),
 }
 """Least and greatest values of sizes and counts; the greatest are far beyond any use, and reached by damaged files."""
 
@@ -133,6 +134,7 @@ class WorldFields(_BesideABase):
     world_tap: str = "vae"
     world_control_of: Literal["vae", "dit", "rollout", "siglip", "v-jepa2", "true-future"] = "vae"
     world_repeat_current: bool = False
+    world_pool: int = 1
     world_fusion: Literal["tokens", "residual"] = "tokens"
     world_projection_mode: Literal["spatial", "channel"] = "spatial"
     world_projection_architecture: Literal["linear", "mlp", "mlp_final_gelu"] = "mlp"

@@ -74,7 +74,7 @@ def world_cost_of(config: WorldFields, rows: BatchShape) -> WorldCost:
     def read(networks: Any, frames: Tensor) -> Tensor:
         if settings.reads == "siglip":
             tap = SiglipTap(settings, networks["tower"])
-            tap.stride_px = networks["tower"].config.patch_size
+            tap.stride_px = networks["tower"].config.patch_size * settings.pool
             return tap._read(frames, rows.num_world_steps, ())
         if settings.reads == "v-jepa2":
             return _predict_once(networks["jepa"], frames, 0 if settings.sees_future else rows.num_world_steps)
@@ -137,7 +137,7 @@ def _denoise_once(settings: WorldSettings, networks: Any, frames: Tensor, num_wo
     once = replace(settings, tap="dit", control_of="vae", dit_block=last, dit_future="repeat", repeat_current=False)
     prompt = torch.zeros(1, family.num_prompt_tokens, family.prompt_width(transformer.config))
     tap = DitTap(once, vae, transformer, family, prompt)
-    tap.stride_px = stride_of(vae.config) * family.patch(transformer.config)
+    tap.stride_px = stride_of(vae.config) * family.patch(transformer.config) * settings.pool
     return tap._read(frames, num_world_steps, [0] * len(frames))
 
 

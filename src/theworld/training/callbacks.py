@@ -234,15 +234,14 @@ def check_logger(config: TrainingConfig) -> None:
     if config.log_to == "none":
         return
     if importlib.util.find_spec(config.log_to) is None:
-        install, other = ("theworld[wandb]", "tensorboard") if config.log_to == "wandb" else ("tensorboard", "none")
         raise ValueError(
-            f"log_to={config.log_to!r}: {config.log_to} is not installed; pip install '{install}', or use"
-            f" log_to={other!r}"
+            f"log_to={config.log_to!r}: {config.log_to} is not installed; pip install 'theworld[{config.log_to}]', or"
+            " use log_to='none'"
         )
     if config.log_to == "wandb" and (reason := _wandb_refusal()):
         raise ValueError(
             f"log_to='wandb': {reason}; set WANDB_API_KEY, log in (`wandb login`), set WANDB_MODE=offline, or use"
-            " log_to='tensorboard'"
+            " log_to='none'"
         )
 
 

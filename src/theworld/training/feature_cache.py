@@ -25,6 +25,7 @@ from theworld.training.dataloading import good_samples
 from theworld.training.validation import open_questions
 from theworld.world.cached import StoredTap, open_stored
 from theworld.world.factory import open_tap
+from theworld.world.store_formats import item_bytes
 from theworld.world.tap import WorldTap
 
 logger = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ def stored_features(config: TrainingConfig, model: TheWorld, parts: list[Any], d
         return None
     tap = open_tap(model.config.world_settings(), device)
     model.attach_world(tap)  # checks that this is the world the model was trained on
-    store = open_stored(tap, config.store_dir)
+    store = open_stored(tap, config.store_dir, config.store_dtype)
     for samples in parts:
         fill_store(store, model.processor, samples)
     model.detach_world()
@@ -84,7 +85,7 @@ def fill(config: FillSettings) -> dict[str, Any]:
     tap = open_tap(settings, device)
     model.attach_world(tap)
     assert config.store_dir is not None  # FillSettings requires it
-    stored = open_stored(tap, config.store_dir)
+    stored = open_stored(tap, config.store_dir, config.store_dtype)
     parts = [
         Subset(samples, range(config.shard_index, len(samples), config.num_shards))
         for samples in _parts(config, settings.sees_future or config.objective == "imitation", model.config.clip_rule)
@@ -111,7 +112,8 @@ def _log_size(config: FillSettings, tap: WorldTap, num_world_steps: int, num_sam
     settings = tap.settings
     frames = 1 + TEMPORAL_STRIDE * num_world_steps if settings.sees_future else 1
     grid = settings.image_size_px // tap.stride_px
-    num_bytes = 4 * tap.num_channels * settings.num_slots(frames, num_world_steps) * grid**2
+    num_slots = settings.num_slots(frames, num_world_steps)
+    num_bytes = item_bytes(config.store_dtype, (tap.num_channels, num_slots, grid, grid))
     logger.info(
         "share %d of %d: %s samples; %.3g MB for a picture, %.3g GB at most",
         config.shard_index,

@@ -37,7 +37,9 @@ _FREE = frozenset(
         "log_to",
         "max_bad_share",
         "store_dir",
+        "store_dtype",
         "peak_tflops",
+        "profile",
         "max_loss_ratio",
         "validation.eval_steps",
         "validation.batch_size",
@@ -168,6 +170,12 @@ def _refuse_another_run(config: TrainingConfig, saved: Path) -> TrainingConfig:
     config = with_rule_of(config, earlier)
     before, now = (flattened(dataclasses.asdict(settings)) for settings in (earlier, config))
     free = _FREE | {name for name in _FORMATS if now[name] == "auto"}
+    read_as, reads_as = (run.store_dtype if run.store_dir is not None else "float32" for run in (earlier, config))
+    if read_as != reads_as:  # a store rounds
+        raise ValueError(
+            f"{saved}: the run read world features in {read_as}, and would go on in {reads_as}: give the same store_dir"
+            " and store_dtype (without a store it is float32), or start a new run in another output_dir"
+        )
     check_same_run(
         saved,
         {name: value for name, value in now.items() if name not in free},

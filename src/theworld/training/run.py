@@ -34,6 +34,7 @@ from theworld.training.feature_cache import stored_features
 from theworld.training.hub_upload import Pushing, check_token
 from theworld.training.manifest import PENDING_NAME, DataDigests, check_data, check_manifest, check_whole
 from theworld.training.metrics import METRICS_NAME, open_metrics, read_metrics
+from theworld.training.profile import StepProfile
 from theworld.training.resume import (
     CONFIG_NAME,
     MODEL_NAME,
@@ -57,7 +58,8 @@ def train(config: TrainingConfig, samples: Any = None, validation: Any = None) -
           metrics.jsonl      a row per logged step
           bad_records.jsonl  records that gave no sample
           validation.jsonl   a row per measurement; best/ holds the model of the highest accuracy
-          tensorboard/       the metrics as curves (or wandb/)
+          tensorboard/       the metrics as curves, or wandb/, where asked for
+          profile/           a table and a trace of one step, where asked for
           checkpoint-N/      to continue from
           model/             the trained model
           stopped.json       only after SIGTERM or SIGUSR1: the signal, the step, the exit code
@@ -240,6 +242,7 @@ def _build_trainer(
         metrics=open_metrics(config, model, _device()),
         bad_records=BadRecords(config.output_dir / BAD_RECORDS_NAME, config.max_bad_share),
         watch=LossWatch(config.output_dir, config.max_loss_ratio, config.optim.warmup_steps),
+        by_part=config.optim.by_part(),
     )
 
 
@@ -248,6 +251,8 @@ def _add_callbacks(trainer: TheWorldTrainer, config: TrainingConfig, stopping: S
     if trainer.is_world_process_zero():
         for logger_callback in open_loggers(config):
             trainer.add_callback(logger_callback)
+        if config.profile:
+            trainer.add_callback(StepProfile(config.output_dir))
     trainer.add_callback(stopping)
     if not (config.hub.is_pushed and trainer.is_world_process_zero()):
         return None

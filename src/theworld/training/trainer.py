@@ -4,7 +4,7 @@ import errno
 import json
 import shutil
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -23,6 +23,7 @@ from theworld.training.callbacks import LossWatch, log_sample, shield_workers
 from theworld.training.dataloading import SOURCE, BatchSource, FeedCollator, StreamFeed
 from theworld.training.manifest import PENDING_NAME, DataDigests, write_manifest
 from theworld.training.metrics import Metrics
+from theworld.training.optimizer import split_by_part
 from theworld.training.resume import forget_old_checkpoints
 
 _ASIDE = ".saving"
@@ -85,6 +86,7 @@ class TheWorldTrainer(AtomicCheckpoints):
         metrics: Metrics,
         bad_records: BadRecords,
         watch: LossWatch | None = None,
+        by_part: Mapping[str, Mapping[str, float]] = MappingProxyType({}),
     ) -> None:
         if args.label_smoothing_factor:
             raise ValueError(
@@ -111,6 +113,7 @@ class TheWorldTrainer(AtomicCheckpoints):
         self.metrics = metrics
         self.bad_records = bad_records
         self.watch = watch or LossWatch(Path(str(args.output_dir)))
+        self._by_part = by_part
         self._tokenizer: Any = collator.processor.tokenizer
         self._has_begun = False
         self._sample_ids: deque[list[str]] = deque()
@@ -131,6 +134,13 @@ class TheWorldTrainer(AtomicCheckpoints):
             return super()._get_train_sampler(train_dataset)
         self.add_callback(_EpochOf(sampler))
         return sampler
+
+    def create_optimizer(self, model: Any = None) -> Any:
+        """Return Trainer's optimiser, with the values that parts have of their own."""
+        optimizer = super().create_optimizer(model)
+        if self._by_part:
+            split_by_part(optimizer, (model or self.model).named_parameters(), self._by_part)
+        return optimizer
 
     def get_train_dataloader(self) -> Any:
         stream = self._stream()

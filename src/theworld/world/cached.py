@@ -52,7 +52,7 @@ class StoredTap:
             frames: pixels in 0..255, N at least 1, the current frame last.
             num_world_steps: K, future latent slots.
             device: of the returned features.
-            dtype: of the returned features; None keeps the stored number format.
+            dtype: of the returned features; None: float32, as the tap's own.
 
         Raises:
             MissingFeatureError: if there is no tap and a clip is not in the store.
@@ -66,7 +66,7 @@ class StoredTap:
         _check_finite(features, f"stored in {self.store.folder}: give another store folder")
         self.computed += num_computed
         self.served += len(keys) - num_computed
-        return features.to(device=device, dtype=dtype)
+        return features.to(device=device, dtype=dtype or torch.float32)
 
     def _compute_missing(self, frames: Tensor, num_world_steps: int, keys: Sequence[str]) -> int:
         if self.store.missing(keys):
@@ -90,13 +90,19 @@ def _check_finite(features: Tensor, origin: str) -> None:
         raise ValueError(f"features with NaN or infinity of {count} of {len(features)} clips, {origin}")
 
 
-def open_stored(tap: WorldTap | None, folder: Path) -> StoredTap:
+def open_stored(tap: WorldTap | None, folder: Path, dtype: str | None = None) -> StoredTap:
     """Put the store in a folder in front of a tap; a missing store is created.
+
+    Args:
+        tap: frozen.
+        folder: of the store.
+        dtype: number format that the store must have; None: float32 in a new store, its own in an existing one.
 
     Raises:
         ValueError: without a tap: features of a world that trains with the model cannot be stored.
         StoreMismatchError: if the store belongs to another tap.
+        StoreFormatError: if it has another number format.
     """
     if tap is None:
         raise ValueError(f"{folder}: only a frozen world's features can be stored; leave the store out")
-    return StoredTap(tap, FeatureStore(folder, tap.fingerprint, create=True))
+    return StoredTap(tap, FeatureStore(folder, tap.fingerprint, create=True, dtype=dtype))

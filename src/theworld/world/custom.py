@@ -25,8 +25,8 @@ class OwnTap(WorldTap):
     methods run before anything is loaded.
     """
 
-    fingerprint_fields = tuple(name for name, stored in STORED.items() if not stored.is_location)
-    """All settings but locations: a tap may read any of them."""
+    fingerprint_fields = tuple(name for name, stored in STORED.items() if not stored.is_location and name != "pool")
+    """All settings but locations and `pool`, which needs a built-in tap: a tap may read any of them."""
 
     imagines: ClassVar[bool] = False
     """True if it can serve slots after the current one (K > 0)."""

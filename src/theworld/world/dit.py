@@ -69,7 +69,7 @@ class DitTap(WorldTap):
 
     def _read(self, frames: Tensor, num_world_steps: int, seeds: Sequence[int]) -> Tensor:
         states = self._states_of(frames, num_world_steps, seeds)
-        side = frames.shape[-1] // self.stride_px
+        side = frames.shape[-1] // self.cell_px
         return states.unflatten(1, (-1, side, side)).permute(0, 4, 1, 2, 3).float()
 
     def _states_of(self, frames: Tensor, num_world_steps: int, seeds: Sequence[int]) -> Tensor:

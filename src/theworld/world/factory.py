@@ -38,7 +38,7 @@ from theworld.world.vae import VaeTap
 FORMAT: Final = 1
 """Increase this when equal settings and weights give other features, also after a change in diffusers."""
 
-_OF_EVERY_TAP: Final = ("tap", "image_size_px", "repeat_current")
+_OF_EVERY_TAP: Final = ("tap", "image_size_px", "repeat_current", "pool")
 _OF_TAP: Final = {"true-future": ("control_of",), "random": ("control_of", "seed")}
 """Settings that fingerprints of these taps depend on besides those of the class that reads their features."""
 

@@ -46,7 +46,7 @@ class VJepaTap(WorldTap):
         if self.settings.sees_future:
             num_world_steps = 0  # the true future follows the clip
         video = as_video(frames.to(self.jepa.device))
-        side = frames.shape[-1] // self.stride_px
+        side = frames.shape[-1] // self.cell_px
         states: Any = self.jepa.encoder(pixel_values_videos=video).last_hidden_state  # (N, tubelets * h * w, C)
         if num_world_steps:
             num_given, num_future = states.shape[1], num_world_steps * TUBELETS_PER_SLOT * side**2

@@ -169,8 +169,17 @@ def feature_shape(settings: WorldSettings) -> FeatureShape:
     """Compute the channels and the stride of a tap's features from the configuration files alone.
 
     Raises:
-        ValueError: if the checkpoint cannot be found, or has no block `dit_block`.
+        ValueError: if the checkpoint cannot be found, has no block `dit_block`, or its grid cannot be pooled.
     """
+    channels, stride_px = _network_shape(settings)
+    grid = settings.image_size_px // stride_px
+    if grid % settings.pool:
+        raise ValueError(f"pool={settings.pool}: {settings.reads} has {grid} cells a side: choose a divisor of {grid}")
+    return FeatureShape(channels, stride_px * settings.pool)
+
+
+def _network_shape(settings: WorldSettings) -> FeatureShape:
+    """Return the channels and the stride of what a network gives, before cells are averaged."""
     if (registered := own_tap(settings)) is not None:
         return registered.shape(settings)
     if settings.reads == "siglip":

@@ -34,7 +34,7 @@ class SiglipTap(WorldTap):
         return slots if self.settings.sees_future else repeat_last(slots, num_world_steps)
 
     def _patches(self, frames: Tensor) -> Float[Tensor, "N C T h w"]:
-        num_clips, side = len(frames), frames.shape[-1] // self.stride_px
+        num_clips, side = len(frames), frames.shape[-1] // self.cell_px
         pixels = frames.flatten(0, 1).to(self.tower.device).float() / 127.5 - 1  # Gemma 3's normalisation
         states: Any = self.tower(pixel_values=pixels.to(self.tower.dtype)).last_hidden_state
         return states.float().view(num_clips, -1, side, side, states.shape[-1]).permute(0, 4, 1, 2, 3).contiguous()

@@ -24,13 +24,21 @@ from theworld.world.store_files import (
     checksum,
     create_whole,
 )
-from theworld.world.store_identity import StoreMismatchError, create_identity, stored_fingerprint
+from theworld.world.store_formats import FLOATS, decode, encode
+from theworld.world.store_identity import (
+    StoreFormatError,
+    StoreMismatchError,
+    create_identity,
+    stored_dtype,
+    stored_fingerprint,
+)
 
 __all__ = [
     "FeatureStore",
     "MissingFeatureError",
     "StoreDamagedError",
     "StoreError",
+    "StoreFormatError",
     "StoreMismatchError",
     "StoreReport",
     "StoreWriteError",
@@ -40,7 +48,8 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_FORMER = "float32"
+"""Number format of stores that name none: taps give it."""
 _NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
@@ -69,7 +78,7 @@ def clip_key(frames: UInt8[Tensor, "F 3 H W"], num_world_steps: int) -> str:
 class _Layout:
     """Number format and shape of items."""
 
-    dtype: torch.dtype
+    dtype: str
     shape: tuple[int, ...]
     num_bytes: int
 
@@ -109,16 +118,18 @@ class FeatureStore:
     The first read of an item in a process compares it with its checksum.
     """
 
-    def __init__(self, folder: Path, fingerprint: str, *, create: bool = False) -> None:
+    def __init__(self, folder: Path, fingerprint: str, *, create: bool = False, dtype: str | None = None) -> None:
         """Open a store.
 
         Args:
             folder: of the store.
             fingerprint: `WorldTap.fingerprint` of the tap whose features it contains.
             create: create the store if there is none.
+            dtype: number format of all its features, one of `store_formats.FORMATS`; None: of a new store, the one that
+                each feature has; of an existing one, its own.
 
         Raises:
-            StoreMismatchError: if the store belongs to another tap.
+            StoreMismatchError: if the store belongs to another tap, or has another number format.
             StoreDamagedError: if a file is damaged or too short.
             StoreError: if there is no store, one of a later format, a foreign file among its commits, or other contents
                 in the folder of a new store.
@@ -139,8 +150,12 @@ class FeatureStore:
         self._commits = self.folder / "commits"
         self._writer = ShardWriter(self.folder / "shards")
         if create:
-            self._create()
+            self._create(dtype)
         self._check_identity()
+        self.dtype = stored_dtype(self.folder)
+        """Number format that features get when they are stored; None: they keep their own."""
+        if dtype is not None and dtype != (self.dtype or _FORMER):
+            raise StoreFormatError(self.folder, self.dtype or _FORMER, dtype)
         self._load(range(num_commits(self._commits)))
         self.refresh()
 
@@ -169,7 +184,7 @@ class FeatureStore:
         self._load(range(self._num_commits, end))
 
     def get(self, keys: Sequence[str]) -> Float[Tensor, "N C T h w"]:
-        """Read features, in their stored number format.
+        """Read features, in their stored number format; int8 becomes float32.
 
         Args:
             keys: at least one key, all of clips with equally shaped features.
@@ -201,12 +216,13 @@ class FeatureStore:
         if self._unchecked:
             self._compare(keys, rows)
         self.reads += len(keys)
-        return torch.from_numpy(rows).view(layout.dtype).view(len(keys), *layout.shape)
+        return decode(rows, layout.dtype, layout.shape)
 
     def put(self, keys: Sequence[str], features: Float[Tensor, "N C T h w"]) -> None:
         """Store the features whose keys are new; stored features never change.
 
-        Afterwards `get` returns the features given here, or those of another writer who was first, as for all readers.
+        Afterwards `get` returns the features given here, rounded to the store's number format, or those of another
+        writer who was first, as for all readers.
 
         Args:
             keys: one per feature.
@@ -219,8 +235,9 @@ class FeatureStore:
         if len(keys) != len(features):
             raise ValueError(f"{len(keys)} keys for {len(features)} features")
         dtype = str(features.dtype).removeprefix("torch.")
-        if dtype not in _DTYPES:
-            raise ValueError(f"features of {features.dtype}: a store holds {', '.join(_DTYPES)}")
+        if dtype not in FLOATS:
+            raise ValueError(f"features of {features.dtype}: a store takes {', '.join(FLOATS)}")
+        dtype = self.dtype or dtype
         if len(features) and not features[0].numel():
             raise ValueError(f"features of shape {tuple(features.shape[1:])}: expected at least one number each")
         self.refresh()
@@ -230,7 +247,7 @@ class FeatureStore:
         if not new:
             return
         chosen = features.detach()[list(new.values())].cpu().contiguous()
-        rows = chosen.view(len(new), -1).view(torch.uint8).numpy()
+        rows = encode(chosen, dtype)
         try:
             shard, offset = self._writer.append(rows)
             self._commit(
@@ -265,9 +282,9 @@ class FeatureStore:
                 damaged[shard.file] = damaged.get(shard.file, 0) + num_items
         return StoreReport(num_features=len(self), num_bytes=self.bytes, damaged=damaged)
 
-    def _create(self) -> None:
+    def _create(self, dtype: str | None) -> None:
         try:
-            create_identity(self.folder, self.fingerprint)
+            create_identity(self.folder, self.fingerprint, dtype)
         except OSError as error:
             raise self._write_error(error, "a new store") from error
 
@@ -325,7 +342,7 @@ class FeatureStore:
         if len(shard.content) < commit.end:
             return  # the file is gone
         layout = self._layouts.setdefault(
-            (commit.dtype, commit.shape), _Layout(_DTYPES[commit.dtype], commit.shape, commit.item_bytes)
+            (commit.dtype, commit.shape), _Layout(commit.dtype, commit.shape, commit.item_bytes)
         )
         for position, key in enumerate(commit.keys):
             if key not in self._index:

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import math
 from collections.abc import Iterator
 from dataclasses import asdict
 from itertools import pairwise
@@ -14,11 +13,9 @@ from pydantic.dataclasses import dataclass
 
 from theworld.config.base import STRICT
 from theworld.world.store_files import StoreDamagedError, StoreError, checksum, opened
+from theworld.world.store_formats import FORMATS, item_bytes
 
 logger = logging.getLogger(__name__)
-
-ITEM_SIZES: Final = {"float32": 4, "bfloat16": 2, "float16": 2}
-"""Bytes of a number, by number format."""
 
 _MOST_LOST: Final = 10_000
 """Absent numbers below a commit that can be deleted commits; more of them, and the commit is a stray file."""
@@ -43,9 +40,9 @@ class Commit:
 
     @model_validator(mode="after")
     def _check(self) -> "Commit":
-        if self.dtype not in ITEM_SIZES:
-            raise ValueError(f"dtype: expected {', '.join(ITEM_SIZES)}")
-        if self.item_bytes != math.prod(self.shape) * ITEM_SIZES[self.dtype]:
+        if self.dtype not in FORMATS:
+            raise ValueError(f"dtype: expected {', '.join(FORMATS)}")
+        if not self.shape or self.item_bytes != item_bytes(self.dtype, self.shape):
             raise ValueError("item_bytes: expected the size of an item of this shape and number format")
         if len(self.keys) != len(self.checksums):
             raise ValueError("checksums: expected one per key")

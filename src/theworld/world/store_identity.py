@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from theworld.world.store_files import StoreDamagedError, StoreError, create_whole, opened
+from theworld.world.store_formats import FORMATS
 
 FORMAT: Final = 1
 PARTS: Final = ("shards", "commits")
@@ -24,12 +25,35 @@ class StoreMismatchError(StoreError):
         )
 
 
+class StoreFormatError(StoreError):
+    """The store holds its features in another number format."""
+
+    def __init__(self, folder: Path, stored: str, wanted: str) -> None:
+        super().__init__(
+            f"the feature store {folder} holds {stored}, and this run wants {wanted}: set store_dtype to {stored}, or"
+            " give another store folder"
+        )
+
+
 def stored_fingerprint(folder: Path) -> str:
     """Read the fingerprint of the tap whose features a store contains.
 
     Raises:
         StoreError: if there is no store, one of a later format, or its `store.json` is damaged.
     """
+    return _identity(folder)[0]
+
+
+def stored_dtype(folder: Path) -> str | None:
+    """Read the number format that a store was made with; None for a store that names none.
+
+    Raises:
+        StoreError: as `stored_fingerprint`.
+    """
+    return _identity(folder)[1]
+
+
+def _identity(folder: Path) -> tuple[str, str | None]:
     file = Path(folder) / "store.json"
     try:
         with opened(file) as stream:
@@ -47,15 +71,17 @@ def stored_fingerprint(folder: Path) -> str:
     return _checked(file, identity)
 
 
-def _checked(file: Path, identity: dict[str, Any]) -> str:
-    given, stored = identity.get("format"), identity.get("fingerprint")
+def _checked(file: Path, identity: dict[str, Any]) -> tuple[str, str | None]:
+    given, stored, dtype = identity.get("format"), identity.get("fingerprint"), identity.get("dtype")
     if type(given) is not int:
         raise _not_an_identity(file)
     if given != FORMAT:
         raise StoreError(f"{file} has format {given}, this version reads {FORMAT}: give another store folder")
     if not isinstance(stored, str) or not stored.isprintable() or not 0 < len(stored) <= _LONGEST_FINGERPRINT:
         raise _not_an_identity(file)
-    return stored
+    if dtype is not None and dtype not in FORMATS:
+        raise _not_an_identity(file)
+    return stored, dtype
 
 
 def _not_an_identity(file: Path) -> StoreError:
@@ -65,8 +91,13 @@ def _not_an_identity(file: Path) -> StoreError:
     )
 
 
-def create_identity(folder: Path, fingerprint: str) -> None:
+def create_identity(folder: Path, fingerprint: str, dtype: str | None = None) -> None:
     """Make a new or an empty folder a store; do nothing if it is one already.
+
+    Args:
+        folder: of the store.
+        fingerprint: of the tap.
+        dtype: number format of all its features; None: features keep their own.
 
     Raises:
         StoreError: if the folder has other contents; nothing is written.
@@ -84,7 +115,8 @@ def create_identity(folder: Path, fingerprint: str) -> None:
         )
     for name in PARTS:
         (folder / name).mkdir(parents=True, exist_ok=True)
-    create_whole(file, (json.dumps({"format": FORMAT, "fingerprint": fingerprint}) + "\n").encode())
+    identity = {"format": FORMAT, "fingerprint": fingerprint, **({} if dtype is None else {"dtype": dtype})}
+    create_whole(file, (json.dumps(identity) + "\n").encode())
 
 
 def _others(folder: Path) -> list[str]:

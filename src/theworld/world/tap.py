@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
@@ -60,15 +61,28 @@ class WorldTap(ABC):
         num_slots = self.settings.num_slots(frames.shape[1], num_world_steps)
         with torch.no_grad():
             features = self._read(frames, num_world_steps, seeds)
-        grid = side // self.stride_px
+        grid = side // self.cell_px
         expected = (len(frames), self.num_channels, num_slots, grid, grid)
         if tuple(features.shape) != expected:
             raise ValueError(f"{type(self).__name__} gave {tuple(features.shape)}, expected {expected}")
         self.clips_read += len(frames)
-        return features
+        return pooled(features, self.settings.pool)
+
+    @property
+    def cell_px(self) -> int:
+        """Pixels of the frame per cell of what `_read` returns, before `pool`."""
+        return self.stride_px // self.settings.pool
 
     @abstractmethod
     def _read(self, frames: Tensor, num_world_steps: int, seeds: Sequence[int]) -> Tensor: ...
+
+
+def pooled(features: Float[Tensor, "N C T h w"], size: int) -> Float[Tensor, "N C T h2 w2"]:
+    """Average squares of `size` x `size` cells."""
+    if size == 1:
+        return features
+    means = F.avg_pool2d(features.flatten(1, 2), size)
+    return means.unflatten(1, features.shape[1:3])
 
 
 def clip_seeds(frames: UInt8[Tensor, "N F 3 H W"], seed: int) -> list[int]:
@@ -104,7 +118,7 @@ class ShapeTap(WorldTap):
         self.device = device
 
     def _shape(self, frames: Tensor, num_world_steps: int) -> tuple[int, int, int, int]:
-        grid = frames.shape[-1] // self.stride_px
+        grid = frames.shape[-1] // self.cell_px
         return self.num_channels, self.settings.num_slots(frames.shape[1], num_world_steps), grid, grid
 
 

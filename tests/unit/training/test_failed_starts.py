@@ -1,6 +1,7 @@
 """A start that fails before its first step costs nothing, and leaves its folder free for other settings."""
 
 import dataclasses
+import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -68,6 +69,21 @@ def test_wandb_without_a_valid_key_is_refused_before_anything_is_written(
     config = make_config(log_to="wandb")
 
     with pytest.raises(ValueError, match=r"^log_to='wandb': .*; set WANDB_API_KEY, log in"):
+        train(config)
+    assert not config.output_dir.exists()
+
+
+@pytest.mark.parametrize("logger", ["tensorboard", "wandb"])
+def test_a_logger_that_is_not_installed_is_named_with_its_extra(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch, logger: str
+):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == logger else find(name, *rest))
+    config = make_config(log_to=logger)
+
+    with pytest.raises(
+        ValueError, match=rf"^log_to='{logger}': {logger} is not installed; pip install 'theworld\[{logger}\]'"
+    ):
         train(config)
     assert not config.output_dir.exists()
 

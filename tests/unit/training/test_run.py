@@ -28,6 +28,7 @@ from theworld.training.run import train
 from theworld.training.trainer import TheWorldTrainer
 from theworld.world.cached import open_stored
 from theworld.world.factory import open_tap
+from theworld.world.store_identity import stored_dtype
 from theworld.world.vae import VaeTap
 
 MakeConfig = Callable[..., TrainingConfig]
@@ -168,6 +169,7 @@ def test_what_does_not_change_the_result_may_differ_in_a_continuation(make_confi
             save_total_limit=1,
             logging_steps=2,
             store_dir=tmp_path / "store",
+            store_dtype="float32",
             log_to="tensorboard",
         )
     )
@@ -242,13 +244,45 @@ def test_the_second_run_computes_no_feature_and_has_the_losses_of_the_first(
     assert losses(second.output_dir) == losses(first.output_dir)
 
 
-def test_stored_and_live_features_train_alike(make_config: MakeConfig, tmp_path: Path) -> None:
-    live, stored = make_config("live"), make_config("stored", store_dir=tmp_path / "store")
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-4), ("bfloat16", 2e-2), ("int8", 2e-2)])
+def test_stored_and_live_features_train_alike(
+    make_config: MakeConfig, tmp_path: Path, dtype: str, tolerance: float
+) -> None:
+    live = make_config("live")
+    stored = make_config("stored", store_dir=tmp_path / "store", store_dtype=dtype)
 
     train(live)
     train(stored)
 
-    torch.testing.assert_close(losses(stored.output_dir), losses(live.output_dir), rtol=1e-4, atol=1e-4)
+    assert stored_dtype(tmp_path / "store") == dtype
+    torch.testing.assert_close(losses(stored.output_dir), losses(live.output_dir), rtol=tolerance, atol=tolerance)
+
+
+def test_a_run_does_not_go_on_with_features_that_are_rounded_in_another_way(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    config = make_config(num_steps=2, store_dir=tmp_path / "store")
+    train(config)
+
+    for changes, other in (({"store_dir": None}, "float32"), ({"store_dtype": "int8"}, "int8")):
+        with pytest.raises(ValueError, match=f"the run read world features in bfloat16, and would go on in {other}"):
+            train(dataclasses.replace(config, resume=True, **changes))
+
+
+def test_a_run_of_a_former_version_goes_on_with_the_format_of_its_store(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    config = make_config(num_steps=2, store_dir=tmp_path / "store", store_dtype="float32")
+    train(config)
+    saved = config.output_dir / "config.json"
+    content = json.loads(saved.read_text())
+    del content["store_dtype"]
+    saved.write_text(json.dumps(content))
+
+    train(dataclasses.replace(config, resume=True))
+
+    with pytest.raises(ValueError, match="in float32, and would go on in bfloat16"):
+        train(dataclasses.replace(config, resume=True, store_dtype="bfloat16"))
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_samples(

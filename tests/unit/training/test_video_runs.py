@@ -233,7 +233,7 @@ def test_a_run_reads_the_store_and_learns_what_one_without_it_learns(make_config
     plain, stored = (make_config(name, **options) for name in ("plain", "stored"))
     train(plain)
 
-    train(replace(stored, store_dir=stored.output_dir.parent / "features", num_workers=1))
+    train(replace(stored, store_dir=stored.output_dir.parent / "features", store_dtype="float32", num_workers=1))
 
     assert losses(stored.output_dir) == pytest.approx(losses(plain.output_dir), abs=1e-5)
 

@@ -14,6 +14,7 @@ from theworld.world.store import (
     FeatureStore,
     MissingFeatureError,
     StoreError,
+    StoreFormatError,
     StoreMismatchError,
     clip_key,
     stored_fingerprint,
@@ -245,3 +246,54 @@ def test_the_fingerprint_of_a_store_is_read_without_opening_it(tmp_path: Path) -
     (tmp_path / "features" / "store.json").write_text("{")
     with pytest.raises(StoreError, match=r"store\.json is damaged"):
         stored_fingerprint(tmp_path / "features")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "size", "error"), [("float32", 4, 0), ("bfloat16", 2, 2**-8), ("int8", 1, 0.5 / 127)]
+)
+def test_a_store_keeps_features_in_its_own_number_format(tmp_path: Path, dtype: str, size: int, error: float) -> None:
+    features = torch.randn(3, *SHAPE, generator=torch.Generator().manual_seed(0)) * torch.tensor([1e-3, 1e3]).view(
+        1, 2, 1, 1, 1
+    )
+    store = FeatureStore(tmp_path / "store", "abc", create=True, dtype=dtype)
+    store.put(["a", "b", "c"], features)
+
+    found = FeatureStore(store.folder, "abc").get(["c", "a", "b"]).float()[[1, 2, 0]]
+
+    scales = 2 * SHAPE[0] if dtype == "int8" else 0  # 4 bytes a channel of an item
+    assert store.bytes == 3 * (features[0].numel() * size + 2 * scales)
+    largest = features.abs().amax((2, 3, 4), keepdim=True)
+    assert ((found - features).abs() <= error * largest * (1 + 1e-5)).all()
+    assert store.verify().damaged == {}
+
+
+def test_rounding_twice_is_rounding_once(tmp_path: Path) -> None:
+    features = torch.randn(2, *SHAPE, generator=torch.Generator().manual_seed(0))
+    for dtype in ("bfloat16", "int8"):
+        first = FeatureStore(tmp_path / dtype / "1", "abc", create=True, dtype=dtype)
+        first.put(["a", "b"], features)
+        second = FeatureStore(tmp_path / dtype / "2", "abc", create=True, dtype=dtype)
+        second.put(["a", "b"], first.get(["a", "b"]))
+        torch.testing.assert_close(second.get(["a", "b"]), first.get(["a", "b"]), rtol=1e-6, atol=0)
+
+
+def test_a_channel_of_zeros_stays_zero(tmp_path: Path) -> None:
+    store = FeatureStore(tmp_path / "store", "abc", create=True, dtype="int8")
+    store.put(["a"], torch.zeros(1, *SHAPE))
+    assert torch.equal(store.get(["a"]), torch.zeros(1, *SHAPE))
+
+
+def test_another_number_format_than_the_stores_is_refused_with_the_stores(tmp_path: Path, store: FeatureStore) -> None:
+    FeatureStore(tmp_path / "half", "abc", create=True, dtype="bfloat16")
+    with pytest.raises(StoreFormatError, match="holds bfloat16, and this run wants int8: set store_dtype to bfloat16"):
+        FeatureStore(tmp_path / "half", "abc", create=True, dtype="int8")
+    with pytest.raises(StoreFormatError, match="holds float32, and this run wants bfloat16"):
+        FeatureStore(store.folder, "abc", dtype="bfloat16")  # a store of a former version names no format
+    assert FeatureStore(store.folder, "abc", dtype="float32").dtype is None
+
+
+def test_a_store_json_with_an_unknown_number_format_is_no_store(tmp_path: Path) -> None:
+    store = FeatureStore(tmp_path / "store", "abc", create=True, dtype="int8")
+    (store.folder / "store.json").write_text('{"format": 1, "fingerprint": "abc", "dtype": "int4"}')
+    with pytest.raises(StoreError, match="damaged, or no file of a feature store"):
+        FeatureStore(store.folder, "abc")
