@@ -50,6 +50,9 @@ class VaeRecipe:
     )
     """First pictures, which teach colours and shapes cheaply, then motion, then clips of full length."""
 
+    start_from: PathSetting | None = None
+    """Folder of a finished autoencoder to continue from; None: new weights."""
+
     warmup_steps: CountOrZero = 100
     """Steps over which the learning rate rises from 0 to its peak, in each phase."""
 

@@ -7,13 +7,10 @@ from recipes.settings import TinySettings, VaePhase, VaeRecipe, VlmPhase, VlmRec
 
 VAE: Final = VaeRecipe(
     num_clips=20_000,
-    phases=(
-        VaePhase(num_frames=1, batch_size=64, num_steps=1_000, learning_rate=3e-3),
-        VaePhase(num_frames=5, batch_size=12, num_steps=1_000, learning_rate=2e-3),
-        VaePhase(num_frames=17, batch_size=4, num_steps=1_500, learning_rate=1e-3),
+    phases=(  # from the autoencoder of plain scenes, which knows pictures and motion
         VaePhase(num_frames=17, batch_size=4, num_steps=2_000, learning_rate=1.5e-3),
-        VaePhase(num_frames=17, batch_size=8, num_steps=1_750, learning_rate=1e-3),
-        VaePhase(num_frames=17, batch_size=8, num_steps=1_250, learning_rate=1e-3, decoder_only=True),
+        VaePhase(num_frames=17, batch_size=8, num_steps=1_500, learning_rate=1e-3),
+        VaePhase(num_frames=17, batch_size=8, num_steps=1_000, learning_rate=1e-3, decoder_only=True),
     ),
 )
 WORLD: Final = WorldRecipe(
