@@ -50,9 +50,6 @@ class VaeRecipe:
     )
     """First pictures, which teach colours and shapes cheaply, then motion, then clips of full length."""
 
-    start_from: PathSetting | None = None
-    """Folder of a finished autoencoder to continue from; None: new weights."""
-
     warmup_steps: CountOrZero = 100
     """Steps over which the learning rate rises from 0 to its peak, in each phase."""
 
@@ -215,6 +212,10 @@ class TinySettings:
 
     output_dir: PathSetting = Path("runs/tiny")
     """Build folder: pools of clips, checkpoints, curves, and finally gemma/, cosmos/ and fused/."""
+
+    start_from: PathSetting | None = None
+    """Finished build, such as the one in the package, whose autoencoder, denoiser and Gemma the stages continue from;
+    None: new weights."""
 
     image_size_px: Annotated[int, Field(ge=16, le=2_048, multiple_of=16)] = 64
     """Side of the frames, pixels."""

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from recipes.pools import ClipPool, held_out
 from recipes.settings import TinySettings
-from recipes.trainer import Objective, halve, train_on_cpu
-from theworld.io import fingerprint_weights, whole_folder
+from recipes.trainer import Objective, halve, start_from, train_on_cpu
+from theworld.io import whole_folder
 from theworld.tiny.cosmos import tiny_vae
 
 
@@ -142,23 +142,18 @@ def build_vae(settings: TinySettings) -> dict[str, Any]:
     recipe = settings.vae
     torch.manual_seed(settings.seed)
     vae = tiny_vae()
-    start = recipe.start_from
-    if start is not None:
-        vae.load_state_dict(AutoencoderKLWan.from_pretrained(start, torch_dtype=torch.float32).state_dict())  # pyright: ignore[reportAttributeAccessIssue]
+    start = start_from(settings.start_from, "cosmos/vae", vae)
     channels_last(vae)
     size_px, scenes = settings.image_size_px, settings.scenes
     pool = ClipPool(settings.output_dir / "clips", recipe.num_clips, size_px, settings.num_threads, scenes)
     held_out_clips = held_out(recipe.num_held_out, size_px, scenes)
     for number, phase in enumerate(recipe.phases, start=1):
-        so_far = dataclasses.asdict(dataclasses.replace(recipe, phases=recipe.phases[:number]))  # later ones are free
-        so_far.pop("start_from")
-        if start is not None:  # wherever these weights are
-            so_far["start_from"] = fingerprint_weights(start)
+        so_far = dataclasses.replace(recipe, phases=recipe.phases[:number])  # later phases do not change this one
         train_on_cpu(
             VaeObjective(vae, held_out_clips, phase.num_frames, phase.decoder_only),
             pool,
             settings.output_dir / "vae" / str(number),
-            recipe={**settings.identity, **so_far},
+            recipe={**settings.identity, **start, **dataclasses.asdict(so_far)},
             measure_steps=recipe.measure_steps,
             max_steps=phase.num_steps,
             per_device_train_batch_size=phase.batch_size,
