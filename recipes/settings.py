@@ -213,6 +213,10 @@ class TinySettings:
     output_dir: PathSetting = Path("runs/tiny")
     """Build folder: pools of clips, checkpoints, curves, and finally gemma/, cosmos/ and fused/."""
 
+    start_from: PathSetting | None = None
+    """Finished build, such as the one in the package, whose autoencoder, denoiser and Gemma the stages continue from;
+    None: new weights."""
+
     image_size_px: Annotated[int, Field(ge=16, le=2_048, multiple_of=16)] = 64
     """Side of the frames, pixels."""
 

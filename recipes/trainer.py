@@ -17,7 +17,7 @@ from tqdm import tqdm
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint
 
-from theworld.io import claim, write_whole
+from theworld.io import claim, fingerprint_weights, write_whole
 from theworld.locks import in_use
 from theworld.precision import DTYPE_OF, fastest_dtype, training_formats, warn_if_emulated
 from theworld.training.manifest import check_manifest, check_whole
@@ -279,6 +279,31 @@ class MuonAdamW(torch.optim.Optimizer):
 
     def _groups(self) -> list[dict[str, Any]]:
         return [group for part in self._parts for group in part.param_groups]
+
+
+def start_from(build: Path | None, part: str, model: nn.Module) -> dict[str, str]:
+    """Give a model the weights of a finished build, and return what a recipe must say of them; {} without a build.
+
+    Args:
+        build: folder of the build.
+        part: folder of the model's weights in it.
+        model: of the same class and size; a model of diffusers or transformers.
+
+    Raises:
+        ValueError: if the build has no such part, or one of another size.
+    """
+    if build is None:
+        return {}
+    folder = build / part
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: no such folder; start_from is the folder of a finished build")
+    kind: Any = type(model)
+    try:
+        model.load_state_dict(kind.from_pretrained(folder, dtype=torch.float32).state_dict())
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1].strip()
+        raise ValueError(f"{folder}: weights of another model than this recipe's ({reason})") from error
+    return {"start_from": fingerprint_weights(folder)}
 
 
 def halve(folder: Path) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from recipes.pools import ClipPool, held_out
 from recipes.settings import TinySettings
-from recipes.trainer import Objective, halve, train_on_cpu
+from recipes.trainer import Objective, halve, start_from, train_on_cpu
 from theworld.io import whole_folder
 from theworld.tiny.cosmos import tiny_vae
 
@@ -142,6 +142,7 @@ def build_vae(settings: TinySettings) -> dict[str, Any]:
     recipe = settings.vae
     torch.manual_seed(settings.seed)
     vae = tiny_vae()
+    start = start_from(settings.start_from, "cosmos/vae", vae)
     channels_last(vae)
     size_px, scenes = settings.image_size_px, settings.scenes
     pool = ClipPool(settings.output_dir / "clips", recipe.num_clips, size_px, settings.num_threads, scenes)
@@ -152,7 +153,7 @@ def build_vae(settings: TinySettings) -> dict[str, Any]:
             VaeObjective(vae, held_out_clips, phase.num_frames, phase.decoder_only),
             pool,
             settings.output_dir / "vae" / str(number),
-            recipe={**settings.identity, **dataclasses.asdict(so_far)},
+            recipe={**settings.identity, **start, **dataclasses.asdict(so_far)},
             measure_steps=recipe.measure_steps,
             max_steps=phase.num_steps,
             per_device_train_batch_size=phase.batch_size,

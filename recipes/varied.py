@@ -1,4 +1,4 @@
-"""Recipes for varied scenes: more clips and longer phases, since looks, sizes and numbers of parts must be learned."""
+"""Recipes for varied scenes, which continue from a build on plain ones: more clips, and no phase for what it knows."""
 
 import dataclasses
 from typing import Any, Final
@@ -8,24 +8,20 @@ from recipes.settings import TinySettings, VaePhase, VaeRecipe, VlmPhase, VlmRec
 VAE: Final = VaeRecipe(
     num_clips=20_000,
     phases=(
-        VaePhase(num_frames=1, batch_size=64, num_steps=1_000, learning_rate=3e-3),
-        VaePhase(num_frames=5, batch_size=12, num_steps=1_000, learning_rate=2e-3),
-        VaePhase(num_frames=17, batch_size=4, num_steps=1_500, learning_rate=1e-3),
         VaePhase(num_frames=17, batch_size=4, num_steps=2_000, learning_rate=1.5e-3),
-        VaePhase(num_frames=17, batch_size=8, num_steps=1_750, learning_rate=1e-3),
-        VaePhase(num_frames=17, batch_size=8, num_steps=1_250, learning_rate=1e-3, decoder_only=True),
+        VaePhase(num_frames=17, batch_size=8, num_steps=1_500, learning_rate=1e-3),
+        VaePhase(num_frames=17, batch_size=8, num_steps=1_000, learning_rate=1e-3, decoder_only=True),
     ),
 )
 WORLD: Final = WorldRecipe(
     phases=(
-        WorldPhase(num_clips=40_000, num_steps=5_500, log_sigma=1.0, matrix_learning_rate=3e-3, learning_rate=1e-3),
-        WorldPhase(num_clips=120_000, num_steps=6_500, log_sigma=1.6, matrix_learning_rate=2e-3, learning_rate=7e-4),
+        WorldPhase(num_clips=100_000, num_steps=7_000, log_sigma=1.6, matrix_learning_rate=2e-3, learning_rate=7e-4),
     )
 )
 VLM: Final = VlmRecipe(
     num_scenes=4_000,
-    statements=VlmPhase(num_steps=3_000, batch_size=64, matrix_learning_rate=3e-3, learning_rate=2e-3),
-    mixed=VlmPhase(num_steps=3_500, batch_size=16, matrix_learning_rate=3e-3, learning_rate=2e-3),
+    statements=VlmPhase(num_steps=1_200, batch_size=64, matrix_learning_rate=3e-3, learning_rate=2e-3),
+    mixed=VlmPhase(num_steps=2_000, batch_size=16, matrix_learning_rate=3e-3, learning_rate=2e-3),
     conversations=VlmPhase(num_steps=900, batch_size=24, matrix_learning_rate=2e-3, learning_rate=1e-3),
 )
 

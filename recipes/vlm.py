@@ -29,7 +29,7 @@ from recipes.chat_rows import (
 from recipes.pools import FIRST_HELD_OUT_SCENE, FRAMES_PER_SCENE, PicturePool
 from recipes.settings import TinySettings, VlmPhase
 from recipes.statements import StatementBatches
-from recipes.trainer import MuonAdamW, Objective, halve, train_on_cpu
+from recipes.trainer import MuonAdamW, Objective, halve, start_from, train_on_cpu
 from theworld.datasets.foresight.dataset import ForesightDataset, Form
 from theworld.datasets.foresight.ground_truth import Question
 from theworld.datasets.foresight.questions import multiple_choice
@@ -191,7 +191,9 @@ def build_vlm(settings: TinySettings) -> dict[str, Any]:
     recipe = settings.vlm
     processor = make_processor()
     gemma = make_gemma(processor.tokenizer, TRAINED, settings.seed)
-    _prepare(gemma)
+    start = start_from(settings.start_from, "gemma", gemma)
+    if not start:
+        _prepare(gemma)
     gemma.set_attn_implementation("eager")  # with masks and in bfloat16, a step on a CPU takes 0.7 of the time
     folder = settings.output_dir / "pictures"
     pool = PicturePool(folder, recipe.num_scenes, settings.image_size_px, scenes=settings.scenes)
@@ -209,6 +211,7 @@ def build_vlm(settings: TinySettings) -> dict[str, Any]:
             settings.output_dir / "vlm" / name,
             recipe={
                 **settings.identity,
+                **start,
                 "num_scenes": recipe.num_scenes,
                 "precision": recipe.precision,
                 "warmup_steps": recipe.warmup_steps,

@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 
 from recipes.pools import CLIPS_PER_PIECE, FIRST_HELD_OUT_CLIP, REMEDY, world_clips
 from recipes.settings import TinySettings
-from recipes.trainer import MuonAdamW, Objective, halve, train_on_cpu
+from recipes.trainer import MuonAdamW, Objective, halve, start_from, train_on_cpu
 from recipes.vae import channels_last, encode_clips
 from theworld.constants import TEMPORAL_STRIDE
 from theworld.datasets.disk_cache import npy_bytes
@@ -221,7 +221,9 @@ def build_world(settings: TinySettings) -> dict[str, Any]:
     if not (cosmos / "vae").is_dir():
         raise ValueError(f"{cosmos / 'vae'}: no autoencoder; build the stage vae first")
     torch.manual_seed(settings.seed)
-    objective = WorldObjective(tiny_transformer(), _held_out(settings), recipe.average_decay)
+    transformer = tiny_transformer()
+    start = start_from(settings.start_from, "cosmos/transformer", transformer)
+    objective = WorldObjective(transformer, _held_out(settings), recipe.average_decay)
     for number, phase in enumerate(recipe.phases, start=1):
         objective.log_sigma = phase.log_sigma
         so_far = dataclasses.replace(recipe, phases=recipe.phases[:number])  # later phases do not change this one
@@ -235,7 +237,7 @@ def build_world(settings: TinySettings) -> dict[str, Any]:
                 scenes=settings.scenes,
             ),
             settings.output_dir / "world" / str(number),
-            recipe={**settings.identity, **dataclasses.asdict(so_far)},
+            recipe={**settings.identity, **start, **dataclasses.asdict(so_far)},
             measure_steps=recipe.measure_steps,
             optimizer=MuonAdamW(
                 objective.transformer, phase.matrix_learning_rate, phase.learning_rate, recipe.weight_decay

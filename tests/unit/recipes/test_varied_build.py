@@ -1,17 +1,25 @@
 """Builds on varied scenes: other clips, pictures and recipes, in folders that plain builds do not share."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from recipes import pools
 from recipes.build import run
 from recipes.pools import ClipPool, pictures_of
 from recipes.settings import TinySettings, VaePhase, VaeRecipe
+from recipes.trainer import start_from
 from recipes.varied import VAE, VLM, WORLD, for_scenes
+from recipes.world import tiny_transformer
 from theworld.datasets import foresight
+from theworld.io import fingerprint_weights
+from theworld.tiny import WEIGHTS
+from theworld.tiny.cosmos import tiny_vae, write_cosmos
 
 SIZE_PX = 16
 
@@ -41,6 +49,38 @@ def test_a_build_on_varied_scenes_draws_varied_clips_and_continues_in_its_folder
     np.testing.assert_array_equal(clips[3], foresight.world_clip(3, SIZE_PX, "varied"))
     assert (clips[3] != foresight.world_clip(3, SIZE_PX)).any()
     assert run(small(tmp_path, "varied")) == found
+
+
+def test_a_stage_continues_from_the_weights_of_a_finished_build_and_says_of_which(tmp_path):
+    settings = dataclasses.replace(small(tmp_path, "varied"), start_from=WEIGHTS)
+    run(settings)
+    recipe = json.loads((tmp_path / "vae" / "1" / "recipe.json").read_text())
+    assert recipe["start_from"] == fingerprint_weights(WEIGHTS / "cosmos" / "vae")
+    name = "cosmos/vae/diffusion_pytorch_model.safetensors"
+    before, after = (load_file(build / name) for build in (WEIGHTS, tmp_path))
+    kept = [key for key in before if key.startswith("encoder.")]
+    assert max((after[key].float() - before[key].float()).abs().max() for key in kept) < 0.02
+    with pytest.raises(ValueError, match="start_from"):
+        run(small(tmp_path, "varied"))
+
+
+@pytest.mark.parametrize(
+    ("part", "model"),
+    [("cosmos/vae", tiny_vae), ("cosmos/transformer", tiny_transformer)],
+)
+def test_the_weights_of_a_build_are_taken_whole(part, model):
+    found = model()
+    assert start_from(WEIGHTS, part, found) == {"start_from": fingerprint_weights(WEIGHTS / part)}
+    tensors = load_file(WEIGHTS / part / "diffusion_pytorch_model.safetensors")
+    assert all(torch.equal(found.state_dict()[name], tensor.float()) for name, tensor in tensors.items())
+
+
+def test_no_build_and_another_model_to_start_from_are_refused_in_one_line(tmp_path):
+    with pytest.raises(ValueError, match="no such folder; start_from is the folder of a finished build"):
+        start_from(tmp_path, "cosmos/vae", tiny_vae())
+    write_cosmos(tmp_path / "cosmos", seed=0)
+    with pytest.raises(ValueError, match=r"cosmos/transformer: weights of another model than this recipe's \(.*\)$"):
+        start_from(tmp_path, "cosmos/transformer", tiny_transformer())
 
 
 def test_plain_and_varied_builds_do_not_share_a_folder(tmp_path):
