@@ -22,6 +22,17 @@ def gemma4(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def qwen3_vl(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a random Qwen3-VL: not to be changed."""
+    from theworld.tiny.qwen3_vl import write_qwen3_vl
+
+    folder = tmp_path_factory.mktemp("qwen3_vl")
+    with torch.random.fork_rng(devices=[]):
+        write_qwen3_vl(folder, seed=0)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def small_world(stack: Path) -> dict[str, Any]:
     """Settings of the embedded world, for a model that is not the embedded one."""
     from theworld.modeling.loading import TINY_SETTINGS
@@ -36,3 +47,12 @@ def fused4(gemma4: Path, small_world: dict[str, Any]) -> "TheWorld":
 
     torch.manual_seed(0)
     return TheWorld.from_pretrained(gemma4, **small_world).eval()
+
+
+@pytest.fixture(scope="session")
+def fused_qwen(qwen3_vl: Path, small_world: dict[str, Any]) -> "TheWorld":
+    """A Qwen3-VL with a world: not to be changed."""
+    from theworld import TheWorld
+
+    torch.manual_seed(0)
+    return TheWorld.from_pretrained(qwen3_vl, **small_world).eval()
