@@ -15,7 +15,7 @@ def gemma4(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a random Gemma 4, like the smaller ones: not to be changed."""
     from theworld.tiny.gemma4 import write_gemma4
 
-    folder = tmp_path_factory.mktemp("gemma4")
+    folder = tmp_path_factory.mktemp("base") / "gemma4"
     with torch.random.fork_rng(devices=[]):
         write_gemma4(folder, seed=0)
     return folder
@@ -26,7 +26,7 @@ def qwen3_vl(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a random Qwen3-VL: not to be changed."""
     from theworld.tiny.qwen3_vl import write_qwen3_vl
 
-    folder = tmp_path_factory.mktemp("qwen3_vl")
+    folder = tmp_path_factory.mktemp("base") / "qwen3_vl"
     with torch.random.fork_rng(devices=[]):
         write_qwen3_vl(folder, seed=0)
     return folder
@@ -56,3 +56,15 @@ def fused_qwen(qwen3_vl: Path, small_world: dict[str, Any]) -> "TheWorld":
 
     torch.manual_seed(0)
     return TheWorld.from_pretrained(qwen3_vl, **small_world).eval()
+
+
+@pytest.fixture(scope="session", params=["gemma4", "qwen3_vl"])
+def other_base(request: pytest.FixtureRequest) -> Path:
+    """The folder of each base but Gemma 3, one after the other: not to be changed."""
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(scope="session")
+def fused_other(other_base: Path, request: pytest.FixtureRequest) -> "TheWorld":
+    """That base with a world: not to be changed."""
+    return request.getfixturevalue({"gemma4": "fused4", "qwen3_vl": "fused_qwen"}[other_base.name])
