@@ -123,8 +123,12 @@ class Collator:
         return self.processor.world_frames(clips), self._steps(samples)
 
     def length_of(self, sample: Sample) -> int:
-        """Count a sample's tokens: text, image tokens, world tokens, and the markers of both. It reads no picture."""
-        conversation = _conversation(sample, [None] * len(sample.images), self.supervise)
+        """Count a sample's tokens: text, image tokens, world tokens, and the markers of both.
+
+        It reads no picture, unless the number of its tokens depends on its size.
+        """
+        by_size = getattr(self.processor, "counts_by_size", False)
+        conversation = _conversation(sample, sample.images if by_size else [None] * len(sample.images), self.supervise)
         num_tokens: int = self.processor.count_tokens(conversation, add_generation_prompt=not self.supervise)
         lengths = [1] * len(sample.images) if sample.clips is None else [len(clip) for clip in sample.clips]
         return num_tokens + self._num_world_tokens(lengths, self._steps([sample]))

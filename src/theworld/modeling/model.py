@@ -61,8 +61,8 @@ class TheWorld(Fusion):
         """Load a fused model.
 
         Args:
-            pretrained_model_name_or_path: hub id or folder of a base (Gemma 3, Gemma 4, Qwen3-VL) or of a saved TheWorld;
-                "tiny", the embedded Gemma 3; "tiny-foresight", the embedded TheWorld.
+            pretrained_model_name_or_path: hub id or folder of a base (Gemma 3, Gemma 4, Qwen3-VL) or of a saved
+                TheWorld; "tiny", the embedded Gemma 3; "tiny-foresight", the embedded TheWorld.
             revision: commit, branch or tag on the hub.
             load_world: False skips the world model's weights: for stored features.
             transfer_tap: let `world_tap` name another tap than the checkpoint was trained on, of the same states: you

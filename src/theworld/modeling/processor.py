@@ -6,9 +6,11 @@ from typing import Any, Final
 from transformers import Gemma3Processor, Gemma4Processor, Qwen3VLProcessor
 
 from theworld.config import ReadTap, TapName
+from theworld.datasets.images import to_image
 from theworld.modeling import base_files, loading, names
 from theworld.modeling.arguments import take_settings
 from theworld.modeling.bases import GEMMA3, GEMMA4, QWEN3_VL
+from theworld.modeling.chats import pictures_in
 from theworld.modeling.config_files import read_json
 from theworld.modeling.configuration import WorldFields
 from theworld.modeling.world_prompts import WorldPrompts
@@ -142,6 +144,8 @@ class TheWorldGemma4Processor(OpenedByName, Gemma4Processor):  # pyright: ignore
 class TheWorldQwen3VLProcessor(OpenedByName, Qwen3VLProcessor):  # pyright: ignore[reportIncompatibleMethodOverride, reportIncompatibleVariableOverride]
     """Qwen3-VL's processor with a world: pictures of any shape, and prompts without <bos>."""
 
+    counts_by_size = True
+
     def __init__(
         self,
         image_processor: Any,
@@ -174,8 +178,20 @@ class TheWorldQwen3VLProcessor(OpenedByName, Qwen3VLProcessor):  # pyright: igno
 
     @property
     def _picture_in_template(self) -> tuple[str, str]:
-        """The token of a picture, and those of the largest one."""
-        return self.image_token, self.image_token * self.image_seq_length
+        """The token of a picture, twice: `count_tokens` adds the others."""
+        return self.image_token, self.image_token
+
+    def count_tokens(self, conversation: Any, add_generation_prompt: bool) -> int:
+        """Count the tokens of one conversation; the place of a picture without the picture counts as the largest."""
+        num_tokens = super().count_tokens(conversation, add_generation_prompt)
+        return num_tokens + sum(self._tokens_of(picture) - 1 for picture in pictures_in(conversation))
+
+    def _tokens_of(self, picture: Any) -> int:
+        if picture is None:
+            return self.image_seq_length
+        width, height = to_image(picture).size
+        images = self.image_processor
+        return images.get_number_of_image_patches(height, width) // images.merge_size**2
 
 
 def _of_world(arguments: dict[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -46,6 +46,8 @@ class WorldPrompts(_BesideABase):
     """
 
     valid_processor_kwargs = TheWorldProcessorKwargs
+    counts_by_size: ClassVar = False
+    """True if `count_tokens` needs the pictures: their tokens vary too much to count each as the largest."""
 
     def _take(
         self,
