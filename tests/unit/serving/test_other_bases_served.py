@@ -1,4 +1,4 @@
-"""The server with a base other than Gemma 3: rows that are encoded one by one make the batch of its processor, and are answered."""
+"""The server with a base other than Gemma 3: rows encoded one by one make the processor's batch, and are answered."""
 
 import pytest
 
