@@ -229,8 +229,11 @@ def _conversation(sample: Sample, pictures: Iterable[Any], with_answer: bool) ->
     turns = sample.turns if with_answer else sample.prompt
     if with_answer and sample.is_labelled and sample.answer is None:
         raise ValueError(f"sample {sample.id!r} ends with a question: training needs its answer")
+    # Gemma's templates trim an answer; in others a line break before it would join that of its header, in one token.
+    texts = [turn.text.strip() if turn.role == "assistant" else turn.text for turn in turns]
     messages: list[dict[str, Any]] = [
-        {"role": turn.role, "content": [{"type": "text", "text": turn.text}]} for turn in turns
+        {"role": turn.role, "content": [{"type": "text", "text": text}]}
+        for turn, text in zip(turns, texts, strict=True)
     ]
     places = [{"type": "image"} if picture is None else {"type": "image", "image": picture} for picture in pictures]
     messages[0]["content"] = places + messages[0]["content"]

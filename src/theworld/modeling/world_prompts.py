@@ -279,6 +279,9 @@ class WorldPrompts(_BesideABase):
         """The text that opens an answer in the chat template, and the token that ends it.
 
         `("<start_of_turn>model\\n", "<end_of_turn>")` for Gemma 3.
+
+        Raises:
+            ValueError: for a template that opens an answer with text which an answered chat has not.
         """
         asked = [{"role": "user", "content": [{"type": "text", "text": "?"}]}]
         answered = [*asked, {"role": "assistant", "content": [{"type": "text", "text": "!"}]}]
@@ -288,6 +291,11 @@ class WorldPrompts(_BesideABase):
             )
             for chat, opens in ((asked, False), (asked, True), (answered, False))
         )
+        if not whole.startswith(opened):
+            raise ValueError(
+                f"the chat template opens an answer with {opened.removeprefix(bare)!r:.80}, which an answered chat does"
+                " not contain: no answer would be learnt; take a model that answers at once (Instruct, not Thinking)"
+            )
         header = opened.removeprefix(bare)
         end = self.tokenizer.tokenize(whole.removeprefix(opened).removeprefix("!"))[0]
         return header, end

@@ -130,6 +130,30 @@ def test_the_collator_supervises_the_answer_and_its_end(fused_other):
     assert WorkCounter(fused_other)(batch).total > 0
 
 
+def test_an_answer_with_a_line_break_before_it_is_supervised_too(fused_other):
+    sample = Sample(id="1", turns=(Turn("user", "Which bin?"), Turn("assistant", "\n\nred \n")))
+    batch = Collator(fused_other.processor, supervise=True)([sample])
+    supervised = batch["labels"][batch["labels"] != -100]
+    assert fused_other.processor.tokenizer.decode(supervised) == "red" + fused_other.processor.answer_marks[1]
+
+
+def test_pictures_of_any_size_count_as_many_tokens_as_they_have(fused_qwen, tmp_path):
+    collator = Collator(fused_qwen.processor, supervise=True)
+    picture(3, width=40, height=24).save(tmp_path / "small.png")
+    for image in (picture(1, width=200, height=20), picture(2, width=9, height=9), tmp_path / "small.png"):
+        sample = Sample(id="1", images=(image,), turns=(Turn("user", "Which bin?"), Turn("assistant", "red")))
+        assert collator.length_of(sample) == collator([sample])["input_ids"].shape[1]
+    assert fused_qwen.processor.image_seq_length == 64
+
+
+def test_a_template_that_opens_answers_with_thoughts_is_refused_in_one_line(fused_qwen):
+    processor = copy.copy(fused_qwen.processor)
+    processor.__dict__.pop("answer_marks", None)  # those of its own template
+    processor.chat_template = processor.chat_template.replace("assistant\n' if", "assistant\n<think>\n' if")
+    with pytest.raises(ValueError, match=r"opens an answer with .*<think>.*Instruct, not Thinking"):
+        Collator(processor, supervise=True)
+
+
 def test_a_video_gives_the_base_its_last_frame_and_the_world_its_clip(fused_other):
     video = {"type": "video", "video": [picture(seed) for seed in range(5)], "frame_rate": 6}
     ask = [{"role": "user", "content": [video, {"type": "text", "text": "Where?"}]}]
