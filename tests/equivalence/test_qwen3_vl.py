@@ -197,6 +197,17 @@ def test_world_tokens_that_form_no_grid_have_the_positions_of_text(qwen3_vl, sma
     assert (given["position_ids"][:, 0, is_world].diff() == 1).all()
 
 
+@torch.no_grad()
+def test_parts_on_the_disk_change_nothing(fused_qwen, qwen3_vl, small_world, batch, tmp_path):
+    text = "model.language_model"
+    places = {"model.visual": "disk", f"{text}.layers": "disk", "lm_head": "cpu"}
+    places |= dict.fromkeys([f"{text}.embed_tokens", f"{text}.norm", f"{text}.rotary_emb"], "cpu")
+    torch.manual_seed(0)
+    model = TheWorld.from_pretrained(qwen3_vl, **small_world, device_map=places, offload_folder=tmp_path).eval()
+    assert any(weight.is_meta for weight in model.parameters())
+    assert torch.equal(model(**batch).logits, fused_qwen(**batch).logits)
+
+
 def test_a_picture_without_its_grid_is_refused_in_one_line(fused_qwen, batch):
     bare = {name: value for name, value in batch.items() if name != "image_grid_thw"}
     with pytest.raises(ValueError, match="pictures without image_grid_thw: pass that of the processor"):

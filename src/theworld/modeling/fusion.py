@@ -38,8 +38,8 @@ class Fusion(_BesideABase):
     The native model is inside, unchanged; without the world every call goes straight to it. The length of the sequence
     never changes here: the processor writes placeholders, and embeddings replace them.
 
-    A base is a subclass with the native model as its second parent. It has `config_class`, the two names below, and
-    `embed_prompt`; everything else that differs between bases is in the table `bases`.
+    A base is a subclass with the native model as its second parent. It has `config_class`, the two names below,
+    `embed_prompt`, and `place_prompt` if it does not count positions; all else that differs is in the table `bases`.
     """
 
     PICTURES: ClassVar[tuple[str, ...]]
