@@ -35,7 +35,7 @@ class TheWorld(Fusion):
 
     def __new__(cls, config: Any = None, **unknown: Any) -> "TheWorld":
         """Choose the subclass for the base of the configuration."""
-        return super().__new__(_of_base(cls, config) if isinstance(config, WorldFields) else cls)
+        return super().__new__(_of_base(cls, config) if isinstance(config, WorldFields) else cls)  # pyright: ignore[reportArgumentType]
 
     def __init__(self, config: Any, **unknown: Any) -> None:
         if not isinstance(config, WorldFields) or unknown:

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import (
+    AddedToken,
     GenerationConfig,
     Qwen2Tokenizer,
     Qwen2VLImageProcessor,
