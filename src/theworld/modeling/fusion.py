@@ -23,11 +23,7 @@ from theworld.modeling.projector import WorldBlock, WorldResidual, add_residual
 from theworld.modeling.world_prompts import WorldPrompts
 from theworld.world.tap import WorldTap, clip_seeds, seeds_of_future
 
-_PICTURES: tuple[str, ...] = (
-    "pixel_values",
-    "image_position_ids",
-    "image_grid_thw",
-)  # inputs of pictures, of all bases
+_PICTURES: tuple[str, ...] = ("pixel_values", "image_position_ids", "image_grid_thw")  # inputs, of all bases
 _ROW_STRIDE = 64  # a 64th of the vocabulary has its root mean square
 
 if TYPE_CHECKING:  # names of Gemma 3, which all bases share
