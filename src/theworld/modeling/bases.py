@@ -34,7 +34,8 @@ class Base:
             ValueError: with the base, the feature and the remedy.
         """
         if feature in self.lacks:
-            raise ValueError(f"{feature} on {self.title}: it exists for Gemma 3 alone; {self.lacks[feature]}")
+            others = " and ".join(base.title for base in BASES if feature not in base.lacks)
+            raise ValueError(f"{feature} on {self.title}: it exists for {others} alone; {self.lacks[feature]}")
 
 
 _TEXT: Final = {
