@@ -123,8 +123,12 @@ class Collator:
         return self.processor.world_frames(clips), self._steps(samples)
 
     def length_of(self, sample: Sample) -> int:
-        """Count a sample's tokens: text, image tokens, world tokens, and the markers of both. It reads no picture."""
-        conversation = _conversation(sample, [None] * len(sample.images), self.supervise)
+        """Count a sample's tokens: text, image tokens, world tokens, and the markers of both.
+
+        It reads no picture, unless the number of its tokens depends on its size.
+        """
+        by_size = getattr(self.processor, "counts_by_size", False)
+        conversation = _conversation(sample, sample.images if by_size else [None] * len(sample.images), self.supervise)
         num_tokens: int = self.processor.count_tokens(conversation, add_generation_prompt=not self.supervise)
         lengths = [1] * len(sample.images) if sample.clips is None else [len(clip) for clip in sample.clips]
         return num_tokens + self._num_world_tokens(lengths, self._steps([sample]))
@@ -225,8 +229,11 @@ def _conversation(sample: Sample, pictures: Iterable[Any], with_answer: bool) ->
     turns = sample.turns if with_answer else sample.prompt
     if with_answer and sample.is_labelled and sample.answer is None:
         raise ValueError(f"sample {sample.id!r} ends with a question: training needs its answer")
+    # Gemma's templates trim an answer; in others a line break before it would join that of its header, in one token.
+    texts = [turn.text.strip() if turn.role == "assistant" else turn.text for turn in turns]
     messages: list[dict[str, Any]] = [
-        {"role": turn.role, "content": [{"type": "text", "text": turn.text}]} for turn in turns
+        {"role": turn.role, "content": [{"type": "text", "text": text}]}
+        for turn, text in zip(turns, texts, strict=True)
     ]
     places = [{"type": "image"} if picture is None else {"type": "image", "image": picture} for picture in pictures]
     messages[0]["content"] = places + messages[0]["content"]

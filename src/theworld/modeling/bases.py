@@ -24,6 +24,8 @@ class Base:
     """Fields of the whole configuration that decide what the weights mean."""
     lacks: Mapping[str, str] = field(default_factory=dict)
     """Features of TheWorld that do not exist on this base, to the remedy."""
+    former_parts: Mapping[str, str] = field(default_factory=dict)
+    """Other names in published files for the `model_type` of a part."""
 
     def refuse(self, feature: str) -> None:
         """Raise an error for a feature that the base lacks.
@@ -32,7 +34,8 @@ class Base:
             ValueError: with the base, the feature and the remedy.
         """
         if feature in self.lacks:
-            raise ValueError(f"{feature} on {self.title}: it exists for Gemma 3 alone; {self.lacks[feature]}")
+            others = " and ".join(base.title for base in BASES if feature not in base.lacks)
+            raise ValueError(f"{feature} on {self.title}: it exists for {others} alone; {self.lacks[feature]}")
 
 
 _TEXT: Final = {
@@ -100,7 +103,46 @@ GEMMA4: Final = Base(
     },
 )
 
-BASES: Final = (GEMMA3, GEMMA4)
+QWEN3_VL: Final = Base(
+    kind="qwen3_vl",
+    saved_kind="theworld_qwen3_vl",
+    title="Qwen3-VL",
+    architecture="Qwen3VLForConditionalGeneration",
+    parts={"text_config": "qwen3_vl_text", "vision_config": "qwen3_vl_vision"},
+    bounds={
+        "": {},
+        "text_config": _TEXT,
+        "vision_config": {
+            "hidden_size": (1, 65_536),
+            "intermediate_size": (1, 1_048_576),
+            "depth": (1, 1_024),
+            "num_heads": (1, 1_024),
+            "in_channels": (1, 64),
+            "patch_size": (1, 1_024),
+            "spatial_merge_size": (1, 64),
+            "temporal_patch_size": (1, 64),
+            "out_hidden_size": (1, 65_536),
+            "num_position_embeddings": (1, 1_048_576),
+        },
+    },
+    meaning=(
+        "image_token_id",
+        "video_token_id",
+        "vision_start_token_id",
+        "vision_end_token_id",
+        "tie_word_embeddings",
+    ),
+    lacks={
+        RESIDUAL: "its pictures have grids of any shape; use world_fusion='tokens'",
+        PACKING: "use packing=False",
+        SHARED_PREFIX: "ask each question with generate(image, question)",
+        IMITATION: "its pictures have grids of any shape; train on answers",
+        PLAN: "its memory and work are not modelled; measure a short run",
+    },
+    former_parts={"vision_config": "qwen3_vl"},
+)
+
+BASES: Final = (GEMMA3, GEMMA4, QWEN3_VL)
 
 
 def base_of(kind: str | None) -> Base | None:

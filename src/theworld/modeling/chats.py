@@ -123,6 +123,11 @@ def picture_of(part: Mapping[str, Any]) -> Image.Image:
     return to_image(next((part[key] for key in _IMAGE_KEYS if part.get(key) is not None), None))
 
 
+def pictures_in(row: Any) -> list[Any]:
+    """Return the pictures of one conversation in order; None for the place of one."""
+    return [part.get("image") for part in _parts(row) if part["type"] == "image"]
+
+
 def _parts(row: Any) -> list[Mapping[str, Any]]:
     contents = [message.get("content") for message in row if isinstance(message, Mapping)]
     return [part for content in contents if isinstance(content, list | tuple) for part in content]

@@ -83,7 +83,7 @@ def check_config(path: Path, raw: Mapping[str, Any]) -> None:
         inner = raw.get(name)
         if not isinstance(inner, dict):
             raise CheckpointError(f"{path}: {name}={_short(inner)}: expected an object")
-        if inner.get("model_type", kind) != kind:
+        if inner.get("model_type", kind) not in (kind, base.former_parts.get(name, kind)):
             raise CheckpointError(f"{path}: {name}.model_type={_short(inner['model_type'])}: expected {kind!r}")
     for name, bounds in base.bounds.items():
         inner, prefix = (raw[name], f"{name}.") if name else (raw, "")

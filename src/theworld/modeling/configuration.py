@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 from huggingface_hub.dataclasses import strict
 from pydantic import ValidationError
-from transformers import Gemma3Config, Gemma3TextConfig, Gemma4Config, PreTrainedConfig
+from transformers import Gemma3Config, Gemma3TextConfig, Gemma4Config, PreTrainedConfig, Qwen3VLConfig
 
 from theworld.config import LoraSettings, WorldSettings
 from theworld.config.strict_yaml import SettingsError
@@ -21,7 +21,7 @@ from theworld.constants import (
     WORLD_SOFT_TOKEN_ID,
 )
 from theworld.datasets.video import ClipRule
-from theworld.modeling.bases import GEMMA3, GEMMA4, RESIDUAL, Base
+from theworld.modeling.bases import GEMMA3, GEMMA4, QWEN3_VL, RESIDUAL, Base
 
 WORLD_FIELDS: Final = {name: stored.name for name, stored in STORED.items()}
 """Fields of WorldSettings to their names in TheWorldConfig."""
@@ -371,9 +371,18 @@ class TheWorldGemma4Config(WorldFields, Gemma4Config):  # pyright: ignore[report
     BASE = GEMMA4
 
 
+@strict
+class TheWorldQwen3VLConfig(WorldFields, Qwen3VLConfig):  # pyright: ignore[reportIncompatibleVariableOverride]
+    """Configuration of a Qwen3-VL with a world: Qwen3-VL's configuration and WorldFields."""
+
+    model_type = QWEN3_VL.saved_kind
+    BASE = QWEN3_VL
+
+
 CONFIGS: Final[dict[str, type[WorldFields]]] = {
     GEMMA3.kind: TheWorldConfig,
     GEMMA4.kind: TheWorldGemma4Config,
+    QWEN3_VL.kind: TheWorldQwen3VLConfig,
 }
 """Kind of a base to the configuration of a fused model on it."""
 

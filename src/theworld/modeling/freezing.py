@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 PARTS: dict[str, tuple[str, ...]] = {
     "world": ("world.",),
-    "vision": ("model.vision_tower.", "model.multi_modal_projector.", "model.embed_vision."),
+    "vision": ("model.vision_tower.", "model.multi_modal_projector.", "model.embed_vision.", "model.visual."),
     "language": ("model.language_model.", "lm_head."),
     "adapters": (),
     "cosmos_vae": ("cosmos_vae.encoder.", "cosmos_vae.quant_conv."),

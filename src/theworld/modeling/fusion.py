@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
 from transformers import Gemma3ForConditionalGeneration
-from transformers.modeling_outputs import BaseModelOutputWithPooling, CausalLMOutputWithPast
+from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from theworld.config.world import check_world_steps
 from theworld.constants import IGNORE_INDEX
@@ -19,10 +19,11 @@ from theworld.modeling.devices import execution_device
 from theworld.modeling.packed_attention import image_positions, packed_masks
 from theworld.modeling.placeholders import check_placeholders, world_mask
 from theworld.modeling.processor import TheWorldProcessor
-from theworld.modeling.projector import WorldBlock, WorldResidual
+from theworld.modeling.projector import WorldBlock, WorldResidual, add_residual
 from theworld.modeling.world_prompts import WorldPrompts
 from theworld.world.tap import WorldTap, clip_seeds, seeds_of_future
 
+_PICTURES: tuple[str, ...] = ("pixel_values", "image_position_ids", "image_grid_thw")  # inputs, of all bases
 _ROW_STRIDE = 64  # a 64th of the vocabulary has its root mean square
 
 if TYPE_CHECKING:  # names of Gemma 3, which all bases share
@@ -37,8 +38,8 @@ class Fusion(_BesideABase):
     The native model is inside, unchanged; without the world every call goes straight to it. The length of the sequence
     never changes here: the processor writes placeholders, and embeddings replace them.
 
-    A base is a subclass with the native model as its second parent. It has `config_class`, the two names below, and
-    `embed_prompt`; everything else that differs between bases is in the table `bases`.
+    A base is a subclass with the native model as its second parent. It has `config_class`, the two names below,
+    `embed_prompt`, and `place_prompt` if it does not count positions; all else that differs is in the table `bases`.
     """
 
     PICTURES: ClassVar[tuple[str, ...]]
@@ -181,7 +182,6 @@ class Fusion(_BesideABase):
         token_type_ids: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
         labels: Int[Tensor, "B L"] | None = None,
-        use_cache: bool | None = None,
         logits_to_keep: int | Tensor = 0,
         mm_encoder_outputs: dict[str, Any] | None = None,
         world_pixels: UInt8[Tensor, "N F 3 H W"] | None = None,
@@ -191,13 +191,13 @@ class Fusion(_BesideABase):
         packed_samples: Int[Tensor, "B L"] | None = None,
         mm_token_type_ids: Tensor | None = None,
         image_position_ids: Tensor | None = None,
+        image_grid_thw: Int[Tensor, "M 3"] | None = None,
         **kwargs: Any,
     ) -> Any:
         """Run the base's forward, with the world.
 
         Args:
-            world_pixels: the clips of all rows in row order, N in all, as the processor returns them.
-            world_features: stored features of the same clips, instead of pixels.
+            world_pixels, world_features: the N clips of all rows in row order, or stored features of them instead.
             num_world_steps: K of the processor call; default: the configuration's.
             labels: then logits exist at the supervised positions only: (supervised, V).
             slot_pixel_values: a picture of each slot of each clip, for Gemma: the output is a loss, `unexplained`.
@@ -206,7 +206,7 @@ class Fusion(_BesideABase):
         Raises:
             ValueError: if placeholders and features do not match, with both counts; if attention takes no such mask.
         """
-        pictures = {"pixel_values": pixel_values, "image_position_ids": image_position_ids}
+        pictures = dict(zip(_PICTURES, (pixel_values, image_position_ids, image_grid_thw), strict=True))
         parts = dict(mm_encoder_outputs or {})
         types = self._types(token_type_ids, mm_token_type_ids, input_ids, pixel_values)
         if (fused := parts.pop("world", None)) is None:
@@ -216,9 +216,10 @@ class Fusion(_BesideABase):
         if fused is None:
             self._refuse_absent_world(input_ids, has_pictures=pixel_values is not None)
         else:
+            position_ids = self.place_prompt(input_ids, position_ids, past_key_values, attention_mask, types, pictures)
             input_ids, inputs_embeds, parts, derived = self._fuse(input_ids, pictures, parts, fused)
             kwargs.update(derived)
-        kwargs |= {"position_ids": position_ids, "past_key_values": past_key_values, "use_cache": use_cache}
+        kwargs |= {"position_ids": position_ids, "past_key_values": past_key_values}
         arguments: dict[str, Any] = {
             "input_ids": input_ids,
             "attention_mask": self._mask(attention_mask, packed_samples, types),
@@ -265,6 +266,12 @@ class Fusion(_BesideABase):
             The embeddings, and the inputs of the native model that it would derive from ids.
         """
 
+    def place_prompt(
+        self, input_ids: Any, position_ids: Any, past: Any, attention_mask: Any, types: Any, pictures: dict[str, Any]
+    ) -> Tensor | None:
+        """Return the positions of a prompt with a world, or as given where the native model counts tokens."""
+        return position_ids
+
     def _fuse(
         self, input_ids: Tensor | None, pictures: dict[str, Any], parts: dict[str, Any], fused: Tensor
     ) -> tuple[Tensor | None, Tensor | None, dict[str, Any], dict[str, Any]]:
@@ -276,7 +283,7 @@ class Fusion(_BesideABase):
             parts["image"] = encode(**{name: pictures[name] for name in self.PICTURES}, return_dict=True)
             pictures.clear()
         if isinstance(self.world, WorldResidual):
-            parts["image"] = self._add_to_image(parts.get("image"), fused)
+            parts["image"] = add_residual(parts.get("image"), fused)
             return input_ids, None, parts, {}
         embeds, derived = self._embed(input_ids, parts.get("image"), fused)
         return None, embeds, {}, derived
@@ -341,17 +348,6 @@ class Fusion(_BesideABase):
         embeds, derived = self.embed_prompt(input_ids, image, mask)
         return embeds.masked_scatter(mask[..., None].to(embeds.device), block.to(embeds.device, embeds.dtype)), derived
 
-    def _add_to_image(
-        self, image: BaseModelOutputWithPooling | None, residual: Float[Tensor, "N tokens D"]
-    ) -> BaseModelOutputWithPooling:
-        tokens = None if image is None else image.pooler_output
-        if tokens is None or tokens.shape[:2] != residual.shape[:2]:
-            raise ValueError(
-                "residual fusion adds one clip to each picture (and takes no pan-and-scan crops):"
-                f" {0 if tokens is None else len(tokens)} pictures, {len(residual)} clips"
-            )
-        return BaseModelOutputWithPooling(pooler_output=tokens + residual.to(tokens.device, tokens.dtype))
-
     # --- generation --------------------------------------------------------------------------------------
 
     def prepare_inputs_for_generation(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -382,7 +378,7 @@ class Fusion(_BesideABase):
         elif fused is not None:
             parts = model_kwargs["mm_encoder_outputs"]
             if isinstance(self.world, WorldResidual):
-                parts["image"] = self._add_to_image(parts.get("image"), fused)
+                parts["image"] = add_residual(parts.get("image"), fused)
             else:
                 world_mask(self.config, inputs_tensor, *fused.shape[:2])
                 parts["world"] = fused

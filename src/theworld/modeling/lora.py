@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from theworld.config.model import LoraSettings, LoraTarget
-from theworld.modeling.bases import GEMMA3, GEMMA4
+from theworld.modeling.bases import GEMMA3, GEMMA4, QWEN3_VL
 from theworld.modeling.fusion import Fusion
 
 _LANGUAGE: Final = r"model\.language_model\.layers\.\d+\.(self_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj)"
@@ -12,6 +12,7 @@ _VISION: Final = {
     r"\.(self_attn\.(q|k|v|out)_proj|mlp\.fc[12])",
     GEMMA4.kind: r"model\.vision_tower\.encoder\.layers\.\d+"
     r"\.(self_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj)\.linear",
+    QWEN3_VL.kind: r"model\.visual\.blocks\.\d+\.(attn\.(qkv|proj)|mlp\.linear_fc[12])",
 }
 """Full names of linear layers, by the kind of base: vision and language both have layers called `q_proj`."""
 

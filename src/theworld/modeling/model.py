@@ -4,7 +4,7 @@ import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any, Final
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -15,10 +15,10 @@ from theworld.constants import DEFAULT_GEMMA_MODEL
 from theworld.io import whole_files
 from theworld.modeling import arguments, base_files, checkpoints, devices, freezing, loading, lora, names
 from theworld.modeling.bases import SHARED_PREFIX
-from theworld.modeling.configuration import TheWorldConfig, TheWorldGemma4Config, WorldFields
+from theworld.modeling.configuration import TheWorldConfig, TheWorldGemma4Config, TheWorldQwen3VLConfig, WorldFields
 from theworld.modeling.fusion import Fusion
 from theworld.modeling.generation import PrefixCache, ask, prefill
-from theworld.modeling.native import FusedGemma, FusedGemma4, fused_class
+from theworld.modeling.native import FusedGemma, FusedGemma4, FusedQwen3VL, fused_class
 from theworld.precision import loading_dtype
 from theworld.world.tap import WorldTap
 
@@ -35,8 +35,7 @@ class TheWorld(Fusion):
 
     def __new__(cls, config: Any = None, **unknown: Any) -> "TheWorld":
         """Choose the subclass for the base of the configuration."""
-        kind: Any = _of_base(cls, config) if isinstance(config, WorldFields) else cls
-        return super().__new__(kind)
+        return super().__new__(_of_base(cls, config) if isinstance(config, WorldFields) else cls)  # pyright: ignore[reportArgumentType]
 
     def __init__(self, config: Any, **unknown: Any) -> None:
         if not isinstance(config, WorldFields) or unknown:
@@ -62,8 +61,8 @@ class TheWorld(Fusion):
         """Load a fused model.
 
         Args:
-            pretrained_model_name_or_path: hub id or folder of a base (Gemma 3, Gemma 4) or of a saved TheWorld;
-                "tiny", the embedded Gemma 3; "tiny-foresight", the embedded TheWorld.
+            pretrained_model_name_or_path: hub id or folder of a base (Gemma 3, Gemma 4, Qwen3-VL) or of a saved
+                TheWorld; "tiny", the embedded Gemma 3; "tiny-foresight", the embedded TheWorld.
             revision: commit, branch or tag on the hub.
             load_world: False skips the world model's weights: for stored features.
             transfer_tap: let `world_tap` name another tap than the checkpoint was trained on, of the same states: you
@@ -370,8 +369,7 @@ class TheWorld(Fusion):
 
     def get_trainable_parameters(self) -> tuple[int, int, float]:
         """Count (trainable, total, percent) of the model's own parameters, without the frozen world model."""
-        counts = freezing.count_parameters(self).values()
-        trainable, total = (sum(column) for column in zip(*counts, strict=True))
+        trainable, total = (sum(column) for column in zip(*freezing.count_parameters(self).values(), strict=True))
         return trainable, total, 100 * trainable / total
 
     def parameter_table(self) -> str:
@@ -389,11 +387,14 @@ class TheWorldGemma4(TheWorld, FusedGemma4):  # pyright: ignore[reportIncompatib
     config_class = TheWorldGemma4Config
 
 
-_CLASSES: Final[tuple[type[TheWorld], ...]] = (TheWorldGemma3, TheWorldGemma4)
+class TheWorldQwen3VL(TheWorld, FusedQwen3VL):  # pyright: ignore[reportIncompatibleMethodOverride, reportIncompatibleVariableOverride]
+    """Qwen3-VL fused with a world model."""
+
+    config_class = TheWorldQwen3VLConfig
 
 
 def _of_base(cls: type[TheWorld], config: WorldFields) -> type[TheWorld]:
     """Return the subclass for the base of a configuration; `cls` itself if it already is one."""
     if cls is not TheWorld:
         return cls
-    return next(kind for kind in _CLASSES if issubclass(kind, fused_class(config)))
+    return next(kind for kind in TheWorld.__subclasses__() if issubclass(kind, fused_class(config)))

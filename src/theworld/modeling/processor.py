@@ -3,12 +3,14 @@
 from pathlib import Path
 from typing import Any, Final
 
-from transformers import Gemma3Processor, Gemma4Processor
+from transformers import Gemma3Processor, Gemma4Processor, Qwen3VLProcessor
 
 from theworld.config import ReadTap, TapName
+from theworld.datasets.images import to_image
 from theworld.modeling import base_files, loading, names
 from theworld.modeling.arguments import take_settings
-from theworld.modeling.bases import GEMMA3, GEMMA4
+from theworld.modeling.bases import GEMMA3, GEMMA4, QWEN3_VL
+from theworld.modeling.chats import pictures_in
 from theworld.modeling.config_files import read_json
 from theworld.modeling.configuration import WorldFields
 from theworld.modeling.world_prompts import WorldPrompts
@@ -28,11 +30,11 @@ class OpenedByName(WorldPrompts):
         folder = names.base_folder(config.base_model_name)
         with base_files.reporting_file_errors(config.base_model_name):
             base = native.from_pretrained(folder, revision=config.base_revision or "main", **hub)
-        length = config.image_grid**2 if config.BASE is GEMMA3 else base.image_seq_length
+        length = config.image_grid**2 if config.BASE is GEMMA3 else getattr(base, "image_seq_length", None)
         processor = kind(
             **{name: getattr(base, name) for name in base.get_attributes()},
             chat_template=base.chat_template,
-            image_seq_length=length,
+            **({} if length is None else {"image_seq_length": length}),
             enable_world=config.enable_world,
             world_image_size=config.world_image_size,
             tokens_per_slot=config.tokens_per_slot,
@@ -139,10 +141,67 @@ class TheWorldGemma4Processor(OpenedByName, Gemma4Processor):  # pyright: ignore
         return self.image_token, f"{self.boi_token}{tokens}{self.eoi_token}"
 
 
+class TheWorldQwen3VLProcessor(OpenedByName, Qwen3VLProcessor):  # pyright: ignore[reportIncompatibleMethodOverride, reportIncompatibleVariableOverride]
+    """Qwen3-VL's processor with a world: pictures of any shape, and prompts without <bos>."""
+
+    counts_by_size = True
+
+    def __init__(
+        self,
+        image_processor: Any,
+        tokenizer: Any,
+        video_processor: Any,
+        chat_template: str | dict[str, str] | None = None,
+        enable_world: bool = True,
+        world_image_size: int = 224,
+        tokens_per_slot: int = 784,
+        num_world_steps: int = 0,
+        max_world_steps: int = 16,
+        world_tap: TapName = "vae",
+        world_control_of: ReadTap = "vae",
+        world_repeat_current: bool = False,
+        frame_rate_hz: float = 16.0,
+        num_clip_frames: int = 5,
+        num_gemma_frames: int = 1,
+        **kwargs: Any,
+    ) -> None:
+        world = _of_world(locals())
+        build: Any = super().__init__
+        build(image_processor, tokenizer, video_processor, chat_template=chat_template, **kwargs)
+        self._take(**world)
+
+    @property
+    def image_seq_length(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Tokens of the largest picture."""
+        images = self.image_processor
+        return dict(images.size)["longest_edge"] // (images.patch_size * images.merge_size) ** 2
+
+    @property
+    def _picture_in_template(self) -> tuple[str, str]:
+        """The token of a picture, twice: `count_tokens` adds the others."""
+        return self.image_token, self.image_token
+
+    def count_tokens(self, conversation: Any, add_generation_prompt: bool) -> int:
+        """Count the tokens of one conversation; the place of a picture without the picture counts as the largest."""
+        num_tokens = super().count_tokens(conversation, add_generation_prompt)
+        return num_tokens + sum(self._tokens_of(picture) - 1 for picture in pictures_in(conversation))
+
+    def _tokens_of(self, picture: Any) -> int:
+        if picture is None:
+            return self.image_seq_length
+        width, height = to_image(picture).size
+        images = self.image_processor
+        return images.get_number_of_image_patches(height, width) // images.merge_size**2
+
+
 def _of_world(arguments: dict[str, Any]) -> dict[str, Any]:
     """Return the settings of the world among the arguments of `__init__`, which transformers reads by their names."""
     return {name: arguments[name] for name in WorldPrompts._take.__kwdefaults__ or ()}
 
 
-_KINDS: Final[dict[str, type[WorldPrompts]]] = {GEMMA3.kind: TheWorldProcessor, GEMMA4.kind: TheWorldGemma4Processor}
+_KINDS: Final[dict[str, type[WorldPrompts]]] = {
+    GEMMA3.kind: TheWorldProcessor,
+    GEMMA4.kind: TheWorldGemma4Processor,
+    QWEN3_VL.kind: TheWorldQwen3VLProcessor,
+}
 """Kind of a base to its processor."""

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import initialization as init
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from theworld.modeling.configuration import WorldFields
 
@@ -158,3 +159,20 @@ class WorldResidual(nn.Module):
         self.projector.initialise()
         init.constant_(self.scale, embedding_rms)
         init.zeros_(self.gate)
+
+
+def add_residual(
+    image: BaseModelOutputWithPooling | None, residual: Float[Tensor, "N tokens D"]
+) -> BaseModelOutputWithPooling:
+    """Add the residual of each clip to the image tokens of its picture.
+
+    Raises:
+        ValueError: for another number of pictures, or of their tokens, with both numbers.
+    """
+    tokens = None if image is None else image.pooler_output
+    if tokens is None or tokens.shape[:2] != residual.shape[:2]:
+        raise ValueError(
+            "residual fusion adds one clip to each picture (and takes no pan-and-scan crops):"
+            f" {0 if tokens is None else len(tokens)} pictures, {len(residual)} clips"
+        )
+    return BaseModelOutputWithPooling(pooler_output=tokens + residual.to(tokens.device, tokens.dtype))

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -46,6 +46,8 @@ class WorldPrompts(_BesideABase):
     """
 
     valid_processor_kwargs = TheWorldProcessorKwargs
+    counts_by_size: ClassVar = False
+    """True if `count_tokens` needs the pictures: their tokens vary too much to count each as the largest."""
 
     def _take(
         self,
@@ -116,8 +118,8 @@ class WorldPrompts(_BesideABase):
             kwargs: as in the base's processor.
 
         Returns:
-            input_ids, attention_mask, token_type_ids, pixel_values (and for Gemma 4
-            mm_token_type_ids and image_position_ids instead of token_type_ids), and with a world: world_pixels, uint8
+            input_ids, attention_mask, token_type_ids, pixel_values (for Gemma 4 and Qwen3-VL mm_token_type_ids instead
+            of token_type_ids, and image_position_ids or image_grid_thw), and with a world: world_pixels, uint8
             (N, F, 3, H, W) of all rows, and num_world_steps.
 
         Raises:
@@ -159,7 +161,7 @@ class WorldPrompts(_BesideABase):
         return inputs
 
     def _with_placeholders(self, texts: list[str], counts: list[int], num_slots: int) -> list[str]:
-        """Put the block of each clip first: after a leading <bos>, else at the start (the tokenizer writes <bos> then).
+        """Put the block of each clip first: after a leading <bos>, else at the start (a tokenizer with <bos> adds it).
 
         Residual fusion has no placeholders.
         """
@@ -200,14 +202,15 @@ class WorldPrompts(_BesideABase):
                     f"the text contains {tokens}: the processor alone writes world tokens; use apply_chat_template,"
                     " which encodes them as text"
                 )
-            if written.count(self.tokenizer.bos_token) > 1:
-                raise ValueError(f"the text contains {self.tokenizer.bos_token} more than once")
+            if (bos := self.tokenizer.bos_token) and written.count(bos) > 1:
+                raise ValueError(f"the text contains {bos} more than once")
 
     def _check_special_mm_tokens(self, text: list[str], text_inputs: Any, modalities: list[str]) -> None:
         """Refuse to truncate image or world placeholders; the marked text of a user contains none."""
         text = [_MARKED_RE.sub("", sample) for sample in text]
         rows = [np.asarray(ids) for ids in text_inputs["input_ids"]]
-        for token in (self.tokenizer.image_token, *(WORLD_TOKENS if self.enable_world else ())):
+        image = getattr(self.tokenizer, "image_token", self.image_token)
+        for token in (image, *(WORLD_TOKENS if self.enable_world else ())):
             token_id = self.tokenizer.convert_tokens_to_ids(token)
             written = [sample.count(token) for sample in text]
             kept = [int((ids == token_id).sum()) for ids in rows]
@@ -276,6 +279,9 @@ class WorldPrompts(_BesideABase):
         """The text that opens an answer in the chat template, and the token that ends it.
 
         `("<start_of_turn>model\\n", "<end_of_turn>")` for Gemma 3.
+
+        Raises:
+            ValueError: for a template that opens an answer with text which an answered chat has not.
         """
         asked = [{"role": "user", "content": [{"type": "text", "text": "?"}]}]
         answered = [*asked, {"role": "assistant", "content": [{"type": "text", "text": "!"}]}]
@@ -285,6 +291,11 @@ class WorldPrompts(_BesideABase):
             )
             for chat, opens in ((asked, False), (asked, True), (answered, False))
         )
+        if not whole.startswith(opened):
+            raise ValueError(
+                f"the chat template opens an answer with {opened.removeprefix(bare)!r:.80}, which an answered chat does"
+                " not contain: no answer would be learnt; take a model that answers at once (Instruct, not Thinking)"
+            )
         header = opened.removeprefix(bare)
         end = self.tokenizer.tokenize(whole.removeprefix(opened).removeprefix("!"))[0]
         return header, end

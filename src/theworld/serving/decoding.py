@@ -250,7 +250,7 @@ def join(rows: Sequence[Row], pad_token_id: int) -> dict[str, Any]:
     for name, padding in (("input_ids", pad_token_id), ("attention_mask", 0), *((name, 0) for name in kinds)):
         padded = [F.pad(row.inputs[name], (length - row.num_prompt_tokens, 0), value=padding) for row in rows]
         batch[name] = torch.cat(padded)
-    for name in ("pixel_values", "image_position_ids", "world_pixels"):
+    for name in ("pixel_values", "image_position_ids", "image_grid_thw", "world_pixels"):
         pixels = [row.inputs[name] for row in rows if name in row.inputs]
         if pixels:
             batch[name] = torch.cat(pixels)

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from theworld.constants import IGNORE_INDEX
 from theworld.datasets.packing import NO_SAMPLE
 from theworld.modeling import TheWorld
-from theworld.modeling.bases import GEMMA4
+from theworld.modeling.bases import GEMMA4, QWEN3_VL
 from theworld.precision import DTYPE_OF, is_emulated
 
 _MATRIX_SIDE = {"cpu": 1024, "cuda": 8192}
@@ -56,6 +56,18 @@ class VisionFlops:
     def of(cls, model: TheWorld) -> "VisionFlops":
         inner: Any = model.model
         config: Any = model.config.vision_config
+        if (
+            model.config.BASE is QWEN3_VL
+        ):  # its tower holds its projections: one behind it, and one for each early layer
+            after = nn.ModuleList([inner.visual.merger, inner.visual.deepstack_merger_list])
+            whole, projection = _linear_weights(inner.visual), _linear_weights(after)
+            return cls(
+                tower=LinearWeights(whole.total - projection.total, whole.trained - projection.trained),
+                projection=projection,
+                num_patches=None,
+                pooled=config.spatial_merge_size**2,
+                attention=4 * config.depth * config.hidden_size,
+            )
         tower = _linear_weights(inner.vision_tower)
         if model.config.BASE is GEMMA4:
             return cls(
@@ -76,13 +88,20 @@ class VisionFlops:
 
     def flops(self, batch: dict[str, Any], *, has_gradient: bool) -> int:
         """Count a batch's pictures; padding up to the largest grid is computed like patches."""
+        patches = self._patches(batch)
+        tower = self.tower.flops(sum(patches), has_gradient=has_gradient)
+        attention = self.attention * sum(number**2 for number in patches) * (3 if has_gradient else 1)
+        num_tokens = sum(number // self.pooled for number in patches)
+        return tower + attention + self.projection.flops(num_tokens, has_gradient=has_gradient)
+
+    def _patches(self, batch: dict[str, Any]) -> list[int]:
+        """Return the patches of each picture."""
+        if "image_grid_thw" in batch:
+            return batch["image_grid_thw"].prod(-1).tolist()
         num_patches = self.num_patches
         if num_patches is None:
             num_patches = batch["pixel_values"].shape[1] if "pixel_values" in batch else 0
-        tower = self.tower.flops(num_patches, has_gradient=has_gradient)
-        attention = self.attention * num_patches**2 * (3 if has_gradient else 1)
-        projection = self.projection.flops(num_patches // self.pooled, has_gradient=has_gradient)
-        return _num_pictures(batch) * (tower + attention + projection)
+        return [num_patches] * _num_pictures(batch)
 
 
 @dataclass(frozen=True)
@@ -104,8 +123,8 @@ class LanguageFlops:
         return cls(
             layers=_linear_weights(inner.language_model),
             head=_linear_weights(model.lm_head),
-            layer_types=tuple(config.layer_types),
-            window=config.sliding_window,
+            layer_types=tuple(getattr(config, "layer_types", None) or ["full_attention"] * config.num_hidden_layers),
+            window=getattr(config, "sliding_window", None) or 0,
             widths=tuple(layer.self_attn.q_proj.out_features for layer in inner.language_model.layers),
         )
 
@@ -148,6 +167,7 @@ class WorkCounter:
             "model.vision_tower.",
             "model.multi_modal_projector.mm_input_projection_weight",
             "model.embed_vision.",
+            "model.visual.",
         )
         self._trains_vision = any(name.startswith(vision_parts) for name in trained)
         self._trains_vae = any(name.startswith("cosmos_vae.") for name in trained)

@@ -1,5 +1,6 @@
 """The formula of a step's operations agrees with what torch counts while the step is computed."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -54,6 +55,17 @@ def counted(model: TheWorld, batch: dict[str, Any]) -> float:
 )
 def test_the_formula_is_what_torch_counts(settings: dict[str, Any]) -> None:
     model = opened(**settings)
+    batch = batch_of(model)
+
+    assert WorkCounter(model)(batch).total == pytest.approx(counted(model, batch), rel=0.03)
+
+
+@pytest.mark.parametrize("settings", [{}, {"freeze_gemma_vision": False, "freeze_gemma_language": False}], ids=str)
+def test_the_formula_is_what_torch_counts_on_every_base(
+    settings: dict[str, Any], other_base: Path, small_world: dict[str, Any]
+) -> None:
+    options = {**small_world, "attn_implementation": "eager", "dtype": torch.float32}
+    model = TheWorld.from_pretrained(other_base, **options, **settings).train()
     batch = batch_of(model)
 
     assert WorkCounter(model)(batch).total == pytest.approx(counted(model, batch), rel=0.03)

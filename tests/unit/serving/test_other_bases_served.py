@@ -1,4 +1,4 @@
-"""The server with a Gemma 4: rows that are encoded one by one make the batch of its processor, and are answered."""
+"""The server with a base other than Gemma 3: rows encoded one by one make the processor's batch, and are answered."""
 
 import pytest
 
@@ -14,17 +14,17 @@ from theworld.serving.decoding import join
 from theworld.serving.inputs import Preparer
 
 
-def test_rows_encoded_one_by_one_make_the_batch_of_gemma_4(fused4):
+def test_rows_encoded_one_by_one_make_the_batch_of_the_processor(fused_other):
     texts = [("Which bin?", (1,)), ("Which bin is it, left or right, and why?", (2, 3)), ("Hello?", ())]
-    preparer = Preparer(fused4, ServeSettings(model="test"), "test")
+    preparer = Preparer(fused_other, ServeSettings(model="test"), "test")
     rows = [preparer(body(messages=asked(text, *seeds)), lambda _: None).row for text, seeds in texts]
-    joined = join(rows, fused4.processor.tokenizer.pad_token_id)
-    expected = encode(fused4.processor, [[user(text, *map(picture, seeds))] for text, seeds in texts])
+    joined = join(rows, fused_other.processor.tokenizer.pad_token_id)
+    expected = encode(fused_other.processor, [[user(text, *map(picture, seeds))] for text, seeds in texts])
     assert joined.keys() == expected.keys()
     assert all(torch.equal(torch.as_tensor(joined[name]), torch.as_tensor(expected[name])) for name in expected)
 
 
-def test_a_request_to_a_served_gemma_4_is_answered(fused4):
-    with served(fused4) as running:
+def test_a_request_is_answered(fused_other):
+    with served(fused_other) as running:
         reply = running.ask(asked("Which bin?", 1), max_tokens=2)
     assert isinstance(reply.choices[0].message.content, str)

@@ -1,4 +1,4 @@
-"""A Gemma 4 with a world from training to evaluation and audit, on random weights."""
+"""Bases other than Gemma 3 with a world from training to evaluation and audit, on random weights."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,15 +17,15 @@ DATA = DataSettings(questions="future", tasks=("drop",), image_size_px=64, num_v
 
 
 @pytest.fixture
-def on_gemma4(gemma4: Path) -> ModelSettings:
+def on_other(other_base: Path) -> ModelSettings:
     world = WorldSettings(cosmos_model_name="tiny", image_size_px=64, frame_rate_hz=6.0)
-    return ModelSettings(gemma_model_name=str(gemma4), dtype="float32", world_grid=4, world=world)
+    return ModelSettings(gemma_model_name=str(other_base), dtype="float32", world_grid=4, world=world)
 
 
 def test_a_run_trains_and_its_model_is_evaluated_and_audited(
-    make_config: Callable[..., TrainingConfig], on_gemma4: ModelSettings, tmp_path: Path
+    make_config: Callable[..., TrainingConfig], on_other: ModelSettings, tmp_path: Path
 ) -> None:
-    config = make_config(settings_of_model=on_gemma4, num_steps=2, store_dir=tmp_path / "store")
+    config = make_config(settings_of_model=on_other, num_steps=2, store_dir=tmp_path / "store")
 
     model = Path(train(config)["model"])
 
@@ -41,12 +41,17 @@ def test_a_run_trains_and_its_model_is_evaluated_and_audited(
     assert audited["verdict"] != "used"
 
 
-def test_packing_and_a_plan_are_refused_before_anything_is_trained(
-    make_config: Callable[..., TrainingConfig], on_gemma4: ModelSettings
+def test_packing_and_imitation_are_refused_before_anything_is_trained(
+    make_config: Callable[..., TrainingConfig], on_other: ModelSettings
 ) -> None:
-    with pytest.raises(ValueError, match=r"packing=True on Gemma 4: .*use packing=False"):
-        train(make_config(settings_of_model=on_gemma4, packing=True))
-    with pytest.raises(ValueError, match=r"objective='imitation' on Gemma 4: "):
-        train(make_config(settings_of_model=on_gemma4, objective="imitation"))
-    with pytest.raises(ValueError, match=r"plan on Gemma 4: .*measure a short run"):
-        configuration(make_config(settings_of_model=on_gemma4))
+    with pytest.raises(ValueError, match=r"packing=True on (Gemma 4|Qwen3-VL): .*use packing=False"):
+        train(make_config(settings_of_model=on_other, packing=True))
+    with pytest.raises(ValueError, match=r"objective='imitation' on (Gemma 4|Qwen3-VL): "):
+        train(make_config(settings_of_model=on_other, objective="imitation"))
+
+
+def test_a_plan_on_a_base_whose_memory_is_not_modelled_is_refused(
+    make_config: Callable[..., TrainingConfig], on_other: ModelSettings
+) -> None:
+    with pytest.raises(ValueError, match=r"plan on (Gemma 4|Qwen3-VL): .*measure a short run"):
+        configuration(make_config(settings_of_model=on_other))
