@@ -9,7 +9,6 @@ from theworld.config import AuditSettings, DataSettings, EvaluationConfig, Model
 from theworld.evaluation.run import evaluate
 from theworld.evaluation.run_audit import audit
 from theworld.modeling import TheWorld
-from theworld.planning.plan import configuration
 from theworld.training.metrics import read_metrics
 from theworld.training.run import train
 
@@ -41,12 +40,10 @@ def test_a_run_trains_and_its_model_is_evaluated_and_audited(
     assert audited["verdict"] != "used"
 
 
-def test_packing_and_a_plan_are_refused_before_anything_is_trained(
+def test_packing_and_imitation_are_refused_before_anything_is_trained(
     make_config: Callable[..., TrainingConfig], on_gemma4: ModelSettings
 ) -> None:
     with pytest.raises(ValueError, match=r"packing=True on Gemma 4: .*use packing=False"):
         train(make_config(settings_of_model=on_gemma4, packing=True))
     with pytest.raises(ValueError, match=r"objective='imitation' on Gemma 4: "):
         train(make_config(settings_of_model=on_gemma4, objective="imitation"))
-    with pytest.raises(ValueError, match=r"plan on Gemma 4: .*measure a short run"):
-        configuration(make_config(settings_of_model=on_gemma4))
