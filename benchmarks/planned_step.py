@@ -37,9 +37,11 @@ def batch_of(model: TheWorld, rows: BatchShape) -> dict[str, Any]:
     labels = torch.full_like(ids, -100)
     answer = rows.num_supervised // rows.num_rows
     labels[:, -answer:] = ids[:, -answer:]
+    mask = torch.ones_like(ids)
+    mask[-1, 0] = 0  # a plan assumes padding, without which some bases need no mask
     batch: dict[str, Any] = {
         "input_ids": ids,
-        "attention_mask": torch.ones_like(ids),
+        "attention_mask": mask,
         model.TYPE_IDS: (ids == config.image_token_id).long(),
         **pictures,
         "labels": labels,

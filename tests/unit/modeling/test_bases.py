@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -175,3 +176,10 @@ def test_an_answer_trains_a_checkpoint_of_gemma_4(fused4):
         optimizer.zero_grad()
         losses.append(loss.item())
     assert losses[-1] < losses[0] - 0.5
+
+
+def test_the_table_of_bases_is_current_and_names_tests_that_are_there():
+    from pages.bases import PAGE, features_of_bases, missing_tests
+
+    assert missing_tests() == []
+    assert features_of_bases() in (Path(__file__).parents[3] / PAGE).read_text(), "run `make pages`"
