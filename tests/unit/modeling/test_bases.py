@@ -156,11 +156,18 @@ def test_the_auto_classes_find_a_saved_world_once_theworld_is_imported(fused4, s
     assert "auto_map" not in json.loads((saved4 / "config.json").read_text())
 
 
-def test_without_an_import_of_theworld_the_auto_classes_name_the_unknown_kind(saved4):
-    code = f"from transformers import AutoConfig; AutoConfig.from_pretrained({str(saved4)!r})"
+@pytest.mark.parametrize(
+    ("auto_class", "message"),
+    [
+        ("AutoModelForImageTextToText", "model type `theworld_gemma4` but Transformers does not recognize"),
+        ("AutoProcessor", "Unrecognized processing class"),
+    ],
+)
+def test_without_an_import_of_theworld_the_auto_classes_know_no_saved_world(saved4, auto_class, message):
+    code = f"import transformers; transformers.{auto_class}.from_pretrained({str(saved4)!r})"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.returncode
-    assert "theworld_gemma4" in result.stderr
+    assert message in result.stderr
 
 
 def test_an_answer_trains_a_checkpoint_of_gemma_4(fused4):

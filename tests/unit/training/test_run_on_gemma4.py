@@ -1,17 +1,23 @@
 """A Gemma 4 with a world from training to evaluation and audit, on random weights."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from theworld import tiny
+from theworld.cli import main as cli
 from theworld.config import AuditSettings, DataSettings, EvaluationConfig, ModelSettings, TrainingConfig, WorldSettings
+from theworld.config.evaluation import ConditionName
 from theworld.evaluation.run import evaluate
 from theworld.evaluation.run_audit import audit
 from theworld.modeling import TheWorld
 from theworld.training.metrics import read_metrics
 from theworld.training.run import train
 
+SHIPPED = Path(__file__).parents[3] / "configs" / "foresight-tiny.json"
 DATA = DataSettings(questions="future", tasks=("drop",), image_size_px=64, num_validation=4)
 
 
@@ -47,3 +53,39 @@ def test_packing_and_imitation_are_refused_before_anything_is_trained(
         train(make_config(settings_of_model=on_gemma4, packing=True))
     with pytest.raises(ValueError, match=r"objective='imitation' on Gemma 4: "):
         train(make_config(settings_of_model=on_gemma4, objective="imitation"))
+
+
+@pytest.mark.slow
+def test_v_jepa2_under_gemma4_goes_from_training_to_the_report_of_its_audit_by_commands(
+    gemma4: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = {
+        "output-dir": tmp_path / "run",
+        "store-dir": tmp_path / "store",
+        "num-steps": 1,
+        "batch-size": 2,
+        "num-workers": 0,
+        "log-to": "none",
+        "optim.warmup-steps": 0,
+        "data.num-train": 2,
+        "data.num-validation": 4,
+        "data.tasks": "drop",
+        "model.gemma-model-name": gemma4,
+        "model.world.tap": "v-jepa2",
+        "model.world.cosmos-model-name": tiny.build_world("v-jepa2", tmp_path / "world"),
+        "model.num-world-steps": 2,
+        "model.world-grid": 2,
+    }
+    words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
+    assert cli.main(["train", str(SHIPPED), *words]) == cli.OK
+
+    audited = ["audit", str(tmp_path / "run"), "--answers", "loglikelihood", "--conditions", "all"]
+    assert cli.main([*audited, "--output-dir", str(tmp_path / "audit")]) == cli.OK
+
+    result = json.loads((tmp_path / "audit" / "audit.json").read_text())
+    assert result["verdict"] != "used"  # one step from random weights
+    asked = {path.stem for path in (tmp_path / "audit" / "predictions").iterdir()}
+    assert asked == set(get_args(ConditionName))
+    assert cli.main(["report", str(tmp_path / "audit")]) == cli.OK
+    assert "v-jepa2" in (tmp_path / "audit" / "report.md").read_text()
+    capsys.readouterr()
