@@ -57,8 +57,7 @@ def batch_shape_of(settings: PlanSettings, config: WorldFields) -> BatchShape:
     clips = pictures if config.enable_world else 0
     steps = config.num_world_steps if config.enable_world else 0
     frames = 1 + TEMPORAL_STRIDE * steps if config.enable_world and config.world_settings().sees_future else 1
-    picture = picture_shape(config) if pictures else ()
-    supervised = size * settings.num_supervised
+    supervised, picture = size * settings.num_supervised, picture_shape(config)
     return BatchShape(size, settings.length, supervised, pictures, clips, frames, steps, picture, seen=False)
 
 
@@ -104,7 +103,7 @@ def _from_samples(settings: PlanSettings, config: WorldFields) -> BatchShape:
         num_clips=0 if frames is None else len(frames),
         num_frames=1 if frames is None else frames.shape[1],
         num_world_steps=batch.get("num_world_steps", 0) or 0,
-        picture=() if pixels is None else tuple(pixels.shape[1:]),
+        picture=picture_shape(config) if pixels is None else tuple(pixels.shape[1:]),
         num_steps=steps_of_run(settings, samples, settings.num_devices),
     )
     return _scaled(shape, settings.batch_size / len(chosen))
