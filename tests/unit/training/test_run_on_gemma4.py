@@ -55,7 +55,6 @@ def test_packing_and_imitation_are_refused_before_anything_is_trained(
         train(make_config(settings_of_model=on_gemma4, objective="imitation"))
 
 
-@pytest.mark.slow
 def test_v_jepa2_under_gemma4_goes_from_training_to_the_report_of_its_audit_by_commands(
     gemma4: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
