@@ -2,17 +2,20 @@
 
 import gc
 import json
+import math
 import resource
 import sys
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from theworld.config import ModelSettings, WorldSettings, loader
 from theworld.config.commands import PlanSettings
 from theworld.config.training import in_number_formats
 from theworld.modeling import TheWorld
+from theworld.modeling.bases import GEMMA4
 from theworld.modeling.factory import open_model
 from theworld.planning.activations import AUTOCAST
 from theworld.planning.batch_shape import BatchShape, batch_shape_of
@@ -28,17 +31,19 @@ def batch_of(model: TheWorld, rows: BatchShape) -> dict[str, Any]:
     if config.enable_world and config.tokens_per_slot:
         tokens = [config.world_token_id] * config.tokens_per_slot * (1 + rows.num_world_steps)
         block = [config.sow_token_id, *tokens, config.eow_token_id]
-    block += [config.image_token_index] * config.image_grid**2
+    num_tokens, pictures = pictures_of(model, rows)
+    block += [config.image_token_id] * num_tokens
     ids[:, 1 : 1 + len(block)] = torch.tensor(block)
     labels = torch.full_like(ids, -100)
     answer = rows.num_supervised // rows.num_rows
     labels[:, -answer:] = ids[:, -answer:]
-    side = config.vision_config.image_size
+    mask = torch.ones_like(ids)
+    mask[-1, 0] = 0  # a plan assumes padding, without which some bases need no mask
     batch: dict[str, Any] = {
         "input_ids": ids,
-        "attention_mask": torch.ones_like(ids),
-        "token_type_ids": (ids == config.image_token_index).long(),
-        "pixel_values": torch.zeros(rows.num_pictures, 3, side, side),
+        "attention_mask": mask,
+        model.TYPE_IDS: (ids == config.image_token_id).long(),
+        **pictures,
         "labels": labels,
     }
     if rows.num_clips:
@@ -48,6 +53,21 @@ def batch_of(model: TheWorld, rows: BatchShape) -> dict[str, Any]:
     return batch
 
 
+def pictures_of(model: TheWorld, rows: BatchShape) -> tuple[int, dict[str, Tensor]]:
+    """Return the tokens of a picture, and black pictures: square, and padded to the largest grid if there are grids."""
+    config: Any = model.config
+    pictures = {"pixel_values": torch.zeros(rows.num_pictures, *rows.picture)}
+    if config.BASE is not GEMMA4:
+        return config.image_grid**2, pictures
+    pooled = config.vision_config.pooling_kernel_size
+    num_tokens = math.isqrt(rows.picture[0] // pooled**2) ** 2
+    side = pooled * math.isqrt(num_tokens)
+    grid = torch.stack(torch.meshgrid(torch.arange(side), torch.arange(side), indexing="xy"), dim=-1).view(-1, 2)
+    places = torch.full((rows.num_pictures, rows.picture[0], 2), -1)
+    places[:, : len(grid)] = grid
+    return num_tokens, {**pictures, "image_position_ids": places}
+
+
 def peak_bytes(settings: PlanSettings, num_steps: int = 3) -> int:
     """Load and train the model of a run, and return the peak memory in bytes beyond the memory before."""
     settings = in_number_formats(settings)
@@ -55,7 +75,7 @@ def peak_bytes(settings: PlanSettings, num_steps: int = 3) -> int:
     before = _current_bytes()
     model = open_model(settings.model).train()
     if settings.gradient_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.activation_checkpointing_enable({"use_reentrant": False})
     batch = batch_of(model, batch_shape_of(settings, model.config))
     trained = [weight for weight in model.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(trained, fused=True)

@@ -7,23 +7,26 @@ import json
 import math
 import struct
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from diffusers.models.transformers.transformer_cosmos import CosmosTransformer3DModel
+from diffusers.models.transformers.transformer_cosmos3 import Cosmos3OmniTransformer
 from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
 from torch import Tensor
 from transformers import VJEPA2Config, VJEPA2Model
 
-from theworld.config import ModelSettings, WorldSettings
-from theworld.config.commands import PlanSettings
-from theworld.planning.plan import plan_run
+from theworld.config import WorldSettings
+from theworld.planning.batch_shape import BatchShape
+from theworld.planning.world_cost import world_cost_of
 from theworld.world.factory import open_tap
-from theworld.world.loading import feature_shape
+from theworld.world.loading import describe_world, feature_shape
 
 
 def predict2_5() -> Any:
@@ -65,12 +68,36 @@ def wan2_2_vae() -> AutoencoderKLWan:
     )
 
 
+def cosmos3_edge() -> Any:
+    """Cosmos3-Edge: the numbers of its language model, which the denoiser shares, and of its ways in and out.
+
+    Sources: the default of `Cosmos3EdgeTextConfig` in transformers, and `Nemotron-2B-Dense-VL.json` and
+    `edge_model_config.py` in NVIDIA/cosmos-framework.
+    """
+    return Cosmos3OmniTransformer(
+        hidden_size=2048,
+        intermediate_size=9216,
+        num_hidden_layers=28,
+        num_attention_heads=16,
+        num_key_value_heads=8,
+        vocab_size=131_072,
+        hidden_act="relu2",
+        qk_norm_for_text=False,
+        use_und_k_norm_for_gen=True,
+        rms_norm_eps=1e-5,
+        rope_theta=1e8,
+        action_gen=True,
+        action_dim=64,
+    )
+
+
 PARTS: dict[str, tuple[str, Callable[[], Any], Callable[[], Any], dict[str, Any]]] = {
     "predict2.5": ("Cosmos2_5_PredictBasePipeline", AutoencoderKLWan, predict2_5, {}),
     "wan2.1": ("WanPipeline", AutoencoderKLWan, wan2_1, {}),
     "wan2.2": ("WanPipeline", wan2_2_vae, wan2_2, {"expand_timesteps": True}),
+    "cosmos3": ("Cosmos3OmniPipeline", wan2_2_vae, cosmos3_edge, {"default_use_system_prompt": False}),
 }
-BILLIONS = {"predict2.5": 2.06, "wan2.1": 1.42, "wan2.2": 5.00}
+BILLIONS = {"predict2.5": 2.06, "wan2.1": 1.42, "wan2.2": 5.00, "cosmos3": 3.37}
 """Parameters of the whole denoiser, 10^9."""
 
 
@@ -101,9 +128,10 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         karras = {"use_karras_sigmas": True, "sigma_max": 200.0, "sigma_min": 0.01} if family == "predict2.5" else {}
         UniPCMultistepScheduler(**flow, **karras).save_pretrained(root / family / "scheduler")  # pyright: ignore[reportArgumentType]
         (root / family / "model_index.json").write_text(json.dumps({"_class_name": pipeline, **more}))
-    prompt = root / "predict2.5" / "null_prompt"
-    prompt.mkdir()
-    write_holes({"prompt": torch.empty(512, 100_352, device="meta")}, prompt / "prompt.safetensors")
+    for family, shape in {"predict2.5": (512, 100_352), "cosmos3": (8, 1)}.items():
+        prompt = root / family / "null_prompt"
+        prompt.mkdir()
+        write_holes({"prompt": torch.empty(shape, device="meta")}, prompt / "prompt.safetensors")
     VJEPA2Config(architectures=["VJEPA2Model"]).save_pretrained(root / "v-jepa2")
     with torch.device("meta"):
         write_holes(VJEPA2Model(VJEPA2Config()).state_dict(), root / "v-jepa2" / "model.safetensors")
@@ -118,7 +146,12 @@ def world(folders: dict[str, Path], family: str, **changes: Any) -> WorldSetting
 
 @pytest.mark.parametrize(
     ("family", "latents", "states"),
-    [("predict2.5", (16, 8), (2048, 16)), ("wan2.1", (16, 8), (1536, 16)), ("wan2.2", (48, 16), (3072, 32))],
+    [
+        ("predict2.5", (16, 8), (2048, 16)),
+        ("wan2.1", (16, 8), (1536, 16)),
+        ("wan2.2", (48, 16), (3072, 32)),
+        ("cosmos3", (48, 16), (2048, 32)),
+    ],
 )
 def test_a_family_loads_the_blocks_that_are_read_and_nothing_is_missing_or_left_over(
     family: str, latents: tuple[int, int], states: tuple[int, int], folders: dict[str, Path], monkeypatch: Any
@@ -146,17 +179,18 @@ def test_v_jepa2_loads_whole(folders: dict[str, Path], monkeypatch: Any) -> None
     assert sum(weight.numel() for weight in tap.jepa.parameters()) == pytest.approx(326e6, rel=0.01)
 
 
-@pytest.mark.parametrize("num_world_steps", [0, 4])
-@pytest.mark.parametrize("family", ["predict2.5", "wan2.1", "wan2.2", "v-jepa2"])
+@pytest.mark.parametrize(
+    ("family", "gigabytes"),
+    [("predict2.5", 3.26), ("wan2.1", 2.26), ("wan2.2", 8.2), ("cosmos3", 6.54), ("v-jepa2", 0.65)],
+)
 def test_a_plan_of_published_sizes_counts_weights_and_operations(
-    family: str, num_world_steps: int, folders: dict[str, Path]
+    family: str, gigabytes: float, folders: dict[str, Path]
 ) -> None:
-    model = ModelSettings(
-        gemma_model_name="tiny", dtype="bfloat16", world=world(folders, family), num_world_steps=num_world_steps
-    )
-    given: dict[str, Any] = {"batch_size": 1, "precision": "bf16", "length": 1_400, "num_supervised": 8}
-    plan = plan_run(PlanSettings(output_dir=Path("runs/planned"), model=model, peak_tflops=1.0, **given))
-    gigabytes = {"predict2.5": 3.26, "wan2.1": 2.26, "wan2.2": 8.2, "v-jepa2": 0.65}[family]
-    assert plan.memory.parts["world"].weights / 1e9 == pytest.approx(gigabytes, rel=0.05)
-    assert plan.flops > 1e11
-    assert str(folders[family]) in plan.world
+    settings = world(folders, family)
+    config: Any = SimpleNamespace(enable_world=True, freeze_cosmos_vae=True, world_settings=lambda: settings)
+    clip = BatchShape(1, 1_400, 8, 1, num_clips=1, num_frames=1, num_world_steps=0)
+    now, ahead = world_cost_of(config, clip), world_cost_of(config, replace(clip, num_world_steps=1))
+    assert now.weights / 1e9 == pytest.approx(gigabytes, rel=0.05)
+    assert ahead.weights == now.weights
+    assert ahead.flops > now.flops > 1e11
+    assert str(folders[family]) in describe_world(settings)

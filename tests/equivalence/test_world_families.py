@@ -275,7 +275,7 @@ def test_cosmos3_is_read_as_its_own_pipeline_runs_it(
 ) -> None:
     given = settings("cosmos3", "dit", dit_noise_level=0.999, frame_rate_hz=10.0)
     tokenizer: Any = train_tokenizer()
-    prompt = Cosmos3().embed(None, tokenizer, "")
+    prompt = Cosmos3().embed(None, tokenizer, "", {"default_use_system_prompt": False})
     tap: Any = open_tap(given)
     tap.prompt = prompt
     inputs: list[dict[str, Any]] = []
@@ -284,7 +284,8 @@ def test_cosmos3_is_read_as_its_own_pipeline_runs_it(
     whole: Any = load_transformer(settings("cosmos3", "dit", dit_block=3))
     watch = Watch(whole, blocks(whole)[BLOCK])
     vae: Any = load_vae(given)
-    pipeline = Cosmos3OmniPipeline(whole, tokenizer, vae, load_scheduler(given), enable_safety_checker=False)
+    options = {"enable_safety_checker": False, "default_use_system_prompt": False}
+    pipeline = Cosmos3OmniPipeline(whole, tokenizer, vae, load_scheduler(given), **options)
     video: Any = [Image.new("RGB", (64, 64))] * 5 if num_world_steps else None
     pipeline(
         "",

@@ -99,7 +99,6 @@ GEMMA4: Final = Base(
         PACKING: "use packing=False",
         SHARED_PREFIX: "ask each question with generate(image, question)",
         IMITATION: "its pictures have grids of any shape; train on answers",
-        PLAN: "its memory and work are not modelled; measure a short run",
     },
 )
 

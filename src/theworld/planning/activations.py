@@ -1,10 +1,10 @@
-"""Activation memory: trace the bytes that one block keeps and needs for a moment, on tensors without storage."""
+"""Activation memory: trace the bytes that a block keeps and needs for a moment, on tensors without storage."""
 
 import copy
 import weakref
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -32,7 +32,7 @@ class Traced(NamedTuple):
     forward: int
     """Peak of its forward pass, beyond `kept`."""
     backward: int
-    """Peak of its backward pass, beyond `kept` and without the gradients of its weights."""
+    """Peak of its backward pass, beyond `kept`, without the gradients of weights that are finished."""
     gradients: int
     """Gradients of the trained weights."""
     flops: int
@@ -46,8 +46,16 @@ class LiveBytes(TorchDispatchMode):
         super().__init__()
         self.live = self.peak = 0
         self._known = WeakIdKeyDictionary()
+        """Storages to the finalizers that subtract them; None: a storage that does not count."""
         for tensor in tensors:
-            self._known[tensor.untyped_storage()] = 0
+            self._known[tensor.untyped_storage()] = None
+
+    def forget(self, tensor: Tensor) -> None:
+        """Stop counting the storage of a tensor."""
+        storage = tensor.untyped_storage()
+        if (finalizer := self._known.get(storage)) is not None:
+            finalizer()
+            self._known[storage] = None
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
@@ -59,10 +67,10 @@ class LiveBytes(TorchDispatchMode):
     def _note(self, storage: Any) -> None:
         if storage in self._known:
             return
-        size = self._known[storage] = storage.nbytes()
+        size = storage.nbytes()
         self.live += size
         self.peak = max(self.peak, self.live)
-        weakref.finalize(storage, self._drop, size)
+        self._known[storage] = weakref.finalize(storage, self._drop, size)
 
     def _drop(self, size: int) -> None:
         self.live -= size
@@ -74,6 +82,7 @@ def trace(
     precision: Precision = "fp32",
     *,
     flows: bool,
+    answers: bool = False,
     run: Callable[..., Any] | None = None,
 ) -> Traced:
     """Run a block forward, and backward if anything needs a gradient, on tensors without storage.
@@ -83,9 +92,12 @@ def trace(
         inputs: makes positional and named arguments; called in a mode in which new tensors have no storage.
         precision: of the forward pass, not `auto`; bf16 and fp16 run under autocast, and its copies of weights count.
         flows: True if a gradient flows to the first positional argument.
+        answers: True for a forward pass alone, whatever trains.
         run: takes the block and the arguments; default: calls the block.
     """
     twin = copy.deepcopy(block)
+    if answers:
+        twin.requires_grad_(False)
     with FakeTensorMode():
         _take_storage(twin)
         args, kwargs = inputs()
@@ -93,8 +105,8 @@ def trace(
             args[0].requires_grad_()
         weights = [*twin.parameters(), *twin.buffers()]
         live = LiveBytes(value for value in (*weights, *args, *tree_iter(kwargs)) if isinstance(value, Tensor))
-        trained = sum(weight.nbytes for weight in twin.parameters() if weight.requires_grad)
-        learns = flows or trained > 0
+        trained = [weight for weight in twin.parameters() if weight.requires_grad]
+        learns = flows or bool(trained)
         counter = FlopCounterMode(display=False, custom_mapping=_FUSED)
         with live, counter, torch.set_grad_enabled(learns), _autocast(precision):
             result = (twin if run is None else lambda *a, **k: run(twin, *a, **k))(*args, **kwargs)
@@ -102,10 +114,14 @@ def trace(
         if not learns:
             return Traced(kept, forward - kept, 0, 0, counter.get_total_flops())
         live.peak = live.live
+        flops = counter.get_total_flops()
         output = result[0] if isinstance(result, tuple) else result
+        for weight in trained:  # a gradient counts while it is computed; what it adds up to counts with its part
+            weight.register_post_accumulate_grad_hook(lambda weight: live.forget(cast(Tensor, weight.grad)))
         with live:
             output.backward(torch.empty_like(output))
-        return Traced(kept, forward - kept, max(0, live.peak - kept - trained), trained, counter.get_total_flops())
+        gradients = sum(weight.nbytes for weight in trained)
+        return Traced(kept, forward - kept, live.peak - kept, gradients, flops)
 
 
 def _autocast(precision: Precision) -> Any:

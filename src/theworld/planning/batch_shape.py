@@ -1,12 +1,18 @@
 """The shape of a batch: from the first samples of a run, or from the settings."""
 
 from dataclasses import dataclass, replace
+from typing import Any
+
+from transformers import AutoImageProcessor
 
 from theworld.config.commands import PlanSettings
 from theworld.constants import IGNORE_INDEX, TEMPORAL_STRIDE
 from theworld.datasets.errors import RecordError
 from theworld.datasets.sample import Sample, Samples
+from theworld.modeling.base_files import reporting_file_errors
+from theworld.modeling.bases import GEMMA3
 from theworld.modeling.configuration import WorldFields
+from theworld.modeling.names import base_folder
 
 MOST_SAMPLES = 16
 """Samples to read."""
@@ -27,10 +33,16 @@ class BatchShape:
     num_frames: int
     """Frames of each clip."""
     num_world_steps: int
+    picture: tuple[int, ...] = ()
+    """Shape of the pixels of a picture; of the largest one if pictures have grids of any shape."""
     seen: bool = True
     """True if the shape comes from samples, False if it comes from the settings."""
     num_steps: int | None = None
     """Optimiser steps of the run; None: unknown, because the shape comes from the settings."""
+
+    def num_patches(self, vision: Any) -> int:
+        """Return the patches of a picture: given one by one, or cut from a square by the tower."""
+        return self.picture[0] if len(self.picture) == 2 else (vision.image_size // vision.patch_size) ** 2
 
 
 def batch_shape_of(settings: PlanSettings, config: WorldFields) -> BatchShape:
@@ -45,7 +57,25 @@ def batch_shape_of(settings: PlanSettings, config: WorldFields) -> BatchShape:
     clips = pictures if config.enable_world else 0
     steps = config.num_world_steps if config.enable_world else 0
     frames = 1 + TEMPORAL_STRIDE * steps if config.enable_world and config.world_settings().sees_future else 1
-    return BatchShape(size, settings.length, size * settings.num_supervised, pictures, clips, frames, steps, seen=False)
+    supervised, picture = size * settings.num_supervised, picture_shape(config)
+    return BatchShape(size, settings.length, supervised, pictures, clips, frames, steps, picture, seen=False)
+
+
+def picture_shape(config: WorldFields) -> tuple[int, ...]:
+    """Return the shape of the pixels of a picture, the largest one where they have grids of any shape.
+
+    Raises:
+        CheckpointError: if the settings of the base's image processor cannot be read.
+    """
+    if config.BASE is GEMMA3:
+        vision: Any = config.vision_config
+        return (3, vision.image_size, vision.image_size)
+    with reporting_file_errors(config.base_model_name):
+        processor: Any = AutoImageProcessor.from_pretrained(
+            base_folder(config.base_model_name), revision=config.base_revision or "main"
+        )
+    num_patches = processor.max_soft_tokens * processor.pooling_kernel_size**2
+    return (num_patches, 3 * processor.patch_size**2)
 
 
 def _from_samples(settings: PlanSettings, config: WorldFields) -> BatchShape:
@@ -73,6 +103,7 @@ def _from_samples(settings: PlanSettings, config: WorldFields) -> BatchShape:
         num_clips=0 if frames is None else len(frames),
         num_frames=1 if frames is None else frames.shape[1],
         num_world_steps=batch.get("num_world_steps", 0) or 0,
+        picture=picture_shape(config) if pixels is None else tuple(pixels.shape[1:]),
         num_steps=steps_of_run(settings, samples, settings.num_devices),
     )
     return _scaled(shape, settings.batch_size / len(chosen))

@@ -1,5 +1,6 @@
-"""Activation memory of each part of the fused model in a training step, block by block."""
+"""Activation memory of each part of the fused model in a training step."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from theworld.config import TrainingConfig
 from theworld.modeling import TheWorld
+from theworld.modeling.bases import GEMMA4
 from theworld.modeling.projector import WorldBlock
 from theworld.planning.activations import Precision, Traced, trace
 from theworld.planning.batch_shape import BatchShape
@@ -52,9 +54,9 @@ def step_of(model: TheWorld, config: TrainingConfig, rows: BatchShape) -> Step:
         world = _once(_world(model, rows, precision))
     if config.objective == "imitation":
         slots = rows.num_world_steps + 1
-        return Step(vision=_vision(model, rows.num_clips * slots, precision, recomputes), projector=world)
+        return Step(vision=_vision(model, rows, rows.num_clips * slots, precision, recomputes), projector=world)
     return Step(
-        vision=_vision(model, rows.num_pictures, precision, recomputes),
+        vision=_vision(model, rows, rows.num_pictures, precision, recomputes),
         language=_language(model, rows, precision, recomputes),
         projector=world,
         logits=_once(_logits(model, rows, precision)),
@@ -62,9 +64,8 @@ def step_of(model: TheWorld, config: TrainingConfig, rows: BatchShape) -> Step:
 
 
 def forward_of(model: TheWorld, rows: BatchShape, precision: Precision = "fp32") -> int:
-    """Return the peak bytes at the start of an answer: one layer of the language model at all positions."""
-    layer = _language_layer(model)
-    return trace(layer, lambda: _language_inputs(model, rows), precision, flows=False).forward
+    """Return the peak bytes at the start of an answer: the language model at all positions."""
+    return _trace_language(model, rows, precision, answers=True).forward
 
 
 def _once(traced: Traced) -> Kept:
@@ -79,24 +80,46 @@ def _stack(layer: Traced, num_layers: int, stream: int, copies: int, recomputes:
     return Kept(num_layers * layer.kept, layer.forward, layer.backward)
 
 
-# --- Gemma's language model ----------------------------------------------------------------------------------
+# --- the language model --------------------------------------------------------------------------------------
 
 
 def _language(model: TheWorld, rows: BatchShape, precision: Precision, recomputes: bool) -> Kept:
-    """Trace Gemma's layers; add the embeddings before and after the scatter, and the masks, one of each kind."""
-    layer = _language_layer(model)
-    traced = trace(layer, lambda: _language_inputs(model, rows), precision, flows=True)
-    config: Any = model.config.text
-    embeds = _table(model)
-    stream = rows.num_rows * rows.length * config.hidden_size * embeds.element_size()
-    copies = _copies(model.model.language_model, precision)
-    stack = _stack(traced, config.num_hidden_layers, stream, copies, recomputes)
-    masks = len(set(config.layer_types)) * rows.num_rows * rows.length**2 * _mask_dtype(model, embeds).itemsize
-    return Kept(stack.activations + 2 * stream + masks, stack.forward, stack.backward, stack.copies)
+    """Trace the language model as a whole; add the masks, one of each kind of attention."""
+    traced = _trace_language(model, rows, precision, recomputes=recomputes)
+    # Recomputed layers keep no copies of weights, but those of a forward pass stay until it ends.
+    copies = _copies(model.model.language_model, precision) if recomputes else 0
+    masks = _num_masks(model) * rows.num_rows * rows.length**2 * _mask_dtype(model).itemsize
+    return Kept(traced.kept + masks, max(0, traced.forward - copies), traced.backward, copies)
 
 
-def _language_layer(model: TheWorld) -> nn.Module:
-    return _plain_attention(model.model.language_model.layers[0])
+def _trace_language(
+    model: TheWorld, rows: BatchShape, precision: Precision, *, answers: bool = False, recomputes: bool = False
+) -> Traced:
+    """Trace the way from ids to the last states, by the base's own code.
+
+    Embeddings are looked up without gradients: `memory` adds those of the tables.
+    """
+
+    def inputs() -> tuple[tuple[Tensor, ...], dict[str, Any]]:
+        ids = torch.empty(rows.num_rows, rows.length, dtype=torch.long)
+        dtype = _table(model).dtype
+        world = torch.empty(rows.num_rows * rows.length, model.config.text.hidden_size, dtype=dtype)
+        mask = torch.empty(rows.num_rows, 1, rows.length, rows.length, dtype=_mask_dtype(model))
+        return (world,), {"ids": ids, "mask": mask}
+
+    def run(twin: Any, world: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
+        if recomputes:
+            twin.activation_checkpointing_enable({"use_reentrant": False})
+        is_world = ids < 0
+        with torch.no_grad():
+            embeds, derived = twin.embed_prompt(ids, None, is_world)
+        embeds = embeds.masked_scatter(is_world[..., None], world)
+        kinds = getattr(model.config.text, "layer_types", None)
+        masks = dict.fromkeys(kinds, mask) if kinds else mask
+        states = twin.model.language_model(inputs_embeds=embeds, attention_mask=masks, use_cache=False, **derived)
+        return states.last_hidden_state
+
+    return trace(_plain_attention(model), inputs, precision, flows=not answers, answers=answers, run=run)
 
 
 def _table(model: TheWorld) -> Tensor:
@@ -104,24 +127,20 @@ def _table(model: TheWorld) -> Tensor:
     return embed.weight
 
 
-def _mask_dtype(model: TheWorld, embeds: Tensor) -> torch.dtype:
+def _num_masks(model: TheWorld) -> int:
+    return len(set(getattr(model.config.text, "layer_types", None) or [None]))
+
+
+def _mask_dtype(model: TheWorld) -> torch.dtype:
     """Return the type of the attention mask: eager attention adds numbers, the fused kernels read booleans."""
-    return embeds.dtype if model.config.text._attn_implementation == "eager" else torch.bool
+    return _table(model).dtype if model.config.text._attn_implementation == "eager" else torch.bool
 
 
-def _language_inputs(model: TheWorld, rows: BatchShape) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
-    config, embeds = model.config.text, _table(model)
-    states = torch.empty(rows.num_rows, rows.length, config.hidden_size, dtype=embeds.dtype)
-    turns = torch.empty(1, rows.length, config.head_dim, dtype=embeds.dtype)
-    mask = torch.empty(rows.num_rows, 1, rows.length, rows.length, dtype=_mask_dtype(model, embeds))
-    return (states,), {"position_embeddings": (turns, turns), "attention_mask": mask}
+# --- the vision tower ----------------------------------------------------------------------------------------
 
 
-# --- Gemma's vision tower ------------------------------------------------------------------------------------
-
-
-def _vision(model: TheWorld, num_pictures: int, precision: Precision, recomputes: bool) -> Kept:
-    """Trace SigLIP's layers; add the pictures in the processor's format."""
+def _vision(model: TheWorld, rows: BatchShape, num_pictures: int, precision: Precision, recomputes: bool) -> Kept:
+    """Trace one layer of the tower, since all are alike; add the pictures in the processor's format."""
     if not num_pictures:
         return Kept()
     tower: Any = model.model.vision_tower
@@ -129,18 +148,27 @@ def _vision(model: TheWorld, num_pictures: int, precision: Precision, recomputes
     layer = _plain_attention(_encoder(tower).layers[0])
     trains = any(weight.requires_grad for weight in tower.parameters())
     dtype = next(weight.dtype for weight in tower.parameters() if weight.ndim > 1)
-    num_patches = (vision.image_size // vision.patch_size) ** 2
+    num_patches = rows.num_patches(vision)
 
     def inputs() -> tuple[tuple[Tensor, ...], dict[str, Any]]:
-        return (torch.empty(num_pictures, num_patches, vision.hidden_size, dtype=dtype),), {"attention_mask": None}
+        states = torch.empty(num_pictures, num_patches, vision.hidden_size, dtype=dtype)
+        if model.config.BASE is not GEMMA4:
+            return (states,), {"attention_mask": None}
+        turns = torch.empty(num_pictures, num_patches, vision.head_dim, dtype=dtype)
+        return (states,), {
+            "attention_mask": torch.empty(num_pictures, 1, num_patches, num_patches, dtype=torch.bool),
+            "position_embeddings": (turns, turns),
+            "position_ids": torch.empty(num_pictures, num_patches, 2, dtype=torch.long),
+        }
 
     traced = trace(layer, inputs, precision, flows=trains)
     stream = num_pictures * num_patches * vision.hidden_size * dtype.itemsize
-    pixels = num_pictures * 3 * vision.image_size**2 * torch.float32.itemsize
+    pixels = num_pictures * math.prod(rows.picture) * torch.float32.itemsize
+    masks = num_pictures * num_patches**2 if model.config.BASE is GEMMA4 else 0
     if not trains:
-        return Kept(pixels, traced.kept + traced.forward + stream)
+        return Kept(pixels, traced.kept + traced.forward + stream + masks)
     stack = _stack(traced, vision.num_hidden_layers, stream, _copies(tower, precision), recomputes)
-    return Kept(pixels + stack.activations + 2 * stream, stack.forward, stack.backward, stack.copies)
+    return Kept(pixels + masks + stack.activations + 2 * stream, stack.forward, stack.backward, stack.copies)
 
 
 def _encoder(tower: Any) -> Any:
@@ -165,20 +193,22 @@ def _world(model: TheWorld, rows: BatchShape, precision: Precision) -> Traced:
 
 
 class _Head(nn.Module):
-    """From the last layer's states to the loss, only at supervised positions."""
+    """From the last states to the loss, only at supervised positions."""
 
     def __init__(self, model: TheWorld) -> None:
         super().__init__()
-        self.norm = model.model.language_model.norm
         self.head = model.lm_head
+        self.cap = getattr(model.config.text, "final_logit_softcapping", None)
 
     def forward(self, states: Tensor, num_supervised: int) -> Tensor:
-        logits = self.head(self.norm(states).flatten(0, 1)[:num_supervised])
+        logits = self.head(states.flatten(0, 1)[:num_supervised])
+        if self.cap is not None:
+            logits = torch.tanh(logits / self.cap) * self.cap
         return F.cross_entropy(logits.float(), torch.zeros(num_supervised, dtype=torch.long))
 
 
 def _logits(model: TheWorld, rows: BatchShape, precision: Precision) -> Traced:
-    """Trace the last norm, the head and the loss. The head's gradient counts with those of the language model."""
+    """Trace the head and the loss. The head's gradient counts with those of the language model."""
 
     def inputs() -> tuple[tuple[Tensor, ...], dict[str, Any]]:
         shape = (rows.num_rows, rows.length, model.config.text.hidden_size)
@@ -195,10 +225,10 @@ def _copies(part: nn.Module, precision: Precision) -> int:
     return sum(2 * weight.numel() for weight in matrices if weight.dtype == torch.float32)
 
 
-def _plain_attention(layer: nn.Module) -> nn.Module:
-    """Return the layer with flash attention replaced by `sdpa`, which needs no package and keeps as much memory."""
-    for module in layer.modules():
+def _plain_attention(part: nn.Module) -> nn.Module:
+    """Return the part with flash attention replaced by `sdpa`, which needs no package and keeps as much memory."""
+    for module in part.modules():
         config: Any = getattr(module, "config", None)
         if getattr(config, "_attn_implementation", None) == "flash_attention_2":
             config._attn_implementation = "sdpa"
-    return layer
+    return part

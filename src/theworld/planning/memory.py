@@ -14,8 +14,9 @@ from theworld.planning.blocks import Step
 from theworld.planning.world_cost import WorldCost
 
 PARTS = {
-    "Gemma vision": ("model.vision_tower.", "model.multi_modal_projector."),
-    "Gemma language": ("model.language_model.", "lm_head."),
+    "vision": ("model.vision_tower.", "model.multi_modal_projector.", "model.embed_vision."),
+    "audio, unused": ("model.audio_tower.", "model.embed_audio."),
+    "language": ("model.language_model.", "lm_head."),
     "projector": ("world.",),
 }
 """Prefixes of the parameter names of each part; an adapter belongs to the part that it adapts."""
@@ -68,10 +69,11 @@ def memory_of(
         answering: peak bytes at the start of an answer.
     """
     shares = settings.num_devices if settings.sharding == "fsdp" else 1
-    kept = {"Gemma vision": step.vision, "Gemma language": step.language, "projector": step.projector}
+    kept = {"vision": step.vision, "language": step.language, "projector": step.projector}
     parts = {
-        part: replace(_held(_named(model, names), shares), activations=kept[part].activations)
+        part: replace(_held(weights, shares), activations=kept[part].activations if part in kept else 0)
         for part, names in PARTS.items()
+        if (weights := _named(model, names)) or part in kept
     }
     parts[WORLD] = Held(
         world.weights,
@@ -98,7 +100,7 @@ def _moments(
 
     Args:
         gathered: weights that sharding gathers for a while.
-        embedding: bytes of a gradient of Gemma's embedding table, if it is trained: one comes from the logits, one
+        embedding: bytes of a gradient of the embedding table, if it is trained: one comes from the logits, one
             from the embeddings themselves, and their sum is a third.
     """
     stored = settings.store_dir is not None and world.weights > 0
@@ -117,8 +119,8 @@ def _moments(
     kept = sum(part.activations for part in parts.values())
     logits = step.logits
     tied = max(before, embedding)
-    language = max(before, buckets * parts["Gemma language"].gradients)
-    first = kept - parts["Gemma language"].activations
+    language = max(before, buckets * parts["language"].gradients)
+    first = kept - parts["language"].activations
     backward = max(step.vision.backward, world.traced.backward if world.trained else 0)
     return {
         **before_model,
@@ -133,14 +135,17 @@ def _moments(
 
 
 def cache_bytes(model: TheWorld, rows: BatchShape) -> int:
-    """Return bytes of keys and values: 2 x rows x positions x heads x width a layer; sliding layers hold a window."""
+    """Return bytes of keys and values; sliding layers hold a window, layers that share those of others nothing."""
     config: Any = model.config.text
     table: Any = model.get_input_embeddings()
-    positions = sum(
-        min(rows.length, config.sliding_window) if kind == "sliding_attention" else rows.length
-        for kind in config.layer_types
-    )
-    return 2 * rows.num_rows * positions * config.num_key_value_heads * config.head_dim * table.weight.element_size()
+    layers: Any = model.model.language_model.layers
+    kinds = getattr(config, "layer_types", None) or ["full_attention"] * len(layers)
+    channels = 0
+    for kind, layer in zip(kinds, layers, strict=True):
+        if (keys := getattr(layer.self_attn, "k_proj", None)) is not None:
+            length = min(rows.length, config.sliding_window) if kind == "sliding_attention" else rows.length
+            channels += length * keys.out_features
+    return 2 * rows.num_rows * channels * table.weight.element_size()
 
 
 def _gathered(model: TheWorld) -> int:

@@ -96,7 +96,7 @@ def work_of(model: TheWorld, rows: BatchShape, imitates: bool) -> float:
     if imitates:
         batch["slot_pixel_values"] = torch.empty(rows.num_clips, slots, device="meta")
     elif rows.num_pictures:
-        batch["pixel_values"] = torch.empty(rows.num_pictures, device="meta")
+        batch["pixel_values"] = torch.empty(rows.num_pictures, *rows.picture, device="meta")
     return WorkCounter(model)(batch).total
 
 
@@ -108,6 +108,10 @@ def configuration(settings: PlanSettings) -> WorldFields:
     """
     config = configuration_of(settings.model)
     config.BASE.refuse(PLAN)
+    if getattr(config.text, "enable_moe_block", False):
+        raise ValueError(
+            f"{config.base_model_name}: the work of a mixture of experts depends on the tokens; measure a short run"
+        )
     if settings.model.attn_implementation is not None:
         config._attn_implementation = settings.model.attn_implementation
     return config

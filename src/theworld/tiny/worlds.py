@@ -83,7 +83,7 @@ def _wide_vae() -> AutoencoderKLWan:
 
 
 def write_cosmos3(folder: Path, seed: int) -> None:
-    """Write a tiny Cosmos 3 without sound and actions, with a VAE like Wan 2.2's and the ids of its null prompt."""
+    """Write a tiny Cosmos3-Edge without actions, with a VAE like Wan 2.2's and the ids of its null prompt."""
     transformer = Cosmos3OmniTransformer(
         head_dim=24,
         hidden_size=48,
@@ -95,10 +95,14 @@ def write_cosmos3(folder: Path, seed: int) -> None:
         patch_latent_dim=4 * 3 * LATENT_CHANNELS,
         vocab_size=2_400,  # more than the tokens of the small tokenizer
         rope_axes_dim=(4, 4, 4),
+        hidden_act="relu2",
+        qk_norm_for_text=False,
+        use_und_k_norm_for_gen=True,
     )
     scheduler = UniPCMultistepScheduler(use_flow_sigmas=True, prediction_type="flow_prediction", flow_shift=3.0)
     generator = torch.Generator().manual_seed(seed)
-    _write(folder, "Cosmos3OmniPipeline", _wide_vae(), transformer, scheduler, generator, enable_safety_checker=True)
+    index = {"enable_safety_checker": True, "default_use_system_prompt": False, "use_native_flow_schedule": True}
+    _write(folder, "Cosmos3OmniPipeline", _wide_vae(), transformer, scheduler, generator, **index)
     _write_prompt(folder, torch.randint(0, 64, (7, 1), generator=generator).float())
 
 

@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -187,11 +188,19 @@ def test_the_auto_classes_find_a_saved_world_once_theworld_is_imported(fused_oth
     assert "auto_map" not in json.loads((saved / "config.json").read_text())
 
 
-def test_without_an_import_of_theworld_the_auto_classes_name_the_unknown_kind(saved):
-    code = f"from transformers import AutoConfig; AutoConfig.from_pretrained({str(saved)!r})"
+@pytest.mark.parametrize(
+    ("auto_class", "message"),
+    [
+        ("AutoModelForImageTextToText", "model type `{kind}` but Transformers does not recognize"),
+        ("AutoProcessor", "Unrecognized processing class"),
+    ],
+)
+def test_without_an_import_of_theworld_the_auto_classes_know_no_saved_world(saved, auto_class, message):
+    kind = json.loads((saved / "config.json").read_text())["model_type"]
+    code = f"import transformers; transformers.{auto_class}.from_pretrained({str(saved)!r})"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.returncode
-    assert json.loads((saved / "config.json").read_text())["model_type"] in result.stderr
+    assert message.format(kind=kind) in result.stderr
 
 
 def test_an_answer_trains_a_checkpoint(fused_other):
@@ -207,3 +216,10 @@ def test_an_answer_trains_a_checkpoint(fused_other):
         optimizer.zero_grad()
         losses.append(loss.item())
     assert losses[-1] < losses[0] - 0.5
+
+
+def test_the_table_of_bases_is_current_and_names_tests_that_are_there():
+    from pages.bases import PAGE, features_of_bases, missing_tests
+
+    assert missing_tests() == []
+    assert features_of_bases() in (Path(__file__).parents[3] / PAGE).read_text(), "run `make pages`"

@@ -38,7 +38,7 @@ def planned(settings: PlanSettings) -> Plan:
 
 
 def language_bytes(plan: Plan) -> int:
-    return plan.memory.parts["Gemma language"].activations
+    return plan.memory.parts["language"].activations
 
 
 @pytest.mark.parametrize("trains", [False, True])
@@ -99,7 +99,7 @@ def test_nothing_of_a_model_is_read_but_its_configuration(monkeypatch: pytest.Mo
 def test_a_batch_twice_as_large_keeps_twice_the_activations_and_the_same_weights() -> None:
     one, two = planned(run(batch_size=2)), planned(run(batch_size=4))
     assert language_bytes(two) == pytest.approx(2 * language_bytes(one), rel=0.01)
-    assert two.memory.parts["Gemma language"].weights == one.memory.parts["Gemma language"].weights
+    assert two.memory.parts["language"].weights == one.memory.parts["language"].weights
 
 
 def test_checkpointing_keeps_less_and_logits_are_those_of_supervised_tokens() -> None:
@@ -110,7 +110,7 @@ def test_checkpointing_keeps_less_and_logits_are_those_of_supervised_tokens() ->
 
 def test_a_frozen_vision_tower_keeps_no_activations_and_one_that_trains_does() -> None:
     frozen, trained = planned(run()), planned(run(model={"freeze_gemma_vision": False}))
-    seen = [plan.memory.parts["Gemma vision"] for plan in (frozen, trained)]
+    seen = [plan.memory.parts["vision"] for plan in (frozen, trained)]
     assert seen[1].activations > 5 * seen[0].activations
     assert (seen[0].gradients, seen[1].gradients > 0) == (0, True)
 
@@ -129,7 +129,7 @@ def test_sharding_shares_out_what_trains_and_ddp_keeps_buckets() -> None:
         planned(replace(settings, **devices))
         for devices in ({}, {"num_devices": 4}, {"num_devices": 4, "sharding": "fsdp"})
     )
-    parts = [plan.memory.parts["Gemma language"] for plan in (alone, ddp, fsdp)]
+    parts = [plan.memory.parts["language"] for plan in (alone, ddp, fsdp)]
     assert parts[1].optimizer == parts[0].optimizer == 4 * parts[2].optimizer
     assert ddp.memory.moments["weights moved"] > alone.memory.moments["weights moved"]
     assert fsdp.memory.moments["weights moved"] < alone.memory.moments["weights moved"]
@@ -150,7 +150,7 @@ def test_rows_are_those_of_the_runs_own_samples(tmp_path: Path, capsys: pytest.C
     assert (found["rows"]["num_rows"], found["rows"]["num_pictures"]) == (4, 4)
     assert found["rows"]["length"] > 100
     assert found["peak_bytes"] == max(found["moments"].values())
-    assert "| Gemma language |" in text
+    assert "| language |" in text
     assert not (tmp_path / "run").exists()
 
 

@@ -1,11 +1,16 @@
 """Bases other than Gemma 3 with a world from training to evaluation and audit, on random weights."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from theworld import tiny
+from theworld.cli import main as cli
 from theworld.config import AuditSettings, DataSettings, EvaluationConfig, ModelSettings, TrainingConfig, WorldSettings
+from theworld.config.evaluation import ConditionName
 from theworld.evaluation.run import evaluate
 from theworld.evaluation.run_audit import audit
 from theworld.modeling import TheWorld
@@ -13,13 +18,18 @@ from theworld.planning.plan import configuration
 from theworld.training.metrics import read_metrics
 from theworld.training.run import train
 
+SHIPPED = Path(__file__).parents[3] / "configs" / "foresight-tiny.json"
 DATA = DataSettings(questions="future", tasks=("drop",), image_size_px=64, num_validation=4)
+
+
+def settings_on(base: Path) -> ModelSettings:
+    world = WorldSettings(cosmos_model_name="tiny", image_size_px=64, frame_rate_hz=6.0)
+    return ModelSettings(gemma_model_name=str(base), dtype="float32", world_grid=4, world=world)
 
 
 @pytest.fixture
 def on_other(other_base: Path) -> ModelSettings:
-    world = WorldSettings(cosmos_model_name="tiny", image_size_px=64, frame_rate_hz=6.0)
-    return ModelSettings(gemma_model_name=str(other_base), dtype="float32", world_grid=4, world=world)
+    return settings_on(other_base)
 
 
 def test_a_run_trains_and_its_model_is_evaluated_and_audited(
@@ -51,7 +61,42 @@ def test_packing_and_imitation_are_refused_before_anything_is_trained(
 
 
 def test_a_plan_on_a_base_whose_memory_is_not_modelled_is_refused(
-    make_config: Callable[..., TrainingConfig], on_other: ModelSettings
+    make_config: Callable[..., TrainingConfig], qwen3_vl: Path
 ) -> None:
-    with pytest.raises(ValueError, match=r"plan on (Gemma 4|Qwen3-VL): .*measure a short run"):
-        configuration(make_config(settings_of_model=on_other))
+    with pytest.raises(ValueError, match=r"plan on Qwen3-VL: .*measure a short run"):
+        configuration(make_config(settings_of_model=settings_on(qwen3_vl)))
+
+
+def test_v_jepa2_under_gemma4_goes_from_training_to_the_report_of_its_audit_by_commands(
+    gemma4: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = {
+        "output-dir": tmp_path / "run",
+        "store-dir": tmp_path / "store",
+        "num-steps": 1,
+        "batch-size": 2,
+        "num-workers": 0,
+        "log-to": "none",
+        "optim.warmup-steps": 0,
+        "data.num-train": 2,
+        "data.num-validation": 4,
+        "data.tasks": "drop",
+        "model.gemma-model-name": gemma4,
+        "model.world.tap": "v-jepa2",
+        "model.world.cosmos-model-name": tiny.build_world("v-jepa2", tmp_path / "world"),
+        "model.num-world-steps": 2,
+        "model.world-grid": 2,
+    }
+    words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
+    assert cli.main(["train", str(SHIPPED), *words]) == cli.OK
+
+    audited = ["audit", str(tmp_path / "run"), "--answers", "loglikelihood", "--conditions", "all"]
+    assert cli.main([*audited, "--output-dir", str(tmp_path / "audit")]) == cli.OK
+
+    result = json.loads((tmp_path / "audit" / "audit.json").read_text())
+    assert result["verdict"] != "used"  # one step from random weights
+    asked = {path.stem for path in (tmp_path / "audit" / "predictions").glob("*.jsonl")}
+    assert asked == set(get_args(ConditionName))
+    assert cli.main(["report", str(tmp_path / "audit")]) == cli.OK
+    assert "shuffle" in (tmp_path / "audit" / "report.md").read_text()
+    capsys.readouterr()

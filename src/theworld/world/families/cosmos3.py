@@ -60,7 +60,7 @@ class Cosmos3(Family):
         """Return the generation stream of a block's two."""
         return output[1][None]
 
-    def embed(self, encoder: Any, tokenizer: Any, text: str) -> Float[Tensor, "1 L 1"]:
+    def embed(self, encoder: Any, tokenizer: Any, text: str, index: Mapping[str, Any]) -> Float[Tensor, "1 L 1"]:
         """Return the token ids of a prompt in diffusers' template, without sentences on duration and resolution."""
         special = {
             "start_of_generation": tokenizer.convert_tokens_to_ids("<|vision_start|>"),
@@ -69,7 +69,7 @@ class Cosmos3(Family):
         parts: Any = SimpleNamespace(
             text_tokenizer=tokenizer,
             llm_special_tokens=special,
-            config=SimpleNamespace(default_use_system_prompt=True),
+            config=SimpleNamespace(default_use_system_prompt=index.get("default_use_system_prompt", True)),
             image_resolution_template="",
             video_resolution_template="",
             inverse_image_resolution_template="",

@@ -159,8 +159,8 @@ class Family(ABC):
         """Return the class of the text encoder, which only `null_prompt` loads; None: the tokenizer is enough."""
         return None
 
-    def embed(self, encoder: Any, tokenizer: Any, text: str) -> Float[Tensor, "1 L W"]:
-        """Return the embedding of a prompt, by diffusers' own code."""
+    def embed(self, encoder: Any, tokenizer: Any, text: str, index: Mapping[str, Any]) -> Float[Tensor, "1 L W"]:
+        """Return the embedding of a prompt, by diffusers' own code; `index` is the checkpoint's `model_index.json`."""
         raise ValueError(f"{self.name} is read without a prompt")
 
     def blocks_of(self, transformer: Any) -> nn.ModuleList:

@@ -6,6 +6,7 @@ NAME is a folder or a hub id, whose text encoder is downloaded (16 GB for Cosmos
 """
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -71,7 +72,7 @@ def compute_null_prompt(folder: Path) -> Float[Tensor, "L W"]:
         encoder = encoder_class and encoder_class.from_pretrained(folder / family.prompt_parts[1], dtype="auto").eval()
     except (OSError, ValueError) as error:
         raise ValueError(f"{folder}: the text encoder does not load ({' '.join(str(error).split())})") from error
-    return family.embed(encoder, tokenizer, "")[0]
+    return family.embed(encoder, tokenizer, "", json.loads((folder / INDEX).read_text()))[0]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -102,7 +102,7 @@ class Predict25(Family):
     def text_encoder(self) -> Any:
         return Qwen2_5_VLForConditionalGeneration
 
-    def embed(self, encoder: Any, tokenizer: Any, text: str) -> Float[Tensor, "1 L W"]:
+    def embed(self, encoder: Any, tokenizer: Any, text: str, index: Mapping[str, Any]) -> Float[Tensor, "1 L W"]:
         parts: Any = SimpleNamespace(text_encoder=encoder, tokenizer=tokenizer)
         embed: Any = Cosmos2_5_PredictBasePipeline._get_prompt_embeds
         return embed(parts, text, self.num_prompt_tokens, encoder.device, encoder.dtype)

@@ -50,7 +50,7 @@ class Wan21(Family):
     def text_encoder(self) -> Any:
         return UMT5EncoderModel
 
-    def embed(self, encoder: Any, tokenizer: Any, text: str) -> Float[Tensor, "1 L W"]:
+    def embed(self, encoder: Any, tokenizer: Any, text: str, index: Mapping[str, Any]) -> Float[Tensor, "1 L W"]:
         parts: Any = SimpleNamespace(text_encoder=encoder, tokenizer=tokenizer)
         embed: Any = WanPipeline._get_t5_prompt_embeds
         return embed(parts, text, 1, self.num_prompt_tokens, encoder.device, encoder.dtype)
