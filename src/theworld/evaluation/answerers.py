@@ -14,6 +14,7 @@ from theworld.evaluation.generation import Answerer, BatchAnswerer, FeatureReade
 from theworld.evaluation.predictions import Prediction
 from theworld.modeling import TheWorld
 from theworld.modeling.futures import check_futures
+from theworld.modeling.world_gate import Threshold, asks_world
 
 
 class GatedAnswerer(BatchAnswerer):
@@ -24,11 +25,11 @@ class GatedAnswerer(BatchAnswerer):
 
     Args:
         model: a TheWorld with a world.
-        threshold: margin, nats, below which the world is asked.
+        threshold: margin, nats, below which the world is asked; "always": it always is.
         options: of `Answerer`, for both answers.
     """
 
-    def __init__(self, model: TheWorld, threshold: float, **options: Any) -> None:
+    def __init__(self, model: TheWorld, threshold: Threshold, **options: Any) -> None:
         self.model = model
         self.threshold = threshold
         self._world = Answerer(model, **options)
@@ -40,7 +41,7 @@ class GatedAnswerer(BatchAnswerer):
         with self.model.without_world():
             rows = self._plain._answer(samples)
         margins = [margin_of(Prediction(**row)) for row in rows]
-        unsure = [place for place, margin in enumerate(margins) if margin is None or margin < self.threshold]
+        unsure = [place for place, margin in enumerate(margins) if asks_world(margin, self.threshold)]
         if unsure:
             again = self._world._answer([samples[place] for place in unsure])
             for place, row in zip(unsure, again, strict=True):
