@@ -92,7 +92,7 @@ def evaluate(config: EvaluationConfig, samples: Any = None) -> dict[str, Any]:
     saved = saved_config(config.checkpoint, max(steps or (0,)), config.num_inference_steps)
     _check_arms(config, arms, saved, kind)
     if "auto" in arms and saved.enable_world:
-        config = replace(config, auto_threshold=threshold_of(saved, config.auto_threshold))
+        config = replace(config, auto_threshold=threshold_of(saved.auto_threshold, config.auto_threshold))
     formats = answering_formats(saved, config.dtype, config.store_dir)
     _check_before_loading(config, arms, saved)
     with in_use(config.output_dir):

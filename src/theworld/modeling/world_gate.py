@@ -1,7 +1,7 @@
 """When to ask the world: choices are weighed without it first, and again with it where their margin is small."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, TypeAlias
 
@@ -17,7 +17,6 @@ from theworld.datasets.records import is_encodable
 from theworld.datasets.sample import question as one_question
 from theworld.modeling import generation
 from theworld.modeling.chats import read_part
-from theworld.modeling.configuration import WorldFields
 from theworld.modeling.fusion import Fusion
 from theworld.modeling.generation import conversation, media_of, refuse_overlong
 
@@ -50,15 +49,13 @@ def asks_world(margin: float | None, threshold: Threshold) -> bool:
     return margin is None or threshold == ALWAYS or margin < threshold
 
 
-def threshold_of(config: WorldFields, given: Any = None) -> Threshold:
+def threshold_of(saved: Threshold | None, given: Any = None) -> Threshold:
     """Return the threshold of a question: the given one, or else that of the checkpoint.
 
     Raises:
-        ValueError: for neither, a value that is no threshold, or a model without a world.
+        ValueError: for neither, or a value that is no threshold.
     """
-    if not config.enable_world:
-        raise ValueError("world='auto' with enable_world=False: there is no world to ask; drop it")
-    value = config.auto_threshold if given is None else given
+    value = saved if given is None else given
     if value is None:
         raise ValueError(
             "world='auto' needs a threshold, and the checkpoint has none: give auto_threshold, the margin in nats below"
@@ -131,7 +128,7 @@ class AutoLook:
         features: Float[Tensor, "N C T h w"] | None = None,
     ) -> None:
         if not model.config.enable_world:
-            threshold_of(model.config)  # raises
+            raise ValueError("world='auto' with enable_world=False: there is no world to ask; drop it")
         self.model = model
         self.num_world_steps = num_world_steps
         rule = model.config.clip_rule
@@ -157,29 +154,52 @@ class AutoLook:
                 generation.
         """
         texts = check_choices(choices)
-        threshold = threshold_of(self.model.config, auto_threshold)
+        threshold = threshold_of(self.model.config.auto_threshold, auto_threshold)
         if given := sorted(name for name, value in unknown.items() if value is not None):
             raise ValueError(f"{', '.join(given)}: world='auto' weighs the choices and writes nothing; drop it")
         with self.model.without_world():  # pyright: ignore[reportAttributeAccessIssue]  # of TheWorld
             ids = choice_ids(self.model.processor, texts)
-            plain = weigh(self.model, conversation(self.model, self._media, question), ids)
-        likelihoods = dict(zip(texts, plain, strict=True))
-        answer = chosen(likelihoods, lead_of(plain))
-        if not asks_world(answer.margin, threshold):
-            return answer
+            plain = conversation(self.model, self._media, question)
+        choices_ids = dict(zip(texts, ids, strict=True))
+        return decide(self.model, choices_ids, threshold, plain, lambda: self._with_world(question))
+
+    def _with_world(self, question: str) -> dict[str, Any]:
+        """Return the inputs of a question with features of the world, which are read once."""
         inputs = conversation(self.model, self._media, question, num_world_steps=self.num_world_steps, world=None)
         pixels = inputs.pop("world_pixels")
         if self._features is None:
             self._features = self.model.read_world(pixels, inputs["num_world_steps"])
-        inputs["world_features"] = self._features
-        again = dict(zip(texts, weigh(self.model, inputs, ids), strict=True))
-        return replace(chosen(again, answer.margin), imagined=True)
+        return {**inputs, "world_features": self._features}
 
 
-def chosen(log_likelihoods: Mapping[str, float], margin: float) -> AutoAnswer:
-    """Return the likeliest choice as an answer without the world."""
+def decide(
+    model: Any,
+    choices: Mapping[str, Sequence[int]],
+    threshold: Threshold,
+    plain: Mapping[str, Any],
+    with_world: Callable[[], Mapping[str, Any]],
+) -> AutoAnswer:
+    """Weigh choices without the world, and again with it if their margin is below the threshold.
+
+    Args:
+        model: a TheWorld with a world.
+        choices: texts, each with its tokens (see `choice_ids`).
+        threshold: of the gate.
+        plain: inputs of the question without the world, a batch of one on the model's device.
+        with_world: returns those with it, where features take the place of pixels; called only if they are needed.
+    """
+    ids = list(choices.values())
+    with model.without_world():
+        answer = _likeliest(dict(zip(choices, weigh(model, plain, ids), strict=True)))
+    if not asks_world(answer.margin, threshold):
+        return answer
+    again = _likeliest(dict(zip(choices, weigh(model, with_world(), ids), strict=True)))
+    return replace(again, imagined=True, margin=answer.margin)
+
+
+def _likeliest(log_likelihoods: dict[str, float]) -> AutoAnswer:
     best = max(log_likelihoods, key=lambda choice: log_likelihoods[choice])
-    return AutoAnswer(best, False, margin, dict(log_likelihoods))
+    return AutoAnswer(best, False, lead_of(log_likelihoods.values()), log_likelihoods)
 
 
 def ask(model: Fusion, image: Any, question: Any, **options: Any) -> Any:

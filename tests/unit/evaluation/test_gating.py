@@ -62,7 +62,8 @@ def test_a_gate_that_always_asks_says_so_in_its_file_and_earlier_files_are_read(
 
 
 def test_a_single_choice_is_parted_from_close_ones_by_a_finite_threshold() -> None:
-    plain = [row(0, False, 0.5), row(1, True, log_likelihoods={"a": -1.0})]
+    single = dataclasses.replace(row(1, True), choices=("a",), log_likelihoods={"a": -1.0})
+    plain = [row(0, False, 0.5), single]
     gate = gate_of(plain, [row(0, True, 1.0), row(1, True, 1.0)])
     assert gate is not None
     assert gate.best == GatePoint(0.5, 1.5, 1.0, 0.0)
