@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 import numpy as np
 from pydantic import BeforeValidator
@@ -12,7 +12,7 @@ from theworld.config.base import ALWAYS
 from theworld.evaluation.benchmarks.dispatch import score
 from theworld.evaluation.gate_features import feature_table, fitted
 from theworld.evaluation.predictions import Prediction
-from theworld.modeling.world_gate import lead_of
+from theworld.modeling.world_gate import asks_world, lead_of
 
 _SHARES: Final = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 """Shares of world calls at which the curve is written."""
@@ -24,6 +24,10 @@ LEAST_ITEMS: Final = 40
 
 # Earlier results wrote null for "always", since JSON has no infinity.
 _Threshold = Annotated[float | Literal["always"], BeforeValidator(lambda value: ALWAYS if value is None else value)]
+
+
+_Pair: TypeAlias = tuple[Sequence[Prediction], Sequence[Prediction]]
+"""Rows of the same items without the world, and with it."""
 
 
 def margin_of(row: Prediction) -> float | None:
@@ -137,6 +141,35 @@ def gate_of(plain: Sequence[Prediction], world: Sequence[Prediction], cluster_by
     )
 
 
+def transferred(chosen: _Pair, measured: _Pair, cluster_by: str | None = None) -> tuple[HeldOut, HeldOut]:
+    """Choose both gates on some items and measure them on others, such as validation and test questions.
+
+    Args:
+        chosen: rows without the world, and with it, on which weights are fitted and thresholds chosen.
+        measured: rows of other items, on which the gates are measured.
+        cluster_by: as for `gate_of`.
+
+    Returns:
+        The outcomes of the margin and of the learnt gate.
+
+    Raises:
+        ValueError: if there are no items to choose or to measure on, or they have other features.
+    """
+    first, second = _items(*chosen, cluster_by), _items(*measured, cluster_by)
+    if first is None or second is None:
+        raise ValueError("no item has a margin without the world and a score in both files: answer the same items")
+    gate = gate_of(*chosen, cluster_by)
+    if gate is None or gate.learnt is None:
+        raise ValueError(f"{len(first.rows)} items to choose on: expected {LEAST_ITEMS} or more, some of them helped")
+    (names, table), (others, measured_table) = (feature_table(items.rows, items.margins) for items in (first, second))
+    if names != others:
+        raise ValueError(f"features {', '.join(names)}, but the items to measure have {', '.join(others)}")
+    margin, probability = gate.best.threshold, gate.learnt.best.threshold
+    ranks = fitted(table, first.after > first.before)(measured_table)
+    by_margin = np.array([asks_world(value, margin) for value in second.margins.tolist()])
+    return _outcome(by_margin, second), _outcome(ranks > (-1 if probability == ALWAYS else probability), second)
+
+
 def _items(plain: Sequence[Prediction], world: Sequence[Prediction], cluster_by: str | None) -> _Items | None:
     others = {row.sample_id: row for row in world}
     kept: list[tuple[Prediction, float, int, int]] = []
@@ -221,6 +254,10 @@ def _held_out(items: _Items, ranks_by_fold: Sequence[np.ndarray]) -> HeldOut:
     for fold, ranks in enumerate(ranks_by_fold):
         others = items.folds != fold
         called |= ~others & (ranks >= _cut(ranks[others], (items.after - items.before)[others]))
+    return _outcome(called, items)
+
+
+def _outcome(called: np.ndarray, items: _Items) -> HeldOut:
     right = np.where(called, items.after, items.before)
     return HeldOut(float(called.mean()), float(right.mean()), float((right < items.before).mean()))
 

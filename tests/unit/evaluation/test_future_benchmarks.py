@@ -81,7 +81,7 @@ def test_each_kind_of_benchmark_can_be_audited(name: str, checkpoint: Path, tmp_
 @pytest.mark.slow  # fifteen conditions with a tap that imagines
 @pytest.mark.parametrize("name", SETS)
 def test_each_benchmark_gets_a_table_of_all_conditions_from_the_embedded_model(
-    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    name: str, embedded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     source, out = tmp_path / "set", tmp_path / "audit"
     if name == "physbench":  # videos and pictures, of one kind each

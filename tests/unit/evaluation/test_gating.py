@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from theworld.config import DataSettings, EvaluationConfig
 from theworld.evaluation.gate_features import feature_table, fitted
-from theworld.evaluation.gating import Gate, GatePoint, HeldOut, gate_of, margin_of
+from theworld.evaluation.gating import Gate, GatePoint, HeldOut, gate_of, margin_of, transferred
 from theworld.evaluation.predictions import Prediction, read_predictions
 from theworld.evaluation.run import evaluate
 from theworld.modeling import TheWorld
@@ -102,6 +102,18 @@ def test_weights_are_not_fitted_on_the_items_that_they_rank() -> None:
     assert gate.learnt is not None
     half = gate.learnt.curve[5]
     assert half.accuracy == pytest.approx(right.mean() / 2, abs=0.1)  # as calls at random
+
+
+def test_gates_of_some_items_are_measured_on_others() -> None:
+    plain, world = answered(200)
+    parts = [([*plain[start:end]], [*world[start:end]]) for start, end in ((0, 120), (120, 200))]
+    by_margin, learnt = transferred(parts[0], parts[1], "index")
+    assert learnt == HeldOut(0.5, 1.0, 0.0)
+    assert by_margin.accuracy < 0.7
+    with pytest.raises(ValueError, match="10 items to choose on: expected 40 or more"):
+        transferred((plain[:10], world[:10]), parts[1], "index")
+    with pytest.raises(ValueError, match="no item has a margin"):
+        transferred(parts[0], ([], []), "index")
 
 
 def test_the_same_rows_give_the_same_gate_in_any_order() -> None:
