@@ -150,11 +150,13 @@ PHYSBENCH_ANSWERS = (
 MIXED_PHYSBENCH_ANSWERS = tuple(
     (idx, answer, "dynamics", "collision", "prediction", mode)
     for idx, answer, mode in (
-        *((1, "A", "image&video"), (2, "B", "image&video"), (3, "C", "image-only"), (4, "D", "image-only")),
-        *((6, "A", "general"), (8, "B", "general")),
+        (1, "A", "image&video"),
+        (2, "B", "image&video"),
+        (3, "C", "image-only"),
+        (4, "D", "image-only"),
     )
 )
-"""Questions of one kind about videos, about pictures, and about two pictures."""
+"""Questions of one kind, about videos and about pictures."""
 
 
 def write_physbench(folder: Path, answers: Sequence[tuple[Any, ...]] = PHYSBENCH_ANSWERS) -> Path:

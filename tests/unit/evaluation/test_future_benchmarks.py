@@ -84,7 +84,7 @@ def test_each_benchmark_gets_a_table_of_all_conditions_from_the_embedded_model(
     name: str, embedded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     source, out = tmp_path / "set", tmp_path / "audit"
-    if name == "physbench":  # videos and pictures, of one kind each
+    if name == "physbench":  # videos and pictures under one kind of question
         made.write_physbench(source, made.MIXED_PHYSBENCH_ANSWERS)
     else:
         SETS[name](source)
@@ -101,11 +101,10 @@ def test_each_benchmark_gets_a_table_of_all_conditions_from_the_embedded_model(
     assert drops.keys() == asked
     assert result["missing"] == {"oracle": "the data set shows no true future"}
     assert "oracle" in table
-    num_items = 6 if name == "physbench" else 4
     for condition in asked:
         assert condition in table
-        assert (drops[condition]["num_items"], drops[condition]["num_missing"]) == (num_items, 0)
-        assert result["proofs"][condition]["num_replaced"] == num_items
+        assert (drops[condition]["num_items"], drops[condition]["num_missing"]) == (4, 0)
+        assert result["proofs"][condition]["num_replaced"] == 4
 
 
 def test_an_audit_of_items_without_partners_is_refused_on_one_line(
