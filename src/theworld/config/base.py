@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Final, Literal, Self
+from typing import Annotated, Any, ClassVar, Final, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler
 from pydantic_core import ArgsKwargs, PydanticCustomError, core_schema
@@ -32,11 +32,6 @@ SidePx = Annotated[int, Field(ge=16, le=16_384)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 """Seed of random numbers; NumPy's take 32 bits."""
 Seconds = Annotated[float, Field(gt=0, le=10_000_000)]
-
-ALWAYS: Final = "always"
-"""The threshold of a gate that always asks the world: JSON has no infinity, and null would be a missing value."""
-AutoThreshold = Annotated[float, Field(ge=0, le=MOST)] | Literal["always"]
-"""Margin, nats, below which the world is asked; 0: never, "always": whatever the margin is."""
 
 
 def _checked_path(value: Any) -> Any:

@@ -9,7 +9,6 @@ from pydantic import Field, field_validator, model_validator
 
 from theworld.config.base import (
     STRICT,
-    AutoThreshold,
     BatchSize,
     Count,
     InferenceSteps,
@@ -22,6 +21,7 @@ from theworld.config.data import DataSettings, ForesightData
 from theworld.config.problems import dataclass
 from theworld.config.renamed import accept_former
 from theworld.config.reply_files import FutureScoring
+from theworld.config.thresholds import AutoThreshold
 from theworld.precision import Dtype
 
 ArmName = Literal["world", "auto", "no-world-tokens", "gemma", "blind", "random-projection", "random-world", "majority"]

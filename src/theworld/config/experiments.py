@@ -10,7 +10,6 @@ from theworld.config.base import (
     MOST,
     STRICT,
     STRICT_VARIANTS,
-    AutoThreshold,
     BatchSize,
     Count,
     CountOrZero,
@@ -25,6 +24,7 @@ from theworld.config.base import (
 from theworld.config.data import TASK_NAMES, TaskName
 from theworld.config.model import ModelSettings
 from theworld.config.problems import dataclass
+from theworld.config.thresholds import AutoThreshold
 from theworld.config.training import OptimSettings
 from theworld.config.world import ReadTap, TapName, WorldSettings
 from theworld.constants import TEMPORAL_STRIDE

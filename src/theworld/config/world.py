@@ -1,6 +1,5 @@
 """WorldSettings: the world model, the tap that reads it, and the facts about each setting."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import field, fields
 from difflib import get_close_matches
@@ -9,7 +8,7 @@ from typing import Annotated, Any, Final, Literal, NamedTuple, get_args
 
 from pydantic import AfterValidator, Field, model_validator
 
-from theworld.config.base import ALWAYS, STRICT, Count, CountOrZero, InferenceSteps, Seed
+from theworld.config.base import STRICT, Count, CountOrZero, InferenceSteps, Seed
 from theworld.config.problems import dataclass
 from theworld.constants import DEFAULT_COSMOS_MODEL, DEFAULT_GEMMA_MODEL, TEMPORAL_STRIDE, TINY_MODEL
 from theworld.precision import Dtype
@@ -52,17 +51,6 @@ ReadTap = Literal["vae", "dit", "rollout", "siglip", "v-jepa2", "true-future"]
 """A tap that a control can copy."""
 
 CONTROL_TAPS = ("noise", "zero", "random")
-
-
-def check_threshold(value: Any) -> None:
-    """Check a threshold that may come from a file or a caller.
-
-    Raises:
-        ValueError: for anything but a finite number of 0 or more, or "always".
-    """
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if value != ALWAYS and not (is_number and 0 <= value < math.inf):
-        raise ValueError(f"auto_threshold={value!r:.40}: expected a margin of 0 or more, nats, or {ALWAYS!r}")
 
 
 def check_world_steps(num_world_steps: int, most: int) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from theworld.config.thresholds import Threshold, asks_world
 from theworld.datasets.sample import Sample
 from theworld.evaluation.benchmarks.dispatch import score
 from theworld.evaluation.gating import margin_of
@@ -14,7 +15,6 @@ from theworld.evaluation.generation import Answerer, BatchAnswerer, FeatureReade
 from theworld.evaluation.predictions import Prediction
 from theworld.modeling import TheWorld
 from theworld.modeling.futures import check_futures
-from theworld.modeling.world_gate import Threshold, asks_world
 
 
 class GatedAnswerer(BatchAnswerer):

@@ -8,11 +8,10 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 import numpy as np
 from pydantic import BeforeValidator
 
-from theworld.config.base import ALWAYS
+from theworld.config.thresholds import ALWAYS, asks_world, lead_of
 from theworld.evaluation.benchmarks.dispatch import score
 from theworld.evaluation.gate_features import feature_table, fitted
 from theworld.evaluation.predictions import Prediction
-from theworld.modeling.world_gate import asks_world, lead_of
 
 _SHARES: Final = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 """Shares of world calls at which the curve is written."""

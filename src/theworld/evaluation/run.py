@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 from theworld.config import ArmName, EvaluationConfig, ForesightData, loader
 from theworld.config.base import Variants
 from theworld.config.renamed import former_word
+from theworld.config.thresholds import threshold_of
 from theworld.config.world import OWN_TAPS, check_world_steps
 from theworld.datasets.custom import given
 from theworld.datasets.factory import open_items
@@ -47,7 +48,6 @@ from theworld.modeling.configuration import WorldFields
 from theworld.modeling.factory import describe_weights
 from theworld.modeling.loading import configure, fetch_checkpoint, load_settings
 from theworld.modeling.names import find, is_checkpoint, kind_of
-from theworld.modeling.world_gate import threshold_of
 from theworld.precision import name_of
 from theworld.world.loading import denoises
 

@@ -11,7 +11,8 @@ from transformers import Gemma3Config, Gemma3TextConfig, Gemma4Config, PreTraine
 
 from theworld.config import LoraSettings, WorldSettings
 from theworld.config.strict_yaml import SettingsError
-from theworld.config.world import STORED, check_threshold, known_tap
+from theworld.config.thresholds import check_threshold
+from theworld.config.world import STORED, known_tap
 from theworld.constants import (
     DEFAULT_COSMOS_MODEL,
     DEFAULT_GEMMA_MODEL,

@@ -1,16 +1,14 @@
 """When to ask the world: choices are weighed without it first, and again with it where their margin is small."""
 
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from theworld.config.base import ALWAYS
-from theworld.config.world import check_threshold
+from theworld.config.thresholds import Threshold, asks_world, lead_of, threshold_of
 from theworld.constants import IGNORE_INDEX
 from theworld.datasets.collator import Collator
 from theworld.datasets.records import is_encodable
@@ -20,9 +18,6 @@ from theworld.modeling.chats import read_part
 from theworld.modeling.fusion import Fusion
 from theworld.modeling.generation import conversation, media_of, refuse_overlong
 
-Threshold: TypeAlias = float | Literal["always"]
-"""Margin, nats, below which the world is asked; 0: never, "always": whatever the margin is."""
-
 AUTO: Final = "auto"
 """Value of `world` that asks the world only where the answer without it is unsure."""
 
@@ -31,38 +26,6 @@ MOST_CHOICES: Final = 32
 
 _MOST_AT_ONCE: Final = 8
 """Most choices in one forward pass: each repeats the prompt with its pictures."""
-
-
-def lead_of(values: Iterable[float]) -> float:
-    """Return the lead of the largest value over the second largest; infinity for a single one."""
-    best = sorted(values, reverse=True)
-    return best[0] - best[1] if len(best) > 1 else math.inf
-
-
-def asks_world(margin: float | None, threshold: Threshold) -> bool:
-    """Return True if the world is asked.
-
-    Args:
-        margin: of the answer without the world, nats; None: it has none, so nothing speaks for it.
-        threshold: of the gate.
-    """
-    return margin is None or threshold == ALWAYS or margin < threshold
-
-
-def threshold_of(saved: Threshold | None, given: Any = None) -> Threshold:
-    """Return the threshold of a question: the given one, or else that of the checkpoint.
-
-    Raises:
-        ValueError: for neither, or a value that is no threshold.
-    """
-    value = saved if given is None else given
-    if value is None:
-        raise ValueError(
-            "world='auto' needs a threshold, and the checkpoint has none: give auto_threshold, the margin in nats below"
-            " which the world is asked; `theworld evaluate --arms world no-world-tokens` measures it"
-        )
-    check_threshold(value)
-    return value
 
 
 def check_choices(choices: Any) -> list[str]:

@@ -1,4 +1,4 @@
-"""The text of an answer, token by token, for streams: text that was sent never changes."""
+"""The text of an answer, token by token, separate from decoding: text that was sent never changes."""
 
 from collections.abc import Sequence
 from typing import Any

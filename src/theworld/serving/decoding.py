@@ -21,9 +21,10 @@ from transformers import (
     TopPLogitsWarper,
 )
 
+from theworld.config.thresholds import Threshold
 from theworld.evaluation.generation import FAILURES, is_of_the_machine, place
 from theworld.modeling import TheWorld
-from theworld.modeling.world_gate import AutoAnswer, Threshold, decide
+from theworld.modeling.world_gate import AutoAnswer, decide
 from theworld.serving.answer_text import AnswerText
 from theworld.serving.engine import Job
 from theworld.serving.refusals import RequestError

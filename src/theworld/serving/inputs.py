@@ -8,10 +8,11 @@ from typing import Any, Literal, get_args
 from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
 from theworld.config.serving import ServeSettings
+from theworld.config.thresholds import threshold_of
 from theworld.config.world import check_world_steps
 from theworld.datasets.video import ClipRule, VideoClip
 from theworld.modeling import TheWorld
-from theworld.modeling.world_gate import check_choices, choice_ids, threshold_of
+from theworld.modeling.world_gate import check_choices, choice_ids
 from theworld.serving.answer_text import AnswerText
 from theworld.serving.decoding import ChoiceRow, Event, Options, Row, end_ids
 from theworld.serving.media import MediaFile, check_header, check_video_header, data_of, decode_picture, decode_video

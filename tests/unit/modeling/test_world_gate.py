@@ -8,12 +8,13 @@ import pytest
 from fixtures_clips import moving_square
 from fixtures_model import picture
 from theworld.config import DataSettings, EvaluationConfig
+from theworld.config.thresholds import asks_world, lead_of
 from theworld.datasets.factory import open_items
 from theworld.evaluation.gating import margin_of
 from theworld.evaluation.predictions import read_predictions
 from theworld.evaluation.run import evaluate
 from theworld.modeling import TheWorld
-from theworld.modeling.world_gate import AutoAnswer, asks_world, lead_of
+from theworld.modeling.world_gate import AutoAnswer
 
 CHOICES = ["blue", "dark green", "red"]
 
