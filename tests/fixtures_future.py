@@ -147,11 +147,23 @@ PHYSBENCH_ANSWERS = (
 )
 
 
-def write_physbench(folder: Path) -> Path:
-    """`test.json` with four validation items, one of them with an empty answer, and one item more."""
+MIXED_PHYSBENCH_ANSWERS = tuple(
+    (idx, answer, "dynamics", "collision", "prediction", mode)
+    for idx, answer, mode in (
+        (1, "A", "image&video"),
+        (2, "B", "image&video"),
+        (3, "C", "image-only"),
+        (4, "D", "image-only"),
+    )
+)
+"""Questions of one kind, about videos and about pictures."""
+
+
+def write_physbench(folder: Path, answers: Sequence[tuple[Any, ...]] = PHYSBENCH_ANSWERS) -> Path:
+    """`test.json` with validation items, by default four, one of them with an empty answer, and one item more."""
     text = "Which one?\nA. first\nB. second\nC. third\nD. none"
     rows: list[dict[str, Any]] = []
-    for idx, _, _, _, _, mode in (*PHYSBENCH_ANSWERS, (5, "", "", "", "", "image-only")):
+    for idx, _, _, _, _, mode in (*answers, (5, "", "", "", "", "image-only")):
         row: dict[str, Any] = {"idx": idx, "mode": mode, "split": "val", "question": f"<image>\n{text}"}
         row["file_name"] = [f"{idx}.jpg"]
         if mode == "image&video":
@@ -168,8 +180,8 @@ def write_physbench(folder: Path) -> Path:
     rows[-1]["split"] = "test"
     (folder / "test.json").write_text(json.dumps(rows))
     names = ("idx", "answer", "task_type", "sub_type", "ability_type", "mode")
-    answers = [dict(zip(names, values, strict=True)) for values in PHYSBENCH_ANSWERS]
-    (folder / "val_answer.json").write_text(json.dumps(answers))
+    right = [dict(zip(names, values, strict=True)) for values in answers]
+    (folder / "val_answer.json").write_text(json.dumps(right))
     return folder
 
 

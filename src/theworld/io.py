@@ -213,6 +213,19 @@ class PieceFolder:
                 pass
 
 
+def unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make the object of its names and values; the `object_pairs_hook` of JSON that others wrote.
+
+    Raises:
+        ValueError: for a name that is there twice, of which Python would take the last.
+    """
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r:.60} is given twice; keep one")
+    return values
+
+
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """Read a file of JSON objects a line, without a last line that a kill cut off; no file has no lines.
 

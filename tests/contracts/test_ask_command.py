@@ -51,6 +51,14 @@ def test_a_video_is_answered_with_and_without_the_world_and_its_future_is_shown(
         assert (shown.format, getattr(shown, "n_frames", 1)) == ("GIF", 5 + 4)
 
 
+def test_a_choice_says_if_the_world_was_asked(model: Path, clip: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = (model, clip, QUESTION, "--world", "auto", "--choices", "it stops", "it falls", "--auto-threshold")
+    plain, imagined = ask(capsys, *words, "0"), ask(capsys, *words, "always")
+    assert (plain["imagined"], imagined["imagined"]) == (False, True)
+    assert plain["margin"] == imagined["margin"]
+    assert {plain["answer"], imagined["answer"]} <= {"it stops", "it falls"}
+
+
 def test_the_models_see_the_cut_alone(model: Path, clip: Path, capsys: pytest.CaptureFixture[str]) -> None:
     result = ask(capsys, model, clip, QUESTION, "--start-seconds", 0.5, "--end-seconds", 1.4)
     loaded = TheWorld.from_pretrained(model)
@@ -79,6 +87,10 @@ def test_an_animation_is_a_video(model: Path, tmp_path: Path, capsys: pytest.Cap
         ("clip.mp4", ("--show-future", "x.txt"), "show_future='x.txt': the animation is a GIF; name it .gif"),
         ("clip.mp4", ("--show-future", "x.mp4"), "the animation is a GIF"),
         ("clip.mp4", ("--show-future", "none/x.gif"), "none/x.gif: its folder does not exist"),
+        ("good.png", ("--world", "auto"), "--world auto needs choices"),
+        ("good.png", ("--choices", "red", "blue"), "choices is for --world auto"),
+        ("good.png", ("--auto-threshold", "1"), "auto_threshold is for --world auto"),
+        ("good.png", ("--world", "auto", "--choices", "a", "b", "--show-future", "x.gif"), "drop one of them"),
     ],
 )
 def test_a_question_that_cannot_be_asked_is_refused_before_a_model_loads(

@@ -53,6 +53,8 @@ def demo(settings: "DemoSettings") -> Result:
 def ask(settings: "AskSettings") -> dict[str, Any]:
     """Answer a question about a picture or a video twice: with the world, and by the same model without it.
 
+    With `world="auto"` the answer is one of the choices, and the world is asked only where it is unsure.
+
     Raises:
         ValueError: for a picture or video that cannot be read, a K that the tap cannot serve, or a future that it does
             not show.
@@ -77,6 +79,10 @@ def ask(settings: "AskSettings") -> dict[str, Any]:
         logger.warning("the projector of %s was never trained: the answer with the world means nothing", name)
     if part is not None:
         shown = read_part(part, model.config.clip_rule)
+    scope = scope_of(model.config, settings.model)
+    note = {"note": scope} if scope else {}
+    if settings.world == "auto":
+        return {"question": settings.question, **_answer_where_unsure(settings, model, shown), **note}
     result = {}
     if settings.show_future is not None:
         steps = model.config.num_world_steps if settings.num_world_steps is None else settings.num_world_steps
@@ -86,9 +92,14 @@ def ask(settings: "AskSettings") -> dict[str, Any]:
     answer = model.generate(shown, settings.question, num_world_steps=settings.num_world_steps, **options)
     with model.without_world():
         plain = model.generate(shown, settings.question, **options)
-    scope = scope_of(model.config, settings.model)
-    note = {"note": scope} if scope else {}
     return {"question": settings.question, "without the world": plain, "with the world": answer, **result, **note}
+
+
+def _answer_where_unsure(settings: "AskSettings", model: Any, shown: Any) -> dict[str, Any]:
+    """Answer by the likeliest choice, with the world only where the answer without it is unsure."""
+    look = model.look(shown, settings.num_world_steps, world="auto")
+    result = look.ask(settings.question, list(settings.choices or ()), settings.auto_threshold)
+    return {"answer": result.answer, "imagined": result.imagined, "margin": round(result.margin, 4)}
 
 
 def _to_be_shown(settings: "AskSettings") -> tuple[Any, dict[str, Any] | None]:

@@ -7,11 +7,21 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from theworld.config.base import STRICT, BatchSize, Count, InferenceSteps, NumSlots, PathSetting, Seconds, Seed
+from theworld.config.base import (
+    STRICT,
+    BatchSize,
+    Count,
+    InferenceSteps,
+    NumSlots,
+    PathSetting,
+    Seconds,
+    Seed,
+)
 from theworld.config.data import DataSettings, ForesightData
 from theworld.config.problems import dataclass
 from theworld.config.renamed import accept_former
 from theworld.config.reply_files import FutureScoring
+from theworld.config.thresholds import AutoThreshold
 from theworld.precision import Dtype
 
 ArmName = Literal["world", "auto", "no-world-tokens", "gemma", "blind", "random-projection", "random-world", "majority"]
@@ -110,9 +120,10 @@ class EvaluationConfig:
     """Imagined futures that the arm `world` answers about. With several, the most frequent answer counts, and its share
     is the answer's confidence."""
 
-    auto_threshold: Annotated[float, Field(ge=0)] | None = None
-    """Margin of the best answer over the second-best one, nats, below which the arm `auto` asks the world. Choose it on
-    other questions: results.json of the arms `world` and `no-world-tokens` has the best one, in `gating`."""
+    auto_threshold: AutoThreshold | None = None
+    """Margin of the best answer over the second-best one, nats, below which the arm `auto` asks the world; 0: never,
+    "always": whatever the margin is. None: that of the checkpoint. Choose it on other questions: results.json of the
+    arms `world` and `no-world-tokens` has the best one, in `gating`."""
 
     batch_size: BatchSize = 8
     """Samples in a batch."""
@@ -139,12 +150,8 @@ class EvaluationConfig:
             values = getattr(self, name)
             if values is not None and len(set(values)) < len(values):
                 raise ValueError(f"{name}={values} names a value twice: each is measured once")
-        if ("auto" in (self.arms or ())) != (self.auto_threshold is not None):
-            raise ValueError(
-                f"auto_threshold={self.auto_threshold}, arms={self.arms}: give both --arms auto and --auto-threshold,"
-                " or neither; `theworld evaluate --arms world no-world-tokens` on validation questions finds it: see"
-                " `gating` in its results.json"
-            )
+        if self.auto_threshold is not None and "auto" not in (self.arms or ()):
+            raise ValueError(f"auto_threshold={self.auto_threshold} without the arm that uses it: add --arms auto")
         refuse_conversations(self.data)
         return self
 

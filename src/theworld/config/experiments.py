@@ -25,6 +25,7 @@ from theworld.config.data import TASK_NAMES, TaskName
 from theworld.config.model import ModelSettings
 from theworld.config.optim import OptimSettings
 from theworld.config.problems import dataclass
+from theworld.config.thresholds import AutoThreshold
 from theworld.config.world import ReadTap, TapName, WorldSettings
 from theworld.constants import TEMPORAL_STRIDE
 from theworld.precision import Dtype, Precision
@@ -340,6 +341,17 @@ class AskSettings:
     question: str
     """The question, plain text."""
 
+    world: Literal["both", "auto"] = "both"
+    """both: an answer with the world and one without it; auto: one of `choices`, and the world is asked only where the
+    answer without it is unsure."""
+
+    choices: Annotated[tuple[str, ...], Field(min_length=2)] | None = None
+    """The answers to choose from, with --world auto."""
+
+    auto_threshold: AutoThreshold | None = None
+    """Lead of the best choice over the second-best one, nats, below which --world auto asks the world; 0: never,
+    "always": whatever the lead is. None: that of the checkpoint."""
+
     num_world_steps: NumSlots | None = None
     """K, future latent slots; None: as in training."""
 
@@ -367,4 +379,12 @@ class AskSettings:
             raise ValueError(f"end_seconds={self.end_seconds}: expected {self.start_seconds:g}, the start, or more")
         if self.show_future is not None and self.show_future.suffix.lower() != ".gif":
             raise ValueError(f"show_future={str(self.show_future)!r}: the animation is a GIF; name it .gif")
+        if self.world == "both":
+            for name in ("choices", "auto_threshold"):
+                if getattr(self, name) is not None:
+                    raise ValueError(f"{name} is for --world auto: add it, or drop {name}")
+        elif self.choices is None:
+            raise ValueError("--world auto needs choices, whose margin decides if the world is asked: give --choices")
+        elif self.show_future is not None:
+            raise ValueError("show_future imagines in any case, --world auto where it is unsure: drop one of them")
         return self

@@ -9,6 +9,8 @@ import yaml
 from yaml.composer import ComposerError
 from yaml.constructor import ConstructorError
 
+from theworld.io import unique_names
+
 MAX_FILE_BYTES = 1_000_000
 """Largest settings file; people write them, so a larger file is a wrong path."""
 
@@ -60,19 +62,11 @@ def read_mapping(path: Path, with_comments: bool = False) -> dict[str, Any]:
 
 
 def _read_json(text: str) -> Any:
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        mapping: dict[str, Any] = {}
-        for name, value in pairs:
-            if name in mapping:
-                raise ValueError(f"{name!r} is given twice; keep one")
-            mapping[name] = value
-        return mapping
-
     def refuse(name: str) -> NoReturn:
         raise ValueError(f"{name} is not JSON; expected a finite number")
 
     try:
-        return json.loads(text, object_pairs_hook=once, parse_constant=refuse)
+        return json.loads(text, object_pairs_hook=unique_names, parse_constant=refuse)
     except json.JSONDecodeError as error:
         if (plain := without_comments(text)) == text or not _is_json(plain):
             raise

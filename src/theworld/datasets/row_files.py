@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from theworld.datasets.public.json_array import UnreadableRow, array_rows
+from theworld.io import unique_names
 
 TABLES: Final = (".csv", ".tsv")
 SUFFIXES: Final = (".json", ".jsonl", ".ndjson", *TABLES)
@@ -71,7 +72,7 @@ def _line_rows(stream: io.BufferedReader) -> Iterator[Any]:
 
 def _parsed(line: bytes) -> Any:
     try:
-        return json.loads(line)
+        return json.loads(line, object_pairs_hook=unique_names)
     except (ValueError, RecursionError) as error:
         return UnreadableRow(f"not a line of JSON ({error})")
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from theworld.config.thresholds import Threshold, asks_world
 from theworld.datasets.sample import Sample
 from theworld.evaluation.benchmarks.dispatch import score
 from theworld.evaluation.gating import margin_of
@@ -24,11 +25,11 @@ class GatedAnswerer(BatchAnswerer):
 
     Args:
         model: a TheWorld with a world.
-        threshold: margin, nats, below which the world is asked.
+        threshold: margin, nats, below which the world is asked; "always": it always is.
         options: of `Answerer`, for both answers.
     """
 
-    def __init__(self, model: TheWorld, threshold: float, **options: Any) -> None:
+    def __init__(self, model: TheWorld, threshold: Threshold, **options: Any) -> None:
         self.model = model
         self.threshold = threshold
         self._world = Answerer(model, **options)
@@ -40,7 +41,7 @@ class GatedAnswerer(BatchAnswerer):
         with self.model.without_world():
             rows = self._plain._answer(samples)
         margins = [margin_of(Prediction(**row)) for row in rows]
-        unsure = [place for place, margin in enumerate(margins) if margin is None or margin < self.threshold]
+        unsure = [place for place, margin in enumerate(margins) if asks_world(margin, self.threshold)]
         if unsure:
             again = self._world._answer([samples[place] for place in unsure])
             for place, row in zip(unsure, again, strict=True):

@@ -7,6 +7,7 @@ import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,9 +20,10 @@ from theworld.datasets.collator import Collator
 from theworld.datasets.sample import Sample, Samples, Turn
 from theworld.datasets.samplers import batches
 from theworld.evaluation.jsonl import error_text
-from theworld.evaluation.predictions import Prediction, PredictionWriter
+from theworld.evaluation.predictions import Prediction, PredictionWriter, RunIdentity, read_predictions
 from theworld.modeling import TheWorld
 from theworld.modeling.generation import refuse_overlong
+from theworld.modeling.world_gate import log_likelihoods
 from theworld.world.store_files import StoreError
 
 FeatureReader = Callable[[Tensor, int], Tensor]
@@ -151,13 +153,7 @@ class Answerer(BatchAnswerer):
             batch["world_features"] = self._read(pixels[first], steps)[copies]
         inputs = place(self.model, batch)
         refuse_overlong(self.model, inputs["input_ids"].shape[1])
-        shifted = torch.nn.functional.pad(labels, (0, 1), value=-100)[:, 1:].to(self.model.device)
-        keep = shifted != -100
-        logits = self.model(**inputs, logits_to_keep=keep).logits
-        picked = torch.log_softmax(logits.float(), -1).gather(-1, shifted[keep][:, None])[:, 0]
-        rows = torch.arange(len(candidates), device=keep.device)[:, None].expand_as(keep)[keep]
-        totals = torch.zeros(len(candidates), device=keep.device).index_add_(0, rows, picked).tolist()
-        weights = iter(totals)
+        weights = iter(log_likelihoods(self.model, inputs, labels).tolist())
         return [{"log_likelihoods": {choice: next(weights) for choice in options}} for options in choices]
 
 
@@ -199,6 +195,28 @@ def answer_all(
             writer.append(answerer(batch))
             progress.update(len(batch))
     return ids
+
+
+def collect(
+    answerer: BatchAnswerer, samples: Samples, path: Path, identity: RunIdentity, *, title: str, batch_size: int
+) -> None:
+    """Answer the samples that a file of predictions lacks.
+
+    Raises:
+        ValueError: if the file has rows of other samples, or if no sample could be answered.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with PredictionWriter(path, identity) as writer:
+        ids = answer_all(answerer, samples, writer, batch_size, title)
+    rows = read_predictions(path)
+    foreign = sorted({row.sample_id for row in rows} - set(ids))
+    if foreign:
+        raise ValueError(
+            f"{path} holds {len(foreign)} rows of other samples (the first: {foreign[0]!r}): it was made on other"
+            " data; choose another output_dir, or remove the file and its .run.json"
+        )
+    if rows and all(row.error is not None for row in rows):
+        raise ValueError(f"{path}: none of {len(rows)} items could be answered; the first error: {rows[0].error}")
 
 
 def _open_items(samples: Samples, done: frozenset[str], ids: list[str], progress: Any) -> Iterator[Sample]:

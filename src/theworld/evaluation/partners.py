@@ -47,13 +47,16 @@ class Paired:
 
 
 def paired(samples: Sequence[Sample], seed: int = 0) -> Paired:
-    """Find a partner for each sample: of the same kind and number of clips, another answer, another picture.
+    """Find a partner for each sample: of the same kind, with as many clips of the same length; another answer, another
+    picture.
+
+    Features of a picture cannot take the place of those of a video: they have fewer slots.
 
     Raises:
         ValueError: if no sample has a partner.
     """
     kinds = question_kinds(samples)
-    groups = [f"{kind} {sample.num_clips}" for kind, sample in zip(kinds, samples, strict=True)]
+    groups = [f"{kind} {sample.num_clips} {sample.shape}" for kind, sample in zip(kinds, samples, strict=True)]
     answers = [true_answer(sample) for sample in samples]
     chosen = _partners(answers, groups, [_file_of(sample) for sample in samples], seed)
     if not chosen:

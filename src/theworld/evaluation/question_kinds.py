@@ -45,6 +45,11 @@ def kinds_of_rows(rows: Sequence[Prediction]) -> list[str]:
     return repeated_questions([row.question for row in rows])
 
 
+def kind_of_row(row: Prediction) -> str:
+    """Return the kind of the question of a row by the fields that name it; empty: no field does."""
+    return " ".join(str(row.fields[name]) for name in _NAMES if name in row.fields)
+
+
 def repeated_questions(questions: Sequence[str]) -> list[str]:
     """Return each question that is asked again, and an empty text for the others.
 

@@ -84,7 +84,8 @@ def _confidence(rows: dict[str, list[Prediction]]) -> dict[str, Any]:
     """Curve of a gate between the arms with and without the world, and calibration of answers about several futures."""
     result: dict[str, Any] = {}
     if "world" in rows and "no-world-tokens" in rows:
-        gate = gate_of(rows["no-world-tokens"], rows["world"])
+        _, cluster_by = breakdown(list(rows.values()))
+        gate = gate_of(rows["no-world-tokens"], rows["world"], cluster_by)
         result |= {} if gate is None else {"gating": gate.to_dict()}
     measured = {name: calibration_of(answered) for name, answered in rows.items()}
     calibrated = {name: calibration.to_dict() for name, calibration in measured.items() if calibration is not None}

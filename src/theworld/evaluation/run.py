@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 from theworld.config import ArmName, EvaluationConfig, ForesightData, loader
 from theworld.config.base import Variants
 from theworld.config.renamed import former_word
+from theworld.config.thresholds import threshold_of
 from theworld.config.world import OWN_TAPS, check_world_steps
 from theworld.datasets.custom import given
 from theworld.datasets.factory import open_items
@@ -28,7 +29,7 @@ from theworld.evaluation.conditions import (
     frequent_answers,
     open_respondent,
 )
-from theworld.evaluation.generation import Answerer, BatchAnswerer, FeatureReader, answer_all, row_of
+from theworld.evaluation.generation import Answerer, BatchAnswerer, FeatureReader, collect, row_of
 from theworld.evaluation.predictions import (
     Prediction,
     PredictionWriter,
@@ -36,7 +37,6 @@ from theworld.evaluation.predictions import (
     file_stem,
     identity_path,
     read_identity,
-    read_predictions,
 )
 from theworld.evaluation.results_file import EQUAL_IF_FROZEN, pairs_of, report
 from theworld.evaluation.shown_items import write_futures, write_items
@@ -87,18 +87,21 @@ def evaluate(config: EvaluationConfig, samples: Any = None) -> dict[str, Any]:
     if kind != GEMMA3.kind and not is_saved(kind):
         with in_use(config.output_dir):
             return report(_ask_baseline(config, name, kind), results)
-    arms = config.arms or (("gemma",) if kind == GEMMA3.kind else ("world",))
+    arms: Sequence[ArmName] = config.arms or (("gemma",) if kind == GEMMA3.kind else ("world",))
     steps = config.num_world_steps if READS_WORLD & {*arms} else None
     saved = saved_config(config.checkpoint, max(steps or (0,)), config.num_inference_steps)
     _check_arms(config, arms, saved, kind)
+    if "auto" in arms and saved.enable_world:
+        config = replace(config, auto_threshold=threshold_of(saved.auto_threshold, config.auto_threshold))
     formats = answering_formats(saved, config.dtype, config.store_dir)
     _check_before_loading(config, arms, saved)
     with in_use(config.output_dir):
         _describe(config, formats)
         files: dict[str, Path] = {}
+        data = _Data(config, saved)
         for arm in arms:
-            files |= _answer(config, arm, saved, formats)
-        _show_items(config, saved)
+            files |= _answer(config, arm, saved, formats, data)
+        _show_items(config, saved, data)
         return report(
             files,
             results,
@@ -210,16 +213,32 @@ def _ask_baseline(config: EvaluationConfig, name: str, kind: str | None) -> dict
     return files
 
 
-def _answer(config: EvaluationConfig, arm: ArmName, saved: WorldFields, formats: dict[str, str]) -> dict[str, Path]:
+class _Data:
+    """The questions of an evaluation, opened once for all arms; once more if only some need the true futures."""
+
+    def __init__(self, config: EvaluationConfig, saved: WorldFields) -> None:
+        self._config, self._saved = config, saved
+        self._opened: dict[bool, Samples] = {}
+
+    def open(self, with_future: bool) -> Samples:
+        """Return the questions, with the true futures if asked."""
+        if with_future not in self._opened:
+            data = self._config.data
+            self._opened[with_future] = open_items(data, data.num_validation, with_future, self._saved.clip_rule)
+        return self._opened[with_future]
+
+
+def _answer(
+    config: EvaluationConfig, arm: ArmName, saved: WorldFields, formats: dict[str, str], data: _Data
+) -> dict[str, Path]:
     """Answer the questions in an arm; return its files of predictions by name."""
-    data = config.data
     folder = config.output_dir / "predictions"
     reads = arm in READS_WORLD
     with_future = reads and saved.enable_world and saved.world_settings().sees_future
     # Before the model loads, since it may fail.
-    samples = open_items(data, data.num_validation, with_future, saved.clip_rule)
+    samples = data.open(with_future)
     if arm == "majority":
-        return {arm: _answer_by_majority(samples, folder / f"{arm}.jsonl", data)}
+        return {arm: _answer_by_majority(samples, folder / f"{arm}.jsonl", config.data)}
     respondent = open_respondent(config.checkpoint, arm, saved, formats, config.store_dir)
     model = respondent.model
     files: dict[str, Path] = {}
@@ -254,11 +273,10 @@ def _answerer_of(config: EvaluationConfig, arm: ArmName, respondent: Respondent,
     return Answerer(respondent.model, first_token=first_token, **options)
 
 
-def _show_items(config: EvaluationConfig, saved: WorldFields) -> None:
+def _show_items(config: EvaluationConfig, saved: WorldFields, data: _Data) -> None:
     """Write the pictures of some items; those of Foresight with what really followed."""
-    data = config.data
-    simulated = isinstance(data, ForesightData)
-    samples = open_items(data, data.num_validation, simulated, saved.clip_rule)
+    simulated = isinstance(config.data, ForesightData)
+    samples = data.open(simulated)
     rate_hz = FRAME_RATE_HZ if simulated else saved.world_settings().frame_rate_hz if saved.enable_world else 1.0
     write_items(samples, config.output_dir, rate_hz)
 
@@ -351,24 +369,6 @@ def predict(
         read_features=read_features,
     )
     collect(answerer, samples, path, identity, title=title, batch_size=batch_size)
-
-
-def collect(
-    answerer: BatchAnswerer, samples: Samples, path: Path, identity: RunIdentity, *, title: str, batch_size: int
-) -> None:
-    """Answer the samples that a file of predictions lacks; raises as `predict`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with PredictionWriter(path, identity) as writer:
-        ids = answer_all(answerer, samples, writer, batch_size, title)
-    rows = read_predictions(path)
-    foreign = sorted({row.sample_id for row in rows} - set(ids))
-    if foreign:
-        raise ValueError(
-            f"{path} holds {len(foreign)} rows of other samples (the first: {foreign[0]!r}): it was made on other"
-            " data; choose another output_dir, or remove the file and its .run.json"
-        )
-    if rows and all(row.error is not None for row in rows):
-        raise ValueError(f"{path}: none of {len(rows)} items could be answered; the first error: {rows[0].error}")
 
 
 def identify(model: TheWorld, settings: Any) -> RunIdentity:

@@ -181,3 +181,18 @@ def pictures_and_question(inputs: Any, question: Any, options: dict[str, Any]) -
     if question is None and inputs is not None and not isinstance(inputs, Tensor):
         raise TypeError(f"generate got a {type(inputs).__name__} without a question: use generate(image, question)")
     return inputs, question
+
+
+def take_generation_config(config: Any, options: dict[str, Any]) -> None:
+    """Move a generation config that is the second argument of `generate` to the options, and check them.
+
+    Raises:
+        TypeError: for two generation configs.
+        ValueError: for `prefill_chunk_size`.
+    """
+    if config is not None:
+        if "generation_config" in options:
+            raise TypeError("generate got two generation configs: the second argument and generation_config=")
+        options["generation_config"] = config
+    if options.get("prefill_chunk_size") or getattr(options.get("generation_config"), "prefill_chunk_size", None):
+        raise ValueError("prefill_chunk_size cannot split world tokens: drop it")

@@ -11,6 +11,7 @@ from transformers import Gemma3Config, Gemma3TextConfig, Gemma4Config, PreTraine
 
 from theworld.config import LoraSettings, WorldSettings
 from theworld.config.strict_yaml import SettingsError
+from theworld.config.thresholds import check_threshold
 from theworld.config.world import STORED, known_tap
 from theworld.constants import (
     DEFAULT_COSMOS_MODEL,
@@ -37,6 +38,7 @@ MAY_CHANGE = frozenset(
         "freeze_gemma_vision",
         "freeze_gemma_language",
         "freeze_cosmos_vae",
+        "auto_threshold",
         *(stored.name for stored in STORED.values() if stored.is_location or stored.may_change),
     }
 )
@@ -164,6 +166,8 @@ class WorldFields(_BesideABase):
     dit_noise_level: float = 0.3
     dit_future: Literal["none", "repeat", "denoised"] = "repeat"
     world_seed: int = 0
+    auto_threshold: float | int | Literal["always"] | None = None
+    """Margin of the choices without the world, nats, below which `world="auto"` asks it; None: never chosen."""
     world_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
 
     world_channels: int = 16
@@ -200,6 +204,8 @@ class WorldFields(_BesideABase):
         Raises:
             ValueError: with the fields, the expected values, and the remedy.
         """
+        if self.auto_threshold is not None:
+            check_threshold(self.auto_threshold)
         if self.lora is not None:
             adapters = self.lora_settings()
             adapters.check_frozen(self.freeze_gemma_vision, self.freeze_gemma_language)

@@ -228,6 +228,8 @@ class PrefixCache:
         Raises:
             ValueError: for several futures of a model that imagines none.
         """
+        if {"world", "choices", "auto_threshold"} & options.keys():
+            raise ValueError("this look is encoded already: for world='auto' with choices use look(..., world='auto')")
         if num_futures is None:
             return answer_of(self.model, self.inputs(question), options)
         prefixes = [self, *(self._another(number) for number in range(1, self._checked(num_futures)))]

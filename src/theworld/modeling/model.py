@@ -17,8 +17,9 @@ from theworld.modeling import arguments, base_files, checkpoints, devices, freez
 from theworld.modeling.bases import SHARED_PREFIX
 from theworld.modeling.configuration import TheWorldConfig, TheWorldGemma4Config, TheWorldQwen3VLConfig, WorldFields
 from theworld.modeling.fusion import Fusion
-from theworld.modeling.generation import PrefixCache, ask, prefill
+from theworld.modeling.generation import PrefixCache, prefill
 from theworld.modeling.native import FusedGemma, FusedGemma4, FusedQwen3VL, fused_class
+from theworld.modeling.world_gate import AutoLook, ask, is_auto
 from theworld.precision import loading_dtype
 from theworld.world.tap import WorldTap
 
@@ -293,34 +294,34 @@ class TheWorld(Fusion):
             question: text about the pictures, or a list of texts; or a GenerationConfig, which is transformers' second
                 argument.
             kwargs: every option of transformers' `generate`; with a question also `num_world_steps` and `world`.
+                `world="auto"` with `choices` returns an `AutoAnswer`: the world is asked where the margin is small.
 
         Raises:
             TypeError: for two generation configs, pictures without a question, or an argument of another name.
             ValueError: for `prefill_chunk_size`.
         """
         inputs, question = arguments.pictures_and_question(inputs, question, kwargs)
-        if isinstance(question, GenerationConfig):
-            if "generation_config" in kwargs:
-                raise TypeError("generate got two generation configs: the second argument and generation_config=")
-            kwargs["generation_config"] = question
-        elif question is not None:
+        if question is not None and not isinstance(question, GenerationConfig):
             return ask(self, inputs, question, **kwargs)
-        if kwargs.get("prefill_chunk_size") or getattr(kwargs.get("generation_config"), "prefill_chunk_size", None):
-            raise ValueError("prefill_chunk_size cannot split world tokens: drop it")
+        arguments.take_generation_config(question, kwargs)
         return super().generate(inputs, **kwargs)  # pyright: ignore[reportAttributeAccessIssue]
 
     def look(
         self,
         image: Any,
         num_world_steps: int | None = None,
-        world: list[Any] | None = None,
+        world: Any = None,
         features: Float[Tensor, "N C T h w"] | None = None,
-    ) -> PrefixCache:
+    ) -> PrefixCache | Any:
         """Encode pictures or videos once for more questions: `model.look(image).ask("Which bin?")`; see `prefill`.
 
+        `world="auto"` returns an `AutoLook`: its `ask(question, choices)` imagines only where it is unsure.
+
         Raises:
-            ValueError: on a base other than Gemma 3, and as `prefill`.
+            ValueError: on a base other than Gemma 3, and as `prefill` or `AutoLook`.
         """
+        if is_auto(world):
+            return AutoLook(self, image, num_world_steps, features)
         self.config.BASE.refuse(SHARED_PREFIX)
         return prefill(self, image, num_world_steps, world, features)
 

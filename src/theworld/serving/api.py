@@ -322,7 +322,7 @@ def _usage(prepared: Prepared, end: Finished) -> dict[str, int]:
 def _world(prepared: Prepared) -> dict[str, Any]:
     """Return the field `world` of an answer."""
     notes = {"notes": list(prepared.notes)} if prepared.notes else {}
-    return {"clips_read": prepared.row.num_clips, "num_world_steps": prepared.row.num_world_steps, **notes}
+    return {**prepared.row.world_report, **notes}
 
 
 def _openai_error(error: RequestError) -> Response:

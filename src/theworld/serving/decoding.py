@@ -3,14 +3,13 @@
 import copy
 import logging
 import secrets
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from tokenizers.decoders import DecodeStream
 from torch import Tensor
 from transformers import (
     GenerationConfig,
@@ -22,8 +21,11 @@ from transformers import (
     TopPLogitsWarper,
 )
 
+from theworld.config.thresholds import Threshold
 from theworld.evaluation.generation import FAILURES, is_of_the_machine, place
 from theworld.modeling import TheWorld
+from theworld.modeling.world_gate import AutoAnswer, decide
+from theworld.serving.answer_text import AnswerText
 from theworld.serving.engine import Job
 from theworld.serving.refusals import RequestError
 
@@ -64,55 +66,6 @@ class Options:
     stops: tuple[str, ...] = ()
 
 
-class AnswerText:
-    """The text of an answer, token by token.
-
-    Published text never changes. White space at the end, a part of a character, and the possible start of a stop text
-    therefore wait for the next token.
-
-    Args:
-        tokenizer: a copy of the model's tokenizer, for the model thread alone.
-        stops: texts that end the answer; the answer does not contain them.
-    """
-
-    def __init__(self, tokenizer: Any, stops: Sequence[str] = ()) -> None:
-        self._tokenizer = tokenizer
-        self._decoder = DecodeStream([], skip_special_tokens=True)
-        self._stops = stops
-        self._text = ""
-        self._published = ""
-        self.stopped = False
-        """True once the answer contains a stop text."""
-
-    def add(self, token_id: int) -> str:
-        """Add a token; return the text that is ready to publish."""
-        before = len(self._text)
-        self._text += self._decoder.step(self._tokenizer.backend_tokenizer, token_id) or ""
-        for stop in self._stops:
-            start = self._text.find(stop, max(0, before - len(stop) + 1))
-            if start >= 0:
-                self._text, self.stopped = self._text[:start], True
-        waiting = 0 if self.stopped else self._num_possible_stop()
-        ready = self._text[: len(self._text) - waiting].strip()
-        piece = ready[len(self._published) :]
-        self._published += piece
-        return piece
-
-    def _num_possible_stop(self) -> int:
-        """Return the length of the longest end of the text with which a stop text begins."""
-        text = self._text
-        lengths = (length for stop in self._stops for length in range(1, len(stop)) if text.endswith(stop[:length]))
-        return max(lengths, default=0)
-
-    def end(self, token_ids: Sequence[int]) -> tuple[str, str]:
-        """Return (the unpublished rest, the whole text) after the last token."""
-        text = self._text if self.stopped else self._tokenizer.decode(token_ids, skip_special_tokens=True)
-        text = text.strip()
-        if not text.startswith(self._published):  # the decoder revised its text: published text stays
-            text = self._published
-        return text[len(self._published) :], text
-
-
 class Row(Job):
     """One request inside the model: a row of a batch.
 
@@ -146,7 +99,7 @@ class Row(Job):
         self._sampling = _sampling(options) if options.temperature else None
 
     @property
-    def batch_key(self) -> tuple[bool, int | None, int | None]:
+    def batch_key(self) -> Hashable:
         """(world, K, frames of a clip): equal for all rows of a batch."""
         return self.world, self.num_world_steps, self.num_frames
 
@@ -169,6 +122,11 @@ class Row(Job):
     def num_world_steps(self) -> int | None:
         """K; None: no clip, so no world."""
         return self.inputs.get("num_world_steps") if self.num_clips else None
+
+    @property
+    def world_report(self) -> dict[str, Any]:
+        """The world's part in the answer."""
+        return {"clips_read": self.num_clips, "num_world_steps": self.num_world_steps}
 
     def take(self, token_id: int) -> None:
         """Add a token to the answer."""
@@ -206,6 +164,69 @@ class Row(Job):
         warped = warpers(no_ids, scores[None])[0]
         noise = torch.empty(len(scores), dtype=torch.float64).exponential_(generator=generator).log_().neg_()
         return (warped.double() + noise.to(scores.device)).to(scores.dtype)
+
+
+class ChoiceRow(Row):
+    """One request for the likeliest of some choices, which asks the world only where the answer without it is unsure.
+
+    Args:
+        plain_inputs: the processor's output without the world; `inputs` is that with it.
+        choices: texts, each with its tokens.
+        threshold: margin, nats, below which the world is asked, or "always".
+        options: of `Row`.
+    """
+
+    def __init__(
+        self,
+        inputs: dict[str, Any],
+        plain_inputs: dict[str, Any],
+        *,
+        choices: Mapping[str, Sequence[int]],
+        threshold: Threshold,
+        **options: Any,
+    ) -> None:
+        super().__init__(inputs, world=True, **options)
+        self.plain_inputs = plain_inputs
+        self.choices = choices
+        self.threshold: Threshold = threshold
+        self.answer: AutoAnswer | None = None
+
+    @property
+    def batch_key(self) -> Hashable:
+        """A key of its own: its choices are a batch."""
+        return id(self)
+
+    @property
+    def num_prompt_tokens(self) -> int:
+        """Length of the prompt; before the answer, of the longer one, with the world."""
+        asked = self.answer is None or self.answer.imagined
+        return (self.inputs if asked else self.plain_inputs)["input_ids"].shape[1]
+
+    @property
+    def world_report(self) -> dict[str, Any]:
+        """The world's part in the answer: no clip, unless it was asked."""
+        assert self.answer is not None
+        report = super().world_report if self.answer.imagined else {"clips_read": 0, "num_world_steps": None}
+        return {**report, "imagined": self.answer.imagined, "margin": self.answer.margin}
+
+    def choose(self, model: TheWorld, metrics: "Metrics") -> None:
+        """Answer, and emit the end."""
+        if self.cancelled:
+            self.done = True
+            return
+
+        def with_world() -> dict[str, Any]:
+            inputs = place(model, self.inputs)
+            pixels = inputs.pop("world_pixels")
+            metrics.clips_read.inc(len(pixels))
+            return {**inputs, "world_features": model.read_world(pixels, inputs["num_world_steps"])}
+
+        self.answer = decide(model, self.choices, self.threshold, place(model, self.plain_inputs), with_world)
+        text = self.answer.answer
+        metrics.prompt_tokens.inc(self.num_prompt_tokens)
+        metrics.completion_tokens.inc(len(self.choices[text]))
+        self.done = True
+        self.emit(Finished(text, text, "stop", len(self.choices[text])))
 
 
 def _sampling(options: Options) -> tuple[LogitsProcessorList, torch.Generator]:
@@ -313,6 +334,9 @@ class BatchDecoder:
     @torch.no_grad()
     def _generate(self, rows: Sequence[Row]) -> None:
         self.metrics.batch_rows.observe(len(rows))
+        if isinstance(first := rows[0], ChoiceRow):
+            first.choose(self.model, self.metrics)
+            return
         self.metrics.prompt_tokens.inc(sum(row.num_prompt_tokens for row in rows))
         batch = join(rows, self._pad_token_id)
         if "world_pixels" in batch:

@@ -8,10 +8,13 @@ from typing import Any, Literal, get_args
 from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
 from theworld.config.serving import ServeSettings
+from theworld.config.thresholds import threshold_of
 from theworld.config.world import check_world_steps
 from theworld.datasets.video import ClipRule, VideoClip
 from theworld.modeling import TheWorld
-from theworld.serving.decoding import AnswerText, Event, Options, Row, end_ids
+from theworld.modeling.world_gate import check_choices, choice_ids
+from theworld.serving.answer_text import AnswerText
+from theworld.serving.decoding import ChoiceRow, Event, Options, Row, end_ids
 from theworld.serving.media import MediaFile, check_header, check_video_header, data_of, decode_picture, decode_video
 from theworld.serving.protocol import ChatRequest, read_request, to_conversation
 from theworld.serving.refusals import RequestError
@@ -57,8 +60,8 @@ class Checked:
 
     request: ChatRequest
     options: Options
-    world: bool
-    """True for an answer with the world."""
+    world: bool | Literal["auto"]
+    """True for an answer with the world; "auto": only where the answer without it is unsure."""
     files: tuple[MediaFile, ...]
     """Files of pictures and videos in order, not decoded yet."""
 
@@ -94,6 +97,7 @@ class Preparer:
             plain.enable_world = False
             self._processors[lane, False] = plain
             self._processors[lane, True] = processor
+        self._threshold = model.config.auto_threshold  # a copy: the model thread switches the world off and on
         self._steps = settings.num_world_steps
         self._most_steps: int = model.config.max_world_steps if self._has_world else 0
         self._max_positions: int = model.config.get_text_config().max_position_embeddings
@@ -150,21 +154,13 @@ class Preparer:
             RequestError: for a file that is no picture or video, one beyond the limits, or a prompt that is too long.
         """
         request, options, most = checked.request, checked.options, self.settings.max_prompt_tokens
-        processor = self._processors[checked.lane, checked.world]
+        processor = self._processors[checked.lane, bool(checked.world)]
         self._check_length(request, processor.tokenizer)
         media = [self._decode(file, processor.clip_rule) for file in checked.files]
         notes = tuple(dict.fromkeys(item.note for item in media if isinstance(item, VideoClip) and item.note))
         # The client gets the notes; the log of the server need not have them.
         media = [replace(item, note="") if isinstance(item, VideoClip) else item for item in media]
-        inputs = self._encode(request, media, checked.world, processor)
-        row = Row(
-            inputs,
-            world=checked.world,
-            options=options,
-            text=AnswerText(self._decoding, request.stops),
-            end_ids=self._end_ids,
-            emit=emit,
-        )
+        row = self._row(checked, media, emit)
         if row.num_prompt_tokens > most:
             raise _too_long(f"{row.num_prompt_tokens:,} tokens", f"{most:,}")
         if (total := row.num_prompt_tokens + options.max_new_tokens) > self._max_positions:
@@ -173,6 +169,27 @@ class Preparer:
                 f"{self._max_positions:,}",
             )
         return Prepared(request, row, notes)
+
+    def _row(self, checked: Checked, media: list[Any], emit: Callable[[Event], None]) -> Row:
+        """Encode a request."""
+        request, options = checked.request, checked.options
+        processor = self._processors[checked.lane, bool(checked.world)]
+        inputs = self._encode(request, media, bool(checked.world), processor)
+        text = AnswerText(self._decoding, request.stops)
+        shared: dict[str, Any] = {"options": options, "text": text, "end_ids": self._end_ids, "emit": emit}
+        if checked.world != "auto":
+            return Row(inputs, world=checked.world, **shared)
+        plain, choices = self._processors[checked.lane, False], [choice.strip() for choice in request.choices or ()]
+        ids = choice_ids(plain, choices)
+        if (longest := max(map(len, ids))) > options.max_new_tokens:
+            raise RequestError(f"a choice of {longest:,} tokens: expected at most {options.max_new_tokens:,}")
+        return ChoiceRow(
+            inputs,
+            self._encode(request, media, False, plain),
+            choices=dict(zip(choices, ids, strict=True)),
+            threshold=threshold_of(self._threshold, request.auto_threshold),
+            **shared,
+        )
 
     def _decode(self, file: MediaFile, rule: ClipRule) -> Any:
         """Return a picture, or the clip of a video."""
@@ -207,18 +224,23 @@ class Preparer:
             stops=request.stops,
         )
 
-    def _world(self, request: ChatRequest) -> bool:
-        """Return True for an answer with the world."""
+    def _world(self, request: ChatRequest) -> bool | Literal["auto"]:
+        """Return True for an answer with the world, "auto" for one that asks it where it is unsure."""
         world = self._has_world if request.world is None else request.world
         if world and not self._has_world:
             raise RequestError("world: this server has none (enable_world=False); drop it")
         if not world and request.num_world_steps is not None:
             raise RequestError(f"num_world_steps={request.num_world_steps} without the world: drop it, or world")
-        if request.num_world_steps is not None:
-            try:
+        try:
+            if request.num_world_steps is not None:
                 check_world_steps(request.num_world_steps, self._most_steps)
-            except ValueError as error:
-                raise RequestError(str(error)) from error
+            if world == "auto":
+                check_choices(request.choices)
+                threshold_of(self._threshold, request.auto_threshold)
+        except ValueError as error:
+            raise RequestError(str(error)) from error
+        if world == "auto" and not request.media:
+            raise RequestError("world='auto' without a picture: there is nothing to imagine; drop it")
         return world
 
     def _encode(self, request: ChatRequest, media: list[Any], world: bool, processor: Any) -> dict[str, Any]:

@@ -103,7 +103,9 @@ class ChatRequest(StrictBody):
     stop: str | list[str] = Field(default_factory=list)
     stream: bool = False
     stream_options: StreamOptions = Field(default_factory=StreamOptions)
-    world: bool | None = None
+    world: bool | Literal["auto"] | None = None
+    choices: list[str] | None = None
+    auto_threshold: float | Literal["always"] | None = None
     num_world_steps: Annotated[int, Field(ge=0)] | None = None
 
     @property
@@ -130,8 +132,9 @@ class ChatRequest(StrictBody):
 
     @property
     def texts(self) -> list[str]:
-        """All texts, in order."""
-        return [part.text for message in self.messages for part in message.parts if isinstance(part, TextPart)]
+        """All texts, in order: those of the messages, and the choices."""
+        parts = [part for message in self.messages for part in message.parts]
+        return [*(part.text for part in parts if isinstance(part, TextPart)), *(self.choices or ())]
 
     @property
     def num_characters(self) -> int:
@@ -251,6 +254,13 @@ def _check(request: ChatRequest) -> None:
             raise RequestError(f"a picture or video in a message of {message.role}: only a user shows pictures")
     if len(request.stops) > 4 or any(not 1 <= len(text) <= 200 for text in request.stops):
         raise RequestError("stop: expected at most 4 texts of 1 to 200 characters")
+    if request.world == "auto":
+        for name, value in (("temperature", request.temperature), ("stop", request.stops)):
+            if value:
+                raise RequestError(f"{name} with world='auto', which writes nothing but weighs the choices: drop it")
+    elif request.choices is not None or request.auto_threshold is not None:
+        name = "auto_threshold" if request.choices is None else "choices"
+        raise RequestError(f"{name} without world='auto': give both, or drop it")
     if 0 < request.temperature < 0.01:
         raise RequestError(f"temperature={request.temperature}: expected 0 (greedy) or 0.01 to 2")
 

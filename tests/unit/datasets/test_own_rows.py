@@ -15,7 +15,8 @@ from theworld.datasets.errors import RecordError
 from theworld.datasets.factory import open_samples
 from theworld.datasets.images import to_image
 from theworld.datasets.own import OwnDataset
-from theworld.datasets.row_files import first_rows
+from theworld.datasets.public.json_array import UnreadableRow
+from theworld.datasets.row_files import first_rows, rows_of
 from theworld.datasets.sample import Sample
 
 
@@ -263,3 +264,17 @@ def test_a_column_named_twice_is_refused(tmp_path: Path) -> None:
     path.write_text("image,question,answer,answer\n0.png,Which?,a,b\n")
     with pytest.raises(ValueError, match="the header names 'answer' twice"):
         first_rows(path, 5)
+
+
+@pytest.mark.parametrize("name", ["my.json", "my.jsonl"])
+def test_a_row_with_a_name_twice_is_a_bad_row_and_no_choice_between_them(tmp_path: Path, name: str) -> None:
+    rows = ['{"question": "Which?", "answer": "red"}', '{"question": "Which?", "answer": "red", "answer": "blue"}']
+    text = f"[{', '.join(rows)}]" if name == "my.json" else "\n".join(rows)
+    path = tmp_path / name
+    path.write_text(text)
+
+    with path.open("rb") as stream:
+        good, bad = rows_of(path, stream)
+    assert good == {"question": "Which?", "answer": "red"}
+    assert isinstance(bad, UnreadableRow)
+    assert "'answer' is given twice" in bad

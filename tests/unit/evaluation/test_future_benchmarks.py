@@ -3,13 +3,14 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 import fixtures_future as made
 from theworld.cli import main as cli
 from theworld.config import AuditSettings, DataSettings, EvaluationConfig
+from theworld.config.evaluation import ConditionName
 from theworld.evaluation.predictions import read_predictions
 from theworld.evaluation.run import evaluate
 from theworld.evaluation.run_audit import audit
@@ -75,6 +76,48 @@ def test_each_kind_of_benchmark_can_be_audited(name: str, checkpoint: Path, tmp_
 
     assert result["verdict"] != "used"
     assert result["deciding"][0]["num_items"] >= 2
+
+
+@pytest.mark.slow  # fifteen conditions with a tap that imagines
+@pytest.mark.parametrize("name", SETS)
+def test_each_benchmark_gets_a_table_of_all_conditions_from_the_embedded_model(
+    name: str, embedded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    source, out = tmp_path / "set", tmp_path / "audit"
+    if name == "physbench":  # videos and pictures under one kind of question
+        made.write_physbench(source, made.MIXED_PHYSBENCH_ANSWERS)
+    else:
+        SETS[name](source)
+    more = ("--data.video-dir", source / "videos", "--data.subsets", "intuitive_physics") if name == "mvp" else ()
+    words = ("audit", "tiny-foresight", "--output-dir", out, "--answers", "loglikelihood", "--conditions", "all")
+    data = ("--data.dataset", name, "--data.source", source)
+
+    assert cli.main([str(word) for word in (*words, *data, *more)]) == cli.OK
+
+    table = capsys.readouterr().out
+    result = json.loads((out / "audit.json").read_text())
+    drops = {drop["condition"]: drop for drop in (*result["deciding"], *result["reported"])}
+    asked = {*get_args(ConditionName)} - {"real", "oracle"}
+    assert drops.keys() == asked
+    assert result["missing"] == {"oracle": "the data set shows no true future"}
+    assert "oracle" in table
+    for condition in asked:
+        assert condition in table
+        assert (drops[condition]["num_items"], drops[condition]["num_missing"]) == (4, 0)
+        assert result["proofs"][condition]["num_replaced"] == 4
+
+
+def test_an_audit_of_items_without_partners_is_refused_on_one_line(
+    tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+):
+    source = made.write_physbench(tmp_path / "set")  # three items with an answer, each of another kind
+    words = ("audit", checkpoint, "--output-dir", tmp_path / "audit", "--data.dataset", "physbench")
+
+    assert cli.main([str(word) for word in (*words, "--data.source", source)]) == cli.REFUSED
+
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "none of the 3 items has a partner" in error
+    assert "ask more items, such as with --data.num-validation" in error
 
 
 def test_circular_options_give_a_consistency(checkpoint: Path, tmp_path: Path):

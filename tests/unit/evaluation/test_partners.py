@@ -1,5 +1,7 @@
 """Partners of the audit and majorities: of the same question, with another picture and another answer."""
 
+from dataclasses import replace
+
 import pytest
 
 from theworld.datasets.sample import Sample, question
@@ -53,6 +55,23 @@ def test_a_partner_has_the_same_question_another_picture_and_another_answer(seed
         assert sample.images != partner.images
         assert sample.answer != partner.answer
     assert [sample.clips for sample in pairs.shuffled()] == [([other.images[0]],) for other in pairs.partners]
+
+
+def test_a_video_is_no_partner_of_a_picture() -> None:
+    pictures = [item(f"{number}.png", COLOUR, answer) for number, answer in enumerate(("red", "blue", "red"))]
+    videos = [
+        replace(item(f"{number}.mp4", COLOUR, answer), clips=((f"{number}.png",) * 5,))
+        for number, answer in enumerate(("blue", "red", "blue", "red"), start=3)
+    ]
+
+    pairs = paired([*pictures, *videos])
+
+    assert len(pairs.samples) == 7
+    assert pairs.num_alone == 0
+    for sample, partner in zip(pairs.samples, pairs.partners, strict=True):
+        assert sample.shape == partner.shape
+    with pytest.raises(ValueError, match="none of the 2 items has a partner"):
+        paired([pictures[0], videos[0]])
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -50,6 +50,14 @@ def test_a_reply_that_is_not_json_is_refused_by_its_line(tmp_path: Path, fault: 
     assert "\n" not in str(caught.value)
 
 
+def test_a_reply_with_a_name_twice_is_refused_by_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"a": "b"}\n{"a": "b", "a": "c"}\n')
+
+    with pytest.raises(ValueError, match=r"rows\.jsonl, line 2: not JSON: 'a' is given twice; keep one"):
+        [row.text("a") for row in read_rows(path)]
+
+
 def test_a_reply_has_lines_at_line_feeds_alone() -> None:
     assert says_yes("Yes.\nNo.") is None
     assert says_yes("Yes.\u2028No.") is True

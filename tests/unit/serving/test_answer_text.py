@@ -2,7 +2,7 @@
 
 import pytest
 
-from theworld.serving.decoding import AnswerText
+from theworld.serving.answer_text import AnswerText
 
 
 @pytest.fixture(scope="module")

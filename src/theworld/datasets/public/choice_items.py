@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from theworld.datasets.errors import ImageError, RecordError
 from theworld.datasets.records import distinct_ids, short
 from theworld.datasets.sample import Sample, question
+from theworld.io import unique_names
 
 if TYPE_CHECKING:
     from theworld.datasets.video import ClipRule
@@ -202,7 +203,7 @@ def json_object(path: Path, keys: Sequence[str]) -> dict[str, Any]:
         RecordError: malformed, with the file, for other content or a missing key.
     """
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes(), object_pairs_hook=unique_names)
     except (ValueError, RecursionError) as error:
         raise RecordError("malformed", f"{path}: not JSON: {error}") from error
     if not isinstance(content, dict):

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from io import BufferedIOBase
 from typing import Any, Final, NoReturn
 
+from theworld.io import unique_names
+
 MAX_ROW_CHARACTERS: Final = 2**29
 """Longest row; a longer one is a file without an end of its first text."""
 
@@ -133,7 +135,7 @@ def _refuse_constant(name: str) -> NoReturn:
     raise _ConstantError(f"{name} is not JSON: write null")
 
 
-_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=unique_names)
 
 
 def _is_deep(value: Any, levels: int) -> bool:

@@ -27,7 +27,7 @@ from theworld.io import fingerprint, whole_folder, write_whole
 
 logger = logging.getLogger(__name__)
 
-_VERSION: Final = 4
+_VERSION: Final = 5
 _UNREADABLE: Final = "\0unreadable: "  # in front of the reason, in the place of a row
 _LINES, _TABLE, _IDENTITY = "rows.jsonl", "rows.bin", "index.json"
 _ENTRY: Final = struct.Struct("<QIIIIQIQ")

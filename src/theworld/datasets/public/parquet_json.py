@@ -15,6 +15,7 @@ from theworld.datasets.errors import RecordError
 from theworld.datasets.records import distinct_ids
 from theworld.datasets.sample import Sample
 from theworld.hub import fetch
+from theworld.io import unique_names
 
 Row = Mapping[str, Any]
 
@@ -162,7 +163,7 @@ def _read_json(path: Path) -> list[Row]:
 
 
 def _parsed(text: str) -> Any:
-    return json.loads(text, parse_constant=_refuse_constant)
+    return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=unique_names)
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -12,6 +12,7 @@ from theworld.evaluation import scoring
 from theworld.evaluation.benchmarks.choice_scores import RULES, ChoiceScores, evaluate, read_choice, read_possible
 from theworld.evaluation.benchmarks.saved_replies import Record, own_row, prediction, read_rows, require_distinct
 from theworld.evaluation.predictions import Prediction
+from theworld.io import unique_names
 
 _KEYS: Final = {
     "vpct": ("simulation_id", "model_response"),
@@ -131,7 +132,7 @@ def _records(path: Path) -> Iterator[Record]:
         yield from read_rows(path)
         return
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes(), object_pairs_hook=unique_names)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not JSON: {error}") from None
     rows = content.get("predictions") if isinstance(content, dict) else content

@@ -14,6 +14,7 @@ from theworld.evaluation.predictions import Prediction
 from theworld.evaluation.scoring import Score
 from theworld.evaluation.statistics import Interval, bootstrap_mean, wilson_interval
 from theworld.evaluation.summary import Summary
+from theworld.io import unique_names
 from theworld.tables import Table, percent, percent_range, table_of
 
 
@@ -157,7 +158,7 @@ def require_distinct(predictions: Mapping[str, Any], sample_id: str, record: Rec
 
 def _parsed(text: bytes, place: str) -> Any:
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
+        return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=unique_names)
     except RecursionError:
         raise ValueError(f"{place}: nested too deeply") from None
     except ValueError as error:  # also for bytes that are not UTF-8

@@ -25,7 +25,8 @@ from theworld.modeling import TheWorld
 from theworld.modeling.bases import SHARED_PREFIX
 from theworld.modeling.generation import Seen
 from theworld.modeling.introspection import check_shown, decoded, first_attention
-from theworld.serving.decoding import AnswerText, Event, Finished, Options, Piece, Row, RowEnds, end_ids, greedy
+from theworld.serving.answer_text import AnswerText
+from theworld.serving.decoding import Event, Finished, Options, Piece, Row, RowEnds, end_ids, greedy
 from theworld.serving.engine import Job
 from theworld.serving.refusals import RequestError
 from theworld.serving.web.uploads import Clip, strip

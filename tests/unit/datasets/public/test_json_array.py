@@ -89,6 +89,13 @@ def test_a_number_of_too_many_digits_is_one_bad_row() -> None:
     assert [isinstance(row, UnreadableRow) for row in rows] == [True, False]
 
 
+def test_a_name_that_a_row_has_twice_is_one_bad_row() -> None:
+    rows = list(array_rows(io.BytesIO(b'[{"a": 1, "b": {"a": 2}}, {"q": {"a": 1, "a": 1}}, {"a": 3}]')))
+
+    assert rows == [{"a": 1, "b": {"a": 2}}, "'a' is given twice", {"a": 3}]
+    assert isinstance(rows[1], UnreadableRow)
+
+
 def test_long_rows_take_linear_time() -> None:
     def seconds(num_bytes: int) -> float:
         stream = io.BytesIO(b'["' + b"x" * num_bytes + b'"]')
