@@ -150,7 +150,8 @@ def _fill(
     """Measure the clips that the file lacks; return the rows of all, in the order of the clips."""
     meter: SurpriseMeter | None = None
     with RowWriter(path, identity, _FORMAT) as writer:
-        missing = [clip for clip in clips.clips if clip.id not in writer.done()]
+        done = writer.done()
+        missing = [clip for clip in clips.clips if clip.id not in done]
         for clip in tqdm(missing, desc="surprise", unit="clip", disable=not missing):
             meter = meter or open_meter(measured, settings.noise_levels, settings.num_draws, device)
             writer.append([_row(meter, clip, settings.batch_size)])

@@ -62,8 +62,10 @@ class SurpriseMeter(ABC):
             ValueError: for another number of frames, or another side.
         """
         side = self.settings.image_size_px
-        if tuple(frames.shape[2:]) != (3, side, side):
-            raise ValueError(f"frames of shape {tuple(frames.shape)}: expected (N, F, 3, {side}, {side})")
+        if frames.dtype != torch.uint8 or tuple(frames.shape[2:]) != (3, side, side):
+            raise ValueError(
+                f"frames of shape {tuple(frames.shape)}, {frames.dtype}: expected (N, F, 3, {side}, {side}), uint8"
+            )
         past, future = num_given - 1, frames.shape[1] - num_given
         if past < 0 or past % TEMPORAL_STRIDE or future < TEMPORAL_STRIDE or future % TEMPORAL_STRIDE:
             raise ValueError(

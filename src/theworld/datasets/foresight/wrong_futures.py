@@ -66,11 +66,12 @@ def visible_wrongs(item: Item) -> tuple[Wrong, ...]:
     A tower that stands is the same in any order of its frames, and so is a ball that rests behind a screen.
     """
     true = future_frames(item, None, _COMPARED_PX).astype(int)
-    shares = {
-        wrong: (np.abs(future_frames(item, wrong, _COMPARED_PX) - true).max(-1) >= _LEAST_GREY).mean((1, 2)).max()
-        for wrong in WRONG
-    }
-    return tuple(wrong for wrong, share in shares.items() if share >= _LEAST_SHARE)
+
+    def looks_different(wrong: Wrong) -> bool:
+        difference = np.abs(future_frames(item, wrong, _COMPARED_PX) - true).max(-1)
+        return bool((difference >= _LEAST_GREY).mean((1, 2)).max() >= _LEAST_SHARE)
+
+    return tuple(filter(looks_different, WRONG))
 
 
 def _motion(item: Item, wrong: Wrong | None) -> Float[np.ndarray, "17 num_bodies 3"]:
