@@ -35,7 +35,7 @@ MARKS = (
 )
 """What a comment says of a command that no test runs: behind it, or above it in its block."""
 
-OTHER_PROGRAMS = ("export", "git", "grep", "hf", "img2dataset", "lmms-eval", "mkdir", "pip", "python")
+OTHER_PROGRAMS = ("accelerate", "export", "git", "grep", "hf", "img2dataset", "lmms-eval", "mkdir", "pip", "python")
 """What stands on the pages beside `make` and `theworld`; of these only the names are checked."""
 
 SMALL = {

@@ -45,7 +45,7 @@ def command(*words: object, **environment: str) -> str:
     """Run a command; what it prints."""
     done = subprocess.run(
         [str(BIN / str(words[0])), *map(str, words[1:])],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **environment},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "ACCELERATE_USE_CPU": "true", **environment},
         capture_output=True,
         text=True,
         check=False,
@@ -102,10 +102,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(folder: Path, output: Path, arguments: str, tasks: str) -> tuple[dict[str, Any], dict[str, list[Any]]]:
+def run(
+    folder: Path, output: Path, arguments: str, tasks: str, launcher: tuple[str, ...] = ("lmms-eval",)
+) -> tuple[dict[str, Any], dict[str, list[Any]]]:
     """Results as lmms-eval writes them, and its samples by task."""
     command(
-        "lmms-eval",
+        *launcher,
         *("--model", "theworld", "--model_args", arguments, "--tasks", tasks, "--include_path", folder),
         *("--limit", NUM_SCENES, "--log_samples", "--output_path", output),
         HF_HOME=str(output / "hub"),
@@ -215,6 +217,19 @@ def test_the_world_was_read_once_for_every_picture(done: tuple[dict[str, Any], d
 
     assert counts["avg_world_clips"] == counts["avg_replies"] == NUM_SCENES + len(STATEMENTS) + len(REGIONS)
     assert counts["avg_world_steps"] == 4
+
+
+def test_two_processes_answer_every_item_once_as_one_process_does(
+    folder: Path, done: tuple[dict[str, Any], dict[str, list[Any]]], tmp_path: Path
+) -> None:
+    arguments = "pretrained=tiny-foresight,num_world_steps=4,batch_size=8"
+    launcher = ("torchrun", "--standalone", "--nproc-per-node", "2", "-m", "lmms_eval")
+    results, samples = run(folder, tmp_path, arguments, "foresight_few,vsr_local", launcher)
+
+    for task in ("foresight_few", "vsr_local"):  # ten items, and three, of which one process has one
+        assert sorted(sample["doc_id"] for sample in samples[task]) == list(range(len(done[1][task])))
+        assert replies(samples[task]) == replies(done[1][task])
+        assert metrics(results, task) == pytest.approx(metrics(done[0], task))
 
 
 def test_the_folder_that_the_package_names_holds_our_tasks_and_a_model_without_its_world_reads_none(

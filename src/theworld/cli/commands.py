@@ -223,6 +223,16 @@ COMMANDS: Final = (
     ),
     Command(
         MEASURE,
+        "surprise",
+        "Measure the surprise of a world model, alone, about videos: its error on what followed the given frames.",
+        "theworld surprise foresight --num-clips 20",
+        "theworld.cli.handlers:surprise",
+        "theworld.config.commands:SurpriseSettings",
+        infer="theworld.config.inferred:for_surprise",
+        resume_hint=_SAME,
+    ),
+    Command(
+        MEASURE,
         "compare",
         "Compare files of predictions: confidence intervals, paired tests, a note on identical files.",
         "theworld compare runs/eval/predictions/world.jsonl runs/eval/predictions/blind.jsonl --group-by task",

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         PlanSettings,
         PreviewSettings,
         ReportSettings,
+        SurpriseSettings,
     )
     from theworld.config.evaluation import Scoring, SpatialRGPTJudgeSettings
     from theworld.config.experiments import ArmsSettings, ProbeSettings
@@ -230,6 +231,14 @@ def probe(settings: "ProbeSettings") -> Result:
     from theworld.experiments.probe.report import run_probes
 
     return Result(run_probes(settings), (settings.output_dir / "probe.md").read_text())
+
+
+def surprise(settings: "SurpriseSettings") -> Result:
+    """Measure the surprise of a world model; show the tables, and the path of the results."""
+    from theworld.experiments.run_surprise import measure_surprise
+
+    values, tables = measure_surprise(settings)
+    return Result(values, f"{_markdown(tables)}\n\nAll results: {settings.output_dir / 'results.json'}")
 
 
 def compare(arguments: "CompareSettings") -> Result:

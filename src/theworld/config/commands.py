@@ -1,5 +1,6 @@
-"""Settings of the small commands, such as compare, foresight, cache, report, config, preview, plan and doctor."""
+"""Settings of the small commands, such as compare, foresight, cache, report, preview, plan, doctor and surprise."""
 
+from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,7 +10,8 @@ from theworld.config.base import MOST, STRICT, BatchSize, Count, CountOrZero, Pa
 from theworld.config.data import ForesightSplitName
 from theworld.config.problems import dataclass
 from theworld.config.training import TrainingConfig
-from theworld.constants import TINY_FUSED_MODEL
+from theworld.config.world import WorldSettings
+from theworld.constants import TEMPORAL_STRIDE, TINY_FUSED_MODEL
 from theworld.precision import Dtype
 
 FUTURE_SUFFIXES = (".mp4", ".gif", ".png")
@@ -283,4 +285,64 @@ class ImagineSettings:
     def _check(self) -> "ImagineSettings":
         if self.out.suffix.lower() not in FUTURE_SUFFIXES:
             raise ValueError(f"out={str(self.out)!r}: expected a file that ends in {either(FUTURE_SUFFIXES)}")
+        return self
+
+
+SIMULATED = "foresight"
+"""Source of simulated clips with true and wrong futures."""
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class SurpriseSettings:
+    """Clips, and the world model whose surprise about them is measured; no language model loads."""
+
+    source: str
+    """A video; a folder of videos; a list of their paths (.txt, one a line); the folder of IntPhys 2, whose possible
+    and impossible videos are compared; or `foresight`: simulated scenes with their true future and with wrong ones."""
+
+    output_dir: PathSetting = Path("surprise")
+    """Folder of the results (results.json) and of a row for each clip (surprise.jsonl)."""
+
+    noise_levels: Annotated[tuple[Annotated[float, Field(gt=0, lt=1)], ...], Field(min_length=1, strict=False)] = (0.9,)
+    """Noise levels t of the true future at which the denoiser's error is measured; the surprise is their mean. Of no
+    effect on V-JEPA 2."""
+
+    num_draws: Annotated[int, Field(ge=1, le=1_024)] = 1
+    """Draws of the noise of a clip, over which its errors are averaged."""
+
+    num_given_frames: Annotated[int, Field(ge=1, le=4_097)] | None = None
+    """Frames that the world model is given, 1 + 4j; None: 5, and in a simulated scene those that its question shows."""
+
+    num_future_steps: Annotated[int, Field(ge=1, le=1_024)] | None = None
+    """Latent slots that follow and are measured, 4 frames each; None: 4, and all of a simulated scene."""
+
+    stride_s: Annotated[float, Field(gt=0, le=MOST)] | None = None
+    """Seconds between the beginnings of two windows of a video; None: the length of the future, so that each frame
+    after the first given ones is measured once."""
+
+    pair_by: Literal["mean", "max"] = "mean"
+    """Surprise of a video that pairs are compared by: the mean over its windows, or the largest."""
+
+    subset: Literal["Main", "Debug"] = "Main"
+    """Labelled set of IntPhys 2."""
+
+    num_clips: Count | None = None
+    """Videos, or simulated scenes, from the first; None: all, and 250 scenes."""
+
+    batch_size: BatchSize = 8
+    """Windows of a video in a forward pass."""
+
+    world: WorldSettings = field(default_factory=WorldSettings)
+    """World model: names, side, frame rate, format and seed of the noise. `tap` is `v-jepa2` for V-JEPA 2, or `random`
+    for the same network with drawn weights, a baseline; without a name it is the embedded one."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "SurpriseSettings":
+        if not self.source:
+            raise ValueError("source is empty: expected a video, a folder of videos, a list of them, or foresight")
+        given = self.num_given_frames
+        if given is not None and (given - 1) % TEMPORAL_STRIDE:
+            raise ValueError(f"num_given_frames={given}: expected 1 + {TEMPORAL_STRIDE}j (1, 5, 9, ...)")
+        if len(set(self.noise_levels)) < len(self.noise_levels):
+            raise ValueError(f"noise_levels={self.noise_levels}: expected all different")
         return self

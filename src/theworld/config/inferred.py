@@ -15,7 +15,8 @@ from theworld.config.flags import flag_of
 from theworld.config.loader import load, merged
 from theworld.config.strict_yaml import SettingsError, read_mapping
 from theworld.config.training import TrainingConfig
-from theworld.constants import DEFAULT_GEMMA_MODEL, TINY_MODEL
+from theworld.config.world import TINY_WORLD
+from theworld.constants import DEFAULT_COSMOS_MODEL, DEFAULT_GEMMA_MODEL, TINY_MODEL
 
 notes = logging.getLogger("theworld.notes")
 
@@ -67,6 +68,25 @@ def for_training(values: Mapping[str, Any]) -> dict[str, Any]:
                 DEFAULT_GEMMA_MODEL,
             )
     return merged(defaults, values)
+
+
+def for_surprise(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Add what the settings of a measure of surprise leave open: without a world model the embedded one, and its side
+    and frame rate.
+
+    Args:
+        values: the settings that are given, nested.
+    """
+    world = values.get("world", {})
+    if not isinstance(world, Mapping) or world.get("cosmos_model_name") not in (None, TINY_MODEL):
+        return dict(values)
+    if world.get("cosmos_model_name") is None:
+        notes.info(
+            "no world model is named: the small embedded one, which knows simulated scenes alone, is measured; for real"
+            " videos give --world.cosmos-model-name %s and a GPU",
+            DEFAULT_COSMOS_MODEL,
+        )
+    return merged({"world": TINY_WORLD}, values)
 
 
 def for_evaluation(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -159,7 +159,7 @@ class ChoiceSamples:
 
     def _seen(self, media: Sequence[Any]) -> tuple[list[Any], tuple[Any, ...] | None]:
         """Return the pictures for Gemma, and the clips for the world model: None if there is no video."""
-        if not any(_is_film(source) for source in media):
+        if not any(is_film_file(source) for source in media):
             return list(media), None
         from theworld.datasets.video import ClipRule, read_clip
 
@@ -167,7 +167,7 @@ class ChoiceSamples:
         images: list[Any] = []
         clips: list[Any] = []
         for source in media:
-            if not _is_film(source):  # a still clip, since all clips of a sample have one length
+            if not is_film_file(source):  # a still clip, since all clips of a sample have one length
                 images.append(source)
                 clips.append((source,) * rule.num_frames)
                 continue
@@ -192,7 +192,8 @@ def _spread(source: Any, num_frames: int) -> list[Any]:
         return video.pictures(places.tolist())
 
 
-def _is_film(source: Any) -> bool:
+def is_film_file(source: Any) -> bool:
+    """Return True for the path of a video."""
     return isinstance(source, Path) and source.suffix.lower() in _FILMS
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from accelerate import Accelerator
 from lmms_eval.api.model import lmms  # pyright: ignore[reportMissingImports]
 from lmms_eval.models.model_utils.gen_metrics import log_metrics  # pyright: ignore[reportMissingImports]
 from lmms_eval.utils import simple_parse_args_string  # pyright: ignore[reportMissingImports]
@@ -38,13 +39,13 @@ class TheWorldChat(lmms):
     Args:
         pretrained: folder, hub id or `tiny-foresight`, as for `TheWorld.from_pretrained`.
         batch_size: requests in a batch.
-        device: device of the model; None: accelerators, if any.
+        device: device of the model; None: accelerators, if any. Of several processes each takes its own.
         max_batch_size: not used; the harness passes it.
         settings: other arguments of `TheWorld.from_pretrained`: `num_world_steps=4`, `num_clip_frames=9`,
             `enable_world=False`, `dtype=bfloat16`, ...
 
     Raises:
-        ValueError: for an invalid batch size, or more than one process.
+        ValueError: for an invalid batch size, or several processes that no launcher has joined.
         TypeError: for an unknown setting.
     """
 
@@ -61,13 +62,16 @@ class TheWorldChat(lmms):
         super().__init__()
         if not str(batch_size).isdecimal() or int(batch_size) < 1:
             raise ValueError(f"batch_size={batch_size!r}: expected a number from 1 upwards")
-        if (processes := int(os.environ.get("WORLD_SIZE", "1"))) > 1:
-            raise ValueError(
-                f"{processes} processes: expected one; share the items out between runs with --offset and --limit"
-            )
         self.batch_size = int(batch_size)
         place: dict[str, Any] = on_this_machine() if device is None else {"device_map": device}
+        num_processes = int(os.environ.get("WORLD_SIZE", "1"))
+        if num_processes > 1:
+            self.accelerator = _joined(num_processes)
+            self._rank, self._world_size = self.accelerator.process_index, num_processes
+            place |= {"device_map": str(self.accelerator.device)}
         self.model = TheWorld.from_pretrained(pretrained, **{**place, **settings}).eval()
+        self.device = self.accelerator.device if num_processes > 1 else self.model.device
+        """Where the harness puts the tensors that its processes exchange."""
 
     @classmethod
     def create_from_arg_string(cls, arg_string: str, additional_config: Mapping[str, Any] | None = None) -> Any:
@@ -78,7 +82,11 @@ class TheWorldChat(lmms):
     def generate_until(self, requests: Sequence[Any]) -> list[str]:
         """Answer requests; return the replies in their order.
 
-        The log and the results, under `throughput`, give the number of clips that the world model read.
+        Of several processes each gets its share, and the harness joins the replies by their documents. Nothing is
+        exchanged here: a process whose replies are all in the harness's cache is not called.
+
+        The log and the results, under `throughput`, give the number of clips that the world model read; with several
+        processes each logs its own, and the results have those of the first.
 
         Raises:
             ValueError: if a request cannot be answered, since the harness would score an error as an answer.
@@ -86,7 +94,7 @@ class TheWorldChat(lmms):
         started = time.perf_counter()
         replies = [""] * len(requests)
         answerers: dict[Decoding, Answerer] = {}
-        with tqdm(total=len(requests), desc="theworld", unit="item") as progress:
+        with tqdm(total=len(requests), desc="theworld", unit="item", disable=self.rank > 0) as progress:
             for batch in grouped(
                 self._opened(requests), self.batch_size, lambda item: (item.decoding, item.sample.shape)
             ):
@@ -130,7 +138,8 @@ class TheWorldChat(lmms):
         return Answerer(self.model, max_new_tokens=decoding.max_new_tokens, decoding=dict(decoding.options))
 
     def _report(self, replies: list[str], num_clips: int, seconds: float) -> None:
-        logger.info("theworld: {} replies, {} clips read from the world", len(replies), num_clips)
+        process = f" (process {self.rank} of {self.world_size})" if self.world_size > 1 else ""
+        logger.info("theworld: {} replies, {} clips read from the world{}", len(replies), num_clips, process)
         config, tokenizer = self.model.config, self.model.processor.tokenizer
         num_tokens = sum(len(tokenizer.encode(reply, add_special_tokens=False)) for reply in replies)
         steps = config.num_world_steps if config.enable_world else 0
@@ -140,3 +149,19 @@ class TheWorldChat(lmms):
             avg_speed=num_tokens / seconds,
             additional_metrics={"replies": len(replies), "world_clips": num_clips, "world_steps": steps},
         )
+
+
+def _joined(num_processes: int) -> Accelerator:
+    """Return the accelerator of this process, once its launcher has joined all of them.
+
+    Raises:
+        ValueError: for processes that were not started together: the harness would give each a share of the items, and
+            no one would collect them.
+    """
+    accelerator = Accelerator()
+    if accelerator.num_processes != num_processes:
+        raise ValueError(
+            f"WORLD_SIZE={num_processes}, but {accelerator.num_processes} processes are joined: start them with"
+            f" `accelerate launch --num_processes {num_processes} -m lmms_eval ...`, or unset WORLD_SIZE"
+        )
+    return accelerator

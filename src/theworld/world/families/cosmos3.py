@@ -87,7 +87,7 @@ class Cosmos3(Family):
         num_given: int,
         prompt: Float[Tensor, "1 L 1"],
         settings: WorldSettings,
-    ) -> None:
+    ) -> Float[Tensor, "1 C T h w"]:
         config, device = transformer.config, noised.device
         _, _, num_slots, height, width = noised.shape
         side = config["latent_patch_size"]
@@ -96,7 +96,7 @@ class Cosmos3(Family):
         ids = prompt.flatten().long().to(device)
         noisy = torch.arange(num_given, num_slots, device=device)
         vision = torch.arange(len(ids), len(ids) + num_slots * num_patches, device=device)
-        transformer(
+        return transformer(
             input_ids=ids,
             text_indexes=torch.arange(len(ids), device=device),
             position_ids=positions(len(ids), shape, config, settings.frame_rate_hz).to(device),
@@ -109,7 +109,7 @@ class Cosmos3(Family):
             vision_timesteps=torch.full((len(noisy) * num_patches,), 1_000 * settings.dit_noise_level, device=device),
             vision_noisy_frame_indexes=[noisy],
             return_dict=False,
-        )
+        )[0][0]
 
 
 def positions(

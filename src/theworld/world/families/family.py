@@ -131,7 +131,7 @@ class Family(ABC):
         num_given: int,
         prompt: Float[Tensor, "1 L W"],
         settings: WorldSettings,
-    ) -> None:
+    ) -> Float[Tensor, "N C T h w"]:
         """Run one forward on latents at noise level t, with the input that diffusers' pipeline would make.
 
         Args:
@@ -140,6 +140,9 @@ class Family(ABC):
             num_given: slots that the denoiser is told are given.
             prompt: embedding of the null prompt.
             settings: of the tap.
+
+        Returns:
+            The velocity, noise - latent, in the slots after the given ones; the others mean nothing.
         """
 
     def check_scheduler(self, config: Mapping[str, Any]) -> str | None:

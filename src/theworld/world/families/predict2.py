@@ -121,12 +121,12 @@ class Predict2(Family):
         num_given: int,
         prompt: Float[Tensor, "1 L W"],
         settings: WorldSettings,
-    ) -> None:
+    ) -> Float[Tensor, "N C T h w"]:
         num_clips, _, num_slots, height, width = noised.shape
         is_given = given_mask(num_slots, num_given, noised.device)
         timestep = torch.where(is_given, GIVEN_NOISE_LEVEL, settings.dit_noise_level).expand(num_clips, -1, -1, -1, -1)
         padding = noised.new_zeros(1, 1, settings.image_size_px, settings.image_size_px)
-        transformer(
+        return transformer(
             hidden_states=noised.to(transformer.dtype),
             timestep=timestep.to(transformer.dtype),
             encoder_hidden_states=prompt.expand(num_clips, -1, -1).to(noised.device, transformer.dtype),
@@ -134,7 +134,7 @@ class Predict2(Family):
             condition_mask=is_given.expand(num_clips, -1, -1, height, width).to(transformer.dtype),
             padding_mask=padding.to(transformer.dtype),
             return_dict=False,
-        )
+        )[0]
 
     def check_scheduler(self, config: Mapping[str, Any]) -> str | None:
         """Return a fault without Karras sigmas: the schedule would run upwards, and features would be NaN silently."""

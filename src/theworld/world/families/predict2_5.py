@@ -114,19 +114,19 @@ class Predict25(Family):
         num_given: int,
         prompt: Float[Tensor, "1 L W"],
         settings: WorldSettings,
-    ) -> None:
+    ) -> Float[Tensor, "N C T h w"]:
         num_clips, _, num_slots, height, width = noised.shape
         is_given = given_mask(num_slots, num_given, noised.device)
         timestep = torch.where(is_given, GIVEN_TIMESTEP, settings.dit_noise_level).expand(num_clips, -1, -1, -1, -1)
         side = settings.image_size_px
-        transformer(
+        return transformer(
             hidden_states=noised.to(transformer.dtype),
             condition_mask=is_given.expand(num_clips, -1, -1, height, width).to(transformer.dtype),
             timestep=timestep,
             encoder_hidden_states=prompt.expand(num_clips, -1, -1).to(noised.device, transformer.dtype),
             padding_mask=noised.new_zeros(1, 1, side, side, dtype=transformer.dtype),
             return_dict=False,
-        )
+        )[0]
 
     def check_scheduler(self, config: Mapping[str, Any]) -> str | None:
         return flow_fault(config, karras=True)

@@ -62,18 +62,20 @@ class Wan21(Family):
         num_given: int,
         prompt: Float[Tensor, "1 L W"],
         settings: WorldSettings,
-    ) -> None:
+    ) -> Float[Tensor, "N C T h w"]:
         level = torch.full((len(noised),), 1_000 * settings.dit_noise_level, device=noised.device)
-        self.run(transformer, noised, level, prompt)
+        return self.run(transformer, noised, level, prompt)
 
-    def run(self, transformer: Any, noised: Float[Tensor, "N C T h w"], timestep: Tensor, prompt: Tensor) -> None:
+    def run(
+        self, transformer: Any, noised: Float[Tensor, "N C T h w"], timestep: Tensor, prompt: Tensor
+    ) -> Float[Tensor, "N C T h w"]:
         """Run one forward with timesteps of the clips, (N,), or of their patches, (N, P)."""
-        transformer(
+        return transformer(
             hidden_states=noised.to(transformer.dtype),
             timestep=timestep,
             encoder_hidden_states=prompt.expand(len(noised), -1, -1).to(noised.device, transformer.dtype),
             return_dict=False,
-        )
+        )[0]
 
     def check_scheduler(self, config: Mapping[str, Any]) -> str | None:
         return flow_fault(config, karras=False)

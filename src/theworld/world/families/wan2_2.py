@@ -78,10 +78,10 @@ class Wan22(Wan21):
         num_given: int,
         prompt: Float[Tensor, "1 L W"],
         settings: WorldSettings,
-    ) -> None:
+    ) -> Float[Tensor, "N C T h w"]:
         is_given = given_mask(noised.shape[2], num_given, noised.device)
         level = torch.where(is_given, 0.0, 1_000 * settings.dit_noise_level).expand(-1, -1, -1, *noised.shape[3:])
-        self.run(transformer, noised, level[0, 0, :, ::2, ::2].flatten().expand(len(noised), -1), prompt)
+        return self.run(transformer, noised, level[0, 0, :, ::2, ::2].flatten().expand(len(noised), -1), prompt)
 
     def sampler(self, vae: Any, transformer: Any, scheduler: Any, prompt: Float[Tensor, "1 L W"]) -> Wan22Pipeline:
         absent: Any = None

@@ -26,8 +26,17 @@ class Lmms:
     is_simple = True
 
     def __init__(self) -> None:
+        self._rank, self._world_size = 0, 1
         self.cache_hook = CacheHook()
         self.task_dict: dict[str, Any] = {}
+
+    @property
+    def rank(self) -> int:
+        return self._rank
+
+    @property
+    def world_size(self) -> int:
+        return self._world_size
 
 
 @dataclass(frozen=True)

@@ -192,11 +192,35 @@ def test_a_batch_size_that_is_no_number_is_refused(batch_size: object) -> None:
         opened(batch_size=batch_size)
 
 
-def test_several_processes_and_misspelt_settings_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_misspelt_settings_are_refused() -> None:
     with pytest.raises(TypeError, match="did you mean 'num_world_steps'"):
         opened(num_world_step=4)
+
+
+class Joined:
+    """accelerate's Accelerator in the second of two processes."""
+
+    num_processes, process_index, device = 2, 1, torch.device("cpu")
+
+
+def test_a_process_of_several_knows_its_place_and_holds_a_whole_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    import theworld.evaluation.lmms_eval.model as plugin
+
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(ValueError, match="2 processes: expected one"):
+    monkeypatch.setattr(plugin, "Accelerator", Joined)
+
+    model = opened()
+
+    assert (model.rank, model.world_size, model.device) == (1, 2, torch.device("cpu"))
+    assert isinstance(model.accelerator, Joined)
+    assert model.generate_until([Request(0, "Which?", PICTURES[0], max_new_tokens=2)] * 2) == 2 * [
+        written(model, "Which?", PICTURES[0], max_new_tokens=2)
+    ]  # the harness fills a short share with copies of its last request
+
+
+def test_processes_that_no_launcher_has_joined_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match=r"WORLD_SIZE=2, but 1 processes are joined: start them with `accelerate"):
         opened()
 
 

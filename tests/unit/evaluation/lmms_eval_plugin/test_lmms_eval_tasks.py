@@ -1,6 +1,7 @@
 """Task files for lmms-eval name functions that exist, and score as our own scorers do."""
 
 import json
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,17 @@ import pytest
 import yaml
 from PIL import Image
 
+import fixtures_future as made
+from theworld.cli import main as cli
+from theworld.config import DataSettings
+from theworld.datasets.factory import open_samples
 from theworld.datasets.foresight import TASKS as KINDS
 from theworld.datasets.foresight import ForesightDataset
+from theworld.datasets.images import to_image
 from theworld.datasets.regions import draw_regions
 from theworld.evaluation.benchmarks import spatial_rgpt as scorer_of_spatial_rgpt
 from theworld.evaluation.benchmarks import vsr as scorer_of_vsr
-from theworld.evaluation.lmms_eval import TASKS, foresight, spatial_rgpt, vsr
+from theworld.evaluation.lmms_eval import TASKS, foresight, future, spatial_rgpt, vsr
 from theworld.evaluation.lmms_eval.requests import to_sample
 
 
@@ -33,9 +39,23 @@ Loader.add_constructor("!function", _function)
 
 
 def task(name: str) -> dict[str, Any]:
-    content = yaml.load((TASKS / f"{name}.yaml").read_text(), Loader)
-    return {**(task(Path(content.pop("include")).stem) if "include" in content else {}), **content}
+    return task_file(TASKS / f"{name}.yaml")
 
+
+def task_file(path: Path) -> dict[str, Any]:
+    """The content of a task file over that of the file that it includes, as lmms-eval merges them."""
+    content = yaml.load(path.read_text(), Loader)
+    return {**(task_file(path.parent / content.pop("include")) if "include" in content else {}), **content}
+
+
+FUTURE: dict[str, Callable[[Path], Path]] = {
+    "futurebench": lambda folder: made.write_futurebench(folder, ["A", "B", "C", "D"]),
+    "openworldqa": lambda folder: made.write_openworldqa(folder, ["A", "B", "C", "D"]),
+    "vrqabench": lambda folder: made.write_vrqabench(folder, ["A", "B", "C", "D"]),
+    "physbench": made.write_physbench,
+    "intphys2_pairs": lambda folder: made.write_intphys2(folder, 1),
+}
+"""Writers of small files in the formats of the benchmarks about the future, by task."""
 
 NAMES = sorted(path.stem for path in TASKS.glob("*.yaml"))
 
@@ -61,8 +81,9 @@ def test_a_task_file_is_named_like_its_task_and_its_functions_exist(name: str) -
     assert config["generation_kwargs"]["until"] == []  # a blank line ends no reply
 
 
-def test_foresight_vsr_and_spatial_rgpt_are_there() -> None:
-    assert NAMES == ["foresight", "foresight_tiny", "spatial_rgpt", "vsr"]
+def test_our_tasks_are_those_that_lmms_eval_lacks() -> None:
+    ours = ["foresight", "foresight_tiny", "spatial_rgpt", "vsr"]
+    assert sorted([*ours, *FUTURE]) == NAMES
 
 
 @pytest.mark.parametrize(("name", "side_px"), [("foresight", 896), ("foresight_tiny", 64)])
@@ -226,3 +247,64 @@ def test_a_nested_field_that_cannot_be_read_is_refused_with_its_id() -> None:
 def test_several_replies_to_one_item_are_refused() -> None:
     with pytest.raises(ValueError, match="2 replies to one item"):
         vsr.results(ANNOTATIONS[0], ["true", "false"])
+
+
+def future_docs(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, **more: Any) -> list[dict[str, Any]]:
+    """The documents of a task about the future, whose files are in the folder that its data file names."""
+    row = json.loads((TASKS / task(name)["dataset_kwargs"]["data_files"]["test"]).read_text())
+    FUTURE[name](folder / row["source"])
+    monkeypatch.chdir(folder)
+    return list(task(name)["process_docs"](datasets.Dataset.from_list([row | more])))
+
+
+@pytest.mark.parametrize("name", FUTURE)
+def test_a_benchmark_about_the_future_asks_as_our_own_evaluation(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docs = future_docs(name, tmp_path, monkeypatch)
+    config, settings = task(name), json.loads(docs[0]["settings"])
+    own = open_samples(DataSettings(**settings), "validation", None)
+
+    assert len(docs) == len(own) > 0
+    for doc, place in zip(docs, range(len(own)), strict=True):
+        sample, expected = to_sample(config["doc_to_messages"](doc), "a"), own[place]
+        assert sample.prompt == expected.prompt
+        assert sample.shape == expected.shape
+        assert config["doc_to_text"](doc, {}) == expected.prompt[-1].text
+        assert config["doc_to_target"](doc) == expected.answer
+        assert len(config["doc_to_visual"](doc)) == len(sample.images)
+        for picture, other in zip(sample.images, expected.images, strict=True):
+            np.testing.assert_array_equal(np.asarray(to_image(picture)), np.asarray(to_image(other)))
+
+
+@pytest.mark.parametrize("name", FUTURE)
+def test_a_benchmark_about_the_future_scores_as_the_log_of_its_replies_is_scored(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    docs = future_docs(name, tmp_path, monkeypatch)
+    replies = [future.answer(doc) if place % 3 else "I cannot say." for place, doc in enumerate(docs)]
+    log = tmp_path / "samples.jsonl"
+    rows = [future.results(doc, [reply]) for doc, reply in zip(docs, replies, strict=True)]
+    log.write_text("".join(f"{json.dumps({'doc_id': place, **row})}\n" for place, row in enumerate(rows)))
+    benchmark = json.loads(docs[0]["settings"])["dataset"]
+    assert cli.main(["score", benchmark, "--predictions", str(log), "--json"]) == cli.OK
+    numbers = json.loads(capsys.readouterr().out)
+
+    found = aggregated(name, docs, replies)
+
+    assert found.pop("accuracy") == numbers["overall"]["value"]
+    assert found.pop("published") == numbers["official"]
+    assert found.pop("unparsed") == numbers["overall"]["num_unparsed"] / len(docs) > 0
+    assert found == ({"pairs": numbers["pairs"]["all"]["value"]} if name == "intphys2_pairs" else {})
+
+
+def test_answers_that_are_withheld_and_files_that_are_missing_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ValueError, match="its answer is withheld, so lmms-eval cannot score it"):
+        future_docs("physbench", tmp_path, monkeypatch, validation_split="test")
+    with pytest.raises(ValueError, match="2 rows of settings"):
+        future.questions(datasets.Dataset.from_list([{"dataset": "sat"}] * 2))
+    monkeypatch.chdir(tmp_path.parent)
+    with pytest.raises(ValueError, match=r"futurebench\.json"):
+        future.questions(datasets.Dataset.from_list([{"dataset": "futurebench", "source": "nowhere"}]))
