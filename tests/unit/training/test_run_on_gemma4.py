@@ -1,11 +1,13 @@
 """A Gemma 4 with a world from training to evaluation and audit, on random weights."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from theworld.config import AuditSettings, DataSettings, EvaluationConfig, ModelSettings, TrainingConfig, WorldSettings
+from theworld.config.model import DistillationSettings, LoraSettings
 from theworld.evaluation.run import evaluate
 from theworld.evaluation.run_audit import audit
 from theworld.modeling import TheWorld
@@ -42,11 +44,15 @@ def test_a_run_trains_and_its_model_is_evaluated_and_audited(
 
 
 def test_packing_and_a_plan_are_refused_before_anything_is_trained(
-    make_config: Callable[..., TrainingConfig], on_gemma4: ModelSettings
+    make_config: Callable[..., TrainingConfig], on_gemma4: ModelSettings, tmp_path: Path
 ) -> None:
     with pytest.raises(ValueError, match=r"packing=True on Gemma 4: .*use packing=False"):
         train(make_config(settings_of_model=on_gemma4, packing=True))
     with pytest.raises(ValueError, match=r"objective='imitation' on Gemma 4: "):
         train(make_config(settings_of_model=on_gemma4, objective="imitation"))
+    student = dataclasses.replace(on_gemma4, enable_world=False, lora=LoraSettings(targets=("language",)))
+    distilling = {"distillation": DistillationSettings(weight=1.0), "store_dir": tmp_path / "store"}
+    with pytest.raises(ValueError, match=r"distillation on Gemma 4: .*set distillation.weight to 0"):
+        train(make_config(settings_of_model=student, **distilling))
     with pytest.raises(ValueError, match=r"plan on Gemma 4: .*measure a short run"):
         configuration(make_config(settings_of_model=on_gemma4))
