@@ -1,7 +1,7 @@
 """Distillation: Gemma learns a world's states in training, and its checkpoint answers without a world."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -175,12 +175,11 @@ def test_text_alone_trains_too(distilling: MakeConfig, monkeypatch: pytest.Monke
 
 
 @pytest.fixture
-def no_world(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def no_world(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fail if any network of the world is loaded."""
     for name in ("open_tap", "tap_fingerprint"):
         monkeypatch.setattr(f"theworld.world.factory.{name}", lambda *given: pytest.fail("a world was loaded"))
     monkeypatch.setattr("theworld.world.loading.load_vae", lambda *given: pytest.fail("a world was loaded"))
-    yield
 
 
 def test_the_trained_model_holds_adapters_alone_and_answers_without_a_world(
