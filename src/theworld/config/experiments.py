@@ -153,7 +153,8 @@ class ArmsSettings:
     """Samples per step."""
 
     num_parameters: Count = 60_000
-    """Trainable parameters of every arm, within 1 %: they set the hidden width of its projector."""
+    """Trainable parameters of every arm beside its adapters, within 1 %: they set the hidden width of its projector. A
+    distilled arm has no projector."""
 
     num_workers: NumWorkers = 1
     """Processes that prepare samples."""

@@ -209,13 +209,16 @@ class Collator:
         """Return the teacher's features of each clip, and its picture of the current frame: the last one."""
         is_current: list[bool] = []
         for sample in samples:
-            per_clip, rest = divmod(len(sample.images), sample.num_clips) if sample.num_clips else (0, 0)
-            if rest or (sample.num_clips and not per_clip):
+            num_pictures, num_clips = len(sample.images), sample.num_clips
+            if not num_clips:
+                is_current += [False] * num_pictures
+            elif not num_pictures or num_pictures % num_clips:
                 raise ValueError(
-                    f"sample {sample.id!r}: {len(sample.images)} pictures of {sample.num_clips} clips: distillation"
-                    " needs as many pictures of each clip"
+                    f"sample {sample.id!r}: {num_pictures} pictures of {num_clips} clips: distillation needs as many"
+                    " pictures of each clip"
                 )
-            is_current += ([False] * (per_clip - 1) + [True]) * sample.num_clips if per_clip else []
+            else:
+                is_current += ([False] * (num_pictures // num_clips - 1) + [True]) * num_clips
         frames, steps = self.frames(samples)
         assert frames is not None  # since there are clips
         features = read_teacher(frames, steps)[:, :, -(1 + steps) :]

@@ -12,14 +12,17 @@ from torch import Tensor
 from fixtures_model import features, picture
 from theworld import TheWorld
 from theworld.config import TrainingConfig
+from theworld.config.commands import FillSettings
 from theworld.config.model import DistillationSettings, LoraSettings
 from theworld.config.strict_yaml import SettingsError
 from theworld.datasets.collator import Collator
 from theworld.datasets.sample import Sample, Turn, question
 from theworld.evaluation.generation import Answerer
 from theworld.modeling.config_files import CheckpointError
+from theworld.modeling.native import compile_layers
 from theworld.training import dataloading
-from theworld.training.distillation import HEAD_NAME, Distiller, StateHead, pooled
+from theworld.training.distillation import HEAD_NAME, Distiller, StateHead, layer_of, pooled
+from theworld.training.feature_cache import fill
 from theworld.training.flops import WorkCounter
 from theworld.training.metrics import read_metrics
 from theworld.training.run import train
@@ -132,9 +135,11 @@ def test_of_several_pictures_of_a_clip_the_last_one_predicts(student: TheWorld) 
     one = Sample("one", (Turn("user", "What?"), Turn("assistant", "that")), tuple(shown), clips=(shown[-1:],))
     two = question("two", shown[:2], "What?", "that")  # two clips of one frame
 
-    batch = batch_of(student, [one, two])
+    none = Sample("none", one.turns, (picture(3),), clips=())
 
-    assert batch["teacher_pictures"].tolist() == [False, False, True, True, True]
+    batch = batch_of(student, [one, none, two])
+
+    assert batch["teacher_pictures"].tolist() == [False, False, True, False, True, True]
     assert batch["teacher_features"].shape == (3, 16, 1, 8, 8)
 
 
@@ -244,6 +249,25 @@ def test_recomputed_activations_give_the_same_losses(distilling: MakeConfig) -> 
         train(config)
 
     assert [row["loss"] for row in rows(recomputed)] == pytest.approx([row["loss"] for row in rows(plain)], abs=1e-5)
+
+
+def test_the_layer_that_the_head_reads_is_not_compiled() -> None:
+    model = TheWorld.from_pretrained("tiny", enable_world=False)
+
+    compile_layers(model, except_for=layer_of(model.config, DistillationSettings(weight=1.0)))
+
+    layers: Any = model.model.language_model.layers
+    assert [layer._compiled_call_impl is None for layer in layers] == [index == 2 for index in range(6)]
+
+
+def test_a_store_is_filled_beforehand_for_the_teacher(distilling: MakeConfig) -> None:
+    config = distilling(num_steps=1)
+    fields = {name: getattr(config, name) for name in TrainingConfig.__dataclass_fields__}
+
+    result = fill(FillSettings(**fields))
+
+    assert (result["samples"], result["computed"]) == (8, 8)
+    assert fill(FillSettings(**fields))["computed"] == 0
 
 
 def test_the_operations_of_the_head_count(student: TheWorld) -> None:
