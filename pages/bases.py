@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from pages.blocks import ROOT, write_block
-from theworld.modeling.bases import BASES, IMITATION, PACKING, PLAN, RESIDUAL, SHARED_PREFIX, Base
+from theworld.modeling.bases import BASES, DISTILLATION, IMITATION, PACKING, PLAN, RESIDUAL, SHARED_PREFIX, Base
 from theworld.tables import markdown_lines
 
 PAGE: Final = "docs/loading.md"
@@ -131,6 +131,11 @@ FEATURES: Final = (
             "test_a_run_of_imitation_explains_more_with_each_step_and_its_model_goes_on_to_answers"
         },
         IMITATION,
+    ),
+    Feature(
+        "training by distillation",
+        {"gemma3": "unit/training/test_distillation.py::test_a_run_learns_to_predict_the_world_and_to_answer"},
+        DISTILLATION,
     ),
     Feature(
         "evaluation",

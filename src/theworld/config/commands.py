@@ -168,7 +168,7 @@ class FillSettings(TrainingConfig):
     def _check_share(self) -> "FillSettings":
         if self.store_dir is None:
             raise ValueError("store_dir is missing: expected the folder of the feature store to fill")
-        if not self.model.enable_world:
+        if not self.model.enable_world and not self.distillation.weight:
             raise ValueError("model.enable_world=False: there are no world features to compute")
         if self.shard_index >= self.num_shards:
             raise ValueError(

@@ -80,6 +80,10 @@ class Arm:
     images: Literal["current", "clip"] = "current"
     """Gemma's input: the current picture, or every given frame."""
 
+    distillation: Annotated[float, Field(ge=0, le=MOST)] | None = None
+    """Weight of the loss by which Gemma learns to predict the features instead of reading them: the arm has no world
+    tokens, and answers without a world. 0: the same training without this loss, its control. None: world tokens."""
+
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class ArmsSettings:
@@ -150,7 +154,8 @@ class ArmsSettings:
     """Samples per step."""
 
     num_parameters: Count = 60_000
-    """Trainable parameters of every arm, within 1 %: they set the hidden width of its projector."""
+    """Trainable parameters of every arm beside its adapters, within 1 %: they set the hidden width of its projector. A
+    distilled arm has no projector."""
 
     num_workers: NumWorkers = 1
     """Processes that prepare samples."""
@@ -180,6 +185,12 @@ class ArmsSettings:
             raise ValueError(f"arms {names}: expected all names different")
         if missing := [name for name in self.primary if name not in names]:
             raise ValueError(f"primary={self.primary} names {missing}, which is no arm: expected two of {names}")
+        frozen = not self.model.lora.targets and self.model.freeze_gemma_vision and self.model.freeze_gemma_language
+        if frozen and (without := [arm.name for arm in self.arms if arm.distillation is not None]):
+            raise ValueError(
+                f"arms {without} have no world tokens, and all of Gemma is frozen: name model.lora.targets, as"
+                " configs/foresight/arms-lora.yaml does"
+            )
         return self
 
 

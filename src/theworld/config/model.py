@@ -1,7 +1,8 @@
-"""ModelSettings and LoraSettings: the model to build or load, its fusion, and its adapters."""
+"""The model to build or load: its fusion, its adapters, and the distillation of its world."""
 
 from collections.abc import Mapping
 from dataclasses import field
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -79,7 +80,7 @@ class ModelSettings:
     short sequences fastest."""
 
     enable_world: bool = True
-    """Off: plain Gemma 3; the world is not loaded, and the settings below are unused."""
+    """Off: plain Gemma 3; the world is not loaded, and only distillation uses the settings of the world below."""
 
     num_world_steps: NumSlots = 0
     """K, future latent slots; each covers 4 pixel frames. If you name no tap, K > 0 means the tap `rollout`."""
@@ -182,3 +183,44 @@ class ModelSettings:
                 "world_projection_mode='channel' makes a token of each latent channel and does not go with"
                 f" {present[0]}; use 'spatial'"
             )
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class DistillationSettings:
+    """Distillation: Gemma learns to predict the states of the world model, and then answers without it."""
+
+    weight: Annotated[float, Field(ge=0, le=MOST)] = 0.0
+    """Weight of the loss of the predicted states beside that of the answers; 0: no distillation. It needs
+    model.enable_world=False and a store_dir; the teacher is the tap of model.world, model.num_world_steps ahead."""
+
+    layer: Count | None = None
+    """Number of Gemma's layers before the states that predict; only later layers use what these learn. None: half of
+    all layers."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "DistillationSettings":
+        if self.layer is not None and not self.weight:
+            raise ValueError(f"layer={self.layer} is not used at weight=0: set weight, or drop layer")
+        return self
+
+    def check_run(self, model: ModelSettings, store_dir: Path | None) -> None:
+        """Check that a run can distil the world of its model.
+
+        Raises:
+            ValueError: for a model that reads the world itself, a run without a store, or a future that the tap lacks.
+        """
+        if not self.weight:
+            return
+        if model.enable_world:
+            raise ValueError(
+                f"distillation.weight={self.weight:g} with model.enable_world=True, a model that reads the world"
+                " itself: set model.enable_world to false; the teacher stays the tap of model.world"
+            )
+        if store_dir is None:
+            raise ValueError(
+                f"distillation.weight={self.weight:g} reads the teacher's states from a feature store: set store_dir to"
+                " its folder"
+            )
+        if model.checkpoint is None:  # which has its own tap
+            steps = model.num_world_steps
+            model.world.num_slots(model.world.num_frames(1, steps), steps)  # raises for slots that the tap cannot give

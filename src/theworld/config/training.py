@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from theworld.config.base import STRICT, BatchSize, Count, NumWorkers, PathSetting, Seed
 from theworld.config.data import DataSettings, MixturePart
 from theworld.config.evaluation import refuse_conversations
-from theworld.config.model import ModelSettings
+from theworld.config.model import DistillationSettings, ModelSettings
 from theworld.config.optim import OptimSettings
 from theworld.config.problems import dataclass
 from theworld.config.renamed import accept_former
@@ -187,6 +187,9 @@ class TrainingConfig:
     optim: OptimSettings = field(default_factory=OptimSettings)
     """Optimiser and learning rate."""
 
+    distillation: DistillationSettings = field(default_factory=DistillationSettings)
+    """World states as further targets of a Gemma that answers without a world."""
+
     validation: ValidationSettings = field(default_factory=ValidationSettings)
     """Validation during training."""
 
@@ -199,6 +202,7 @@ class TrainingConfig:
         self._settle_length()
         self._check_precision()
         self._check_objective()
+        self.distillation.check_run(model, self.store_dir)
         self._check_packing()
         self._check_validation()
         warmup, steps = self.optim.warmup_steps, self.num_steps

@@ -41,6 +41,8 @@ class Collator:
             generation: rows end with the last question, with padding on the left.
         num_world_steps: K of every batch; default: the processor's own. Samples with a smaller K lower it.
         read_features: (frames, K) -> stored features, which replace pixels.
+        read_teacher: (frames, K) -> stored features that a model without a world learns to predict; None: no
+            distillation.
         show_slots: True for imitation: batches also contain a picture of each slot.
         packing: True to let samples share rows; for training.
         max_length: tokens of a packed row; None: those of the longest sample of the batch.
@@ -53,6 +55,7 @@ class Collator:
         supervise: bool,
         num_world_steps: int | None = None,
         read_features: Callable[[Tensor, int], Tensor] | None = None,
+        read_teacher: Callable[[Tensor, int], Tensor] | None = None,
         show_slots: bool = False,
         packing: bool = False,
         max_length: int | None = None,
@@ -61,6 +64,7 @@ class Collator:
         self.supervise = supervise
         self.num_world_steps = num_world_steps
         self.read_features = read_features
+        self.read_teacher = read_teacher
         self.show_slots = show_slots
         self.packing = packing
         self.max_length = max_length
@@ -73,9 +77,12 @@ class Collator:
 
         With `packing` also position_ids and packed_samples, as `packed` returns them, in fewer rows than samples.
         With `show_slots` also slot_pixel_values (N, T, 3, H, W): the last frame of each of the T slots of the N clips.
+        With `read_teacher` also teacher_features (N, C, 1 + K, h, w): of the current slot and those ahead of the N
+        clips; and teacher_pictures (M,): True for the N of the M pictures that show the current frame of a clip.
 
         Raises:
-            ValueError: for clips of unequal length, a missing true future, or an answer to learn that is not there.
+            ValueError: for clips of unequal length, a missing true future, or an answer to learn that is not there; for
+                a teacher's clips that do not have equally many pictures.
         """
         if self.supervise and not self.show_slots:
             _check_answers(samples)
@@ -108,6 +115,8 @@ class Collator:
             )
         if self.read_features is not None and "world_pixels" in batch:
             batch["world_features"] = self.read_features(batch.pop("world_pixels"), batch["num_world_steps"])
+        if self.read_teacher is not None and any(sample.num_clips for sample in samples):
+            batch |= self._taught(samples, self.read_teacher)
         if self.packing:
             pictures, clips = [len(sample.images) for sample in samples], [sample.num_clips for sample in samples]
             batch = packed(batch, pictures, clips, self.processor.tokenizer.pad_token_id, self.max_length)
@@ -199,6 +208,25 @@ class Collator:
             )
         num_frames = TEMPORAL_STRIDE * self._steps([sample])
         return [[*_frames(clip), *_frames(rest)[:num_frames]] for clip, rest in zip(clips, sample.future, strict=True)]
+
+    def _taught(self, samples: Sequence[Sample], read_teacher: Callable[[Tensor, int], Tensor]) -> dict[str, Tensor]:
+        """Return the teacher's features of each clip, and its picture of the current frame: the last one."""
+        is_current: list[bool] = []
+        for sample in samples:
+            num_pictures, num_clips = len(sample.images), sample.num_clips
+            if not num_clips:
+                is_current += [False] * num_pictures
+            elif not num_pictures or num_pictures % num_clips:
+                raise ValueError(
+                    f"sample {sample.id!r}: {num_pictures} pictures of {num_clips} clips: distillation needs as many"
+                    " pictures of each clip"
+                )
+            else:
+                is_current += ([False] * (num_pictures // num_clips - 1) + [True]) * num_clips
+        frames, steps = self.frames(samples)
+        assert frames is not None  # since there are clips
+        features = read_teacher(frames, steps)[:, :, -(1 + steps) :]
+        return {"teacher_features": features, "teacher_pictures": torch.tensor(is_current)}
 
     def _slots(self, samples: Sequence[Sample], num_slots: int) -> Float[Tensor, "N T 3 H W"]:
         """Return the last frame of each slot, processed for Gemma.

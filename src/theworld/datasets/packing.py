@@ -55,8 +55,8 @@ def packed(
 
     Args:
         batch: of the collator, a sample in each row.
-        pictures: pictures of each sample, which are its rows of `pixel_values`.
-        clips: clips of each sample, which are its rows of `world_pixels` or `world_features`.
+        pictures: pictures of each sample, which are its rows of `pixel_values` and `teacher_pictures`.
+        clips: clips of each sample, which are its rows of `world_pixels`, `world_features` or `teacher_features`.
         pad_token_id: id at padded positions.
         capacity: maximum tokens of a row; None: the length of the longest sample.
 
@@ -90,7 +90,8 @@ def packed(
     result["position_ids"] = spread(position_ids, 0)
     result["packed_samples"] = spread(torch.tensor(place).repeat_interleave(repeats), NO_SAMPLE)
     order = [sample for row in rows for sample in row]
-    for names, counts in ((("pixel_values",), pictures), (("world_pixels", "world_features"), clips)):
+    of_pictures, of_clips = ("pixel_values", "teacher_pictures"), ("world_pixels", "world_features", "teacher_features")
+    for names, counts in ((of_pictures, pictures), (of_clips, clips)):
         for name in names:
             if name in batch:
                 groups = batch[name].split(list(counts))

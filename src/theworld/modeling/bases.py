@@ -61,6 +61,7 @@ RESIDUAL: Final = "world_fusion='residual'"
 PACKING: Final = "packing=True"
 SHARED_PREFIX: Final = "look(image)"
 IMITATION: Final = "objective='imitation'"
+DISTILLATION: Final = "distillation"
 PLAN: Final = "plan"
 
 GEMMA3: Final = Base(
@@ -99,6 +100,7 @@ GEMMA4: Final = Base(
         PACKING: "use packing=False",
         SHARED_PREFIX: "ask each question with generate(image, question)",
         IMITATION: "its pictures have grids of any shape; train on answers",
+        DISTILLATION: "its pictures have grids of any shape; set distillation.weight to 0",
     },
 )
 
@@ -136,6 +138,7 @@ QWEN3_VL: Final = Base(
         PACKING: "use packing=False",
         SHARED_PREFIX: "ask each question with generate(image, question)",
         IMITATION: "its pictures have grids of any shape; train on answers",
+        DISTILLATION: "its pictures have grids of any shape; set distillation.weight to 0",
         PLAN: "its memory and work are not modelled; measure a short run",
     },
     former_parts={"vision_config": "qwen3_vl"},

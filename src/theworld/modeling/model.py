@@ -345,9 +345,7 @@ class TheWorld(Fusion):
         if unknown := parts.keys() - {"gemma_vision", "gemma_language", "cosmos_vae"}:
             raise ValueError(f"freeze got {sorted(unknown)}: expected gemma_vision, gemma_language or cosmos_vae")
         if parts.get("cosmos_vae") is False and self.cosmos_vae is None:
-            raise ValueError(
-                "whether the VAE can train is decided at loading: from_pretrained(freeze_cosmos_vae=False)"
-            )
+            raise ValueError("the VAE can train only if it was loaded so: from_pretrained(freeze_cosmos_vae=False)")
         for name, frozen in parts.items():
             setattr(self.config, f"freeze_{name}", frozen)
         freezing.freeze(self, self.config)

@@ -152,11 +152,16 @@ def fused_class(config: WorldFields) -> type[Fusion]:
     return _FUSED[config.BASE.kind]
 
 
-def compile_layers(model: Fusion) -> None:
+def compile_layers(model: Fusion, except_for: int | None = None) -> None:
     """Compile each layer of the language model, in place; names of weights stay.
 
     Equal layers, and rows of any length, share one program. `torch.compile` of the whole model would break its graph at
     the checks of placeholders, and compile every layer separately.
+
+    Args:
+        model: with the layers.
+        except_for: index of a layer to leave as it is, since hooks do not fit a shared program; None: none.
     """
-    for layer in model.model.language_model.layers:
-        layer.compile(dynamic=True)
+    for index, layer in enumerate(model.model.language_model.layers):
+        if index != except_for:
+            layer.compile(dynamic=True)

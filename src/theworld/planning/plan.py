@@ -67,6 +67,8 @@ def plan_run(settings: PlanSettings) -> Plan:
     else:
         peak = settings.peak_tflops * 1e12
     name = describe_world(config.world_settings()) if config.enable_world else "none: the world is off"
+    if settings.distillation.weight:
+        name += ", and its stored states are targets; their head is not counted"
     return Plan(
         settings, rows, memory, name, flops * settings.gradient_accumulation_steps, _num_steps(settings, rows), peak
     )

@@ -32,11 +32,16 @@ logger = logging.getLogger(__name__)
 
 
 def stored_features(config: TrainingConfig, model: TheWorld, parts: list[Any], device: torch.device) -> Any:
-    """Compute the features that a run's store lacks, and return a function that reads the store; None without one."""
-    if config.store_dir is None or not model.config.enable_world:
+    """Compute the features that a run's store lacks, and return a function that reads the store; None without one.
+
+    A model without a world has features if it learns to predict them: distillation.
+    """
+    has_world = model.config.enable_world
+    if config.store_dir is None or not (has_world or config.distillation.weight):
         return None
     tap = open_tap(model.config.world_settings(), device)
-    model.attach_world(tap)  # checks that this is the world the model was trained on
+    if has_world:
+        model.attach_world(tap)  # checks that this is the world the model was trained on
     store = open_stored(tap, config.store_dir, config.store_dtype)
     for samples in parts:
         fill_store(store, model.processor, samples)
@@ -83,7 +88,8 @@ def fill(config: FillSettings) -> dict[str, Any]:
     model = open_model(config.model, load_world=False, world_device=device)
     settings = model.config.world_settings()
     tap = open_tap(settings, device)
-    model.attach_world(tap)
+    if model.config.enable_world:
+        model.attach_world(tap)
     assert config.store_dir is not None  # FillSettings requires it
     stored = open_stored(tap, config.store_dir, config.store_dtype)
     parts = [
@@ -125,7 +131,8 @@ def _log_size(config: FillSettings, tap: WorldTap, num_world_steps: int, num_sam
 
 
 def _parts(config: FillSettings, with_future: bool, rule: ClipRule) -> Iterator[Any]:
-    """Open every data set of a run: those to train on, and the validation sets."""
+    """Open every data set of a run: those to train on, and the validation sets if the model reads a world."""
     for data in [part.data for part in config.mixture] or [config.data]:
         yield open_samples(data, data.train_split, data.num_train, with_future, rule)
-    yield from open_questions(config, with_future, rule).values()
+    if config.model.enable_world:
+        yield from open_questions(config, with_future, rule).values()

@@ -155,10 +155,12 @@ class WorkCounter:
 
     Args:
         model: frozen as for training, but not yet wrapped or sharded.
+        head: of distillation; None: none.
     """
 
-    def __init__(self, model: TheWorld) -> None:
+    def __init__(self, model: TheWorld, head: nn.Module | None = None) -> None:
         self.model = model
+        self._head = LinearWeights(0, 0) if head is None else _linear_weights(head)
         self._vision = VisionFlops.of(model)
         self._language = LanguageFlops.of(model)
         self._projector = _linear_weights(model.world) if model.config.enable_world else LinearWeights(0, 0)
@@ -183,6 +185,8 @@ class WorkCounter:
         vision = self._vision.flops(batch, has_gradient=trains_vision)
         world_model = self._world_model(batch)
         total = vision + world_model + self._world_projector(batch)
+        if (taught := batch.get("teacher_features")) is not None:
+            total += self._head.flops(len(taught) * self.model.config.image_grid**2, has_gradient=True)
         if not imitates:
             total += self._language.flops(batch, has_gradient=self._trains_language)
         frozen = (0 if trains_vision else vision) + (0 if self._trains_vae else world_model)

@@ -65,7 +65,8 @@ def model_card(config: TrainingConfig, run: Path) -> str:
 
 def _bases(config: TrainingConfig) -> list[str]:
     model = config.model
-    return [_shown(model.gemma_model_name), *([_shown(model.world.cosmos_model_name)] if model.enable_world else [])]
+    learns_from_world = model.enable_world or config.distillation.weight > 0
+    return [_shown(model.gemma_model_name), *([_shown(model.world.cosmos_model_name)] if learns_from_world else [])]
 
 
 def _shown(name: str) -> str:
@@ -91,9 +92,12 @@ def _trained(config: TrainingConfig) -> str:
     }
     parts = ", ".join(name for name, holds in trains.items() if holds)
     length = f"{config.num_steps} steps" if config.num_epochs is None else f"{config.num_epochs} epochs in steps"
-    world = f"the tap `{model.world.tap}`, {model.num_world_steps} steps ahead" if model.enable_world else "no world"
+    world = f"the tap `{model.world.tap}`, {model.num_world_steps} steps ahead"
+    sight = f"It sees {world}, fused as `{model.world_fusion}`." if model.enable_world else "It sees no world."
+    if config.distillation.weight:
+        sight += f" In training it learnt to predict {world}."
     return (
-        f"Trained: {parts}; all else is frozen. It sees {world}, fused as `{model.world_fusion}`.\n\n"
+        f"Trained: {parts}; all else is frozen. {sight}\n\n"
         f"{length} of {config.batch_size} samples a device and forward pass, objective"
         f" `{config.objective}`, learning rate {optim.learning_rate:g} ({optim.schedule}), {config.precision}, seed"
         f" {config.seed}. Everything else: `run/config.json`."

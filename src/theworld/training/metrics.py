@@ -40,6 +40,8 @@ class Tally:
     samples: int = 0
     flops: float = 0.0
     frozen_flops: float = 0.0
+    unexplained: list[float] = field(default_factory=list)
+    """Losses of the head of distillation, of each batch."""
     waited_seconds: float = 0.0
     """Time that the model waited for batches."""
     seconds: float = 0.0
@@ -76,6 +78,10 @@ class Metrics(TrainerCallback):
             tally.flops += work.total
             tally.frozen_flops += work.frozen
         self._micro_losses.append(loss)
+
+    def count_unexplained(self, share: float) -> None:
+        """Count the share of the teacher's variance that the head of distillation did not explain in a batch."""
+        self._tally.unexplained.append(share)
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -137,8 +143,9 @@ class Metrics(TrainerCallback):
             step, loss (the mean over the steps since the last row, unrounded), learning_rate, grad_norm,
             tokens_per_second (without padding), samples_per_second, padding_share (of all positions),
             data_wait_share (of the time), peak_memory_gb, eta_seconds, left_out/CAUSE; tflops_per_second, mfu (their
-            share of the devices' peak, if that is known), frozen_share (of the operations, in frozen towers). The
-            numbers cover all processes, except for waiting, memory and ETA, which are those of this process.
+            share of the devices' peak, if that is known), frozen_share (of the operations, in frozen towers);
+            unexplained (share of the teacher's variance, with distillation). The numbers cover all processes, except
+            for waiting, memory, ETA and unexplained, which are those of this process.
         """
         tally, tallies, seconds = self._tally, _of_all_processes(self._tally), self._seconds()
         steps = len(tally.step_losses)
@@ -157,6 +164,8 @@ class Metrics(TrainerCallback):
             "eta_seconds": (state.max_steps - state.global_step) * seconds / steps,
             **{f"left_out/{cause}": count for cause, count in left_out.items()},
         }
+        if shares := tally.unexplained:
+            row["unexplained"] = sum(shares) / len(shares)
         if self.work is not None:
             row["tflops_per_second"] = flops / seconds / 1e12
             row |= self._mfu(flops / seconds, len(tallies))
@@ -179,8 +188,10 @@ class Metrics(TrainerCallback):
         return {"mfu": share}
 
 
-def open_metrics(config: TrainingConfig, model: TheWorld, device: torch.device) -> Metrics:
-    """Return the metrics of a run.
+def open_metrics(
+    config: TrainingConfig, model: TheWorld, device: torch.device, head: torch.nn.Module | None = None
+) -> Metrics:
+    """Return the metrics of a run; `head` is that of distillation.
 
     The peak for `mfu` comes from the settings. Without the setting it is measured on a GPU; a CPU, which other
     programs share, has none.
@@ -191,7 +202,7 @@ def open_metrics(config: TrainingConfig, model: TheWorld, device: torch.device) 
     elif device.type == "cuda":
         peak = measured_peak(device, config.precision)
         logger.info("mfu is a share of %.3f TFLOP/s, the measured rate of a large matrix product", peak / 1e12)
-    return Metrics(config.output_dir / METRICS_NAME, WorkCounter(model), peak)
+    return Metrics(config.output_dir / METRICS_NAME, WorkCounter(model, head), peak)
 
 
 @cache

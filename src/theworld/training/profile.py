@@ -31,17 +31,19 @@ class StepProfile(TrainerCallback):
 
     Args:
         output_dir: the run's folder.
+        model: whose parts are named in the table.
     """
 
-    def __init__(self, output_dir: Path) -> None:
+    def __init__(self, output_dir: Path, model: nn.Module) -> None:
         self.folder = output_dir / PROFILE_NAME
+        self._model = model
         self._open: profile | None = None
         self._marks = ExitStack()
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.global_step + 1 != min(STEP, state.max_steps):
             return
-        self._marks = _marked(kwargs["model"])
+        self._marks = _marked(self._model)
         devices = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if torch.cuda.is_available() else [])]
         self._open = profile(activities=devices)
         self._open.start()

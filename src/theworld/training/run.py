@@ -23,13 +23,14 @@ from theworld.evaluation.generation import FeatureReader
 from theworld.io import write_whole
 from theworld.locks import in_use
 from theworld.modeling import TheWorld
-from theworld.modeling.bases import IMITATION, PACKING
+from theworld.modeling.bases import DISTILLATION, IMITATION, PACKING
 from theworld.modeling.factory import configuration_of, open_model
 from theworld.modeling.native import compile_layers
 from theworld.precision import DTYPE_OF, warn_if_emulated
 from theworld.training.bad_records import BAD_RECORDS_NAME, BadRecords
 from theworld.training.callbacks import LossWatch, Stopping, check_logger, open_loggers
 from theworld.training.dataloading import check_shapes, make_feed, open_data, steps_of_run
+from theworld.training.distillation import add_distillation, layer_of
 from theworld.training.feature_cache import stored_features
 from theworld.training.hub_upload import Pushing, check_token
 from theworld.training.manifest import PENDING_NAME, DataDigests, check_data, check_manifest, check_whole
@@ -105,7 +106,8 @@ def train_model(config: TrainingConfig) -> tuple[TheWorld, dict[str, Any]]:
             refuse_other_length(checkpoint, num_steps)
         data = _data_digests(samples, questions, checkpoint)
         _describe(config, model)
-        read_features = stored_features(config, model, [samples, *questions.values()], _device())
+        read = [samples] if config.distillation.weight else [samples, *questions.values()]
+        read_features = stored_features(config, model, read, _device())
         trainer = _build_trainer(config, model, samples, num_steps, read_features)
         trainer.data_digests = data
         if questions:
@@ -157,12 +159,10 @@ def _device() -> torch.device:
 def _build_model(config: TrainingConfig) -> TheWorld:
     """Seed the random numbers and open the model; with a feature store its world stays closed."""
     set_seed(config.seed)
-    needed = [PACKING] * config.packing + [IMITATION] * (config.objective == "imitation")
-    for feature in needed:  # before any weights are loaded
-        configuration_of(config.model).BASE.refuse(feature)
+    watched = _check_base(config)
     model = open_model(config.model, load_world=config.store_dir is None, world_device=_device())
     if config.compile:
-        compile_layers(model)
+        compile_layers(model, except_for=watched)
     logger.info("parameters\n%s", model.parameter_table())
     data = [describe(part.data) for part in config.mixture] or [describe(config.data)]
     before = model.config.trained_on or []
@@ -170,11 +170,28 @@ def _build_model(config: TrainingConfig) -> TheWorld:
     return model
 
 
+def _check_base(config: TrainingConfig) -> int | None:
+    """Refuse what the base lacks before any weights are loaded; return the layer whose states distillation reads.
+
+    Raises:
+        ValueError: for a feature or a layer that the base does not have.
+    """
+    distils = config.distillation.weight > 0
+    needed = [PACKING] * config.packing + [IMITATION] * (config.objective == "imitation") + [DISTILLATION] * distils
+    if not needed:
+        return None
+    settled = configuration_of(config.model)
+    for feature in needed:
+        settled.BASE.refuse(feature)
+    return layer_of(settled, config.distillation) if distils else None
+
+
 def _open_data(config: TrainingConfig, model: TheWorld) -> tuple[Samples | SampleStream, dict[str, Samples]]:
     """Open the training data, and the questions of each validation set."""
     # A checkpoint has its own tap.
     sees_future = model.config.enable_world and model.config.world_settings().sees_future
-    with_future = sees_future or config.objective == "imitation"
+    teaches_future = config.distillation.weight > 0 and model.config.world_settings().sees_future
+    with_future = sees_future or teaches_future or config.objective == "imitation"
     samples = open_data(config, model.processor, config.num_drawn(PartialState().num_processes), with_future)
     if config.max_length is None and isinstance(samples, Samples):  # nothing is learnt beyond the model's own length
         most = model.config.text.max_position_embeddings
@@ -210,7 +227,7 @@ def _describe(config: TrainingConfig, model: TheWorld) -> None:
     config.output_dir.mkdir(parents=True, exist_ok=True)
     loader.save(config, config.output_dir / CONFIG_NAME)
     formats = {"precision": config.precision, "weights": config.model.dtype}
-    if model.config.enable_world:
+    if model.config.enable_world or config.distillation.weight:
         formats["world"] = model.config.world_dtype
     write_whole(
         config.output_dir / "environment.json",
@@ -226,20 +243,26 @@ def _build_trainer(
     read_features: FeatureReader | None,
 ) -> TheWorldTrainer:
     """Connect model and data: collator, feed, metrics, bad records and the watch on the loss."""
+    distils = config.distillation.weight > 0
     collator = Collator(
         model.processor,
         supervise=True,
-        read_features=read_features,
+        read_features=None if distils else read_features,
+        read_teacher=read_features if distils else None,
         show_slots=config.objective == "imitation",
         packing=config.packing,
         max_length=config.max_length,
     )
+    distiller = None
+    if distils:
+        assert isinstance(samples, Samples)  # a stream has no store
+        distiller = add_distillation(model, config.distillation, collator, samples)
     return TheWorldTrainer(
-        model=model,
+        model=model if distiller is None else distiller,
         args=_arguments(config, num_steps),
         train_dataset=make_feed(config, samples, collator),
         collator=collator,
-        metrics=open_metrics(config, model, _device()),
+        metrics=open_metrics(config, model, _device(), None if distiller is None else distiller.head),
         bad_records=BadRecords(config.output_dir / BAD_RECORDS_NAME, config.max_bad_share),
         watch=LossWatch(config.output_dir, config.max_loss_ratio, config.optim.warmup_steps),
         by_part=config.optim.by_part(),
@@ -252,7 +275,7 @@ def _add_callbacks(trainer: TheWorldTrainer, config: TrainingConfig, stopping: S
         for logger_callback in open_loggers(config):
             trainer.add_callback(logger_callback)
         if config.profile:
-            trainer.add_callback(StepProfile(config.output_dir))
+            trainer.add_callback(StepProfile(config.output_dir, trainer.own_model()))
     trainer.add_callback(stopping)
     if not (config.hub.is_pushed and trainer.is_world_process_zero()):
         return None

@@ -21,6 +21,7 @@ from theworld.io import replace_folder, write_whole
 from theworld.training.bad_records import BadRecords
 from theworld.training.callbacks import LossWatch, log_sample, shield_workers
 from theworld.training.dataloading import SOURCE, BatchSource, FeedCollator, StreamFeed
+from theworld.training.distillation import Distiller, load_head, save_head
 from theworld.training.manifest import PENDING_NAME, DataDigests, write_manifest
 from theworld.training.metrics import Metrics
 from theworld.training.optimizer import split_by_part
@@ -110,6 +111,8 @@ class TheWorldTrainer(AtomicCheckpoints):
         )
         for printing in (ProgressCallback, PrinterCallback):  # they write every row of metrics to standard output
             self.remove_callback(printing)
+        if self.is_fsdp_enabled and isinstance(model, Distiller):
+            raise ValueError("distillation.weight does not work under FSDP; train with DDP or on one device instead")
         self.metrics = metrics
         self.bad_records = bad_records
         self.watch = watch or LossWatch(Path(str(args.output_dir)))
@@ -139,7 +142,7 @@ class TheWorldTrainer(AtomicCheckpoints):
         """Return Trainer's optimiser, with the values that parts have of their own."""
         optimizer = super().create_optimizer(model)
         if self._by_part:
-            split_by_part(optimizer, (model or self.model).named_parameters(), self._by_part)
+            split_by_part(optimizer, self.own_model().named_parameters(), self._by_part)
         return optimizer
 
     def get_train_dataloader(self) -> Any:
@@ -179,6 +182,8 @@ class TheWorldTrainer(AtomicCheckpoints):
         value = mean.item()
         self.watch.see(self.state.global_step + 1, value, sample_ids, ends_step=self.accelerator.sync_gradients)
         self.metrics.count(inputs, len(sample_ids), value)
+        if (distiller := self._distiller()) is not None and distiller.unexplained is not None:
+            self.metrics.count_unexplained(distiller.unexplained)
         return loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -205,15 +210,20 @@ class TheWorldTrainer(AtomicCheckpoints):
                 "losses": list(self.watch.before),
             }
             write_whole(checkpoint / PENDING_NAME, json.dumps(pending))
+            if (distiller := self._distiller()) is not None:
+                with _writing(checkpoint):
+                    save_head(distiller, checkpoint)
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
         if self.args.should_save:
             folder = output_dir or str(self.args.output_dir)
             with _writing(Path(folder)):
-                self._own_model().save_pretrained(folder, state_dict=state_dict)
+                self.own_model().save_pretrained(folder, state_dict=state_dict)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        self._own_model().load_checkpoint(resume_from_checkpoint)
+        self.own_model().load_checkpoint(resume_from_checkpoint)
+        if (distiller := self._distiller()) is not None:
+            load_head(distiller, Path(resume_from_checkpoint))
         pending = json.loads((Path(resume_from_checkpoint) / PENDING_NAME).read_text())
         self.metrics.load_state(pending["metrics"])
         self.bad_records.load_state(pending["bad_records"])
@@ -222,10 +232,16 @@ class TheWorldTrainer(AtomicCheckpoints):
             stream.load_state(Path(resume_from_checkpoint))
 
     def _load_best_model(self) -> None:
-        self._own_model().load_checkpoint(self.state.best_model_checkpoint)
+        self.own_model().load_checkpoint(self.state.best_model_checkpoint)
 
-    def _own_model(self) -> Any:
-        return self.accelerator.unwrap_model(self.model)
+    def own_model(self) -> Any:
+        """Return the TheWorld that is trained, without the wrappers of the training."""
+        distiller = self._distiller()
+        return self.accelerator.unwrap_model(self.model) if distiller is None else distiller.model
+
+    def _distiller(self) -> Distiller | None:
+        model = self.accelerator.unwrap_model(self.model)
+        return model if isinstance(model, Distiller) else None
 
 
 class _EpochOf(TrainerCallback):

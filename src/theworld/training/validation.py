@@ -128,7 +128,7 @@ class Validation(TrainerCallback):
 
     def _measure(self, state: Any) -> None:
         started = time.perf_counter()
-        model = self.trainer.accelerator.unwrap_model(self.trainer.model)
+        model = self.trainer.own_model()
         results = {name: self._ask(model, name) for name in self.questions}
         accuracy = sum(result.accuracy for result in results.values()) / len(results)
         is_best = state.best_metric is None or accuracy > state.best_metric

@@ -1,5 +1,6 @@
 """Bases other than Gemma 3 with a world from training to evaluation and audit, on random weights."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from theworld import tiny
 from theworld.cli import main as cli
 from theworld.config import AuditSettings, DataSettings, EvaluationConfig, ModelSettings, TrainingConfig, WorldSettings
 from theworld.config.evaluation import ConditionName
+from theworld.config.model import DistillationSettings, LoraSettings
 from theworld.evaluation.run import evaluate
 from theworld.evaluation.run_audit import audit
 from theworld.modeling import TheWorld
@@ -51,13 +53,17 @@ def test_a_run_trains_and_its_model_is_evaluated_and_audited(
     assert audited["verdict"] != "used"
 
 
-def test_packing_and_imitation_are_refused_before_anything_is_trained(
-    make_config: Callable[..., TrainingConfig], on_other: ModelSettings
+def test_packing_imitation_and_distillation_are_refused_before_anything_is_trained(
+    make_config: Callable[..., TrainingConfig], on_other: ModelSettings, tmp_path: Path
 ) -> None:
     with pytest.raises(ValueError, match=r"packing=True on (Gemma 4|Qwen3-VL): .*use packing=False"):
         train(make_config(settings_of_model=on_other, packing=True))
     with pytest.raises(ValueError, match=r"objective='imitation' on (Gemma 4|Qwen3-VL): "):
         train(make_config(settings_of_model=on_other, objective="imitation"))
+    student = dataclasses.replace(on_other, enable_world=False, lora=LoraSettings(targets=("language",)))
+    distilling = {"distillation": DistillationSettings(weight=1.0), "store_dir": tmp_path / "store"}
+    with pytest.raises(ValueError, match=r"distillation on (Gemma 4|Qwen3-VL): .*set distillation.weight to 0"):
+        train(make_config(settings_of_model=student, **distilling))
 
 
 def test_a_plan_on_a_base_whose_memory_is_not_modelled_is_refused(

@@ -8,7 +8,7 @@ import torch
 
 from theworld.config import DataSettings, ModelSettings, TrainingConfig
 from theworld.config.experiments import Arm, ArmsSettings, Reading
-from theworld.config.model import LoraSettings
+from theworld.config.model import DistillationSettings, LoraSettings
 from theworld.datasets.sample import Samples
 from theworld.evaluation.run import identify, predict
 from theworld.io import whole_folder
@@ -71,8 +71,13 @@ def folder_of(settings: ArmsSettings, arm: Arm, seed: int, num_labels: int) -> P
 
 
 def _model(settings: ArmsSettings, arm: Arm, reading: Reading) -> ModelSettings:
-    """Return the shared model with the reading of an arm, and a projector of `num_parameters`."""
+    """Return the shared model with the reading of an arm, and a projector of `num_parameters`.
+
+    A distilled arm has no world and no projector; its reading is that of the teacher.
+    """
     model = replace(settings.model, world=reading.within(settings.model.world))
+    if arm.distillation is not None:
+        return replace(model, enable_world=False)
     return replace(model, world_projection_width=_width(model, settings.num_parameters))
 
 
@@ -134,21 +139,31 @@ def aligned_folder(settings: ArmsSettings, arm: Arm, seed: int, learning_rate: f
 
 def _reader_folder(settings: ArmsSettings, arm: Arm, seed: int) -> Path:
     name = _name(arm.aligned_on) + ("-clip" if arm.images == "clip" else "")
+    if arm.distillation is not None:
+        name += f"-distilled{arm.distillation:g}"
     return settings.output_dir / "aligned" / name / f"seed-{seed}"
 
 
 def _align_arm(settings: ArmsSettings, arm: Arm, seed: int, learning_rate: float) -> Path:
-    """Align the model of an arm on true clips, and return its folder."""
+    """Align the model of an arm on true clips, and return its folder.
+
+    Conversations of alignment are about a clip that Gemma does not see. A distilled arm therefore learns from the same
+    annotated scenes as labels, beside the states of their true clips, in as many steps as imitation and alignment.
+    """
+    is_distilled = arm.distillation is not None
     run = _training(
         settings,
         seed,
         learning_rate,
         output_dir=aligned_folder(settings, arm, seed, learning_rate),
-        num_steps=settings.align_steps,
+        num_steps=settings.align_steps + (settings.imitate_steps if is_distilled else 0),
         store_dir=store_folder(settings, arm.aligned_on),
         model=_model(settings, arm, arm.aligned_on),
-        data=data_of(settings, arm, "alignment", settings.num_aligned),
+        data=data_of(settings, arm, "labels" if is_distilled else "alignment", settings.num_aligned),
+        distillation=DistillationSettings(weight=arm.distillation or 0.0),
     )
+    if is_distilled:
+        return align(run, run.output_dir, 0, settings.imitate_learning_rate)
     imitation = _reader_folder(settings, arm, seed) / IMITATION_NAME
     return align(run, imitation, settings.imitate_steps, settings.imitate_learning_rate)
 
@@ -179,6 +194,7 @@ def train_arm(settings: ArmsSettings, arm: Arm, seed: int, num_labels: int, rate
             store_dir=store_folder(settings, arm.reads),
             model=model,
             data=data_of(settings, arm, "labels", num_labels),
+            distillation=DistillationSettings(weight=arm.distillation or 0.0),
         )
     )
     return checkpoint
@@ -202,8 +218,11 @@ def _name(reading: Reading) -> str:
 
 
 def answer(settings: ArmsSettings, arm: Arm, model: TheWorld, data: DataSettings, samples: Samples, path: Path) -> None:
-    """Write an arm's answers to samples, after it computes the world features that its store lacks."""
-    stored = fill_store(open_stored(model.tap, store_folder(settings, arm.reads)), model.processor, samples)
+    """Write an arm's answers to samples, after it computes the world features that its store lacks, if it reads any."""
+    read_features = None
+    if model.config.enable_world:
+        stored = open_stored(model.tap, store_folder(settings, arm.reads))
+        read_features = fill_store(stored, model.processor, samples).read
     predict(
         model,
         samples,
@@ -212,5 +231,5 @@ def answer(settings: ArmsSettings, arm: Arm, model: TheWorld, data: DataSettings
         title=f"{arm.name} {path.stem}",
         batch_size=50,
         max_new_tokens=3,
-        read_features=stored.read,
+        read_features=read_features,
     )

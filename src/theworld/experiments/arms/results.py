@@ -266,8 +266,13 @@ def _differing(ours: dict[str, Any], other: Results) -> list[str]:
     our_arms, their_arms = ({arm["name"]: arm for arm in settings["arms"]} for settings in (ours, theirs))
     return [
         *(name for name in ours if name not in FREE and _comparable(name, ours) != _comparable(name, theirs)),
-        *(f"arm {run.arm}" for run in other.runs if our_arms.get(run.arm) != their_arms[run.arm]),
+        *(f"arm {run.arm}" for run in other.runs if _set_of(our_arms.get(run.arm)) != _set_of(their_arms[run.arm])),
     ]
+
+
+def _set_of(arm: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return the settings of an arm that are set, for comparison: results of earlier versions lack later settings."""
+    return arm if arm is None else {name: value for name, value in arm.items() if value is not None}
 
 
 def _comparable(name: str, settings: dict[str, Any]) -> Any:

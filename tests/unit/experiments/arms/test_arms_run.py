@@ -11,9 +11,11 @@ from theworld.config.experiments import Arm, ArmsSettings, Reading
 from theworld.config.model import LoraSettings
 from theworld.evaluation.predictions import read_predictions
 from theworld.experiments.arms.arm import Rates, aligned_folder, folder_of, train_arm
+from theworld.experiments.arms.results import check_parts, read_results
 from theworld.experiments.arms.run import choose_rates, run_arms
 from theworld.experiments.arms.table import compare_arms
 from theworld.modeling import TheWorld
+from theworld.training.metrics import read_metrics
 
 TRUE = Reading(tap="true-future")
 RATES = Rates(aligned=3e-3, labels=3e-3)
@@ -200,6 +202,44 @@ def test_adapters_come_to_the_projector_after_imitation_and_learn_in_both_traini
     ]
     assert all((weight != 0).any() for weight in adapters[0].values())
     assert all((weight != adapters[0][name]).any() for name, weight in adapters[1].items())
+
+
+def test_a_distilled_arm_and_its_control_answer_without_a_world_and_differ_by_its_states_alone(tmp_path):
+    common = {"reads": Reading(tap="rollout"), "aligned_on": TRUE, "images": "clip"}
+    arms = (Arm(name="distilled", distillation=1.0, **common), Arm(name="fine-tuned", distillation=0.0, **common))
+    with pytest.raises(ValueError, match="have no world tokens, and all of Gemma is frozen: name"):
+        small(tmp_path, arms=arms, primary=("distilled", "fine-tuned"))
+    model = replace(small(tmp_path).model, lora=LoraSettings(targets=("language",), rank=2))
+    settings = small(tmp_path, arms=arms, primary=("distilled", "fine-tuned"), model=model)
+
+    table = compare_arms(settings)
+
+    assert {(cell["arm"], cell["num_labels"]) for cell in table["cells"]} == {
+        (arm.name, number) for arm in arms for number in (0, 10)
+    }
+    assert table["costs"]["distilled"]["gflops"] == table["costs"]["fine-tuned"]["gflops"]
+    for arm in arms:
+        distils = arm.distillation == 1.0
+        aligned = aligned_folder(settings, arm, 0, RATES.aligned)
+        rows = read_metrics(aligned / "metrics.jsonl")
+        assert [row["step"] for row in rows] == [4], "as many as imitation and alignment together"
+        assert all(("unexplained" in row) == distils for row in rows)
+        for num_labels in (0, 10):
+            model = TheWorld.from_pretrained(train_arm(settings, arm, 0, num_labels, RATES))
+            assert (model.config.enable_world, model.tap, model.config.trained_parts) == (False, None, ["adapters"])
+    stores = {path.name for path in (tmp_path / "features").iterdir()}
+    assert stores == {"true-future-vae-repeat-1", "rollout-vae-repeat-1"}, "of the teacher"
+
+
+def test_results_without_later_settings_of_arms_are_parts_of_the_comparison(done, tmp_path):
+    path = tmp_path / "arms.json"
+    compare_arms(replace(done, report=True))
+    results = json.loads((done.output_dir / "arms.json").read_text())
+    for arm in results["origin"]["settings"]["arms"]:
+        assert arm.pop("distillation") is None
+    path.write_text(json.dumps(results))
+
+    check_parts(done, [read_results(path)])
 
 
 def test_a_folder_of_another_comparison_is_refused(done):
