@@ -31,7 +31,7 @@ class GatedAnswerer(BatchAnswerer):
 
     def __init__(self, model: TheWorld, threshold: Threshold, **options: Any) -> None:
         self.model = model
-        self.threshold = threshold
+        self.threshold: Threshold = threshold
         self._world = Answerer(model, **options)
         plain = {name: value for name, value in options.items() if name not in ("read_features", "num_world_steps")}
         with model.without_world():

@@ -120,7 +120,7 @@ class AutoLook:
         threshold = threshold_of(self.model.config.auto_threshold, auto_threshold)
         if given := sorted(name for name, value in unknown.items() if value is not None):
             raise ValueError(f"{', '.join(given)}: world='auto' weighs the choices and writes nothing; drop it")
-        with self.model.without_world():  # pyright: ignore[reportAttributeAccessIssue]  # of TheWorld
+        with self.model.without_world():  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]  # of TheWorld
             ids = choice_ids(self.model.processor, texts)
             plain = conversation(self.model, self._media, question)
         choices_ids = dict(zip(texts, ids, strict=True))

@@ -134,7 +134,8 @@ class Distiller(nn.Module):
         with self._states() as states:
             output = self.model(**batch)
         if teacher_features is None or teacher_pictures is None:
-            error = 0 * sum(parameter.sum() for parameter in self.head.parameters())  # DDP waits for their gradients
+            sums = [parameter.sum() for parameter in self.head.parameters()]
+            error = 0 * torch.stack(sums).sum()  # DDP waits for their gradients
             self.unexplained = None
         else:
             is_image = batch["input_ids"] == self.model.config.image_token_id

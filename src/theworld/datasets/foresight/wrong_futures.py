@@ -71,7 +71,7 @@ def visible_wrongs(item: Item) -> tuple[Wrong, ...]:
         difference = np.abs(future_frames(item, wrong, _COMPARED_PX) - true).max(-1)
         return bool((difference >= _LEAST_GREY).mean((1, 2)).max() >= _LEAST_SHARE)
 
-    return tuple(filter(looks_different, WRONG))
+    return tuple(wrong for wrong in WRONG if looks_different(wrong))
 
 
 def _motion(item: Item, wrong: Wrong | None) -> Float[np.ndarray, "17 num_bodies 3"]:
