@@ -11,9 +11,9 @@ from theworld import TheWorld
 
 GREEDY = {"do_sample": False, "return_dict_in_generate": True, "output_logits": True}
 CLOSE = {"atol": 2e-4, "rtol": 0}
-"""Of logits up to 3. Padded rows differ by up to 4e-5, also in float64 and in Gemma 4 itself: generation counts positions
-from the first token, a plain forward from the padding, and the angles of rotary embeddings are float32. With the same
-positions they differ by 1e-5, in float64 by 1e-7, since norms are float32."""
+"""Of logits up to 3. Padded rows differ by up to 4e-5, also in float64 and in Gemma 4 itself: generation counts
+positions from the first token, a plain forward from the padding, and the angles of rotary embeddings are float32. With
+the same positions they differ by 1e-5, in float64 by 1e-7, since norms are float32."""
 
 
 def rows():
