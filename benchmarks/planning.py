@@ -79,9 +79,8 @@ def write_gemma4_of(folder: Path, hidden: int, num_layers: int) -> str:
     """Write a random Gemma 4 of this size with the real vocabulary size; the second half of its layers shares keys."""
     write_gemma4(folder, seed=0)
     if hidden:
-        config = Gemma4Config.from_pretrained(folder)
-        text: Any = config.text_config
-        text = text.to_dict()
+        config: Any = Gemma4Config.from_pretrained(folder)
+        text = config.text_config.to_dict()
         for name in ("per_layer_config", "layer_types"):
             text.pop(name)
         text |= {"vocab_size": VOCABULARY, "hidden_size": hidden, "intermediate_size": 4 * hidden, "head_dim": 256}
