@@ -10,6 +10,7 @@ from typing import Any
 import harness
 import pytest
 import torch
+from accelerate import Accelerator
 from PIL import Image
 
 from fixtures_clips import film
@@ -197,10 +198,13 @@ def test_misspelt_settings_are_refused() -> None:
         opened(num_world_step=4)
 
 
-class Joined:
+class Joined(Accelerator):
     """accelerate's Accelerator in the second of two processes."""
 
     num_processes, process_index, device = 2, 1, torch.device("cpu")
+
+    def __init__(self) -> None:
+        """Join no one."""
 
 
 def test_a_process_of_several_knows_its_place_and_holds_a_whole_model(monkeypatch: pytest.MonkeyPatch) -> None:
