@@ -134,8 +134,8 @@ class Distiller(nn.Module):
         with self._states() as states:
             output = self.model(**batch)
         if teacher_features is None or teacher_pictures is None:
-            sums = [parameter.sum() for parameter in self.head.parameters()]
-            error = 0 * torch.stack(sums).sum()  # DDP waits for their gradients
+            parameters = [parameter.sum() for parameter in self.head.parameters()]
+            error = 0 * torch.stack(parameters).sum()  # DDP waits for the gradient of each
             self.unexplained = None
         else:
             is_image = batch["input_ids"] == self.model.config.image_token_id
