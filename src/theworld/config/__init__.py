@@ -1,5 +1,6 @@
 """Settings: each with its unit and meaning, and the rules between them."""
 
+from theworld.config.ask import AskSettings
 from theworld.config.base import STRICT
 from theworld.config.data import (
     TASK_NAMES,
@@ -31,7 +32,7 @@ from theworld.config.data import (
     VsrData,
 )
 from theworld.config.evaluation import ArmName, AuditSettings, EvaluationConfig
-from theworld.config.experiments import AskSettings, DemoSettings
+from theworld.config.experiments import DemoSettings
 from theworld.config.model import LoraSettings, ModelSettings
 from theworld.config.optim import OptimSettings
 from theworld.config.training import HubSettings, TrainingConfig, ValidationSettings

@@ -5,13 +5,15 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from jaxtyping import Bool
 from pydantic import TypeAdapter
 
 from theworld.config.experiments import ArmsSettings
+from theworld.config.model import ModelSettings
+from theworld.config.optim import OptimSettings
 from theworld.config.renamed import with_former_names
 from theworld.environment import commit
 from theworld.evaluation.benchmarks.dispatch import score
@@ -276,11 +278,28 @@ def _set_of(arm: dict[str, Any] | None) -> dict[str, Any] | None:
 
 
 def _comparable(name: str, settings: dict[str, Any]) -> Any:
-    """Return a setting for comparison, without number formats: those may differ between machines."""
+    """Return a setting for comparison, without number formats: those may differ between machines.
+
+    Settings that an earlier version did not have count as their defaults.
+    """
     value = settings.get(name)
-    if name != "model" or value is None:
+    if value is None or name not in _DEFAULTS:
         return value
-    return {**value, "dtype": None, "world": {**value["world"], "dtype": None}}
+    value = _filled(value, _DEFAULTS[name])
+    return {**value, "dtype": None, "world": {**value["world"], "dtype": None}} if name == "model" else value
+
+
+_DEFAULTS: Final = {
+    "model": json.loads(TypeAdapter(ModelSettings).dump_json(ModelSettings())),
+    "optim": json.loads(TypeAdapter(OptimSettings).dump_json(OptimSettings())),
+}
+
+
+def _filled(value: Any, defaults: Any) -> Any:
+    """Return a mapping with the defaults of the keys that it lacks, at every depth."""
+    if not isinstance(value, dict) or not isinstance(defaults, dict):
+        return value
+    return {**defaults, **{key: _filled(part, defaults.get(key)) for key, part in value.items()}}
 
 
 def _refuse(differing: Sequence[str]) -> None:
