@@ -98,13 +98,13 @@ def by_processor(given: Given, **video: Any) -> None:
 
 
 def by_ask(given: Given) -> None:
-    from theworld.cli import handlers
+    from theworld.cli.ask import ask
     from theworld.config import AskSettings
     from theworld.modeling import factory
 
     given.patch.setattr(TheWorld, "from_pretrained", lambda *args, **kwargs: given.model)
     given.patch.setattr(factory, "to_be_asked", lambda name: name)
-    handlers.ask(AskSettings(model="tiny", picture=given.path, question=QUESTION, max_new_tokens=1))
+    ask(AskSettings(model="tiny", picture=given.path, question=QUESTION, max_new_tokens=1))
 
 
 def by_serve(given: Given) -> None:

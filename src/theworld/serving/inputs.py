@@ -97,9 +97,8 @@ class Preparer:
             plain.enable_world = False
             self._processors[lane, False] = plain
             self._processors[lane, True] = processor
-        self._threshold: Threshold | None = (
-            model.config.auto_threshold
-        )  # a copy: the model thread switches the world off and on
+        # A copy: the model thread switches the world off and on.
+        self._threshold: Threshold | None = model.config.auto_threshold
         self._steps = settings.num_world_steps
         self._most_steps: int = model.config.max_world_steps if self._has_world else 0
         self._max_positions: int = model.config.get_text_config().max_position_embeddings
