@@ -98,7 +98,7 @@ def by_processor(given: Given, **video: Any) -> None:
 
 
 def by_ask(given: Given) -> None:
-    from theworld.cli.ask import ask
+    from theworld.cli.asking import ask
     from theworld.config import AskSettings
     from theworld.modeling import factory
 

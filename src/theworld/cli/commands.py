@@ -60,7 +60,7 @@ COMMANDS: Final = (
         "ask",
         "Answer a question about a picture, with and without the world.",
         'theworld ask tiny-foresight picture.png "In which bin does the ball come to rest?"',
-        "theworld.cli.ask:ask",
+        "theworld.cli.asking:ask",
         "theworld.config:AskSettings",
     ),
     Command(

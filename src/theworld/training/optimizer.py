@@ -1,4 +1,4 @@
-"""Parameter groups of the optimiser: a learning rate and a weight decay of their own for parts of the model."""
+"""Parameter groups, separate from the Trainer: learning rates and weight decays of single parts of the model."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any

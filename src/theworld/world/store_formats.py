@@ -1,4 +1,4 @@
-"""Number formats of the feature store: how features become bytes, and bytes features again."""
+"""Number formats of the feature store, separate from its files: how features become bytes, and bytes features again."""
 
 import math
 from collections.abc import Sequence
