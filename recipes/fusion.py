@@ -14,6 +14,9 @@ from theworld.modeling.factory import open_model
 GRID: Final = 4
 """Side of the world grid: 16 world tokens per slot, the number of Gemma's image tokens per picture."""
 
+NUM_STEPS: Final = 3
+"""Denoising steps of an imagined future: the fewest that lose nothing against ten (docs/tiny.md)."""
+
 
 def build_fusion(settings: TinySettings) -> dict[str, Any]:
     """Align a projector on true clips, and save the fused model with the tap `rollout`.
@@ -35,7 +38,8 @@ def build_fusion(settings: TinySettings) -> dict[str, Any]:
         raise ValueError(f"{out}: no {', '.join(missing)}; build the stages vae, world and vlm first")
     run = _training(settings)
     aligned = align(run, run.output_dir / IMITATION_NAME, recipe.imitate_steps, recipe.imitate_learning_rate)
-    imagining = replace(run.model, world=replace(run.model.world, tap="rollout"), checkpoint=aligned, transfer_tap=True)
+    world = replace(run.model.world, tap="rollout", num_inference_steps=NUM_STEPS)
+    imagining = replace(run.model, world=world, checkpoint=aligned, transfer_tap=True)
     with whole_folder(out / "fused") as aside:
         open_model(imagining).save_pretrained(aside)
     return verify_fusion(settings)
