@@ -186,7 +186,8 @@ def _packed_vision(
     model: TheWorld, rows: BatchShape, num_pictures: int, precision: Precision, recomputes: bool
 ) -> Kept:
     """Trace a tower whose layers are not alike as a whole, its pictures in one sequence."""
-    tower = _plain_attention(model.model.visual)
+    inner: Any = model.model
+    tower = _plain_attention(inner.visual)
     traced = trace_tower(model, rows, num_pictures, precision, recomputes)
     whole = _whole(traced, _copies(tower, precision) if recomputes else 0)
     pixels = num_pictures * math.prod(rows.picture) * torch.float32.itemsize

@@ -115,7 +115,7 @@ def test_the_cache_is_that_of_the_model(qwen3_vl: Path, fused_qwen: Any) -> None
     settings = run(qwen3_vl)
     config = configuration(settings)
     rows = batch_shape_of(settings, config)
-    cache = DynamicCache(config=fused_qwen.config.text)
+    cache: Any = DynamicCache(config=fused_qwen.config.text)
     fused_qwen(input_ids=torch.full((rows.num_rows, LENGTH), 10), past_key_values=cache, use_cache=True)
     real = sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
     assert cache_bytes(skeleton(settings, config), rows) == real
