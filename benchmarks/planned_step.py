@@ -15,7 +15,7 @@ from theworld.config import ModelSettings, WorldSettings, loader
 from theworld.config.commands import PlanSettings
 from theworld.config.training import in_number_formats
 from theworld.modeling import TheWorld
-from theworld.modeling.bases import GEMMA4
+from theworld.modeling.bases import GEMMA4, QWEN3_VL
 from theworld.modeling.factory import open_model
 from theworld.planning.activations import AUTOCAST
 from theworld.planning.batch_shape import BatchShape, batch_shape_of
@@ -56,6 +56,11 @@ def batch_of(model: TheWorld, rows: BatchShape) -> dict[str, Any]:
 def pictures_of(model: TheWorld, rows: BatchShape) -> tuple[int, dict[str, Tensor]]:
     """Return the tokens of a picture, and black pictures: square, and padded to the largest grid if there are grids."""
     config: Any = model.config
+    if config.BASE is QWEN3_VL:  # not padded, so a strip of patches is as large as any other picture of so many
+        merged = config.vision_config.spatial_merge_size
+        grid = torch.tensor([[1, merged, rows.picture[0] // merged]]).expand(rows.num_pictures, -1)
+        pixels = torch.zeros(rows.num_pictures * rows.picture[0], rows.picture[1])
+        return rows.picture[0] // merged**2, {"pixel_values": pixels, "image_grid_thw": grid}
     pictures = {"pixel_values": torch.zeros(rows.num_pictures, *rows.picture)}
     if config.BASE is not GEMMA4:
         return config.image_grid**2, pictures

@@ -1,4 +1,4 @@
-"""Planned peak memory over the measured peak of a training process, at several sizes of Gemma 3 and Gemma 4."""
+"""Planned peak memory over the measured peak of a training process, at several sizes of the bases."""
 
 import json
 import os
@@ -26,6 +26,7 @@ from theworld.config.commands import PlanSettings
 from theworld.planning.plan import plan_run
 from theworld.tiny.gemma import make_processor, save_gemma
 from theworld.tiny.gemma4 import write_gemma4
+from theworld.tiny.qwen3_vl import write_qwen3_vl
 from theworld.tiny.random_weights import draw_weights
 
 VOCABULARY = 262_208
@@ -55,6 +56,14 @@ RUNS: dict[str, tuple[str, int, int, dict[str, Any], dict[str, Any]]] = {
         6,
         {"batch_size": 8, "precision": "bf16", "length": 500},
         {"dtype": "bfloat16"},
+    ),
+    "qwen3_vl_tiny": ("qwen3_vl", 0, 0, {"batch_size": 32, "precision": "fp32", "length": 200}, {"dtype": "float32"}),
+    "qwen3_vl_tiny_vision": (
+        "qwen3_vl",
+        0,
+        0,
+        {"batch_size": 32, "precision": "fp32", "length": 200},
+        {"dtype": "float32", "freeze_gemma_vision": False},
     ),
 }
 """Base, hidden width and layers of a random model (0: the tiny one), settings of the run, settings of its model."""
@@ -101,6 +110,9 @@ def figures() -> Iterator[Figure]:
         with tempfile.TemporaryDirectory() as folder:
             if base == "gemma4":
                 gemma = write_gemma4_of(Path(folder) / "gemma", hidden, num_layers)
+            elif base == "qwen3_vl":
+                gemma = str(Path(folder) / "base")
+                write_qwen3_vl(Path(gemma), seed=0)
             else:
                 gemma = write_gemma(Path(folder) / "gemma", hidden, num_layers) if hidden else "tiny"
             world = {"cosmos_model_name": "tiny", "image_size_px": 64}

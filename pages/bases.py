@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from pages.blocks import ROOT, write_block
-from theworld.modeling.bases import BASES, DISTILLATION, IMITATION, PACKING, PLAN, RESIDUAL, SHARED_PREFIX, Base
+from theworld.modeling.bases import BASES, DISTILLATION, IMITATION, PACKING, RESIDUAL, SHARED_PREFIX, Base
 from theworld.tables import markdown_lines
 
 PAGE: Final = "docs/loading.md"
@@ -169,8 +169,8 @@ FEATURES: Final = (
             "gemma3": "unit/planning/test_planned_memory.py::"
             "test_weights_and_moments_are_those_of_the_model_that_trains",
             "gemma4": "unit/planning/test_planned_gemma4.py::test_a_plan_keeps_what_autograd_keeps",
+            "qwen3_vl": "unit/planning/test_planned_qwen3_vl.py::test_a_plan_keeps_what_autograd_keeps",
         },
-        PLAN,
     ),
 )
 

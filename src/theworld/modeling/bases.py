@@ -62,7 +62,6 @@ PACKING: Final = "packing=True"
 SHARED_PREFIX: Final = "look(image)"
 IMITATION: Final = "objective='imitation'"
 DISTILLATION: Final = "distillation"
-PLAN: Final = "plan"
 
 GEMMA3: Final = Base(
     kind="gemma3",
@@ -139,7 +138,6 @@ QWEN3_VL: Final = Base(
         SHARED_PREFIX: "ask each question with generate(image, question)",
         IMITATION: "its pictures have grids of any shape; train on answers",
         DISTILLATION: "its pictures have grids of any shape; set distillation.weight to 0",
-        PLAN: "its memory and work are not modelled; measure a short run",
     },
     former_parts={"vision_config": "qwen3_vl"},
 )

@@ -1,6 +1,7 @@
 """The shape of a batch: from the first samples of a run, or from the settings."""
 
 from dataclasses import dataclass, replace
+from math import ceil
 from typing import Any
 
 from transformers import AutoImageProcessor
@@ -10,7 +11,7 @@ from theworld.constants import IGNORE_INDEX, TEMPORAL_STRIDE
 from theworld.datasets.errors import RecordError
 from theworld.datasets.sample import Sample, Samples
 from theworld.modeling.base_files import reporting_file_errors
-from theworld.modeling.bases import GEMMA3
+from theworld.modeling.bases import GEMMA3, QWEN3_VL
 from theworld.modeling.configuration import WorldFields
 from theworld.modeling.names import base_folder
 
@@ -34,7 +35,8 @@ class BatchShape:
     """Frames of each clip."""
     num_world_steps: int
     picture: tuple[int, ...] = ()
-    """Shape of the pixels of a picture; of the largest one if pictures have grids of any shape."""
+    """Shape of the pixels of a picture; of the largest one if all are padded to it; of one with the mean number of
+    patches if they are not."""
     seen: bool = True
     """True if the shape comes from samples, False if it comes from the settings."""
     num_steps: int | None = None
@@ -57,12 +59,25 @@ def batch_shape_of(settings: PlanSettings, config: WorldFields) -> BatchShape:
     clips = pictures if config.enable_world else 0
     steps = config.num_world_steps if config.enable_world else 0
     frames = 1 + TEMPORAL_STRIDE * steps if config.enable_world and config.world_settings().sees_future else 1
-    supervised, picture = size * settings.num_supervised, picture_shape(config)
+    taken = settings.num_supervised + settings.num_pictures * _world_tokens(config, steps)
+    room = max(1, (settings.length - taken) // max(1, settings.num_pictures))
+    supervised, picture = size * settings.num_supervised, picture_shape(config, room)
     return BatchShape(size, settings.length, supervised, pictures, clips, frames, steps, picture, seen=False)
 
 
-def picture_shape(config: WorldFields) -> tuple[int, ...]:
+def _world_tokens(config: WorldFields, num_world_steps: int) -> int:
+    """Return the tokens of a clip of one frame, with its markers."""
+    if not config.enable_world or not config.tokens_per_slot:
+        return 0
+    return (1 + num_world_steps) * config.tokens_per_slot + 2
+
+
+def picture_shape(config: WorldFields, room: int) -> tuple[int, ...]:
     """Return the shape of the pixels of a picture, the largest one where they have grids of any shape.
+
+    Args:
+        config: of the model.
+        room: tokens of a row for each picture, which limit it where a picture has as many as its size asks for.
 
     Raises:
         CheckpointError: if the settings of the base's image processor cannot be read.
@@ -74,6 +89,11 @@ def picture_shape(config: WorldFields) -> tuple[int, ...]:
         processor: Any = AutoImageProcessor.from_pretrained(
             base_folder(config.base_model_name), revision=config.base_revision or "main"
         )
+    if config.BASE is QWEN3_VL:
+        pooled = processor.merge_size**2
+        most = dict(processor.size)["longest_edge"] // processor.patch_size**2
+        num_values = 3 * processor.temporal_patch_size * processor.patch_size**2
+        return (min(most // pooled, room) * pooled, num_values)
     num_patches = processor.max_soft_tokens * processor.pooling_kernel_size**2
     return (num_patches, 3 * processor.patch_size**2)
 
@@ -94,19 +114,31 @@ def _from_samples(settings: PlanSettings, config: WorldFields) -> BatchShape:
     processor = TheWorldProcessor.from_config(config)
     collator = Collator(processor, supervise=True, show_slots=imitates, packing=settings.packing)
     batch = collator(chosen)
-    pixels, frames = batch.get("pixel_values"), batch.get("world_pixels")
+    frames = batch.get("world_pixels")
+    num_pictures, picture = _pictures_of(batch, config)
     shape = BatchShape(
         num_rows=len(batch["input_ids"]),
         length=batch["input_ids"].shape[1],
         num_supervised=int((batch["labels"][:, 1:] != IGNORE_INDEX).sum()),
-        num_pictures=0 if pixels is None else len(pixels),
+        num_pictures=num_pictures,
         num_clips=0 if frames is None else len(frames),
         num_frames=1 if frames is None else frames.shape[1],
         num_world_steps=batch.get("num_world_steps", 0) or 0,
-        picture=picture_shape(config) if pixels is None else tuple(pixels.shape[1:]),
+        picture=picture,
         num_steps=steps_of_run(settings, samples, settings.num_devices),
     )
     return _scaled(shape, settings.batch_size / len(chosen))
+
+
+def _pictures_of(batch: dict[str, Any], config: WorldFields) -> tuple[int, tuple[int, ...]]:
+    """Return the number of pictures of a batch, and the shape of one."""
+    if (pixels := batch.get("pixel_values")) is None:
+        return 0, picture_shape(config, batch["input_ids"].shape[1])
+    if config.BASE is not QWEN3_VL:
+        return len(pixels), tuple(pixels.shape[1:])
+    vision: Any = config.vision_config
+    num_pictures, pooled = len(batch["image_grid_thw"]), vision.spatial_merge_size**2
+    return num_pictures, (pooled * ceil(len(pixels) / pooled / num_pictures), pixels.shape[1])
 
 
 def _readable(samples: Samples, number: int) -> list[Sample]:

@@ -1,7 +1,7 @@
 """Activation memory of each part of the fused model in a training step."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from theworld.config import TrainingConfig
 from theworld.modeling import TheWorld
-from theworld.modeling.bases import GEMMA4
+from theworld.modeling.bases import GEMMA4, QWEN3_VL
 from theworld.modeling.projector import WorldBlock
 from theworld.planning.activations import Precision, Traced, trace
 from theworld.planning.batch_shape import BatchShape
+from theworld.planning.deepstack import add_by_places, deepstack_inputs, trace_tower
 
 
 @dataclass(frozen=True)
@@ -86,10 +87,14 @@ def _stack(layer: Traced, num_layers: int, stream: int, copies: int, recomputes:
 def _language(model: TheWorld, rows: BatchShape, precision: Precision, recomputes: bool) -> Kept:
     """Trace the language model as a whole; add the masks, one of each kind of attention."""
     traced = _trace_language(model, rows, precision, recomputes=recomputes)
-    # Recomputed layers keep no copies of weights, but those of a forward pass stay until it ends.
-    copies = _copies(model.model.language_model, precision) if recomputes else 0
+    whole = _whole(traced, _copies(model.model.language_model, precision) if recomputes else 0)
     masks = _num_masks(model) * rows.num_rows * rows.length**2 * _mask_dtype(model).itemsize
-    return Kept(traced.kept + masks, max(0, traced.forward - copies), traced.backward, copies)
+    return replace(whole, activations=whole.activations + masks)
+
+
+def _whole(traced: Traced, copies: int) -> Kept:
+    """Recomputed layers keep no copies of weights, but those of a forward pass stay until it ends."""
+    return Kept(traced.kept, max(0, traced.forward - copies), traced.backward, copies)
 
 
 def _trace_language(
@@ -105,9 +110,9 @@ def _trace_language(
         dtype = _table(model).dtype
         world = torch.empty(rows.num_rows * rows.length, model.config.text.hidden_size, dtype=dtype)
         mask = torch.empty(rows.num_rows, 1, rows.length, rows.length, dtype=_mask_dtype(model))
-        return (world,), {"ids": ids, "mask": mask}
+        return (world,), {"ids": ids, "mask": mask, **deepstack_inputs(model, rows)}
 
-    def run(twin: Any, world: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
+    def run(twin: Any, world: Tensor, ids: Tensor, mask: Tensor, **pictures: Any) -> Tensor:
         if recomputes:
             twin.activation_checkpointing_enable({"use_reentrant": False})
         is_world = ids < 0
@@ -116,7 +121,11 @@ def _trace_language(
         embeds = embeds.masked_scatter(is_world[..., None], world)
         kinds = getattr(model.config.text, "layer_types", None)
         masks = dict.fromkeys(kinds, mask) if kinds else mask
-        states = twin.model.language_model(inputs_embeds=embeds, attention_mask=masks, use_cache=False, **derived)
+        language = twin.model.language_model
+        if pictures:
+            language._deepstack_process = add_by_places
+        derived.pop("mm_encoder_outputs", None)  # for the model around the language model
+        states = language(inputs_embeds=embeds, attention_mask=masks, use_cache=False, **derived, **pictures)
         return states.last_hidden_state
 
     return trace(_plain_attention(model), inputs, precision, flows=not answers, answers=answers, run=run)
@@ -143,6 +152,8 @@ def _vision(model: TheWorld, rows: BatchShape, num_pictures: int, precision: Pre
     """Trace one layer of the tower, since all are alike; add the pictures in the processor's format."""
     if not num_pictures:
         return Kept()
+    if model.config.BASE is QWEN3_VL:
+        return _packed_vision(model, rows, num_pictures, precision, recomputes)
     tower: Any = model.model.vision_tower
     vision: Any = model.config.vision_config
     layer = _plain_attention(_encoder(tower).layers[0])
@@ -169,6 +180,18 @@ def _vision(model: TheWorld, rows: BatchShape, num_pictures: int, precision: Pre
         return Kept(pixels, traced.kept + traced.forward + stream + masks)
     stack = _stack(traced, vision.num_hidden_layers, stream, _copies(tower, precision), recomputes)
     return Kept(pixels + masks + stack.activations + 2 * stream, stack.forward, stack.backward, stack.copies)
+
+
+def _packed_vision(
+    model: TheWorld, rows: BatchShape, num_pictures: int, precision: Precision, recomputes: bool
+) -> Kept:
+    """Trace a tower whose layers are not alike as a whole, its pictures in one sequence."""
+    inner: Any = model.model
+    tower = _plain_attention(inner.visual)
+    traced = trace_tower(model, rows, num_pictures, precision, recomputes)
+    whole = _whole(traced, _copies(tower, precision) if recomputes else 0)
+    pixels = num_pictures * math.prod(rows.picture) * torch.float32.itemsize
+    return replace(whole, activations=whole.activations + pixels)
 
 
 def _encoder(tower: Any) -> Any:

@@ -14,7 +14,7 @@ from theworld.planning.blocks import Step
 from theworld.planning.world_cost import WorldCost
 
 PARTS = {
-    "vision": ("model.vision_tower.", "model.multi_modal_projector.", "model.embed_vision."),
+    "vision": ("model.vision_tower.", "model.multi_modal_projector.", "model.embed_vision.", "model.visual."),
     "audio, unused": ("model.audio_tower.", "model.embed_audio."),
     "language": ("model.language_model.", "lm_head."),
     "projector": ("world.",),

@@ -9,7 +9,6 @@ from theworld.config.commands import PlanSettings
 from theworld.config.training import in_number_formats
 from theworld.constants import IGNORE_INDEX, TEMPORAL_STRIDE
 from theworld.modeling import TheWorld, freezing, lora
-from theworld.modeling.bases import PLAN
 from theworld.modeling.configuration import WorldFields
 from theworld.modeling.factory import configuration_of
 from theworld.planning.batch_shape import BatchShape, batch_shape_of
@@ -109,7 +108,6 @@ def configuration(settings: PlanSettings) -> WorldFields:
         ValueError: if its files cannot be found.
     """
     config = configuration_of(settings.model)
-    config.BASE.refuse(PLAN)
     if getattr(config.text, "enable_moe_block", False):
         raise ValueError(
             f"{config.base_model_name}: the work of a mixture of experts depends on the tokens; measure a short run"

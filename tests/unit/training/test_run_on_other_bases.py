@@ -16,7 +16,6 @@ from theworld.config.model import DistillationSettings, LoraSettings
 from theworld.evaluation.run import evaluate
 from theworld.evaluation.run_audit import audit
 from theworld.modeling import TheWorld
-from theworld.planning.plan import configuration
 from theworld.training.metrics import read_metrics
 from theworld.training.run import train
 
@@ -64,13 +63,6 @@ def test_packing_imitation_and_distillation_are_refused_before_anything_is_train
     distilling = {"distillation": DistillationSettings(weight=1.0), "store_dir": tmp_path / "store"}
     with pytest.raises(ValueError, match=r"distillation on (Gemma 4|Qwen3-VL): .*set distillation.weight to 0"):
         train(make_config(settings_of_model=student, **distilling))
-
-
-def test_a_plan_on_a_base_whose_memory_is_not_modelled_is_refused(
-    make_config: Callable[..., TrainingConfig], qwen3_vl: Path
-) -> None:
-    with pytest.raises(ValueError, match=r"plan on Qwen3-VL: .*measure a short run"):
-        configuration(make_config(settings_of_model=settings_on(qwen3_vl)))
 
 
 def test_v_jepa2_under_gemma4_goes_from_training_to_the_report_of_its_audit_by_commands(
