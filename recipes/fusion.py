@@ -58,6 +58,7 @@ def _training(settings: TinySettings) -> TrainingConfig:
         log_to="none",
         num_workers=0,
         store_dir=settings.output_dir / "features",
+        store_dtype="float32",
         model=_model(settings),
         data=replace(_data(settings), questions="alignment"),
         optim=OptimSettings(learning_rate=recipe.learning_rate, warmup_steps=recipe.warmup_steps, weight_decay=0.0),

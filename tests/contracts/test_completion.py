@@ -75,9 +75,8 @@ def test_bash_completes_every_command(folder: Path) -> None:
 def test_the_script_is_written_as_it_is_and_bash_takes_it_for_its_own(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["completion", "bash"]) == cli.OK
     script = capsys.readouterr().out
-    done = subprocess.run(
-        ["bash", "-c", 'eval "$1"; complete -p theworld', "-", script], capture_output=True, text=True
-    )
+    commands = f"{script}\ncomplete -p theworld\n"  # longer than an argument may be
+    done = subprocess.run(["bash"], input=commands, capture_output=True, text=True)
     assert "_shtab_theworld theworld" in done.stdout, done.stderr
 
 

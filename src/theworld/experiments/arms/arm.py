@@ -127,6 +127,7 @@ def _training(settings: ArmsSettings, seed: int, learning_rate: float, **rest: A
         resume=True,
         log_to="none",
         num_workers=settings.num_workers,
+        store_dtype="float32",  # arms read the same store when they answer, where nothing is rounded
         optim=replace(settings.optim, learning_rate=learning_rate),
         **rest,
     )
