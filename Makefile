@@ -44,9 +44,9 @@ test: $(READY) ## run the tests
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 20
 
 # torch and oneDNN leave newer instructions alone, and `auto` computes in float32.
-test-avx2: $(READY) ## run the demo's, notebook's and trainings' tests as on a processor with AVX2 alone
+test-avx2: $(READY) ## run the demo's and trainings' tests as on a processor with AVX2 alone
 	OMP_NUM_THREADS=1 ATEN_CPU_CAPABILITY=avx2 DNNL_MAX_CPU_ISA=AVX2 $(BIN)/pytest --numprocesses 2 --dist loadfile --durations 5 \
-	  tests/end_to_end/test_demo.py tests/end_to_end/test_examples.py tests/unit/training/test_run.py tests/unit/experiments/arms/test_arms_run.py
+	  tests/end_to_end/test_demo.py tests/unit/training/test_run.py tests/unit/test_precision.py
 
 smoke-test: $(READY) ## two samples through load, train, checkpoint, resume and reload, at tiny size
 	$(BIN)/python examples/smoke_test.py
