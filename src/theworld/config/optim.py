@@ -41,7 +41,7 @@ class PerPart:
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class OptimSettings:
-    """The optimiser (AdamW) and its learning-rate schedule, the same for all parts."""
+    """The optimiser (AdamW) and its learning-rate schedule; single parts may have values of their own."""
 
     learning_rate: Annotated[float, Field(gt=0)] = 1e-4
     """Peak learning rate."""
@@ -78,8 +78,8 @@ class OptimSettings:
 
     def by_part(self) -> dict[str, dict[str, float]]:
         """Return the values of parts by torch's names: `{part: {"lr": ..., "weight_decay": ...}}`."""
-        found: dict[str, dict[str, float]] = {}
+        values_of: dict[str, dict[str, float]] = {}
         for key, values in (("lr", self.learning_rates), ("weight_decay", self.weight_decays)):
             for part, value in values.named().items():
-                found.setdefault(part, {})[key] = value
-        return found
+                values_of.setdefault(part, {})[key] = value
+        return values_of

@@ -11,7 +11,7 @@ from theworld.config.base import MOST
 ALWAYS: Final = "always"
 """The threshold of a gate that always asks the world: JSON has no infinity, and null would be a missing value."""
 AutoThreshold = Annotated[float, Field(ge=0, le=MOST)] | Literal["always"]
-"""Margin, nats, below which the world is asked; 0: never, "always": whatever the margin is."""
+"""A `Threshold` in settings, whose numbers have bounds."""
 
 Threshold: TypeAlias = float | Literal["always"]
 """Margin, nats, below which the world is asked; 0: never, "always": whatever the margin is."""

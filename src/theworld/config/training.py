@@ -172,8 +172,9 @@ class TrainingConfig:
     store_dir: PathSetting | None = None
     """Folder of the feature store, which keeps world features after their first computation; None: no store."""
 
-    store_dtype: Literal["float32", "bfloat16", "int8"] = "bfloat16"
-    """Number format of stored features: 4, 2 or 1 bytes a number. int8 has a scale for each channel of a clip."""
+    store_dtype: Literal["float32", "bfloat16", "int8"] | None = None
+    """Number format of stored features: 4, 2 or 1 bytes a number; int8 has a scale for each channel of a clip. None: an
+    existing store's own, and bfloat16 in a new one."""
 
     model: ModelSettings = field(default_factory=ModelSettings)
     """Model to train."""

@@ -78,7 +78,7 @@ def looks_ahead_by(num_world_steps: Any, world: Mapping[str, Any]) -> bool:
 
 
 POOLED: Final = ("dit", "siglip", "v-jepa2")
-"""What a tap may read to average its cells: hidden states."""
+"""Networks whose hidden states a tap may average: wide features, unlike latents."""
 
 
 class Stored(NamedTuple):

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from theworld.evaluation.predictions import Prediction
 from theworld.evaluation.question_kinds import kind_of_row
 
-_LARGEST_MARGIN: Final = 50.0
+LARGEST_MARGIN: Final = 50.0
 """Nats; a single choice has an infinite margin."""
 
 _MOST_KINDS: Final = 20
@@ -37,7 +37,7 @@ def feature_table(rows: Sequence[Prediction], margins: np.ndarray) -> tuple[list
 
 
 def _features(row: Prediction, margin: float) -> dict[str, float]:
-    features = {"margin": min(margin, _LARGEST_MARGIN)}
+    features = {"margin": min(margin, LARGEST_MARGIN)}
     if row.log_likelihoods is not None:
         weights = np.array(list(row.log_likelihoods.values()))
         logs = weights - np.logaddexp.reduce(weights)

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator
 
 from theworld.config.thresholds import ALWAYS, asks_world, lead_of
 from theworld.evaluation.benchmarks.dispatch import score
-from theworld.evaluation.gate_features import feature_table, fitted
+from theworld.evaluation.gate_features import LARGEST_MARGIN, feature_table, fitted
 from theworld.evaluation.predictions import Prediction
 
 _SHARES: Final = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
@@ -185,7 +185,8 @@ def _items(plain: Sequence[Prediction], world: Sequence[Prediction], cluster_by:
     names = [row.sample_id if cluster_by is None else row.fields[cluster_by] for row in rows]
     _, groups = np.unique([str(name) for name in names], return_inverse=True)
     drawn = np.random.default_rng(_SEED).permutation(int(groups.max()) + 1) % NUM_FOLDS
-    return _Items(list(rows), np.array(margins), np.array(before), np.array(after), drawn[groups])
+    finite = np.minimum(margins, LARGEST_MARGIN)  # a single choice has no second one
+    return _Items(list(rows), finite, np.array(before), np.array(after), drawn[groups])
 
 
 def _learnt(items: _Items, helped: np.ndarray) -> LearntGate:

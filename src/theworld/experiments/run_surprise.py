@@ -76,8 +76,10 @@ class SurpriseIdentity:
     """Identity of the run that wrote a file of rows; rows of other runs are refused."""
 
     world: str
-    """Fingerprint of weights, side, frame rate, seed and format."""
+    """Fingerprint of weights, side, seed and format."""
     dtype: str
+    frame_rate_hz: float
+    """At which windows are cut; not every world reads it."""
     source: str
     subset: str
     noise_levels: tuple[float, ...]
@@ -116,6 +118,7 @@ def measure_surprise(settings: SurpriseSettings) -> tuple[dict[str, Any], list[T
     identity = SurpriseIdentity(
         world=tap_fingerprint(measured),
         dtype=measured.dtype,
+        frame_rate_hz=world.frame_rate_hz,
         source=settings.source,
         subset=settings.subset,
         noise_levels=settings.noise_levels,

@@ -72,14 +72,14 @@ class StateHead(nn.Module):
             states: at the P = g^2 image tokens of each picture.
             features: of the slots from the current one on, resampled to g x g; S may be less than the head's.
         """
-        target = pooled(features.to(states.device).float(), round(states.shape[1] ** 0.5))
+        target = resampled(features.to(states.device).float(), round(states.shape[1] ** 0.5))
         target = (target - self.mean) / self.spread
         predicted = self.linear(F.rms_norm(states.float(), states.shape[-1:]))
         predicted = predicted.unflatten(-1, (-1, len(self.mean)))[:, :, : target.shape[2]]
         return (predicted.float() - target).square().mean()
 
 
-def pooled(features: Float[Tensor, "N C S h w"], grid: int) -> Float[Tensor, "N P S C"]:
+def resampled(features: Float[Tensor, "N C S h w"], grid: int) -> Float[Tensor, "N P S C"]:
     """Resample features to a grid of image tokens, P = grid^2."""
     num_slots = features.shape[2]
     maps = features.transpose(1, 2).flatten(1, 2)
@@ -187,7 +187,7 @@ def add_distillation(
         frames, steps = collator.frames(batch)
         if frames is not None:
             features = collator.read_teacher(frames, steps)[:, :, -(1 + steps) :]
-            values.append(pooled(features.float(), config.image_grid).flatten(0, 2))
+            values.append(resampled(features.float(), config.image_grid).flatten(0, 2))
     if not values:
         raise ValueError("distillation: none of the first samples has a picture or a clip that a world could read")
     spread, mean = torch.std_mean(torch.cat(values), 0)

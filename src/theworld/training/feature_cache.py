@@ -26,6 +26,7 @@ from theworld.training.validation import open_questions
 from theworld.world.cached import StoredTap, open_stored
 from theworld.world.factory import open_tap
 from theworld.world.store_formats import item_bytes
+from theworld.world.store_identity import format_to_use
 from theworld.world.tap import WorldTap
 
 logger = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ def stored_features(config: TrainingConfig, model: TheWorld, parts: list[Any], d
     tap = open_tap(model.config.world_settings(), device)
     if has_world:
         model.attach_world(tap)  # checks that this is the world the model was trained on
-    store = open_stored(tap, config.store_dir, config.store_dtype)
+    store = open_stored(tap, config.store_dir, format_to_use(config.store_dir, config.store_dtype))
     for samples in parts:
         fill_store(store, model.processor, samples)
     model.detach_world()
@@ -91,13 +92,14 @@ def fill(config: FillSettings) -> dict[str, Any]:
     if model.config.enable_world:
         model.attach_world(tap)
     assert config.store_dir is not None  # FillSettings requires it
-    stored = open_stored(tap, config.store_dir, config.store_dtype)
+    dtype = format_to_use(config.store_dir, config.store_dtype)
+    stored = open_stored(tap, config.store_dir, dtype)
     parts = [
         Subset(samples, range(config.shard_index, len(samples), config.num_shards))
         for samples in _parts(config, settings.sees_future or config.objective == "imitation", model.config.clip_rule)
     ]
     num_samples = sum(map(len, parts))
-    _log_size(config, tap, model.config.num_world_steps, num_samples)
+    _log_size(config, tap, dtype, model.config.num_world_steps, num_samples)
     started = time.perf_counter()
     for part in parts:
         fill_store(stored, model.processor, part, config.fill_batch_size)
@@ -113,13 +115,13 @@ def fill(config: FillSettings) -> dict[str, Any]:
     }
 
 
-def _log_size(config: FillSettings, tap: WorldTap, num_world_steps: int, num_samples: int) -> None:
+def _log_size(config: FillSettings, tap: WorldTap, dtype: str, num_world_steps: int, num_samples: int) -> None:
     """Log an upper bound of the size; a picture that two samples share is computed and kept once."""
     settings = tap.settings
     frames = 1 + TEMPORAL_STRIDE * num_world_steps if settings.sees_future else 1
     grid = settings.image_size_px // tap.stride_px
     num_slots = settings.num_slots(frames, num_world_steps)
-    num_bytes = item_bytes(config.store_dtype, (tap.num_channels, num_slots, grid, grid))
+    num_bytes = item_bytes(dtype, (tap.num_channels, num_slots, grid, grid))
     logger.info(
         "share %d of %d: %s samples; %.3g MB for a picture, %.3g GB at most",
         config.shard_index,

@@ -1,6 +1,6 @@
 """Parameter groups, separate from the Trainer: learning rates and weight decays of single parts of the model."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -23,27 +23,31 @@ def split_by_part(
     optimizer: torch.optim.Optimizer,
     parameters: Iterable[tuple[str, nn.Parameter]],
     by_part: Mapping[str, Mapping[str, float]],
+    decays: Collection[str],
 ) -> None:
     """Give parts of the model groups of their own, in place, before the first step and before a schedule exists.
 
     Groups of the remaining parameters stay first, so that the learning rate of the first group is the run's.
 
     Args:
-        optimizer: torch's, whose groups decay by `weight_decay`, or by 0 what must not decay.
+        optimizer: torch's.
         parameters: names and parameters of the whole model.
         by_part: part to `{"lr": ..., "weight_decay": ...}` or one of the two.
+        decays: names of the parameters that may decay; biases and norms do not.
     """
+    parameters = list(parameters)
     part_by_id = {id(parameter): trained_part(name) for name, parameter in parameters}
+    decaying = {id(parameter) for name, parameter in parameters if name in decays}
     rest: list[dict[str, Any]] = []
-    own: list[dict[str, Any]] = []
+    apart: list[dict[str, Any]] = []
     for group in optimizer.param_groups:
-        by_own: dict[str | None, list[nn.Parameter]] = {}
+        members: dict[tuple[str | None, bool], list[nn.Parameter]] = {}
         for parameter in group["params"]:
             part = part_by_id.get(id(parameter))
-            by_own.setdefault(part if part in by_part else None, []).append(parameter)
-        for part, members in by_own.items():
+            members.setdefault((part if part in by_part else None, id(parameter) in decaying), []).append(parameter)
+        for (part, may_decay), chosen in members.items():
             values = dict(by_part[part]) if part is not None else {}
-            if group["weight_decay"] == 0:  # biases and norms
+            if not may_decay:
                 values.pop("weight_decay", None)
-            (rest if part is None else own).append({**group, **values, "params": members})
-    optimizer.param_groups[:] = rest + own
+            (rest if part is None else apart).append({**group, **values, "params": chosen})
+    optimizer.param_groups[:] = rest + apart

@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 PROFILE_NAME: Final = "profile"
 STEP: Final = 3
-"""The step that is profiled, or the last of a shorter run: caches are warm and compiled layers compiled."""
+"""The step of a run or a continuation that is profiled, or its last if it is shorter: caches are warm then."""
 
 _ROWS: Final = 40
 
@@ -40,8 +40,11 @@ class StepProfile(TrainerCallback):
         self._open: profile | None = None
         self._marks = ExitStack()
 
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._step = min(state.global_step + STEP, state.max_steps)
+
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if state.global_step + 1 != min(STEP, state.max_steps):
+        if state.global_step + 1 != self._step:
             return
         self._marks = _marked(self._model)
         devices = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if torch.cuda.is_available() else [])]
@@ -53,13 +56,13 @@ class StepProfile(TrainerCallback):
             return
         if torch.cuda.is_available():
             torch.cuda.synchronize()
-        found, self._open = self._open, None
-        found.stop()
+        finished, self._open = self._open, None
+        finished.stop()
         self._marks.close()
         self.folder.mkdir(exist_ok=True)
-        found.export_chrome_trace(str(self.folder / "trace.json"))
+        finished.export_chrome_trace(str(self.folder / "trace.json"))
         column = "self_cuda_time_total" if torch.cuda.is_available() else "self_cpu_time_total"
-        table = found.key_averages().table(sort_by=column, row_limit=_ROWS, max_name_column_width=60)
+        table = finished.key_averages().table(sort_by=column, row_limit=_ROWS, max_name_column_width=60)
         write_whole(self.folder / "table.txt", f"step {state.global_step}\n{table}\n")
         logger.info("profile of step %s: %s", state.global_step, self.folder / "table.txt")
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -18,6 +19,7 @@ from theworld.io import check_same_run, flattened, remove_folder
 from theworld.training.hub_upload import fetch_checkpoint, is_repository
 from theworld.training.manifest import TRAINER_STATE
 from theworld.training.metrics import METRICS_NAME
+from theworld.world.store_identity import format_to_use
 
 CONFIG_NAME: Final = "config.json"
 MODEL_NAME: Final = "model"
@@ -77,7 +79,7 @@ def where_to_start(config: TrainingConfig) -> Start:
     if config.resume is False:
         if begun:
             raise ValueError(f"{run} holds a run already: continue it with resume=true, or choose another output_dir")
-        return Start(in_number_formats(config), None)
+        return Start(_with_store(in_number_formats(config)), None)
     if config.resume is True:
         checkpoint = None if newest is None else Path(newest)
     elif is_repository(config.resume):
@@ -97,8 +99,8 @@ def where_to_start(config: TrainingConfig) -> Start:
     for folder in (origin, run):  # output_dir may contain another run than the checkpoint's
         if (folder / CONFIG_NAME).is_file() and (begun or folder != run):
             earlier = _refuse_another_run(config, folder / CONFIG_NAME)
-            config = in_number_formats(with_rule_of(config, earlier), like=earlier)
-    return Start(in_number_formats(config), checkpoint)
+            config = _with_store(in_number_formats(with_rule_of(config, earlier), like=earlier), like=earlier)
+    return Start(_with_store(in_number_formats(config)), checkpoint)
 
 
 def _has_steps(run: Path) -> bool:
@@ -170,7 +172,7 @@ def _refuse_another_run(config: TrainingConfig, saved: Path) -> TrainingConfig:
     config = with_rule_of(config, earlier)
     before, now = (flattened(dataclasses.asdict(settings)) for settings in (earlier, config))
     free = _FREE | {name for name in _FORMATS if now[name] == "auto"}
-    read_as, reads_as = (run.store_dtype if run.store_dir is not None else "float32" for run in (earlier, config))
+    read_as, reads_as = _format_read(earlier), _format_read(config, like=earlier)
     if read_as != reads_as:  # a store rounds
         raise ValueError(
             f"{saved}: the run read world features in {read_as}, and would go on in {reads_as}: give the same store_dir"
@@ -184,3 +186,17 @@ def _refuse_another_run(config: TrainingConfig, saved: Path) -> TrainingConfig:
         " along)",
     )
     return earlier
+
+
+def _format_read(run: TrainingConfig, like: TrainingConfig | None = None) -> str | None:
+    """Return the number format of a run's features; where the settings leave it open, that of the run it continues."""
+    if run.store_dir is None:
+        return "float32"
+    return run.store_dtype if run.store_dtype is not None or like is None else _format_read(like)
+
+
+def _with_store(run: TrainingConfig, like: TrainingConfig | None = None) -> TrainingConfig:
+    """Return the same settings with the number format of the store, which a continuation must keep."""
+    if run.store_dir is None:
+        return replace(run, store_dtype=None)
+    return replace(run, store_dtype=format_to_use(run.store_dir, _format_read(run, like)))

@@ -142,7 +142,8 @@ class TheWorldTrainer(AtomicCheckpoints):
         """Return Trainer's optimiser, with the values that parts have of their own."""
         optimizer = super().create_optimizer(model)
         if self._by_part:
-            split_by_part(optimizer, self.own_model().named_parameters(), self._by_part)
+            owner = self.own_model()
+            split_by_part(optimizer, owner.named_parameters(), self._by_part, self.get_decay_parameter_names(owner))
         return optimizer
 
     def get_train_dataloader(self) -> Any:

@@ -26,6 +26,7 @@ from theworld.world.store_files import (
 )
 from theworld.world.store_formats import FLOATS, decode, encode
 from theworld.world.store_identity import (
+    FORMER_DTYPE,
     StoreFormatError,
     StoreMismatchError,
     create_identity,
@@ -48,8 +49,6 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-_FORMER = "float32"
-"""Number format of stores that name none: taps give it."""
 _NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
@@ -129,7 +128,8 @@ class FeatureStore:
                 each feature has; of an existing one, its own.
 
         Raises:
-            StoreMismatchError: if the store belongs to another tap, or has another number format.
+            StoreMismatchError: if the store belongs to another tap.
+            StoreFormatError: if it has another number format.
             StoreDamagedError: if a file is damaged or too short.
             StoreError: if there is no store, one of a later format, a foreign file among its commits, or other contents
                 in the folder of a new store.
@@ -154,8 +154,8 @@ class FeatureStore:
         self._check_identity()
         self.dtype = stored_dtype(self.folder)
         """Number format that features get when they are stored; None: they keep their own."""
-        if dtype is not None and dtype != (self.dtype or _FORMER):
-            raise StoreFormatError(self.folder, self.dtype or _FORMER, dtype)
+        if dtype is not None and dtype != (self.dtype or FORMER_DTYPE):
+            raise StoreFormatError(self.folder, self.dtype or FORMER_DTYPE, dtype)
         self._load(range(num_commits(self._commits)))
         self.refresh()
 

@@ -11,6 +11,8 @@ FORMAT: Final = 1
 PARTS: Final = ("shards", "commits")
 """Folders of a store, beside `store.json`."""
 
+FORMER_DTYPE: Final = "float32"
+"""Number format of stores that name none: taps give it."""
 _LONGEST_FINGERPRINT: Final = 200
 
 
@@ -51,6 +53,17 @@ def stored_dtype(folder: Path) -> str | None:
         StoreError: as `stored_fingerprint`.
     """
     return _identity(folder)[1]
+
+
+def format_to_use(folder: Path, wanted: str | None) -> str:
+    """Return the number format of a run's store: the wanted one, or an existing store's own, or bfloat16.
+
+    Raises:
+        StoreError: as `stored_fingerprint`.
+    """
+    if wanted is not None:
+        return wanted
+    return (stored_dtype(folder) or FORMER_DTYPE) if (folder / "store.json").exists() else "bfloat16"
 
 
 def _identity(folder: Path) -> tuple[str, str | None]:

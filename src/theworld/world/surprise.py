@@ -222,7 +222,7 @@ def as_measured(settings: WorldSettings, device: str | torch.device = "cpu") -> 
     """
     tap, drawn = settings.tap, settings.tap == "random"
     read = settings.control_of if drawn else tap
-    settings = replace(settings, dtype=concrete_dtype(settings.dtype, torch.device(device)))
+    settings = replace(settings, dtype=concrete_dtype(settings.dtype, torch.device(device)), pool=1)  # no mean hides it
     if read == "v-jepa2":
         result = settings
     elif read in _DIFFUSION_TAPS:

@@ -66,7 +66,7 @@ def test_a_single_choice_is_parted_from_close_ones_by_a_finite_threshold() -> No
     plain = [row(0, False, 0.5), single]
     gate = gate_of(plain, [row(0, True, 1.0), row(1, True, 1.0)])
     assert gate is not None
-    assert gate.best == GatePoint(0.5, 1.5, 1.0, 0.0)
+    assert gate.best == GatePoint(0.5, 25.25, 1.0, 0.0)
 
 
 def answered(num_items: int) -> tuple[list[Prediction], list[Prediction]]:

@@ -131,7 +131,7 @@ def test_an_unknown_part_is_refused_and_nothing_changes(model):
 
 
 def test_a_vae_that_was_loaded_frozen_cannot_be_freed(model):
-    with pytest.raises(ValueError, match=r"decided at loading: from_pretrained\(freeze_cosmos_vae=False\)"):
+    with pytest.raises(ValueError, match=r"only if it was loaded so: from_pretrained\(freeze_cosmos_vae=False\)"):
         model.freeze(cosmos_vae=False)
     assert model.config.trained_parts == ["world"]
 

@@ -21,7 +21,7 @@ from theworld.evaluation.generation import Answerer
 from theworld.modeling.config_files import CheckpointError
 from theworld.modeling.native import compile_layers
 from theworld.training import dataloading
-from theworld.training.distillation import HEAD_NAME, Distiller, StateHead, layer_of, pooled
+from theworld.training.distillation import HEAD_NAME, Distiller, StateHead, layer_of, resampled
 from theworld.training.feature_cache import fill
 from theworld.training.flops import WorkCounter
 from theworld.training.metrics import read_metrics
@@ -72,7 +72,7 @@ def rows(config: TrainingConfig) -> list[dict[str, Any]]:
 
 def test_a_new_head_predicts_the_mean_and_leaves_the_whole_variance_unexplained() -> None:
     values = features(64)
-    spread, mean = torch.std_mean(pooled(values, 4).flatten(0, 2), 0)
+    spread, mean = torch.std_mean(resampled(values, 4).flatten(0, 2), 0)
     head = StateHead(128, mean, spread, num_slots=1)
 
     assert head(torch.randn(64, 16, 128), values).item() == pytest.approx(1, abs=0.02)
@@ -82,7 +82,7 @@ def test_pooling_keeps_the_place_and_the_slot_of_a_feature() -> None:
     values = torch.zeros(1, 2, 3, 8, 8)
     values[0, 1, 2, :2, 6:] = 1.0  # channel 1 of slot 2, top right
 
-    result = pooled(values, 4)
+    result = resampled(values, 4)
 
     assert result.shape == (1, 16, 3, 2)
     assert int(result.flatten().argmax()) == (3 * 3 + 2) * 2 + 1  # place 3, slot 2, channel 1

@@ -39,7 +39,7 @@ def test_shares_add_up_to_the_whole_and_a_second_time_costs_nothing(config: Fill
     assert [one["computed"] for one in shares] == [4, 3, 3]
     again = fill(config)
     assert (again["samples"], again["computed"], again["found"]) == (10, 0, 10)
-    assert again["store_gb"] == pytest.approx(10 * 16 * 8 * 8 * 4 / 1e9)
+    assert again["store_gb"] == pytest.approx(10 * 16 * 8 * 8 * 2 / 1e9)
 
 
 def test_what_a_run_is_asked_and_every_part_of_its_mixture_are_filled(config: FillSettings):

@@ -32,7 +32,8 @@ def test_every_parameter_belongs_to_one_part(name: str, part: str | None) -> Non
     assert trained_part(name) == part
 
 
-def test_a_part_gets_its_own_values_and_norms_stay_without_decay() -> None:
+@pytest.mark.parametrize("decay", [0.01, 0.0])
+def test_a_part_gets_its_own_values_and_norms_stay_without_decay(decay: float) -> None:
     weight, markers, norm, other = (nn.Parameter(torch.zeros(2)) for _ in range(4))
     names = {
         "world.projector.first.weight": weight,
@@ -41,12 +42,13 @@ def test_a_part_gets_its_own_values_and_norms_stay_without_decay() -> None:
         "model.language_model.layers.0.mlp.weight": other,
     }
     groups = [
-        {"params": [markers, weight, other], "weight_decay": 0.01},
+        {"params": [markers, weight, other], "weight_decay": decay},
         {"params": [norm], "weight_decay": 0.0},
     ]
     optimizer = torch.optim.AdamW(groups, lr=1e-3)
 
-    split_by_part(optimizer, names.items(), {"markers": {"lr": 0.1}, "language": {"lr": 1e-5, "weight_decay": 0.5}})
+    by_part = {"markers": {"lr": 0.1}, "language": {"lr": 1e-5, "weight_decay": 0.5}}
+    split_by_part(optimizer, names.items(), by_part, set(names) - {"model.language_model.norm.weight"})
 
     found = {
         name: (group["lr"], group["weight_decay"])
@@ -55,8 +57,8 @@ def test_a_part_gets_its_own_values_and_norms_stay_without_decay() -> None:
         if any(member is parameter for member in group["params"])
     }
     assert found == {
-        "world.projector.first.weight": (1e-3, 0.01),
-        "world.markers": (0.1, 0.01),
+        "world.projector.first.weight": (1e-3, decay),
+        "world.markers": (0.1, decay),
         "model.language_model.norm.weight": (1e-5, 0.0),
         "model.language_model.layers.0.mlp.weight": (1e-5, 0.5),
     }

@@ -1,6 +1,8 @@
 """A run may profile one of its steps."""
 
 import json
+import shutil
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -30,3 +32,14 @@ def test_a_run_shorter_than_the_profiled_step_profiles_its_last(make_config: Any
     config = make_config(num_steps=1, profile=True)
     train(config)
     assert (config.output_dir / "profile" / "table.txt").read_text().startswith("step 1\n")
+
+
+def test_a_continuation_profiles_its_own_third_step_or_its_last(make_config: Any) -> None:
+    config = make_config(num_steps=4)
+    train(config)
+    for left in ("checkpoint-4", "model"):
+        shutil.rmtree(config.output_dir / left)
+
+    train(replace(config, resume=True, profile=True))
+
+    assert (config.output_dir / "profile" / "table.txt").read_text().startswith("step 4\n")

@@ -169,7 +169,6 @@ def test_what_does_not_change_the_result_may_differ_in_a_continuation(make_confi
             save_total_limit=1,
             logging_steps=2,
             store_dir=tmp_path / "store",
-            store_dtype="float32",
             log_to="tensorboard",
         )
     )
@@ -269,17 +268,34 @@ def test_a_run_does_not_go_on_with_features_that_are_rounded_in_another_way(
             train(dataclasses.replace(config, resume=True, **changes))
 
 
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+def test_a_run_takes_an_existing_store_as_it_is_and_a_new_one_in_bfloat16(
+    make_config: MakeConfig, tmp_path: Path, dtype: str
+) -> None:
+    new = make_config("new", num_steps=1, store_dir=tmp_path / "fresh")
+    train(new)
+    assert stored_dtype(tmp_path / "fresh") == "bfloat16"
+
+    train(make_config("first", num_steps=1, store_dir=tmp_path / "store", store_dtype=dtype))
+    second = make_config("second", num_steps=1, store_dir=tmp_path / "store")
+    train(second)
+    assert json.loads((second.output_dir / "config.json").read_text())["store_dtype"] == dtype
+
+
 def test_a_run_of_a_former_version_goes_on_with_the_format_of_its_store(
     make_config: MakeConfig, tmp_path: Path
 ) -> None:
     config = make_config(num_steps=2, store_dir=tmp_path / "store", store_dtype="float32")
     train(config)
-    saved = config.output_dir / "config.json"
-    content = json.loads(saved.read_text())
-    del content["store_dtype"]
-    saved.write_text(json.dumps(content))
+    for path, name in (
+        (config.output_dir / "config.json", "store_dtype"),
+        (tmp_path / "store" / "store.json", "dtype"),
+    ):
+        content = json.loads(path.read_text())
+        del content[name]
+        path.write_text(json.dumps(content))
 
-    train(dataclasses.replace(config, resume=True))
+    train(dataclasses.replace(config, resume=True, store_dtype=None))
 
     with pytest.raises(ValueError, match="in float32, and would go on in bfloat16"):
         train(dataclasses.replace(config, resume=True, store_dtype="bfloat16"))
