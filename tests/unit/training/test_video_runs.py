@@ -184,7 +184,7 @@ def fill_settings(tmp_path: Path, data: DataSettings, num_world_steps: int = 0, 
 
 def test_the_store_keeps_the_features_of_decoded_frames(tmp_path: Path, data: DataSettings, source: Path) -> None:
     world: dict[str, Any] = {"num_world_steps": 1, "tap": "rollout"}
-    result = fill(fill_settings(tmp_path, data, **world))
+    result = fill(replace(fill_settings(tmp_path, data, **world), store_dtype="float32"))
 
     model = TheWorld.from_pretrained("tiny", world_grid=4, world_tap="rollout", num_world_steps=1, frame_rate_hz=6.0)
     rule = model.config.clip_rule
