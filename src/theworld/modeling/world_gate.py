@@ -24,7 +24,7 @@ AUTO: Final = "auto"
 MOST_CHOICES: Final = 32
 """Most choices of a question."""
 
-_MOST_AT_ONCE: Final = 8
+MOST_AT_ONCE: Final = 8
 """Most choices in one forward pass: each repeats the prompt with its pictures."""
 
 
@@ -141,6 +141,7 @@ def decide(
     threshold: Threshold,
     plain: Mapping[str, Any],
     with_world: Callable[[], Mapping[str, Any]],
+    most_at_once: int = MOST_AT_ONCE,
 ) -> AutoAnswer:
     """Weigh choices without the world, and again with it if their margin is below the threshold.
 
@@ -150,13 +151,14 @@ def decide(
         threshold: of the gate.
         plain: inputs of the question without the world, a batch of one on the model's device.
         with_world: returns those with it, where features take the place of pixels; called only if they are needed.
+        most_at_once: most choices in one forward pass.
     """
     ids = list(choices.values())
     with model.without_world():
-        answer = _likeliest(dict(zip(choices, weigh(model, plain, ids), strict=True)))
+        answer = _likeliest(dict(zip(choices, weigh(model, plain, ids, most_at_once), strict=True)))
     if not asks_world(answer.margin, threshold):
         return answer
-    again = _likeliest(dict(zip(choices, weigh(model, with_world(), ids), strict=True)))
+    again = _likeliest(dict(zip(choices, weigh(model, with_world(), ids, most_at_once), strict=True)))
     return replace(again, imagined=True, margin=answer.margin)
 
 
@@ -209,21 +211,24 @@ def choice_ids(processor: Any, choices: Sequence[str]) -> list[list[int]]:
 
 
 @torch.no_grad()
-def weigh(model: Fusion, inputs: Mapping[str, Any], ids: Sequence[Sequence[int]]) -> list[float]:
+def weigh(
+    model: Fusion, inputs: Mapping[str, Any], ids: Sequence[Sequence[int]], most_at_once: int = MOST_AT_ONCE
+) -> list[float]:
     """Compute the log-likelihood of each answer after one prompt, nats.
 
     Args:
         model: a TheWorld, its world on or off as it was for the inputs.
         inputs: those of `generate` for one question: a batch of one, on the model's device.
         ids: tokens of each answer, as `choice_ids` returns them.
+        most_at_once: most answers in one forward pass.
 
     Raises:
         ValueError: for a prompt that is longer than the model with an answer.
     """
     refuse_overlong(model, inputs["input_ids"].shape[1] + max(map(len, ids)))
     totals: list[float] = []
-    for start in range(0, len(ids), _MOST_AT_ONCE):
-        batch = _repeated(inputs, ids[start : start + _MOST_AT_ONCE], model.processor.tokenizer.pad_token_id)
+    for start in range(0, len(ids), most_at_once):
+        batch = _repeated(inputs, ids[start : start + most_at_once], model.processor.tokenizer.pad_token_id)
         labels = batch.pop("labels")
         totals += log_likelihoods(model, batch, labels).tolist()
     return totals

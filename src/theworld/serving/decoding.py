@@ -173,6 +173,7 @@ class ChoiceRow(Row):
         plain_inputs: the processor's output without the world; `inputs` is that with it.
         choices: texts, each with its tokens.
         threshold: margin, nats, below which the world is asked, or "always".
+        most_at_once: most choices in one forward pass.
         options: of `Row`.
     """
 
@@ -183,12 +184,14 @@ class ChoiceRow(Row):
         *,
         choices: Mapping[str, Sequence[int]],
         threshold: Threshold,
+        most_at_once: int,
         **options: Any,
     ) -> None:
         super().__init__(inputs, world=True, **options)
         self.plain_inputs = plain_inputs
         self.choices = choices
         self.threshold: Threshold = threshold
+        self.most_at_once = most_at_once
         self.answer: AutoAnswer | None = None
 
     @property
@@ -221,7 +224,8 @@ class ChoiceRow(Row):
             metrics.clips_read.inc(len(pixels))
             return {**inputs, "world_features": model.read_world(pixels, inputs["num_world_steps"])}
 
-        self.answer = decide(model, self.choices, self.threshold, place(model, self.plain_inputs), with_world)
+        plain = place(model, self.plain_inputs)
+        self.answer = decide(model, self.choices, self.threshold, plain, with_world, self.most_at_once)
         text = self.answer.answer
         metrics.prompt_tokens.inc(self.num_prompt_tokens)
         metrics.completion_tokens.inc(len(self.choices[text]))

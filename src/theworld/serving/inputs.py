@@ -99,6 +99,7 @@ class Preparer:
             self._processors[lane, True] = processor
         # A copy: the model thread switches the world off and on.
         self._threshold: Threshold | None = model.config.auto_threshold
+        self._most_at_once = settings.max_batch_size
         self._steps = settings.num_world_steps
         self._most_steps: int = model.config.max_world_steps if self._has_world else 0
         self._max_positions: int = model.config.get_text_config().max_position_embeddings
@@ -189,6 +190,7 @@ class Preparer:
             self._encode(request, media, False, plain),
             choices=dict(zip(choices, ids, strict=True)),
             threshold=threshold_of(self._threshold, request.auto_threshold),
+            most_at_once=self._most_at_once,
             **shared,
         )
 

@@ -13,7 +13,8 @@ from theworld.datasets.factory import open_items
 from theworld.evaluation.gating import margin_of
 from theworld.evaluation.predictions import read_predictions
 from theworld.evaluation.run import evaluate
-from theworld.modeling import TheWorld
+from theworld.modeling import TheWorld, world_gate
+from theworld.modeling.generation import conversation
 from theworld.modeling.world_gate import AutoAnswer
 
 CHOICES = ["blue", "dark green", "red"]
@@ -93,6 +94,27 @@ def test_a_video_and_many_choices_are_weighed(ahead: TheWorld) -> None:
     assert whole.imagined
     for letter in letters[7:]:
         assert whole.log_likelihoods[letter] == pytest.approx(part.log_likelihoods[letter], abs=1e-4)
+
+
+def test_choices_are_weighed_as_many_at_once_as_is_said_and_alike(
+    ahead: TheWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    forward = world_gate.log_likelihoods
+
+    def counting(model: Any, batch: Any, labels: Any) -> Any:
+        sizes.append(len(batch["input_ids"]))
+        return forward(model, batch, labels)
+
+    monkeypatch.setattr(world_gate, "log_likelihoods", counting)
+    with ahead.without_world():
+        ids = world_gate.choice_ids(ahead.processor, CHOICES)
+        prompt = conversation(ahead, [], "Which bin?")
+        together = world_gate.weigh(ahead, prompt, ids)
+        apart = world_gate.weigh(ahead, prompt, ids, most_at_once=1)
+
+    assert sizes == [3, 1, 1, 1]
+    assert apart == pytest.approx(together, abs=1e-4)
 
 
 def test_control_tokens_in_a_choice_are_text(ahead: TheWorld) -> None:
