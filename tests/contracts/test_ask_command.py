@@ -33,7 +33,8 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def ask(capsys: pytest.CaptureFixture[str], *words: Any) -> dict[str, Any]:
-    assert cli.main(["ask", *map(str, words), "--max-new-tokens", "4", "--json"]) == 0
+    short = () if "auto" in words else ("--max-new-tokens", "4")  # a choice has its own length
+    assert cli.main(["ask", *map(str, words), *short, "--json"]) == 0
     return json.loads(capsys.readouterr().out)
 
 
@@ -91,6 +92,11 @@ def test_an_animation_is_a_video(model: Path, tmp_path: Path, capsys: pytest.Cap
         ("good.png", ("--choices", "red", "blue"), "choices is for --world auto"),
         ("good.png", ("--auto-threshold", "1"), "auto_threshold is for --world auto"),
         ("good.png", ("--world", "auto", "--choices", "a", "b", "--show-future", "x.gif"), "drop one of them"),
+        (
+            "good.png",
+            ("--world", "auto", "--choices", "a", "b", "--max-new-tokens", "3"),
+            "max_new_tokens: --world auto weighs",
+        ),
     ],
 )
 def test_a_question_that_cannot_be_asked_is_refused_before_a_model_loads(

@@ -8,6 +8,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_MOST_TOKENS = 64
+"""Longest answer where the settings leave it open."""
 _FUTURE_SIDE_PX = 512
 """Side of animations of the future, about."""
 
@@ -33,7 +35,7 @@ def ask(settings: "AskSettings") -> dict[str, Any]:
     name = to_be_asked(settings.model)
     if name != settings.model:
         logger.warning("the projector of %s was never trained: %s answers in its place", settings.model, name)
-    options = {"max_new_tokens": settings.max_new_tokens}
+    options = {"max_new_tokens": settings.max_new_tokens or _MOST_TOKENS}
     steps = settings.num_inference_steps
     changed = {} if steps is None else {"num_inference_steps": steps}
     model = TheWorld.from_pretrained(name, **changed, **on_this_machine(settings.dtype))

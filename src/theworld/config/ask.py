@@ -43,8 +43,8 @@ class AskSettings:
     dtype: Dtype = "auto"
     """Number format of the weights; auto: as saved, or float32 where this machine emulates that."""
 
-    max_new_tokens: Count = 64
-    """Longest answer, tokens."""
+    max_new_tokens: Count | None = None
+    """Longest answer, tokens; None: 64. A choice of --world auto has its own length."""
 
     start_seconds: Annotated[float, Field(ge=0, le=MOST)] = 0.0
     """Start of the video that the models see, seconds."""
@@ -65,6 +65,8 @@ class AskSettings:
             for name in ("choices", "auto_threshold"):
                 if getattr(self, name) is not None:
                     raise ValueError(f"{name} is for --world auto: add it, or drop {name}")
+        elif self.max_new_tokens is not None:
+            raise ValueError("max_new_tokens: --world auto weighs the choices and writes nothing; drop it")
         elif self.choices is None:
             raise ValueError("--world auto needs choices, whose margin decides if the world is asked: give --choices")
         elif self.show_future is not None:

@@ -344,5 +344,5 @@ class SurpriseSettings:
         if given is not None and (given - 1) % TEMPORAL_STRIDE:
             raise ValueError(f"num_given_frames={given}: expected 1 + {TEMPORAL_STRIDE}j (1, 5, 9, ...)")
         if len({f"{level:g}" for level in self.noise_levels}) < len(self.noise_levels):  # as rows name them
-            raise ValueError(f"noise_levels={self.noise_levels}: expected all different")
+            raise ValueError(f"noise_levels={self.noise_levels}: expected all different in their first six digits")
         return self

@@ -63,6 +63,14 @@ SHARED_PREFIX: Final = "look(image)"
 IMITATION: Final = "objective='imitation'"
 DISTILLATION: Final = "distillation"
 
+_GEMMA3_ALONE: Final = {
+    RESIDUAL: "its pictures have grids of any shape; use world_fusion='tokens'",
+    PACKING: "use packing=False",
+    SHARED_PREFIX: "ask each question with generate(image, question)",
+    IMITATION: "its pictures have grids of any shape; train on answers",
+    DISTILLATION: "its pictures have grids of any shape; set distillation.weight to 0",
+}
+
 GEMMA3: Final = Base(
     kind="gemma3",
     saved_kind="theworld",
@@ -94,13 +102,7 @@ GEMMA4: Final = Base(
         },
     },
     meaning=("image_token_id", "boi_token_id", "eoi_token_id", "video_token_id", "audio_token_id"),
-    lacks={
-        RESIDUAL: "its pictures have grids of any shape; use world_fusion='tokens'",
-        PACKING: "use packing=False",
-        SHARED_PREFIX: "ask each question with generate(image, question)",
-        IMITATION: "its pictures have grids of any shape; train on answers",
-        DISTILLATION: "its pictures have grids of any shape; set distillation.weight to 0",
-    },
+    lacks=_GEMMA3_ALONE,
 )
 
 QWEN3_VL: Final = Base(
@@ -132,13 +134,7 @@ QWEN3_VL: Final = Base(
         "vision_end_token_id",
         "tie_word_embeddings",
     ),
-    lacks={
-        RESIDUAL: "its pictures have grids of any shape; use world_fusion='tokens'",
-        PACKING: "use packing=False",
-        SHARED_PREFIX: "ask each question with generate(image, question)",
-        IMITATION: "its pictures have grids of any shape; train on answers",
-        DISTILLATION: "its pictures have grids of any shape; set distillation.weight to 0",
-    },
+    lacks=_GEMMA3_ALONE,
     former_parts={"vision_config": "qwen3_vl"},
 )
 
