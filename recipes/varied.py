@@ -6,13 +6,13 @@ from typing import Any, Final
 from recipes.settings import TinySettings, VaePhase, VaeRecipe, VlmPhase, VlmRecipe, WorldPhase, WorldRecipe
 
 VAE: Final = VaeRecipe(
-    num_clips=20_000,
+    num_clips=16_000,
     phases=(
-        VaePhase(num_frames=17, batch_size=4, num_steps=2_000, learning_rate=1.5e-3),
-        VaePhase(num_frames=17, batch_size=8, num_steps=1_500, learning_rate=1e-3),
-        VaePhase(num_frames=17, batch_size=8, num_steps=1_000, learning_rate=1e-3, decoder_only=True),
+        VaePhase(num_frames=17, batch_size=8, num_steps=1_700, learning_rate=1.2e-3),
+        VaePhase(num_frames=17, batch_size=8, num_steps=800, learning_rate=1e-3, decoder_only=True),
     ),
 )
+"""The autoencoder in `recipes/varied_build` had two passes: the first, of 4,500 steps, took it from plain scenes."""
 WORLD: Final = WorldRecipe(
     phases=(
         WorldPhase(num_clips=100_000, num_steps=7_000, log_sigma=1.6, matrix_learning_rate=2e-3, learning_rate=7e-4),
