@@ -85,7 +85,7 @@ _SATURATED: Final = 0.4
 _COLOUR_WEIGHT: Final = 4.0
 """Extra weight of coloured pixels: moving objects are small, and the background would dominate the loss."""
 _MOVED: Final = 0.1
-"""Pixels further than this from their median over the window, in [-1, 1], are moving: few, but all that is asked about."""
+"""Pixels further than this from their median over the window, in [-1, 1], are moving."""
 _MOTION_WEIGHT: Final = 20.0
 """Extra weight of moving pixels: varied scenes colour planks and grounds, too, and balls are small in them."""
 _SQUARE_WEIGHT: Final = 5.0
