@@ -185,6 +185,30 @@ def test_a_scene_shows_its_imagined_future_moving_beside_the_true_one(visit: Cal
     visitor.shot("desktop-dark")
 
 
+def test_a_changed_scene_is_asked_about_again_and_shown_beside_what_was_imagined_before(visit: Callable[..., Visit]):
+    visitor = visit(viewport={"width": 1180, "height": 900})
+    page = visitor.page
+    page.get_by_role("button", name="Ask", exact=True).click()
+    visitor.answered()
+    expect(page.locator("#tries")).to_be_hidden()
+    before = page.locator("#shown").evaluate("canvas => canvas.toDataURL()")
+    page.get_by_text("Change the scene").click()
+    page.get_by_label("Light", exact=True).fill("0.6")
+    expect(page.locator("#tried tr")).to_have_count(2)
+    expect(page.locator("#tried tr").nth(1)).to_contain_text("light 60 %")
+    expect(page.locator("#film-before figcaption")).to_have_text("Imagined before: as it was")
+    assert page.locator("#shown").evaluate("canvas => canvas.toDataURL()") != before
+    expect(page.get_by_label("Question", exact=True)).to_have_value(QUESTION)
+    visitor.answered()
+    visitor.shot("changed")
+    page.get_by_role("button", name="As it was").click()
+    expect(page.locator("#changed-said")).to_have_text("")
+    visitor.answered()
+    assert page.locator("#shown").evaluate("canvas => canvas.toDataURL()") == before
+    page.get_by_role("button", name="Another").click()
+    expect(page.locator("#results")).to_be_hidden()
+
+
 def test_a_phone_has_all_of_it_in_one_column(visit: Callable[..., Visit]):
     visitor = visit(viewport={"width": 390, "height": 844}, reduced_motion="reduce")
     page = visitor.page

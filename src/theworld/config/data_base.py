@@ -41,6 +41,23 @@ TASK_NAMES: Final[tuple[TaskName, ...]] = get_args(TaskName)
 """The kinds of scene of Foresight."""
 
 
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class Shift:
+    """Change of the look of every picture, to measure what a model does with looks that it was not trained on."""
+
+    camera_px: Annotated[float, Field(ge=-8, le=8)] = 0.0
+    """How far the picture moves to the right, pixels of a picture of 64."""
+
+    zoom: Annotated[float, Field(ge=0.5, le=1.5)] = 1.0
+    """Factor of the size of things in the picture; its middle stays in place."""
+
+    light: Annotated[float, Field(ge=0.25, le=1.5)] = 1.0
+    """Factor of all colours."""
+
+
+NO_SHIFT: Final = Shift()
+
+
 @dataclass(config=STRICT_VARIANTS, frozen=True, kw_only=True)
 class DataSettings(Variants):
     """Samples to train on and to measure on: the fields of every data set; a subclass adds those of its own.
@@ -55,6 +72,7 @@ class DataSettings(Variants):
         "keys": (),
         "scenes": "plain",
         "wordings": "trained",
+        "shift": NO_SHIFT,
         "video_column": None,
         "start_column": None,
         "end_column": None,
@@ -130,6 +148,9 @@ class ForesightData(DataSettings):
     wordings: Literal["trained", "held-out"] = "trained"
     """Wordings of questions about varied scenes, for validation: those of training, or others."""
 
+    shift: Shift = NO_SHIFT
+    """Change of the look of the pictures, for measurements."""
+
     image_size_px: SidePx = 896
     """Side of the pictures as drawn, pixels: Gemma 3 sees 896, the tiny model 64."""
 
@@ -147,6 +168,8 @@ class ForesightData(DataSettings):
             raise ValueError(f"validation_split={self.validation_split!r} needs scenes='varied'")
         if self.scenes == "plain" and self.wordings == "held-out":
             raise ValueError("wordings='held-out' needs scenes='varied': plain scenes have one wording")
+        if self.questions in ("labels", "alignment") and self.shift != NO_SHIFT:
+            raise ValueError(f"questions={self.questions!r} are for training, a shift is for measurements")
         if len(set(self.tasks)) < len(self.tasks):
             raise ValueError(f"tasks={self.tasks} names a task twice: name each once")
         return self

@@ -1,6 +1,7 @@
 """Dataset factory: open the samples of the data set that the settings name."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final, cast, get_args
 
@@ -23,6 +24,7 @@ from theworld.config import (
     VideoData,
     VsrData,
 )
+from theworld.config.data_base import NO_SHIFT
 from theworld.datasets.held_out import HeldOut
 from theworld.datasets.public import future_sets
 from theworld.datasets.sample import Samples, SampleStream
@@ -238,6 +240,7 @@ def _simulated(settings: ForesightData, split: ForesightSplitName, size: int, wi
         form=settings.form,
         scenes=settings.scenes,
         wordings=settings.wordings,
+        shift=settings.shift,
     )
 
 
@@ -264,6 +267,10 @@ def _kept(
     if settings.scenes == "varied":
         identity |= {"version": VARIED_VERSION, "scenes": settings.scenes, "wordings": settings.wordings}
         name = f"varied-{name}" if settings.wordings == "trained" else f"varied-{name}-{settings.wordings}"
+    if settings.shift != NO_SHIFT:
+        shift = asdict(settings.shift)
+        identity |= {"shift": shift}
+        name += "-shift-" + "-".join(f"{value:g}" for value in shift.values())
     return DrawnSamples(samples, folder / (f"{name}-future" if with_future else name), identity)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 import numpy as np
 from jaxtyping import UInt8
 
+from theworld.config.data_base import NO_SHIFT, Shift
 from theworld.config.renamed import current_word
 from theworld.datasets.foresight.ground_truth import Question, static_kinds
 from theworld.datasets.foresight.heuristics import rules_of
@@ -16,6 +17,7 @@ from theworld.datasets.foresight.items import SPLITS, Item, Split, check_split, 
 from theworld.datasets.foresight.questions import dynamic_question, item_choice, static_questions
 from theworld.datasets.foresight.rendering import draw, draw_clip
 from theworld.datasets.foresight.scene import NUM_GIVEN_FRAMES, TASKS, Scenes, Task, num_future_slots
+from theworld.datasets.foresight.shifts import shifted_look
 from theworld.datasets.foresight.wordings import WORDING_SETS, Wordings
 from theworld.datasets.sample import Sample, question
 
@@ -50,6 +52,7 @@ class ForesightDataset:
         form: open: a word answers a question; choice: the letter of a choice does.
         scenes: plain or varied.
         wordings: of the questions about varied scenes: those of training, or those held out from it.
+        shift: of the look of all pictures; questions and answers stay.
 
     Raises:
         ValueError: for a split that does not serve these questions, wordings or the future, a negative size, or unknown
@@ -68,6 +71,7 @@ class ForesightDataset:
         form: Form = "open",
         scenes: Scenes = "plain",
         wordings: Wordings = "trained",
+        shift: Shift = NO_SHIFT,
     ) -> None:
         check_split(split, scenes)
         _check_wordings(wordings, split, scenes)
@@ -96,6 +100,7 @@ class ForesightDataset:
         self.form: Form = form
         self.scenes: Scenes = scenes
         self.wordings: Wordings = wordings
+        self.shift = shift
         # Question counts of one scene, added up over the tasks.
         self._ends = list(accumulate(self._num_questions(task) for task in tasks))
 
@@ -124,12 +129,13 @@ class ForesightDataset:
 
     def _sample(self, item: Item, chosen: Question) -> Sample:
         scene, size_px, num_given = item.scene, self.image_size_px, item.scene.num_given_frames
+        look = shifted_look(scene, self.shift)
         more: dict[str, Any] = {"num_world_steps": num_future_slots(scene.task)}
         if num_given > 1:
-            more["clips"] = (draw_clip(scene, item.poses[:num_given], size_px),)
+            more["clips"] = (draw_clip(scene, item.poses[:num_given], size_px, look),)
         if self.with_future:
-            more["future"] = (draw_clip(scene, item.poses[num_given:], size_px),)
-        picture = draw(scene, item.poses[num_given - 1], size_px)
+            more["future"] = (draw_clip(scene, item.poses[num_given:], size_px, look),)
+        picture = draw(scene, item.poses[num_given - 1], size_px, look)
         return question(
             f"{item.id}-{chosen.kind}", [picture], chosen.text, chosen.answer, fields=_fields(item, chosen), **more
         )

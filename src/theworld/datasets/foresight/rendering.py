@@ -29,37 +29,43 @@ _BEYOND: Final = 2.0
 _Box = tuple[float, float, float, float]
 
 
-def draw(scene: Scene, poses: Float[np.ndarray, "num_bodies 3"], size_px: int) -> Image.Image:
+def draw(scene: Scene, poses: Float[np.ndarray, "num_bodies 3"], size_px: int, look: Look | None = None) -> Image.Image:
     """Draw a scene with its balls and blocks in the given poses.
 
     Args:
         scene: the scene.
         poses: centre (x, y) in unit lengths and angle in rad, balls first, then blocks.
         size_px: side of the picture, at least 16.
+        look: to draw it in; None: its own.
 
     Raises:
         ValueError: if the picture is too small to show planks.
     """
-    return _Canvas(scene, size_px).with_bodies(poses)
+    return _Canvas(scene, size_px, look or look_of(scene)).with_bodies(poses)
 
 
 def draw_clip(
-    scene: Scene, poses: Float[np.ndarray, "num_frames num_bodies 3"], size_px: int
+    scene: Scene, poses: Float[np.ndarray, "num_frames num_bodies 3"], size_px: int, look: Look | None = None
 ) -> UInt8[np.ndarray, "num_frames {size_px} {size_px} 3"]:
     """Draw the frames of a scene, each equal to `draw` at its poses; fixed parts are drawn only once."""
-    canvas = _Canvas(scene, size_px)
+    canvas = _Canvas(scene, size_px, look or look_of(scene))
     return np.stack([np.asarray(canvas.with_bodies(frame)) for frame in poses])
+
+
+def look_of(scene: Scene) -> Look:
+    """Return the look that a scene is drawn in."""
+    return scene.look or Look(background=TABLE if LAWS[scene.task].gravity == 0 else BACKGROUND)
 
 
 class _Canvas:
     """The fixed parts of a scene, drawn at a multiple of the size and averaged down box by box."""
 
-    def __init__(self, scene: Scene, size_px: int) -> None:
+    def __init__(self, scene: Scene, size_px: int, look: Look) -> None:
         if size_px < _LEAST_SIZE_PX:
             raise ValueError(f"size_px={size_px}: expected {_LEAST_SIZE_PX} or more, to show planks")
         self._scene = scene
         from_above = LAWS[scene.task].gravity == 0
-        self._look = look = scene.look or Look(background=TABLE if from_above else BACKGROUND)
+        self._look = look
         self._scale = min(max(2048 // size_px, 4), 8)  # canvas pixels per pixel: an eighth, from 512 px on a quarter
         self._side = size_px * self._scale
         self._zoom, self._origin = look.zoom, np.array([*look.offset, 0.0])

@@ -17,6 +17,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from theworld.config.data_base import Shift
 from theworld.config.serving import AppSettings
 from theworld.datasets.foresight import Task
 from theworld.datasets.foresight.items import NUM_SHIPPED
@@ -63,10 +64,14 @@ _HEADERS: Final = {
 
 
 class SceneRequest(StrictBody):
-    """Kind and number of a scene."""
+    """Kind and number of a scene, and what is changed in it: camera and light as in `Shift`, and its gravity."""
 
     task: Task
     number: Annotated[int, Field(ge=1, le=NUM_SCENES)]
+    camera_px: Annotated[float, Field(ge=-8, le=8)] = 0.0
+    zoom: Annotated[float, Field(ge=0.5, le=1.5)] = 1.0
+    light: Annotated[float, Field(ge=0.25, le=1.5)] = 1.0
+    gravity: Annotated[float, Field(ge=0.25, le=4)] = 1.0
 
 
 class PictureRequest(StrictBody):
@@ -133,13 +138,16 @@ class PageApi(Service):
     async def scene(self, request: Request) -> Response:
         """Prepare a scene of Foresight for questions."""
         wanted = _parse(SceneRequest, await self._small_body(request))
+        shift = Shift(camera_px=wanted.camera_px, zoom=wanted.zoom, light=wanted.light)
         async with self._room():
             clip, larger = [
-                await self._read(read_scene, wanted.task, wanted.number - 1, side_px, self._steps.most_frames)
+                await self._read(
+                    read_scene, wanted.task, wanted.number - 1, side_px, self._steps.most_frames, shift, wanted.gravity
+                )
                 for side_px in (self._scene_px, _SCENE_SHOWN_PX)
             ]
             strip = await self._read(shown, larger.frames)
-        return JSONResponse(self._keep(f"{wanted.task} {wanted.number}", clip, strip))
+        return JSONResponse(self._keep(" ".join(map(str, wanted.model_dump().values())), clip, strip))
 
     async def picture(self, request: Request) -> Response:
         """Prepare an uploaded picture or clip for questions."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL import Image
 
+from theworld.config.data_base import NO_SHIFT, Shift
 from theworld.config.serving import AppSettings
 from theworld.constants import TEMPORAL_STRIDE
 from theworld.datasets.errors import VideoError
@@ -22,6 +23,7 @@ from theworld.datasets.foresight import (
     static_questions,
 )
 from theworld.datasets.foresight.scene import num_future_slots
+from theworld.datasets.foresight.shifts import shifted_look, under_gravity
 from theworld.datasets.rgb import BROKEN, without_metadata
 from theworld.datasets.video import ClipRule, read_clip
 from theworld.datasets.video_limits import VideoLengthError, VideoLimits, VideoSizeError, VideoTimeError, smaller
@@ -61,7 +63,9 @@ class Clip:
         return sum(3 * frame.width * frame.height for frame in (*self.frames, *self.future))
 
 
-def read_scene(task: Task, index: int, side_px: int, most_frames: int) -> Clip:
+def read_scene(
+    task: Task, index: int, side_px: int, most_frames: int, shift: Shift = NO_SHIFT, gravity: float = 1.0
+) -> Clip:
     """Draw a scene of Foresight's test split.
 
     Args:
@@ -69,17 +73,21 @@ def read_scene(task: Task, index: int, side_px: int, most_frames: int) -> Clip:
         index: index of the scene, from 0.
         side_px: side of its pictures.
         most_frames: longest clip, 1 + 4j; a longer one keeps its last frames.
+        shift: of camera and light.
+        gravity: a factor of the scene's own; without an outcome under it, the question about the future is left out.
 
     Raises:
         ValueError: for an unknown task or a negative index.
     """
-    item = make_item("test", index, task)
-    frames = [Image.fromarray(frame) for frame in draw_clip(item.scene, item.poses, side_px)]
+    item, has_outcome = under_gravity(make_item("test", index, task), gravity)
+    look = shifted_look(item.scene, shift)
+    frames = [Image.fromarray(frame) for frame in draw_clip(item.scene, item.poses, side_px, look)]
     num_given = item.scene.num_given_frames
     assert len(frames) == NUM_FRAMES
+    about_future = (dynamic_question(item),) if has_outcome else ()
     return replace(
         _clip(frames[:num_given], num_given, "frames", most_frames),
-        questions=(dynamic_question(item), *static_questions(item)),
+        questions=(*about_future, *static_questions(item)),
         future=tuple(frames[num_given:]),
         num_world_steps=num_future_slots(task),
     )

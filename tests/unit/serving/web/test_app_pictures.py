@@ -11,6 +11,7 @@ av = pytest.importorskip("av", reason="the extra `app` is not installed")
 from PIL import Image
 
 from fixtures_model import picture
+from theworld.config.data_base import Shift
 from theworld.config.serving import AppSettings
 from theworld.serving.refusals import RequestError
 from theworld.serving.web.uploads import LONGEST_SIDE_PX, SHOWN_SIDE_PX, read_files, read_scene, shown, strip
@@ -169,3 +170,16 @@ def test_frames_lie_side_by_side_in_a_strip():
     with Image.open(io.BytesIO(strip([grey(10), grey(20)], 16))) as image:
         assert image.size == (32, 16)
         assert [image.getpixel((x, 8)) for x in (4, 20)] == [(10, 10, 10), (20, 20, 20)]
+
+
+def test_a_scene_without_an_outcome_under_its_gravity_is_asked_about_the_present_alone():
+    asked = [
+        [question.kind for question in read_scene("drop", 1, 32, 5, gravity=factor).questions] for factor in (1.0, 0.25)
+    ]
+    assert asked[0] == ["end", *asked[1]]
+
+
+def test_a_shift_of_the_scene_shows_in_the_given_frames_and_in_the_true_future():
+    plain, dark = read_scene("collide", 1, 32, 5), read_scene("collide", 1, 32, 5, Shift(light=0.5))
+    for one, other in zip((*plain.frames, *plain.future), (*dark.frames, *dark.future), strict=True):
+        assert np.asarray(other).mean() < 0.6 * np.asarray(one).mean()

@@ -1,8 +1,10 @@
 // The page: choose a picture, ask, and show the events of the answers.
 
+import { changes, imaginedBefore, listenToChanges, resetChanges, sayChanges, showTry } from "./changes.js";
 import { $, create, framesOf, isCalm, paint, say, seconds } from "./drawing.js";
 import { film, showFuture } from "./film.js";
 import { showAttention, showOrigin } from "./origin.js";
+import { eventsOf, send, upload } from "./requests.js";
 
 const TASKS = {
   drop: "A ball over bins", topple: "A tower of blocks", roll: "Two balls on planks", collide: "Two moving balls",
@@ -13,7 +15,6 @@ const DOING = {
   reading: "Reading the picture", writing: "Writing the answer",
 };
 
-const UNREACHABLE = "The server cannot be reached. Is it still running?";
 const UNREADABLE = /\.hei[cf]$/i; // what telephones write and browsers cannot show either
 
 let about = null;
@@ -21,55 +22,10 @@ let chosen = null; // the server's description of the picture
 let asking = null; // the AbortController of the running question
 let choosing = 0; // number of the last choice; replies to earlier choices are dropped
 
-// --- talking to the server -------------------------------------------------------------------------------
-
-async function send(path, body, signal) {
-  let response;
-  try {
-    response = await fetch(path, body === undefined ? { signal } : {
-      method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body), signal,
-    });
-  } catch (error) {
-    throw error.name === "AbortError" ? error : new Error(UNREACHABLE);
-  }
-  if (response.ok) return response;
-  throw refusal(response.status, await response.json().catch(() => null));
-}
-
-function refusal(status, body) {
-  return new Error(body?.sentence ?? `The server answered ${status}.`);
-}
-
-// Send a body of many megabytes; fetch cannot tell how far it is.
-function upload(path, body, onProgress) {
-  return new Promise((resolve, reject) => {
-    const request = new XMLHttpRequest();
-    request.open("POST", path);
-    request.setRequestHeader("content-type", "application/json");
-    request.responseType = "json";
-    request.upload.addEventListener("progress", ({ loaded, total }) => onProgress(loaded / total));
-    request.addEventListener("error", () => reject(new Error(UNREACHABLE)));
-    request.addEventListener("load", () => (request.status === 200 ? resolve(request.response)
-      : reject(refusal(request.status, request.response))));
-    request.send(JSON.stringify(body));
-  });
-}
-
-async function* eventsOf(response) {
-  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-  let rest = "";
-  for (;;) {
-    const { value, done } = await reader.read();
-    if (done) return;
-    const parts = (rest + value).split("\n\n");
-    rest = parts.pop();
-    for (const part of parts) yield JSON.parse(part.slice("data: ".length));
-  }
-}
-
 // --- pictures --------------------------------------------------------------------------------------------
 
-async function choose(described, caption) {
+// `scene` names a simulated scene, whatever is changed in it; empty: a visitor's own picture.
+async function choose(described, caption, scene = "") {
   const mine = ++choosing;
   asking?.abort();
   $("picture-error").textContent = "";
@@ -79,8 +35,8 @@ async function choose(described, caption) {
     const frames = await framesOf(picture.strip, picture.num_frames);
     if (mine !== choosing) return;
     const before = chosen;
-    chosen = { ...picture, frames };
-    showChosen(caption, before?.questions ?? []);
+    chosen = { ...picture, frames, scene };
+    showChosen(caption, before);
   } catch (error) {
     if (mine !== choosing) return;
     showNone();
@@ -103,8 +59,8 @@ function showNone() {
   $("caption").textContent = "No picture yet.";
 }
 
-function showChosen(caption, questionsBefore) {
-  const { frames, questions, note } = chosen;
+function showChosen(caption, before) {
+  const { frames, questions, note, scene } = chosen;
   paint($("shown"), frames.at(-1));
   $("shown").setAttribute("aria-label", caption);
   $("frames").replaceChildren(...(frames.length > 1 ? frames : []));
@@ -112,21 +68,34 @@ function showChosen(caption, questionsBefore) {
   const clip = frames.length > 1 ? `The world model sees ${frames.length} frames, Gemma the last.` : "";
   $("caption").textContent = [`${caption}.`, note, clip].filter(Boolean).join(" ");
   $("results").hidden = true;
+  const asked = $("question").value;
+  if (scene && scene === before?.scene) return; // the same scene, changed: what was asked stays
   if (questions.length) {
     $("question").value = questions[0].text;
     setSteps(chosen.num_world_steps);
-  } else if (questionsBefore.some(({ text }) => text === $("question").value)) {
+  } else if (before?.questions.some(({ text }) => text === asked)) {
     $("question").value = ""; // the question was about a scene; a visitor's own text stays
   }
 }
 
 function chooseScene() {
   const [task, number] = [$("task").value, Number($("number").value)];
-  return choose(sceneOf(task, number), `Scene ${number}: ${TASKS[task][0].toLowerCase()}${TASKS[task].slice(1)}`);
+  const name = `Scene ${number}: ${TASKS[task][0].toLowerCase()}${TASKS[task].slice(1)}`;
+  return choose(sceneOf(task, number, changes()), name, `${task} ${number}`);
 }
 
-async function sceneOf(task, number) {
-  return (await send("scene", { task, number })).json();
+function chooseAnotherScene() {
+  resetChanges();
+  return chooseScene();
+}
+
+async function changeScene() {
+  await chooseScene();
+  if (chosen) ask();
+}
+
+async function sceneOf(task, number, changed = {}) {
+  return (await send("scene", { task, number, ...changed })).json();
 }
 
 async function chooseFiles(files) {
@@ -216,7 +185,7 @@ async function ask() {
 
 function clearResults() {
   film.stop();
-  for (const id of ["future", "origin", "attention", "others"]) $(id).hidden = true;
+  for (const id of ["future", "origin", "attention", "others", "tries"]) $(id).hidden = true;
   $("results").hidden = false;
   $("status").textContent = "Waiting …";
   for (const side of ["without", "with"]) {
@@ -252,7 +221,7 @@ async function show(event, results) {
       showOrigin(results.answers, about);
       break;
     case "future":
-      results.film = await showFuture(event);
+      results.film = await showFuture(event, (imagined) => imaginedBefore(chosen.scene, imagined));
       break;
     case "attention":
       showAttention(event, chosen.frames.at(-1), results.film, about);
@@ -262,6 +231,7 @@ async function show(event, results) {
     case "done":
       $("status").textContent = `Done in ${seconds(event.seconds)}.`;
       showTruth(results.question);
+      if (chosen.scene) showTry(chosen.scene, results.question, results.answers, truthOf(results.question));
       showOthers(results.question);
   }
 }
@@ -275,9 +245,13 @@ function showAnswer({ side, text, is_cut, right }) {
   mark.classList.add({ true: "right", false: "wrong" }[right] ?? "unknown");
 }
 
+function truthOf(question) {
+  return chosen.questions.find(({ text }) => text === question)?.answer;
+}
+
 function showTruth(question) {
-  const known = chosen.questions.find(({ text }) => text === question);
-  $("truth").replaceChildren(...(known ? ["The truth: ", create("b", { textContent: known.answer })] : []));
+  const truth = truthOf(question);
+  $("truth").replaceChildren(...(truth ? ["The truth: ", create("b", { textContent: truth })] : []));
 }
 
 function showOthers(question) {
@@ -307,7 +281,7 @@ function chooseExample(task, number) {
   $("task").value = task;
   $("number").value = number;
   sayNumber();
-  return chooseScene();
+  return chooseAnotherScene();
 }
 
 // --- start -----------------------------------------------------------------------------------------------
@@ -333,6 +307,7 @@ function showAbout() {
   $("verdict-tag").hidden = $("verdict").hidden = false;
   for (const text of document.querySelectorAll(".scope")) text.textContent = about.scope;
   sayNumber();
+  sayChanges();
   setSteps(null);
 }
 
@@ -348,9 +323,10 @@ function listen() {
   $("another").addEventListener("click", () => {
     $("number").value = 1 + Math.floor(Math.random() * about.num_scenes);
     sayNumber();
-    chooseScene();
+    chooseAnotherScene();
   });
-  for (const id of ["task", "number"]) $(id).addEventListener("change", chooseScene);
+  for (const id of ["task", "number"]) $(id).addEventListener("change", chooseAnotherScene);
+  listenToChanges(changeScene);
   document.querySelectorAll("[name=source]").forEach((radio) => radio.addEventListener("change", () => {
     setSource(radio.value);
     if (radio.value === "scene") chooseScene();

@@ -3,10 +3,10 @@
 import { $, framesOf, isCalm, paint, say } from "./drawing.js";
 
 export const film = {
-  frames: { imagined: [], true: [] }, count: 0, given: 1, rate: 1, timer: 0,
+  frames: { imagined: [], before: [], true: [] }, count: 0, given: 1, rate: 1, timer: 0,
 
-  load(event, imagined, real) {
-    Object.assign(this, { frames: { imagined, true: real }, count: event.num_frames, given: event.num_given,
+  load(event, imagined, before, real) {
+    Object.assign(this, { frames: { imagined, before, true: real }, count: event.num_frames, given: event.num_given,
       rate: event.frame_rate_hz });
     $("time").max = this.count - 1;
     this.go(0);
@@ -38,18 +38,23 @@ export const film = {
   },
 };
 
-export async function showFuture(event) {
+// Show the futures; `before` takes the imagined frames, and returns those of the same scene before a change, or null.
+export async function showFuture(event, before) {
   const imagined = await framesOf(event.imagined, event.num_frames);
   const real = await framesOf(event.true, event.num_true);
   const given = await framesOf(event.given, event.num_given);
   $("future").hidden = event.num_frames === event.num_given;
   $("film-imagined").hidden = !imagined.length;
   $("film-true").hidden = !real.length;
+  const earlier = before(imagined);
+  $("film-before").hidden = !earlier?.frames.length;
+  document.querySelector("#film-before figcaption").textContent = `Imagined before: ${earlier?.changed}`;
   $("unseen").hidden = !event.sentence;
   $("unseen").textContent = event.sentence ? `The imagined future is hidden: ${event.sentence}.` : "";
   document.querySelector("#film-imagined canvas").setAttribute("aria-label", "The imagined future, as an animation");
+  document.querySelector("#film-before canvas").setAttribute("aria-label", "The future imagined before the change");
   document.querySelector("#film-true canvas").setAttribute("aria-label", "The true future, as an animation");
   document.querySelector(".player").hidden = !imagined.length && !real.length;
-  film.load(event, imagined, real);
+  film.load(event, imagined, earlier?.frames ?? [], real);
   return imagined.length ? imagined : given;
 }
