@@ -193,7 +193,7 @@ def test_a_changed_scene_is_asked_about_again_and_shown_beside_what_was_imagined
     expect(page.locator("#tries")).to_be_hidden()
     before = page.locator("#shown").evaluate("canvas => canvas.toDataURL()")
     page.get_by_text("Change the scene").click()
-    page.get_by_label("Light", exact=True).fill("0.6")
+    page.locator("#light").fill("0.6")
     expect(page.locator("#tried tr")).to_have_count(2)
     expect(page.locator("#tried tr").nth(1)).to_contain_text("light 60 %")
     expect(page.locator("#film-before figcaption")).to_have_text("Imagined before: as it was")
