@@ -25,6 +25,7 @@ MODULES = (
     "processes",
     "serving",
     "module_path",
+    "laptop",
     "full_size",
 )
 
