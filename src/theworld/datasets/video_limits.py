@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Final
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from theworld.datasets.errors import ImageError, MissingImageError, VideoError
 from theworld.datasets.rgb import BROKEN
@@ -101,7 +101,9 @@ def one_line(
     except ImageError as error:
         raise VideoError(f"{name}: {error}") from error
     except (FFmpegError, *errors) as error:
-        reason = " ".join(str(getattr(error, "strerror", None) or error or type(error).__name__).split())[:200]
+        reason = "of no known format"  # Pillow would name the stream of the file, an object of Python
+        if not isinstance(error, UnidentifiedImageError):
+            reason = " ".join(str(getattr(error, "strerror", None) or error or type(error).__name__).split())[:200]
         raise VideoError(f"{name}: not a readable {kind} ({reason}): {expected}") from error
 
 

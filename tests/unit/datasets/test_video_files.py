@@ -505,7 +505,10 @@ NOT_READABLE = "not a readable video"
 REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
     "empty": (lambda: b"", NOT_READABLE),
     "one byte": (lambda: b"\0", NOT_READABLE),
-    "text": (lambda: b"no video at all\n" * 50, "expected MP4, MOV, WebM, MKV or AVI, GIF or animated WebP"),
+    "text": (
+        lambda: b"no video at all\n" * 50,
+        "(of no known format): expected MP4, MOV, WebM, MKV or AVI, GIF or animated WebP",
+    ),
     "playlist": (lambda: PLAYLIST, NOT_READABLE),
     "list of files": (lambda: b"ffconcat version 1.0\nfile '/etc/passwd'\n", NOT_READABLE),
     "session description": (lambda: b"v=0\no=- 0 0 IN IP4 127.0.0.1\nm=video 5004 RTP/AVP 96\n", NOT_READABLE),
