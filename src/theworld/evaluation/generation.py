@@ -1,26 +1,23 @@
-"""The answering loop: batched, restartable, with a count of the clips that the world model read."""
+"""Answers of a TheWorld in batches, with a count of the clips that the world model read."""
 
 import errno
 import hashlib
 import statistics
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
-from tqdm import tqdm
 from transformers import LogitsProcessor, LogitsProcessorList
 
 from theworld.datasets.collator import Collator
-from theworld.datasets.sample import Sample, Samples, Turn
-from theworld.datasets.samplers import batches
+from theworld.datasets.sample import Sample, Turn
 from theworld.evaluation.jsonl import error_text
-from theworld.evaluation.predictions import Prediction, PredictionWriter, RunIdentity, read_predictions
+from theworld.evaluation.predictions import Prediction
 from theworld.modeling import TheWorld
 from theworld.modeling.generation import refuse_overlong
 from theworld.modeling.world_gate import log_likelihoods
@@ -181,53 +178,6 @@ def place(model: Any, batch: dict[str, Any]) -> dict[str, Any]:
 def is_of_the_machine(error: BaseException) -> bool:
     """Return True for an error that every item would meet: a damaged feature store, a full disk."""
     return isinstance(error, StoreError) or (isinstance(error, OSError) and error.errno in _FULL_DISK)
-
-
-def answer_all(
-    answerer: BatchAnswerer, samples: Samples, writer: PredictionWriter, batch_size: int, title: str
-) -> list[str]:
-    """Answer the samples that the writer's file lacks, append them batch by batch, and return all sample ids."""
-    done = writer.done()
-    ids: list[str] = []
-    answerer.model.eval()
-    with tqdm(total=len(samples), desc=title, unit="item") as progress:
-        for batch in batches(_open_items(samples, done, ids, progress), batch_size):
-            writer.append(answerer(batch))
-            progress.update(len(batch))
-    return ids
-
-
-def collect(
-    answerer: BatchAnswerer, samples: Samples, path: Path, identity: RunIdentity, *, title: str, batch_size: int
-) -> None:
-    """Answer the samples that a file of predictions lacks.
-
-    Raises:
-        ValueError: if the file has rows of other samples, or if no sample could be answered.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with PredictionWriter(path, identity) as writer:
-        ids = answer_all(answerer, samples, writer, batch_size, title)
-    rows = read_predictions(path)
-    foreign = sorted({row.sample_id for row in rows} - set(ids))
-    if foreign:
-        raise ValueError(
-            f"{path} holds {len(foreign)} rows of other samples (the first: {foreign[0]!r}): it was made on other"
-            " data; choose another output_dir, or remove the file and its .run.json"
-        )
-    if rows and all(row.error is not None for row in rows):
-        raise ValueError(f"{path}: none of {len(rows)} items could be answered; the first error: {rows[0].error}")
-
-
-def _open_items(samples: Samples, done: frozenset[str], ids: list[str], progress: Any) -> Iterator[Sample]:
-    """Yield the samples without an answer; add the ids of all samples to `ids`."""
-    for index in range(len(samples)):
-        sample = samples[index]
-        ids.append(sample.id)
-        if sample.id in done:
-            progress.update(1)
-        else:
-            yield sample
 
 
 def row_of(sample: Sample, **answer: Any) -> dict[str, Any]:

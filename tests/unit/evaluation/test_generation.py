@@ -13,7 +13,8 @@ import torch
 
 from theworld.datasets.foresight import ForesightDataset
 from theworld.datasets.sample import Sample, question
-from theworld.evaluation.generation import Answerer, _first_of_each, answer_all
+from theworld.evaluation.collection import answer_all
+from theworld.evaluation.generation import Answerer, _first_of_each
 from theworld.evaluation.predictions import PredictionWriter, RunIdentity, read_predictions
 from theworld.modeling import TheWorld
 from theworld.world.store import MissingFeatureError, StoreWriteError
@@ -169,12 +170,13 @@ def test_a_restart_repeats_nothing_and_loses_nothing(model: TheWorld, samples: l
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from theworld.evaluation import generation
+from theworld.evaluation.collection import answer_all
+from theworld.evaluation.generation import Answerer
 from theworld.evaluation.predictions import PredictionWriter, RunIdentity
 from theworld.datasets.foresight import ForesightDataset
 from theworld.modeling import TheWorld
 
-answerer = generation.Answerer(TheWorld.from_pretrained("tiny", enable_world=False), max_new_tokens=2)
+answerer = Answerer(TheWorld.from_pretrained("tiny", enable_world=False), max_new_tokens=2)
 with PredictionWriter(Path(sys.argv[1]), RunIdentity(settings_hash="settings", checkpoint="tiny")) as writer:
     append = writer.append
     def append_and_die(rows):
@@ -183,7 +185,7 @@ with PredictionWriter(Path(sys.argv[1]), RunIdentity(settings_hash="settings", c
             os.kill(os.getpid(), signal.SIGKILL)
     writer.append = append_and_die
     dataset = ForesightDataset("validation", 6, tasks=("drop",))
-    generation.answer_all(answerer, dataset, writer, batch_size=2, title="killed")
+    answer_all(answerer, dataset, writer, batch_size=2, title="killed")
 """
 
 
