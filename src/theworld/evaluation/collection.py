@@ -1,20 +1,24 @@
 """Collection of the answers to all items in one file of predictions, by one process or by several."""
 
-from collections.abc import Hashable, Iterator
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Hashable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
+from PIL import Image
 from tqdm import tqdm
 
+from theworld.datasets.images import to_image
 from theworld.datasets.sample import Sample, Samples
 from theworld.datasets.samplers import grouped
 from theworld.environment import check_launcher
-from theworld.evaluation.generation import BatchAnswerer
+from theworld.evaluation.generation import FAILURES, BatchAnswerer
 from theworld.evaluation.predictions import (
     PredictionWriter,
     RunIdentity,
@@ -22,6 +26,11 @@ from theworld.evaluation.predictions import (
     read_predictions,
     write_predictions,
 )
+
+_T = TypeVar("_T")
+_END: Any = object()
+_NUM_AHEAD: Final = 2
+_FILES: Final = (str, Path, bytes, Image.Image)  # PIL, too, opens a file without decoding it
 
 _LONGEST_WAIT: Final = timedelta(days=1)
 """Longest time that a process waits for the others: one may still imagine, or answer its last batches."""
@@ -90,7 +99,7 @@ def answer_all(
     ids: list[str] = []
     answerer.model.eval()
     with tqdm(total=len(samples), desc=title, unit="item") as progress:
-        for batch in grouped(_opened(samples, done, ids), batch_size, lambda item: item.shape):
+        for batch in ahead(grouped(_opened(samples, done, ids), batch_size, lambda item: item.shape)):
             missing = [item.sample for item in batch if item.sample is not None]
             if missing:
                 writer.append(answerer(missing))
@@ -103,7 +112,29 @@ def _opened(samples: Samples, done: frozenset[str], ids: list[str]) -> Iterator[
     for index in range(len(samples)):
         sample = samples[index]
         ids.append(sample.id)
-        yield _Item(sample.shape, None if sample.id in done else sample)
+        yield _Item(sample.shape, None if sample.id in done else _decoded(sample))
+
+
+def _decoded(sample: Sample) -> Sample:
+    """Decode the files among a sample's pictures; one that cannot be read stays, and becomes an error of its item."""
+    try:
+        pictures = [to_image(picture) if isinstance(picture, _FILES) else picture for picture in sample.images]
+    except FAILURES:
+        return sample
+    return replace(sample, images=tuple(pictures))
+
+
+def ahead(items: Iterable[_T]) -> Iterator[_T]:
+    """Yield items, in their order, while a thread makes the next two."""
+    iterator = iter(items)
+    with ThreadPoolExecutor(1, "items") as pool:
+        waiting = deque(pool.submit(next, iterator, _END) for _ in range(_NUM_AHEAD))
+        try:
+            while (item := waiting.popleft().result()) is not _END:
+                waiting.append(pool.submit(next, iterator, _END))
+                yield item
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def _answer_share(
@@ -124,12 +155,14 @@ def _answer_share(
     parts.mkdir(parents=True, exist_ok=True)
     answerer.model.eval()
     mine = lacking[number::count]
+    num_lacking = sum(ids[index] not in done for batch in mine for index in batch)
     with (
         PredictionWriter(parts / f"{number}.jsonl", identity) as writer,
-        tqdm(total=sum(map(len, mine)), desc=title, unit="item", disable=number > 0) as progress,
+        tqdm(total=num_lacking, desc=title, unit="item", disable=number > 0) as progress,
     ):
-        for batch in mine:
-            writer.append(answerer([samples[index] for index in batch if ids[index] not in done]))
+        opened = ([_decoded(samples[index]) for index in batch if ids[index] not in done] for batch in mine)
+        for batch in ahead(opened):
+            writer.append(answerer(batch))
             progress.update(len(batch))
     return ids
 

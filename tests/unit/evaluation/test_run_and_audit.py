@@ -140,7 +140,7 @@ def test_the_audit_tells_a_model_that_looks_from_one_that_does_not(
     model = TheWorld.from_pretrained(checkpoint)
     oracle = Oracle(model, samples, looks)
 
-    def weigh(self: Any, asked: list[Sample]) -> list[dict[str, Any]]:
+    def weigh(self: Any, asked: list[Sample], _: Any) -> list[dict[str, Any]]:
         answers = []
         for sample in asked:
             batch = self._candidates([sample])
