@@ -23,6 +23,7 @@ MODULES = (
     "planning",
     "growth",
     "processes",
+    "filling",
     "serving",
     "module_path",
     "laptop",

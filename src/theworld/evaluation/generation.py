@@ -1,28 +1,26 @@
-"""The answering loop: batched, restartable, with a count of the clips that the world model read."""
+"""Answers of a TheWorld in batches, with a count of the clips that the world model read."""
 
 import errno
 import hashlib
 import statistics
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
-from tqdm import tqdm
 from transformers import LogitsProcessor, LogitsProcessorList
 
 from theworld.datasets.collator import Collator
-from theworld.datasets.sample import Sample, Samples, Turn
-from theworld.datasets.samplers import batches
+from theworld.datasets.sample import Sample, Turn
 from theworld.evaluation.jsonl import error_text
-from theworld.evaluation.predictions import Prediction, PredictionWriter, RunIdentity, read_predictions
+from theworld.evaluation.predictions import Prediction
+from theworld.evaluation.shared_pictures import Sharing, choice_inputs, fits_window, reply_inputs, sharing_of
 from theworld.modeling import TheWorld
-from theworld.modeling.generation import refuse_overlong
+from theworld.modeling.generation import place, refuse_overlong
 from theworld.modeling.world_gate import log_likelihoods
 from theworld.world.store_files import StoreError
 
@@ -63,6 +61,9 @@ class BatchAnswerer:
 class Answerer(BatchAnswerer):
     """Answers samples with one model under one set of options.
 
+    Questions of a batch about the same pictures share one prefill of them, and so do the choices of a question: see
+    `shared_pictures`.
+
     Args:
         model: a TheWorld.
         num_world_steps: K; None: the model's own.
@@ -75,6 +76,9 @@ class Answerer(BatchAnswerer):
         first_token: let rows of generated replies keep the log-probability of the first token (`first_log_prob`), and
             its lead over the second-best one (`first_margin`), among their fields.
     """
+
+    shares_pictures = True
+    """False: each sample has its own features, even if another shows the same pictures."""
 
     def __init__(
         self,
@@ -97,6 +101,7 @@ class Answerer(BatchAnswerer):
         """Clips that the world model has read."""
         self._source: FeatureReader = read_features or model.read_world
         self._enabled = model.config.enable_world
+        self._has_one_reply_a_row = self.decoding.get("num_beams", 1) == 1
         self._prompts = Collator(
             model.processor,
             supervise=False,
@@ -113,8 +118,10 @@ class Answerer(BatchAnswerer):
     @torch.no_grad()
     def _answer(self, samples: Sequence[Sample]) -> list[dict[str, Any]]:
         before = self.clips_read
-        answers = self._weigh(samples) if self.score_choices else self._write(samples)
-        expected = sum(sample.num_clips for sample in samples) if self._enabled else 0
+        sharing = self._sharing(samples)
+        answers = (self._weigh if self.score_choices else self._write)(samples, sharing)
+        read = samples if sharing is None else sharing.firsts
+        expected = sum(sample.num_clips for sample in read) if self._enabled else 0
         if self.clips_read - before != expected:
             raise RuntimeError(f"{self.clips_read - before} clips were read from the world; expected {expected}")
         counts = [sample.num_clips if self._enabled else 0 for sample in samples]
@@ -125,8 +132,19 @@ class Answerer(BatchAnswerer):
             rows.append({**row, "fields": {**row["fields"], **more}})
         return rows
 
-    def _write(self, samples: Sequence[Sample]) -> list[dict[str, Any]]:
-        inputs = place(self.model, self._prompts(samples))
+    def _sharing(self, samples: Sequence[Sample]) -> Sharing | None:
+        """Group samples of one picture, if a prefill for each group saves anything and changes no answer."""
+        sharing = sharing_of(self.model, samples, self.shares_pictures)
+        if sharing is None or self.score_choices:
+            return sharing
+        pays = len(sharing.firsts) < len(samples) and self._has_one_reply_a_row
+        return sharing if pays and fits_window(self.model, self._prompts, samples, self.max_new_tokens) else None
+
+    def _write(self, samples: Sequence[Sample], sharing: Sharing | None) -> list[dict[str, Any]]:
+        if sharing is None:
+            inputs = place(self.model, self._prompts(samples))
+        else:
+            inputs = reply_inputs(self.model, self._prompts, samples, sharing)
         refuse_overlong(self.model, inputs["input_ids"].shape[1])
         first = FirstToken()
         watched = {"logits_processor": LogitsProcessorList([first])} if self.first_token else {}
@@ -139,22 +157,35 @@ class Answerer(BatchAnswerer):
                 answer["fields"] = {"first_log_prob": best, "first_margin": best - second}
         return answers
 
-    def _weigh(self, samples: Sequence[Sample]) -> list[dict[str, Any]]:
+    def _weigh(self, samples: Sequence[Sample], sharing: Sharing | None) -> list[dict[str, Any]]:
         """Compute the log-likelihood of each choice as the answer; read each clip once for all choices."""
         choices = [choices_of(sample) for sample in samples]
         candidates = [
             _answered(sample, choice) for sample, options in zip(samples, choices, strict=True) for choice in options
         ]
+        if sharing is not None:
+            groups = [group for group, options in zip(sharing.groups, choices, strict=True) for _ in options]
+            inputs, labels = choice_inputs(
+                self.model, self._prompts, self._candidates, candidates, groups, sharing.firsts
+            )
+        else:
+            inputs, labels = self._whole(candidates, [len(options) for options in choices], samples)
+        weights = iter(log_likelihoods(self.model, inputs, labels).tolist())
+        return [{"log_likelihoods": {choice: next(weights) for choice in options}} for options in choices]
+
+    def _whole(
+        self, candidates: Sequence[Sample], num_choices: Sequence[int], samples: Sequence[Sample]
+    ) -> tuple[dict[str, Any], Tensor]:
+        """Return the inputs of candidates with their pictures, and their labels."""
         batch = self._candidates(candidates)
         labels = batch.pop("labels")
         if "world_pixels" in batch:
             pixels, steps = batch.pop("world_pixels"), batch["num_world_steps"]
-            first, copies = _first_of_each([len(options) for options in choices], [s.num_clips for s in samples])
+            first, copies = _first_of_each(num_choices, [sample.num_clips for sample in samples])
             batch["world_features"] = self._read(pixels[first], steps)[copies]
         inputs = place(self.model, batch)
         refuse_overlong(self.model, inputs["input_ids"].shape[1])
-        weights = iter(log_likelihoods(self.model, inputs, labels).tolist())
-        return [{"log_likelihoods": {choice: next(weights) for choice in options}} for options in choices]
+        return inputs, labels
 
 
 class FirstToken(LogitsProcessor):
@@ -170,64 +201,9 @@ class FirstToken(LogitsProcessor):
         return scores
 
 
-def place(model: Any, batch: dict[str, Any]) -> dict[str, Any]:
-    """Move a batch to the model's device, and its pictures to the model's number format."""
-    placed = {name: value.to(model.device) if isinstance(value, Tensor) else value for name, value in batch.items()}
-    if "pixel_values" in placed:
-        placed["pixel_values"] = placed["pixel_values"].to(model.dtype)
-    return placed
-
-
 def is_of_the_machine(error: BaseException) -> bool:
     """Return True for an error that every item would meet: a damaged feature store, a full disk."""
     return isinstance(error, StoreError) or (isinstance(error, OSError) and error.errno in _FULL_DISK)
-
-
-def answer_all(
-    answerer: BatchAnswerer, samples: Samples, writer: PredictionWriter, batch_size: int, title: str
-) -> list[str]:
-    """Answer the samples that the writer's file lacks, append them batch by batch, and return all sample ids."""
-    done = writer.done()
-    ids: list[str] = []
-    answerer.model.eval()
-    with tqdm(total=len(samples), desc=title, unit="item") as progress:
-        for batch in batches(_open_items(samples, done, ids, progress), batch_size):
-            writer.append(answerer(batch))
-            progress.update(len(batch))
-    return ids
-
-
-def collect(
-    answerer: BatchAnswerer, samples: Samples, path: Path, identity: RunIdentity, *, title: str, batch_size: int
-) -> None:
-    """Answer the samples that a file of predictions lacks.
-
-    Raises:
-        ValueError: if the file has rows of other samples, or if no sample could be answered.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with PredictionWriter(path, identity) as writer:
-        ids = answer_all(answerer, samples, writer, batch_size, title)
-    rows = read_predictions(path)
-    foreign = sorted({row.sample_id for row in rows} - set(ids))
-    if foreign:
-        raise ValueError(
-            f"{path} holds {len(foreign)} rows of other samples (the first: {foreign[0]!r}): it was made on other"
-            " data; choose another output_dir, or remove the file and its .run.json"
-        )
-    if rows and all(row.error is not None for row in rows):
-        raise ValueError(f"{path}: none of {len(rows)} items could be answered; the first error: {rows[0].error}")
-
-
-def _open_items(samples: Samples, done: frozenset[str], ids: list[str], progress: Any) -> Iterator[Sample]:
-    """Yield the samples without an answer; add the ids of all samples to `ids`."""
-    for index in range(len(samples)):
-        sample = samples[index]
-        ids.append(sample.id)
-        if sample.id in done:
-            progress.update(1)
-        else:
-            yield sample
 
 
 def row_of(sample: Sample, **answer: Any) -> dict[str, Any]:

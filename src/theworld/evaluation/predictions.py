@@ -1,6 +1,6 @@
 """Predictions: one JSONL row per item, and the identity of the run that wrote them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
 
@@ -8,6 +8,7 @@ from pydantic import ConfigDict, model_validator
 from pydantic.dataclasses import dataclass
 
 from theworld.evaluation.jsonl import RowFormat, RowWriter
+from theworld.io import write_whole
 
 _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -130,6 +131,11 @@ def read_predictions(path: Path) -> list[Prediction]:
         ValueError: names the file and line of a row that is damaged, cut off or repeated.
     """
     return _FORMAT.read(path)
+
+
+def write_predictions(path: Path, rows: Sequence[Prediction]) -> None:
+    """Replace the rows of a file, whole or not at all; its identity stays."""
+    write_whole(path, b"".join(map(_FORMAT.line, rows)))
 
 
 class PredictionWriter(RowWriter[Prediction, RunIdentity]):

@@ -43,6 +43,8 @@ class ReplacingAnswerer(Answerer):
         options: of `Answerer`.
     """
 
+    shares_pictures = False
+
     def __init__(
         self,
         model: TheWorld,

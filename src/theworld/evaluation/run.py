@@ -1,15 +1,14 @@
 """Evaluation: from settings to predictions, scores and a comparison of arms."""
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
+from accelerate.utils import broadcast_object_list
 
 from theworld.config import ArmName, EvaluationConfig, ForesightData, loader
-from theworld.config.base import Variants
 from theworld.config.renamed import former_word
 from theworld.config.thresholds import threshold_of
 from theworld.config.world import OWN_TAPS, check_world_steps
@@ -21,6 +20,7 @@ from theworld.environment import describe_environment
 from theworld.evaluation.answerers import FuturesAnswerer, GatedAnswerer
 from theworld.evaluation.baselines import Baseline, BaselineAnswerer
 from theworld.evaluation.benchmarks.dispatch import true_answer
+from theworld.evaluation.collection import collect, joined_processes
 from theworld.evaluation.conditions import (
     READS_WORLD,
     Respondent,
@@ -29,7 +29,7 @@ from theworld.evaluation.conditions import (
     frequent_answers,
     open_respondent,
 )
-from theworld.evaluation.generation import Answerer, BatchAnswerer, FeatureReader, collect, row_of
+from theworld.evaluation.generation import Answerer, BatchAnswerer, FeatureReader, row_of
 from theworld.evaluation.predictions import (
     Prediction,
     PredictionWriter,
@@ -39,23 +39,23 @@ from theworld.evaluation.predictions import (
     read_identity,
 )
 from theworld.evaluation.results_file import EQUAL_IF_FROZEN, pairs_of, report
+from theworld.evaluation.run_identity import hash_of, identify, library_versions, names_of, settings_hash, settings_of
 from theworld.evaluation.shown_items import write_futures, write_items
-from theworld.io import fingerprint, write_whole
+from theworld.io import write_whole
 from theworld.locks import in_use
 from theworld.modeling import TheWorld
 from theworld.modeling.bases import GEMMA3, is_saved
 from theworld.modeling.configuration import WorldFields
-from theworld.modeling.factory import describe_weights
 from theworld.modeling.loading import configure, fetch_checkpoint, load_settings
 from theworld.modeling.names import find, is_checkpoint, kind_of
 from theworld.precision import name_of
 from theworld.world.loading import denoises
 
-LIBRARIES = ("torch", "transformers", "diffusers", "theworld")
-
 
 def evaluate(config: EvaluationConfig, samples: Any = None) -> dict[str, Any]:
     """Answer, score and compare; a restarted evaluation continues at the point where it stopped.
+
+    Under a launcher of several processes each answers its share of the items; the files are those of one process.
 
         output_dir/
           config.json             resolved settings
@@ -84,31 +84,49 @@ def evaluate(config: EvaluationConfig, samples: Any = None) -> dict[str, Any]:
     name = find(config.checkpoint)
     kind = kind_of(name)
     results = config.output_dir / "results.json"
+    process = joined_processes()
     if kind != GEMMA3.kind and not is_saved(kind):
-        with in_use(config.output_dir):
-            return report(_ask_baseline(config, name, kind), results)
+        with in_use(config.output_dir, is_first=process.is_main_process):
+            return _reported(_ask_baseline(config, name, kind), results)
     arms: Sequence[ArmName] = config.arms or (("gemma",) if kind == GEMMA3.kind else ("world",))
     steps = config.num_world_steps if READS_WORLD & {*arms} else None
     saved = saved_config(config.checkpoint, max(steps or (0,)), config.num_inference_steps)
     _check_arms(config, arms, saved, kind)
     if "auto" in arms and saved.enable_world:
         config = replace(config, auto_threshold=threshold_of(saved.auto_threshold, config.auto_threshold))
-    formats = answering_formats(saved, config.dtype, config.store_dir)
+    formats = _formats(config, saved)
     _check_before_loading(config, arms, saved)
-    with in_use(config.output_dir):
+    process.wait_for_everyone()  # nobody writes before every process has looked
+    with in_use(config.output_dir, is_first=process.is_main_process):
         _describe(config, formats)
         files: dict[str, Path] = {}
         data = _Data(config, saved)
         for arm in arms:
             files |= _answer(config, arm, saved, formats, data)
         _show_items(config, saved, data)
-        return report(
+        return _reported(
             files,
             results,
             pairs=pairs_of(list(files)),
             equal=() if _trains_gemma(saved) else EQUAL_IF_FROZEN,
             seeds={"world": saved.world_settings().seed if saved.enable_world else None},
         )
+
+
+def _formats(config: EvaluationConfig, saved: WorldFields) -> dict[str, str]:
+    """Return the number formats of the main process: machines differ, and the rows of one file must not."""
+    formats = answering_formats(saved, config.dtype, config.store_dir)
+    if joined_processes().num_processes > 1:
+        (formats,) = broadcast_object_list([formats])
+    return formats
+
+
+def _reported(files: dict[str, Path], results: Path, **options: Any) -> dict[str, Any]:
+    """Write the results, and return them; of several processes the first writes."""
+    process = joined_processes()
+    values = report(files, results, **options) if process.is_main_process else None
+    process.wait_for_everyone()
+    return json.loads(results.read_text()) if values is None else values
 
 
 def _check_before_loading(config: EvaluationConfig, arms: Sequence[ArmName], saved: WorldFields) -> None:
@@ -127,9 +145,9 @@ def _check_before_loading(config: EvaluationConfig, arms: Sequence[ArmName], sav
         world = saved.world_settings()
         world.num_slots(world.num_frames(1, steps), steps)
     for arm in arms:
-        for name, steps in _names(config, arm, saved):
+        for name, steps in names_of(config, arm, saved):
             path = config.output_dir / "predictions" / f"{name}.jsonl"
-            if identity_path(path).exists() and read_identity(path).settings_hash != _hash_of(config, arm, steps):
+            if identity_path(path).exists() and read_identity(path).settings_hash != hash_of(config, arm, steps):
                 raise ValueError(
                     f"{path} belongs to another run: it was made with other settings; choose another output_dir, or"
                     f" remove it and {identity_path(path).name}"
@@ -139,34 +157,6 @@ def _check_before_loading(config: EvaluationConfig, arms: Sequence[ArmName], sav
                     f"{path} holds predictions, but no {identity_path(path).name} says of which run; choose another"
                     " output_dir"
                 )
-
-
-def _names(config: EvaluationConfig, arm: ArmName, saved: WorldFields) -> list[tuple[str, int]]:
-    """The files of predictions of an arm, without suffix, and the K of each."""
-    if arm not in READS_WORLD:
-        return [(arm, 0)]
-    steps = config.num_world_steps or (saved.num_world_steps,)
-    return [(f"{arm}-K{number}" if len(steps) > 1 else arm, number) for number in steps]
-
-
-def _hash_of(config: EvaluationConfig, arm: ArmName, steps: int) -> str:
-    """The hash of the settings that the predictions of an arm depend on."""
-    if arm == "majority":
-        return _settings_hash([config.data, arm])
-    return _settings_hash(_identity_of(config, arm, steps))
-
-
-def _identity_of(config: EvaluationConfig, arm: ArmName, steps: int) -> list[Any]:
-    """The settings that the predictions of an arm depend on; those of later versions only where they change them."""
-    more: dict[str, Any] = {}
-    if config.num_inference_steps is not None and arm in READS_WORLD:
-        more["num_inference_steps"] = config.num_inference_steps
-    if config.num_futures > 1 and arm == "world":
-        more["num_futures"] = config.num_futures
-    if arm == "auto":
-        more["auto_threshold"] = config.auto_threshold
-    changed = [more] if more else []
-    return [config.data, config.max_new_tokens, former_word("answers", config.answers), arm, steps, *changed]
 
 
 def _check_arms(config: EvaluationConfig, arms: Sequence[ArmName], saved: WorldFields, kind: str | None) -> None:
@@ -183,6 +173,8 @@ def _check_arms(config: EvaluationConfig, arms: Sequence[ArmName], saved: WorldF
 
 
 def _describe(config: EvaluationConfig, formats: dict[str, str]) -> None:
+    if not joined_processes().is_main_process:
+        return
     loader.save_over_earlier(config, config.output_dir / "config.json")
     write_whole(config.output_dir / "environment.json", describe_environment(number_formats=formats))
 
@@ -207,8 +199,10 @@ def _ask_baseline(config: EvaluationConfig, name: str, kind: str | None) -> dict
             _answer_by_majority(samples, path, data)
             continue
         asked = blind(samples) if arm == "blind" else samples
-        hashed = _settings_hash([data, config.max_new_tokens, former_word("answers", config.answers), arm])
-        identity = RunIdentity(settings_hash=hashed, checkpoint=baseline.weights, dtype=dtype, versions=_versions())
+        hashed = settings_hash([data, config.max_new_tokens, former_word("answers", config.answers), arm])
+        identity = RunIdentity(
+            settings_hash=hashed, checkpoint=baseline.weights, dtype=dtype, versions=library_versions()
+        )
         collect(answerer, asked, path, identity, title=arm, batch_size=config.batch_size)
     return files
 
@@ -242,15 +236,15 @@ def _answer(
     respondent = open_respondent(config.checkpoint, arm, saved, formats, config.store_dir)
     model = respondent.model
     files: dict[str, Path] = {}
-    for name, steps in _names(config, arm, model.config):
+    for name, steps in names_of(config, arm, model.config):
         files[name] = folder / f"{name}.jsonl"
-        identity = identify(model, _identity_of(config, arm, steps))
+        identity = identify(model, settings_of(config, arm, steps))
         if respondent.tap_fingerprint is not None:
             identity = replace(identity, tap_fingerprint=respondent.tap_fingerprint)
         answerer = _answerer_of(config, arm, respondent, steps)
         asked = blind(samples) if arm == "blind" else samples
         collect(answerer, asked, files[name], identity, title=name, batch_size=config.batch_size)
-        if arm == "world" and model.config.enable_world:
+        if arm == "world" and model.config.enable_world and joined_processes().is_main_process:
             write_futures(model, samples, config.output_dir, steps, respondent.read_features)
     return files
 
@@ -275,6 +269,8 @@ def _answerer_of(config: EvaluationConfig, arm: ArmName, respondent: Respondent,
 
 def _show_items(config: EvaluationConfig, saved: WorldFields, data: _Data) -> None:
     """Write the pictures of some items; those of Foresight with what really followed."""
+    if not joined_processes().is_main_process:
+        return
     simulated = isinstance(config.data, ForesightData)
     samples = data.open(simulated)
     rate_hz = FRAME_RATE_HZ if simulated else saved.world_settings().frame_rate_hz if saved.enable_world else 1.0
@@ -287,13 +283,21 @@ def _trains_gemma(saved: WorldFields) -> bool:
 
 
 def _answer_by_majority(samples: Samples, path: Path, data: Any) -> Path:
-    """Reply to each question with the most frequent true answer of its kind."""
+    """Reply to each question with the most frequent true answer of its kind; of several processes the first does."""
+    process = joined_processes()
+    if process.is_main_process:
+        _write_majority(samples, path, data)
+    process.wait_for_everyone()
+    return path
+
+
+def _write_majority(samples: Samples, path: Path, data: Any) -> None:
     # only the number of pictures counts: those of all videos would not fit in memory
     questions = [
         replace(item, images=(item.id,) * len(item.images), clips=None, future=None) for item in _each(samples)
     ]
     name = "majority"
-    identity = RunIdentity(settings_hash=_settings_hash([data, name]), checkpoint=name, versions=_versions())
+    identity = RunIdentity(settings_hash=settings_hash([data, name]), checkpoint=name, versions=library_versions())
     path.parent.mkdir(parents=True, exist_ok=True)
     with PredictionWriter(path, identity) as writer:
         done = writer.done()
@@ -302,7 +306,6 @@ def _answer_by_majority(samples: Samples, path: Path, data: Any) -> Path:
             for sample, answer in zip(questions, frequent_answers(questions, true_answer), strict=True)
         ]
         writer.append(row for row in rows if row.sample_id not in done)
-    return path
 
 
 def _each(samples: Samples) -> Iterator[Sample]:
@@ -369,30 +372,3 @@ def predict(
         read_features=read_features,
     )
     collect(answerer, samples, path, identity, title=title, batch_size=batch_size)
-
-
-def identify(model: TheWorld, settings: Any) -> RunIdentity:
-    """Return the identity of a run: the model, its world, and other settings."""
-    config = model.config
-    return RunIdentity(
-        settings_hash=_settings_hash(settings),
-        checkpoint=describe_weights(model),
-        tap_fingerprint=config.world_fingerprint if config.enable_world else None,
-        dtype=name_of(config.dtype or model.dtype),  # of the base model: its trained parts may be float32
-        versions=_versions(),
-    )
-
-
-def _settings_hash(settings: Sequence[Any]) -> str:
-    parts = [_as_hashed(part) if isinstance(part, Variants) else part for part in settings]
-    return fingerprint(TypeAdapter(Any).dump_python(parts, mode="json"))
-
-
-def _as_hashed(settings: Variants) -> dict[str, Any]:
-    """Return settings as earlier versions had them: predictions made with those continue."""
-    fields = settings.with_idle()
-    return {**fields, "questions": former_word("questions", fields["questions"])} if "questions" in fields else fields
-
-
-def _versions() -> dict[str, str]:
-    return {name: version(name) for name in LIBRARIES}

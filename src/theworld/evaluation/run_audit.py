@@ -13,13 +13,15 @@ from theworld.datasets.sample import Sample, Samples
 from theworld.environment import describe_environment
 from theworld.evaluation.audit import Audit, audit_verdict
 from theworld.evaluation.benchmarks.dispatch import score
+from theworld.evaluation.collection import collect
 from theworld.evaluation.conditions import answering_formats
-from theworld.evaluation.generation import FeatureReader, collect
+from theworld.evaluation.generation import FeatureReader
 from theworld.evaluation.partners import Paired, paired
 from theworld.evaluation.predictions import Prediction, read_predictions
 from theworld.evaluation.replaced_answers import ReplacingAnswerer, blanked, proof_of, unavailable
 from theworld.evaluation.replacements import Replacements, digest, moments_of
-from theworld.evaluation.run import identify, saved_config
+from theworld.evaluation.run import saved_config
+from theworld.evaluation.run_identity import identify
 from theworld.evaluation.true_future import TrueFuture
 from theworld.io import write_whole
 from theworld.locks import in_use

@@ -21,8 +21,9 @@ from theworld.environment import describe_environment
 from theworld.evaluation.conditions import blind
 from theworld.evaluation.generation import FeatureReader
 from theworld.evaluation.results_file import report
-from theworld.evaluation.run import identify, predict
+from theworld.evaluation.run import predict
 from theworld.evaluation.run_audit import audit_model
+from theworld.evaluation.run_identity import identify
 from theworld.evaluation.shown_items import write_futures, write_items
 from theworld.experiments.arms.arm import Rates, aligned_folder, answer, data_of, store_folder, train_arm
 from theworld.io import write_whole

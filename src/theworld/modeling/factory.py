@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
+from accelerate import PartialState
 
 from theworld.config import ModelSettings
 from theworld.constants import TINY_FUSED_MODEL, TINY_MODEL
@@ -124,10 +125,15 @@ def scope_of(config: WorldFields, name: str) -> str:
 def on_this_machine(dtype: str = "auto") -> dict[str, Any]:
     """Return the options of `TheWorld.from_pretrained` for this machine: on its accelerators, if it has any.
 
+    Of several processes that a launcher has joined, each takes its own accelerator.
+
     Args:
         dtype: number format of the weights; auto: as saved, or float32 if this machine emulates that.
     """
-    return {"dtype": dtype, **({"device_map": "auto"} if torch.cuda.is_available() else {})}
+    if not torch.cuda.is_available():
+        return {"dtype": dtype}
+    is_one_of_several = torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1
+    return {"dtype": dtype, "device_map": str(PartialState().device) if is_one_of_several else "auto"}
 
 
 def fields_of(settings: ModelSettings) -> dict[str, Any]:

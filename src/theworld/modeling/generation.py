@@ -139,6 +139,14 @@ def _encoded(model: Fusion, prompt: list[Any], **world: Any) -> dict[str, Any]:
     return dict(inputs)
 
 
+def place(model: Any, batch: dict[str, Any]) -> dict[str, Any]:
+    """Move a batch to the model's device, and its pictures to the model's number format."""
+    placed = {name: value.to(model.device) if isinstance(value, Tensor) else value for name, value in batch.items()}
+    if "pixel_values" in placed:
+        placed["pixel_values"] = placed["pixel_values"].to(model.dtype)
+    return placed
+
+
 def check_question(model: Fusion, question: Any) -> None:
     """Check a question before it is encoded.
 
@@ -276,25 +284,30 @@ def prefill(
     if features is not None:
         inputs.pop("world_pixels")
         inputs["world_features"] = features
-    end_of_image = model.processor.tokenizer.convert_tokens_to_ids("<end_of_image>")
-    length = int((inputs["input_ids"][0] == end_of_image).nonzero()[-1]) + 1
+    length = end_of_pictures(model.processor, inputs["input_ids"][0])
     for name in ("input_ids", "attention_mask", "token_type_ids"):
         inputs[name] = inputs[name][:, :length]
     if pixels is None:
-        return PrefixCache(model, inputs["input_ids"], _cached(model, inputs))
+        return PrefixCache(model, inputs["input_ids"], cache_of(model, inputs))
     common = {name: value for name, value in inputs.items() if name not in ("world_pixels", "world_features")}
 
     @lru_cache(maxsize=_MOST_FUTURES_KEPT)
     @torch.no_grad()
     def imagine_another(number: int) -> PrefixCache:
         another = {**common, "world_features": model.read_world(pixels, steps, future=number)}
-        return PrefixCache(model, common["input_ids"], _cached(model, another))
+        return PrefixCache(model, common["input_ids"], cache_of(model, another))
 
-    return PrefixCache(model, inputs["input_ids"], _cached(model, inputs), imagine_another, steps)
+    return PrefixCache(model, inputs["input_ids"], cache_of(model, inputs), imagine_another, steps)
 
 
-def _cached(model: Fusion, inputs: dict[str, Any]) -> DynamicCache:
-    """Run the model over a prefix, and return its keys and values."""
+def end_of_pictures(processor: WorldPrompts, input_ids: Int[Tensor, " L"]) -> int:
+    """Return the number of tokens of a prompt up to its last picture."""
+    end_of_image = processor.tokenizer.convert_tokens_to_ids("<end_of_image>")
+    return int((input_ids == end_of_image).nonzero()[-1]) + 1
+
+
+def cache_of(model: Fusion, inputs: dict[str, Any]) -> DynamicCache:
+    """Run the model over prefixes of one length, and return their keys and values."""
     cache = DynamicCache(config=model.config.get_text_config())
     no_logits = -inputs["input_ids"].shape[1]  # transformers keeps the positions [-logits_to_keep:], here none
     model(**inputs, past_key_values=cache, use_cache=True, logits_to_keep=no_logits)
@@ -303,9 +316,16 @@ def _cached(model: Fusion, inputs: dict[str, Any]) -> DynamicCache:
 
 def question_ids(processor: WorldPrompts, question: str) -> list[int]:
     """Encode the prompt after its last picture: two line ends, the question, and the start of an answer."""
-    tokenizer = processor.tokenizer
-    header = len(tokenizer.encode("<start_of_turn>user\n"))  # with <bos>
-    gap = tokenizer.encode("\n\n", add_special_tokens=False)
+    header, gap = question_place(processor)
     messages = [{"role": "user", "content": [{"type": "text", "text": question}]}]
     ids = processor.apply_chat_template([messages], tokenize=True, return_dict=True, add_generation_prompt=True)
     return [*gap, *ids["input_ids"][0][header:]]
+
+
+def question_place(processor: WorldPrompts) -> tuple[int, list[int]]:
+    """Return the tokens before the first question in a prompt without pictures, and those between picture and question.
+
+    The first is a number, with <bos>; the second are ids, two line ends.
+    """
+    tokenizer = processor.tokenizer
+    return len(tokenizer.encode("<start_of_turn>user\n")), tokenizer.encode("\n\n", add_special_tokens=False)

@@ -22,8 +22,9 @@ from transformers import (
 )
 
 from theworld.config.thresholds import Threshold
-from theworld.evaluation.generation import FAILURES, is_of_the_machine, place
+from theworld.evaluation.generation import FAILURES, is_of_the_machine
 from theworld.modeling import TheWorld
+from theworld.modeling.generation import place
 from theworld.modeling.world_gate import AutoAnswer, decide
 from theworld.serving.answer_text import AnswerText
 from theworld.serving.engine import Job

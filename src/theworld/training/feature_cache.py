@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
+from accelerate.utils import gather_object
 from torch.utils.data import Subset
 from tqdm import tqdm
 
@@ -19,6 +20,7 @@ from theworld.datasets.factory import open_samples
 from theworld.datasets.sample import Samples
 from theworld.datasets.samplers import batches
 from theworld.datasets.video import ClipRule
+from theworld.environment import check_launcher
 from theworld.modeling import TheWorld
 from theworld.modeling.factory import open_model
 from theworld.training.dataloading import good_samples
@@ -53,21 +55,23 @@ def stored_features(config: TrainingConfig, model: TheWorld, parts: list[Any], d
 def fill_store(stored: StoredTap, processor: Any, samples: Samples, batch_size: int = 16) -> StoredTap:
     """Compute the features that a store lacks, and return a tap that only reads the store.
 
-    Under a launcher the main process computes, and the others wait.
+    Under a launcher each process computes its share, every n-th sample, and waits for the others.
     """
     process = PartialState()
-    if process.is_main_process:
-        collator = Collator(processor, supervise=False)
-        size = stored.store.bytes
-        with tqdm(total=len(samples), desc="world features", unit="sample") as progress:
-            for batch in batches(good_samples(samples), batch_size):
-                frames, num_world_steps = collator.frames(batch)
-                if frames is not None:
-                    stored.read(frames, num_world_steps)
-                progress.update(len(batch))
-                progress.set_postfix_str(f"{stored.computed:,} computed, {(stored.store.bytes - size) / 1e9:.3g} GB")
-        logger.info("world features: %d computed, %d found", stored.computed, stored.served)
+    number, count = process.process_index, process.num_processes
+    share = samples if count == 1 else Subset(samples, range(number, len(samples), count))  # pyright: ignore[reportArgumentType]
+    collator = Collator(processor, supervise=False)
+    size = stored.store.bytes
+    with tqdm(total=len(share), desc="world features", unit="sample", disable=number > 0) as progress:
+        for batch in batches(good_samples(share), batch_size):
+            frames, num_world_steps = collator.frames(batch)
+            if frames is not None:
+                stored.read(frames, num_world_steps)
+            progress.update(len(batch))
+            progress.set_postfix_str(f"{stored.computed:,} computed, {(stored.store.bytes - size) / 1e9:.3g} GB")
+    logger.info("world features: %d computed, %d found", stored.computed, stored.served)
     process.wait_for_everyone()
+    stored.store.refresh()
     return StoredTap(None, stored.store)
 
 
@@ -75,7 +79,7 @@ def fill(config: FillSettings) -> dict[str, Any]:
     """Compute one share of the features for a run's training and validation data.
 
     Any number of processes and machines can fill one store at once. After a kill, start the same command again: it
-    computes only what is missing.
+    computes only what is missing. Under a launcher the processes divide this share, each on its own device.
 
     Returns:
         Samples of this share, clips computed and found, seconds, clips per second, and the size of the store in GB.
@@ -84,8 +88,9 @@ def fill(config: FillSettings) -> dict[str, Any]:
         ValueError: for settings without a world or a store, or data that cannot be opened.
         StoreError: for a store of another tap, or a full disk.
     """
+    check_launcher()
     config = in_number_formats(config)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = PartialState(cpu=not torch.cuda.is_available()).device or torch.device("cpu")
     model = open_model(config.model, load_world=False, world_device=device)
     settings = model.config.world_settings()
     tap = open_tap(settings, device)
@@ -104,15 +109,21 @@ def fill(config: FillSettings) -> dict[str, Any]:
     for part in parts:
         fill_store(stored, model.processor, part, config.fill_batch_size)
     seconds = time.perf_counter() - started
+    counts = [(stored.computed, stored.served)]
+    computed, found = map(sum, zip(*_of_all_processes(counts), strict=True))
     return {
         "store": str(config.store_dir),
         "samples": num_samples,
-        "computed": stored.computed,
-        "found": stored.served,
+        "computed": computed,
+        "found": found,
         "seconds": round(seconds, 1),
-        "clips_per_second": round((stored.computed + stored.served) / seconds, 2) if seconds else None,
+        "clips_per_second": round((computed + found) / seconds, 2) if seconds else None,
         "store_gb": stored.store.bytes / 1e9,
     }
+
+
+def _of_all_processes(values: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    return gather_object(values) if PartialState().num_processes > 1 else values
 
 
 def _log_size(config: FillSettings, tap: WorldTap, dtype: str, num_world_steps: int, num_samples: int) -> None:

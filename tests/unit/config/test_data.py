@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 from theworld.config import BlinkData, DataSettings, ForesightData, LlavaData, TrainingConfig, VideoData, VsrData
 from theworld.config.flags import flags, show_help
 from theworld.config.loader import SettingsError, load, save
-from theworld.evaluation.run import _settings_hash
+from theworld.evaluation.run_identity import settings_hash
 
 LATER = {
     *("dataset", "name", "fingerprint", "scenes", "wordings"),
@@ -177,7 +177,7 @@ def test_the_help_names_the_data_sets_that_a_setting_is_for(capsys: pytest.Captu
     ],
 )
 def test_predictions_of_former_versions_are_still_known(data: DataSettings, digits: str):
-    assert _settings_hash([data, 16, "written", "world", 4]) == digits
+    assert settings_hash([data, 16, "written", "world", 4]) == digits
 
 
 def test_predictions_about_varied_scenes_are_others():
@@ -186,7 +186,7 @@ def test_predictions_about_varied_scenes_are_others():
         dataclasses.replace(plain, scenes="varied"),
         dataclasses.replace(plain, scenes="varied", wordings="held-out"),
     ]
-    assert len({_settings_hash([data]) for data in (plain, *others)}) == 3
+    assert len({settings_hash([data]) for data in (plain, *others)}) == 3
 
 
 def test_splits_and_wordings_of_varied_scenes_need_them():

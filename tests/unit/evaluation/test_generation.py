@@ -5,6 +5,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +15,8 @@ import torch
 
 from theworld.datasets.foresight import ForesightDataset
 from theworld.datasets.sample import Sample, question
-from theworld.evaluation.generation import Answerer, _first_of_each, answer_all
+from theworld.evaluation.collection import ahead, answer_all
+from theworld.evaluation.generation import Answerer, _first_of_each
 from theworld.evaluation.predictions import PredictionWriter, RunIdentity, read_predictions
 from theworld.modeling import TheWorld
 from theworld.world.store import MissingFeatureError, StoreWriteError
@@ -169,12 +172,13 @@ def test_a_restart_repeats_nothing_and_loses_nothing(model: TheWorld, samples: l
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from theworld.evaluation import generation
+from theworld.evaluation.collection import answer_all
+from theworld.evaluation.generation import Answerer
 from theworld.evaluation.predictions import PredictionWriter, RunIdentity
 from theworld.datasets.foresight import ForesightDataset
 from theworld.modeling import TheWorld
 
-answerer = generation.Answerer(TheWorld.from_pretrained("tiny", enable_world=False), max_new_tokens=2)
+answerer = Answerer(TheWorld.from_pretrained("tiny", enable_world=False), max_new_tokens=2)
 with PredictionWriter(Path(sys.argv[1]), RunIdentity(settings_hash="settings", checkpoint="tiny")) as writer:
     append = writer.append
     def append_and_die(rows):
@@ -183,7 +187,7 @@ with PredictionWriter(Path(sys.argv[1]), RunIdentity(settings_hash="settings", c
             os.kill(os.getpid(), signal.SIGKILL)
     writer.append = append_and_die
     dataset = ForesightDataset("validation", 6, tasks=("drop",))
-    generation.answer_all(answerer, dataset, writer, batch_size=2, title="killed")
+    answer_all(answerer, dataset, writer, batch_size=2, title="killed")
 """
 
 
@@ -219,3 +223,32 @@ def test_a_question_longer_than_the_model_is_an_error_row_and_the_others_are_ans
         rows = Answerer(fused, max_new_tokens=1, score_choices=score_choices)([long, short])
         assert "the model's length" in str(rows[0].error)
         assert rows[1].error is None
+
+
+def test_items_are_made_ahead_in_their_order_and_their_errors_arrive() -> None:
+    made: list[int] = []
+
+    def numbers() -> Iterator[int]:
+        for number in range(5):
+            made.append(number)
+            yield number
+        raise OSError("the disk is gone")
+
+    items = ahead(numbers())
+    assert next(items) == 0
+    deadline = time.monotonic() + 10
+    while made != [0, 1, 2]:  # two further ones, not more
+        assert time.monotonic() < deadline
+    assert [next(items) for _ in range(4)] == [1, 2, 3, 4]
+    with pytest.raises(OSError, match="the disk is gone"):
+        next(items)
+
+
+def test_a_loop_that_ends_early_makes_no_further_items() -> None:
+    made: list[int] = []
+    items = ahead(number for number in range(100) if not made.append(number))
+
+    assert next(items) == 0
+    items.close()
+
+    assert len(made) <= 4

@@ -17,8 +17,9 @@ from theworld.datasets.sample import Sample
 from theworld.evaluation.conditions import answering_formats, open_respondent
 from theworld.evaluation.predictions import read_predictions
 from theworld.evaluation.replacements import Clips, Replacements, moments_of
-from theworld.evaluation.run import evaluate, identify, predict, saved_config
+from theworld.evaluation.run import evaluate, predict, saved_config
 from theworld.evaluation.run_audit import audit, audit_model, shuffle_worlds
+from theworld.evaluation.run_identity import identify
 from theworld.modeling import TheWorld
 
 DATA = DataSettings(questions="future", tasks=("drop",), image_size_px=64, num_validation=12)
@@ -139,7 +140,7 @@ def test_the_audit_tells_a_model_that_looks_from_one_that_does_not(
     model = TheWorld.from_pretrained(checkpoint)
     oracle = Oracle(model, samples, looks)
 
-    def weigh(self: Any, asked: list[Sample]) -> list[dict[str, Any]]:
+    def weigh(self: Any, asked: list[Sample], _: Any) -> list[dict[str, Any]]:
         answers = []
         for sample in asked:
             batch = self._candidates([sample])

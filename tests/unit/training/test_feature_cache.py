@@ -1,12 +1,15 @@
 """A feature store is filled beforehand, share by share, and the run that reads it computes nothing."""
 
+import json
+import os
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from fixtures_processes import start
+from fixtures_processes import run_ranks, start
+from theworld import tiny
 from theworld.config import DataSettings, ModelSettings
 from theworld.config.commands import FillSettings
 from theworld.config.data import MixturePart
@@ -40,6 +43,29 @@ def test_shares_add_up_to_the_whole_and_a_second_time_costs_nothing(config: Fill
     again = fill(config)
     assert (again["samples"], again["computed"], again["found"]) == (10, 0, 10)
     assert again["store_gb"] == pytest.approx(10 * 16 * 8 * 8 * 2 / 1e9)
+
+
+def fill_in_turn(stack: Path, config: FillSettings) -> None:
+    """Fill as one of several processes, and write what it counted."""
+    tiny.stack = lambda: stack
+    counts = fill(config)
+    (config.output_dir / f"{os.environ['RANK']}.json").write_text(json.dumps(counts))
+
+
+def test_processes_of_a_launcher_fill_one_share_together(config: FillSettings):
+    config.output_dir.mkdir()
+
+    assert run_ranks(2, fill_in_turn, tiny.stack(), config) == [0, 0]
+
+    for rank in (0, 1):  # each knows the work of both, and has the whole store before it
+        counts = json.loads((config.output_dir / f"{rank}.json").read_text())
+        assert (counts["samples"], counts["computed"], counts["found"]) == (10, 10, 0)
+        assert counts["store_gb"] == pytest.approx(10 * 16 * 8 * 8 * 2 / 1e9)
+    shards = list((config.output_dir.parent / "features" / "shards").glob("*"))
+    assert len({shard.stat().st_size for shard in shards}) == 1  # five features each
+    assert len(shards) == 2
+    again = fill(config)
+    assert (again["computed"], again["found"]) == (0, 10)
 
 
 def test_what_a_run_is_asked_and_every_part_of_its_mixture_are_filled(config: FillSettings):

@@ -10,7 +10,8 @@ from theworld.config import DataSettings, ModelSettings, TrainingConfig
 from theworld.config.experiments import Arm, ArmsSettings, Reading
 from theworld.config.model import DistillationSettings, LoraSettings
 from theworld.datasets.sample import Samples
-from theworld.evaluation.run import identify, predict
+from theworld.evaluation.run import predict
+from theworld.evaluation.run_identity import identify
 from theworld.io import whole_folder
 from theworld.modeling import TheWorld, loading
 from theworld.modeling.factory import fields_of, open_model
