@@ -71,7 +71,7 @@ class ChatApi(Service):
         self.metrics = Metrics()
         self.preparer = Preparer(model, settings, settings.served_name or settings.model)
         self.engine: Engine[Row] = Engine(
-            BatchDecoder(model, self.metrics),
+            BatchDecoder(model, self.metrics, settings.max_kept_bytes),
             max_queue=settings.max_queue,
             max_batch_size=settings.max_batch_size,
             batch_wait_seconds=settings.batch_wait_ms / 1000,

@@ -170,6 +170,7 @@ class Preparer:
                 f"{row.num_prompt_tokens:,} tokens and an answer of {options.max_new_tokens:,}, {total:,} in all",
                 f"{self._max_positions:,}",
             )
+        _ = row.content  # hashed here, not in the model thread
         return Prepared(request, row, notes)
 
     def _row(self, checked: Checked, media: list[Any], emit: Callable[[Event], None]) -> Row:
