@@ -78,6 +78,7 @@ class Row(Job):
         text: collects the tokens of the answer.
         end_ids: tokens that end an answer.
         emit: called in the model thread with each event; the last is Finished or a RequestError.
+        prefix_length: tokens until the end of the last picture, whose keys other rows can share; 0: none.
     """
 
     def __init__(
@@ -89,9 +90,11 @@ class Row(Job):
         text: AnswerText,
         end_ids: Collection[int],
         emit: Callable[[Event], None],
+        prefix_length: int = 0,
     ) -> None:
         super().__init__(emit)
         self.inputs = inputs
+        self.prefix_length = prefix_length
         self.options = options
         self.world = world
         self.tokens: list[int] = []
@@ -102,8 +105,8 @@ class Row(Job):
 
     @property
     def batch_key(self) -> Hashable:
-        """(world, K, frames of a clip): equal for all rows of a batch."""
-        return self.world, self.num_world_steps, self.num_frames
+        """(world, K, frames of a clip, pictures or none): equal for all rows of a batch."""
+        return self.world, self.num_world_steps, self.num_frames, "pixel_values" in self.inputs
 
     @property
     def num_prompt_tokens(self) -> int:
@@ -112,8 +115,8 @@ class Row(Job):
 
     @cached_property
     def content(self) -> Content:
-        """Hashes of its pictures and clips."""
-        return content_of(self.inputs)
+        """Hashes of its pictures and clips, and of its prefix."""
+        return content_of(self.inputs, world=self.world, prefix_length=self.prefix_length)
 
     @property
     def num_clips(self) -> int:

@@ -11,6 +11,8 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from theworld.evaluation.generation import place
 from theworld.modeling import TheWorld
 from theworld.modeling.bases import SHARED_PREFIX
+from theworld.modeling.generation import prefix_keys
+from theworld.serving.prefixes import fits, joined_keys, keys_of_rows, two_parts
 from theworld.serving.reuse import Content, Kept, ReuseCache
 
 if TYPE_CHECKING:  # the web page runs without the library for metrics; decoding imports this module
@@ -61,13 +63,38 @@ class BatchReader:
         self.model = model
         self.metrics = metrics
         self._kept = ReuseCache(max_kept_bytes, metrics)
+        self._text = model.config.get_text_config()
         self._pad_token_id: int = model.processor.tokenizer.pad_token_id
         # Elsewhere pictures have grids of any shape.
         self._keeps_pictures = SHARED_PREFIX not in model.config.BASE.lacks
 
     def inputs(self, rows: Sequence["Row"]) -> dict[str, Any]:
-        """Return the inputs of rows with the same `batch_key`, on the model's device."""
-        return self._read(joined([row.inputs for row in rows], self._pad_token_id), [row.content for row in rows])
+        """Return the inputs of rows with the same `batch_key`, on the model's device.
+
+        If all rows have a prefix, the model runs over the new prefixes here, in one batch, and all of them are kept.
+        The result does not depend on `max_kept_bytes`.
+        """
+        if not self._share_prefixes(rows):
+            return self._read(joined([row.inputs for row in rows], self._pad_token_id), [row.content for row in rows])
+        names, lengths = [row.content.prefix for row in rows], [row.prefix_length for row in rows]
+        keys = self._kept.collect("keys", names, lambda places: self._prefill([rows[place] for place in places]))
+        tokens = two_parts([row.inputs for row in rows], lengths, self._pad_token_id)
+        return {**place(self.model, tokens), "past_key_values": joined_keys(self._text, keys, lengths)}
+
+    def _share_prefixes(self, rows: Sequence["Row"]) -> bool:
+        sizes = [(row.prefix_length, row.num_prompt_tokens - row.prefix_length) for row in rows]
+        num_new = max(row.options.max_new_tokens for row in rows)
+        return all(length for length, _ in sizes) and fits(getattr(self._text, "sliding_window", None), sizes, num_new)
+
+    def _prefill(self, rows: Sequence["Row"]) -> list[Kept]:
+        """Run the model over the prefixes of rows, and return the keys and values of each."""
+        prefixes = [
+            {name: value[:, : row.prefix_length] if name in _PER_TOKEN else value for name, value in row.inputs.items()}
+            for row in rows
+        ]
+        batch = self._read(joined(prefixes, self._pad_token_id), [row.content for row in rows])
+        batch["position_ids"] = (batch["attention_mask"].cumsum(1) - 1).clamp(min=0)
+        return keys_of_rows(prefix_keys(self.model, batch), [row.prefix_length for row in rows])
 
     def world_inputs(self, row: "Row") -> dict[str, Any]:
         """Return the inputs of one row with features of its clips, and its pictures as pixels."""

@@ -12,8 +12,8 @@ from theworld.world.store import clip_key
 if TYPE_CHECKING:  # the web page runs without the library for metrics
     from theworld.serving.metrics import Metrics
 
-Kind = Literal["world", "picture"]
-"""Features of a clip, or of a picture."""
+Kind = Literal["world", "picture", "keys"]
+"""Features of a clip or of a picture, or keys and values of a prompt until the end of its last picture."""
 
 Kept = tuple[Tensor, ...]
 
@@ -80,18 +80,29 @@ class Content(NamedTuple):
     """Of each clip, with K."""
     pictures: tuple[str, ...]
     """Of each picture, as the vision tower gets it; none for pictures of any shape, which share one tensor."""
+    prefix: str
+    """Of all that the keys of the prefix depend on: its tokens, pictures and clips, and if the world is on."""
+    prefix_length: int
+    """Tokens until the end of the last picture; 0: the prompt has no prefix that others could share."""
 
 
-def content_of(inputs: dict[str, Any]) -> Content:
-    """Hash the pictures and clips in the processor's output for one row.
+def content_of(inputs: dict[str, Any], *, world: bool = True, prefix_length: int = 0) -> Content:
+    """Hash the pictures and clips, and the prefix, in the processor's output for one row.
 
     The hash is SHA-256, so nobody can make another picture with the hash of one. Everything else that features depend
     on (weights, seed, frame rate, denoising steps) is the same for all requests to a server.
+
+    Args:
+        inputs: of the row.
+        world: True if the world is on.
+        prefix_length: tokens of the prefix.
     """
-    clips = [clip_key(clip, inputs["num_world_steps"]) for clip in inputs.get("world_pixels", ())]
+    clips = tuple(clip_key(clip, inputs["num_world_steps"]) for clip in inputs.get("world_pixels", ()))
     of_any_shape = "image_position_ids" in inputs or "image_grid_thw" in inputs
-    pictures = () if of_any_shape else inputs.get("pixel_values", ())
-    return Content(tuple(clips), tuple(map(_hash, pictures)))
+    pictures = () if of_any_shape else tuple(map(_hash, inputs.get("pixel_values", ())))
+    ids = _hash(inputs["input_ids"][:, :prefix_length])
+    prefix = hashlib.sha256("\n".join([str(world), ids, *clips, "pictures", *pictures]).encode()).hexdigest()
+    return Content(clips, pictures, prefix, prefix_length)
 
 
 def _hash(tensor: Tensor) -> str:

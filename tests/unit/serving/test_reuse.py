@@ -9,9 +9,10 @@ import torch
 from served_model import asked, body
 
 from theworld.config.serving import ServeSettings
+from theworld.evaluation.generation import place
 from theworld.serving.inputs import Preparer
 from theworld.serving.metrics import Metrics
-from theworld.serving.reading import BatchReader
+from theworld.serving.reading import BatchReader, joined
 from theworld.serving.reuse import ReuseCache, content_of
 
 PLENTY = 10**9
@@ -49,6 +50,7 @@ def test_each_picture_of_a_batch_is_read_once_and_kept(fused, monkeypatch):
         reader.inputs(rows_of(fused, *(body(messages=asked("Which bin?", seed)) for seed in seeds)))
     assert counts == [2, 1]
     assert metrics.value("theworld_clips_read_total") == 3
+    assert metrics.value("theworld_reuse_hits_total", kind="keys") == 1 + 1 + 3  # a row's twin, and kept ones
 
 
 def test_one_other_value_of_a_pixel_or_another_k_is_another_clip(fused):
@@ -57,7 +59,7 @@ def test_one_other_value_of_a_pixel_or_another_k_is_another_clip(fused):
     other = pixels.clone()
     other[0, 0, 0, 0, 0] ^= 1
     first, changed, again, longer, frames = (
-        content_of({"world_pixels": clips, "num_world_steps": steps}).clips
+        content_of({**row.inputs, "world_pixels": clips, "num_world_steps": steps}).clips
         for clips, steps in (
             (pixels, 1), (other, 1), (pixels.clone(), 1), (pixels, 2), (pixels.expand(1, 5, -1, -1, -1), 1)
         )
@@ -96,5 +98,50 @@ def test_a_kept_feature_does_not_hold_on_to_its_batch(fused):
     reader = BatchReader(fused, Metrics(), PLENTY)
     reader.inputs(rows_of(fused, *(body(messages=asked("Which bin?", seed)) for seed in (1, 2, 3))))
     kept = [tensor for tensors in reader._kept._kept.values() for tensor in tensors]
-    assert len(kept) == 6
+    assert len(kept) == 3 * (1 + 1 + 2 * fused.config.get_text_config().num_hidden_layers)
     assert all(tensor.untyped_storage().nbytes() == tensor.nbytes for tensor in kept)
+
+
+TEXTS = (("Which bin?", 1), ("Which bin is it, left or right, and why?", 2, 3), ("Why? " * 9, 1))
+
+
+@pytest.mark.parametrize("name", ["fused", "residual", "world_off"])
+def test_a_batch_with_shared_prefixes_has_the_logits_of_the_batch_at_once(name, request):
+    model = request.getfixturevalue(name)
+    rows = rows_of(model, *(body(messages=asked(*text)) for text in TEXTS))
+    reader = BatchReader(model, Metrics(), PLENTY)
+    at_once = place(model, joined([row.inputs for row in rows], model.processor.tokenizer.pad_token_id))
+    with torch.no_grad():
+        if "world_pixels" in at_once:
+            at_once["world_features"] = model.read_world(at_once.pop("world_pixels"), at_once["num_world_steps"])
+    expected = first_logits(model, at_once)
+    for _ in range(2):  # computed, then kept
+        inputs = reader.inputs(rows)
+        assert inputs["past_key_values"].get_seq_length() == max(row.prefix_length for row in rows)
+        torch.testing.assert_close(first_logits(model, inputs), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("texts", "shares"), [(("Which bin?", "Which car?"), True), (("Which bin?", "Why?"), False)])
+def test_beyond_the_sliding_window_rows_with_equal_rests_share_prefixes(texts, shares, world_off, monkeypatch):
+    monkeypatch.setattr(world_off.config.get_text_config(), "sliding_window", 8)  # a picture alone is longer
+    messages = (asked(texts[0], 1), asked(texts[1], 2, 3))
+    rows = rows_of(world_off, *(body(messages=message) for message in messages))
+    inputs = BatchReader(world_off, Metrics(), PLENTY).inputs(rows)
+    assert ("past_key_values" in inputs) is shares
+    at_once = place(world_off, joined([row.inputs for row in rows], world_off.processor.tokenizer.pad_token_id))
+    expected = first_logits(world_off, at_once)
+    torch.testing.assert_close(first_logits(world_off, inputs), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_another_text_before_the_picture_or_no_world_is_another_prefix(fused):
+    plain = asked("Which bin?", 1)
+    system = [{"role": "system", "content": "Be brief."}, *plain]
+    questions = (
+        {"messages": plain},
+        {"messages": asked("Why?", 1)},
+        {"messages": system},
+        {"messages": plain, "world": False},
+    )
+    first, second, *others = (row.content.prefix for row in rows_of(fused, *(body(**fields) for fields in questions)))
+    assert first == second
+    assert len({first, *others}) == 3
