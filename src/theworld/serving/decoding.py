@@ -27,6 +27,7 @@ from theworld.modeling import TheWorld
 from theworld.modeling.world_gate import AutoAnswer, decide
 from theworld.serving.answer_text import AnswerText
 from theworld.serving.engine import Job
+from theworld.serving.pauses import layers_of, pausing
 from theworld.serving.reading import BatchReader
 from theworld.serving.refusals import RequestError
 from theworld.serving.reuse import Content, content_of
@@ -107,6 +108,11 @@ class Row(Job):
     def batch_key(self) -> Hashable:
         """(world, K, frames of a clip, pictures or none): equal for all rows of a batch."""
         return self.world, self.num_world_steps, self.num_frames, "pixel_values" in self.inputs
+
+    @property
+    def is_quick(self) -> bool:
+        """True for a text without pictures."""
+        return "pixel_values" not in self.inputs and "world_pixels" not in self.inputs
 
     @property
     def num_prompt_tokens(self) -> int:
@@ -296,13 +302,18 @@ class BatchDecoder:
     def __init__(self, model: TheWorld, metrics: "Metrics", max_kept_bytes: int = 0) -> None:
         self.model = model.eval()
         self.metrics = metrics
+        self.pause: Callable[[], None] | None = None
+        """Called between the layers of a batch with pictures; it may answer a batch of texts."""
         self._reader = BatchReader(model, metrics, max_kept_bytes)
+        self._layers = layers_of(model)
 
     def __call__(self, rows: Sequence[Row]) -> None:
         """Answer a batch of rows with the same `batch_key`."""
-        self.metrics.running.set(len(rows))
-        self._answer(rows)
-        self.metrics.running.set(0)
+        is_slow = not all(row.is_quick for row in rows)
+        self.metrics.running.inc(len(rows))
+        with pausing(self.model, self._layers, self.pause) if self.pause and is_slow else nullcontext():
+            self._answer(rows)
+        self.metrics.running.dec(len(rows))
 
     def _answer(self, rows: Sequence[Row]) -> None:
         """Answer a batch; if it fails, answer the rows without a token one by one."""
