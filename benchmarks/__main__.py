@@ -24,6 +24,7 @@ MODULES = (
     "growth",
     "processes",
     "serving",
+    "picture_serving",
     "module_path",
     "full_size",
 )
