@@ -1,7 +1,7 @@
 """Inputs of `generate` for a batch of requests, with features of pictures and worlds that are computed once."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -15,12 +15,29 @@ from theworld.modeling.generation import prefix_keys
 from theworld.serving.prefixes import fits, joined_keys, keys_of_rows, two_parts
 from theworld.serving.reuse import Content, Kept, ReuseCache
 
-if TYPE_CHECKING:  # the web page runs without the library for metrics; decoding imports this module
-    from theworld.serving.decoding import Row
+if TYPE_CHECKING:  # the web page runs without the library for metrics
     from theworld.serving.metrics import Metrics
 
 _PER_TOKEN = ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids")
 _PER_PICTURE = ("pixel_values", "image_position_ids", "image_grid_thw", "world_pixels")
+
+
+class ReadRow(Protocol):
+    """The part of a row that is read here."""
+
+    inputs: dict[str, Any]
+    prefix_length: int
+    options: Any
+
+    @property
+    def content(self) -> Content:
+        """Hashes of its pictures and clips, and of its prefix."""
+        ...
+
+    @property
+    def num_prompt_tokens(self) -> int:
+        """Length of the prompt."""
+        ...
 
 
 def joined(inputs: Sequence[dict[str, Any]], pad_token_id: int) -> dict[str, Any]:
@@ -68,7 +85,7 @@ class BatchReader:
         # Elsewhere pictures have grids of any shape.
         self._keeps_pictures = SHARED_PREFIX not in model.config.BASE.lacks
 
-    def inputs(self, rows: Sequence["Row"]) -> dict[str, Any]:
+    def inputs(self, rows: Sequence[ReadRow]) -> dict[str, Any]:
         """Return the inputs of rows with the same `batch_key`, on the model's device.
 
         If all rows have a prefix, the model runs over the new prefixes here, in one batch, and all of them are kept.
@@ -81,12 +98,12 @@ class BatchReader:
         tokens = two_parts([row.inputs for row in rows], lengths, self._pad_token_id)
         return {**place(self.model, tokens), "past_key_values": joined_keys(self._text, keys, lengths)}
 
-    def _share_prefixes(self, rows: Sequence["Row"]) -> bool:
+    def _share_prefixes(self, rows: Sequence[ReadRow]) -> bool:
         sizes = [(row.prefix_length, row.num_prompt_tokens - row.prefix_length) for row in rows]
         num_new = max(row.options.max_new_tokens for row in rows)
         return all(length for length, _ in sizes) and fits(getattr(self._text, "sliding_window", None), sizes, num_new)
 
-    def _prefill(self, rows: Sequence["Row"]) -> list[Kept]:
+    def _prefill(self, rows: Sequence[ReadRow]) -> list[Kept]:
         """Run the model over the prefixes of rows, and return the keys and values of each."""
         prefixes = [
             {name: value[:, : row.prefix_length] if name in _PER_TOKEN else value for name, value in row.inputs.items()}
@@ -96,7 +113,7 @@ class BatchReader:
         batch["position_ids"] = (batch["attention_mask"].cumsum(1) - 1).clamp(min=0)
         return keys_of_rows(prefix_keys(self.model, batch), [row.prefix_length for row in rows])
 
-    def world_inputs(self, row: "Row") -> dict[str, Any]:
+    def world_inputs(self, row: ReadRow) -> dict[str, Any]:
         """Return the inputs of one row with features of its clips, and its pictures as pixels."""
         inputs = place(self.model, row.inputs)
         pixels = inputs.pop("world_pixels")
