@@ -25,6 +25,7 @@ MODULES = (
     "processes",
     "filling",
     "serving",
+    "picture_serving",
     "module_path",
     "laptop",
     "full_size",

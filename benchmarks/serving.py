@@ -45,12 +45,16 @@ class ServerProcess:
     Args:
         command: `serve` or `app`.
         options: further arguments.
+        source: `src` folder of another version; None: this one.
     """
 
-    def __init__(self, command: str, *options: str) -> None:
+    def __init__(self, command: str, *options: str, source: str | None = None) -> None:
         model = ["tiny-foresight"] if command == "serve" else ["--model", "tiny-foresight"]
         arguments = [sys.executable, "-m", "theworld", command, *model, "--port", "0", *options]
-        self.process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        environment = os.environ | ({"PYTHONPATH": source} if source else {})
+        self.process = subprocess.Popen(
+            arguments, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
+        )
         assert self.process.stdout is not None
         address = re.search(r"127\.0\.0\.1:(\d+)", self.process.stdout.readline())
         assert address is not None, "the server did not start"
@@ -60,6 +64,11 @@ class ServerProcess:
         """Stop the server."""
         self.process.send_signal(signal.SIGTERM)
         self.process.wait()
+
+    def processor_seconds(self) -> float:
+        """Return the processor time of all threads of the server."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def memory_mb(self) -> float:
         """Return the resident memory of the server and its children."""
@@ -87,9 +96,9 @@ class ServerProcess:
 
 
 @contextmanager
-def running(command: str, *options: str) -> Iterator[ServerProcess]:
-    """Run a server inside the block."""
-    server = ServerProcess(command, *options)
+def running(command: str, *options: str, source: str | None = None) -> Iterator[ServerProcess]:
+    """Run a server inside the block; see `ServerProcess`."""
+    server = ServerProcess(command, *options, source=source)
     try:
         yield server
     finally:

@@ -57,6 +57,9 @@ class ServeSettings:
     batch_wait_ms: CountOrZero = 5
     """Longest time that an idle server waits to fill a batch, milliseconds."""
 
+    max_kept_bytes: CountOrZero = 512_000_000
+    """Most memory of what is kept of pictures and their worlds for further questions, bytes; 0: nothing is kept."""
+
     max_queue: Count = 32
     """Most waiting requests; the server refuses further ones with 429."""
 

@@ -19,7 +19,7 @@ from theworld.datasets.images import to_image
 from theworld.datasets.sample import Sample, Turn
 from theworld.modeling import TheWorld
 from theworld.modeling.bases import SHARED_PREFIX
-from theworld.modeling.generation import cache_of, end_of_pictures, place, question_place, refuse_overlong
+from theworld.modeling.generation import place, prefix_keys, prefix_length, question_place, refuse_overlong
 
 _DIGEST_BYTES: Final = 16
 
@@ -141,10 +141,10 @@ def choice_inputs(
 def _prefill(model: TheWorld, prompts: Collator, firsts: Sequence[Sample]) -> tuple[Int[Tensor, "U P"], DynamicCache]:
     """Return the ids and the keys of U prefixes, each up to its last picture."""
     inputs = place(model, prompts([replace(sample, turns=(Turn("user", ""),)) for sample in firsts]))
-    length = end_of_pictures(model.processor, inputs["input_ids"][0])
+    length = prefix_length(model.processor, inputs["input_ids"])
     for name in ("input_ids", "attention_mask", "token_type_ids"):
         inputs[name] = inputs[name][:, :length]
-    return inputs["input_ids"], cache_of(model, inputs)
+    return inputs["input_ids"], prefix_keys(model, inputs)
 
 
 def _rest(model: TheWorld, batch: dict[str, Any]) -> tuple[list[list[int]], list[list[int]] | None]:

@@ -284,30 +284,36 @@ def prefill(
     if features is not None:
         inputs.pop("world_pixels")
         inputs["world_features"] = features
-    length = end_of_pictures(model.processor, inputs["input_ids"][0])
+    length = prefix_length(model.processor, inputs["input_ids"])
     for name in ("input_ids", "attention_mask", "token_type_ids"):
         inputs[name] = inputs[name][:, :length]
     if pixels is None:
-        return PrefixCache(model, inputs["input_ids"], cache_of(model, inputs))
+        return PrefixCache(model, inputs["input_ids"], prefix_keys(model, inputs))
     common = {name: value for name, value in inputs.items() if name not in ("world_pixels", "world_features")}
 
     @lru_cache(maxsize=_MOST_FUTURES_KEPT)
     @torch.no_grad()
     def imagine_another(number: int) -> PrefixCache:
         another = {**common, "world_features": model.read_world(pixels, steps, future=number)}
-        return PrefixCache(model, common["input_ids"], cache_of(model, another))
+        return PrefixCache(model, common["input_ids"], prefix_keys(model, another))
 
-    return PrefixCache(model, inputs["input_ids"], cache_of(model, inputs), imagine_another, steps)
+    return PrefixCache(model, inputs["input_ids"], prefix_keys(model, inputs), imagine_another, steps)
 
 
-def end_of_pictures(processor: WorldPrompts, input_ids: Int[Tensor, " L"]) -> int:
-    """Return the number of tokens of a prompt up to its last picture."""
+def prefix_length(processor: WorldPrompts, input_ids: Int[Tensor, "B L"]) -> int:
+    """Count the tokens of a prompt until the end of its last picture, which further questions share; 0: no picture."""
     end_of_image = processor.tokenizer.convert_tokens_to_ids("<end_of_image>")
-    return int((input_ids == end_of_image).nonzero()[-1]) + 1
+    ends = (input_ids[0] == end_of_image).nonzero()
+    return int(ends[-1]) + 1 if len(ends) else 0
 
 
-def cache_of(model: Fusion, inputs: dict[str, Any]) -> DynamicCache:
-    """Run the model over prefixes of one length, and return their keys and values."""
+def prefix_keys(model: Fusion, inputs: dict[str, Any]) -> DynamicCache:
+    """Run the model over prefixes, and return their keys and values.
+
+    Args:
+        model: on Gemma 3.
+        inputs: those of its forward; with `position_ids` if the rows are padded.
+    """
     cache = DynamicCache(config=model.config.get_text_config())
     no_logits = -inputs["input_ids"].shape[1]  # transformers keeps the positions [-logits_to_keep:], here none
     model(**inputs, past_key_values=cache, use_cache=True, logits_to_keep=no_logits)

@@ -70,12 +70,14 @@ class ChatApi(Service):
         self.settings = settings
         self.metrics = Metrics()
         self.preparer = Preparer(model, settings, settings.served_name or settings.model)
+        decoder = BatchDecoder(model, self.metrics, settings.max_kept_bytes)
         self.engine: Engine[Row] = Engine(
-            BatchDecoder(model, self.metrics),
+            decoder,
             max_queue=settings.max_queue,
             max_batch_size=settings.max_batch_size,
             batch_wait_seconds=settings.batch_wait_ms / 1000,
         )
+        decoder.pause = self.engine.answer_quick
         self.metrics.waiting.set_function(lambda: self.engine.num_waiting)
         self._created = int(time.time())
         self._scope = scope_of(model.config, self.preparer.name)

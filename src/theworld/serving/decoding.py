@@ -6,10 +6,10 @@ import secrets
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from transformers import (
     GenerationConfig,
@@ -28,7 +28,10 @@ from theworld.modeling.generation import place
 from theworld.modeling.world_gate import AutoAnswer, decide
 from theworld.serving.answer_text import AnswerText
 from theworld.serving.engine import Job
+from theworld.serving.pauses import layers_of, pausing
+from theworld.serving.reading import BatchReader
 from theworld.serving.refusals import RequestError
+from theworld.serving.reuse import Content, content_of
 
 if TYPE_CHECKING:  # the web page runs without the library for metrics
     from theworld.serving.metrics import Metrics
@@ -77,6 +80,7 @@ class Row(Job):
         text: collects the tokens of the answer.
         end_ids: tokens that end an answer.
         emit: called in the model thread with each event; the last is Finished or a RequestError.
+        prefix_length: tokens until the end of the last picture, whose keys other rows can share; 0: none.
     """
 
     def __init__(
@@ -88,9 +92,11 @@ class Row(Job):
         text: AnswerText,
         end_ids: Collection[int],
         emit: Callable[[Event], None],
+        prefix_length: int = 0,
     ) -> None:
         super().__init__(emit)
         self.inputs = inputs
+        self.prefix_length = prefix_length
         self.options = options
         self.world = world
         self.tokens: list[int] = []
@@ -101,13 +107,23 @@ class Row(Job):
 
     @property
     def batch_key(self) -> Hashable:
-        """(world, K, frames of a clip): equal for all rows of a batch."""
-        return self.world, self.num_world_steps, self.num_frames
+        """(world, K, frames of a clip, pictures or none): equal for all rows of a batch."""
+        return self.world, self.num_world_steps, self.num_frames, "pixel_values" in self.inputs
+
+    @property
+    def is_quick(self) -> bool:
+        """True for a text without pictures."""
+        return "pixel_values" not in self.inputs and "world_pixels" not in self.inputs
 
     @property
     def num_prompt_tokens(self) -> int:
         """Length of the prompt with its image and world tokens."""
         return self.inputs["input_ids"].shape[1]
+
+    @cached_property
+    def content(self) -> Content:
+        """Hashes of its pictures and clips, and of its prefix."""
+        return content_of(self.inputs, world=self.world, prefix_length=self.prefix_length)
 
     @property
     def num_clips(self) -> int:
@@ -213,19 +229,15 @@ class ChoiceRow(Row):
         report = super().world_report if self.answer.imagined else {"clips_read": 0, "num_world_steps": None}
         return {**report, "imagined": self.answer.imagined, "margin": self.answer.margin}
 
-    def choose(self, model: TheWorld, metrics: "Metrics") -> None:
+    def choose(self, reader: BatchReader) -> None:
         """Answer, and emit the end."""
         if self.cancelled:
             self.done = True
             return
 
-        def with_world() -> dict[str, Any]:
-            inputs = place(model, self.inputs)
-            pixels = inputs.pop("world_pixels")
-            metrics.clips_read.inc(len(pixels))
-            return {**inputs, "world_features": model.read_world(pixels, inputs["num_world_steps"])}
-
+        model, metrics = reader.model, reader.metrics
         plain = place(model, self.plain_inputs)
+        with_world = partial(reader.world_inputs, self)
         self.answer = decide(model, self.choices, self.threshold, plain, with_world, self.most_at_once)
         text = self.answer.answer
         metrics.prompt_tokens.inc(self.num_prompt_tokens)
@@ -264,29 +276,6 @@ class RowDraws(LogitsProcessor):
         return torch.stack([row.draw(row_scores) for row, row_scores in zip(self.rows, scores, strict=True)])
 
 
-def join(rows: Sequence[Row], pad_token_id: int) -> dict[str, Any]:
-    """Join rows into one batch, padded on the left; pictures and clips follow the order of the rows.
-
-    ids     [pad, pad, bos, what, ...]
-            [bos, IMG, IMG, what, ...]
-    """
-    length = max(row.num_prompt_tokens for row in rows)
-    batch: dict[str, Any] = {}
-    kinds = [name for name in ("token_type_ids", "mm_token_type_ids") if name in rows[0].inputs]
-    for name, padding in (("input_ids", pad_token_id), ("attention_mask", 0), *((name, 0) for name in kinds)):
-        padded = [F.pad(row.inputs[name], (length - row.num_prompt_tokens, 0), value=padding) for row in rows]
-        batch[name] = torch.cat(padded)
-    for name in ("pixel_values", "image_position_ids", "image_grid_thw", "world_pixels"):
-        pixels = [row.inputs[name] for row in rows if name in row.inputs]
-        if pixels:
-            batch[name] = torch.cat(pixels)
-    steps = {row.num_world_steps for row in rows} - {None}
-    assert len(steps) <= 1, steps
-    if steps:
-        batch["num_world_steps"] = steps.pop()
-    return batch
-
-
 def greedy(model: TheWorld, **options: Any) -> GenerationConfig:
     """Return the model's generation config without sampling, with other `options` in place."""
     config = copy.deepcopy(model.generation_config)
@@ -308,18 +297,24 @@ class BatchDecoder:
     Args:
         model: the model.
         metrics: counts batches and tokens.
+        max_kept_bytes: most memory of features that are kept for further questions about a picture, bytes.
     """
 
-    def __init__(self, model: TheWorld, metrics: "Metrics") -> None:
+    def __init__(self, model: TheWorld, metrics: "Metrics", max_kept_bytes: int = 0) -> None:
         self.model = model.eval()
         self.metrics = metrics
-        self._pad_token_id: int = model.processor.tokenizer.pad_token_id
+        self.pause: Callable[[], None] | None = None
+        """Called between the layers of a batch with pictures; it may answer a batch of texts."""
+        self._reader = BatchReader(model, metrics, max_kept_bytes)
+        self._layers = layers_of(model)
 
     def __call__(self, rows: Sequence[Row]) -> None:
         """Answer a batch of rows with the same `batch_key`."""
-        self.metrics.running.set(len(rows))
-        self._answer(rows)
-        self.metrics.running.set(0)
+        is_slow = not all(row.is_quick for row in rows)
+        self.metrics.running.inc(len(rows))
+        with pausing(self.model, self._layers, self.pause) if self.pause and is_slow else nullcontext():
+            self._answer(rows)
+        self.metrics.running.dec(len(rows))
 
     def _answer(self, rows: Sequence[Row]) -> None:
         """Answer a batch; if it fails, answer the rows without a token one by one."""
@@ -340,19 +335,14 @@ class BatchDecoder:
     def _generate(self, rows: Sequence[Row]) -> None:
         self.metrics.batch_rows.observe(len(rows))
         if isinstance(first := rows[0], ChoiceRow):
-            first.choose(self.model, self.metrics)
+            first.choose(self._reader)
             return
         self.metrics.prompt_tokens.inc(sum(row.num_prompt_tokens for row in rows))
-        batch = join(rows, self._pad_token_id)
-        if "world_pixels" in batch:
-            pixels = batch.pop("world_pixels")
-            batch["world_features"] = self.model.read_world(pixels, batch["num_world_steps"])
-            self.metrics.clips_read.inc(len(pixels))
         draws = [RowDraws(rows)] if any(row.options.temperature for row in rows) else []
         try:
             with nullcontext() if rows[0].world else self.model.without_world():
                 self.model.generate(
-                    **place(self.model, batch),
+                    **self._reader.inputs(rows),
                     generation_config=greedy(
                         self.model, max_new_tokens=max(row.options.max_new_tokens for row in rows)
                     ),

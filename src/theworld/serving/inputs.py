@@ -12,6 +12,8 @@ from theworld.config.thresholds import Threshold, threshold_of
 from theworld.config.world import check_world_steps
 from theworld.datasets.video import ClipRule, VideoClip
 from theworld.modeling import TheWorld
+from theworld.modeling.bases import SHARED_PREFIX
+from theworld.modeling.generation import prefix_length
 from theworld.modeling.world_gate import check_choices, choice_ids
 from theworld.serving.answer_text import AnswerText
 from theworld.serving.decoding import ChoiceRow, Event, Options, Row, end_ids
@@ -89,6 +91,7 @@ class Preparer:
         self.settings = settings
         self.name = name
         self._has_world = model.config.enable_world
+        self._shares_prefixes = SHARED_PREFIX not in model.config.BASE.lacks
         self._processors: dict[tuple[Lane, bool], Any] = {}
         for lane in get_args(Lane):
             processor = copy.copy(model.processor)
@@ -170,6 +173,7 @@ class Preparer:
                 f"{row.num_prompt_tokens:,} tokens and an answer of {options.max_new_tokens:,}, {total:,} in all",
                 f"{self._max_positions:,}",
             )
+        _ = row.content  # hashed here, not in the model thread
         return Prepared(request, row, notes)
 
     def _row(self, checked: Checked, media: list[Any], emit: Callable[[Event], None]) -> Row:
@@ -180,7 +184,8 @@ class Preparer:
         text = AnswerText(self._decoding, request.stops)
         shared: dict[str, Any] = {"options": options, "text": text, "end_ids": self._end_ids, "emit": emit}
         if checked.world != "auto":
-            return Row(inputs, world=checked.world, **shared)
+            length = prefix_length(processor, inputs["input_ids"]) if self._shares_prefixes else 0
+            return Row(inputs, world=checked.world, prefix_length=length, **shared)
         plain, choices = self._processors[checked.lane, False], [choice.strip() for choice in request.choices or ()]
         ids = choice_ids(plain, choices)
         if (longest := max(map(len, ids))) > options.max_new_tokens:

@@ -20,6 +20,16 @@ class Metrics:
             "theworld_completion_tokens", "Tokens of the answers that the model wrote.", registry=registry
         )
         self.clips_read = Counter("theworld_clips_read", "Clips that the world model read.", registry=registry)
+        self.reuse_hits = Counter(
+            "theworld_reuse_hits",
+            "Features that were kept from an earlier request, by kind.",
+            ["kind"],
+            registry=registry,
+        )
+        self.reuse_misses = Counter(
+            "theworld_reuse_misses", "Features that were not kept, by kind.", ["kind"], registry=registry
+        )
+        self.reuse_bytes = Gauge("theworld_reuse_bytes", "Memory of the kept features, bytes.", registry=registry)
         self.waiting = Gauge("theworld_waiting_requests", "Requests in the queue.", registry=registry)
         self.running = Gauge("theworld_running_requests", "Requests in the model.", registry=registry)
         self.batch_rows = Histogram(

@@ -59,7 +59,7 @@ def fill_store(stored: StoredTap, processor: Any, samples: Samples, batch_size: 
     """
     process = PartialState()
     number, count = process.process_index, process.num_processes
-    share = samples if count == 1 else Subset(samples, range(number, len(samples), count))  # pyright: ignore[reportArgumentType]
+    share: Any = samples if count == 1 else Subset(samples, range(number, len(samples), count))  # pyright: ignore[reportArgumentType]
     collator = Collator(processor, supervise=False)
     size = stored.store.bytes
     with tqdm(total=len(share), desc="world features", unit="sample", disable=number > 0) as progress:

@@ -17,10 +17,11 @@ from fixtures_model import encode, picture, user
 from theworld import TheWorld
 from theworld.config.serving import ServeSettings
 from theworld.datasets.foresight.dataset import ForesightDataset
-from theworld.serving.decoding import BatchDecoder, join
+from theworld.serving.decoding import BatchDecoder
 from theworld.serving.engine import Engine
 from theworld.serving.inputs import Preparer
 from theworld.serving.metrics import Metrics
+from theworld.serving.reading import joined
 from theworld.serving.refusals import RequestError
 
 
@@ -36,11 +37,11 @@ def prepared(model, *requests):
 def test_rows_encoded_one_by_one_make_the_batch_of_the_processor(fused):
     texts = [("Which bin?", (1,)), ("Which bin is it, left or right, and why?", (2, 3)), ("Hello?", ())]
     rows, _ = prepared(fused, *(body(messages=asked(text, *seeds)) for text, seeds in texts))
-    joined = join(rows, fused.processor.tokenizer.pad_token_id)
+    batch = joined([row.inputs for row in rows], fused.processor.tokenizer.pad_token_id)
     expected = encode(fused.processor, [[user(text, *map(picture, seeds))] for text, seeds in texts])
-    assert joined.keys() == expected.keys()
+    assert batch.keys() == expected.keys()
     for name, value in expected.items():
-        assert torch.equal(joined[name], value) if torch.is_tensor(value) else joined[name] == value, name
+        assert torch.equal(batch[name], value) if torch.is_tensor(value) else batch[name] == value, name
 
 
 @pytest.mark.slow

@@ -10,18 +10,18 @@ from served_model import asked, body, served
 
 from fixtures_model import encode, picture, user
 from theworld.config.serving import ServeSettings
-from theworld.serving.decoding import join
 from theworld.serving.inputs import Preparer
+from theworld.serving.reading import joined
 
 
 def test_rows_encoded_one_by_one_make_the_batch_of_the_processor(fused_other):
     texts = [("Which bin?", (1,)), ("Which bin is it, left or right, and why?", (2, 3)), ("Hello?", ())]
     preparer = Preparer(fused_other, ServeSettings(model="test"), "test")
     rows = [preparer(body(messages=asked(text, *seeds)), lambda _: None).row for text, seeds in texts]
-    joined = join(rows, fused_other.processor.tokenizer.pad_token_id)
+    batch = joined([row.inputs for row in rows], fused_other.processor.tokenizer.pad_token_id)
     expected = encode(fused_other.processor, [[user(text, *map(picture, seeds))] for text, seeds in texts])
-    assert joined.keys() == expected.keys()
-    assert all(torch.equal(torch.as_tensor(joined[name]), torch.as_tensor(expected[name])) for name in expected)
+    assert batch.keys() == expected.keys()
+    assert all(torch.equal(torch.as_tensor(batch[name]), torch.as_tensor(expected[name])) for name in expected)
 
 
 def test_a_request_is_answered(fused_other):
