@@ -9,6 +9,7 @@ import torch
 
 from recipes.fusion import build_fusion, verify_fusion
 from recipes.settings import TinySettings
+from recipes.ssl import build_ssl, verify_ssl
 from recipes.vae import build_vae, verify_vae
 from recipes.varied import for_scenes
 from recipes.vlm import build_vlm, verify_vlm
@@ -52,7 +53,10 @@ _STAGES = {
     "world": (build_world, verify_world),
     "vlm": (build_vlm, verify_vlm),
     "fusion": (build_fusion, verify_fusion),
+    "ssl": (build_ssl, verify_ssl),
 }
+_OF_PRODUCT: Final = ("vae", "world", "vlm", "fusion")
+"""Stages of `all`; the others are opponents."""
 
 
 def run(settings: TinySettings) -> dict[str, Any]:
@@ -66,7 +70,7 @@ def run(settings: TinySettings) -> dict[str, Any]:
         return {"packed": str(WEIGHTS), "num_bytes": pack(settings.output_dir, WEIGHTS)}
     settings = for_scenes(settings)
     torch.set_num_threads(settings.num_threads)
-    stages = list(_STAGES) if settings.stage == "all" else [settings.stage]
+    stages = _OF_PRODUCT if settings.stage == "all" else (settings.stage,)
     results = {}
     for stage in stages:
         build, verify = _STAGES[stage]
