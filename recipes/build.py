@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import torch
 
+from recipes.dose import run_doses
 from recipes.fusion import build_fusion, verify_fusion
 from recipes.settings import TinySettings
 from recipes.ssl import build_ssl, verify_ssl
@@ -60,16 +61,18 @@ _OF_PRODUCT: Final = ("vae", "world", "vlm", "fusion")
 
 
 def run(settings: TinySettings) -> dict[str, Any]:
-    """Build or verify the chosen stages in order, or pack the finished build into the package.
+    """Build or verify the chosen stages in order, pack the finished build into the package, or measure its doses.
 
     Returns:
         The quality of each stage on held-out scenes, by the stage's name; when packing, the folder and its size in
-        bytes.
+        bytes; of doses, the result of `run_doses`.
     """
     if settings.action == "pack":
         return {"packed": str(WEIGHTS), "num_bytes": pack(settings.output_dir, WEIGHTS)}
     settings = for_scenes(settings)
     torch.set_num_threads(settings.num_threads)
+    if settings.action == "dose":
+        return run_doses(settings)
     stages = _OF_PRODUCT if settings.stage == "all" else (settings.stage,)
     results = {}
     for stage in stages:

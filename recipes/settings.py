@@ -116,6 +116,12 @@ class WorldRecipe:
     measure_steps: Count = 500
     """Steps between measurements."""
 
+    clip_share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of each phase's clips to train on, in as many steps: the dose of clips of a world (`dose`)."""
+
+    doses: Annotated[tuple[Annotated[float, Field(gt=0, lt=1)], ...], Field(strict=False)] = ()
+    """Shares of the steps of all phases after which the average is saved, too, such as 0.125 0.25 0.5 (`dose`)."""
+
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class VlmPhase:
@@ -239,12 +245,24 @@ class SslRecipe:
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
+class DoseRecipe:
+    """Measurement of worlds by the dose of their training."""
+
+    also: Annotated[tuple[PathSetting, ...], Field(strict=False)] = ()
+    """Build folders with the same autoencoder, whose worlds trained on a `clip_share`, to measure beside this one."""
+
+    num_scenes: Count = 100
+    """Validation scenes of each task, whose imagined last pictures are read."""
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
 class TinySettings:
     """Training, measurement and packing of the embedded default model."""
 
-    action: Literal["build", "verify", "pack"]
+    action: Literal["build", "verify", "pack", "dose"]
     """build: train the chosen stages, or resume; verify: measure them on held-out scenes; pack: copy a finished build
-    into this package as its embedded default."""
+    into this package as its embedded default; dose: measure the worlds that `world.doses` saved beside the finished
+    one."""
 
     stage: Literal["vae", "world", "vlm", "fusion", "all", "ssl"] = "all"
     """Stage to run; world needs a finished vae, fusion all others. ssl is an opponent of the world model that needs no
@@ -284,6 +302,9 @@ class TinySettings:
 
     ssl: SslRecipe = field(default_factory=SslRecipe)
     """The opponent of the world model."""
+
+    dose: DoseRecipe = field(default_factory=DoseRecipe)
+    """Measurement of worlds of less training."""
 
     @property
     def identity(self) -> dict[str, object]:
