@@ -69,13 +69,13 @@ def run_doses(settings: TinySettings) -> dict[str, Any]:
 
 def find_doses(settings: TinySettings) -> list[Dose]:
     """Return the worlds of the build and of `dose.also`, the smallest dose first."""
-    here = fingerprint_weights(settings.output_dir / "cosmos" / "vae")
-    doses = []
+    here, doses = "", []
     for build in (settings.output_dir, *settings.dose.also):
         finished = build / "cosmos" / "transformer"
         if not finished.is_dir():
             raise ValueError(f"{finished}: no such folder; build the stage world first")
         there = fingerprint_weights(build / "cosmos" / "vae")
+        here = here or there
         check_same_run(
             build,
             {"autoencoder": here},

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from recipes import dose
+from recipes import dose, world
 from recipes.build import run
 from recipes.dose import draw_doses, find_doses, monotone
 from recipes.settings import DoseRecipe, FusionRecipe, TinySettings, WorldRecipe
@@ -17,8 +17,8 @@ from theworld import tiny
 
 def settings_of(folder: Path, **changes: Any) -> TinySettings:
     fusion = FusionRecipe(num_clips=5, imitate_steps=1, align_steps=1, batch_size=1, warmup_steps=0, num_held_out=5)
-    world = WorldRecipe(num_held_out=2)
-    given = {"action": "dose", "output_dir": folder, "num_threads": 1, "fusion": fusion, "world": world}
+    recipe = WorldRecipe(num_held_out=2)
+    given = {"action": "dose", "output_dir": folder, "num_threads": 1, "fusion": fusion, "world": recipe}
     return TinySettings(**{**given, "dose": DoseRecipe(num_scenes=1), **changes})
 
 
@@ -75,11 +75,11 @@ def test_a_world_of_another_autoencoder_and_one_world_alone_are_refused(build, t
     other = as_build(tiny.build(tmp_path / "other", seed=1), 0.5)
     with pytest.raises(ValueError, match=r"other belongs to another run \(autoencoder: .*copy cosmos/vae"):
         find_doses(settings_of(build, dose=DoseRecipe(also=(other,))))
-    with pytest.raises(ValueError, match="one world alone; save others with world.doses"):
+    with pytest.raises(ValueError, match="one world alone; save others with"):
         find_doses(settings_of(other))
     with pytest.raises(ValueError, match="cosmos/transformer: no such folder; build the stage world first"):
         find_doses(settings_of(tmp_path / "none"))
-    with pytest.raises(ValueError, match="expected all different; leave a build out of dose.also"):
+    with pytest.raises(ValueError, match="expected all different; leave a build out of"):
         find_doses(settings_of(build, dose=DoseRecipe(also=(build,))))
 
 
@@ -99,6 +99,7 @@ def test_the_figure_has_a_panel_for_each_measure(tmp_path):
 def test_every_dose_answers_through_the_projector_of_the_build(build, monkeypatch):
     """The real chain, on random weights: equal worlds give equal rows."""
     monkeypatch.setattr(dose, "TASKS", ("drop",))
+    monkeypatch.setattr(world, "CLIPS_PER_PIECE", 2)
     found = run(settings_of(build))
     names = [one["name"] for one in found["doses"]]
     assert names == ["steps-1-8", "steps-1-2", "full"]
