@@ -1,4 +1,4 @@
-"""`python -m recipes`: train the embedded default model stage by stage, measure it, or ship it."""
+"""`python -m recipes`: train the embedded default model stage by stage, measure it and its doses, or ship it."""
 
 from typing import Final
 
@@ -8,7 +8,8 @@ from theworld.cli.main import main
 RECIPES: Final = Command(
     group="",
     name="",
-    summary="Train the embedded default model stage by stage (build), measure it (verify), or ship it (pack).",
+    summary="Train the embedded default model stage by stage (build), measure it (verify) or its less trained worlds"
+    " (dose), or ship it (pack).",
     example="python -m recipes verify --stage fusion",
     target="recipes.build:run",
     settings="recipes.settings:TinySettings",

@@ -7,8 +7,10 @@ from typing import Any, Final
 
 import torch
 
+from recipes.dose import run_doses
 from recipes.fusion import build_fusion, verify_fusion
 from recipes.settings import TinySettings
+from recipes.ssl import build_ssl, verify_ssl
 from recipes.vae import build_vae, verify_vae
 from recipes.varied import for_scenes
 from recipes.vlm import build_vlm, verify_vlm
@@ -52,21 +54,26 @@ _STAGES = {
     "world": (build_world, verify_world),
     "vlm": (build_vlm, verify_vlm),
     "fusion": (build_fusion, verify_fusion),
+    "ssl": (build_ssl, verify_ssl),
 }
+_OF_PRODUCT: Final = ("vae", "world", "vlm", "fusion")
+"""Stages of `all`; the others are opponents."""
 
 
 def run(settings: TinySettings) -> dict[str, Any]:
-    """Build or verify the chosen stages in order, or pack the finished build into the package.
+    """Build or verify the chosen stages in order, pack the finished build into the package, or measure its doses.
 
     Returns:
         The quality of each stage on held-out scenes, by the stage's name; when packing, the folder and its size in
-        bytes.
+        bytes; of doses, the result of `run_doses`.
     """
     if settings.action == "pack":
         return {"packed": str(WEIGHTS), "num_bytes": pack(settings.output_dir, WEIGHTS)}
     settings = for_scenes(settings)
     torch.set_num_threads(settings.num_threads)
-    stages = list(_STAGES) if settings.stage == "all" else [settings.stage]
+    if settings.action == "dose":
+        return run_doses(settings)
+    stages = _OF_PRODUCT if settings.stage == "all" else (settings.stage,)
     results = {}
     for stage in stages:
         build, verify = _STAGES[stage]

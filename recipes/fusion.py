@@ -1,6 +1,7 @@
 """Stage fusion: align a projector on true clips, then switch the tap to imagined ones."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final
 
 from recipes.settings import TinySettings
@@ -33,16 +34,37 @@ def build_fusion(settings: TinySettings) -> dict[str, Any]:
     Raises:
         ValueError: without a finished build of the other stages.
     """
+    fuse(settings, settings.output_dir / "cosmos", settings.output_dir / "fused")
+    return verify_fusion(settings)
+
+
+def fuse(settings: TinySettings, cosmos: Path, target: Path) -> None:
+    """Align the projector of a build unless it is there, and save it with a world in the build's own latents.
+
+    Alignment reads true clips, so one projector serves every denoiser.
+
+    Args:
+        settings: of the build.
+        cosmos: folder of the world model, with the build's autoencoder.
+        target: folder of the fused model.
+
+    Raises:
+        ValueError: without a finished build of the other stages.
+    """
     out, recipe = settings.output_dir, settings.fusion
     if missing := [part for part in ("gemma", "cosmos/transformer") if not (out / part).is_dir()]:
         raise ValueError(f"{out}: no {', '.join(missing)}; build the stages vae, world and vlm first")
     run = _training(settings)
     aligned = align(run, run.output_dir / IMITATION_NAME, recipe.imitate_steps, recipe.imitate_learning_rate)
-    world = replace(run.model.world, tap="rollout", num_inference_steps=NUM_STEPS)
-    imagining = replace(run.model, world=world, checkpoint=aligned, transfer_tap=True)
-    with whole_folder(out / "fused") as aside:
+    imagining = replace(run.model, world=imagining_world(settings, cosmos), checkpoint=aligned, transfer_tap=True)
+    with whole_folder(target) as aside:
         open_model(imagining).save_pretrained(aside)
-    return verify_fusion(settings)
+
+
+def imagining_world(settings: TinySettings, cosmos: Path) -> WorldSettings:
+    """Return the tap `rollout` as the fused model reads it."""
+    world = _model(settings).world
+    return replace(world, tap="rollout", num_inference_steps=NUM_STEPS, cosmos_model_name=str(cosmos))
 
 
 def _training(settings: TinySettings) -> TrainingConfig:
@@ -72,18 +94,24 @@ def verify_fusion(settings: TinySettings) -> dict[str, Any]:
         fused: its folder; accuracy of the arms `world` and `no-world-tokens`; num_questions.
     """
     folder = settings.output_dir / "fused"
+    answers = ask_fused(settings, folder, settings.output_dir / "held_out" / "fusion")
+    accuracies = {arm: accuracy["value"] for arm, accuracy in answers.items()}
+    return {"fused": str(folder), **accuracies, "num_questions": settings.fusion.num_held_out}
+
+
+def ask_fused(settings: TinySettings, fused: Path, output_dir: Path) -> dict[str, dict[str, Any]]:
+    """Return the accuracy of a fused model, with its interval, of the arms `world` and `no-world-tokens`."""
     result = evaluate(
         EvaluationConfig(
-            checkpoint=folder,
-            output_dir=settings.output_dir / "held_out" / "fusion",
+            checkpoint=fused,
+            output_dir=output_dir,
             arms=("world", "no-world-tokens"),
             data=_data(settings),
             max_new_tokens=3,
             batch_size=50,
         )
     )
-    accuracies = {arm: summary["accuracy"]["value"] for arm, summary in result["arms"].items()}
-    return {"fused": str(folder), **accuracies, "num_questions": settings.fusion.num_held_out}
+    return {arm: summary["accuracy"] for arm, summary in result["arms"].items()}
 
 
 def _model(settings: TinySettings) -> ModelSettings:

@@ -116,6 +116,12 @@ class WorldRecipe:
     measure_steps: Count = 500
     """Steps between measurements."""
 
+    clip_share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of each phase's clips to train on, in as many steps: the dose of clips of a world (`dose`)."""
+
+    doses: Annotated[tuple[Annotated[float, Field(gt=0, lt=1)], ...], Field(strict=False)] = ()
+    """Shares of the steps of all phases after which the average is saved, too, such as 0.125 0.25 0.5 (`dose`)."""
+
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class VlmPhase:
@@ -200,22 +206,74 @@ class FusionRecipe:
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
+class SslRecipe:
+    """Training of the self-supervised video encoder, an opponent of the world model of about the same size and cost."""
+
+    num_clips: Count = 80_000
+    """Clips to draw and train on, those of the world model; 209 kB of disk each."""
+
+    num_steps: Count = 7_000
+    """Optimiser steps; each costs about 1.3 of the world model's."""
+
+    batch_size: BatchSize = 32
+    """Clips per step."""
+
+    matrix_learning_rate: Annotated[float, Field(gt=0)] = 2e-3
+    """Peak learning rate of matrices, Muon, cosine to zero."""
+
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    """Peak learning rate of everything else, AdamW, cosine to zero."""
+
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    """Weight decay of both optimisers."""
+
+    warmup_steps: CountOrZero = 100
+    """Steps over which the learning rate rises from 0 to its peak."""
+
+    average_decay: Annotated[float, Field(gt=0, lt=1)] = 0.99
+    """Decay per step of the running average of the weights, which gives the targets and becomes the model."""
+
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Number format of the forward pass; auto: bf16 on a processor that computes it natively, else fp32. Weights are
+    float32."""
+
+    num_held_out: Annotated[int, Field(ge=2, le=MOST)] = 250
+    """Held-out clips for measurements."""
+
+    measure_steps: Count = 250
+    """Steps between measurements."""
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class DoseRecipe:
+    """Measurement of worlds by the dose of their training."""
+
+    also: Annotated[tuple[PathSetting, ...], Field(strict=False)] = ()
+    """Build folders with the same autoencoder, whose worlds trained on a `clip_share`, to measure beside this one."""
+
+    num_scenes: Count = 100
+    """Validation scenes of each task, whose imagined last pictures are read."""
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
 class TinySettings:
     """Training, measurement and packing of the embedded default model."""
 
-    action: Literal["build", "verify", "pack"]
+    action: Literal["build", "verify", "pack", "dose"]
     """build: train the chosen stages, or resume; verify: measure them on held-out scenes; pack: copy a finished build
-    into this package as its embedded default."""
+    into this package as its embedded default; dose: measure the worlds that `world.doses` saved beside the finished
+    one."""
 
-    stage: Literal["vae", "world", "vlm", "fusion", "all"] = "all"
-    """Stage to run; world needs a finished vae, fusion all others."""
+    stage: Literal["vae", "world", "vlm", "fusion", "all", "ssl"] = "all"
+    """Stage to run; world needs a finished vae, fusion all others. ssl is an opponent of the world model that needs no
+    other stage, and is none of `all`."""
 
     output_dir: PathSetting = Path("runs/tiny")
-    """Build folder: pools of clips, checkpoints, curves, and finally gemma/, cosmos/ and fused/."""
+    """Build folder: pools of clips, checkpoints, curves, and finally gemma/, cosmos/ and fused/, or ssl/."""
 
     start_from: PathSetting | None = None
-    """Finished build, such as the one in the package, whose autoencoder, denoiser and Gemma the stages continue from;
-    None: new weights."""
+    """Finished build, such as the one in the package, whose autoencoder, denoiser and Gemma the stages continue from,
+    or its V-JEPA 2, which the package lacks; None: new weights."""
 
     image_size_px: Annotated[int, Field(ge=16, le=2_048, multiple_of=16)] = 64
     """Side of the frames, pixels."""
@@ -241,6 +299,12 @@ class TinySettings:
 
     fusion: FusionRecipe = field(default_factory=FusionRecipe)
     """The last stage."""
+
+    ssl: SslRecipe = field(default_factory=SslRecipe)
+    """The opponent of the world model."""
+
+    dose: DoseRecipe = field(default_factory=DoseRecipe)
+    """Measurement of worlds of less training."""
 
     @property
     def identity(self) -> dict[str, object]:

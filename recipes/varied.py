@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any, Final
 
-from recipes.settings import TinySettings, VaePhase, VaeRecipe, VlmPhase, VlmRecipe, WorldPhase, WorldRecipe
+from recipes.settings import SslRecipe, TinySettings, VaePhase, VaeRecipe, VlmPhase, VlmRecipe, WorldPhase, WorldRecipe
 
 VAE: Final = VaeRecipe(
     num_clips=16_000,
@@ -24,6 +24,8 @@ VLM: Final = VlmRecipe(
     mixed=VlmPhase(num_steps=2_000, batch_size=16, matrix_learning_rate=3e-3, learning_rate=2e-3),
     conversations=VlmPhase(num_steps=900, batch_size=24, matrix_learning_rate=2e-3, learning_rate=1e-3),
 )
+SSL: Final = SslRecipe(num_clips=100_000, num_steps=5_200)
+"""As many clips as the world model, and about its cost."""
 
 
 def for_scenes(settings: TinySettings) -> TinySettings:
@@ -35,6 +37,7 @@ def for_scenes(settings: TinySettings) -> TinySettings:
         vae=_with_defaults(settings.vae, VAE),
         world=_with_defaults(settings.world, WORLD),
         vlm=_with_defaults(settings.vlm, VLM),
+        ssl=_with_defaults(settings.ssl, SSL),
     )
 
 

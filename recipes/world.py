@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,9 +16,10 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import Dataset
+from transformers.trainer_utils import get_last_checkpoint
 
 from recipes.pools import CLIPS_PER_PIECE, FIRST_HELD_OUT_CLIP, REMEDY, world_clips
-from recipes.settings import TinySettings
+from recipes.settings import TinySettings, WorldRecipe
 from recipes.trainer import MuonAdamW, Objective, halve, start_from, train_on_cpu
 from recipes.vae import channels_last, encode_clips
 from theworld.constants import TEMPORAL_STRIDE
@@ -149,6 +151,8 @@ class WorldObjective(Objective):
             False
         )
         self._held_out = held_out
+        self.doses: dict[int, Path] = {}
+        """Folders to save the average in, by the number of steps before."""
 
     def forward(self, latents: Float[Tensor, "B 16 T h w"], num_given: Int[Tensor, " B"]) -> dict[str, Tensor]:
         """Return the loss of a batch, with a separate noise level for each clip."""
@@ -159,8 +163,10 @@ class WorldObjective(Objective):
             return {"loss": velocity_loss(self.transformer, latents.float(), num_given, log_sigma.sigmoid(), noise)}
 
     def after_step(self) -> None:
-        """Update the average, which is the model that stage world keeps."""
+        """Update the average, which is the model that stage world keeps, and save a dose that is due."""
         self.average.update_parameters(self.transformer)
+        if folder := self.doses.get(int(self.average.n_averaged)):
+            _save(self.average.module, folder)
 
     @torch.no_grad()
     def measure(self) -> dict[str, float]:
@@ -209,13 +215,14 @@ def build_world(settings: TinySettings) -> dict[str, Any]:
 
         output_dir/latents/   the pool of latents
         output_dir/world/N/   recipe, curves, checkpoint of phase N
+        output_dir/world/doses/1-8/transformer/   and so on: the average after these shares of the steps
         output_dir/cosmos/    transformer/, scheduler/, model_index.json
 
     Returns:
         The folder and the quality, as `verify_world`.
 
     Raises:
-        ValueError: without a finished autoencoder.
+        ValueError: without a finished autoencoder, or if training has passed a dose without saving it.
     """
     recipe, cosmos = settings.world, settings.output_dir / "cosmos"
     if not (cosmos / "vae").is_dir():
@@ -223,21 +230,21 @@ def build_world(settings: TinySettings) -> dict[str, Any]:
     torch.manual_seed(settings.seed)
     transformer = tiny_transformer()
     start = start_from(settings.start_from, "cosmos/transformer", transformer)
-    objective = WorldObjective(transformer, _held_out(settings), recipe.average_decay)
+    objective = WorldObjective(transformer, held_out_of(settings), recipe.average_decay)
+    objective.doses = _doses(settings.output_dir / "world", recipe)
     for number, phase in enumerate(recipe.phases, start=1):
         objective.log_sigma = phase.log_sigma
-        so_far = dataclasses.replace(recipe, phases=recipe.phases[:number])  # later phases do not change this one
         train_on_cpu(
             objective,
             LatentPool(
                 settings.output_dir / "latents",
                 cosmos / "vae",
-                phase.num_clips,
+                max(1, round(recipe.clip_share * phase.num_clips)),
                 settings.image_size_px,
                 scenes=settings.scenes,
             ),
             settings.output_dir / "world" / str(number),
-            recipe={**settings.identity, **start, **dataclasses.asdict(so_far)},
+            recipe={**settings.identity, **start, **_identity(recipe, number)},
             measure_steps=recipe.measure_steps,
             optimizer=MuonAdamW(
                 objective.transformer, phase.matrix_learning_rate, phase.learning_rate, recipe.weight_decay
@@ -249,14 +256,51 @@ def build_world(settings: TinySettings) -> dict[str, Any]:
             max_grad_norm=1.0,
             seed=settings.seed,
         )
-    average: Any = objective.average.module
-    with whole_folder(cosmos / "transformer") as aside:
-        average.save_pretrained(aside)
-        halve(aside)
+    _save(objective.average.module, cosmos / "transformer")
     with whole_folder(cosmos / "scheduler") as aside:
         FlowMatchEulerDiscreteScheduler(use_karras_sigmas=True).save_pretrained(aside)
     write_whole(cosmos / "model_index.json", json.dumps(MODEL_INDEX, indent=2) + "\n")
     return verify_world(settings)
+
+
+def _save(transformer: Any, folder: Path) -> None:
+    with whole_folder(folder) as aside:
+        transformer.save_pretrained(aside)
+        halve(aside)
+
+
+def _identity(recipe: WorldRecipe, number: int) -> dict[str, Any]:
+    """Return everything that the weights after a phase depend on; earlier folders name no share of the clips."""
+    values = dataclasses.asdict(dataclasses.replace(recipe, phases=recipe.phases[:number]))
+    del values["doses"]
+    if recipe.clip_share == 1:
+        del values["clip_share"]
+    return values
+
+
+def dose_name(share: float) -> str:
+    """Return the name of a share as a fraction: 1-8 of 0.125."""
+    fraction = Fraction(share).limit_denominator(1_000)
+    return f"{fraction.numerator}-{fraction.denominator}"
+
+
+def _doses(folder: Path, recipe: WorldRecipe) -> dict[int, Path]:
+    """Return where to save the average, by the step of all phases together.
+
+    Raises:
+        ValueError: if training has passed a step without saving its dose.
+    """
+    num_steps = sum(phase.num_steps for phase in recipe.phases)
+    doses = {max(1, round(share * num_steps)): folder / "doses" / dose_name(share) for share in recipe.doses}
+    phases = [folder / str(number) for number in range(1, len(recipe.phases) + 1)]
+    newest = [get_last_checkpoint(str(phase)) if phase.is_dir() else None for phase in phases]
+    done = sum(int(checkpoint.rsplit("-", 1)[1]) for checkpoint in newest if checkpoint)
+    if missed := [str(path) for step, path in doses.items() if step <= done and not path.is_dir()]:
+        raise ValueError(
+            f"{', '.join(missed)}: not saved, and training is at step {done} already; delete {folder}, or build in"
+            " another output_dir"
+        )
+    return {step: path / "transformer" for step, path in doses.items()}
 
 
 def verify_world(settings: TinySettings) -> dict[str, Any]:
@@ -267,11 +311,12 @@ def verify_world(settings: TinySettings) -> dict[str, Any]:
     """
     folder = settings.output_dir / "cosmos" / "transformer"
     transformer: CosmosTransformer3DModel = CosmosTransformer3DModel.from_pretrained(folder)  # pyright: ignore[reportAssignmentType]
-    held_out = _held_out(settings)
+    held_out = held_out_of(settings)
     losses = WorldObjective(transformer.eval(), held_out, settings.world.average_decay).measure()
     return {"world": str(folder), **losses, "num_clips": len(held_out[0])}
 
 
-def _held_out(settings: TinySettings) -> tuple[Float[Tensor, "N 16 T h w"], Int[Tensor, " N"]]:
+def held_out_of(settings: TinySettings) -> tuple[Float[Tensor, "N 16 T h w"], Int[Tensor, " N"]]:
+    """Return the held-out latents of a build, as `held_out_latents`."""
     folder, vae = settings.output_dir / "held_out_latents", settings.output_dir / "cosmos" / "vae"
     return held_out_latents(folder, vae, settings.world.num_held_out, settings.image_size_px, settings.scenes)

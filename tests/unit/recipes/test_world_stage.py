@@ -1,11 +1,14 @@
 """The stage world: phases on growing pools, on latents of the finished autoencoder, kept as a running average."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from recipes import pools, world
@@ -27,7 +30,7 @@ def phase(num_clips: int, num_steps: int, log_sigma: float) -> WorldPhase:
     )
 
 
-def small(folder: Path, stage: str, *phases: WorldPhase) -> TinySettings:
+def small(folder: Path, stage: str, *phases: WorldPhase, **changes: Any) -> TinySettings:
     one = VaePhase(num_frames=5, batch_size=2, num_steps=1, learning_rate=1e-3)
     return TinySettings(
         action="build",
@@ -36,7 +39,7 @@ def small(folder: Path, stage: str, *phases: WorldPhase) -> TinySettings:
         image_size_px=SIZE_PX,
         num_threads=1,
         vae=VaeRecipe(num_clips=2, phases=(one,), warmup_steps=0, num_held_out=1),
-        world=WorldRecipe(phases=phases, batch_size=2, warmup_steps=0, num_held_out=2, measure_steps=1),
+        world=WorldRecipe(phases=phases, batch_size=2, warmup_steps=0, num_held_out=2, measure_steps=1, **changes),
     )
 
 
@@ -50,7 +53,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         for pool in (pools, world):
             patch.setattr(pool, "CLIPS_PER_PIECE", 2)
         for stage in ("vae", "world"):
-            run(small(folder, stage, *PHASES))
+            run(small(folder, stage, *PHASES, doses=(1 / 3, 2 / 3)))
         yield folder
 
 
@@ -66,6 +69,40 @@ def test_a_phase_that_is_added_leaves_the_finished_ones_as_they_are(built):
     run(small(built, "world", *PHASES, phase(6, 1, 1.6)))
     assert finished.stat().st_mtime_ns == written
     assert (built / "world" / "3" / "checkpoint-1").is_dir()
+
+
+def test_a_dose_is_the_average_after_its_share_of_all_steps(built):
+    doses = built / "world" / "doses"
+    assert sorted(path.name for path in doses.iterdir()) == ["1-3", "2-3"]
+    tensors = load_file(doses / "2-3" / "transformer" / "diffusion_pytorch_model.safetensors")
+    at_step_2 = load_file(built / "world" / "1" / "checkpoint-2" / "model.safetensors")
+    assert all(torch.equal(tensor, at_step_2[f"average.module.{name}"].half()) for name, tensor in tensors.items())
+    before = load_file(doses / "1-3" / "transformer" / "diffusion_pytorch_model.safetensors")
+    assert not all(torch.equal(before[name], tensor) for name, tensor in tensors.items())
+
+
+def test_a_dose_that_training_has_passed_is_refused(built):
+    with pytest.raises(ValueError, match=r"doses/1-5: not saved, and training is at step \d already"):
+        run(small(built, "world", *PHASES, doses=(1 / 5,)))
+
+
+def test_a_share_of_the_clips_is_another_recipe_on_fewer_clips(built, monkeypatch):
+    with pytest.raises(ValueError, match=r"belongs to another run \(clip_share: .*0\.5 here"):
+        run(small(built, "world", *PHASES, clip_share=0.5))
+    sizes: list[int] = []
+
+    def trained(objective: object, pool: LatentPool, *rest: object, **more: object) -> None:
+        sizes.append(len(pool))
+
+    monkeypatch.setattr(world, "train_on_cpu", trained)
+    monkeypatch.setattr(world, "_save", lambda *given: None)
+    run(small(built, "world", *PHASES, clip_share=0.5))
+    assert sizes == [2, 3]
+
+
+def test_the_recipe_of_a_whole_pool_has_the_identity_that_it_always_had(built):
+    recipe = json.loads((built / "world" / "1" / "recipe.json").read_text())
+    assert not {"doses", "clip_share"} & recipe.keys()
 
 
 def test_latents_of_another_autoencoder_are_refused(built, tmp_path):

@@ -16,7 +16,7 @@ from theworld.config.experiments import ProbeSettings
 from theworld.datasets.foresight.items import Item, make_item
 from theworld.datasets.foresight.outcome_detector import watched_outcome
 from theworld.datasets.foresight.rendering import draw_clip
-from theworld.datasets.foresight.scene import num_future_slots
+from theworld.datasets.foresight.scene import Scenes, num_future_slots
 from theworld.datasets.samplers import grouped
 from theworld.experiments.probe.clips import DECISIVE, LabelledClips, Quantity
 from theworld.world.dit import DitTap
@@ -221,7 +221,12 @@ def _watching(transformer: nn.Module, blocks: Sequence[int]) -> Iterator[dict[in
 
 
 def watch_futures(
-    world: WorldSettings, tasks: Sequence[TaskName], num_items: int, split: Any = "validation", batch_size: int = 32
+    world: WorldSettings,
+    tasks: Sequence[TaskName],
+    num_items: int,
+    split: Any = "validation",
+    batch_size: int = 32,
+    scenes: Scenes = "plain",
 ) -> dict[str, dict[str, float]]:
     """Measure for each task how often the last picture of an imagined future shows the true outcome.
 
@@ -231,6 +236,7 @@ def watch_futures(
         num_items: scenes of each task.
         split: of the scenes.
         batch_size: clips to imagine at a time.
+        scenes: plain or varied.
 
     Returns:
         By task: imagined, the share for the imagined future; decoded, the share for the true future through the same
@@ -244,7 +250,7 @@ def watch_futures(
     prepare(vae, world.cosmos_model_name)
     results = {}
     for task in tasks:
-        items = [make_item(split, index, task) for index in range(num_items)]
+        items = [make_item(split, index, task, scenes) for index in range(num_items)]
         pairs = [pair for batch in grouped(items, batch_size, lambda item: 0) for pair in _watch(tap, vae, batch)]
         imagined, decoded = (float(share) for share in np.mean(pairs, axis=0))
         results[task] = {"imagined": imagined, "decoded": decoded, "chance": CHANCE[task], "n": len(items)}
