@@ -158,14 +158,13 @@ class Engine(Generic[_J]):
             self._replace([job for job in self._waiting if job not in batch])
         if not batch:
             return
-        self._pausing = True
+        self._pausing, unanswered = True, batch
         try:
             self._answer(batch)
-        except BaseException:
-            for job in batch:
+            unanswered = []
+        finally:  # as in `run`
+            for job in unanswered:
                 job.fail(_broken())
-            raise
-        finally:
             self._pausing = False
             self._quick_seconds += time.monotonic() - begun
 

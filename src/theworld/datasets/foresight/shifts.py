@@ -1,4 +1,4 @@
-"""Shifts: an item under another camera, light or gravity than its own, to see what a model makes of it."""
+"""Items under another camera, light or gravity than their own; separate from their making, which no shift enters."""
 
 from dataclasses import replace
 
