@@ -22,7 +22,6 @@ from theworld.config.benchmark_data import (
 from theworld.config.data_base import (
     CONVERSATION_NAMES,
     TASK_NAMES,
-    AlignmentName,
     DataSettings,
     ForesightData,
     ForesightSplitName,
@@ -37,7 +36,6 @@ from theworld.config.video_data import VideoData
 __all__ = [
     "CONVERSATION_NAMES",
     "TASK_NAMES",
-    "AlignmentName",
     "BlinkData",
     "DataCompData",
     "DataSettings",

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from theworld.config import DemoSettings, ModelSettings, OptimSettings, WorldSettings, loader
-from theworld.config.experiments import Arm, ArmsSettings, Reading
+from theworld.config.arm_settings import Arm, ArmsSettings, Reading
 from theworld.config.training import in_number_formats
 from theworld.constants import TINY_FUSED_MODEL, TINY_MODEL
 from theworld.datasets.factory import open_samples
