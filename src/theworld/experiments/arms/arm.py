@@ -261,8 +261,10 @@ def _train_pixels(
     settings: ArmsSettings, arm: PixelsArm, seed: int, num_labels: int, learning_rate: float, checkpoint: Path
 ) -> None:
     """Train the network of pixels on the scenes that other arms get as labels, asked for the future alone."""
-    data = data_of(settings, arm, "future", num_labels, first_scene=settings.first_label)
-    samples = open_samples(data, "train", num_labels) if num_labels else None
+    samples = None
+    if num_labels:
+        data = data_of(settings, arm, "future", num_labels, first_scene=settings.first_label)
+        samples = open_samples(data, "train", num_labels)
     network = train_network(samples, arm, settings.scenes, learning_rate=learning_rate, seed=seed)
     with whole_folder(checkpoint) as aside:
         network.save(aside)

@@ -129,27 +129,42 @@ def choose_rates(settings: ArmsSettings, arm: Arm, num_labels: int | None = None
         num_labels: labels that the arm will train on; None: those that one rate is chosen with for all.
     """
     path = settings.output_dir / "arms" / arm.name / RATES_NAME
-    report = _rates_so_far(settings, arm, path)
-    chosen = report.setdefault("chosen", {})
-    before = json.dumps(report)
-    if "aligned" not in chosen:
-        candidates = [Rates(aligned=rate, labels=rate) for rate in settings.align_learning_rates]
-        aligned, tried = _best(settings, arm, 0, candidates) if arm.is_aligned else (None, {})
-        chosen["aligned"] = aligned and aligned.aligned
-        report["aligned"] = tried
-    each = settings.choose_for_each
-    number = settings.num_choosing if num_labels is None or not each else num_labels
-    names = (str(number),) if each else ()
-    if (not each or number) and _at(chosen.get("labels"), names) is None:
-        rates = arm.label_learning_rates or settings.label_learning_rates
-        candidates = [Rates(aligned=chosen["aligned"], labels=rate) for rate in rates]
-        best, tried = _best(settings, arm, number, candidates)
-        _put(chosen, "labels", names, best.labels)
-        _put(report, "labels", names, tried)
-    if json.dumps(report) != before:
-        write_whole(path, json.dumps(report, indent=1) + "\n")
-    labels = _at(chosen.get("labels"), names) if number or not each else None
-    return Rates(aligned=chosen["aligned"], labels=settings.label_learning_rates[0] if labels is None else labels)
+    report = _rates_so_far(settings, arm, path) or _of_alignment(settings, arm)
+    chosen = report["chosen"]
+    if not settings.choose_for_each:
+        if "labels" not in chosen:
+            chosen["labels"], report["labels"] = _of_labels(settings, arm, settings.num_choosing, chosen["aligned"])
+        rate = chosen["labels"]
+    elif num_labels == 0:
+        rate = settings.label_learning_rates[0]  # nothing trains with it
+    else:
+        number = str(num_labels or settings.num_choosing)
+        by_number, tried = chosen.setdefault("labels", {}), report.setdefault("labels", {})
+        if number not in by_number:
+            by_number[number], tried[number] = _of_labels(settings, arm, int(number), chosen["aligned"])
+        rate = by_number[number]
+    text = json.dumps(report, indent=1) + "\n"
+    if not path.exists() or path.read_text() != text:
+        write_whole(path, text)
+    return Rates(aligned=chosen["aligned"], labels=rate)
+
+
+def _of_alignment(settings: ArmsSettings, arm: Arm) -> dict[str, Any]:
+    """Return a report with the rate of an arm's alignment; None: it has no alignment."""
+    if not arm.is_aligned:
+        return {"chosen": {"aligned": None}, "aligned": {}}
+    candidates = [Rates(aligned=rate, labels=rate) for rate in settings.align_learning_rates]
+    best, tried = _best(settings, arm, 0, candidates)
+    return {"chosen": {"aligned": best.aligned}, "aligned": tried}
+
+
+def _of_labels(
+    settings: ArmsSettings, arm: Arm, num_labels: int, aligned: float | None
+) -> tuple[float, Mapping[str, float]]:
+    """Return the rate on a number of labels, and the accuracy at each rate tried."""
+    rates = arm.label_learning_rates or settings.label_learning_rates
+    best, tried = _best(settings, arm, num_labels, [Rates(aligned=aligned, labels=rate) for rate in rates])
+    return best.labels, tried
 
 
 def _rates_so_far(settings: ArmsSettings, arm: Arm, path: Path) -> dict[str, Any]:
@@ -160,19 +175,8 @@ def _rates_so_far(settings: ArmsSettings, arm: Arm, path: Path) -> dict[str, Any
         origin = json.loads(elsewhere.read_text())["origin"]
         is_same_build = origin["settings"].get("world_build") == settings.world_build
         if is_same_build and arm.name in origin["learning_rates"]:
-            write_whole(path, json.dumps(origin["learning_rates"][arm.name], indent=1) + "\n")
             return origin["learning_rates"][arm.name]
     return {}
-
-
-def _at(value: Any, names: Sequence[str]) -> Any:
-    """Return the entry of a report under a number of labels, if it has one for each; None: not there."""
-    return (value or {}).get(names[0]) if names else value
-
-
-def _put(report: dict[str, Any], key: str, names: Sequence[str], value: Any) -> None:
-    """Write an entry of a report, under a number of labels where each has its own."""
-    report[key] = {**report.get(key, {}), names[0]: value} if names else value
 
 
 def _best(
