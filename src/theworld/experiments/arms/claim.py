@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from pydantic import TypeAdapter
@@ -12,6 +13,8 @@ from theworld.evaluation.statistics import Interval, bootstrap_nested
 from theworld.experiments.arms.results import Cell, Results, paired
 from theworld.experiments.arms.run import FUTURE
 from theworld.tables import markdown_lines, percent, points_with_range
+
+_COMPARED: Final[tuple[ArmRole, ArmRole]] = ("world", "opponent")
 
 
 @dataclass(frozen=True)
@@ -43,11 +46,13 @@ def leads_of(results: Results, cells: Sequence[Cell]) -> list[Lead]:
     leads = []
     for num_labels in sorted({cell.num_labels for cell in cells}):
         here = [cell for cell in cells if cell.num_labels == num_labels and cell.arm in arms]
-        best = [_best(here, [name for name, arm in arms.items() if arm.role == role]) for role in _COMPARED]
-        if any(cell is None for cell in best):
+        world, opponent = (_best(here, [name for name in arms if arms[name].role == role]) for role in _COMPARED)
+        if world is None or opponent is None:
             continue
-        world, opponent = best
-        runs = [[run for run in results.runs if (run.arm, run.num_labels) == (cell.arm, num_labels)] for cell in best]
+        runs = [
+            [run for run in results.runs if (run.arm, run.num_labels) == (cell.arm, num_labels)]
+            for cell in (world, opponent)
+        ]
         pairs = paired(*runs)
         if not pairs:
             continue
@@ -55,9 +60,6 @@ def leads_of(results: Results, cells: Sequence[Cell]) -> list[Lead]:
         interval = bootstrap_nested(differences, [first.build for first, _ in pairs])
         leads.append(Lead(num_labels, world.arm, opponent.arm, world.accuracy, opponent.accuracy, interval))
     return leads
-
-
-_COMPARED: tuple[ArmRole, ArmRole] = ("world", "opponent")
 
 
 def _best(cells: Sequence[Cell], names: Sequence[str]) -> Cell | None:

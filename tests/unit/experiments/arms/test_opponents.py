@@ -12,7 +12,7 @@ from theworld.config.model import LoraSettings
 from theworld.datasets.factory import open_samples
 from theworld.evaluation.predictions import read_predictions
 from theworld.experiments.arms.arm import Rates, data_of, folder_of, train_arm
-from theworld.experiments.arms.run import choose_rates
+from theworld.experiments.arms.run import asked_of, choose_rates
 from theworld.experiments.arms.table import compare_arms
 from theworld.modeling import TheWorld
 
@@ -30,17 +30,18 @@ NO_ALIGNMENT = Rates(aligned=None, labels=3e-3)
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> ArmsSettings:
-    """Every kind of arm, from no labels to ten, on varied scenes with two test splits."""
+    """Every kind of arm, from no labels to ten, on varied scenes."""
     settings = small_comparison(
         tmp_path_factory.mktemp("opponents"),
         arms=ARMS,
         scenes="varied",
-        test_splits=("shift-seen", "test"),
+        test_splits=("shift-seen",),
         aligned_questions="alignment-states",
         first_label=10,
         num_test=15,
         num_static=2,
         num_validation=5,
+        imitate_steps=0,
         choose_for_each=True,
         world_build="a",
     )
@@ -54,11 +55,18 @@ def test_every_kind_of_arm_answers_the_same_questions_with_and_without_labels(do
     cells = {(cell["arm"], cell["num_labels"]): cell for cell in table["cells"]}
     assert set(cells) == {(arm.name, number) for arm in ARMS for number in (0, 10)}
     assert {cell["num_items"] for cell in cells.values()} == {15}
-    assert all(set(cell["others"]) == {"test"} for cell in cells.values())
     assert (cells["pixels", 10]["static"], cells["gemma-full", 10]["static"] is None) == (None, False)
     rows = read_predictions(folder_of(done, ARMS[4], 0, 10) / "predictions" / "dynamic.jsonl")
     assert {row.fields["split"] for row in rows} == {"shift-seen"}
     assert all(row.prediction in (row.choices or ()) for row in rows)
+
+
+def test_further_splits_are_asked_beside_the_first_and_pixels_are_not_asked_about_the_present(done):
+    settings = replace(done, test_splits=("shift-seen", "test"))
+
+    assert asked_of(settings, ARMS[4]) == {"dynamic": "shift-seen", "shuffled": "shift-seen", "dynamic-test": "test"}
+    assert asked_of(settings, ARMS[3])["static"] == "shift-seen"
+    assert asked_of(done, ARMS[4]) == {"dynamic": "shift-seen", "shuffled": "shift-seen"}
 
 
 def test_labels_are_of_other_scenes_than_the_alignment_which_asks_for_no_outcome(done):
