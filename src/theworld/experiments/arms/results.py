@@ -207,10 +207,17 @@ def write_results(results: Results, cells: Sequence[Cell], contrasts: Sequence[C
         ],
         "costs": {name: asdict(cost) for name, cost in results.costs.items()},
         **({"num_trained": results.num_trained} if results.num_trained else {}),
+        **values_of(cells, contrasts),
+    }
+    write_whole(path, json.dumps(content, indent=1) + "\n")
+
+
+def values_of(cells: Sequence[Cell], contrasts: Sequence[Contrast]) -> dict[str, Any]:
+    """Return cells and contrasts as plain values; what earlier results do not have is left out if it is empty."""
+    return {
         "cells": [_without(asdict(cell), "others") for cell in cells],
         "contrasts": [_without(asdict(contrast), "nested") for contrast in contrasts],
     }
-    write_whole(path, json.dumps(content, indent=1) + "\n")
 
 
 def _without(values: dict[str, Any], name: str) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from matplotlib.figure import Figure
 
@@ -19,12 +19,16 @@ from theworld.experiments.arms.results import (
     collect,
     contrasts_of,
     read_results,
+    values_of,
     write_results,
 )
 from theworld.experiments.arms.run import claim, run_arms
 from theworld.io import write_whole
 from theworld.locks import in_use
 from theworld.tables import markdown_lines, percent, percent_with_range, points_range
+
+_LATER: Final = ("trained parameters", "unlabelled clips", "over builds and seeds")
+"""Columns that results of earlier versions, or settings that do not name them, leave empty."""
 
 
 def compare_arms(settings: ArmsSettings) -> dict[str, Any]:
@@ -59,8 +63,7 @@ def _compare(settings: ArmsSettings, others: Sequence[Results]) -> dict[str, Any
     draw_curves(cells, path.with_suffix(".png"))
     return {
         "results": str(path),
-        "cells": [asdict(cell) for cell in cells],
-        "contrasts": [asdict(contrast) for contrast in contrasts],
+        **values_of(cells, contrasts),
         "costs": {name: asdict(cost) for name, cost in results.costs.items()},
     }
 
@@ -100,8 +103,9 @@ def to_markdown(results: Results, cells: Sequence[Cell], contrasts: Sequence[Con
 
 
 def _filled(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return the lines of a table without the columns that are empty in every row."""
-    kept = [place for place in range(len(columns)) if any(row[place] for row in rows)]
+    """Return the lines of a table; columns that earlier results cannot fill are left out if they are empty."""
+    filled = [name not in _LATER or any(row[place] for row in rows) for place, name in enumerate(columns)]
+    kept = [place for place, is_filled in enumerate(filled) if is_filled]
     return markdown_lines([columns[place] for place in kept], [[row[place] for place in kept] for row in rows])
 
 
