@@ -54,7 +54,8 @@ def compare_arms(settings: ArmsSettings) -> dict[str, Any]:
 def _compare(settings: ArmsSettings, others: Sequence[Results]) -> dict[str, Any]:
     settings = claim(settings)
     if not settings.report:
-        run_arms(settings, [(run.arm, run.num_labels, run.seed) for other in others for run in other.runs])
+        of_this_build = [run for other in others for run in other.runs if run.build == (settings.world_build or "")]
+        run_arms(settings, [(run.arm, run.num_labels, run.seed) for run in of_this_build])
     results = merged([collect(settings), *others])
     cells, contrasts = cells_of(results), contrasts_of(results)
     path = settings.output_dir / "arms.json"
