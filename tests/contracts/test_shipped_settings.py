@@ -9,10 +9,11 @@ from accelerate.utils import DistributedType
 
 from theworld.cli import main as cli
 from theworld.config import BlinkData, EvaluationConfig, TrainingConfig, loader
-from theworld.config.experiments import ArmsSettings
+from theworld.config.arm_settings import ArmsSettings
 
 ROOT = Path(__file__).parents[2]
-ARMS = sorted((ROOT / "configs" / "foresight").glob("arms*.yaml"))
+CLAIM = ROOT / "configs" / "foresight" / "claim.yaml"
+ARMS = [*sorted((ROOT / "configs" / "foresight").glob("arms*.yaml")), CLAIM]
 EVALUATIONS = sorted((ROOT / "configs").rglob("evaluate*.yaml"))
 CONFIGS = sorted(
     path
@@ -54,8 +55,27 @@ def test_a_shipped_comparison_loads_and_names_the_arms_of_its_primary_contrast(p
     own = loader.load(ArmsSettings, path, ["--seeds", "0", "1"])
 
     assert own.seeds == (0, 1)
-    assert own.arms[0].name == own.primary[1] == "gemma"
+    assert "gemma" in [arm.name for arm in own.arms]
+    assert own.primary[1] == ("gemma-lora" if path == CLAIM else "gemma")
     assert own.output_dir == Path("runs") / f"foresight-{path.stem}"
+
+
+def test_the_claim_counts_every_annotated_outcome_and_tests_looks_that_no_label_shows() -> None:
+    claim = loader.load(ArmsSettings, CLAIM, [])
+
+    assert claim.num_labels == (0, 100, 1_000, 2_000, 10_000)
+    assert (claim.scenes, claim.test_splits[0]) == ("varied", "shift-seen")
+    assert claim.aligned_questions != "alignment"
+    assert claim.first_label >= claim.num_aligned
+    assert claim.choose_for_each
+    assert [arm.name for arm in claim.arms if arm.role == "opponent"] == [
+        "gemma-lora",
+        "gemma-full",
+        "pixels",
+        "siglip-world",
+        "vae",
+    ]
+    assert [arm.name for arm in claim.arms if arm.role == "world"] == ["dit", "rollout"]
 
 
 @pytest.mark.parametrize("name", ["single", "ddp", "fsdp"])

@@ -16,7 +16,7 @@ import torch
 from recipes.settings import VaeRecipe, VlmRecipe, WorldRecipe
 from theworld import TheWorld, precision
 from theworld.config import DataSettings, EvaluationConfig, ModelSettings, TrainingConfig, WorldSettings, loader
-from theworld.config.experiments import Arm, ArmsSettings, Reading
+from theworld.config.arm_settings import Arm, ArmsSettings, Reading
 from theworld.evaluation.run import evaluate
 from theworld.experiments.arms.run import claim
 from theworld.modeling.factory import fields_of, open_model

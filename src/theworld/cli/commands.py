@@ -208,7 +208,7 @@ COMMANDS: Final = (
         "Compare taps at equal budget, by number of outcome labels: run missing arms, write the table.",
         "theworld arms configs/foresight/arms.yaml --seeds 0",
         "theworld.cli.handlers:arms",
-        "theworld.config.experiments:ArmsSettings",
+        "theworld.config.arm_settings:ArmsSettings",
         reads_file=True,
         resume_hint=_SAME,
     ),

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from theworld.config import AuditSettings, DemoSettings, EvaluationConfig
+    from theworld.config.arm_settings import ArmsSettings
     from theworld.config.commands import (
         CacheSettings,
         CompareSettings,
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
         SurpriseSettings,
     )
     from theworld.config.evaluation import Scoring, SpatialRGPTJudgeSettings
-    from theworld.config.experiments import ArmsSettings, ProbeSettings
+    from theworld.config.experiments import ProbeSettings
     from theworld.config.serving import AppSettings, ServeSettings
     from theworld.config.training import SlurmSettings
     from theworld.tables import Table

@@ -19,13 +19,22 @@ from theworld.config.benchmark_data import (
     VRQABenchData,
     VsrData,
 )
-from theworld.config.data_base import TASK_NAMES, DataSettings, ForesightData, ForesightSplitName, SplitName, TaskName
+from theworld.config.data_base import (
+    CONVERSATION_NAMES,
+    TASK_NAMES,
+    DataSettings,
+    ForesightData,
+    ForesightSplitName,
+    SplitName,
+    TaskName,
+)
 from theworld.config.problems import dataclass
 from theworld.config.public_data import DataCompData, HFData, LlavaData, OpenSpatialData, OwnData, PublicData
 from theworld.config.registered import REGISTERED_DATA, known_data
 from theworld.config.video_data import VideoData
 
 __all__ = [
+    "CONVERSATION_NAMES",
     "TASK_NAMES",
     "BlinkData",
     "DataCompData",

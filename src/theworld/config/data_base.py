@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, get_
 
 from pydantic import Field, model_validator
 
-from theworld.config.base import STRICT, STRICT_VARIANTS, Count, PathSetting, SidePx, Variants
+from theworld.config.base import STRICT, STRICT_VARIANTS, Count, CountOrZero, PathSetting, SidePx, Variants
 from theworld.config.problems import dataclass
 from theworld.config.renamed import accept_former
 
@@ -35,6 +35,12 @@ DatasetName = Literal[
     "registered",
     "video",
 ]
+
+QuestionsName = Literal["future", "present", "both", "labels", "alignment", "alignment-states", "alignment-facts"]
+AlignmentName = Literal["alignment", "alignment-states", "alignment-facts"]
+"""Conversations of alignment: about true clips."""
+CONVERSATION_NAMES: Final[tuple[QuestionsName, ...]] = ("labels", *get_args(AlignmentName))
+"""Questions that come in conversations, which are for training alone."""
 
 TaskName = Literal["drop", "topple", "roll", "collide", "hide"]
 TASK_NAMES: Final[tuple[TaskName, ...]] = get_args(TaskName)
@@ -73,6 +79,7 @@ class DataSettings(Variants):
         "scenes": "plain",
         "wordings": "trained",
         "shift": NO_SHIFT,
+        "first_scene": 0,
         "video_column": None,
         "start_column": None,
         "end_column": None,
@@ -122,13 +129,13 @@ class ForesightData(DataSettings):
 
     dataset: Literal["foresight"] = "foresight"
 
-    questions: Annotated[Literal["future", "present", "both", "labels", "alignment"], accept_former("questions")] = (
-        "both"
-    )
+    questions: Annotated[QuestionsName, accept_former("questions")] = "both"
     """Questions about the future, about the present (the control), or both.
 
     `labels` are for training: questions about the future, in one conversation with controls about the same picture.
-    `alignment` is for alignment: the state of a true clip at a time, with Gemma's picture of another scene.
+    `alignment` is for alignment: the state of a true clip at a time and its end, with Gemma's picture of another scene.
+    `alignment-states` leaves out the end, so that no outcome is a label; `alignment-facts` leaves out the states, too:
+    that of the last slot is the outcome in other words.
     """
 
     tasks: Annotated[tuple[TaskName, ...], Field(min_length=1, strict=False)] = TASK_NAMES
@@ -154,6 +161,9 @@ class ForesightData(DataSettings):
     image_size_px: SidePx = 896
     """Side of the pictures as drawn, pixels: Gemma 3 sees 896, the tiny model 64."""
 
+    first_scene: CountOrZero = 0
+    """Scenes of the training split to leave out before the first one: a multiple of the number of tasks."""
+
     images: Literal["current", "clip"] = "current"
     """Gemma's input: the current picture, or every given frame."""
 
@@ -162,14 +172,16 @@ class ForesightData(DataSettings):
 
     @model_validator(mode="after")
     def _check(self) -> "ForesightData":
-        if self.questions in ("labels", "alignment") and self.form == "choice":
+        if self.questions in CONVERSATION_NAMES and self.form == "choice":
             raise ValueError(f"questions={self.questions!r} are asked in words: form='choice' does not go with them")
         if self.scenes == "plain" and self.validation_split in VARIED_SPLIT_NAMES:
             raise ValueError(f"validation_split={self.validation_split!r} needs scenes='varied'")
         if self.scenes == "plain" and self.wordings == "held-out":
             raise ValueError("wordings='held-out' needs scenes='varied': plain scenes have one wording")
-        if self.questions in ("labels", "alignment") and self.shift != NO_SHIFT:
+        if self.questions in CONVERSATION_NAMES and self.shift != NO_SHIFT:
             raise ValueError(f"questions={self.questions!r} are for training, a shift is for measurements")
         if len(set(self.tasks)) < len(self.tasks):
             raise ValueError(f"tasks={self.tasks} names a task twice: name each once")
+        if self.first_scene % len(self.tasks):
+            raise ValueError(f"first_scene={self.first_scene}: expected a multiple of {len(self.tasks)}, the tasks")
         return self

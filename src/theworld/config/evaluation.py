@@ -17,7 +17,7 @@ from theworld.config.base import (
     Seconds,
     Seed,
 )
-from theworld.config.data import DataSettings, ForesightData
+from theworld.config.data import CONVERSATION_NAMES, DataSettings, ForesightData
 from theworld.config.problems import dataclass
 from theworld.config.renamed import accept_former
 from theworld.config.reply_files import FutureScoring
@@ -216,9 +216,9 @@ def refuse_conversations(data: DataSettings) -> None:
     """Refuse questions that are for training only.
 
     Raises:
-        ValueError: for `labels` and `alignment`.
+        ValueError: for `labels` and those of alignment.
     """
-    if isinstance(data, ForesightData) and data.questions in ("labels", "alignment"):
+    if isinstance(data, ForesightData) and data.questions in CONVERSATION_NAMES:
         raise ValueError(f"data.questions={data.questions!r}: conversations for training; ask 'future' or 'present'")
 
 

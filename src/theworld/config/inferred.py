@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter
 
-from theworld.config.data import DataSettings, ForesightData
+from theworld.config.data import CONVERSATION_NAMES, DataSettings, ForesightData
 from theworld.config.flags import flag_of
 from theworld.config.loader import load, merged
 from theworld.config.strict_yaml import SettingsError, read_mapping
@@ -223,7 +223,7 @@ def _data_of(config: TrainingConfig) -> DataSettings:
     data = config.data
     if config.mixture and data == DataSettings():  # the settings of a mixture may leave data out
         data = next(iter(config.validation.data), config.mixture[0].data)
-    if isinstance(data, ForesightData) and data.questions in ("labels", "alignment"):
+    if isinstance(data, ForesightData) and data.questions in CONVERSATION_NAMES:
         return replace(data, questions="future")
     return data
 

@@ -24,7 +24,7 @@ from theworld.config import (
     VideoData,
     VsrData,
 )
-from theworld.config.data_base import NO_SHIFT
+from theworld.config.data_base import NO_SHIFT, Shift
 from theworld.datasets.held_out import HeldOut
 from theworld.datasets.public import future_sets
 from theworld.datasets.sample import Samples, SampleStream
@@ -47,6 +47,10 @@ _SPLITS: Final[dict[str, Mapping[str, Any]]] = {
     "own": {"train": "train", "validation": "validation", "test": "test"},
 }
 """Names of our splits in each public data set."""
+
+
+_ASKED: Final[Mapping[str, Any]] = {"alignment": "end", "alignment-states": "states", "alignment-facts": "facts"}
+"""Questions of alignment by the name that the settings give them."""
 
 
 def open_samples(
@@ -213,7 +217,7 @@ def _foresight(settings: ForesightData, split: ForesightSplitName, size: int, wi
     """Simulated samples, kept in `drawn_dir` if there is one, and shown as `images` says."""
     from theworld.datasets.wrappers import ClipsAsImages
 
-    aligns = settings.questions == "alignment"  # about true clips: their future is always part of the sample
+    aligns = settings.questions in _ASKED  # about true clips: their future is always part of the sample
     samples = _simulated(settings, split, size, with_future or aligns)
     if settings.drawn_dir is not None:
         samples = _kept(samples, settings, settings.drawn_dir, split, size, with_future or aligns)
@@ -223,25 +227,34 @@ def _foresight(settings: ForesightData, split: ForesightSplitName, size: int, wi
 def _simulated(settings: ForesightData, split: ForesightSplitName, size: int, with_future: bool) -> Samples:
     from theworld.datasets.foresight import ForesightAlignment, ForesightDataset, ForesightLabels
 
-    size_px = settings.image_size_px
-    if settings.questions == "alignment":
-        return ForesightAlignment(split, size, size_px, tasks=settings.tasks, scenes=settings.scenes)
-    if settings.questions == "labels":
-        return ForesightLabels(
-            split, size, size_px, tasks=settings.tasks, scenes=settings.scenes, with_future=with_future
-        )
+    size_px, questions = settings.image_size_px, settings.questions
+    common: dict[str, Any] = {"tasks": settings.tasks, "scenes": settings.scenes}
+    common["first_scene"] = _first_scene(settings, split)
+    if questions in _ASKED:
+        return ForesightAlignment(split, size, size_px, asked=_ASKED[questions], **common)
+    if questions == "labels":
+        return ForesightLabels(split, size, size_px, with_future=with_future, **common)
     return ForesightDataset(
         split,
         size,
         size_px,
-        settings.questions,
+        questions,
         with_future=with_future,
-        tasks=settings.tasks,
         form=settings.form,
-        scenes=settings.scenes,
         wordings=settings.wordings,
-        shift=settings.shift,
+        shift=_shift(settings, split),
+        **common,
     )
+
+
+def _first_scene(settings: ForesightData, split: ForesightSplitName) -> int:
+    """Return the number of scenes to leave out, which are of the training split alone."""
+    return settings.first_scene if split == settings.train_split else 0
+
+
+def _shift(settings: ForesightData, split: ForesightSplitName) -> Shift:
+    """Return the change of looks, which is for measurements: not of the training split."""
+    return NO_SHIFT if split == settings.train_split else settings.shift
 
 
 def _kept(
@@ -267,10 +280,12 @@ def _kept(
     if settings.scenes == "varied":
         identity |= {"version": VARIED_VERSION, "scenes": settings.scenes, "wordings": settings.wordings}
         name = f"varied-{name}" if settings.wordings == "trained" else f"varied-{name}-{settings.wordings}"
-    if settings.shift != NO_SHIFT:
-        shift = asdict(settings.shift)
-        identity |= {"shift": shift}
-        name += "-shift-" + "-".join(f"{value:g}" for value in shift.values())
+    if (shift := _shift(settings, split)) != NO_SHIFT:
+        identity["shift"] = asdict(shift)
+        name += "-shift-" + "-".join(f"{value:g}" for value in asdict(shift).values())
+    if first := _first_scene(settings, split):
+        identity["first_scene"] = first
+        name = f"{name}-from-{first}"
     return DrawnSamples(samples, folder / (f"{name}-future" if with_future else name), identity)
 
 

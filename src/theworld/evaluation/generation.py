@@ -277,7 +277,11 @@ def measure_cost(model: TheWorld, samples: Sequence[Sample], max_new_tokens: int
         samples: a batch of one shape.
         max_new_tokens: longest reply.
     """
-    answerer = Answerer(model, max_new_tokens=max_new_tokens)
+    return measure(Answerer(model, max_new_tokens=max_new_tokens), samples)
+
+
+def measure(answerer: BatchAnswerer, samples: Sequence[Sample]) -> Cost:
+    """Measure an answer of any answerer: it answers a batch of one shape a few times."""
     with FlopCounterMode(display=False) as counter:
         answerer(samples)
     seconds: list[float] = []

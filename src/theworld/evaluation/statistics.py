@@ -85,6 +85,43 @@ def bootstrap_difference(
     return bootstrap_mean(second - first, clusters, num_resamples, seed, level)
 
 
+def bootstrap_nested(
+    values: np.ndarray, builds: Labels, num_resamples: int = 2000, seed: int = 0, level: float = 0.95
+) -> Interval:
+    """Compute a hierarchical bootstrap interval of a mean over builds, the seeds of each build, and items.
+
+    A resample draws builds, then seeds within each, and items, all with replacement. All runs answer the same items, so
+    a resample draws them once. With few builds or seeds such an interval is too narrow: with one build it says nothing
+    about others (Saravanan et al. 2020, Neurons, Behavior, Data Analysis, and Theory 3:5).
+
+    Args:
+        values: one row for each run, one column for each item.
+        builds: the build of each run; the runs of a build differ by their seed.
+
+    Raises:
+        ValueError: without values, or if the numbers of rows and labels differ.
+    """
+    values = np.asarray(values, dtype=float)
+    if values.ndim != 2 or values.size == 0 or len(builds) != len(values):
+        raise ValueError(
+            f"values of shape {values.shape} for {len(builds)} builds: expected a row for each run, with a build each,"
+            " and a column for each item"
+        )
+    names, codes = np.unique(np.asarray(builds), return_inverse=True)
+    generator = np.random.default_rng(seed)
+    num_drawn = generator.multinomial(len(names), np.full(len(names), 1 / len(names)), size=num_resamples)
+    weights = np.empty((num_resamples, len(values)))
+    for code in range(len(names)):
+        rows = np.flatnonzero(codes == code)  # each draw of a build draws as many seeds as it has
+        counts = generator.multinomial(num_drawn[:, code] * len(rows), np.full(len(rows), 1 / len(rows)))
+        weights[:, rows] = counts / (len(rows) * len(names))
+    num_items = values.shape[1]
+    items = generator.multinomial(num_items, np.full(num_items, 1 / num_items), size=num_resamples)
+    means = ((weights @ values) * items).sum(1) / num_items
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(low), float(high))
+
+
 def balanced_accuracy(answers: Labels, values: Values) -> float:
     """Compute the mean over the true answers of the share that is right: 1 / (number of answers) for a constant reply.
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from theworld.config import DemoSettings, ModelSettings, OptimSettings, WorldSettings, loader
-from theworld.config.experiments import Arm, ArmsSettings, Reading
+from theworld.config.arm_settings import ArmsSettings, Reading, WorldArm
 from theworld.config.training import in_number_formats
 from theworld.constants import TINY_FUSED_MODEL, TINY_MODEL
 from theworld.datasets.factory import open_samples
@@ -43,10 +43,10 @@ _TRUE: Final = Reading(tap="true-future")
 _ZERO: Final = Reading(tap="zero", control_of="rollout")
 _IMAGINED: Final = Reading(tap="rollout")
 TRAINED_ARMS: Final = (
-    Arm(name="zero", reads=_ZERO, aligned_on=_ZERO),
-    Arm(name="vae", reads=Reading(tap="vae", repeat_current=True), aligned_on=_TRUE),
-    Arm(name="rollout", reads=_IMAGINED, aligned_on=_TRUE),
-    Arm(name="true-future", reads=_TRUE, aligned_on=_TRUE),
+    WorldArm(name="zero", reads=_ZERO, aligned_on=_ZERO),
+    WorldArm(name="vae", reads=Reading(tap="vae", repeat_current=True), aligned_on=_TRUE),
+    WorldArm(name="rollout", reads=_IMAGINED, aligned_on=_TRUE),
+    WorldArm(name="true-future", reads=_TRUE, aligned_on=_TRUE),
 )
 ARMS: Final = ("gemma", "blind", *(arm.name for arm in TRAINED_ARMS), "shipped")
 PAIRS: Final = (("gemma", "shipped"), ("zero", "rollout"), ("zero", "vae"), ("zero", "true-future"), ("blind", "gemma"))
@@ -223,7 +223,7 @@ def _train_and_ask_arms(demo: Demo) -> None:
         answer(settings, arm, model, data, samples, demo.root / "predictions" / f"{arm.name}.jsonl")
     for name, arm in CURVES.items():
         (demo.root / "arms" / name).mkdir(parents=True)
-        training = aligned_folder(settings, arm, seed, rates.aligned)
+        training = aligned_folder(settings, arm, seed, settings.align_learning_rates[0])
         shutil.copyfile(training / METRICS_NAME, demo.root / "arms" / name / METRICS_NAME)
 
 

@@ -15,8 +15,8 @@ from theworld.config import (
     loader,
     renamed,
 )
+from theworld.config.arm_settings import ArmsSettings
 from theworld.config.evaluation import BlinkScoreSettings
-from theworld.config.experiments import ArmsSettings
 from theworld.config.training import SlurmSettings
 from theworld.datasets.foresight import ForesightDataset
 

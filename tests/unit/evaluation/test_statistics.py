@@ -12,6 +12,7 @@ from theworld.evaluation.statistics import (
     bootstrap_balanced_accuracy,
     bootstrap_difference,
     bootstrap_mean,
+    bootstrap_nested,
     holm,
     majority,
     mcnemar,
@@ -222,3 +223,44 @@ def test_a_bootstrap_needs_values_and_a_label_for_each():
         bootstrap_mean([])
     with pytest.raises(ValueError, match="2 values and 1 clusters"):
         bootstrap_mean([1, 0], clusters=["a"])
+
+
+def test_a_nested_bootstrap_is_as_wide_as_the_variances_of_builds_seeds_and_items_say():
+    """Simulated: the variance of the grand mean is that of builds / 20 + that of seeds / (20 * 5) + ..."""
+    rng = np.random.default_rng(0)
+    num_builds, num_seeds, num_items = 20, 5, 400
+    of_build, of_seed, of_item = 0.10, 0.05, 0.5
+    builds = np.repeat(np.arange(num_builds), num_seeds)
+    values = (
+        0.3
+        + rng.normal(0, of_build, num_builds)[builds][:, None]
+        + rng.normal(0, of_seed, len(builds))[:, None]
+        + rng.normal(0, of_item, num_items)
+    )
+    expected = np.sqrt(of_build**2 / num_builds + of_seed**2 / len(builds) + of_item**2 / num_items)
+
+    interval = bootstrap_nested(values, builds.tolist())
+
+    assert (interval.high - interval.low) / (2 * 1.96) == pytest.approx(expected, rel=0.25)
+    assert interval.low < values.mean() < interval.high
+    items_alone = bootstrap_mean(values.mean(0))
+    assert interval.high - interval.low > 1.2 * (items_alone.high - items_alone.low)
+
+
+def test_a_nested_bootstrap_of_one_run_is_that_of_its_items_and_rows_without_builds_are_refused():
+    values = np.arange(100)[None] % 2
+
+    nested, plain = bootstrap_nested(values, ["a"]), bootstrap_mean(values[0])
+
+    assert nested.high - nested.low == pytest.approx(plain.high - plain.low, abs=0.02)
+    with pytest.raises(ValueError, match=r"values of shape \(1, 100\) for 2 builds"):
+        bootstrap_nested(values, ["a", "b"])
+
+
+def test_a_nested_bootstrap_does_not_count_many_seeds_of_two_builds_as_many_builds():
+    """Two builds that disagree: their difference decides the width, however many seeds each has."""
+    values = np.repeat([[0.0], [1.0]], 30, axis=0) * np.ones(50)
+
+    interval = bootstrap_nested(values, ["a"] * 30 + ["b"] * 30)
+
+    assert (interval.low, interval.high) == pytest.approx((0.0, 1.0))

@@ -13,7 +13,7 @@ from theworld.config.data_base import NO_SHIFT, Shift
 from theworld.config.renamed import current_word
 from theworld.datasets.foresight.ground_truth import Question, static_kinds
 from theworld.datasets.foresight.heuristics import rules_of
-from theworld.datasets.foresight.items import SPLITS, Item, Split, check_split, make_film, make_item
+from theworld.datasets.foresight.items import SPLITS, Item, Split, check_split, index_of, make_film, make_item
 from theworld.datasets.foresight.questions import dynamic_question, item_choice, static_questions
 from theworld.datasets.foresight.rendering import draw, draw_clip
 from theworld.datasets.foresight.scene import NUM_GIVEN_FRAMES, TASKS, Scenes, Task, num_future_slots
@@ -53,10 +53,11 @@ class ForesightDataset:
         scenes: plain or varied.
         wordings: of the questions about varied scenes: those of training, or those held out from it.
         shift: of the look of all pictures; questions and answers stay.
+        first_scene: number of scenes of the split before the first one, whole rounds of the tasks.
 
     Raises:
-        ValueError: for a split that does not serve these questions, wordings or the future, a negative size, or unknown
-            tasks.
+        ValueError: for a split that does not serve these questions, wordings or the future, a negative size, unknown
+            tasks, or a first scene inside a round of them.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class ForesightDataset:
         scenes: Scenes = "plain",
         wordings: Wordings = "trained",
         shift: Shift = NO_SHIFT,
+        first_scene: int = 0,
     ) -> None:
         check_split(split, scenes)
         _check_wordings(wordings, split, scenes)
@@ -101,6 +103,7 @@ class ForesightDataset:
         self.scenes: Scenes = scenes
         self.wordings: Wordings = wordings
         self.shift = shift
+        self._first_index = index_of(first_scene, tasks)
         # Question counts of one scene, added up over the tasks.
         self._ends = list(accumulate(self._num_questions(task) for task in tasks))
 
@@ -118,7 +121,7 @@ class ForesightDataset:
             raise IndexError(f"sample {index} of {len(self)}")
         item_index, place = divmod(index, self._ends[-1])
         turn = bisect_right(self._ends, place)
-        item = make_item(self.split, item_index, self.tasks[turn], self.scenes)
+        item = make_item(self.split, self._first_index + item_index, self.tasks[turn], self.scenes)
         chosen = _questions_of(item, self.questions, self.wordings)[place - (self._ends[turn - 1] if turn else 0)]
         return self._sample(item, chosen if self.form == "open" else item_choice(chosen, item))
 

@@ -3,11 +3,11 @@
 from abc import abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from random import Random
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Literal, get_args
 
 from theworld.datasets.foresight import drop
 from theworld.datasets.foresight.ground_truth import Question
-from theworld.datasets.foresight.items import Item, Split, check_split, make_item
+from theworld.datasets.foresight.items import Item, Split, check_split, index_of, make_item
 from theworld.datasets.foresight.questions import dynamic_question, readings, static_questions
 from theworld.datasets.foresight.rendering import draw, draw_clip
 from theworld.datasets.foresight.scene import NUM_GIVEN_FRAMES, TASKS, Scenes, Task, num_future_slots
@@ -17,6 +17,10 @@ NUM_QUESTIONS: Final = 6
 """Questions of a conversation of alignment."""
 NUM_CONTROLS: Final = 3
 """Questions of any conversation about Gemma's own picture; fewer if a scene has fewer controls."""
+
+Asked = Literal["end", "states", "facts"]
+"""Questions of alignment about a clip: about its end and its slots; about facts and states of its slots; about facts
+alone. The state of the last slot is the outcome in other words."""
 
 _MOST_STEPS: Final[Mapping[Scenes, int]] = {"plain": drop.PERIOD, "varied": drop.VARIED_PERIOD}
 """Largest distance, in items, from a clip to the scene of Gemma's picture. It spans whole periods of every balance, so
@@ -32,9 +36,10 @@ class _Conversations:
         image_size_px: side of the pictures.
         tasks: the kinds of scene.
         scenes: plain or varied.
+        first_scene: number of scenes of the split before the first one, whole rounds of the tasks.
 
     Raises:
-        ValueError: for a split that is not one of the fused model's, or a negative size.
+        ValueError: for a split that is not one of the fused model's, a negative size, or a first scene inside a round.
     """
 
     suffix: ClassVar[str]
@@ -48,12 +53,14 @@ class _Conversations:
         *,
         tasks: tuple[Task, ...] = TASKS,
         scenes: Scenes = "plain",
+        first_scene: int = 0,
     ) -> None:
         if split in ("world", "language"):
             raise ValueError(f"split {split!r} serves no conversations: models trained on it must not see outcomes")
         check_split(split, scenes)
         if size < 0:
             raise ValueError(f"size={size}: expected 0 or more")
+        self.first_index = index_of(first_scene, tasks)
         self.split: Split = split
         self.size = size
         self.image_size_px = image_size_px
@@ -72,7 +79,7 @@ class _Conversations:
         if not 0 <= index < self.size:
             raise IndexError(f"sample {index} of {self.size}")
         item_index, task = index // len(self.tasks), self.tasks[index % len(self.tasks)]
-        return self._converse(make_item(self.split, item_index, task, self.scenes))
+        return self._converse(make_item(self.split, self.first_index + item_index, task, self.scenes))
 
     @abstractmethod
     def _converse(self, item: Item) -> Sample:
@@ -99,17 +106,25 @@ class ForesightAlignment(_Conversations):
     Every sample is an annotated scene: it asks `NUM_QUESTIONS` in random order, about the end of the clip, about its
     slots, and `NUM_CONTROLS` controls about Gemma's picture, which is of another scene, so that Gemma keeps using it.
     The tap `true-future` reads the clips; their first slots are the present, which the answer about the end follows.
+    With `asked="states"` or `"facts"` no question is about the end: the scenes have no outcome label.
     """
 
     suffix = "readings"
+
+    def __init__(self, *args: Any, asked: Asked = "end", **more: Any) -> None:
+        super().__init__(*args, **more)
+        if asked not in get_args(Asked):
+            raise ValueError(f"asked={asked!r}: expected one of {get_args(Asked)}")
+        self.asked: Asked = asked
 
     def _converse(self, item: Item) -> Sample:
         rng = Random(f"foresight/alignment/{item.id}")
         steps = rng.randint(1, _MOST_STEPS[self.scenes])
         other = make_item(self.split, item.index + steps, item.scene.task, self.scenes)
-        *facts, end = readings(item)
+        *facts, end = readings(item, with_states=self.asked != "facts")
         controls = static_questions(other)
-        questions = [end, *rng.sample(controls, min(NUM_CONTROLS, len(controls)))]
+        questions = [end] if self.asked == "end" else []
+        questions += [*rng.sample(controls, min(NUM_CONTROLS, len(controls)))]
         questions += rng.sample(facts, NUM_QUESTIONS - len(questions))
         rng.shuffle(questions)
         return self._sample(item, other, questions, with_future=True)

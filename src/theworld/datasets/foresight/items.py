@@ -3,7 +3,7 @@
 import gzip
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from pathlib import Path
@@ -120,6 +120,18 @@ def make_item(split: Split, index: int, task: Task = "drop", scenes: Scenes = "p
     if index < 0:
         raise ValueError(f"index {index}: expected 0 or more")
     return _make_item(split, index, task, scenes)
+
+
+def index_of(first_scene: int, tasks: Sequence[Task]) -> int:
+    """Return the index of the items of a scene; scenes cycle through the tasks.
+
+    Raises:
+        ValueError: for a scene inside a round of the tasks.
+    """
+    index, rest = divmod(first_scene, len(tasks))
+    if rest or first_scene < 0:
+        raise ValueError(f"first_scene={first_scene}: expected a multiple of {len(tasks)}, the number of tasks")
+    return index
 
 
 def check_split(split: Split, scenes: Scenes) -> None:

@@ -37,20 +37,34 @@ def static_questions(item: Item, wordings: Wordings = "trained") -> tuple[Questi
     return tuple(worded(control, item.scene, item.id, wordings) for control in controls)
 
 
+def words_by_outcome(scene: Scene) -> tuple[str, ...]:
+    """Return the answer to the question about the future for each outcome of a scene: words by place, left to right."""
+    if scene.task == "drop":
+        assert scene.bins is not None
+        return tuple(scene.bins)
+    if scene.task == "roll":
+        return tuple(ball.colour for ball in scene.balls)
+    return ("yes", "no") if scene.task == "collide" else ("left", "right", NEITHER)
+
+
 def worded(question: Question, scene: Scene, key: str, wordings: Wordings = "trained") -> Question:
     """Return a question as a scene's questions are worded: in one of many wordings if the scene is varied."""
     return reworded(question, scene.task, key, wordings) if scene.is_varied else question
 
 
-def readings(item: Item) -> tuple[Question, ...]:
+def readings(item: Item, with_states: bool = True) -> tuple[Question, ...]:
     """Return questions about each slot of the true clip and about its end, which train the reading of world tokens.
 
     Questions name a slot by its number: "In picture three: ...". Its facts are those of its last frame.
+
+    Args:
+        item: the item.
+        with_states: ask for the state of a slot, too, which in the last slots is the outcome in other words.
     """
     questions = []
     for slot in range(NUM_SLOTS):
         poses = item.poses[slot * TEMPORAL_STRIDE]
-        state = state_of(item.scene, poses)
+        state = state_of(item.scene, poses) if with_states else None
         for fact in (*facts_of(item.scene, poses), *([state] if state else [])):
             asked = worded(fact, item.scene, f"{item.id}/{slot}")
             text = f"In picture {NUMBER_WORDS[slot]}: {asked.text[0].lower()}{asked.text[1:]}"

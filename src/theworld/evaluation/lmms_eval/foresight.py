@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import TypeAdapter
 
 from theworld.config import ForesightData
+from theworld.config.data import CONVERSATION_NAMES
 from theworld.datasets.factory import open_samples
 from theworld.datasets.images import to_image, to_pictures
 from theworld.datasets.sample import Sample, Samples
@@ -35,7 +36,7 @@ def questions(rows: "datasets.Dataset") -> "datasets.Dataset":
         raise ValueError(f"{len(rows)} rows of settings for Foresight: expected one")
     text = json.dumps(rows[0])
     settings = _SETTINGS.validate_json(text)
-    if settings.questions in ("labels", "alignment") or settings.images != "current":
+    if settings.questions in CONVERSATION_NAMES or settings.images != "current":
         raise ValueError(
             f"questions={settings.questions!r}, images={settings.images!r}: expected single questions about the"
             " current picture"

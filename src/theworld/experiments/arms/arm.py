@@ -1,20 +1,35 @@
 """One arm of a comparison: align its projector, train it on outcome labels, and answer test questions."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from theworld.config import DataSettings, ModelSettings, TrainingConfig
-from theworld.config.experiments import Arm, ArmsSettings, Reading
+from theworld.config.arm_settings import (
+    Arm,
+    ArmsSettings,
+    GemmaArm,
+    PixelsArm,
+    Reading,
+    TestSplitName,
+    WorldArm,
+)
 from theworld.config.model import DistillationSettings, LoraSettings
-from theworld.datasets.sample import Samples
+from theworld.datasets.factory import open_samples
+from theworld.datasets.sample import Sample, Samples
+from theworld.environment import describe_environment
+from theworld.evaluation.collection import collect
+from theworld.evaluation.generation import measure, measure_cost
+from theworld.evaluation.predictions import RunIdentity
 from theworld.evaluation.run import predict
 from theworld.evaluation.run_identity import identify
-from theworld.io import whole_folder
+from theworld.experiments.arms.pixel_network import PixelAnswerer, PixelNetwork, train_network
+from theworld.io import fingerprint, whole_folder, write_whole
 from theworld.modeling import TheWorld, loading
-from theworld.modeling.factory import fields_of, open_model
+from theworld.modeling.factory import fields_of, on_this_machine, open_model
 from theworld.modeling.projector import WorldBlock
 from theworld.training.feature_cache import fill_store
 from theworld.training.run import MODEL_NAME, train
@@ -60,10 +75,15 @@ def align(config: TrainingConfig, imitation: Path, imitate_steps: int, imitate_l
 class Rates:
     """The learning rates of an arm."""
 
-    aligned: float
-    """Peak learning rate of the alignment."""
+    aligned: float | None
+    """Peak learning rate of the alignment; None: the arm has none."""
     labels: float
     """Peak learning rate on outcome labels."""
+
+    def folder_name(self, num_labels: int) -> str:
+        """Return the name of the folder of a model with these rates after a number of labels."""
+        used = [self.aligned] if num_labels == 0 and self.aligned is not None else [self.aligned, self.labels]
+        return f"rate-{'-'.join(f'{rate:g}' for rate in used if rate is not None)}"
 
 
 def folder_of(settings: ArmsSettings, arm: Arm, seed: int, num_labels: int) -> Path:
@@ -71,7 +91,7 @@ def folder_of(settings: ArmsSettings, arm: Arm, seed: int, num_labels: int) -> P
     return settings.output_dir / "arms" / arm.name / f"seed-{seed}" / f"labels-{num_labels}"
 
 
-def _model(settings: ArmsSettings, arm: Arm, reading: Reading) -> ModelSettings:
+def _model(settings: ArmsSettings, arm: WorldArm, reading: Reading) -> ModelSettings:
     """Return the shared model with the reading of an arm, and a projector of `num_parameters`.
 
     A distilled arm has no world and no projector; its reading is that of the teacher.
@@ -80,6 +100,18 @@ def _model(settings: ArmsSettings, arm: Arm, reading: Reading) -> ModelSettings:
     if arm.distillation is not None:
         return replace(model, enable_world=False)
     return replace(model, world_projection_width=_width(model, settings.num_parameters))
+
+
+def _gemma(settings: ArmsSettings, arm: GemmaArm) -> ModelSettings:
+    """Return the shared model without a world, with the arm's adapters, or with all of Gemma trained."""
+    is_whole = not arm.lora.targets
+    return replace(
+        settings.model,
+        enable_world=False,
+        lora=arm.lora,
+        freeze_gemma_vision=not is_whole,
+        freeze_gemma_language=not is_whole,
+    )
 
 
 def _width(model: ModelSettings, num_parameters: int) -> int:
@@ -104,16 +136,29 @@ def _width(model: ModelSettings, num_parameters: int) -> int:
     return width
 
 
-def data_of(settings: ArmsSettings, arm: Arm, questions: Any, size: int) -> DataSettings:
-    """Return the data of an arm: the number of scenes, the questions about them, and the pictures that Gemma sees."""
+def data_of(
+    settings: ArmsSettings, arm: Arm, questions: Any, size: int, split: TestSplitName = "test", first_scene: int = 0
+) -> DataSettings:
+    """Return the data of an arm: the scenes, the questions about them, and the pictures that it sees.
+
+    Args:
+        settings: of the comparison.
+        arm: the arm.
+        questions: as in the settings of the data.
+        size: number of scenes.
+        split: to measure answers on.
+        first_scene: scenes of the train split before the first one.
+    """
     return DataSettings(
         questions=questions,
         image_size_px=settings.image_size_px,
-        images=arm.images,
+        images=arm.images if isinstance(arm, WorldArm | GemmaArm) else "clip",
         drawn_dir=settings.output_dir / "drawn",
         num_train=size,
-        validation_split="test",
+        validation_split=split,
         num_validation=size,
+        scenes=settings.scenes,
+        first_scene=first_scene,
     )
 
 
@@ -134,19 +179,19 @@ def _training(settings: ArmsSettings, seed: int, learning_rate: float, **rest: A
     )
 
 
-def aligned_folder(settings: ArmsSettings, arm: Arm, seed: int, learning_rate: float) -> Path:
+def aligned_folder(settings: ArmsSettings, arm: WorldArm, seed: int, learning_rate: float) -> Path:
     """Return the folder of an arm's alignment on true clips; arms with the same reading share it."""
     return _reader_folder(settings, arm, seed) / f"rate-{learning_rate:g}"
 
 
-def _reader_folder(settings: ArmsSettings, arm: Arm, seed: int) -> Path:
+def _reader_folder(settings: ArmsSettings, arm: WorldArm, seed: int) -> Path:
     name = _name(arm.aligned_on) + ("-clip" if arm.images == "clip" else "")
     if arm.distillation is not None:
         name += f"-distilled{arm.distillation:g}"
     return settings.output_dir / "aligned" / name / f"seed-{seed}"
 
 
-def _align_arm(settings: ArmsSettings, arm: Arm, seed: int, learning_rate: float) -> Path:
+def _align_arm(settings: ArmsSettings, arm: WorldArm, seed: int, learning_rate: float) -> Path:
     """Align the model of an arm on true clips, and return its folder.
 
     Conversations of alignment are about a clip that Gemma does not see. A distilled arm therefore learns from the same
@@ -161,7 +206,7 @@ def _align_arm(settings: ArmsSettings, arm: Arm, seed: int, learning_rate: float
         num_steps=settings.align_steps + (settings.imitate_steps if is_distilled else 0),
         store_dir=store_folder(settings, arm.aligned_on),
         model=_model(settings, arm, arm.aligned_on),
-        data=data_of(settings, arm, "labels" if is_distilled else "alignment", settings.num_aligned),
+        data=data_of(settings, arm, "labels" if is_distilled else settings.aligned_questions, settings.num_aligned),
         distillation=DistillationSettings(weight=arm.distillation or 0.0),
     )
     if is_distilled:
@@ -173,33 +218,59 @@ def _align_arm(settings: ArmsSettings, arm: Arm, seed: int, learning_rate: float
 def train_arm(settings: ArmsSettings, arm: Arm, seed: int, num_labels: int, rates: Rates) -> Path:
     """Train an arm on outcome labels and return the folder of its model; a finished model is kept.
 
-    Without labels this is the aligned model, with the arm's own reading.
+    Without labels this is the aligned model with the arm's own reading, Gemma as it is, or an untrained network.
     """
-    rate = f"{rates.aligned:g}" if num_labels == 0 else f"{rates.aligned:g}-{rates.labels:g}"
-    folder = folder_of(settings, arm, seed, num_labels) / f"rate-{rate}"
-    checkpoint = folder / MODEL_NAME
+    checkpoint = folder_of(settings, arm, seed, num_labels) / rates.folder_name(num_labels) / MODEL_NAME
     if checkpoint.is_dir():
         return checkpoint
-    aligned = _align_arm(settings, arm, seed, rates.aligned)
-    model = replace(_model(settings, arm, arm.reads), checkpoint=aligned, transfer_tap=True)
+    if isinstance(arm, PixelsArm):
+        _train_pixels(settings, arm, seed, num_labels, rates.labels, checkpoint)
+        return checkpoint
+    model, store = _before_labels(settings, arm, seed, rates)
     if num_labels == 0:
         with whole_folder(checkpoint) as aside:
             open_model(model).save_pretrained(aside)
         return checkpoint
+    distillation = arm.distillation if isinstance(arm, WorldArm) else None
     train(
         _training(
             settings,
             seed,
             rates.labels,
-            output_dir=folder,
-            num_steps=max(settings.label_steps, num_labels // settings.batch_size),  # at least one pass
-            store_dir=store_folder(settings, arm.reads),
+            output_dir=checkpoint.parent,
+            num_steps=max(settings.label_steps, settings.label_passes * num_labels // settings.batch_size),
+            store_dir=store,
             model=model,
-            data=data_of(settings, arm, "labels", num_labels),
-            distillation=DistillationSettings(weight=arm.distillation or 0.0),
+            data=data_of(settings, arm, "labels", num_labels, first_scene=settings.first_label),
+            distillation=DistillationSettings(weight=distillation or 0.0),
         )
     )
     return checkpoint
+
+
+def _before_labels(settings: ArmsSettings, arm: Arm, seed: int, rates: Rates) -> tuple[ModelSettings, Path | None]:
+    """Return the model that learns from labels, and the store of its world's features; None: it has no world."""
+    if isinstance(arm, GemmaArm):
+        return _gemma(settings, arm), None
+    assert isinstance(arm, WorldArm)
+    assert rates.aligned is not None, "an arm with an alignment has its rate"
+    aligned = _align_arm(settings, arm, seed, rates.aligned)
+    model = replace(_model(settings, arm, arm.reads), checkpoint=aligned, transfer_tap=True)
+    return model, store_folder(settings, arm.reads)
+
+
+def _train_pixels(
+    settings: ArmsSettings, arm: PixelsArm, seed: int, num_labels: int, learning_rate: float, checkpoint: Path
+) -> None:
+    """Train the network of pixels on the scenes that other arms get as labels, asked for the future alone."""
+    samples = None
+    if num_labels:
+        data = data_of(settings, arm, "future", num_labels, first_scene=settings.first_label)
+        samples = open_samples(data, "train", num_labels)
+    network = train_network(samples, arm, settings.scenes, learning_rate=learning_rate, seed=seed)
+    with whole_folder(checkpoint) as aside:
+        network.save(aside)
+    write_whole(checkpoint.parent / "environment.json", describe_environment(number_formats={"precision": "fp32"}))
 
 
 def store_folder(settings: ArmsSettings, reading: Reading) -> Path:
@@ -219,19 +290,49 @@ def _name(reading: Reading) -> str:
     return "-".join(parts)
 
 
-def answer(settings: ArmsSettings, arm: Arm, model: TheWorld, data: DataSettings, samples: Samples, path: Path) -> None:
+def open_arm(arm: Arm, checkpoint: Path) -> TheWorld | PixelNetwork:
+    """Open the trained model of an arm on this machine."""
+    if isinstance(arm, PixelsArm):
+        return PixelNetwork.load(checkpoint)
+    return TheWorld.from_pretrained(checkpoint, **on_this_machine())
+
+
+def answer(
+    settings: ArmsSettings, arm: Arm, model: TheWorld | PixelNetwork, data: DataSettings, samples: Samples, path: Path
+) -> None:
     """Write an arm's answers to samples, after it computes the world features that its store lacks, if it reads any."""
+    title, given = f"{arm.name} {path.stem}", [data, path.stem, len(samples)]
+    if isinstance(model, PixelNetwork):
+        hashed = fingerprint([data.with_idle(), *given[1:]])
+        identity = RunIdentity(settings_hash=hashed, checkpoint=model.weights)
+        collect(PixelAnswerer(model), samples, path, identity, title=title, batch_size=200)
+        return
     read_features = None
     if model.config.enable_world:
+        assert isinstance(arm, WorldArm)
         stored = open_stored(model.tap, store_folder(settings, arm.reads))
         read_features = fill_store(stored, model.processor, samples).read
     predict(
         model,
         samples,
         path,
-        identify(model, [data, path.stem, len(samples)]),
-        title=f"{arm.name} {path.stem}",
+        identify(model, given),
+        title=title,
         batch_size=50,
         max_new_tokens=3,
         read_features=read_features,
     )
+
+
+def sees_future(model: TheWorld | PixelNetwork) -> bool:
+    """Return True for the upper bound alone, whose samples hold the true future."""
+    return isinstance(model, TheWorld) and model.config.world_settings().sees_future
+
+
+def cost_of(model: TheWorld | PixelNetwork, batch: Sequence[Sample]) -> dict[str, Any]:
+    """Measure an answer: seconds, billions of operations, and the parameters that training changes."""
+    if isinstance(model, PixelNetwork):
+        cost, num_trained = measure(PixelAnswerer(model), batch), model.num_parameters
+    else:
+        cost, num_trained = measure_cost(model, batch, max_new_tokens=3), model.get_trainable_parameters()[0]
+    return {**asdict(cost), "num_trained": num_trained}

@@ -3,25 +3,30 @@
 import base64
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from pydantic import TypeAdapter
 
-from theworld.config.experiments import ArmsSettings
-from theworld.config.model import ModelSettings
-from theworld.config.optim import OptimSettings
+from theworld.config.arm_settings import ArmsSettings
 from theworld.config.renamed import with_former_names
 from theworld.environment import commit
 from theworld.evaluation.benchmarks.dispatch import score
 from theworld.evaluation.generation import Cost
 from theworld.evaluation.predictions import read_predictions
-from theworld.evaluation.statistics import Interval, bootstrap_difference, bootstrap_mean, holm, mcnemar
+from theworld.evaluation.statistics import (
+    Interval,
+    bootstrap_difference,
+    bootstrap_mean,
+    bootstrap_nested,
+    holm,
+    mcnemar,
+)
 from theworld.experiments.arms.arm import folder_of
-from theworld.experiments.arms.run import ASKED, COST_NAME, FREE, RATES_NAME
+from theworld.experiments.arms.run import COST_NAME, FUTURE, PRESENT, RATES_NAME, SHUFFLED, asked_of, is_done
 from theworld.io import fingerprint, write_whole
 
 ENVIRONMENT_NAME = "environment.json"
@@ -36,7 +41,9 @@ class Run:
     num_labels: int
     seed: int
     right: dict[str, Bool[np.ndarray, " items"]]
-    """By file of predictions (`dynamic`, `shuffled`, `static`), in the order of `Results.items`."""
+    """By file of predictions (`dynamic`, `shuffled`, `static`, `dynamic-SPLIT`), in the order of `Results.items`."""
+    build: str = ""
+    """Build of the world model and Gemma; empty: not named."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +60,8 @@ class Results:
     origin: dict[str, Any] = field(default_factory=dict)
     """Settings and their hash, each arm's learning rates with the accuracies behind the choice, commits of the
     trainings and of this summary, versions of the libraries, number formats of the trainings."""
+    num_trained: dict[str, int] = field(default_factory=dict)
+    """Parameters that the training of an arm changes, by its name."""
 
 
 @dataclass(frozen=True)
@@ -70,10 +79,12 @@ class Cell:
     interval: Interval
     """Bootstrap over items; an item's value is its mean over seeds."""
     by_task: dict[str, float]
-    static: float
-    """Accuracy on the controls."""
+    static: float | None
+    """Accuracy on the controls; None: the arm is not asked them."""
     shuffled: float
     """Accuracy with the world of a partner scene that has a different answer."""
+    others: dict[str, tuple[float, Interval]] = field(default_factory=dict)
+    """Accuracy on each further test split, with its bootstrap interval over items."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +103,8 @@ class Contrast:
     """True for the primary comparison."""
     adjusted_p: float | None = None
     """The largest p of all seeds, Holm-corrected over all contrasts but the primary one; None for the primary one."""
+    nested: Interval | None = None
+    """Bootstrap over builds, their seeds, and items; None: the results name no build."""
 
 
 def collect(settings: ArmsSettings) -> Results:
@@ -106,13 +119,16 @@ def collect(settings: ArmsSettings) -> Results:
         for num_labels in settings.num_labels:
             for seed in settings.seeds:
                 folder = folder_of(settings, arm, seed, num_labels) / "predictions"
-                if all((folder / f"{name}.done").exists() for name in ASKED):
-                    right = {name: _right(folder / f"{name}.jsonl", items) for name in ASKED}
-                    runs.append(Run(arm.name, num_labels, seed, right))
+                if is_done(settings, arm, seed, num_labels):
+                    right = {name: _right(folder / f"{name}.jsonl", items) for name in asked_of(settings, arm)}
+                    runs.append(Run(arm.name, num_labels, seed, right, settings.world_build or ""))
     if not runs:
         raise ValueError(f"{settings.output_dir}: no arm is finished; run the comparison without report first")
-    costs = {run.arm: _cost(settings, run.arm) for run in runs}
-    return Results(settings.primary, settings.primary_labels, items, tuple(runs), costs, _origin(settings))
+    measured = {run.arm: _measured(settings, run.arm) for run in runs}
+    costs = {name: Cost(values["seconds"], values["gflops"]) for name, values in measured.items()}
+    num_trained = {name: values["num_trained"] for name, values in measured.items() if "num_trained" in values}
+    primary, primary_labels = settings.primary, settings.primary_labels
+    return Results(primary, primary_labels, items, tuple(runs), costs, _origin(settings), num_trained)
 
 
 def _right(path: Path, items: dict[str, tuple[str, ...]]) -> Bool[np.ndarray, " items"]:
@@ -130,12 +146,12 @@ def _right(path: Path, items: dict[str, tuple[str, ...]]) -> Bool[np.ndarray, " 
     return np.array([right[sample_id] for sample_id in ids])
 
 
-def _cost(settings: ArmsSettings, name: str) -> Cost:
-    return Cost(**json.loads((settings.output_dir / "arms" / name / COST_NAME).read_text()))
+def _measured(settings: ArmsSettings, name: str) -> dict[str, Any]:
+    return json.loads((settings.output_dir / "arms" / name / COST_NAME).read_text())
 
 
 def _origin(settings: ArmsSettings) -> dict[str, Any]:
-    saved = _saved_settings(settings)
+    saved = saved_settings(settings)
     environments = [json.loads(path.read_text()) for path in sorted(settings.output_dir.rglob(ENVIRONMENT_NAME))]
     rates = sorted(settings.output_dir.glob(f"arms/*/{RATES_NAME}"))
     libraries = {json.dumps(environment["libraries"], sort_keys=True) for environment in environments}
@@ -144,16 +160,29 @@ def _origin(settings: ArmsSettings) -> dict[str, Any]:
         "commits": sorted({str(environment["commit"]) for environment in environments}),
         "summarised_by": commit(),
         "libraries": [json.loads(text) for text in sorted(libraries)],
-        "number_formats": _distinct(environment.get("number_formats") for environment in environments),
+        "number_formats": distinct(environment.get("number_formats") for environment in environments),
         "settings": saved,
         "learning_rates": {path.parent.name: json.loads(path.read_text()) for path in rates},
     }
 
 
-def _distinct(values: Iterable[Any]) -> list[Any]:
+def distinct(values: Iterable[Any]) -> list[Any]:
     """Return each value once, in the order of first appearance, without None."""
     texts = dict.fromkeys(json.dumps(value) for value in values if value is not None)
     return [json.loads(text) for text in texts]
+
+
+LATER: Final = ("scenes", "test_splits", "aligned_questions", "first_label", "label_passes", "choose_for_each")
+"""Settings of a comparison that are younger than the first results; at their defaults they are left out."""
+
+
+def saved_settings(settings: ArmsSettings) -> dict[str, Any]:
+    """Return the settings as results hold them; later ones at their defaults are left out, as before they existed."""
+    unused = {"output_dir", "also", "report"} | ({"world_build"} if settings.world_build is None else set())
+    saved = TypeAdapter(ArmsSettings).dump_python(settings, mode="json", exclude=unused)
+    defaults = {entry.name: entry.default for entry in fields(ArmsSettings)}
+    idle = [name for name in LATER if getattr(settings, name) == defaults[name]]
+    return {name: value for name, value in saved.items() if name not in idle}
 
 
 def write_results(results: Results, cells: Sequence[Cell], contrasts: Sequence[Contrast], path: Path) -> None:
@@ -168,6 +197,7 @@ def write_results(results: Results, cells: Sequence[Cell], contrasts: Sequence[C
                 "arm": run.arm,
                 "num_labels": run.num_labels,
                 "seed": run.seed,
+                **({"build": run.build} if run.build else {}),
                 "num_right": {name: int(right.sum()) for name, right in run.right.items()},
                 "right": {
                     name: base64.b64encode(np.packbits(right).tobytes()).decode() for name, right in run.right.items()
@@ -176,10 +206,23 @@ def write_results(results: Results, cells: Sequence[Cell], contrasts: Sequence[C
             for run in results.runs
         ],
         "costs": {name: asdict(cost) for name, cost in results.costs.items()},
-        "cells": [asdict(cell) for cell in cells],
-        "contrasts": [asdict(contrast) for contrast in contrasts],
+        **({"num_trained": results.num_trained} if results.num_trained else {}),
+        **values_of(cells, contrasts),
     }
     write_whole(path, json.dumps(content, indent=1) + "\n")
+
+
+def values_of(cells: Sequence[Cell], contrasts: Sequence[Contrast]) -> dict[str, Any]:
+    """Return cells and contrasts as plain values; what earlier results do not have is left out if it is empty."""
+    return {
+        "cells": [_without(asdict(cell), "others") for cell in cells],
+        "contrasts": [_without(asdict(contrast), "nested") for contrast in contrasts],
+    }
+
+
+def _without(values: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return values without an empty one that earlier results do not have."""
+    return {key: value for key, value in values.items() if key != name or value}
 
 
 def read_results(path: Path) -> Results:
@@ -201,113 +244,14 @@ def read_results(path: Path) -> Results:
         packed = {name: np.frombuffer(base64.b64decode(text), np.uint8) for name, text in row["right"].items()}
         right = {name: np.unpackbits(bits, count=len(items[name])).astype(bool) for name, bits in packed.items()}
         counted = {name: int(bits.sum()) for name, bits in right.items()}
-        run = Run(row["arm"], row["num_labels"], row["seed"], right)
+        run = Run(row["arm"], row["num_labels"], row["seed"], right, row.get("build", ""))
         if counted != row["num_right"]:
             raise ValueError(f"{path}: {run.arm}, seed {run.seed}: {counted} right by item, {row['num_right']} in all")
         runs.append(run)
     costs = {name: Cost(**cost) for name, cost in content["costs"].items()}
     primary: Any = tuple(content["primary"])
-    return Results(primary, content["primary_labels"], items, tuple(runs), costs, content["origin"])
-
-
-def _saved_settings(settings: ArmsSettings) -> dict[str, Any]:
-    return TypeAdapter(ArmsSettings).dump_python(settings, mode="json", exclude={"output_dir", "also", "report"})
-
-
-def check_parts(settings: ArmsSettings, others: Sequence[Results]) -> None:
-    """Check that results from other folders are parts of this comparison.
-
-    Raises:
-        ValueError: if settings or arms differ.
-    """
-    for other in others:
-        _refuse(_differing(_saved_settings(settings), other))
-
-
-def merged(parts: Sequence[Results]) -> Results:
-    """Merge the parts of a comparison from several folders; arms and primary comparison come from the first part.
-
-    Raises:
-        ValueError: if parts differ in their settings, an arm, its learning rates or their questions, or have the same
-            run.
-    """
-    first, *others = parts
-    runs, costs, origin = list(first.runs), dict(first.costs), dict(first.origin)
-    for other in others:
-        _check_same(first, other)
-        known = {(run.arm, run.num_labels, run.seed) for run in runs}
-        if twice := [run for run in other.runs if (run.arm, run.num_labels, run.seed) in known]:
-            raise ValueError(
-                f"{len(twice)} runs are in two parts of the comparison, such as {twice[0].arm}, seed {twice[0].seed},"
-                f" {twice[0].num_labels} labels; expected each once: leave that file out of --also, or choose"
-                " other --seeds"
-            )
-        runs += other.runs
-        costs = {**other.costs, **costs}
-        origin["commits"] = sorted({*origin["commits"], *other.origin["commits"]})
-        for name in ("libraries", "number_formats"):
-            origin[name] = _distinct([*origin.get(name, ()), *other.origin.get(name, ())])
-        origin["learning_rates"] = {**other.origin["learning_rates"], **origin["learning_rates"]}
-    order = [arm["name"] for arm in origin["settings"]["arms"]]
-    runs.sort(key=lambda run: (order.index(run.arm), run.num_labels, run.seed))
-    return replace(first, runs=tuple(runs), costs=costs, origin=origin)
-
-
-def _check_same(first: Results, other: Results) -> None:
-    differing = _differing(first.origin["settings"], other)
-    rates, other_rates = (part.origin["learning_rates"] for part in (first, other))
-    differing += [f"learning rates of {name}" for name in rates if other_rates.get(name, rates[name]) != rates[name]]
-    if first.items != other.items:
-        differing.append("questions")
-    _refuse(differing)
-
-
-def _differing(ours: dict[str, Any], other: Results) -> list[str]:
-    """Return the settings and arms in which a part differs from this comparison."""
-    theirs = other.origin["settings"]
-    our_arms, their_arms = ({arm["name"]: arm for arm in settings["arms"]} for settings in (ours, theirs))
-    return [
-        *(name for name in ours if name not in FREE and _comparable(name, ours) != _comparable(name, theirs)),
-        *(f"arm {run.arm}" for run in other.runs if _set_of(our_arms.get(run.arm)) != _set_of(their_arms[run.arm])),
-    ]
-
-
-def _set_of(arm: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Return the settings of an arm that are set, for comparison: results of earlier versions lack later settings."""
-    return arm if arm is None else {name: value for name, value in arm.items() if value is not None}
-
-
-def _comparable(name: str, settings: dict[str, Any]) -> Any:
-    """Return a setting for comparison, without number formats: those may differ between machines.
-
-    Settings that an earlier version did not have count as their defaults.
-    """
-    value = settings.get(name)
-    if value is None or name not in _DEFAULTS:
-        return value
-    value = _filled(value, _DEFAULTS[name])
-    return {**value, "dtype": None, "world": {**value["world"], "dtype": None}} if name == "model" else value
-
-
-_DEFAULTS: Final = {
-    "model": json.loads(TypeAdapter(ModelSettings).dump_json(ModelSettings())),
-    "optim": json.loads(TypeAdapter(OptimSettings).dump_json(OptimSettings())),
-}
-
-
-def _filled(value: Any, defaults: Any) -> Any:
-    """Return a mapping with the defaults of the keys that it lacks, at every depth."""
-    if not isinstance(value, dict) or not isinstance(defaults, dict):
-        return value
-    return {**defaults, **{key: _filled(part, defaults.get(key)) for key, part in value.items()}}
-
-
-def _refuse(differing: Sequence[str]) -> None:
-    if differing:
-        raise ValueError(
-            "the files of --also must come from the same settings and arms as this folder; they are parts of different"
-            f" comparisons, which differ in: {', '.join(dict.fromkeys(differing))}"
-        )
+    num_trained = content.get("num_trained", {})
+    return Results(primary, content["primary_labels"], items, tuple(runs), costs, content["origin"], num_trained)
 
 
 _Done = Mapping[tuple[str, int], Sequence[Run]]
@@ -323,10 +267,10 @@ def _done(results: Results) -> _Done:
 
 def cells_of(results: Results) -> list[Cell]:
     """Return a cell for each arm and number of labels."""
-    tasks = np.array([sample_id.partition("-")[0] for sample_id in results.items["dynamic"]])
+    tasks = np.array([sample_id.partition("-")[0] for sample_id in results.items[FUTURE]])
     cells = []
     for (arm, num_labels), runs in _done(results).items():
-        values = np.array([run.right["dynamic"] for run in runs], dtype=float)
+        values = _values(runs, FUTURE)
         cells.append(
             Cell(
                 arm=arm,
@@ -337,11 +281,24 @@ def cells_of(results: Results) -> list[Cell]:
                 accuracy=float(values.mean()),
                 interval=bootstrap_mean(values.mean(0)),
                 by_task={task: float(values[:, tasks == task].mean()) for task in dict.fromkeys(tasks.tolist())},
-                static=float(np.mean([run.right["static"] for run in runs])),
-                shuffled=float(np.mean([run.right["shuffled"] for run in runs])),
+                static=float(_values(runs, PRESENT).mean()) if PRESENT in runs[0].right else None,
+                shuffled=float(_values(runs, SHUFFLED).mean()),
+                others={
+                    name.removeprefix(f"{FUTURE}-"): (
+                        float(_values(runs, name).mean()),
+                        bootstrap_mean(_values(runs, name).mean(0)),
+                    )
+                    for name in runs[0].right
+                    if name.startswith(f"{FUTURE}-")
+                },
             )
         )
     return cells
+
+
+def _values(runs: Sequence[Run], name: str) -> Float[np.ndarray, "runs items"]:
+    """Return 1 for each right answer of a file of predictions."""
+    return np.array([run.right[name] for run in runs], dtype=float)
 
 
 def contrasts_of(results: Results) -> list[Contrast]:
@@ -360,13 +317,23 @@ def contrasts_of(results: Results) -> list[Contrast]:
     return [contrast if contrast.is_primary else replace(contrast, adjusted_p=next(adjusted)) for contrast in contrasts]
 
 
+def paired(firsts: Sequence[Run], seconds: Sequence[Run]) -> list[tuple[Run, Run]]:
+    """Return the runs of two arms that have the same build and seed."""
+    return [
+        (first, second)
+        for first in firsts
+        for second in seconds
+        if (first.build, first.seed) == (second.build, second.seed)
+    ]
+
+
 def _contrast(results: Results, num_labels: int, firsts: Sequence[Run], seconds: Sequence[Run]) -> Iterator[Contrast]:
-    """Yield the contrast of two arms over the seeds that both have; nothing without such a seed."""
-    pairs = [(first, second) for first in firsts for second in seconds if first.seed == second.seed]
+    """Yield the contrast of two arms over the seeds of a build that both have; nothing without such a seed."""
+    pairs = paired(firsts, seconds)
     if not pairs:
         return
-    ours = np.array([pair[0].right["dynamic"] for pair in pairs], dtype=float)
-    theirs = np.array([pair[1].right["dynamic"] for pair in pairs], dtype=float)
+    ours, theirs = (_values(runs, FUTURE) for runs in zip(*pairs, strict=True))
+    builds = [first.build for first, _ in pairs]
     first, second = pairs[0][0].arm, pairs[0][1].arm
     yield Contrast(
         first=first,
@@ -376,4 +343,5 @@ def _contrast(results: Results, num_labels: int, firsts: Sequence[Run], seconds:
         interval=bootstrap_difference(theirs.mean(0), ours.mean(0)),
         p_by_seed=tuple(mcnemar(a.tolist(), b.tolist()).p_value for a, b in zip(ours, theirs, strict=True)),
         is_primary=(first, second) == results.primary and num_labels == results.primary_labels,
+        nested=bootstrap_nested(ours - theirs, builds) if all(builds) else None,
     )

@@ -5,7 +5,7 @@ import pytest
 
 from theworld.datasets.foresight import ForesightAlignment, ForesightLabels, draw, make_item
 from theworld.datasets.foresight.dialogues import NUM_CONTROLS, NUM_QUESTIONS
-from theworld.datasets.foresight.questions import dynamic_question, readings, static_questions
+from theworld.datasets.foresight.questions import dynamic_question, readings, static_questions, words_by_outcome
 
 
 @pytest.fixture(scope="module")
@@ -100,3 +100,37 @@ def test_the_future_of_a_label_is_drawn_for_the_upper_bound_alone():
     sample = ForesightLabels("train", 1, with_future=True)[0]
 
     assert len(sample.clips[0]) + len(sample.future[0]) == 17
+
+
+@pytest.mark.parametrize("asked", ["states", "facts"])
+def test_alignment_without_outcomes_asks_neither_how_a_clip_ends_nor_without_states_what_the_last_slot_shows(asked):
+    samples = ForesightAlignment("train", 10, asked=asked)
+    ends, states = 0, 0
+    for index in range(10):
+        pairs = asked_in(samples[index])
+        item = make_item("train", index // 5, samples.tasks[index % 5])
+        end = dynamic_question(item)
+        facts = {(fact.text, fact.answer) for fact in readings(item, with_states=False)}
+        every = {(fact.text, fact.answer) for fact in readings(item)}
+
+        ends += (end.text, end.answer) in pairs
+        states += len(pairs & (every - facts))
+        assert len(samples[index].turns) == 2 * NUM_QUESTIONS
+        assert len(pairs & every) >= NUM_QUESTIONS - NUM_CONTROLS
+    assert ends == 0
+    assert (states > 0) == (asked == "states")
+
+
+def test_conversations_begin_at_a_scene_of_a_whole_round():
+    later, first = ForesightLabels("train", 5, first_scene=5), ForesightLabels("train", 10)
+
+    assert later[0].id == first[5].id
+    with pytest.raises(ValueError, match="first_scene=3: expected a multiple of 5"):
+        ForesightLabels("train", 5, first_scene=3)
+
+
+def test_words_by_outcome_hold_the_answer_at_the_number_of_the_outcome():
+    for task in ("drop", "topple", "roll", "collide", "hide"):
+        for index in range(4):
+            item = make_item("test", index, task)
+            assert words_by_outcome(item.scene)[item.outcome] == dynamic_question(item).answer

@@ -64,9 +64,12 @@ def test_settings_open_shifted_samples_and_keep_drawn_ones_apart_from_the_others
     assert np.array_equal(picture(NO_SHIFT), plain)
 
 
-def test_a_training_on_shifted_scenes_is_refused():
+def test_a_training_never_sees_shifted_scenes():
     with pytest.raises(ValueError, match="a shift is for measurements"):
         ForesightData(questions="labels", shift=Shift(light=0.8))
+    plain, dark = ForesightData(image_size_px=64), ForesightData(image_size_px=64, shift=Shift(light=0.5))
+    first, second = (np.asarray(open_samples(data, "train", 1)[0].images[0]) for data in (plain, dark))
+    assert np.array_equal(first, second)
 
 
 @pytest.mark.parametrize("values", [{"light": 0.0}, {"zoom": 9.0}, {"camera_px": 99.0}, {"light": float("nan")}])

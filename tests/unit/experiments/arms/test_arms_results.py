@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from theworld.evaluation.generation import Cost
-from theworld.experiments.arms.results import Results, Run, cells_of, contrasts_of, merged, read_results, write_results
+from theworld.experiments.arms.parts import merged
+from theworld.experiments.arms.results import Results, Run, cells_of, contrasts_of, read_results, write_results
 
 ITEMS = {
     "dynamic": ("drop-test-0-end", "drop-test-1-end", "hide-test-0-end", "hide-test-1-end"),

@@ -2,61 +2,27 @@
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from theworld.config import ModelSettings, OptimSettings, WorldSettings
-from theworld.config.experiments import Arm, ArmsSettings, Reading
+from fixtures_arms import ARMS, TRUE, small_comparison
+from theworld.config.arm_settings import Arm, ArmsSettings, Reading
 from theworld.config.model import LoraSettings
 from theworld.evaluation.predictions import read_predictions
 from theworld.experiments.arms.arm import Rates, aligned_folder, folder_of, train_arm
-from theworld.experiments.arms.results import check_parts, read_results
+from theworld.experiments.arms.parts import check_parts
+from theworld.experiments.arms.results import read_results
 from theworld.experiments.arms.run import choose_rates, run_arms
 from theworld.experiments.arms.table import compare_arms
 from theworld.modeling import TheWorld
 from theworld.training.metrics import read_metrics
 
-TRUE = Reading(tap="true-future")
 RATES = Rates(aligned=3e-3, labels=3e-3)
-ARMS = (
-    Arm(
-        name="gemma",
-        reads=Reading(tap="zero", control_of="rollout"),
-        aligned_on=Reading(tap="zero", control_of="rollout"),
-    ),
-    Arm(name="vae", reads=Reading(tap="vae", repeat_current=True), aligned_on=TRUE),
-    Arm(name="rollout", reads=Reading(tap="rollout"), aligned_on=TRUE),
-)
-
-
-def small(folder: Path, **changes) -> ArmsSettings:
-    names = {"cosmos_model_name": "tiny", "siglip_model_name": "tiny", "image_size_px": 64, "frame_rate_hz": 6.0}
-    world = WorldSettings(tap="rollout", **names, num_inference_steps=2)
-    model = ModelSettings(gemma_model_name="tiny", dtype="float32", num_world_steps=4, world_grid=4, world=world)
-    given = {
-        "arms": ARMS,
-        "primary": ("rollout", "gemma"),
-        "seeds": (0,),
-        "num_labels": (0, 10),
-        "model": model,
-        "num_aligned": 10,
-        "num_test": 20,
-        "num_static": 5,
-        "imitate_steps": 2,
-        "align_steps": 2,
-        "label_steps": 2,
-        "batch_size": 2,
-        "num_parameters": 20_000,
-        "num_workers": 0,
-        "optim": OptimSettings(weight_decay=0.0),
-    }
-    return ArmsSettings(output_dir=folder, **{**given, **changes})
 
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> ArmsSettings:
-    settings = small(tmp_path_factory.mktemp("arms"))
+    settings = small_comparison(tmp_path_factory.mktemp("arms"))
     run_arms(settings)
     return settings
 
@@ -120,7 +86,7 @@ def test_a_rollout_costs_what_the_denoiser_and_no_world_least(done):
 def choosing(tmp_path_factory: pytest.TempPathFactory) -> ArmsSettings:
     """Two rates of each stage to choose from; of each stage, one is far too small to change anything."""
     rates = {"align_learning_rates": (1e-9, 3e-2), "label_learning_rates": (3e-3, 1e-9)}
-    settings = small(
+    settings = small_comparison(
         tmp_path_factory.mktemp("rates"), arms=ARMS[1:2], primary=("vae", "vae"), num_validation=20, **rates
     )
     return replace(settings, num_choosing=10)
@@ -188,7 +154,7 @@ def test_where_one_rate_is_named_nothing_is_chosen(done):
 
 def test_adapters_come_to_the_projector_after_imitation_and_learn_in_both_trainings_of_answers(tmp_path):
     lora = LoraSettings(targets=("language",), rank=2)
-    settings = small(tmp_path, arms=ARMS[1:2], primary=("vae", "vae"), num_labels=(10,))
+    settings = small_comparison(tmp_path, arms=ARMS[1:2], primary=("vae", "vae"), num_labels=(10,))
     settings = replace(settings, model=replace(settings.model, lora=lora))
 
     labelled = TheWorld.from_pretrained(train_arm(settings, ARMS[1], 0, 10, RATES), load_world=False)
@@ -208,9 +174,9 @@ def test_a_distilled_arm_and_its_control_answer_without_a_world_and_differ_by_it
     common = {"reads": Reading(tap="rollout"), "aligned_on": TRUE, "images": "clip"}
     arms = (Arm(name="distilled", distillation=1.0, **common), Arm(name="fine-tuned", distillation=0.0, **common))
     with pytest.raises(ValueError, match="have no world tokens, and all of Gemma is frozen: name"):
-        small(tmp_path, arms=arms, primary=("distilled", "fine-tuned"))
-    model = replace(small(tmp_path).model, lora=LoraSettings(targets=("language",), rank=2))
-    settings = small(tmp_path, arms=arms, primary=("distilled", "fine-tuned"), model=model)
+        small_comparison(tmp_path, arms=arms, primary=("distilled", "fine-tuned"))
+    model = replace(small_comparison(tmp_path).model, lora=LoraSettings(targets=("language",), rank=2))
+    settings = small_comparison(tmp_path, arms=arms, primary=("distilled", "fine-tuned"), model=model)
 
     table = compare_arms(settings)
 
@@ -249,4 +215,4 @@ def test_a_folder_of_another_comparison_is_refused(done):
 
 def test_the_primary_comparison_names_two_arms(tmp_path):
     with pytest.raises(ValueError, match="which is no arm"):
-        small(tmp_path, primary=("rollout", "nobody"))
+        small_comparison(tmp_path, primary=("rollout", "nobody"))
