@@ -14,7 +14,7 @@ from transformers import TrainerCallback, TrainingArguments
 
 from benchmarks.figures import Figure, Ratio, paired_ratio
 from theworld.config import TapName, loader
-from theworld.config.experiments import ArmsSettings
+from theworld.config.arm_settings import ArmsSettings, WorldArm
 from theworld.datasets.collator import Collator
 from theworld.datasets.foresight import ForesightDataset
 from theworld.modeling import TheWorld
@@ -61,7 +61,7 @@ def stored_over_live(tap: TapName, num_world_steps: int, folder: Path) -> Ratio:
 def live_over_stored_as_arms(folder: Path) -> Ratio:
     """Return live over stored time for the arm `dit` of the shipped comparison: its model, batch and future slots."""
     settings = loader.load(ArmsSettings, ARMS)
-    (reads,) = (arm.reads for arm in settings.arms if arm.name == "dit")
+    (reads,) = (arm.reads for arm in settings.arms if isinstance(arm, WorldArm) and arm.name == "dit")
     model = open_model(replace(settings.model, world=reads.within(settings.model.world))).train()
     steps = steps_of(model, settings.batch_size, folder)
     return paired_ratio(steps["live"], steps["stored"], num_pairs=7)

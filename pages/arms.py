@@ -103,7 +103,8 @@ def _more(results: Results, cells: Sequence[Cell]) -> Grid:
     rows = []
     for name in _names(cells):
         cell, cost = fewest.get(name), results.costs[name]
-        controls = ["", ""] if cell is None else [percent(cell.shuffled), percent(cell.static)]
+        shares = [None, None] if cell is None else [cell.shuffled, cell.static]
+        controls = ["" if share is None else percent(share) for share in shares]
         chosen = f"{rates[name]['aligned']:g}, {rates[name]['labels']:g}"
         rows.append([*controls, f"{1000 * cost.seconds:.0f}, {cost.gflops:.1f}", chosen])
     return ["a partner's world", "controls", "ms, GFLOP an answer", "learning rates"], rows

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
@@ -97,6 +97,7 @@ class Row(Job):
         super().__init__(emit)
         self.inputs = inputs
         self.prefix_length = prefix_length
+        self._content: Content | None = None
         self.options = options
         self.world = world
         self.tokens: list[int] = []
@@ -120,10 +121,12 @@ class Row(Job):
         """Length of the prompt with its image and world tokens."""
         return self.inputs["input_ids"].shape[1]
 
-    @cached_property
+    @property
     def content(self) -> Content:
-        """Hashes of its pictures and clips, and of its prefix."""
-        return content_of(self.inputs, world=self.world, prefix_length=self.prefix_length)
+        """Hashes of its pictures and clips, and of its prefix, computed once."""
+        if self._content is None:
+            self._content = content_of(self.inputs, world=self.world, prefix_length=self.prefix_length)
+        return self._content
 
     @property
     def num_clips(self) -> int:

@@ -22,10 +22,11 @@ def keys_of_rows(cache: DynamicCache, lengths: Sequence[int]) -> list[Kept]:
         For each row (1, H, P, d): keys and values of the first layer, of the second, ... A layer with a sliding window
         has the last ones alone.
     """
+    layers: list[Any] = list(cache.layers)  # each with keys and values, once it has seen tokens
     return [
         tuple(
             tensor[row : row + 1, :, -length:].clone()  # a view would keep the whole batch alive
-            for layer in cache.layers
+            for layer in layers
             for tensor in (layer.keys, layer.values)
         )
         for row, length in enumerate(lengths)
