@@ -57,6 +57,9 @@ class Reading:
     num_rollouts: Count = 1
     """Imagined futures to average."""
 
+    cosmos_model_name: str | None = None
+    """Folder or hub id of another world model or video encoder; None: that of the comparison."""
+
     def within(self, world: WorldSettings) -> WorldSettings:
         """Return the world settings with these values."""
         return replace(world, **{name: value for name, value in asdict(self).items() if value is not None})

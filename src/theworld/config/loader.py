@@ -217,7 +217,7 @@ def _foreign(cls: Any, on_line: Mapping[str, Any], joined: Mapping[str, Any], gr
     tag = joined.get(cls.TAG, cls.default_tag(joined)) if kinds else None
     if tag in list(kinds):
         names = {name: {field.name for field in dataclasses.fields(kind)} for name, kind in kinds.items()}
-        for name in on_line:
+        for name in (name for name, value in on_line.items() if value != {}):  # tyro makes each group, if only empty
             if name not in names[tag]:
                 owners = " or ".join(repr(owner) for owner in kinds if name in names[owner])
                 yield f"{flag_of(group + name)}: for {cls.TAG} {owners}, not {tag!r}"

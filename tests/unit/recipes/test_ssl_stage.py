@@ -17,7 +17,7 @@ from recipes.trainer import read_curves
 from recipes.varied import SSL, for_scenes
 from recipes.world import tiny_transformer
 from theworld.config import ModelSettings, OptimSettings, WorldSettings
-from theworld.config.experiments import Arm, ArmsSettings, Reading
+from theworld.config.arm_settings import Arm, ArmsSettings, Reading
 from theworld.experiments.arms.arm import folder_of
 from theworld.experiments.arms.run import run_arms
 from theworld.io import fingerprint_weights

@@ -287,6 +287,8 @@ def _name(reading: Reading) -> str:
         parts.append(f"block{reading.dit_block}")
     if reading.dit_noise_level is not None:
         parts.append(f"noise{reading.dit_noise_level:g}")
+    if reading.cosmos_model_name is not None:
+        parts.append(fingerprint(reading.cosmos_model_name)[:8])
     return "-".join(parts)
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from theworld.config import ForesightData
+from theworld.config import EvaluationConfig, ForesightData, loader
 from theworld.config.data_base import NO_SHIFT, Shift
 from theworld.datasets.factory import open_samples
 from theworld.datasets.foresight import ForesightDataset, draw, draw_clip, dynamic_question, make_item
@@ -101,3 +101,13 @@ def test_an_outcome_under_another_gravity_is_that_of_the_new_motion():
     bin_below = item.scene.bins[int(3 * item.poses[-1, 0, 0])]
     assert dynamic_question(item).answer == bin_below
     assert draw_clip(item.scene, item.poses, 32).shape == (17, 32, 32, 3)
+
+
+def test_a_shift_on_the_command_line_is_for_foresight_alone():
+    chosen = loader.load(EvaluationConfig, None, ["--checkpoint", "tiny", "--data.shift.light", "0.8"])
+    assert isinstance(chosen.data, ForesightData)
+    assert chosen.data.shift == Shift(light=0.8)
+    blink = ["--checkpoint", "tiny", "--data.dataset", "blink"]
+    assert loader.load(EvaluationConfig, None, blink).data.dataset == "blink"
+    with pytest.raises(ValueError, match=r"--data\.shift: for dataset 'foresight', not 'blink'"):
+        loader.load(EvaluationConfig, None, [*blink, "--data.shift.light", "0.8"])
