@@ -104,10 +104,11 @@ def test_an_outcome_under_another_gravity_is_that_of_the_new_motion():
 
 
 def test_a_shift_on_the_command_line_is_for_foresight_alone():
-    chosen = loader.load(EvaluationConfig, None, ["--checkpoint", "tiny", "--data.shift.light", "0.8"])
+    common = ["--checkpoint", "tiny", "--output-dir", "runs/eval"]
+    chosen = loader.load(EvaluationConfig, None, [*common, "--data.shift.light", "0.8"])
     assert isinstance(chosen.data, ForesightData)
     assert chosen.data.shift == Shift(light=0.8)
-    blink = ["--checkpoint", "tiny", "--data.dataset", "blink"]
+    blink = [*common, "--data.dataset", "blink"]
     assert loader.load(EvaluationConfig, None, blink).data.dataset == "blink"
     with pytest.raises(ValueError, match=r"--data\.shift: for dataset 'foresight', not 'blink'"):
         loader.load(EvaluationConfig, None, [*blink, "--data.shift.light", "0.8"])
