@@ -182,8 +182,7 @@ class ArmsSettings:
             raise ValueError(f"arms {names}: expected all names different")
         if missing := [name for name in self.primary if name not in names]:
             raise ValueError(f"primary={self.primary} names {missing}, which is no arm: expected two of {names}")
-        frozen = not self.model.lora.targets and self.model.freeze_gemma_vision and self.model.freeze_gemma_language
-        if frozen and (without := [arm.name for arm in self.arms if arm.distillation is not None]):
+        if not self.model.gemma_trains and (without := [arm.name for arm in self.arms if arm.distillation is not None]):
             raise ValueError(
                 f"arms {without} have no world tokens, and all of Gemma is frozen: name model.lora.targets, as"
                 " configs/foresight/arms-lora.yaml does"

@@ -36,6 +36,7 @@ MAY_CHANGE = frozenset(
         "num_clip_frames",
         "num_gemma_frames",
         "freeze_gemma_vision",
+        "freeze_gemma_projector",
         "freeze_gemma_language",
         "freeze_cosmos_vae",
         "auto_threshold",
@@ -182,6 +183,7 @@ class WorldFields(_BesideABase):
     world_token_id: int = WORLD_SOFT_TOKEN_ID
 
     freeze_gemma_vision: bool = True
+    freeze_gemma_projector: bool | None = None
     freeze_gemma_language: bool = True
     freeze_cosmos_vae: bool = True
     lora: dict[str, Any] | None = None
