@@ -245,6 +245,9 @@ def compose(
     mean of the others: as an output its logit is the mean logit, so its probability is at most that of a row among
     equals. The new projector is drawn so that image tokens are as large as embeddings.
 
+    The rows of `<eos>` and `<end_of_turn>` are exchanged: a model that saw no chats knows the first alone, and
+    then ends a turn as it ends a text.
+
     Args:
         language: text only.
         tokenizer: with image tokens.
@@ -256,6 +259,9 @@ def compose(
         donor = Gemma3ForConditionalGeneration.from_pretrained(vision, dtype=torch.float32)
     model = Gemma3ForConditionalGeneration(_config_of(language, tokenizer, donor.config))
     table = language.get_input_embeddings().weight.detach()
+    table = table.clone()
+    eos = [tokenizer.convert_tokens_to_ids(token) for token in ("<eos>", "<end_of_turn>")]
+    table[eos] = table[eos[::-1]]
     spare = table.mean(dim=0).expand(model.config.text_config.vocab_size - len(table), -1)
     words: dict[str, Any] = {**language.model.state_dict(), "embed_tokens.weight": torch.cat([table, spare])}
     model.model.language_model.load_state_dict(words)
@@ -265,7 +271,6 @@ def compose(
     with torch.no_grad():
         weight = model.model.multi_modal_projector.mm_input_projection_weight  # (vision size, hidden size)
         weight.normal_(std=scale * len(weight) ** -0.5, generator=torch.Generator().manual_seed(seed))
-    eos = [tokenizer.convert_tokens_to_ids(token) for token in ("<eos>", "<end_of_turn>")]
     model.generation_config = GenerationConfig(
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=eos,

@@ -27,7 +27,6 @@ from theworld.modeling.bases import GEMMA3, GEMMA4, QWEN3_VL, RESIDUAL, Base
 WORLD_FIELDS: Final = {name: stored.name for name, stored in STORED.items()}
 """Fields of WorldSettings to their names in TheWorldConfig."""
 
-
 MAY_CHANGE = frozenset(
     {
         "enable_world",
