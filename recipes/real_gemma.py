@@ -227,9 +227,10 @@ def read_language_model(path: Path) -> Gemma3ForCausalLM:
     if not is_gguf_available():
         raise ValueError("no package gguf, which reads the weights: pip install gguf")
     with without_progress_bars():
-        model, report = Gemma3ForCausalLM.from_pretrained(
+        loaded: Any = Gemma3ForCausalLM.from_pretrained(
             path.parent, gguf_file=path.name, dtype=torch.float32, output_loading_info=True
         )
+    model, report = loaded
     if faults := {name: sorted(values)[:3] for name, values in report.items() if values}:
         raise ValueError(f"{path}: not a Gemma 3 text model: {faults}")
     del model.config.quantization_config  # the weights are plain numbers now
@@ -256,13 +257,13 @@ def compose(
         seed: of the new projector.
     """
     with without_progress_bars():
-        donor = Gemma3ForConditionalGeneration.from_pretrained(vision, dtype=torch.float32)
-    model = Gemma3ForConditionalGeneration(_config_of(language, tokenizer, donor.config))
-    table = language.get_input_embeddings().weight.detach()
-    table = table.clone()
+        donor: Any = Gemma3ForConditionalGeneration.from_pretrained(vision, dtype=torch.float32)
+    model: Any = Gemma3ForConditionalGeneration(_config_of(language, tokenizer, donor.config))
+    embedding: Any = language.get_input_embeddings()
+    table = embedding.weight.detach().clone()
     eos = [tokenizer.convert_tokens_to_ids(token) for token in ("<eos>", "<end_of_turn>")]
     table[eos] = table[eos[::-1]]
-    spare = table.mean(dim=0).expand(model.config.text_config.vocab_size - len(table), -1)
+    spare = table.mean(dim=0).expand(model.get_input_embeddings().num_embeddings - len(table), -1)
     words: dict[str, Any] = {**language.model.state_dict(), "embed_tokens.weight": torch.cat([table, spare])}
     model.model.language_model.load_state_dict(words)
     model.model.vision_tower.load_state_dict(donor.model.vision_tower.state_dict())
@@ -287,7 +288,7 @@ def compose(
         save_gemma(model, processor, aside)
 
 
-def _config_of(language: Gemma3ForCausalLM, tokenizer: Any, donor: Gemma3Config) -> Gemma3Config:
+def _config_of(language: Gemma3ForCausalLM, tokenizer: Any, donor: Any) -> Gemma3Config:
     text = language.config.to_dict()
     text["vocab_size"] = max(text["vocab_size"], len(tokenizer)) + NUM_SPARE_ROWS
     text.pop("architectures", None)
