@@ -20,7 +20,7 @@ ifneq ($(UNREAD),)
 $(error $(firstword $(UNREAD))=$($(firstword $(UNREAD))): `make $(MAKECMDGOALS)` reads no such variable; it reads $(READS))
 endif
 
-.PHONY: help setup demo run test test-avx2 smoke-test train-simple train-hf check format typecheck eval-blink eval-gemma compare-results bench pages docs lmms-eval-test build release-check clean clean-runs
+.PHONY: help setup demo run real-gemma test test-avx2 smoke-test train-simple train-hf check format typecheck eval-blink eval-gemma compare-results bench pages docs lmms-eval-test build release-check clean clean-runs
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -38,6 +38,11 @@ demo: $(READY) ## simulate, train, evaluate and report at tiny size, into demo/
 
 run: $(READY) ## ask about three scenes with the embedded model, into runs/inference/
 	$(BIN)/python examples/inference.py
+
+# Gemma's terms of use hold for these weights: docs/real-gemma.md.
+real-gemma: $(READY) ## fetch the real Gemma 3 270M, train its projector, compare arms on it (280 MB, hours)
+	$(BIN)/python -m recipes.real_gemma
+	$(BIN)/theworld arms configs/foresight/arms-real-gemma.yaml
 
 # Two processes, each with whole files of tests: what a file sets up is set up once.
 test: $(READY) ## run the tests

@@ -314,9 +314,8 @@ class ArmsSettings:
             raise ValueError(f"test_splits={self.test_splits} names a split twice: name each once")
         if self.first_label % len(TASK_NAMES):
             raise ValueError(f"first_label={self.first_label}: expected a multiple of {len(TASK_NAMES)}, the tasks")
-        frozen = not self.model.lora.targets and self.model.freeze_gemma_vision and self.model.freeze_gemma_language
         distilled = [arm for arm in self.arms if isinstance(arm, WorldArm) and arm.distillation is not None]
-        if frozen and (without := [arm.name for arm in distilled]):
+        if not self.model.gemma_trains and (without := [arm.name for arm in distilled]):
             raise ValueError(
                 f"arms {without} have no world tokens, and all of Gemma is frozen: name model.lora.targets, as"
                 " configs/foresight/arms-lora.yaml does"

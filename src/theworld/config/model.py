@@ -112,6 +112,10 @@ class ModelSettings:
     freeze_gemma_vision: bool = True
     """Freeze the vision tower and its projector."""
 
+    freeze_gemma_projector: bool | None = None
+    """Freeze the projector of image tokens, between vision tower and language model; None: as freeze_gemma_vision.
+    False beside a frozen tower trains the projector alone, the usual first stage of a new pair of the two."""
+
     freeze_gemma_language: bool = True
     """Freeze the language model."""
 
@@ -140,6 +144,16 @@ class ModelSettings:
         if isinstance(values, ArgsKwargs):
             return ArgsKwargs(values.args, {**given, "world": WorldSettings(**{**defaults, **world})})
         return {**given, "world": {**defaults, **world}}
+
+    @property
+    def vision_trains(self) -> bool:
+        """True if the vision tower or the projector of image tokens trains."""
+        return not self.freeze_gemma_vision or self.freeze_gemma_projector is False
+
+    @property
+    def gemma_trains(self) -> bool:
+        """True if a part of Gemma trains, or has adapters."""
+        return self.vision_trains or not self.freeze_gemma_language or bool(self.lora.targets)
 
     @model_validator(mode="after")
     def _check(self) -> "ModelSettings":

@@ -209,11 +209,11 @@ class TrainingConfig:
         warmup, steps = self.optim.warmup_steps, self.num_steps
         if steps is not None:
             refuse_long_warmup(warmup, steps)
-        gemma_trains = not (model.freeze_gemma_vision and model.freeze_gemma_language) or model.lora.targets
-        if not model.enable_world and not gemma_trains:
+        if not model.enable_world and not model.gemma_trains:
             raise ValueError(
                 "nothing to train: model.enable_world=False and all of Gemma is frozen; enable the world, set"
-                " model.freeze_gemma_vision or model.freeze_gemma_language to false, or name model.lora.targets"
+                " model.freeze_gemma_vision, model.freeze_gemma_projector or model.freeze_gemma_language to false, or"
+                " name model.lora.targets"
             )
         self._check_parts()
         self._check_stream()
@@ -229,7 +229,7 @@ class TrainingConfig:
         trains = {
             "projector": model.enable_world,
             "markers": model.enable_world and model.world_fusion == "tokens",
-            "vision": not model.freeze_gemma_vision,
+            "vision": model.vision_trains,
             "language": not model.freeze_gemma_language,
             "adapters": bool(model.lora.targets),
             "cosmos_vae": model.enable_world and not model.freeze_cosmos_vae,
@@ -292,6 +292,7 @@ class TrainingConfig:
             "model.world_fusion='residual'": model.world_fusion == "residual",
             "model.world_projection_mode='channel'": model.world_projection_mode == "channel",
             "model.freeze_gemma_vision=False": not model.freeze_gemma_vision,
+            "model.freeze_gemma_projector=False": model.freeze_gemma_projector is False,
             "model.freeze_gemma_language=False": not model.freeze_gemma_language,
             "model.lora": bool(model.lora.targets),
         }

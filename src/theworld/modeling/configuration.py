@@ -27,7 +27,6 @@ from theworld.modeling.bases import GEMMA3, GEMMA4, QWEN3_VL, RESIDUAL, Base
 WORLD_FIELDS: Final = {name: stored.name for name, stored in STORED.items()}
 """Fields of WorldSettings to their names in TheWorldConfig."""
 
-
 MAY_CHANGE = frozenset(
     {
         "enable_world",
@@ -36,6 +35,7 @@ MAY_CHANGE = frozenset(
         "num_clip_frames",
         "num_gemma_frames",
         "freeze_gemma_vision",
+        "freeze_gemma_projector",
         "freeze_gemma_language",
         "freeze_cosmos_vae",
         "auto_threshold",
@@ -182,6 +182,7 @@ class WorldFields(_BesideABase):
     world_token_id: int = WORLD_SOFT_TOKEN_ID
 
     freeze_gemma_vision: bool = True
+    freeze_gemma_projector: bool | None = None
     freeze_gemma_language: bool = True
     freeze_cosmos_vae: bool = True
     lora: dict[str, Any] | None = None

@@ -1,6 +1,6 @@
 """Freeze the parts of the fused model by name, and remember those that were ever trained."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import torch
 from torch import nn
@@ -18,6 +18,14 @@ PARTS: dict[str, tuple[str, ...]] = {
 """Part to the prefixes of its parameters; adapters are inside the other parts, and have a mark in their names. The
 VAE's decoder belongs to no part: features do not depend on it."""
 
+_IMAGE_PROJECTOR: Final = (
+    "model.multi_modal_projector.",
+    "model.embed_vision.",
+    "model.visual.merger.",
+    "model.visual.deepstack_merger_list.",
+)
+"""Prefixes within `vision` of the layers between the tower and the language model."""
+
 _ADAPTER_MARK = ".lora_"
 
 
@@ -32,12 +40,24 @@ def trainable_parts(config: "WorldFields") -> list[str]:
     """Return the parts that train under this configuration, in the order of PARTS."""
     trains = {
         "world": config.enable_world,
-        "vision": not config.freeze_gemma_vision,
+        "vision": not (config.freeze_gemma_vision and _freezes_projector(config)),
         "language": not config.freeze_gemma_language,
         "adapters": config.lora is not None,
         "cosmos_vae": config.enable_world and not config.freeze_cosmos_vae,
     }
     return [part for part in PARTS if trains[part]]
+
+
+def _freezes_projector(config: "WorldFields") -> bool:
+    own = config.freeze_gemma_projector
+    return config.freeze_gemma_vision if own is None else own
+
+
+def _is_frozen(name: str, part: str | None, config: "WorldFields") -> bool:
+    """Return True for a parameter of the part `vision` that stays while others of the part train."""
+    if part != "vision":
+        return False
+    return _freezes_projector(config) if name.startswith(_IMAGE_PROJECTOR) else config.freeze_gemma_vision
 
 
 def freeze(model: nn.Module, config: "WorldFields") -> None:
@@ -50,7 +70,7 @@ def freeze(model: nn.Module, config: "WorldFields") -> None:
     parts = trainable_parts(config)
     for name, parameter in model.named_parameters():
         part = part_of(name)
-        parameter.requires_grad_(part in parts)
+        parameter.requires_grad_(part in parts and not _is_frozen(name, part, config))
         if (part in parts or part == "world") and parameter.dtype != torch.float32:
             parameter.data = parameter.data.float()
     config.trained_parts = [part for part in PARTS if part in parts or part in (config.trained_parts or [])]

@@ -86,6 +86,7 @@ def _trained(config: TrainingConfig) -> str:
     trains = {
         "world projector": model.enable_world,
         "vision tower": not model.freeze_gemma_vision,
+        "projector of image tokens": model.freeze_gemma_projector is False and model.freeze_gemma_vision,
         "language model": not model.freeze_gemma_language,
         "Cosmos VAE": model.enable_world and not model.freeze_cosmos_vae,
         f"LoRA on {', '.join(model.lora.targets)}": bool(model.lora.targets),

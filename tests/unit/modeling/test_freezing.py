@@ -80,6 +80,34 @@ def test_each_trainable_parameter_moves_in_two_steps_and_no_other_does(settings)
     assert {name for name in trainable - moved if not has_no_gradient_by_construction(name)} == set()
 
 
+@pytest.mark.parametrize(("vision", "projector"), [(True, False), (False, True)])
+def test_the_projector_of_image_tokens_trains_without_its_tower_and_the_tower_without_it(vision, projector):
+    model = TheWorld.from_pretrained(
+        "tiny", enable_world=False, freeze_gemma_vision=vision, freeze_gemma_projector=projector
+    )
+
+    trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+    part = "multi_modal_projector" if vision else "vision_tower"
+    assert trainable == {name for name, _ in model.named_parameters() if name.startswith(f"model.{part}.")}
+    moved = two_steps(model)
+    assert moved <= trainable
+    assert {name for name in trainable - moved if not has_no_gradient_by_construction(name)} == set()
+
+
+def test_a_projector_of_image_tokens_that_trained_alone_is_saved_and_read_back(tmp_path):
+    model = TheWorld.from_pretrained("tiny", enable_world=False, freeze_gemma_projector=False)
+    weight = model.model.multi_modal_projector.mm_input_projection_weight
+    with torch.no_grad():
+        weight.add_(0.01)
+    model.save_pretrained(tmp_path / "model")
+
+    again = TheWorld.from_pretrained(tmp_path / "model")
+
+    assert again.config.trained_parts == ["vision"]
+    assert torch.equal(again.model.multi_modal_projector.mm_input_projection_weight, weight)
+
+
 def test_the_gate_opens_first_and_lets_the_projector_train_from_the_second_step_on():
     model = TheWorld.from_pretrained("tiny", world_fusion="residual", num_past_steps=1)
     batch = Collator(model.processor, supervise=True)(samples())
