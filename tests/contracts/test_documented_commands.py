@@ -15,6 +15,8 @@ from typing import NamedTuple
 import pytest
 from PIL import Image
 
+from recipes.real_gemma import RealGemmaSettings
+from recipes.settings import TinySettings
 from theworld import tiny
 from theworld.cli import main as cli
 from theworld.cli.main import _named, _named_command, settings_of
@@ -180,6 +182,9 @@ def test_flags_of_commands_within_a_text_exist(page: Path) -> None:
         assert [flag for flag in given if flag not in known] == [], f"{page.name}: theworld {code}"
 
 
+RECIPES = {"tiny.md": TinySettings, "real-gemma.md": RealGemmaSettings}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_flags_that_a_text_names_by_themselves_are_those_of_a_command(page: Path) -> None:
     if page.name in ("decisions.md", "lmms-eval.md"):  # they speak of other programs
@@ -187,6 +192,8 @@ def test_flags_that_a_text_names_by_themselves_are_those_of_a_command(page: Path
     known = {
         flag for named in cli.COMMANDS for flag in flags.flags(_named(named.settings), positional=not named.reads_file)
     } | {"--json", "--debug", "--verbose", "--version", "--help"}
+    if page.name in RECIPES:
+        known |= set(flags.flags(RECIPES[page.name]))
     prose = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
     named = [word.partition("=")[0] for code in re.findall(r"`(--[a-z][^`]*)`", prose) for word in code.split()]
 

@@ -37,7 +37,7 @@ class Argument(NamedTuple):
 
 
 def arguments(cls: type, positional: bool = False) -> list[Argument]:
-    """Return every setting of `cls` that the command line takes, in the order of its fields."""
+    """Return every setting of `cls` that the command line takes, in the order of its help."""
     result = []
     for path, kind in leaves_of(cls).items():
         by_position = positional and (path in required(cls) or takes_the_rest(kind))
@@ -61,7 +61,7 @@ def arguments(cls: type, positional: bool = False) -> list[Argument]:
 
 
 def flags(cls: type, positional: bool = False) -> list[str]:
-    """Return every flag of `cls`, in the order of its fields."""
+    """Return every flag of `cls`, in the order of its help."""
     return [flag for argument in arguments(cls, positional) for flag in argument.flags]
 
 
@@ -98,13 +98,12 @@ def variants_of(cls: Any) -> dict[str, Any]:
 
 
 def leaves_of(cls: Any) -> dict[str, Any]:
-    """Return the dotted path and the type of every setting."""
-    leaves = {}
-    for name, kind in kinds_of(cls).items():
-        if dataclasses.is_dataclass(kind):
-            leaves |= {f"{name}.{inner}": value for inner, value in leaves_of(kind).items()}
-        elif not is_for_files(kind):
-            leaves[name] = kind
+    """Return the dotted path and the type of every setting, groups after single ones, as in the help."""
+    kinds = kinds_of(cls)
+    groups = {name: kind for name, kind in kinds.items() if dataclasses.is_dataclass(kind)}
+    leaves = {name: kind for name, kind in kinds.items() if name not in groups and not is_for_files(kind)}
+    for name, kind in groups.items():
+        leaves |= {f"{name}.{inner}": value for inner, value in leaves_of(kind).items()}
     return leaves
 
 

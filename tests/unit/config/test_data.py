@@ -13,6 +13,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from theworld.config import BlinkData, DataSettings, ForesightData, LlavaData, TrainingConfig, VideoData, VsrData
+from theworld.config.data_base import Shift
 from theworld.config.flags import flags, show_help
 from theworld.config.loader import SettingsError, load, save
 from theworld.evaluation.run_identity import settings_hash
@@ -159,7 +160,8 @@ def test_the_help_names_the_data_sets_that_a_setting_is_for(capsys: pytest.Captu
     assert "[sat] Order of the options" in said or "sat, mvp] Order of the options" in said
     assert "Split to train on. (default: train)" in said
     of_videos = {entry.name for entry in fields(VideoData)}
-    assert set(FLAT) | LATER | of_videos | set(DataSettings.ADDED) == {
+    of_shifts = {f"shift.{entry.name}" for entry in fields(Shift)}
+    assert set(FLAT) | LATER | of_videos | of_shifts | set(DataSettings.ADDED) - {"shift"} == {
         flag.removeprefix("--data.").replace("-", "_")
         for flag in flags(TrainingConfig)
         if flag.startswith("--data.") and not flag.startswith("--data.no-")

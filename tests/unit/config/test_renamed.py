@@ -84,7 +84,7 @@ def test_a_data_set_takes_former_words_and_keeps_its_samples():
 
 
 def test_a_word_that_was_never_one_is_refused():
-    with pytest.raises(ValueError, match="'future', 'present', 'both', 'labels' or 'alignment'"):
+    with pytest.raises(ValueError, match="'future', 'present', 'both', 'labels', 'alignment', "):
         DataSettings(questions="later")
     with pytest.raises(loader.SettingsError, match="answers"):
         loader.load(EvaluationConfig, None, ["--checkpoint", "m", "--output-dir", "o", "--answers", "spoken"])
