@@ -1,9 +1,9 @@
 """The model to build or load: its fusion, its adapters, and the distillation of its world."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, model_validator
 from pydantic_core import ArgsKwargs
@@ -15,6 +15,9 @@ from theworld.constants import DEFAULT_GEMMA_MODEL, TEMPORAL_STRIDE, TINY_MODEL
 from theworld.precision import Dtype
 
 LoraTarget = Literal["language", "vision"]
+
+_LARGEST_RANK: Final = 16_384
+"""Rank of adapters beyond any model's width."""
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
@@ -42,16 +45,37 @@ class LoraSettings:
         return self
 
     def check_frozen(self, freeze_gemma_vision: bool, freeze_gemma_language: bool) -> None:
-        """Check that every part with adapters is frozen.
+        """Check that every part with adapters is frozen, and that a rank is no wider than any model.
 
         Raises:
             ValueError: if a target trains itself.
         """
+        if self.rank > _LARGEST_RANK:
+            raise ValueError(f"lora.rank={self.rank}: expected 1 to {_LARGEST_RANK:,}")
         trained = {"vision": not freeze_gemma_vision, "language": not freeze_gemma_language}
         if both := [target for target in self.targets if trained[target]]:
             raise ValueError(
                 f"lora.targets={self.targets} with freeze_gemma_{both[0]}=False: adapters need frozen layers: freeze"
                 " them, or merge the adapters (merge_lora) and train the layers themselves"
+            )
+
+    def check_quantized(self, quantize: str | None, trained_parts: Collection[str] = ()) -> None:
+        """Check that the layers in 4 bits have adapters, and are those of the base's own files.
+
+        Raises:
+            ValueError: without adapters of the language model, or for a checkpoint that holds the language model.
+        """
+        if quantize is None:
+            return
+        if "language" not in self.targets:
+            raise ValueError(
+                f"quantize={quantize!r} with lora.targets={self.targets}: 4-bit weights do not train, and adapters make"
+                " up for their rounding; add language to lora.targets, or drop quantize"
+            )
+        if "language" in trained_parts:
+            raise ValueError(
+                f"quantize={quantize!r} reads the base's own files, and this checkpoint holds a language model that was"
+                " trained or merged: drop quantize"
             )
 
 
@@ -125,6 +149,10 @@ class ModelSettings:
     lora: LoraSettings = field(default_factory=LoraSettings)
     """Adapters beside frozen layers."""
 
+    quantize: Literal["4bit"] | None = None
+    """Keep the frozen layers of the language model in 4 bits (NF4) below its adapters, as QLoRA does: about a quarter
+    of their memory in bfloat16, and slower steps. Needs `language` in lora.targets, and the extra `quantized`."""
+
     world: WorldSettings = field(default_factory=WorldSettings)
     """The world model and the tap that reads it."""
 
@@ -162,6 +190,8 @@ class ModelSettings:
                 "transfer_tap is for a checkpoint, whose world tokens come from another tap: set checkpoint"
             )
         self.lora.check_frozen(self.freeze_gemma_vision, self.freeze_gemma_language)
+        if self.checkpoint is None:  # which may have adapters
+            self.lora.check_quantized(self.quantize)
         if not self.enable_world:
             return self
         if (self.num_clip_frames - 1) % TEMPORAL_STRIDE:

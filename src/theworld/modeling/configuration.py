@@ -39,6 +39,7 @@ MAY_CHANGE = frozenset(
         "freeze_gemma_language",
         "freeze_cosmos_vae",
         "auto_threshold",
+        "quantize",
         *(stored.name for stored in STORED.values() if stored.is_location or stored.may_change),
     }
 )
@@ -81,9 +82,6 @@ def as_adapters(lora: LoraSettings | Mapping[str, Any]) -> dict[str, Any] | None
 
 
 _USUAL_CLIP_FRAMES: Final = 5
-
-_LARGEST_RANK: Final = 16_384
-"""Rank of adapters beyond any model's width."""
 
 _BOUNDS: Final = {
     "world_channels": (1, 65_536),
@@ -187,6 +185,8 @@ class WorldFields(_BesideABase):
     freeze_cosmos_vae: bool = True
     lora: dict[str, Any] | None = None
     """Fields of LoraSettings; None: no adapters."""
+    quantize: Literal["4bit"] | None = None
+    """Number format of the language model's frozen layers; None: that of all weights."""
     trained_parts: list[str] | None = None
     """Parts that were ever trained, and so are in a checkpoint. The list only grows."""
     trained_on: list[str] | None = None
@@ -208,10 +208,9 @@ class WorldFields(_BesideABase):
         if self.auto_threshold is not None:
             check_threshold(self.auto_threshold)
         if self.lora is not None:
-            adapters = self.lora_settings()
-            adapters.check_frozen(self.freeze_gemma_vision, self.freeze_gemma_language)
-            if adapters.rank > _LARGEST_RANK:
-                raise ValueError(f"lora.rank={adapters.rank}: expected 1 to {_LARGEST_RANK:,}")
+            self.lora_settings().check_frozen(self.freeze_gemma_vision, self.freeze_gemma_language)
+        if self.quantize is not None:
+            self.lora_settings().check_quantized(self.quantize, self.trained_parts or ())
         if not self.enable_world:
             self._check_clips()
             return

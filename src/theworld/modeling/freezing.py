@@ -66,14 +66,26 @@ def freeze(model: nn.Module, config: "WorldFields") -> None:
     Parts that train are float32, whatever the format of the rest: bfloat16 loses updates below a 256th of a weight, so
     markers, scale and most of the projector would not move at usual learning rates. The world's own layers are float32
     even if they are frozen: they are small, and were trained in it.
+
+    Raises:
+        ValueError: for a part that would train in quantized weights.
     """
     parts = trainable_parts(config)
     for name, parameter in model.named_parameters():
         part = part_of(name)
-        parameter.requires_grad_(part in parts and not _is_frozen(name, part, config))
+        trains = part in parts and not _is_frozen(name, part, config)
+        if trains and getattr(parameter, "quant_state", None) is not None:
+            raise ValueError(f"{part} cannot train, since its weights are quantized: load it with quantize=None")
+        parameter.requires_grad_(trains)
         if (part in parts or part == "world") and parameter.dtype != torch.float32:
             parameter.data = parameter.data.float()
     config.trained_parts = [part for part in PARTS if part in parts or part in (config.trained_parts or [])]
+
+
+def num_weights(parameter: nn.Parameter) -> int:
+    """Return the number of weights of a parameter, also where a byte of it holds two."""
+    state = getattr(parameter, "quant_state", None)
+    return parameter.numel() if state is None else state.shape.numel()
 
 
 def count_parameters(model: nn.Module) -> dict[str, tuple[int, int]]:
@@ -82,7 +94,7 @@ def count_parameters(model: nn.Module) -> dict[str, tuple[int, int]]:
     for name, parameter in model.named_parameters():
         part = part_of(name) or "other"
         trainable, total = counts[part]
-        size = parameter.numel()
+        size = num_weights(parameter)
         counts[part] = (trainable + (size if parameter.requires_grad else 0), total + size)
     return {part: pair for part, pair in counts.items() if pair[1]}
 

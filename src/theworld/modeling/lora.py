@@ -32,11 +32,19 @@ def add_adapters(model: Fusion, settings: LoraSettings) -> None:
         r=settings.rank, lora_alpha=settings.alpha, lora_dropout=settings.dropout, target_modules=layers
     )
     peft.inject_adapter_in_model(config, model, ADAPTER_NAME)
+    if getattr(model, "is_quantized", False):
+        model._hf_peft_config_loaded = True  # Trainer refuses quantized weights that have no adapters
     model.train(model.training)  # new layers start with dropout on
 
 
 def merge_adapters(model: Fusion) -> None:
-    """Add the adapters to the weights of their layers, in the format of these weights, and remove the adapters."""
+    """Add the adapters to the weights of their layers, in the format of these weights, and remove the adapters.
+
+    Raises:
+        ValueError: for quantized weights, which would round the adapters.
+    """
+    if getattr(model, "is_quantized", False):
+        raise ValueError("adapters cannot be merged into quantized weights: load with quantize=None, then merge")
     from peft.tuners.lora import LoraLayer
 
     layers: list[tuple[str, Any]] = [

@@ -13,7 +13,7 @@ from transformers import GenerationConfig, PreTrainedModel
 
 from theworld.constants import DEFAULT_GEMMA_MODEL
 from theworld.io import whole_files
-from theworld.modeling import arguments, base_files, checkpoints, devices, freezing, loading, lora, names
+from theworld.modeling import arguments, base_files, checkpoints, devices, freezing, loading, lora, names, quantization
 from theworld.modeling.bases import SHARED_PREFIX
 from theworld.modeling.configuration import TheWorldConfig, TheWorldGemma4Config, TheWorldQwen3VLConfig, WorldFields
 from theworld.modeling.fusion import Fusion
@@ -89,8 +89,9 @@ class TheWorld(Fusion):
         saved_parts = list(config.trained_parts or ())  # freezing adds to the list of the configuration
         if checkpoint is not None:
             checkpoints.check_world(config, checkpoint)
-        loading.fetch_base(config, **hub)
         kwargs["dtype"] = loading_dtype(dtype, config.dtype)
+        quantization.settle(config, kwargs)
+        loading.fetch_base(config, **hub)
         model, info = _of_base(cls, config)._load_base(config, **kwargs)
         model.base_options.update((name, hub[name]) for name in ("cache_dir",) if name in hub)
         config = model.config  # a copy
@@ -358,7 +359,7 @@ class TheWorld(Fusion):
         Sums are rounded to the format of the weights: in bfloat16 outputs may differ in their last digits.
 
         Raises:
-            ValueError: for a model without adapters.
+            ValueError: for a model without adapters, or with quantized weights.
         """
         if self.config.lora is None:
             raise ValueError("no adapters to merge: the model was loaded without lora")

@@ -9,6 +9,7 @@ from torch import nn
 
 from theworld.config.commands import PlanSettings
 from theworld.modeling import TheWorld
+from theworld.modeling.quantization import STORED_BYTES
 from theworld.planning.batch_shape import BatchShape
 from theworld.planning.blocks import Step
 from theworld.planning.world_cost import WorldCost
@@ -81,7 +82,7 @@ def memory_of(
         world.trained * _ADAM_BYTES,
         world.traced.kept if world.trained else 0,
     )
-    gathered = _gathered(model) if shares > 1 else 0
+    gathered = _gathered(model) if shares > 1 else _dequantized(model)
     table: Any = model.get_input_embeddings()
     embedding = table.weight.numel() * _GRADIENT_BYTES if table.weight.requires_grad else 0
     moments = _moments(settings, parts, step, world, gathered, embedding // shares)
@@ -158,8 +159,13 @@ def _gathered(model: TheWorld) -> int:
     return _size(root) + 2 * largest
 
 
+def _dequantized(model: TheWorld) -> int:
+    """Return the bytes of the largest weight in 4 bits, in the format that it computes in: one at a time exists so."""
+    return max((weight.nbytes for weight in model.parameters() if hasattr(weight, STORED_BYTES)), default=0)
+
+
 def _size(weights: list[nn.Parameter]) -> int:
-    return sum(weight.nbytes for weight in weights)
+    return sum(getattr(weight, STORED_BYTES, weight.nbytes) for weight in weights)
 
 
 def _named(model: nn.Module, prefixes: Iterable[str]) -> list[nn.Parameter]:

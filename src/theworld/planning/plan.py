@@ -8,7 +8,7 @@ import torch
 from theworld.config.commands import PlanSettings
 from theworld.config.training import in_number_formats
 from theworld.constants import IGNORE_INDEX, TEMPORAL_STRIDE
-from theworld.modeling import TheWorld, freezing, lora
+from theworld.modeling import TheWorld, freezing, lora, quantization
 from theworld.modeling.configuration import WorldFields
 from theworld.modeling.factory import configuration_of
 from theworld.planning.batch_shape import BatchShape, batch_shape_of
@@ -112,6 +112,8 @@ def configuration(settings: PlanSettings) -> WorldFields:
         raise ValueError(
             f"{config.base_model_name}: the work of a mixture of experts depends on the tokens; measure a short run"
         )
+    if config.quantize is not None and settings.num_devices > 1 and settings.sharding == "fsdp":
+        raise ValueError("model.quantize does not work under FSDP; plan with --sharding ddp, or with one device")
     if settings.model.attn_implementation is not None:
         config._attn_implementation = settings.model.attn_implementation
     return config
@@ -125,6 +127,8 @@ def skeleton(settings: PlanSettings, config: WorldFields) -> TheWorld:
         if config.lora is not None:
             lora.add_adapters(model, config.lora_settings())
     freezing.freeze(model, config)
+    if config.quantize is not None:
+        quantization.mark_planned(model)
     return model.train()
 
 

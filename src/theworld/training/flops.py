@@ -13,6 +13,7 @@ from theworld.constants import IGNORE_INDEX
 from theworld.datasets.packing import NO_SAMPLE
 from theworld.modeling import TheWorld
 from theworld.modeling.bases import GEMMA4, QWEN3_VL
+from theworld.modeling.freezing import num_weights
 from theworld.precision import DTYPE_OF, is_emulated
 
 _MATRIX_SIDE = {"cpu": 1024, "cuda": 8192}
@@ -242,7 +243,7 @@ def _linear_weights(part: nn.Module) -> LinearWeights:
 
 
 def _count(weights: Iterable[Tensor]) -> LinearWeights:
-    sizes = [(weight.numel(), weight.requires_grad) for weight in weights]
+    sizes = [(num_weights(weight), weight.requires_grad) for weight in weights]
     return LinearWeights(sum(size for size, _ in sizes), sum(size for size, trains in sizes if trains))
 
 

@@ -113,6 +113,8 @@ class TheWorldTrainer(AtomicCheckpoints):
             self.remove_callback(printing)
         if self.is_fsdp_enabled and isinstance(model, Distiller):
             raise ValueError("distillation.weight does not work under FSDP; train with DDP or on one device instead")
+        if self.is_fsdp_enabled and getattr(model, "is_quantized", False):
+            raise ValueError("model.quantize does not work under FSDP; train with DDP or on one device instead")
         self.metrics = metrics
         self.bad_records = bad_records
         self.watch = watch or LossWatch(Path(str(args.output_dir)))

@@ -25,7 +25,7 @@ from fixtures_model import picture
 from fixtures_processes import run_ranks
 from theworld.config import DataSettings, TrainingConfig, loader
 from theworld.datasets.collator import Collator
-from theworld.datasets.sample import question
+from theworld.datasets.sample import Sample, question
 from theworld.modeling import TheWorld, checkpoints
 from theworld.modeling.loading import WEIGHTS_NAME
 from theworld.training import run
@@ -248,6 +248,80 @@ def test_a_sharded_model_has_the_gradients_of_a_whole_one_and_its_checkpoint_loa
     assert all(name.startswith("world.") for name in saved)
     loaded = TheWorld.from_pretrained(tmp_path / "model").state_dict()
     assert all(torch.equal(loaded[name], tensor) for name, tensor in saved.items())
+
+
+def losses_of_packed_steps(model: TheWorld, shares: list[list[Sample]], num_processes: int) -> list[float]:
+    """Losses of two optimiser steps on packed rows; the shares of a step are accumulated, as the trainer does it."""
+    optimizer = torch.optim.SGD([value for value in model.parameters() if value.requires_grad], lr=0.05)
+    collate = Collator(model.processor, supervise=True, packing=True)
+    model.train()
+    losses = []
+    for _ in range(2):  # the first moves one matrix of an adapter alone, since the other one is zero
+        for share in shares:
+            batch = collate(share)
+            assert len(batch["input_ids"]) < len(share)
+            loss = model(**batch, num_items_in_batch=NUM_SUPERVISED).loss * num_processes
+            loss.backward()  # FSDP takes the mean over processes
+            losses.append(loss.item() / num_processes)
+        optimizer.step()
+        optimizer.zero_grad()
+    return losses
+
+
+def shares_of_four() -> list[list[Sample]]:
+    """Questions of different lengths, with a picture or without, for two processes."""
+    texts = ["What falls?", "Which of the two balls is at rest now?", "Is it red?", "Where does the ball come to rest?"]
+    pictures = ([picture(0)], [], [], [picture(1)])
+    samples = [
+        question(str(index), images, text, f"the ball {'again ' * index}")
+        for index, (text, images) in enumerate(zip(texts, pictures, strict=True))
+    ]
+    return [[samples[0], samples[1], samples[2]], [samples[3], samples[1], samples[2]]]
+
+
+NUM_SUPERVISED = 40
+"""Divisor of the loss of a step, one for all processes, as the trainer hands it to the model."""
+
+
+def train_sharded_adapters(folder: Path) -> None:
+    """Two steps of adapters and a world on packed rows: sharded over two processes, and whole in one."""
+    process = PartialState(cpu=True)
+    models = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        lora = {"targets": ("language",), "rank": 4, "alpha": 8, "dropout": 0.0}
+        models.append(TheWorld.from_pretrained("tiny", world_grid=4, dtype=torch.bfloat16, lora=lora))
+    whole, sharded = models
+    start = {name: value.detach().clone() for name, value in whole.named_parameters() if value.requires_grad}
+    state = SimpleNamespace(fsdp_plugin=plugin_of("fsdp.yaml"))
+    fsdp2_prepare_model(SimpleNamespace(state=state, mixed_precision="no", is_main_process=True), sharded)
+    shares, rank = shares_of_four(), process.process_index
+
+    of_one = losses_of_packed_steps(whole, shares, 1)
+    of_two = losses_of_packed_steps(sharded, [shares[rank]], 2)
+
+    assert of_two == pytest.approx(of_one[rank::2], rel=1e-3)
+    adapters = [name for name in start if ".lora_" in name]
+    assert len(adapters) == 2 * 7 * len(whole.model.language_model.layers)
+    trained, expected = dict(sharded.named_parameters()), dict(whole.named_parameters())
+    assert {name for name, value in trained.items() if value.requires_grad} == start.keys()
+    for name, before in start.items():
+        assert not torch.equal(expected[name], before)
+        moved = trained[name].full_tensor().detach() - before
+        torch.testing.assert_close(moved, expected[name].detach() - before, atol=1e-6, rtol=1e-3)
+    options = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True, cpu_offload=True)
+    gathered = get_model_state_dict(sharded, options=options)
+    if process.is_main_process:
+        sharded.save_pretrained(folder, state_dict=gathered)
+        loaded = dict(TheWorld.from_pretrained(folder).named_parameters())
+        for name in start:
+            assert torch.equal(loaded[name], gathered[name])
+    process.wait_for_everyone()
+
+
+@pytest.mark.usefixtures("embedded")
+def test_sharded_adapters_on_packed_rows_train_as_in_one_process_and_load_without_shards(tmp_path: Path) -> None:
+    assert run_ranks(2, train_sharded_adapters, tmp_path / "model") == [0, 0]
 
 
 def test_the_frozen_world_is_outside_of_what_is_wrapped() -> None:
