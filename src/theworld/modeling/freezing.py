@@ -1,5 +1,6 @@
 """Freeze the parts of the fused model by name, and remember those that were ever trained."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 import torch
@@ -58,6 +59,18 @@ def _is_frozen(name: str, part: str | None, config: "WorldFields") -> bool:
     if part != "vision":
         return False
     return _freezes_projector(config) if name.startswith(_IMAGE_PROJECTOR) else config.freeze_gemma_vision
+
+
+def check_names(parts: Iterable[str]) -> None:
+    """Check the names of parts to freeze or unfreeze.
+
+    Raises:
+        ValueError: for a name that no setting `freeze_NAME` has.
+    """
+    if unknown := set(parts) - {"gemma_vision", "gemma_projector", "gemma_language", "cosmos_vae"}:
+        raise ValueError(
+            f"freeze got {sorted(unknown)}: expected gemma_vision, gemma_projector, gemma_language or cosmos_vae"
+        )
 
 
 def freeze(model: nn.Module, config: "WorldFields") -> None:

@@ -343,10 +343,7 @@ class TheWorld(Fusion):
 
     def freeze(self, **parts: bool) -> None:
         """Freeze or unfreeze parts: `freeze(gemma_vision=False)` lets the vision tower train."""
-        if unknown := parts.keys() - {"gemma_vision", "gemma_projector", "gemma_language", "cosmos_vae"}:
-            raise ValueError(
-                f"freeze got {sorted(unknown)}: expected gemma_vision, gemma_projector, gemma_language or cosmos_vae"
-            )
+        freezing.check_names(parts)
         if parts.get("cosmos_vae") is False and self.cosmos_vae is None:
             raise ValueError("the VAE can train only if it was loaded so: from_pretrained(freeze_cosmos_vae=False)")
         for name, frozen in parts.items():
