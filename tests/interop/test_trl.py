@@ -4,6 +4,7 @@ Skipped where TRL is not installed; `make interop-test` makes an environment tha
 """
 
 import copy
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from theworld.datasets.collator import Collator
 from theworld.datasets.sample import Sample, Turn
 from theworld.training.trl_world import WithWorld
 
+EXAMPLE = Path(__file__).parents[2] / "examples" / "reinforce_answers.py"
 QUESTIONS = ("Which bin: red or green?", "Does the ball reach the green bin?", "Left or right?", "How far?")
 ANSWERS = ("red", "yes", "left", "9 cm")
 OFF = {"report_to": [], "use_cpu": True, "save_strategy": "no", "bf16": False, "gradient_checkpointing": False}
@@ -168,6 +170,15 @@ def test_grpo_without_the_class_before_it_is_refused_and_not_trained_without_the
 ) -> None:
     with pytest.raises((TypeError, ValueError), match="num_world_steps"):
         grpo(model, tmp_path, kind=GRPOTrainer, max_steps=1).train()
+
+
+def test_the_example_writes_a_table_of_supervision_and_rewards(tmp_path: Path) -> None:
+    rows = runpy.run_path(str(EXAMPLE))["main"](tmp_path, num_steps=1, rl_steps=1, num_test=4)
+
+    assert [row["num_items"] for row in rows] == [4, 4, 4, 4]
+    lines = (tmp_path / "table.md").read_text().splitlines()
+    assert [line.split(" | ")[0] for line in lines[2:6]] == [f"| {row['model']}" for row in rows]
+    assert TheWorld.from_pretrained(tmp_path / "model", load_world=False).config.world_tap == "dit"
 
 
 def test_a_model_whose_vae_trains_is_refused(tmp_path: Path) -> None:

@@ -172,7 +172,7 @@ class Fusion(_BesideABase):
             if input_ids is not None:  # first: reading the world can take minutes
                 check_placeholders(self.config, input_ids, world_pixels, steps)
             world_features = self.read_world(world_pixels, steps)
-        return self.world(world_features, steps) if isinstance(self.world, WorldBlock) else self.world(world_features)
+        return self.world(world_features, steps) if self.config.world_fusion == "tokens" else self.world(world_features)
 
     # --- forward -----------------------------------------------------------------------------------------
 
@@ -312,7 +312,7 @@ class Fusion(_BesideABase):
             encode: Any = self.get_image_features
             parts["image"] = encode(**{name: pictures[name] for name in self.PICTURES}, return_dict=True)
             pictures.clear()
-        if isinstance(self.world, WorldResidual):
+        if self.config.world_fusion == "residual":
             parts["image"] = add_residual(parts.get("image"), fused)
             return input_ids, None, parts, {}
         embeds, derived = self._embed(input_ids, parts.get("image"), fused)
@@ -381,7 +381,7 @@ class Fusion(_BesideABase):
             refuse_absent_world(self.config, inputs_tensor, has_pictures)
         elif fused is not None:
             parts = model_kwargs["mm_encoder_outputs"]
-            if isinstance(self.world, WorldResidual):
+            if self.config.world_fusion == "residual":
                 parts["image"] = add_residual(parts.get("image"), fused)
             else:
                 world_mask(self.config, inputs_tensor, *fused.shape[:2])
