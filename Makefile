@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 LMMS_EVAL := .venv-lmms-eval
+INTEROP := .venv-interop
 
 .DEFAULT_GOAL := help
 
@@ -20,7 +21,7 @@ ifneq ($(UNREAD),)
 $(error $(firstword $(UNREAD))=$($(firstword $(UNREAD))): `make $(MAKECMDGOALS)` reads no such variable; it reads $(READS))
 endif
 
-.PHONY: help setup demo run real-gemma test test-avx2 smoke-test train-simple train-hf check format typecheck eval-blink eval-gemma compare-results bench pages docs lmms-eval-test build release-check clean clean-runs
+.PHONY: help setup demo run real-gemma test test-avx2 smoke-test train-simple train-hf check format typecheck eval-blink eval-gemma compare-results bench pages docs lmms-eval-test interop-test build release-check clean clean-runs
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -115,6 +116,16 @@ $(LMMS_EVAL)/.ready: pyproject.toml constraints.txt
 lmms-eval-test: $(LMMS_EVAL)/.ready ## run lmms-eval itself on the tiny model, in an environment of its own (7 GB)
 	OMP_NUM_THREADS=1 $(LMMS_EVAL)/bin/pytest tests/end_to_end/test_lmms_eval_run.py tests/unit/evaluation/lmms_eval_plugin
 
+# TRL takes all versions of constraints.txt.
+$(INTEROP)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(INTEROP)
+	$(INTEROP)/bin/pip install --quiet --upgrade pip
+	$(INTEROP)/bin/pip install --quiet --constraint constraints.txt --editable '.[dev,trl]'
+	touch $(INTEROP)/.ready
+
+interop-test: $(INTEROP)/.ready ## train with TRL, transformers' Trainer and peft, in an environment of its own (7 GB)
+	OMP_NUM_THREADS=1 $(INTEROP)/bin/pytest tests/interop
+
 build: $(READY) ## a wheel and a source archive, in dist/
 	rm -rf dist
 	$(BIN)/python -m build --outdir dist
@@ -126,7 +137,7 @@ release-check: build ## run the wheel's demo in an empty environment, outside of
 	cd "$$folder"; venv/bin/theworld --version; venv/bin/theworld demo
 
 clean: ## remove environments, caches and what make builds; runs and results stay
-	rm -rf $(VENV) $(LMMS_EVAL) site .cache build dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(LMMS_EVAL) $(INTEROP) site .cache build dist .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 clean-runs: ## remove runs/ and demo/ with every trained model and result in them, after a question

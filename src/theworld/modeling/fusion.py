@@ -16,14 +16,17 @@ from theworld.modeling.alignment import unexplained
 from theworld.modeling.bases import IMITATION, PACKING
 from theworld.modeling.configuration import WorldFields
 from theworld.modeling.devices import execution_device
+from theworld.modeling.direct_calls import DirectCalls, refuse_absent_world
 from theworld.modeling.packed_attention import image_positions, packed_masks
 from theworld.modeling.placeholders import check_placeholders, world_mask
 from theworld.modeling.processor import TheWorldProcessor
-from theworld.modeling.projector import WorldBlock, WorldResidual, add_residual
+from theworld.modeling.projector import WorldBlock, WorldResidual, add_residual, touched
 from theworld.modeling.world_prompts import WorldPrompts
 from theworld.world.tap import WorldTap, clip_seeds, seeds_of_future
 
 _PICTURES: tuple[str, ...] = ("pixel_values", "image_position_ids", "image_grid_thw")  # inputs, of all bases
+_WORLD: tuple[str, ...] = ("world_pixels", "world_features", "num_world_steps")
+_TYPES: tuple[str, ...] = ("token_type_ids", "mm_token_type_ids")
 _ROW_STRIDE = 64  # a 64th of the vocabulary has its root mean square
 
 if TYPE_CHECKING:  # names of Gemma 3, which all bases share
@@ -65,6 +68,7 @@ class Fusion(_BesideABase):
         self.loss_type = "ForConditionalGeneration"  # transformers would guess it from the class name
         if config.enable_world:
             self.world = WorldBlock(config) if config.world_fusion == "tokens" else WorldResidual(config)
+        self.model.register_forward_pre_hook(DirectCalls(self), with_kwargs=True)
         self.post_init()
 
     def _unregistered(self, name: str, value: Any) -> None:
@@ -168,7 +172,7 @@ class Fusion(_BesideABase):
             if input_ids is not None:  # first: reading the world can take minutes
                 check_placeholders(self.config, input_ids, world_pixels, steps)
             world_features = self.read_world(world_pixels, steps)
-        return self.world(world_features, steps) if isinstance(self.world, WorldBlock) else self.world(world_features)
+        return self.world(world_features, steps) if self.config.world_fusion == "tokens" else self.world(world_features)
 
     # --- forward -----------------------------------------------------------------------------------------
 
@@ -206,32 +210,58 @@ class Fusion(_BesideABase):
         Raises:
             ValueError: if placeholders and features do not match, with both counts; if attention takes no such mask.
         """
-        pictures = dict(zip(_PICTURES, (pixel_values, image_position_ids, image_grid_thw), strict=True))
-        parts = dict(mm_encoder_outputs or {})
-        types = self._types(token_type_ids, mm_token_type_ids, input_ids, pixel_values)
-        if (fused := parts.pop("world", None)) is None:
-            fused = self._world_tokens(world_pixels, world_features, num_world_steps, input_ids)
         if slot_pixel_values is not None:
-            return CausalLMOutputWithPast(loss=self._imitate(fused, slot_pixel_values))
-        if fused is None:
-            self._refuse_absent_world(input_ids, has_pictures=pixel_values is not None)
-        else:
-            position_ids = self.place_prompt(input_ids, position_ids, past_key_values, attention_mask, types, pictures)
-            input_ids, inputs_embeds, parts, derived = self._fuse(input_ids, pictures, parts, fused)
-            kwargs.update(derived)
-        kwargs |= {"position_ids": position_ids, "past_key_values": past_key_values}
-        arguments: dict[str, Any] = {
+            block = self._world_tokens(world_pixels, world_features, num_world_steps, input_ids)
+            return CausalLMOutputWithPast(loss=self._imitate(block, slot_pixel_values))
+        inputs, world_was_read = self.fuse_inputs(
+            {
+                **dict(zip(_PICTURES, (pixel_values, image_position_ids, image_grid_thw), strict=True)),
+                **dict(zip(_WORLD, (world_pixels, world_features, num_world_steps), strict=True)),
+                **dict(zip(_TYPES, (token_type_ids, mm_token_type_ids), strict=True)),
+                "input_ids": input_ids,
+                "attention_mask": attention_mask,
+                "position_ids": position_ids,
+                "past_key_values": past_key_values,
+                "inputs_embeds": inputs_embeds,
+                "mm_encoder_outputs": mm_encoder_outputs,
+                "packed_samples": packed_samples,
+            }
+            | kwargs
+        )
+        if labels is None:
+            return super().forward(logits_to_keep=logits_to_keep, **inputs)
+        return self._supervised(labels, world_was_read, **inputs)
+
+    def fuse_inputs(self, inputs: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+        """Return the native model's inputs for inputs of `forward`, and True if they contain a world.
+
+        Raises:
+            ValueError: as `forward`.
+        """
+        rest = dict(inputs)
+        pictures = {name: rest.pop(name, None) for name in _PICTURES}
+        world = [rest.pop(name, None) for name in _WORLD]
+        given = [rest.pop(name, None) for name in _TYPES]
+        input_ids, packed_samples = rest.pop("input_ids", None), rest.pop("packed_samples", None)
+        parts = dict(rest.pop("mm_encoder_outputs", None) or {})
+        types = self._types(*given, input_ids, pictures["pixel_values"])
+        if (fused := parts.pop("world", None)) is None:
+            fused = self._world_tokens(*world, input_ids)
+        attention_mask, derived = rest.pop("attention_mask", None), {}
+        if fused is not None:
+            before = rest.get("position_ids"), rest.get("past_key_values")
+            rest["position_ids"] = self.place_prompt(input_ids, *before, attention_mask, types, pictures)
+            input_ids, rest["inputs_embeds"], parts, derived = self._fuse(input_ids, pictures, parts, fused)
+        native = {
             "input_ids": input_ids,
             "attention_mask": self._mask(attention_mask, packed_samples, types),
-            "inputs_embeds": inputs_embeds,
             "mm_encoder_outputs": parts or None,
             self.TYPE_IDS: types,
             **{name: pictures.get(name) for name in self.PICTURES},
-            **kwargs,
+            **rest,
+            **derived,
         }
-        if labels is None:
-            return super().forward(logits_to_keep=logits_to_keep, **arguments)
-        return self._supervised(labels, world_was_read=fused is not None, **arguments)
+        return native, fused is not None
 
     def _types(
         self, token_type_ids: Tensor | None, mm_token_type_ids: Tensor | None, input_ids: Any, pixel_values: Any
@@ -282,7 +312,7 @@ class Fusion(_BesideABase):
             encode: Any = self.get_image_features
             parts["image"] = encode(**{name: pictures[name] for name in self.PICTURES}, return_dict=True)
             pictures.clear()
-        if isinstance(self.world, WorldResidual):
+        if self.config.world_fusion == "residual":
             parts["image"] = add_residual(parts.get("image"), fused)
             return input_ids, None, parts, {}
         embeds, derived = self._embed(input_ids, parts.get("image"), fused)
@@ -301,40 +331,15 @@ class Fusion(_BesideABase):
         shifted = F.pad(labels, (0, 1), value=IGNORE_INDEX)[:, 1:]
         keep: Bool[Tensor, "B L"] = shifted != IGNORE_INDEX
         arguments.update(logits_to_keep=keep.to(execution_device(self.model.language_model.norm)))
-        output: Any
         if keep.any():
-            output = super().forward(labels=labels, **arguments, shift_labels=shifted[keep])  # pyright: ignore[reportCallIssue]
+            output: Any = super().forward(labels=labels, **arguments, shift_labels=shifted[keep])  # pyright: ignore[reportCallIssue]
         else:  # a mean over no positions is NaN; the loss and its gradient are 0 instead
             arguments.pop("num_items_in_batch", None)
             output = super().forward(**arguments)
             output.loss = output.logits.sum()
         if self.training and self.config.enable_world and not world_was_read:
-            output.loss = output.loss + 0 * self._touch_world()
+            output.loss = output.loss + 0 * touched(self.world, self.config)
         return output
-
-    def _touch_world(self) -> Tensor:
-        """Return a scalar that depends on every parameter of the world module.
-
-        A text-only batch must train under DDP, too, which waits for the gradient of each trainable parameter.
-        """
-        config = self.config
-        slots = 1 if isinstance(self.world, WorldBlock) else self.world.num_slots
-        shape = (1, config.world_channels, slots, config.native_grid, config.native_grid)
-        features = torch.zeros(shape, device=self.world.scale.device)
-        return (self.world(features, 0) if isinstance(self.world, WorldBlock) else self.world(features)).sum()
-
-    def _refuse_absent_world(self, input_ids: Tensor | None, has_pictures: bool) -> None:
-        """Raise an error if a model with a world gets none: it must not answer without it unnoticed."""
-        if input_ids is None or not self.config.enable_world:
-            return
-        count = int((input_ids == self.config.world_token_id).sum())
-        if count:
-            raise ValueError(f"{count} world placeholders but 0 features: pass world_pixels or world_features")
-        if has_pictures and isinstance(self.world, WorldResidual):
-            raise ValueError(
-                "pictures without a world: residual fusion leaves no placeholder that would show it; pass world_pixels"
-                " or world_features, or load the model with enable_world=False"
-            )
 
     def _embed(
         self, input_ids: Int[Tensor, "B L"], image: Any, block: Float[Tensor, "N R D"]
@@ -367,17 +372,16 @@ class Fusion(_BesideABase):
         given = (model_kwargs.get(self.TYPE_IDS), inputs_tensor, model_kwargs.get("pixel_values"))
         model_kwargs[self.TYPE_IDS] = image_positions(*given, self.config.image_token_id)
         # As for pictures: encode once, before beam search multiplies the rows.
-        names = ("world_pixels", "world_features", "num_world_steps")
-        pixels, features, steps = (model_kwargs.pop(name, None) for name in names)
+        pixels, features, steps = (model_kwargs.pop(name, None) for name in _WORLD)
         prepare = super()._maybe_prepare_encoder_kwargs_for_generation  # pyright: ignore[reportAttributeAccessIssue]
         model_kwargs = prepare(inputs_tensor, model_kwargs, *args, **kwargs)
         fused = self._world_tokens(pixels, features, steps, inputs_tensor)
         if fused is None and model_kwargs.get("past_key_values") is None:
             has_pictures = "image" in model_kwargs.get("mm_encoder_outputs", {})
-            self._refuse_absent_world(inputs_tensor, has_pictures)
+            refuse_absent_world(self.config, inputs_tensor, has_pictures)
         elif fused is not None:
             parts = model_kwargs["mm_encoder_outputs"]
-            if isinstance(self.world, WorldResidual):
+            if self.config.world_fusion == "residual":
                 parts["image"] = add_residual(parts.get("image"), fused)
             else:
                 world_mask(self.config, inputs_tensor, *fused.shape[:2])

@@ -176,3 +176,14 @@ def add_residual(
             f" {0 if tokens is None else len(tokens)} pictures, {len(residual)} clips"
         )
     return BaseModelOutputWithPooling(pooler_output=tokens + residual.to(tokens.device, tokens.dtype))
+
+
+def touched(world: WorldBlock | WorldResidual, config: WorldFields) -> Float[Tensor, ""]:
+    """Return a scalar that depends on every parameter of a world module.
+
+    A text-only batch must train under DDP, too, which waits for the gradient of each trainable parameter.
+    """
+    slots = 1 if isinstance(world, WorldBlock) else world.num_slots
+    shape = (1, config.world_channels, slots, config.native_grid, config.native_grid)
+    features = torch.zeros(shape, device=world.scale.device)
+    return (world(features, 0) if isinstance(world, WorldBlock) else world(features)).sum()
