@@ -5,25 +5,22 @@ The native model ignores inputs that it does not know: such a trainer would trai
 """
 
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jaxtyping import Int
 from torch import Tensor
 
 from theworld.modeling.configuration import WorldFields
 
-if TYPE_CHECKING:
-    from theworld.modeling.fusion import Fusion
-
 
 class DirectCalls:
     """A hook before the native model's forward.
 
-    It holds the fusion weakly: with a strong reference the memory of a deleted model would stay until Python looks for
-    cycles. A copy of the fusion has a hook of its own.
+    Its argument is a `Fusion`, which it holds weakly: with a strong reference the memory of a deleted model would stay
+    until Python looks for cycles. A copy of the fusion has a hook of its own.
     """
 
-    def __init__(self, fusion: "Fusion") -> None:
+    def __init__(self, fusion: Any) -> None:
         self._fusion = weakref.ref(fusion)
 
     def __call__(self, module: Any, args: tuple[Any, ...], inputs: dict[str, Any]) -> Any:

@@ -95,7 +95,7 @@ def freeze(model: nn.Module, config: "WorldFields") -> None:
     config.trained_parts = [part for part in PARTS if part in parts or part in (config.trained_parts or [])]
 
 
-def num_weights(parameter: nn.Parameter) -> int:
+def num_weights(parameter: torch.Tensor) -> int:
     """Return the number of weights of a parameter, also where a byte of it holds two."""
     state = getattr(parameter, "quant_state", None)
     return parameter.numel() if state is None else state.shape.numel()

@@ -240,13 +240,13 @@ class Fusion(_BesideABase):
         """
         rest = dict(inputs)
         pictures = {name: rest.pop(name, None) for name in _PICTURES}
-        world = [rest.pop(name, None) for name in _WORLD]
-        given = [rest.pop(name, None) for name in _TYPES]
+        pixels, features, steps = (rest.pop(name, None) for name in _WORLD)
+        token_types, mm_token_types = (rest.pop(name, None) for name in _TYPES)
         input_ids, packed_samples = rest.pop("input_ids", None), rest.pop("packed_samples", None)
         parts = dict(rest.pop("mm_encoder_outputs", None) or {})
-        types = self._types(*given, input_ids, pictures["pixel_values"])
+        types = self._types(token_types, mm_token_types, input_ids, pictures["pixel_values"])
         if (fused := parts.pop("world", None)) is None:
-            fused = self._world_tokens(*world, input_ids)
+            fused = self._world_tokens(pixels, features, steps, input_ids)
         attention_mask, derived = rest.pop("attention_mask", None), {}
         if fused is not None:
             before = rest.get("position_ids"), rest.get("past_key_values")
