@@ -18,11 +18,11 @@ ARMS: Final = RESULTS / "foresight-arms.json"
 PAGES: Final = ("README.md", "docs/tiny.md")
 
 WORDS: Final = {
-    "gemma": "tokens that carry nothing (`gemma`)",
-    "gemma-frames": "the same, and Gemma sees every frame that is given (`gemma-frames`)",
+    "gemma": "a control: tokens that carry nothing (`gemma`)",
+    "gemma-frames": "a control: the same, and Gemma sees every frame that is given (`gemma-frames`)",
     "siglip-world": "SigLIP's patches through the same projector (`siglip-world`)",
     "vae": "the VAE latent of what is given (`vae`)",
-    "random-world": "the same world model, untrained (`random-world`)",
+    "random-world": "a control: the same world model, untrained (`random-world`)",
     "rollout": "one imagined future (`rollout`)",
     "rollout-mean": "the mean of four imagined futures (`rollout-mean`)",
     "dit": "states of one forward of the denoiser over noise (`dit`)",
