@@ -454,12 +454,14 @@ def test_another_fault_while_saving_keeps_its_name(make_config: MakeConfig, monk
 
 
 def filled(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, is_main_process: bool
+    folder: Path, monkeypatch: pytest.MonkeyPatch, process_index: int, num_processes: int
 ) -> tuple[list[tuple[int, ...]], list[str]]:
     """Shapes of the clips that a feature store is filled with, and how often this process waited for the others."""
     shapes: list[tuple[int, ...]] = []
     waited: list[str] = []
-    process = SimpleNamespace(is_main_process=is_main_process, wait_for_everyone=lambda: waited.append("waited"))
+    process = SimpleNamespace(
+        process_index=process_index, num_processes=num_processes, wait_for_everyone=lambda: waited.append("waited")
+    )
     monkeypatch.setattr("theworld.training.feature_cache.PartialState", lambda: process)
 
     def encode(self: Collator, samples: Sequence[Any]) -> None:
@@ -475,15 +477,16 @@ def filled(
 
 
 def test_a_store_is_filled_from_world_frames_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shapes, _ = filled(tmp_path, monkeypatch, is_main_process=True)
+    shapes, _ = filled(tmp_path, monkeypatch, process_index=0, num_processes=1)
 
     assert shapes == [(2, 1, 3, 64, 64), (1, 1, 3, 64, 64)]
 
 
-def test_the_other_processes_wait_while_the_main_one_fills_the_store(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("process_index", "num_clips"), [(0, 2), (1, 1)])
+def test_each_process_fills_its_share_of_the_store_and_waits_for_the_others(
+    process_index: int, num_clips: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shapes, waited = filled(tmp_path, monkeypatch, is_main_process=False)
+    shapes, waited = filled(tmp_path, monkeypatch, process_index=process_index, num_processes=2)
 
-    assert shapes == []
+    assert shapes == [(num_clips, 1, 3, 64, 64)]
     assert waited == ["waited"]
