@@ -203,7 +203,7 @@ def test_a_changed_scene_is_asked_about_again_and_shown_beside_what_was_imagined
     visitor.shot("changed")
     page.get_by_role("button", name="As it was").click()
     expect(page.locator("#changed-said")).to_have_text("")
-    visitor.answered()
+    expect(page.locator("#tried tr").nth(1)).to_contain_text("as it was")  # the newest answers are the last
     assert page.locator("#shown").evaluate("canvas => canvas.toDataURL()") == before
     page.get_by_role("button", name="Another").click()
     expect(page.locator("#results")).to_be_hidden()
