@@ -107,14 +107,16 @@ def test_a_world_in_modules_to_save_trains_beside_the_adapters_and_is_saved_with
 
 def test_our_own_adapters_are_layers_of_peft_and_merge_with_the_same_logits(tmp_path: Path) -> None:
     model = TheWorld.from_pretrained("tiny", world_grid=2, lora={"targets": ("language",), "rank": 2}).eval()
+    plain = logits(model)
     for name, weight in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(weight, std=0.1)
     trained = logits(model)
     model.save_pretrained(tmp_path)
 
+    assert (trained - plain).abs().max() > 1e-2
     assert any(isinstance(module, peft.tuners.lora.LoraLayer) for module in model.modules())
     loaded = TheWorld.from_pretrained(tmp_path).eval()
     assert torch.equal(logits(loaded), trained)
     loaded.merge_lora()
-    assert torch.allclose(logits(loaded), trained, atol=1e-5)
+    assert torch.allclose(logits(loaded), trained, atol=1e-4)  # sums are rounded
