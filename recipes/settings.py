@@ -156,6 +156,15 @@ class VlmRecipe:
     conversations: VlmPhase = VlmPhase(num_steps=600, batch_size=24, matrix_learning_rate=2e-3, learning_rate=1e-3)
     """Third phase, as in evaluation: chats about one to five pictures, open and in multiple choice."""
 
+    phases: Annotated[
+        tuple[Literal["statements", "mixed", "conversations"], ...], Field(strict=False, min_length=1)
+    ] = (
+        "statements",
+        "mixed",
+        "conversations",
+    )
+    """Phases to train, in this order; leave out those that the Gemma of `start_from` has behind it."""
+
     warmup_steps: CountOrZero = 50
     """Steps over which learning rates rise from 0 to their peaks, in each phase."""
 

@@ -182,7 +182,7 @@ def build_vlm(settings: TinySettings) -> dict[str, Any]:
 
         output_dir/pictures/       pictures and their facts
         output_dir/conversations/  rows of tokens
-        output_dir/vlm/NAME/       recipe, curves, checkpoint of a phase
+        output_dir/vlm/PHASE/      recipe, curves, checkpoint
         output_dir/gemma/
 
     Returns:
@@ -198,7 +198,7 @@ def build_vlm(settings: TinySettings) -> dict[str, Any]:
     folder = settings.output_dir / "pictures"
     pool = PicturePool(folder, recipe.num_scenes, settings.image_size_px, scenes=settings.scenes)
     held_out_pool = _held_out_pool(settings)
-    for name in ("statements", "mixed", "conversations"):
+    for name in recipe.phases:
         phase: VlmPhase = getattr(recipe, name)
         rows = _rows(name, settings, settings.output_dir, pool, processor, phase.num_steps * phase.batch_size)
         held_out = _rows(

@@ -270,6 +270,13 @@ def test_a_build_gives_a_gemma_that_sees_its_pictures_and_curves(tmp_path, pool,
     assert run(TinySettings(**{**vars(small(tmp_path)), "action": "verify"}))["vlm"] == found
 
 
+def test_a_build_trains_the_chosen_phases_only(tmp_path, pool, monkeypatch):
+    monkeypatch.setattr(vlm, "verify_vlm", lambda settings: {})
+    vlm.build_vlm(small(tmp_path, phases=("conversations",)))
+    assert [folder.name for folder in (tmp_path / "vlm").iterdir()] == ["conversations"]
+    assert (tmp_path / "gemma" / "model.safetensors").exists()
+
+
 def test_every_weight_gets_a_gradient_from_a_batch(pool, processor):
     gemma = make_gemma(processor.tokenizer, RANDOM, seed=0)
     objective = vlm.AnswerObjective(
