@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import faulthandler
 import io
 import json
 import socket
@@ -120,7 +121,9 @@ class Served:
         self.server.stop()
         self.thread.join(60)
         self.listening.close()
-        assert not self.thread.is_alive()
+        if self.thread.is_alive():
+            faulthandler.dump_traceback()
+            raise AssertionError(f"the server runs on with {len(self.server.server_state.connections)} connections")
 
 
 @contextmanager
