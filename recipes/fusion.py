@@ -9,14 +9,12 @@ from theworld.config import DataSettings, EvaluationConfig, ModelSettings, Optim
 from theworld.datasets.foresight.scene import FRAME_RATE_HZ, TASKS, num_future_slots
 from theworld.evaluation.run import evaluate
 from theworld.experiments.arms.arm import IMITATION_NAME, align
+from theworld.experiments.demo import NUM_STEPS
 from theworld.io import whole_folder
 from theworld.modeling.factory import open_model
 
 GRID: Final = 4
 """Side of the world grid: 16 world tokens per slot, the number of Gemma's image tokens per picture."""
-
-NUM_STEPS: Final = 3
-"""Denoising steps of an imagined future: the fewest that lose nothing against ten (docs/tiny.md)."""
 
 
 def build_fusion(settings: TinySettings) -> dict[str, Any]:

@@ -386,6 +386,8 @@ def test_bad_settings_are_refused_before_the_command_is_imported(capsys, monkeyp
         (["cache", "verfy"], "unknown command 'cache verfy'; did you mean cache verify?"),
         (["cach"], "unknown command 'cach'; did you mean cache?"),
         (["cache"], "'cache' needs a second word: cache fill, cache verify"),
+        (["cache", "--hlp"], "unknown option '--hlp'; did you mean --help?"),
+        (["cache", "--store", "x"], "'cache' needs a second word: cache fill, cache verify"),
         (["--jsno"], "unknown option '--jsno'; did you mean --json?"),
         (["help"], "unknown command 'help'; did you mean --help?"),
         (["--seed", "3"], "unknown option '--seed'; a command comes first, then its flags"),

@@ -25,6 +25,8 @@ def short(value: Any) -> str:
     if isinstance(value, Mapping):
         return f"an object of {len(value)} keys"
     text = repr(value[:50]) if isinstance(value, str | bytes) else repr(value)
+    if text.startswith("<"):  # an object of Python, whose address tells nothing
+        return f"an object of the type {type(value).__name__}"
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 

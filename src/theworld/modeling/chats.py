@@ -10,6 +10,7 @@ from typing import Any, Final
 from PIL import Image
 
 from theworld.datasets.images import to_image
+from theworld.datasets.records import short
 from theworld.datasets.video import ClipRule, VideoClip, read_clip
 
 logger = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ def take_videos(conversation: Any, world: Any, rule: ClipRule) -> tuple[Any, Any
     rows = conversation if is_batch else [conversation]
     parts = [part for row in rows for part in _parts(row)]
     if bare := [part for part in parts if not isinstance(part, Mapping)]:
-        raise ValueError(f'a chat with the part {bare[0]!r:.40}: expected {{"type": "text", "text": ...}} or another')
+        raise ValueError(f'a chat with the part {short(bare[0])}: expected {{"type": "text", "text": ...}} or another')
     if other := sorted({str(part.get("type")) for part in parts} - {*_TYPES}):
         raise ValueError(f"a chat with parts of type {', '.join(other)}: expected {', '.join(_TYPES)}")
     if not any(part["type"] == "video" for part in parts):
@@ -100,7 +101,7 @@ def read_part(part: Mapping[str, Any], rule: ClipRule) -> VideoClip:
         return source
     for key in cuts:
         if isinstance(given[key], bool) or not isinstance(given[key], Real):
-            raise ValueError(f"{key}={given[key]!r:.40}: expected a number")
+            raise ValueError(f"{key}={short(given[key])}: expected a number")
     if "frame_rate" in given and _has_times(source):
         raise ValueError("frame_rate beside a video file, which has its own times: leave it out, or give its frames")
     options: dict[str, Any] = {_OPTIONS[key]: float(given[key]) for key in cuts}

@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from theworld.datasets.images import to_pictures
-from theworld.datasets.records import is_encodable
+from theworld.datasets.records import is_encodable, short
 from theworld.datasets.video import VideoClip, is_video
 from theworld.modeling.chats import picture_of
 from theworld.modeling.fusion import Fusion
@@ -76,7 +76,7 @@ def _rows(images: Any, questions: Sequence[str]) -> list[list[Any]]:
         ValueError: for no questions, a question that is no text, or another number of entries.
     """
     if not isinstance(questions, Sequence) or not questions or not all(isinstance(text, str) for text in questions):
-        raise ValueError(f"question={questions!r:.60}: expected a text, or a list of texts")
+        raise ValueError(f"question={short(questions)}: expected a text, or a list of texts")
     is_list = isinstance(images, list | tuple) or (isinstance(images, Tensor) and images.ndim == 4)
     if not is_list or len(images) != len(questions):
         given = f"{len(images)} entries" if is_list else f"images of type {type(images).__name__}"
@@ -154,7 +154,7 @@ def check_question(model: Fusion, question: Any) -> None:
         ValueError: for anything but a text, half of a surrogate pair, or a text that no prompt of the model can hold.
     """
     if not isinstance(question, str):
-        raise ValueError(f"question={question!r:.60}: expected a text")
+        raise ValueError(f"question={short(question)}: expected a text")
     if not is_encodable(question):
         raise ValueError("question: half of a surrogate pair in it, which no text file can hold")
     most = model.config.text.max_position_embeddings * _MOST_CHARACTERS_PER_TOKEN

@@ -11,7 +11,7 @@ from torch import Tensor
 from theworld.config.thresholds import Threshold, asks_world, lead_of, threshold_of
 from theworld.constants import IGNORE_INDEX
 from theworld.datasets.collator import Collator
-from theworld.datasets.records import is_encodable
+from theworld.datasets.records import is_encodable, short
 from theworld.datasets.sample import question as one_question
 from theworld.modeling import generation
 from theworld.modeling.chats import read_part
@@ -39,12 +39,12 @@ def check_choices(choices: Any) -> list[str]:
             "world='auto' needs choices, whose margin decides if the world is asked: give choices=[...], or drop it"
         )
     if isinstance(choices, str) or not isinstance(choices, Sequence):
-        raise ValueError(f"choices={choices!r:.60}: expected a list of texts")
+        raise ValueError(f"choices={short(choices)}: expected a list of texts")
     if not 2 <= len(choices) <= MOST_CHOICES:
         raise ValueError(f"{len(choices)} choices: expected 2 to {MOST_CHOICES}")
     for choice in choices:
         if not isinstance(choice, str) or not choice.strip() or not is_encodable(choice):
-            raise ValueError(f"choice {choice!r:.60}: expected a text that is not empty")
+            raise ValueError(f"choice {short(choice)}: expected a text that is not empty")
     texts = [choice.strip() for choice in choices]
     if twice := [text for text in texts if texts.count(text) > 1]:
         raise ValueError(f"choice {twice[0]!r:.60} twice: give each once")
@@ -179,7 +179,7 @@ def ask(model: Fusion, image: Any, question: Any, **options: Any) -> Any:
         kept = {name: value for name, value in options.items() if name not in ("choices", "auto_threshold")}
         return generation.ask(model, image, question, **kept)
     if not isinstance(question, str):
-        raise ValueError(f"question={question!r:.60}: with world='auto' one text, asked alone")
+        raise ValueError(f"question={short(question)}: with world='auto' one text, asked alone")
     look = AutoLook(model, image, options.pop("num_world_steps", None))
     return look.ask(question, **{name: value for name, value in options.items() if name != "world"})
 

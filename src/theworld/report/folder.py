@@ -246,6 +246,8 @@ def _picture(path: Path) -> Picture | None:
         with Image.open(io.BytesIO(data)) as image:
             image.load()
             mime, (width, height) = image.get_format_mimetype(), image.size
-    except (UnidentifiedImageError, OSError) as error:
-        raise ValueError(f"{path}: not a picture, or cut off ({error}); write it again, or take it out") from error
+    except OSError as error:
+        # Pillow would name the stream, an object of Python.
+        reason = "of no known format" if isinstance(error, UnidentifiedImageError) else error
+        raise ValueError(f"{path}: not a picture, or cut off ({reason}); write it again, or take it out") from error
     return Picture(f"data:{mime};base64,{base64.b64encode(data).decode()}", width, height)

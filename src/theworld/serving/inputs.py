@@ -64,6 +64,8 @@ class Checked:
     options: Options
     world: bool | Literal["auto"]
     """True for an answer with the world; "auto": only where the answer without it is unsure."""
+    choices: tuple[str, ...]
+    """With "auto", the answers to choose from, without white space around them; else none."""
     files: tuple[MediaFile, ...]
     """Files of pictures and videos in order, not decoded yet."""
 
@@ -129,6 +131,7 @@ class Preparer:
             raise RequestError(f"no model {request.model!r} here: expected {self.name!r}", 404, "model_not_found")
         options = self._options(request)
         world = self._world(request)
+        choices = self._choices(request) if world == "auto" else ()
         num_images, num_videos = (sum(kind == name for kind, _ in request.media) for name in ("image", "video"))
         if num_images > self.settings.max_images:
             raise RequestError(
@@ -146,7 +149,7 @@ class Preparer:
                 check_video_header(content)
             else:
                 check_header(content, self.settings.max_image_pixels)
-        return Checked(request, options, world, files)
+        return Checked(request, options, world, choices, files)
 
     def encode(self, checked: Checked, emit: Callable[[Event], None]) -> Prepared:
         """Decode the pictures and videos of a request and return its row.
@@ -186,14 +189,14 @@ class Preparer:
         if checked.world != "auto":
             length = prefix_length(processor, inputs["input_ids"]) if self._shares_prefixes else 0
             return Row(inputs, world=checked.world, prefix_length=length, **shared)
-        plain, choices = self._processors[checked.lane, False], [choice.strip() for choice in request.choices or ()]
-        ids = choice_ids(plain, choices)
+        plain = self._processors[checked.lane, False]
+        ids = choice_ids(plain, checked.choices)
         if (longest := max(map(len, ids))) > options.max_new_tokens:
             raise RequestError(f"a choice of {longest:,} tokens: expected at most {options.max_new_tokens:,}")
         return ChoiceRow(
             inputs,
             self._encode(request, media, False, plain),
-            choices=dict(zip(choices, ids, strict=True)),
+            choices=dict(zip(checked.choices, ids, strict=True)),
             threshold=threshold_of(self._threshold, request.auto_threshold),
             most_at_once=self._most_at_once,
             **shared,
@@ -239,17 +242,23 @@ class Preparer:
             raise RequestError("world: this server has none (enable_world=False); drop it")
         if not world and request.num_world_steps is not None:
             raise RequestError(f"num_world_steps={request.num_world_steps} without the world: drop it, or world")
-        try:
-            if request.num_world_steps is not None:
+        if request.num_world_steps is not None:
+            try:
                 check_world_steps(request.num_world_steps, self._most_steps)
-            if world == "auto":
-                check_choices(request.choices)
-                threshold_of(self._threshold, request.auto_threshold)
+            except ValueError as error:
+                raise RequestError(str(error)) from error
+        given = {"world='auto'": world == "auto", "num_world_steps": request.num_world_steps is not None}
+        if not request.media and (names := [name for name, is_given in given.items() if is_given]):
+            raise RequestError(f"{names[0]} without a picture: there is nothing to imagine; drop it")
+        return world
+
+    def _choices(self, request: ChatRequest) -> tuple[str, ...]:
+        """Return the choices of a request for the likeliest one."""
+        try:
+            threshold_of(self._threshold, request.auto_threshold)
+            return tuple(check_choices(request.choices))
         except ValueError as error:
             raise RequestError(str(error)) from error
-        if world == "auto" and not request.media:
-            raise RequestError("world='auto' without a picture: there is nothing to imagine; drop it")
-        return world
 
     def _encode(self, request: ChatRequest, media: list[Any], world: bool, processor: Any) -> dict[str, Any]:
         options: dict[str, Any] = {}

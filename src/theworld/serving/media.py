@@ -151,14 +151,25 @@ def decode_video(content: bytes, rule: ClipRule, settings: ServeSettings) -> Vid
         max_frames=settings.max_video_frames,
         max_decode_seconds=settings.max_video_decode_seconds,
     )
+    return clip_of(content, rule, limits)
+
+
+def clip_of(content: bytes, rule: ClipRule, limits: VideoLimits) -> VideoClip:
+    """Decode the clip of a video file or an animation, within any limits; the API and the page refuse alike.
+
+    Raises:
+        RequestError: as `decode_video`.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # max_pixels is stricter
             return read_clip(content, rule, limits=limits)
-    except (VideoSizeError, VideoLengthError, VideoTimeError) as error:
-        raise RequestError(str(error), code="video_too_large") from None
     except ImageError as error:
-        raise RequestError(str(error), code="invalid_video") from None
+        reason = str(error).removeprefix(f"{len(content):,} bytes: ")  # whoever sent the video knows which it is
+        if isinstance(error, VideoSizeError):
+            reason = f"{reason}; send it smaller"
+        is_large = isinstance(error, VideoSizeError | VideoLengthError | VideoTimeError)
+        raise RequestError(reason, code="video_too_large" if is_large else "invalid_video") from None
 
 
 @contextmanager

@@ -254,15 +254,30 @@ def _check(request: ChatRequest) -> None:
             raise RequestError(f"a picture or video in a message of {message.role}: only a user shows pictures")
     if len(request.stops) > 4 or any(not 1 <= len(text) <= 200 for text in request.stops):
         raise RequestError("stop: expected at most 4 texts of 1 to 200 characters")
+    if 0 < request.temperature < 0.01:
+        raise RequestError(f"temperature={request.temperature}: expected 0 (greedy) or 0.01 to 2")
+    _check_effects(request)
+
+
+def _check_effects(request: ChatRequest) -> None:
+    """Refuse options that have no effect beside the others; neutral values of them are accepted."""
+    sampling = {"temperature": request.temperature != 0, "top_p": request.top_p != 1, "seed": request.seed is not None}
     if request.world == "auto":
-        for name, value in (("temperature", request.temperature), ("stop", request.stops)):
-            if value:
+        for name, is_given in {**sampling, "stop": bool(request.stops)}.items():
+            if is_given:
                 raise RequestError(f"{name} with world='auto', which writes nothing but weighs the choices: drop it")
     elif request.choices is not None or request.auto_threshold is not None:
         name = "auto_threshold" if request.choices is None else "choices"
         raise RequestError(f"{name} without world='auto': give both, or drop it")
-    if 0 < request.temperature < 0.01:
-        raise RequestError(f"temperature={request.temperature}: expected 0 (greedy) or 0.01 to 2")
+    if sampling["top_p"] and "temperature" not in request.model_fields_set:  # other servers would sample
+        raise RequestError(f"top_p={request.top_p:g} without temperature, so greedy: give temperature, or drop top_p")
+    if request.stream_options.include_usage and not request.stream:
+        raise RequestError("stream_options without stream: give stream=true, or drop it")
+    if request.max_tokens not in (None, request.new_tokens):
+        raise RequestError(
+            f"max_tokens={request.max_tokens} and max_completion_tokens={request.max_completion_tokens}: give one of"
+            " them"
+        )
 
 
 def _without_nulls(value: Any) -> Any:

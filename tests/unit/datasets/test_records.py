@@ -12,7 +12,7 @@ from PIL import Image
 
 from theworld.datasets.conversations import turns_of
 from theworld.datasets.errors import RecordError
-from theworld.datasets.records import distinct_ids
+from theworld.datasets.records import distinct_ids, short
 from theworld.datasets.wrappers import HFDatasetWrapper, TheWorldDataset
 
 NAN = float("nan")
@@ -146,3 +146,16 @@ def test_marks_in_questions_fit_the_pictures() -> None:
     assert samples[0].turns[0].text == "What?"
     assert cause_of(samples, 1) == cause_of(samples, 2) == "malformed"
     assert samples[3].turns[0].text == "What is <image> in HTML?"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (Image.new("RGB", (2, 2)), "an object of the type Image"),
+        ([object()], "[an object of the type object]"),
+        ("<b>", "'<b>'"),
+        (np.int64(3), "np.int64(3)"),
+    ],
+)
+def test_messages_name_the_type_of_an_object_and_no_address(value: Any, text: str) -> None:
+    assert short(value) == text

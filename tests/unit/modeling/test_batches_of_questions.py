@@ -44,6 +44,7 @@ def test_a_list_of_questions_gives_a_list_of_the_single_answers(trained: TheWorl
         (picture(), QUESTIONS[:2], "2 questions and images of type Image"),
         ([], [], "expected a text, or a list of texts"),
         (picture(), 5, "expected a text, or a list of texts"),
+        (picture(), picture(), "question=an object of the type Image: expected a text"),
         ([picture()], [5], "expected a text, or a list of texts"),
     ],
 )

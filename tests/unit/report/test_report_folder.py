@@ -34,6 +34,7 @@ def test_a_folder_without_a_run_is_refused_and_nothing_is_written(tmp_path, name
         ("items/00/item.json", "", "not JSON"),
         ("items/00/picture.png", b"GIF89a", "not a picture, or cut off"),
         ("items/00/true.gif", "", "not a picture, or cut off"),
+        ("items/00/true.gif", "no picture", r"true\.gif: not a picture, or cut off \(of no known format\)"),
     ],
 )
 def test_a_damaged_file_is_named(run_folder, name, content, words):
@@ -42,6 +43,7 @@ def test_a_damaged_file_is_named(run_folder, name, content, words):
     with pytest.raises(ValueError, match=words) as caught:
         write_report(run_folder, "Run")
     assert str(path) in str(caught.value)
+    assert " at 0x" not in str(caught.value)
     assert not (run_folder / "report.html").exists()
 
 

@@ -105,6 +105,8 @@ def prepare(fused: TheWorld) -> Any:
         ({"world": True}, "choices without world='auto': give both, or drop it"),
         ({"world": True, "choices": None}, "auto_threshold without world='auto'"),
         ({"temperature": 1.0}, "temperature with world='auto'"),
+        ({"top_p": 0.5}, "top_p with world='auto'"),
+        ({"seed": 0}, "seed with world='auto'"),
         ({"stop": "x"}, "stop with world='auto'"),
         ({"messages": asked("Which bin?")}, "without a picture: there is nothing to imagine"),
     ],

@@ -132,6 +132,14 @@ REFUSED = {
         "invalid_value",
         "needs a tap that looks ahead",
     ),
+    "a K without a picture": ({"num_world_steps": 0}, "invalid_value", "num_world_steps without a picture"),
+    "a share of the mass for a greedy answer": ({"top_p": 0.9}, "invalid_value", "top_p=0.9 without temperature"),
+    "options of a stream without one": (
+        {"stream_options": {"include_usage": True}},
+        "invalid_value",
+        "stream_options without stream",
+    ),
+    "two lengths": ({"max_tokens": 5, "max_completion_tokens": 6}, "invalid_value", "give one of them"),
     "a K without a world": ({"world": False, "num_world_steps": 1}, "invalid_value", "without the world"),
 }
 
@@ -204,6 +212,9 @@ def test_neutral_values_of_unsupported_fields_are_accepted(prepare):
         "user": "me",
         "stop": None,
         "seed": None,
+        "top_p": 1,
+        "stream_options": {"include_usage": False},
+        "max_completion_tokens": 2,
     }
     assert prepare(body(**neutral)).row.options.max_new_tokens == 2
     assert prepare(body(max_tokens=None)).row.options.max_new_tokens == 10

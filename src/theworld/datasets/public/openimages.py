@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import httpx2
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
 from theworld.config.commands import OpenImagesSettings
@@ -265,7 +265,9 @@ def _check_picture(content: bytes) -> None:
     try:
         decode(content, formats=("JPEG",))
     except (*BROKEN, Image.DecompressionBombError) as error:
-        raise _PassingError(f"{len(content):,} bytes that are no JPEG ({error})") from error
+        # Pillow would name the stream, an object of Python.
+        reason = "of another format" if isinstance(error, UnidentifiedImageError) else error
+        raise _PassingError(f"{len(content):,} bytes that are no JPEG ({reason})") from error
 
 
 def _is_whole(path: Path) -> bool:

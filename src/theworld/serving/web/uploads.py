@@ -11,7 +11,6 @@ from PIL import Image
 from theworld.config.data_base import NO_SHIFT, Shift
 from theworld.config.serving import AppSettings
 from theworld.constants import TEMPORAL_STRIDE
-from theworld.datasets.errors import VideoError
 from theworld.datasets.films import VIDEO_FORMATS, is_film
 from theworld.datasets.foresight import (
     NUM_FRAMES,
@@ -25,9 +24,9 @@ from theworld.datasets.foresight import (
 from theworld.datasets.foresight.scene import num_future_slots
 from theworld.datasets.foresight.shifts import shifted_look, under_gravity
 from theworld.datasets.rgb import BROKEN, without_metadata
-from theworld.datasets.video import ClipRule, read_clip
-from theworld.datasets.video_limits import VideoLengthError, VideoLimits, VideoSizeError, VideoTimeError, smaller
-from theworld.serving.media import FORMATS, decode_picture
+from theworld.datasets.video import ClipRule
+from theworld.datasets.video_limits import VideoLimits, smaller
+from theworld.serving.media import FORMATS, clip_of, decode_picture
 from theworld.serving.refusals import RequestError
 
 LONGEST_SIDE_PX = 1792
@@ -154,17 +153,7 @@ def _video(content: bytes, limits: AppSettings, rule: ClipRule) -> Clip:
         max_decode_seconds=limits.max_seconds,
         max_side_px=LONGEST_SIDE_PX,
     )
-    try:
-        clip = read_clip(content, rule, limits=largest)
-    except VideoError as error:
-        reason = str(error).removeprefix(f"{len(content):,} bytes: ")
-        if isinstance(error, VideoSizeError):
-            raise RequestError(f"{reason}; send it smaller", code="image_too_large") from None
-        if isinstance(error, VideoLengthError):
-            raise RequestError(reason, code="video_too_long") from None
-        if isinstance(error, VideoTimeError):
-            raise RequestError(reason, 504, "timeout") from None
-        raise RequestError(reason, code="invalid_image") from None
+    clip = clip_of(content, rule, largest)
     return Clip(clip.frames, clip.note)
 
 

@@ -2,6 +2,7 @@
 
 import io
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,9 @@ from PIL import Image
 
 from fixtures_model import picture
 from theworld.config.data_base import Shift
-from theworld.config.serving import AppSettings
+from theworld.config.serving import AppSettings, ServeSettings
+from theworld.datasets.video import ClipRule
+from theworld.serving.media import decode_video
 from theworld.serving.refusals import RequestError
 from theworld.serving.web.uploads import LONGEST_SIDE_PX, SHOWN_SIDE_PX, read_files, read_scene, shown, strip
 
@@ -145,6 +148,38 @@ def test_a_video_of_too_large_frames_is_refused_before_one_is_decoded():
 def test_a_clip_whose_frames_all_have_one_time_ends_by_the_time_limit():
     with pytest.raises(RequestError, match=r"^a video that takes too long to decode: send a smaller one$"):
         read_files([gif(4, 50)], AppSettings(max_seconds=1e-9), 6.0, 5)
+
+
+@pytest.mark.parametrize(
+    ("content", "limits", "code"),
+    [
+        (video(9, 20)[:400], {}, "invalid_video"),
+        (gif(9, 50)[:190], {}, "invalid_video"),
+        (video(2, 20, side=64), {"pixels": 1000}, "video_too_large"),
+        (video(40, 1), {"seconds": 30}, "video_too_large"),
+        (gif(4, 50), {"decode_seconds": 1e-9}, "video_too_large"),
+    ],
+    ids=["cut video", "cut animation", "large", "long", "slow"],
+)
+def test_the_page_and_the_api_refuse_a_video_in_the_same_words(
+    content: bytes, limits: dict[str, Any], code: str
+) -> None:
+    pixels, seconds, decode_seconds = (limits.get(name) for name in ("pixels", "seconds", "decode_seconds"))
+    page = AppSettings(max_image_pixels=pixels or 25_000_000, max_video_seconds=30, max_seconds=decode_seconds or 60)
+    api = ServeSettings(
+        model="test",
+        max_video_pixels=pixels or 25_000_000,
+        max_video_seconds=seconds or 30,
+        max_video_decode_seconds=decode_seconds or 60,
+    )
+
+    refusals = []
+    for read in (lambda: read_files([content], page, 6.0, 5), lambda: decode_video(content, ClipRule(6.0, 5), api)):
+        with pytest.raises(RequestError) as caught:
+            read()
+        refusals.append((caught.value.status, caught.value.code, str(caught.value)))
+    assert refusals[0] == refusals[1]
+    assert refusals[0][:2] == (400, code)
 
 
 def test_a_scene_has_its_questions_and_its_future():
