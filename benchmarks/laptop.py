@@ -1,4 +1,9 @@
-"""What a laptop pays, with AVX2 alone: start, first answer, demo, tests, and the size of the installation."""
+"""Costs on a laptop, with AVX2 alone: start, first answer, demo, tests, and the size of the installation.
+
+`python -m benchmarks.laptop [NAME ...]` measures the named figures, or all of them. Starts and the first answer are
+seconds of the processor, which leave other programs of the machine out; the demo and the tests use both of two cores,
+so their minutes are by the clock, of a machine without other work.
+"""
 
 import os
 import resource
@@ -7,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Final
@@ -41,9 +46,9 @@ def processor_s(command: list[str], folder: str | None = None) -> float:
 
 
 def start_s(command: list[str]) -> float:
-    """Return the median over processes that start anew, the files already in memory."""
+    """Return the median processor time of processes that start anew, the files already in memory."""
     _run(command, None)
-    return statistics.median(wall_s(command) for _ in range(_NUM_STARTS))
+    return statistics.median(processor_s(command) for _ in range(_NUM_STARTS))
 
 
 def installed_bytes(name: str = "theworld") -> int:
@@ -66,18 +71,34 @@ def installed_bytes(name: str = "theworld") -> int:
     return sum(seen.values())
 
 
-def figures() -> Iterator[Figure]:
-    """Measure all; the tests last half an hour on a busy machine."""
-    yield Figure("import_theworld", start_s([sys.executable, "-c", "import theworld"]), 0.1, unit="s")
-    yield Figure("help_of_theworld", start_s([THEWORLD, "--help"]), 0.15, unit="s")
-    yield Figure("installation_with_torch", installed_bytes() / 1e9, 6, unit="GB")
+def first_answer_s() -> float:
+    """Return the processor time of the first answer, from the start of the command."""
     with tempfile.TemporaryDirectory() as folder:
-        picture = _picture(Path(folder))
-        yield Figure(
-            "first_answer", processor_s([THEWORLD, "ask", "tiny-foresight", picture, QUESTION]), 8, unit="CPU s"
-        )
-        yield Figure("demo", wall_s([THEWORLD, "demo"], folder) / 60, 6, unit="min")
-    yield Figure("tests", wall_s(["make", "test"], str(ROOT)) / 60, 8, unit="min")
+        return processor_s([THEWORLD, "ask", "tiny-foresight", _picture(Path(folder)), QUESTION])
+
+
+def demo_minutes() -> float:
+    """Return the minutes of a demo in an empty folder."""
+    with tempfile.TemporaryDirectory() as folder:
+        return wall_s([THEWORLD, "demo"], folder) / 60
+
+
+_MEASURES: Final[dict[str, tuple[Callable[[], float], float, str]]] = {
+    "import_theworld": (lambda: start_s([sys.executable, "-c", "import theworld"]), 0.1, "CPU s"),
+    "help_of_theworld": (lambda: start_s([THEWORLD, "--help"]), 0.15, "CPU s"),
+    "installation_with_torch": (lambda: installed_bytes() / 1e9, 6, "GB"),
+    "first_answer": (first_answer_s, 8, "CPU s"),
+    "demo": (demo_minutes, 6, "min"),
+    "tests": (lambda: wall_s(["make", "test"], str(ROOT)) / 60, 8, "min"),
+}
+"""Measurement, goal and unit of each figure."""
+
+
+def figures(names: Sequence[str] = tuple(_MEASURES)) -> Iterator[Figure]:
+    """Measure the named figures; the tests last half an hour on a busy machine."""
+    for name in names:
+        measure, goal, unit = _MEASURES[name]
+        yield Figure(name, measure(), goal, unit=unit)
 
 
 def _picture(folder: Path) -> str:
@@ -92,3 +113,10 @@ def _picture(folder: Path) -> str:
 def _run(command: list[str], folder: str | None) -> None:
     environment = {**os.environ, **_AVX2, "PYTHONPATH": os.pathsep.join((str(ROOT / "src"), str(ROOT)))}
     subprocess.run(command, cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+if __name__ == "__main__":
+    if unknown := sorted({*sys.argv[1:]} - {*_MEASURES}):
+        sys.exit(f"unknown figure {', '.join(unknown)}: expected some of {', '.join(_MEASURES)}")
+    for figure in figures(sys.argv[1:] or tuple(_MEASURES)):
+        print(figure.line(), flush=True)

@@ -94,7 +94,7 @@ def evaluate(config: EvaluationConfig, samples: Any = None) -> dict[str, Any]:
     _check_arms(config, arms, saved, kind)
     if "auto" in arms and saved.enable_world:
         config = replace(config, auto_threshold=threshold_of(saved.auto_threshold, config.auto_threshold))
-    formats = _formats(config, saved)
+    formats = common_formats(saved, config.dtype, config.store_dir)
     _check_before_loading(config, arms, saved)
     process.wait_for_everyone()  # nobody writes before every process has looked
     with in_use(config.output_dir, is_first=process.is_main_process):
@@ -113,9 +113,9 @@ def evaluate(config: EvaluationConfig, samples: Any = None) -> dict[str, Any]:
         )
 
 
-def _formats(config: EvaluationConfig, saved: WorldFields) -> dict[str, str]:
-    """Return the number formats of the main process: machines differ, and the rows of one file must not."""
-    formats = answering_formats(saved, config.dtype, config.store_dir)
+def common_formats(saved: WorldFields, dtype: str, store_dir: Path | None) -> dict[str, str]:
+    """Return the `answering_formats` of the main process: machines differ, and the rows of one file must not."""
+    formats = answering_formats(saved, dtype, store_dir)
     if joined_processes().num_processes > 1:
         (formats,) = broadcast_object_list([formats])
     return formats

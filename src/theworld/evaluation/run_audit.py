@@ -13,14 +13,13 @@ from theworld.datasets.sample import Sample, Samples
 from theworld.environment import describe_environment
 from theworld.evaluation.audit import Audit, audit_verdict
 from theworld.evaluation.benchmarks.dispatch import score
-from theworld.evaluation.collection import collect
-from theworld.evaluation.conditions import answering_formats
+from theworld.evaluation.collection import collect, joined_processes
 from theworld.evaluation.generation import FeatureReader
 from theworld.evaluation.partners import Paired, paired
 from theworld.evaluation.predictions import Prediction, read_predictions
 from theworld.evaluation.replaced_answers import ReplacingAnswerer, blanked, proof_of, unavailable
 from theworld.evaluation.replacements import Replacements, digest, moments_of
-from theworld.evaluation.run import saved_config
+from theworld.evaluation.run import common_formats, saved_config
 from theworld.evaluation.run_identity import identify
 from theworld.evaluation.true_future import TrueFuture
 from theworld.io import write_whole
@@ -36,7 +35,8 @@ from theworld.world.cached import open_stored
 def audit(settings: AuditSettings) -> dict[str, Any]:
     """Answer the questions under every condition and decide if the model uses its world features.
 
-    The conditions are those of `config.evaluation.ConditionName`.
+    The conditions are those of `config.evaluation.ConditionName`. Under a launcher of several processes the first one
+    computes the features, each answers its share of the items, and the files are those of one process.
 
         output_dir/
           config.json, environment.json
@@ -56,13 +56,13 @@ def audit(settings: AuditSettings) -> dict[str, Any]:
     saved = saved_config(name)
     if not saved.enable_world:
         raise ValueError(f"{settings.checkpoint} was trained with enable_world=False: there is no world to audit")
-    with in_use(settings.output_dir):
+    with in_use(settings.output_dir, is_first=joined_processes().is_main_process):
         return _audit(settings, name, saved)
 
 
 def _audit(settings: AuditSettings, name: str, saved: WorldFields) -> dict[str, Any]:
     folder = settings.store_dir or settings.output_dir / "features"
-    formats = answering_formats(saved, settings.dtype, folder)
+    formats = common_formats(saved, settings.dtype, folder)
     options = on_this_machine(formats["weights"])
     # Load the model first, so that a damaged checkpoint fails at once.
     model = TheWorld.from_pretrained(name, world_dtype=formats["world"], **options)
@@ -71,8 +71,9 @@ def _audit(settings: AuditSettings, name: str, saved: WorldFields) -> dict[str, 
     dataset = open_items(data, data.num_validation, with_future, saved.clip_rule)
     samples = [dataset[index] for index in range(len(dataset))]
     _check_one_kind(samples)
-    loader.save_over_earlier(settings, settings.output_dir / "config.json")
-    write_whole(settings.output_dir / "environment.json", describe_environment(number_formats=formats))
+    if joined_processes().is_main_process:
+        loader.save_over_earlier(settings, settings.output_dir / "config.json")
+        write_whole(settings.output_dir / "environment.json", describe_environment(number_formats=formats))
     # A model with a trained VAE has no tap.
     read = model.read_world if model.tap is None else open_stored(model.tap, folder).read
     result = audit_model(
@@ -114,7 +115,9 @@ def audit_model(
         ValueError: as `audit`.
     """
     pairs = paired(samples, seed)
-    moments = moments_of(model, pairs.samples, read, batch_size)
+    process = joined_processes()
+    with process.main_process_first():  # the others read its features: a clip's last digits depend on its batch
+        moments = moments_of(model, pairs.samples, read, batch_size)
     missing = unavailable(model, pairs.samples, moments)
     asked: list[ConditionName] = [condition for condition in conditions if condition not in missing]
     true_future = TrueFuture(model) if "oracle" in asked else None
@@ -145,7 +148,9 @@ def audit_model(
     )
     orders = {name: {"order": order, "sha256": digest(order)} for name, order in rule.orders.items()}
     record = {"checkpoint": describe_weights(model), **result.to_dict()}  # the verdict holds for these weights only
-    write_whole(folder / "audit.json", json.dumps({**record, "orders": orders} if orders else record, indent=2))
+    if process.is_main_process:
+        write_whole(folder / "audit.json", json.dumps({**record, "orders": orders} if orders else record, indent=2))
+    process.wait_for_everyone()
     return result
 
 
