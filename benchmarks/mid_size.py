@@ -15,6 +15,7 @@ from benchmarks.figures import Figure, paired_ratio
 from theworld.datasets.collator import Collator
 from theworld.datasets.sample import Sample, question
 from theworld.modeling import TheWorld
+from theworld.modeling.cache_name import CACHE
 from theworld.tiny.tokenizer import train_tokenizer
 
 VOCABULARY = 262_208
@@ -141,15 +142,15 @@ def answering_figures(folder: Path) -> Iterator[Figure]:
 
 def decoder(model: Any, prompt: dict[str, Any]) -> Callable[[], None]:
     """Return a function that writes NEW_TOKENS tokens after a prompt with cached keys and values."""
-    ids, cache = prompt["input_ids"], prompt["past_key_values"]
+    ids, cache = prompt["input_ids"], prompt[CACHE]
     with torch.no_grad():
-        model(input_ids=ids[:, cache.get_seq_length() :], past_key_values=cache, use_cache=True, logits_to_keep=1)
+        model(input_ids=ids[:, cache.get_seq_length() :], **{CACHE: cache}, use_cache=True, logits_to_keep=1)
 
     @torch.no_grad()
     def write() -> None:
         past, token = copy.deepcopy(cache), ids[:, -1:]
         for _ in range(NEW_TOKENS):
-            logits = model(input_ids=token, past_key_values=past, use_cache=True, logits_to_keep=1).logits
+            logits = model(input_ids=token, **{CACHE: past}, use_cache=True, logits_to_keep=1).logits
             token = logits[:, -1].argmax(-1, keepdim=True)
 
     return write

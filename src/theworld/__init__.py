@@ -49,7 +49,15 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'theworld' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    try:
+        home = importlib.import_module(_HOMES[name])
+    except ImportError as error:
+        from theworld.environment import unmet_requirements
+
+        if unmet := unmet_requirements():
+            raise ImportError(unmet) from error
+        raise
+    return getattr(home, name)
 
 
 def __dir__() -> list[str]:

@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,24 @@ def describe_environment(**more: Any) -> str:
         },
         indent=2,
     )
+
+
+def unmet_requirements() -> str:
+    """Return the libraries whose installed version is out of range, with the remedy; an empty text: there are none."""
+    from packaging.requirements import Requirement  # not above: setup.py
+
+    wrong = []
+    for line in requires("theworld") or ():
+        needed = Requirement(line)
+        if needed.marker is not None:  # belongs to an extra
+            continue
+        try:
+            installed = version(needed.name)
+        except PackageNotFoundError:
+            installed = "absent"
+        if installed == "absent" or not needed.specifier.contains(installed, prereleases=True):
+            wrong.append(f"{needed.name} {installed}, needed {needed.specifier}")
+    return f"{'; '.join(wrong)}: install with constraints.txt" if wrong else ""
 
 
 def check_launcher() -> None:

@@ -7,9 +7,9 @@ import re
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-from httpx2 import Client, ConnectError, ConnectTimeout, HTTPError, Request, Response
+import huggingface_hub
 from huggingface_hub import HfApi, constants, set_client_factory, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
@@ -24,6 +24,12 @@ from huggingface_hub.utils._http import default_client_factory  # pyright: ignor
 from safetensors import SafetensorError
 
 from theworld.constants import TOKEN
+
+# Version 1 of the hub's client speaks through httpx, version 2 through httpx2: the same classes under two names.
+if TYPE_CHECKING or not huggingface_hub.__version__.startswith("1."):
+    from httpx2 import Client, ConnectError, ConnectTimeout, HTTPError, Request, Response
+else:
+    from httpx import Client, ConnectError, ConnectTimeout, HTTPError, Request, Response
 
 HUB_NAME: Final = re.compile(r"[\w.-]+/[\w.-]+")
 """OWNER/NAME of a repository."""

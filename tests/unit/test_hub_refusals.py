@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from httpx2 import ConnectError, Request, Response
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -25,6 +24,7 @@ from safetensors import SafetensorError
 
 from theworld import hub
 from theworld.config import WorldSettings
+from theworld.hub import ConnectError, Request, Response
 from theworld.world.loading import load_vae
 
 ANSWERS: dict[str, tuple[int, str]] = {

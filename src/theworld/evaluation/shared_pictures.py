@@ -19,6 +19,7 @@ from theworld.datasets.images import to_image
 from theworld.datasets.sample import Sample, Turn
 from theworld.modeling import TheWorld
 from theworld.modeling.bases import SHARED_PREFIX
+from theworld.modeling.cache_name import CACHE
 from theworld.modeling.generation import place, prefix_keys, prefix_length, question_place, refuse_overlong
 
 _DIGEST_BYTES: Final = 16
@@ -95,7 +96,7 @@ def reply_inputs(model: TheWorld, prompts: Collator, samples: Sequence[Sample], 
     return {
         "input_ids": torch.cat([begun, ids], 1).to(model.device),
         "attention_mask": torch.cat([torch.ones_like(begun), mask], 1).to(model.device),
-        "past_key_values": cache,
+        CACHE: cache,
     }
 
 
@@ -133,7 +134,7 @@ def choice_inputs(
         "input_ids": ids.to(model.device),
         "attention_mask": mask.to(model.device),
         "position_ids": torch.arange(begun, begun + width, device=model.device).expand(len(rest), -1),
-        "past_key_values": cache,
+        CACHE: cache,
     }
     return inputs, torch.tensor([row + [IGNORE_INDEX] * (width - len(row)) for row in labels])
 

@@ -14,6 +14,7 @@ from theworld.config.world import check_world_steps
 from theworld.constants import IGNORE_INDEX
 from theworld.modeling.alignment import unexplained
 from theworld.modeling.bases import IMITATION, PACKING
+from theworld.modeling.cache_name import CACHE, take_cache
 from theworld.modeling.configuration import WorldFields
 from theworld.modeling.devices import execution_device
 from theworld.modeling.direct_calls import DirectCalls, refuse_absent_world
@@ -183,6 +184,7 @@ class Fusion(_BesideABase):
         attention_mask: Tensor | dict | None = None,
         position_ids: Tensor | None = None,
         past_key_values: Any = None,
+        cache: Any = None,
         token_type_ids: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
         labels: Int[Tensor, "B L"] | None = None,
@@ -221,7 +223,7 @@ class Fusion(_BesideABase):
                 "input_ids": input_ids,
                 "attention_mask": attention_mask,
                 "position_ids": position_ids,
-                "past_key_values": past_key_values,
+                CACHE: past_key_values if cache is None else cache,
                 "inputs_embeds": inputs_embeds,
                 "mm_encoder_outputs": mm_encoder_outputs,
                 "packed_samples": packed_samples,
@@ -241,20 +243,19 @@ class Fusion(_BesideABase):
         rest = dict(inputs)
         pictures = {name: rest.pop(name, None) for name in _PICTURES}
         pixels, features, steps = (rest.pop(name, None) for name in _WORLD)
-        token_types, mm_token_types = (rest.pop(name, None) for name in _TYPES)
-        input_ids, packed_samples = rest.pop("input_ids", None), rest.pop("packed_samples", None)
+        input_ids, packed, rest[CACHE] = rest.pop("input_ids", None), rest.pop("packed_samples", None), take_cache(rest)
         parts = dict(rest.pop("mm_encoder_outputs", None) or {})
-        types = self._types(token_types, mm_token_types, input_ids, pictures["pixel_values"])
+        types = self._types(*(rest.pop(name, None) for name in _TYPES), input_ids, pictures["pixel_values"])
         if (fused := parts.pop("world", None)) is None:
             fused = self._world_tokens(pixels, features, steps, input_ids)
         attention_mask, derived = rest.pop("attention_mask", None), {}
         if fused is not None:
-            before = rest.get("position_ids"), rest.get("past_key_values")
+            before = rest.get("position_ids"), rest[CACHE]
             rest["position_ids"] = self.place_prompt(input_ids, *before, attention_mask, types, pictures)
             input_ids, rest["inputs_embeds"], parts, derived = self._fuse(input_ids, pictures, parts, fused)
         native = {
             "input_ids": input_ids,
-            "attention_mask": self._mask(attention_mask, packed_samples, types),
+            "attention_mask": self._mask(attention_mask, packed, types),
             "mm_encoder_outputs": parts or None,
             self.TYPE_IDS: types,
             **{name: pictures.get(name) for name in self.PICTURES},
@@ -263,9 +264,7 @@ class Fusion(_BesideABase):
         }
         return native, fused is not None
 
-    def _types(
-        self, token_type_ids: Tensor | None, mm_token_type_ids: Tensor | None, input_ids: Any, pixel_values: Any
-    ) -> Tensor | None:
+    def _types(self, token_type_ids: Any, mm_token_type_ids: Any, input_ids: Any, pixel_values: Any) -> Tensor | None:
         """Return the types of tokens, given under the base's name, or those of the processor if they are missing."""
         given = {"token_type_ids": token_type_ids, "mm_token_type_ids": mm_token_type_ids}
         types = given.pop(self.TYPE_IDS)
@@ -376,7 +375,7 @@ class Fusion(_BesideABase):
         prepare = super()._maybe_prepare_encoder_kwargs_for_generation  # pyright: ignore[reportAttributeAccessIssue]
         model_kwargs = prepare(inputs_tensor, model_kwargs, *args, **kwargs)
         fused = self._world_tokens(pixels, features, steps, inputs_tensor)
-        if fused is None and model_kwargs.get("past_key_values") is None:
+        if fused is None and model_kwargs.get(CACHE) is None:
             has_pictures = "image" in model_kwargs.get("mm_encoder_outputs", {})
             refuse_absent_world(self.config, inputs_tensor, has_pictures)
         elif fused is not None:

@@ -14,6 +14,7 @@ from transformers import DynamicCache
 from theworld.datasets.images import to_pictures
 from theworld.datasets.records import is_encodable, short
 from theworld.datasets.video import VideoClip, is_video
+from theworld.modeling.cache_name import CACHE
 from theworld.modeling.chats import picture_of
 from theworld.modeling.fusion import Fusion
 from theworld.modeling.futures import agreed, check_futures
@@ -219,7 +220,7 @@ class PrefixCache:
         return {  # without token_type_ids: a question is text, whose mask is causal
             "input_ids": input_ids,
             "attention_mask": torch.ones_like(input_ids),
-            "past_key_values": copy.deepcopy(self.cache),
+            CACHE: copy.deepcopy(self.cache),
         }
 
     def ask(self, question: str, num_futures: int | None = None, **options: Any) -> Any:
@@ -316,7 +317,7 @@ def prefix_keys(model: Fusion, inputs: dict[str, Any]) -> DynamicCache:
     """
     cache = DynamicCache(config=model.config.get_text_config())
     no_logits = -inputs["input_ids"].shape[1]  # transformers keeps the positions [-logits_to_keep:], here none
-    model(**inputs, past_key_values=cache, use_cache=True, logits_to_keep=no_logits)
+    model(**inputs, **{CACHE: cache}, use_cache=True, logits_to_keep=no_logits)
     return cache
 
 

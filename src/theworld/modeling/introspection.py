@@ -12,6 +12,7 @@ from torch import Tensor
 
 from theworld.datasets.images import to_frames
 from theworld.datasets.video import VideoClip, is_video
+from theworld.modeling.cache_name import CACHE
 from theworld.modeling.chats import read_part
 from theworld.modeling.generation import PrefixCache
 from theworld.modeling.model import TheWorld
@@ -44,7 +45,7 @@ def first_attention(seen: PrefixCache, question: str) -> Attention:
         output = model(
             input_ids=ids[:, length:],
             attention_mask=inputs["attention_mask"],
-            past_key_values=inputs["past_key_values"],
+            **{CACHE: inputs[CACHE]},
             use_cache=True,
             logits_to_keep=1,
             output_attentions=True,

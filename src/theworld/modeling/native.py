@@ -11,6 +11,7 @@ from transformers import (
 )
 
 from theworld.modeling.bases import GEMMA3, GEMMA4, QWEN3_VL
+from theworld.modeling.cache_name import CACHE
 from theworld.modeling.configuration import (
     TheWorldConfig,
     TheWorldGemma4Config,
@@ -130,10 +131,10 @@ class FusedQwen3VL(Fusion, Qwen3VLForConditionalGeneration):  # pyright: ignore[
             return prepare(inputs_tensor, model_kwargs)
         given = (model_kwargs.get(self.TYPE_IDS), inputs_tensor, model_kwargs.get("pixel_values"))
         options = {**model_kwargs, self.TYPE_IDS: image_positions(*given, self.config.image_token_id)}
-        cache = options.get("past_key_values")
+        cache = options.get(CACHE)
         num_cached = 0 if cache is None else cache.get_seq_length()
         if (inputs_tensor[:, num_cached:] == self.config.world_token_id).any():
-            options["past_key_values"] = None  # a new clip: all positions anew, as for a new picture
+            options[CACHE] = None  # a new clip: all positions anew, as for a new picture
         native: Tensor = prepare(inputs_tensor, options)
         if len(native) == 1:  # text after cached tokens
             return native

@@ -3,16 +3,15 @@
 import os
 import shutil
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import torch
 from huggingface_hub import get_token
-from packaging.requirements import Requirement
 
 from theworld.config.commands import DoctorSettings
 from theworld.constants import TINY_FUSED_MODEL
+from theworld.environment import unmet_requirements
 from theworld.planning.plan import Plan, plan_run
 from theworld.precision import DTYPE_OF, describe_device, fastest_dtype, is_emulated
 
@@ -52,19 +51,8 @@ def examine(settings: DoctorSettings) -> Iterator[Finding]:
 
 
 def _libraries() -> Finding:
-    wrong = []
-    for line in requires("theworld") or ():
-        needed = Requirement(line)
-        if needed.marker is not None:  # belongs to an extra
-            continue
-        try:
-            installed = version(needed.name)
-        except PackageNotFoundError:
-            installed = "absent"
-        if installed == "absent" or not needed.specifier.contains(installed, prereleases=True):
-            wrong.append(f"{needed.name} {installed}, needed {needed.specifier}")
-    if wrong:
-        return Finding("fault", "libraries", f"{'; '.join(wrong)}: install with constraints.txt")
+    if unmet := unmet_requirements():
+        return Finding("fault", "libraries", unmet)
     return Finding("ok", "libraries", f"as pyproject.toml asks; torch {torch.__version__}")
 
 

@@ -11,6 +11,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from theworld.evaluation.generation import place
 from theworld.modeling import TheWorld
 from theworld.modeling.bases import SHARED_PREFIX
+from theworld.modeling.cache_name import CACHE
 from theworld.modeling.generation import prefix_keys
 from theworld.serving.prefixes import fits, joined_keys, keys_of_rows, two_parts
 from theworld.serving.reuse import Content, Kept, ReuseCache
@@ -96,7 +97,7 @@ class BatchReader:
         names, lengths = [row.content.prefix for row in rows], [row.prefix_length for row in rows]
         keys = self._kept.collect("keys", names, lambda places: self._prefill([rows[place] for place in places]))
         tokens = two_parts([row.inputs for row in rows], lengths, self._pad_token_id)
-        return {**place(self.model, tokens), "past_key_values": joined_keys(self._text, keys, lengths)}
+        return {**place(self.model, tokens), CACHE: joined_keys(self._text, keys, lengths)}
 
     def _share_prefixes(self, rows: Sequence[ReadRow]) -> bool:
         sizes = [(row.prefix_length, row.num_prompt_tokens - row.prefix_length) for row in rows]

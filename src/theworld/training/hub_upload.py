@@ -10,15 +10,13 @@ from pathlib import Path
 from string import Template
 from typing import Any, Final
 
-from httpx2 import HTTPError
-from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.utils import disable_progress_bars
 from transformers import TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint
 
 from theworld.config import DataSettings, ForesightData, PublicData, RegisteredData, TrainingConfig
 from theworld.evaluation.statistics import Interval
-from theworld.hub import HUB_NAME, client, fetch, without_tokens
+from theworld.hub import HUB_NAME, REFUSALS, client, fetch, without_tokens
 from theworld.io import whole_folder, write_whole
 from theworld.tables import markdown_lines, percent_with_range
 from theworld.training.metrics import read_metrics
@@ -29,7 +27,7 @@ RUN_NAME: Final = "run"
 """Folder of the repository for the files about the run."""
 _ASIDE: Final = ".pushing."
 _RUN_FILES: Final = ("config.json", "environment.json", "metrics.jsonl", "validation.jsonl", "results.json")
-_FAILURES: Final = (HfHubHTTPError, HTTPError, OSError, ValueError, RuntimeError)
+_FAILURES: Final = (*REFUSALS, ValueError, RuntimeError)
 """Errors of an upload (RuntimeError: of the hub's Xet storage); training continues after them."""
 _LICENCES: Final = {
     "google/": ("Gemma Terms of Use", "https://ai.google.dev/gemma/terms"),

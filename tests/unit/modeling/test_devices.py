@@ -9,6 +9,7 @@ from torch import Tensor
 from fixtures_devices import Placed
 from fixtures_model import picture
 from theworld import TheWorld
+from theworld.modeling.cache_name import CACHE
 from theworld.modeling.devices import keep_world_in_memory
 from theworld.modeling.generation import conversation
 from theworld.world.factory import open_tap
@@ -205,7 +206,7 @@ def imitation(model: TheWorld) -> Tensor:
 def keys_of_a_question(model: TheWorld) -> Tensor:
     inputs = model.look(picture(1)).inputs("Which bin?")
     assert inputs["input_ids"].device == model.device
-    return plain(inputs["past_key_values"].layers[5].keys)
+    return plain(inputs[CACHE].layers[5].keys)
 
 
 @pytest.mark.parametrize("found", [loss, imitation, keys_of_a_question])

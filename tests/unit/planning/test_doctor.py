@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from fixtures_hub import HubStandIn, hub  # noqa: F401
+from theworld import environment
 from theworld.cli import main as cli
 from theworld.planning import doctor
 
@@ -40,7 +41,7 @@ def test_a_sound_installation_has_no_fault_and_its_token_is_not_told(
 def test_a_library_out_of_bounds_is_a_fault(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(doctor, "version", lambda name: "0.0.1")
+    monkeypatch.setattr(environment, "version", lambda name: "0.0.1")
     code, found, _ = examined(capsys)
     assert (code, found["libraries"]["state"]) == (cli.FAULT, "fault")
     assert "torch 0.0.1, needed >=2.8" in found["libraries"]["found"]

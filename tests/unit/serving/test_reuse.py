@@ -10,6 +10,7 @@ from served_model import asked, body
 
 from theworld.config.serving import ServeSettings
 from theworld.evaluation.generation import place
+from theworld.modeling.cache_name import CACHE
 from theworld.serving.inputs import Preparer
 from theworld.serving.metrics import Metrics
 from theworld.serving.reading import BatchReader, joined
@@ -117,7 +118,7 @@ def test_a_batch_with_shared_prefixes_has_the_logits_of_the_batch_at_once(name, 
     expected = first_logits(model, at_once)
     for _ in range(2):  # computed, then kept
         inputs = reader.inputs(rows)
-        assert inputs["past_key_values"].get_seq_length() == max(row.prefix_length for row in rows)
+        assert inputs[CACHE].get_seq_length() == max(row.prefix_length for row in rows)
         torch.testing.assert_close(first_logits(model, inputs), expected, atol=1e-5, rtol=1e-5)
 
 
@@ -127,7 +128,7 @@ def test_beyond_the_sliding_window_rows_with_equal_rests_share_prefixes(texts, s
     messages = (asked(texts[0], 1), asked(texts[1], 2, 3))
     rows = rows_of(world_off, *(body(messages=message) for message in messages))
     inputs = BatchReader(world_off, Metrics(), PLENTY).inputs(rows)
-    assert ("past_key_values" in inputs) is shares
+    assert (CACHE in inputs) is shares
     at_once = place(world_off, joined([row.inputs for row in rows], world_off.processor.tokenizer.pad_token_id))
     expected = first_logits(world_off, at_once)
     torch.testing.assert_close(first_logits(world_off, inputs), expected, atol=1e-5, rtol=1e-5)
