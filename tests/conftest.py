@@ -1,7 +1,9 @@
 """One thread, no network, shapes checked: what holds for every test."""
 
+import gc
 import os
 import tempfile
+from collections.abc import Iterator
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # A kernel compiled for other instructions is found again and computes other numbers.
@@ -10,19 +12,30 @@ os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", f"{tempfile.gettempdir()}/torch
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
+from pathlib import Path
+
 import jaxtyping
 
-# Annotated tensor shapes are checked at run time, in tests only. Left out are the dataclasses of settings, which
-# pydantic and transformers check by themselves and wrap in ways that the hook does not survive.
-SHAPED = [
+# Left out are the dataclasses of settings, which pydantic and transformers check by themselves and wrap in ways that
+# the hook does not survive.
+SHAPED = (
     "recipes",
-    *(f"theworld.{name}" for name in ("datasets", "tiny", "world", "evaluation", "training", "experiments", "report")),
-    *(f"theworld.modeling.{name}" for name in ("projector", "fusion", "native", "model", "introspection")),
-]
-jaxtyping.install_import_hook(SHAPED, "beartype.beartype")
+    *(f"theworld/{name}" for name in ("datasets", "tiny", "world", "evaluation", "training", "experiments", "report")),
+    *(f"theworld/modeling/{name}.py" for name in ("projector", "fusion", "native", "model", "introspection")),
+)
 
-from collections.abc import Iterator
-from pathlib import Path
+
+def modules_with_shapes() -> Iterator[str]:
+    """Modules that annotate shapes; the hook wraps every function of a module, which makes a simulation far slower."""
+    root = Path(__file__).parents[1]
+    for path in (*root.glob("recipes/*.py"), *root.glob("src/theworld/**/*.py")):
+        name = path.relative_to(root).as_posix().removeprefix("src/")
+        if name.startswith(SHAPED) and "from jaxtyping import" in path.read_text():
+            yield name.removesuffix(".py").replace("/", ".")
+
+
+# Annotated shapes are checked at run time, in tests only.
+jaxtyping.install_import_hook([*modules_with_shapes()], "beartype.beartype")
 
 import pytest
 import torch
@@ -42,6 +55,12 @@ pytest_plugins = [
     "fixtures_processors",
     "fixtures_windows",
 ]
+
+
+def pytest_collection_finish() -> None:
+    """Hide from the garbage collector all that imports have made: each training collects, and would search it."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -3,18 +3,26 @@
 import multiprocessing
 import os
 import socket
+import sys
 from collections.abc import Callable
+from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
 
+import pytest
+
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["pytest", "theworld.training.run"])
+SERVER.set_forkserver_preload(["pytest", "fixtures_warm"])
 
 TIMEOUT_SECONDS = 300
 
 
 def start(target: Callable[..., None], *arguments: Any, environment: dict[str, str] | None = None) -> BaseProcess:
     """A process that calls a function of a module."""
+    with pytest.MonkeyPatch.context() as patch:  # where the server, which the first call starts, finds what it imports
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)]))
+        forkserver.ensure_running()
     process = SERVER.Process(target=_call, args=(environment or {}, target, arguments))
     process.start()
     return process

@@ -1,15 +1,15 @@
 """The demo, as a newcomer runs it, at the smallest size."""
 
+import contextlib
+import io
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from theworld import tiny
 from theworld.cli import main as cli
 from theworld.evaluation.predictions import read_predictions
 from theworld.evaluation.scoring import score
@@ -17,22 +17,20 @@ from theworld.experiments.demo import clear
 from theworld.modeling import TheWorld
 
 ARMS = ("gemma", "blind", "zero", "vae", "rollout", "true-future", "shipped")
-NUM_TEST = 15
-
-
-def demo(folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
-    sizes = {"train": 16, "test": NUM_TEST, "audited": 10, "steps": 2, "scenes": 5}
-    small = [word for name, value in sizes.items() for word in (f"--num-{name}", str(value))]
-    command = [sys.executable, "-m", "theworld", "demo", "--json", "--output-dir", str(folder), *small, *flags]
-    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+NUM_TEST = 10
 
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """The folder of a demo with the embedded models, and the JSON that the command prints."""
     folder = tmp_path_factory.mktemp("newcomer") / "demo"
-    done = demo(folder)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return folder, json.loads(done.stdout)
+    sizes = {"train": 16, "test": NUM_TEST, "audited": 10, "steps": 2, "scenes": 5}
+    small = [word for name, value in sizes.items() for word in (f"--num-{name}", str(value))]
+    printed = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
+        patch.setattr(tiny, "stack", lambda: tiny.WEIGHTS)
+        assert cli.main(["demo", "--json", "--output-dir", str(folder), *small]) == cli.OK
+    return folder, json.loads(printed.getvalue())
 
 
 def test_the_demo_says_what_every_arm_reached(ran: tuple[Path, dict[str, Any]]) -> None:

@@ -124,7 +124,8 @@ def test_the_notebook_goes_from_scenes_to_a_table_of_arms(tmp_path: Path) -> Non
     assert not any(cell.get("outputs") for cell in book.cells), "it is stored without outputs: each run makes its own"
 
     for cell in book.cells:  # fewer steps and questions
-        cell.source = re.sub(r"\b(num_aligned|imitate_steps|align_steps|num_test)=\d+", r"\1=20", cell.source)
+        sizes = "num_aligned|imitate_steps|align_steps|num_test|num_shuffled"
+        cell.source = re.sub(rf"\b({sizes})=\d+", r"\1=10", cell.source)
     NotebookClient(book, timeout=600, resources={"metadata": {"path": str(ROOT / "examples")}}).execute()
 
     outputs = [output for cell in book.cells for output in cell.get("outputs", [])]
@@ -134,7 +135,7 @@ def test_the_notebook_goes_from_scenes_to_a_table_of_arms(tmp_path: Path) -> Non
     assert re.search(r"with the world: +red\ntrue: +red", said)
     assert (shown.count("image/png"), shown.count("image/gif")) == (1, 2)
     assert re.search(r"^\| rollout \| \d+\.\d \[\d+\.\d, \d+\.\d\] \|", table, re.MULTILINE)
-    assert re.search(r"^rollout +\d+ of 20 right$", said, re.MULTILINE)
+    assert re.search(r"^rollout +\d+ of 10 right$", said, re.MULTILINE)
 
 
 def test_the_page_of_the_notebook_shows_its_cells_and_their_outputs(tmp_path: Path) -> None:

@@ -3,21 +3,20 @@
 import errno
 import os
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from fixtures_processes import start
 from theworld.datasets.foresight import ForesightDataset
 from theworld.datasets.sample import Sample, question
 from theworld.evaluation.collection import ahead, answer_all
 from theworld.evaluation.generation import Answerer, _first_of_each
-from theworld.evaluation.predictions import PredictionWriter, RunIdentity, read_predictions
+from theworld.evaluation.predictions import Prediction, PredictionWriter, RunIdentity, read_predictions
 from theworld.modeling import TheWorld
 from theworld.world.store import MissingFeatureError, StoreWriteError
 
@@ -169,34 +168,27 @@ def test_a_restart_repeats_nothing_and_loses_nothing(model: TheWorld, samples: l
     assert answerer.clips_read - asked == 3
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from theworld.evaluation.collection import answer_all
-from theworld.evaluation.generation import Answerer
-from theworld.evaluation.predictions import PredictionWriter, RunIdentity
-from theworld.datasets.foresight import ForesightDataset
-from theworld.modeling import TheWorld
+def answer_until_killed(path: Path) -> None:
+    """Die after the fourth answer."""
+    gemma = Answerer(TheWorld.from_pretrained("tiny", enable_world=False), max_new_tokens=2)
+    with PredictionWriter(path, IDENTITY) as writer:
+        append = writer.append
 
-answerer = Answerer(TheWorld.from_pretrained("tiny", enable_world=False), max_new_tokens=2)
-with PredictionWriter(Path(sys.argv[1]), RunIdentity(settings_hash="settings", checkpoint="tiny")) as writer:
-    append = writer.append
-    def append_and_die(rows):
-        append(rows)
-        if len(writer.done()) >= 4:
-            os.kill(os.getpid(), signal.SIGKILL)
-    writer.append = append_and_die
-    dataset = ForesightDataset("validation", 6, tasks=("drop",))
-    answer_all(answerer, dataset, writer, batch_size=2, title="killed")
-"""
+        def append_and_die(rows: Iterable[Prediction]) -> None:
+            append(rows)
+            if len(writer.done()) >= 4:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        writer.append = append_and_die
+        answer_all(gemma, ForesightDataset("validation", 6, tasks=("drop",)), writer, batch_size=2, title="killed")
 
 
 def test_an_evaluation_killed_with_sigkill_goes_on_where_it_was(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
 
-    killed = subprocess.run([sys.executable, "-c", KILLED, str(path)], env=environment, capture_output=True)
-    assert killed.returncode == -signal.SIGKILL
+    killed = start(answer_until_killed, path)
+    killed.join()
+    assert killed.exitcode == -signal.SIGKILL
     kept = path.read_bytes()
     gemma = Answerer(TheWorld.from_pretrained("tiny", enable_world=False), max_new_tokens=2)
     with PredictionWriter(path, IDENTITY) as writer:

@@ -98,15 +98,16 @@ def test_the_figure_has_a_panel_for_each_measure(tmp_path):
 
 def test_every_dose_answers_through_the_projector_of_the_build(build, monkeypatch):
     """The real chain, on random weights: equal worlds give equal rows."""
+    monkeypatch.setattr(dose, "find_doses", lambda settings: find_doses(settings)[1:])  # two, of three that cost alike
     monkeypatch.setattr(dose, "TASKS", ("drop",))
     monkeypatch.setattr(world, "CLIPS_PER_PIECE", 2)
     found = run(settings_of(build))
     names = [one["name"] for one in found["doses"]]
-    assert names == ["steps-1-8", "steps-1-2", "full"]
-    first, *others = (
+    assert names == ["steps-1-2", "full"]
+    first, other = (
         {name: value for name, value in one.items() if name not in ("name", "steps")} for one in found["doses"]
     )
-    assert others == [first, first]
+    assert other == first
     assert first["velocity_loss"] == pytest.approx(sum(first["losses"].values()) / 6)
     assert 0 <= first["imagined"] <= 1
     assert set(first["answers"]) == {"world", "no-world-tokens"}

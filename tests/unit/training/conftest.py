@@ -1,6 +1,7 @@
 """A training run small enough for a test."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,12 @@ import pytest
 from theworld.config import DataSettings, ModelSettings, OptimSettings, TrainingConfig, WorldSettings
 
 
-@pytest.fixture
-def make_config(tmp_path: Path) -> Callable[..., TrainingConfig]:
-    """Settings of a run on the tiny stack: 4 steps of 4 samples unless told otherwise."""
+@pytest.fixture(scope="session")
+def config_in() -> Callable[..., TrainingConfig]:
+    """Settings of a run on the tiny stack, in a folder: 4 steps of 4 samples unless told otherwise."""
 
     def make(
+        folder: Path,
         name: str = "run",
         model: dict[str, Any] | None = None,
         settings_of_model: ModelSettings | None = None,
@@ -21,7 +23,7 @@ def make_config(tmp_path: Path) -> Callable[..., TrainingConfig]:
     ) -> TrainingConfig:
         world = WorldSettings(cosmos_model_name="tiny", image_size_px=64, frame_rate_hz=6.0)
         fields: dict[str, Any] = {
-            "output_dir": tmp_path / name,
+            "output_dir": folder / name,
             "num_steps": 4,
             "batch_size": 4,
             "precision": "fp32",
@@ -37,3 +39,9 @@ def make_config(tmp_path: Path) -> Callable[..., TrainingConfig]:
         return TrainingConfig(**{**fields, **changes})
 
     return make
+
+
+@pytest.fixture
+def make_config(config_in: Callable[..., TrainingConfig], tmp_path: Path) -> Callable[..., TrainingConfig]:
+    """Those of a run in the test's own folder."""
+    return partial(config_in, tmp_path)

@@ -34,14 +34,35 @@ from theworld.world.vae import VaeTap
 MakeConfig = Callable[..., TrainingConfig]
 
 
+TOKEN = "hf_thissecretmustnotshow"
+
+
 def losses(run: Path) -> list[float]:
     return [row["loss"] for row in read_metrics(run / "metrics.jsonl")]
 
 
-def test_a_run_writes_its_settings_environment_metrics_checkpoints_and_model(make_config: MakeConfig) -> None:
-    config = make_config()
+@pytest.fixture(scope="module")
+def trained(config_in: MakeConfig, tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainingConfig, dict[str, Any]]:
+    """A finished run, begun with a token in the environment, and its result: not to be changed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_TOKEN", TOKEN)
+        config = config_in(tmp_path_factory.mktemp("trained"))
+        return config, train(config)
 
-    result = train(config)
+
+@pytest.fixture
+def finished(trained: tuple[TrainingConfig, dict[str, Any]], make_config: MakeConfig) -> TrainingConfig:
+    """A copy of that run in a folder of its own."""
+    config = make_config("finished")
+    shutil.copytree(trained[0].output_dir, config.output_dir)
+    loader.save(config, config.output_dir / "config.json")
+    return config
+
+
+def test_a_run_writes_its_settings_environment_metrics_checkpoints_and_model(
+    trained: tuple[TrainingConfig, dict[str, Any]],
+) -> None:
+    config, result = trained
 
     assert loader.load(TrainingConfig, config.output_dir / "config.json", []) == config
     environment = json.loads((config.output_dir / "environment.json").read_text())
@@ -58,17 +79,12 @@ def test_a_run_writes_its_settings_environment_metrics_checkpoints_and_model(mak
     assert saved.trained_on == ["Foresight (simulated scenes)"]
 
 
-def test_no_file_of_a_run_holds_a_token_or_pickled_arguments(
-    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HF_TOKEN", "hf_thissecretmustnotshow")
-    config = make_config(num_steps=2)
+def test_no_file_of_a_run_holds_a_token_or_pickled_arguments(trained: tuple[TrainingConfig, dict[str, Any]]) -> None:
+    files = [path for path in trained[0].output_dir.rglob("*") if path.is_file()]
 
-    train(config)
-
-    files = [path for path in config.output_dir.rglob("*") if path.is_file()]
+    assert len(files) > 10
     assert not [path for path in files if path.name == "training_args.bin"]
-    assert not [path for path in files if b"thissecretmustnotshow" in path.read_bytes()]
+    assert not [path for path in files if TOKEN.removeprefix("hf_").encode() in path.read_bytes()]
 
 
 def test_only_the_newest_checkpoints_are_kept(make_config: MakeConfig) -> None:
@@ -116,55 +132,44 @@ def test_a_run_continued_between_two_rows_has_the_rows_of_an_unbroken_one(
     assert len(rows) >= 2
 
 
-def test_a_run_is_not_continued_with_the_settings_of_another(make_config: MakeConfig) -> None:
-    config = make_config(num_steps=2)
-    train(config)
-    other = dataclasses.replace(
-        config,
-        resume=True,
-        num_steps=4,
-        seed=3,
-        optim=dataclasses.replace(config.optim, learning_rate=1e-2),
-    )
+def test_a_run_is_not_continued_with_the_settings_of_another(finished: TrainingConfig) -> None:
+    optim = dataclasses.replace(finished.optim, learning_rate=1e-2)
+    other = dataclasses.replace(finished, resume=True, num_steps=6, seed=3, optim=optim)
 
     with pytest.raises(ValueError, match="belongs to another run") as caught:
         train(other)
 
     said = str(caught.value)
     for difference in (
-        "num_steps: 2 there, 4 here",
+        "num_steps: 4 there, 6 here",
         "seed: 0 there, 3 here",
         "optim.learning_rate: 0.001 there, 0.01 here",
     ):
         assert difference in said
-    assert loader.load(TrainingConfig, config.output_dir / "config.json", []) == config
+    assert loader.load(TrainingConfig, finished.output_dir / "config.json", []) == finished
 
 
-def test_a_checkpoint_of_a_run_with_other_settings_is_not_continued_elsewhere(make_config: MakeConfig) -> None:
-    config = make_config(num_steps=2)
-    train(config)
-
+def test_a_checkpoint_of_a_run_with_other_settings_is_not_continued_elsewhere(
+    finished: TrainingConfig, make_config: MakeConfig
+) -> None:
     with pytest.raises(ValueError, match="batch_size: 4 there, 2 here"):
-        train(make_config("elsewhere", num_steps=2, batch_size=2, resume=config.output_dir / "checkpoint-2"))
+        train(make_config("elsewhere", batch_size=2, resume=finished.output_dir / "checkpoint-2"))
 
 
-def test_a_checkpoint_without_the_settings_of_its_run_is_refused(make_config: MakeConfig) -> None:
-    config = make_config(num_steps=2)
-    train(config)
-    (config.output_dir / "config.json").unlink()
+def test_a_checkpoint_without_the_settings_of_its_run_is_refused(finished: TrainingConfig) -> None:
+    (finished.output_dir / "config.json").unlink()
 
     with pytest.raises(ValueError, match=r"config\.json is missing"):
-        train(dataclasses.replace(config, resume=True))
+        train(dataclasses.replace(finished, resume=True))
 
 
-def test_what_does_not_change_the_result_may_differ_in_a_continuation(make_config: MakeConfig, tmp_path: Path) -> None:
-    config = make_config(save_total_limit=None)
-    train(config)
-
+def test_what_does_not_change_the_result_may_differ_in_a_continuation(
+    finished: TrainingConfig, make_config: MakeConfig, tmp_path: Path
+) -> None:
     train(
         make_config(
             "elsewhere",
-            resume=config.output_dir / "checkpoint-2",
+            resume=finished.output_dir / "checkpoint-2",
             save_steps=4,
             save_total_limit=1,
             logging_steps=2,
@@ -176,24 +181,18 @@ def test_what_does_not_change_the_result_may_differ_in_a_continuation(make_confi
     assert [row["step"] for row in read_metrics(tmp_path / "elsewhere" / "metrics.jsonl")] == [4]
 
 
-def test_a_folder_that_holds_a_run_is_neither_overwritten_nor_silently_continued(make_config: MakeConfig) -> None:
-    config = make_config(num_steps=2)
-    train(config)
-
+def test_a_folder_that_holds_a_run_is_neither_overwritten_nor_silently_continued(finished: TrainingConfig) -> None:
     with pytest.raises(ValueError, match="holds a run already: continue it with resume=true"):
-        train(config)
+        train(finished)
 
 
-def test_a_run_is_not_continued_by_another_number_of_processes(make_config: MakeConfig) -> None:
-    config = make_config(num_steps=2)
-    train(config)
-    (config.output_dir / "checkpoint-2" / "rng_state.pth").rename(
-        config.output_dir / "checkpoint-2" / "rng_state_0.pth"
-    )
-    (config.output_dir / "checkpoint-2" / "rng_state_1.pth").write_bytes(b"")
+def test_a_run_is_not_continued_by_another_number_of_processes(finished: TrainingConfig) -> None:
+    checkpoint = finished.output_dir / "checkpoint-4"
+    (checkpoint / "rng_state.pth").rename(checkpoint / "rng_state_0.pth")
+    (checkpoint / "rng_state_1.pth").write_bytes(b"")
 
-    with pytest.raises(ValueError, match=r"checkpoint-2 was made by 2 processes, and here there is 1, .* with 2, or"):
-        train(dataclasses.replace(config, resume=True))
+    with pytest.raises(ValueError, match=r"checkpoint-4 was made by 2 processes, and here there is 1, .* with 2, or"):
+        train(dataclasses.replace(finished, resume=True))
 
 
 def test_the_last_steps_have_a_row_whatever_the_pace_of_logging(make_config: MakeConfig) -> None:
@@ -245,12 +244,15 @@ def test_the_second_run_computes_no_feature_and_has_the_losses_of_the_first(
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-4), ("bfloat16", 2e-2), ("int8", 2e-2)])
 def test_stored_and_live_features_train_alike(
-    make_config: MakeConfig, tmp_path: Path, dtype: str, tolerance: float
+    trained: tuple[TrainingConfig, dict[str, Any]],
+    make_config: MakeConfig,
+    tmp_path: Path,
+    dtype: str,
+    tolerance: float,
 ) -> None:
-    live = make_config("live")
+    live, _ = trained
     stored = make_config("stored", store_dir=tmp_path / "store", store_dtype=dtype)
 
-    train(live)
     train(stored)
 
     assert stored_dtype(tmp_path / "store") == dtype
@@ -268,14 +270,14 @@ def test_a_run_does_not_go_on_with_features_that_are_rounded_in_another_way(
             train(dataclasses.replace(config, resume=True, **changes))
 
 
-@pytest.mark.parametrize("dtype", ["float32", "int8"])
-def test_a_run_takes_an_existing_store_as_it_is_and_a_new_one_in_bfloat16(
-    make_config: MakeConfig, tmp_path: Path, dtype: str
-) -> None:
-    new = make_config("new", num_steps=1, store_dir=tmp_path / "fresh")
-    train(new)
+def test_a_new_store_is_in_bfloat16(make_config: MakeConfig, tmp_path: Path) -> None:
+    train(make_config("new", num_steps=1, store_dir=tmp_path / "fresh"))
+
     assert stored_dtype(tmp_path / "fresh") == "bfloat16"
 
+
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+def test_a_run_takes_an_existing_store_as_it_is(make_config: MakeConfig, tmp_path: Path, dtype: str) -> None:
     train(make_config("first", num_steps=1, store_dir=tmp_path / "store", store_dtype=dtype))
     second = make_config("second", num_steps=1, store_dir=tmp_path / "store")
     train(second)
