@@ -18,7 +18,8 @@ pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is no
 def checkout(tmp_path: Path) -> Path:
     """A folder with the Makefile, an environment that counts as ready, and a trained model."""
     shutil.copy(ROOT / "Makefile", tmp_path)
-    for name in ("pyproject.toml", "constraints.txt", ".venv/.ready", "src/__pycache__/a.pyc", "site/index.html"):
+    locks = ("constraints.txt", "tests/constraints-lmms-eval.txt")
+    for name in (*locks, "pyproject.toml", ".venv/.ready", "src/__pycache__/a.pyc", "site/index.html"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "runs" / "a" / "model").mkdir(parents=True)
@@ -108,7 +109,7 @@ def test_cleaning_leaves_runs_and_results(checkout: Path) -> None:
     assert make(checkout, "clean").returncode == 0
 
     assert {path.name for path in checkout.iterdir()} == {
-        "Makefile", "pyproject.toml", "constraints.txt", "runs", "demo", "src",
+        "Makefile", "pyproject.toml", "constraints.txt", "runs", "demo", "src", "tests",
     }  # fmt: skip
     assert (checkout / "runs" / "a" / "model").is_dir()
     assert list((checkout / "src").iterdir()) == []

@@ -243,9 +243,10 @@ class Fusion(_BesideABase):
         rest = dict(inputs)
         pictures = {name: rest.pop(name, None) for name in _PICTURES}
         pixels, features, steps = (rest.pop(name, None) for name in _WORLD)
+        token_types, mm_token_types = (rest.pop(name, None) for name in _TYPES)
         input_ids, packed, rest[CACHE] = rest.pop("input_ids", None), rest.pop("packed_samples", None), take_cache(rest)
         parts = dict(rest.pop("mm_encoder_outputs", None) or {})
-        types = self._types(*(rest.pop(name, None) for name in _TYPES), input_ids, pictures["pixel_values"])
+        types = self._types(token_types, mm_token_types, input_ids, pictures["pixel_values"])
         if (fused := parts.pop("world", None)) is None:
             fused = self._world_tokens(pixels, features, steps, input_ids)
         attention_mask, derived = rest.pop("attention_mask", None), {}
