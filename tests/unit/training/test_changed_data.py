@@ -65,10 +65,11 @@ def test_a_changed_part_of_a_mixture_is_refused(make_config: MakeConfig, tmp_pat
 def test_a_checkpoint_without_digests_is_continued_with_a_warning_as_an_earlier_version_may_have_written_it(
     llava: TrainingConfig, caplog: pytest.LogCaptureFixture
 ):
-    train(dataclasses.replace(llava, resume=True))
+    checkpoint = llava.output_dir / "checkpoint-2"
+    check_manifest(checkpoint)
     assert MANIFEST_NAME not in caplog.text
 
-    (llava.output_dir / "checkpoint-2" / MANIFEST_NAME).unlink()
+    (checkpoint / MANIFEST_NAME).unlink()
     train(dataclasses.replace(llava, resume=True))
     [line] = [record.getMessage() for record in caplog.records if MANIFEST_NAME in record.getMessage()]
     assert line.endswith(
