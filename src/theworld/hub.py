@@ -81,6 +81,18 @@ def looks_local(name: str) -> bool:
     return is_path or _FILE_NAME.search(name) is not None
 
 
+def refuse_revision(place: str | Path, revision: str | None) -> None:
+    """Refuse a revision of files of this machine, where it would have no effect.
+
+    Raises:
+        ValueError: for any revision.
+    """
+    if revision is not None:
+        raise ValueError(
+            f"revision={revision!r} is for a repository of the hub, and {place} is on this machine: drop it"
+        )
+
+
 def client(token: str | None = None) -> HfApi:
     """Return a client of the hub at HF_ENDPOINT, by default huggingface.co.
 

@@ -240,7 +240,7 @@ def _unknown_command(arguments: Sequence[str]) -> str:
         remedy = f"did you mean {close[0]}?" if close else "a command comes first, then its flags"
         return f"unknown option {arguments[0]!r}; {remedy}"
     if beginning and (not arguments[1:] or arguments[1].startswith("-")):
-        close = difflib.get_close_matches(arguments[1], options, n=1) if arguments[1:] else []
+        close = difflib.get_close_matches(arguments[1], options, n=1, cutoff=0.7) if arguments[1:] else []
         if close:
             return f"unknown option {arguments[1]!r}; did you mean {close[0]}?"
         return f"{arguments[0]!r} needs a second word: {', '.join(beginning)}"

@@ -301,7 +301,8 @@ class SurpriseSettings:
     and impossible videos are compared; or `foresight`: simulated scenes with their true future and with wrong ones."""
 
     output_dir: PathSetting = Path("surprise")
-    """Folder of the results (results.json) and of a row for each clip (surprise.jsonl)."""
+    """Folder of the results (results.json) and of a row for each clip (surprise.jsonl), on the command line
+    surprise/NAME after the source unless you name one."""
 
     noise_levels: Annotated[tuple[Annotated[float, Field(gt=0, lt=1)], ...], Field(min_length=1, strict=False)] = (0.9,)
     """Noise levels t of the true future at which the denoiser's error is measured; the surprise is their mean. Of no

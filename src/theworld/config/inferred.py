@@ -71,12 +71,14 @@ def for_training(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def for_surprise(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Add what the settings of a measure of surprise leave open: without a world model the embedded one, and its side
-    and frame rate.
+    """Add what the settings of a measure of surprise leave open: a folder for each source, and without a world model
+    the embedded one, its side and its frame rate.
 
     Args:
         values: the settings that are given, nested.
     """
+    if isinstance(source := values.get("source"), str) and source:
+        values = {"output_dir": f"surprise/{Path(source).resolve().stem}", **values}
     world = values.get("world", {})
     if not isinstance(world, Mapping) or world.get("cosmos_model_name") not in (None, TINY_MODEL):
         return dict(values)

@@ -76,13 +76,14 @@ def load(
         raise SettingsError("\n".join(f"{flag}: empty; expected a path" for flag in empty))
     on_line = _read_flags(cls, words, positional)
     joined = merged(in_file, on_line)
-    if foreign := list(_foreign(cls, on_line, joined)):
-        raise SettingsError("\n".join(foreign))
     if places := list(_tokens(joined)):
         raise SettingsError("\n".join(f"{place}: holds a token; {NO_SECRETS}" for place in places))
+    whole = infer(joined)  # may name the data set that a flag belongs to
+    if foreign := list(_foreign(cls, on_line, whole)):
+        raise SettingsError("\n".join(foreign))
     try:
         # Strict types accept a path or a tuple only as JSON: https://docs.pydantic.dev/latest/concepts/strict_mode/
-        return TypeAdapter(cls).validate_json(json.dumps(infer(joined), default=str))
+        return TypeAdapter(cls).validate_json(json.dumps(whole, default=str))
     except ValidationError as error:
         lines = problems(cls, error, file="" if path is None else f"{path}: ", on_line=on_line, positional=positional)
         if path is not None and prototype.is_of_prototype(in_file):

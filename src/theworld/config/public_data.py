@@ -121,6 +121,9 @@ class HFData(DataSettings):
         _check_rule(self.held_out_by, self.held_out_share)
         if self.video_column is None and (self.start_column is not None or self.end_column is not None):
             raise ValueError("start_column and end_column name a part of a video: name its column, video_column")
+        is_usual = (self.question_column, self.answer_column) == ("question", "answer")
+        if self.conversation_column is not None and not is_usual:
+            raise ValueError("conversation_column stands for question_column and answer_column: drop it, or both")
         return self
 
 

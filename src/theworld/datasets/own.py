@@ -8,10 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from PIL import Image
+
 from theworld.datasets.conversations import checked, num_characters, turns_of, without_marks
 from theworld.datasets.errors import RecordError
 from theworld.datasets.held_out import BY_PICTURE, HeldOut, Part
-from theworld.datasets.images import path_in, read_picture
+from theworld.datasets.images import is_animation, path_in, read_picture
 from theworld.datasets.public.json_index import IndexedSamples, Measures
 from theworld.datasets.records import answer_text, id_of, short
 from theworld.datasets.row_files import SUFFIXES, first_rows, rows_of
@@ -40,6 +42,8 @@ _NUM_TRIED: Final = 50
 """Pictures of these rows that are looked for when the file is opened."""
 _SPLIT_NAMES: Final = {"train": ("train",), "validation": ("validation", "val", "dev", "valid"), "test": ("test",)}
 _STEMS: Final = ("metadata", "data", "questions", "annotations")
+_MAY_MOVE: Final = (".gif", ".webp", ".png", ".apng")
+"""Endings of pictures that may be animations."""
 _announced: set[str] = set()
 
 
@@ -138,8 +142,19 @@ class OwnDataset(IndexedSamples):
         name = f"row {place} ({media.names[0]})"
         if media.videos:
             return self._film(row, media.videos, name, Sample(id=id, turns=turns, fields=fields))
-        pictures = tuple(read_picture(self._path(item, name), name) for item in media.images)
+        pictures = tuple(self._picture(item, name) for item in media.images)
         return Sample(id=id, turns=turns, images=pictures, fields=fields | {"image": ", ".join(media.images)})
+
+    def _picture(self, path: str, record: str) -> Image.Image:
+        """Read a picture; an animation may be meant as a video, or as its first frame, so it is refused."""
+        file = self._path(path, record)
+        if file.suffix.lower() in _MAY_MOVE and is_animation(file):
+            raise RecordError(
+                "malformed",
+                f"{record}: {path}: an animation in the place of a picture: read its key as a video (--data.keys"
+                " video=KEY), or save one of its frames",
+            )
+        return read_picture(file, record)
 
     def _film(self, row: Mapping[str, Any], videos: Sequence[Any], name: str, sample: Sample) -> Sample:
         """Add the clips of the videos of a row to its sample."""

@@ -95,7 +95,7 @@ def _table_rows(stream: io.BufferedReader) -> Iterator[Any]:
             if _EXCESS in row:
                 yield UnreadableRow(f"more cells than the header has ({len(names)})")
             elif any(row.values()):
-                yield {name: _cell(cell) for name, cell in row.items()}
+                yield _row_of_cells(row)
     except UnicodeDecodeError as error:
         raise ValueError(f"not UTF-8 ({error.reason}): save the table as UTF-8") from error
     except csv.Error as error:
@@ -105,10 +105,21 @@ def _table_rows(stream: io.BufferedReader) -> Iterator[Any]:
         lines.detach()  # the caller closes the file
 
 
+def _row_of_cells(row: dict[Any, str | None]) -> dict[Any, Any] | UnreadableRow:
+    try:
+        return {name: _cell(cell) for name, cell in row.items()}
+    except ValueError as error:
+        return UnreadableRow(str(error))
+
+
 def _cell(cell: str | None) -> Any:
-    """The content of a cell: a list if it is one in JSON, None if it is empty, else its text."""
+    """Return the content of a cell: a list if it is one in JSON, None if it is empty, else its text.
+
+    Raises:
+        ValueError: for a list with an object of two values of one name.
+    """
     text = "" if cell is None else cell.strip()
     if text.startswith("[") and text.endswith("]"):
-        with suppress(ValueError):
-            return json.loads(text)
+        with suppress(json.JSONDecodeError, RecursionError):
+            return json.loads(text, object_pairs_hook=unique_names)
     return text or None

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from theworld.constants import TEMPORAL_STRIDE
 from theworld.datasets.errors import ImageError, MissingImageError, RecordError, VideoError
-from theworld.datasets.images import is_animation, picture_of, to_clip
+from theworld.datasets.images import is_animation, picture_of, shown_path, to_clip
 from theworld.datasets.video_files import is_film, open_file
 from theworld.datasets.video_limits import LimitCheck, VideoLimits, one_line, smaller
 
@@ -28,6 +28,9 @@ VIDEO_SUFFIXES: Final = frozenset(
 
 LATE_SHARE: Final = 0.25
 """Share of a period by which a frame may come late and still count as shown: files round their times."""
+
+LATE_END_S: Final = 1.0
+"""Seconds after the last frame that a time may name and still mean the end: rows round the length of a video."""
 
 _MIN_RATE_HZ, _MAX_RATE_HZ = 1e-6, 1000.0
 """Frame rates of arrays and lists that are believed: from one frame in twelve days to a camera of high speed."""
@@ -177,11 +180,15 @@ def read_clip(
         limits: largest video.
 
     Raises:
-        VideoError: as `open_video`, and for a part of the video without a frame.
+        VideoError: as `open_video`, and for a part of the video without a frame, or an end after that of the video.
     """
     rule = ClipRule() if rule is None else rule
     with open_video(source, source_rate_hz, limits) as video:
-        indices, note = clip_indices(video, rule, start_s, end_s)
+        try:
+            indices, note = clip_indices(video, rule, start_s, end_s)
+        except VideoError as error:
+            file = picture_of(source)
+            raise VideoError(f"{shown_path(str(file))}: {error}" if isinstance(file, str | Path) else error) from None
         frames = tuple(video.pictures(indices))
     return VideoClip(frames, rule.shown(frames), note)
 
@@ -224,7 +231,7 @@ def clip_indices(
     """Choose the frames of a clip by the rule, and say in sentences how the clip differs from the video.
 
     Raises:
-        VideoError: for a part of the video without a frame.
+        VideoError: for a part of the video without a frame, or an end after that of the video.
     """
     _check_times(start_s, end_s)
     if video.times_s is None:
@@ -276,11 +283,28 @@ def frames_at(video: Video, moments_s: Float[np.ndarray, " N"], period_s: float)
     return video.pictures(shown_at(video.times_s, moments_s, period_s))
 
 
+def check_end(role: str, time_s: float, last_s: float) -> None:
+    """Refuse a time after the end of a video.
+
+    Args:
+        role: its name, for the message.
+        time_s: seconds from the first frame.
+        last_s: time of the last frame.
+
+    Raises:
+        VideoError: if it is more than `LATE_END_S` after the last frame.
+    """
+    if time_s > last_s + LATE_END_S:
+        raise VideoError(f"{role}={time_s:g} s: the video has {last_s:.3g} s; give a time within it")
+
+
 def _sampled(
     times_s: Float[np.ndarray, " M"], rule: ClipRule, start_s: float, end_s: float | None
 ) -> tuple[list[int], int, str]:
     """Return the last frames at the rate of the rule, at most as many as it has, the number of all, and their name."""
     period = 1 / rule.frame_rate_hz
+    if end_s is not None:
+        check_end("end", end_s, float(times_s[-1]))
     last = len(times_s) - 1 if end_s is None else int(np.searchsorted(times_s, end_s + 1e-6, side="right")) - 1
     first = int(np.searchsorted(times_s, start_s - 1e-6))
     if first > last:

@@ -18,7 +18,7 @@ from theworld.datasets.row_files import rows_of
 from theworld.datasets.row_keys import NAMES, choices_of, chosen_answer
 from theworld.datasets.row_videos import seconds_of
 from theworld.datasets.sample import Sample, Turn
-from theworld.datasets.video import LATE_SHARE, frames_at, open_video
+from theworld.datasets.video import LATE_SHARE, check_end, frames_at, open_video
 from theworld.datasets.video_list import VideoColumn
 from theworld.datasets.window_index import WindowRule, period_of
 
@@ -177,6 +177,9 @@ class VideoQuestions(IndexedSamples):
             period, end = period_of(times_s, rule.clip.frame_rate_hz), float(times_s[-1])
             ahead = rule.num_future_frames * period
             now = (end - ahead if end - ahead >= -LATE_SHARE * period else end) if time_s is None else time_s
+            if time_s is not None:
+                name = self._value(row, "video") if self.videos is None else None
+                check_end(f"{name.strip()}: time" if isinstance(name, str) else "time", time_s, end)
             now = min(max(now, 0.0), end)
             if (start_s or 0.0) > now:
                 raise RecordError("malformed", f"{id}: start={start_s:g} s, and the given part ends at {now:g} s")

@@ -24,6 +24,7 @@ from theworld.datasets.video_rows import VideoQuestions, video_keys
 from theworld.datasets.video_windows import Thresholds, VideoWindows
 from theworld.datasets.window_index import WindowRule
 from theworld.datasets.wrappers import undecoded
+from theworld.hub import refuse_revision
 from theworld.io import fingerprint
 
 notes = logging.getLogger("theworld.notes")
@@ -88,17 +89,21 @@ class _Opening:
                 )
             if source.suffix.lower() in SUFFIXES:
                 return self._rows(source, self._part())
+            self._refuse("a list of videos", "keys", "video_column", "config_name")
             return self._windows(listed_videos(source, self._video_dir(source)), self._part(), source)
         return self._table()
 
     def _folder(self) -> Samples:
         """The videos of a folder, or of the folder of a split in it."""
         split, source = self.split, self.source
+        self._refuse("a folder of videos", "keys", "video_column", "config_name", "video_dir")
         if split is None:
             return self._windows(videos_in(source), None, source)
         folders = {name: _folder_of(source, names) for name, names in SPLIT_NAMES.items()}
         if (folder := folders[split]) is not None:
             is_whole = folders["validation"] is not None or split == "test"
+            if is_whole and split != "test":
+                self._refuse("a folder with videos for validation", "held_out_share")
             return self._windows(videos_in(folder), None if is_whole else self._part(), folder)
         if split == "validation" and (folder := folders["train"]) is not None:
             return self._windows(videos_in(folder), "validation", folder)
@@ -108,7 +113,9 @@ class _Opening:
         """The videos of a file of rows, with their labels if it has some."""
         rows = first_rows(path, _NUM_SAMPLED)
         folder = self._video_dir(path)
+        self._refuse("a file of rows (its keys are named by keys, as video=NAME)", "video_column", "config_name")
         if not rows:  # a list of texts, the paths
+            self._refuse("a list of videos", "keys")
             return self._windows(videos_of_rows(path, folder, None), part, path)
         keys = video_keys(rows, self.settings.keys, str(path))
         if "answer" not in keys:
@@ -119,9 +126,12 @@ class _Opening:
     def _table(self) -> Samples:
         """A data set of the hub, or its folder."""
         settings = self.settings
+        self._refuse("a data set of tables", "video_dir")
         splits = load_splits(settings.source, settings.config_name, settings.revision)
         ours = {name: next((word for word in words if word in splits), None) for name, words in SPLIT_NAMES.items()}
         divides = ours["validation"] is None and self.split in ("train", "validation")
+        if ours["validation"] is not None and self.split in ("train", "validation"):
+            self._refuse("a data set with a validation split", "held_out_share")
         name = ours["train"] if divides or self.split is None else ours[self.split]
         if name is None:
             raise ValueError(f"{settings.source}: no split for {self.split!r}: it has {', '.join(splits)}")
@@ -137,6 +147,17 @@ class _Opening:
             return self._windows(videos, part, place, settings.source)
         _announce(settings.source, keys)
         return VideoQuestions(others, keys, folder, self._rule(None), videos=videos, part=part, **self._options())
+
+    def _refuse(self, kind: str, *names: str) -> None:
+        """Refuse settings that have no effect on this kind of source."""
+        if self.source.exists():
+            refuse_revision(self.source, self.settings.revision)
+        for name in names:
+            if (value := getattr(self.settings, name)) not in (None, ()):
+                shown = ", ".join(value) if isinstance(value, tuple) else value
+                raise ValueError(
+                    f"{name}={shown}: {self.settings.source} is {kind}, on which it has no effect; drop it"
+                )
 
     def _column(self, table: Any) -> str:
         """The column of videos: as the settings name it, or as its type or name tells."""

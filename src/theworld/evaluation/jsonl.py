@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from theworld.io import check_same_run, write_whole
+from theworld.io import check_same_run, unique_names, write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -101,25 +101,32 @@ class RowFormat(Generic[RowType, IdentityType]):
         """Return a row as a line of a file."""
         return self.row.dump_json(row) + b"\n"
 
-    def claim(self, path: Path, identity: IdentityType) -> None:
-        """Write the identity beside a new file, and refuse a file of another run.
+    def check(self, path: Path, identity: IdentityType) -> None:
+        """Refuse a file of another run; nothing is written.
 
         Raises:
             ValueError: if the file belongs to another run or has no identity.
         """
         beside = self.identity_path(path)
-        has_rows = path.exists() and path.stat().st_size > 0
-        if not beside.exists() or not has_rows:  # the identity alone: that run failed before its first row
-            if has_rows:
-                raise ValueError(
-                    f"{path} holds {self.noun}, but no {beside.name} says of which run; choose another name"
-                )
-            write_whole(beside, json.dumps(self.identity.dump_python(identity), indent=2, sort_keys=True) + "\n")
+        if not path.exists() or path.stat().st_size == 0:  # an identity alone: that run failed before its first row
             return
+        if not beside.exists():
+            raise ValueError(f"{path} holds {self.noun}, but no {beside.name} says of which run; choose another name")
         expected, saved = asdict(identity), asdict(self.read_identity(path))
         if saved.get("dtype", ...) is None:  # files of earlier versions do not name the number format
             saved["dtype"] = expected["dtype"]
-        check_same_run(path, expected, saved, "choose another file, or remove both")
+        check_same_run(path, expected, saved, "choose another folder with --output-dir, or remove both files")
+
+    def claim(self, path: Path, identity: IdentityType) -> None:
+        """Write the identity beside a new file, and refuse a file of another run.
+
+        Raises:
+            ValueError: as `check`.
+        """
+        self.check(path, identity)
+        if not path.exists() or path.stat().st_size == 0:
+            text = json.dumps(self.identity.dump_python(identity), indent=2, sort_keys=True)
+            write_whole(self.identity_path(path), text + "\n")
 
 
 class RowWriter(Generic[RowType, IdentityType]):
@@ -210,9 +217,13 @@ def _validated(validate: Callable[[bytes], Any], text: bytes, place: str) -> Any
     if has_constant and (constant := _CONSTANT.search(_STRING.sub(b"", text))):  # pydantic accepts them as numbers
         raise ValueError(f"{place}: {constant[0].decode()} is not JSON; write null")
     try:
-        return validate(text)
+        value = validate(text)
+        json.loads(text, object_pairs_hook=unique_names)  # pydantic takes the last of two values of one name
     except ValidationError as error:
         reasons = "; ".join(
             f"{'.'.join(map(str, reason['loc'])) or 'row'}: {reason['msg']}" for reason in error.errors()[:3]
         )
         raise ValueError(f"{place}: {reasons}") from error
+    except ValueError as error:
+        raise ValueError(f"{place}: {error}") from error
+    return value

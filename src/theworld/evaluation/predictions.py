@@ -124,6 +124,15 @@ def read_identity(path: Path) -> RunIdentity:
     return _FORMAT.read_identity(path)
 
 
+def check_run(path: Path, identity: RunIdentity) -> None:
+    """Refuse predictions of another run at `path`; nothing is written.
+
+    Raises:
+        ValueError: if the file belongs to another run or has no identity.
+    """
+    _FORMAT.check(path, identity)
+
+
 def read_predictions(path: Path) -> list[Prediction]:
     """Read all rows of a file, error rows included, in the order of writing.
 

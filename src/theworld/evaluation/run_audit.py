@@ -16,11 +16,11 @@ from theworld.evaluation.benchmarks.dispatch import score
 from theworld.evaluation.collection import collect, joined_processes
 from theworld.evaluation.generation import FeatureReader
 from theworld.evaluation.partners import Paired, paired
-from theworld.evaluation.predictions import Prediction, read_predictions
+from theworld.evaluation.predictions import Prediction, check_run, read_predictions
 from theworld.evaluation.replaced_answers import ReplacingAnswerer, blanked, proof_of, unavailable
 from theworld.evaluation.replacements import Replacements, digest, moments_of
 from theworld.evaluation.run import common_formats, saved_config
-from theworld.evaluation.run_identity import identify
+from theworld.evaluation.run_identity import identify, settings_hash
 from theworld.evaluation.true_future import TrueFuture
 from theworld.io import write_whole
 from theworld.locks import in_use
@@ -71,6 +71,11 @@ def _audit(settings: AuditSettings, name: str, saved: WorldFields) -> dict[str, 
     dataset = open_items(data, data.num_validation, with_future, saved.clip_rule)
     samples = [dataset[index] for index in range(len(dataset))]
     _check_one_kind(samples)
+    scored, identity = settings.answers == "loglikelihood", identify(model, [])
+    for condition in settings.asked:  # first: the settings of another run stay as they are
+        hashed = settings_hash([data, condition, scored, settings.seed])
+        path = settings.output_dir / "predictions" / f"{condition}.jsonl"
+        check_run(path, replace(identity, settings_hash=hashed))
     if joined_processes().is_main_process:
         loader.save_over_earlier(settings, settings.output_dir / "config.json")
         write_whole(settings.output_dir / "environment.json", describe_environment(number_formats=formats))
@@ -84,7 +89,7 @@ def _audit(settings: AuditSettings, name: str, saved: WorldFields) -> dict[str, 
         identity_of=data,
         conditions=settings.asked,
         batch_size=settings.batch_size,
-        score_choices=settings.answers == "loglikelihood",
+        score_choices=scored,
         seed=settings.seed,
     )
     return result.to_dict()

@@ -129,8 +129,10 @@ def measure_surprise(settings: SurpriseSettings) -> tuple[dict[str, Any], list[T
         versions={name: version(name) for name in _LIBRARIES},
     )
     with in_use(settings.output_dir):
+        path = settings.output_dir / "surprise.jsonl"
+        _FORMAT.check(path, identity)  # first: the settings of another run stay as they are
         loader.save_over_earlier(settings, settings.output_dir / "config.json")
-        rows = _fill(settings.output_dir / "surprise.jsonl", identity, clips, settings, measured, device)
+        rows = _fill(path, identity, clips, settings, measured, device)
         values, tables = _results(rows, clips, settings, measure_of(measured))
         values = {
             "world": f"{'drawn weights of ' if measured.tap == 'random' else ''}{describe_world(measured)}",

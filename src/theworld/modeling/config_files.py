@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from theworld.hub import again
+from theworld.io import unique_names
 from theworld.modeling.bases import base_of
 from theworld.modeling.freezing import PARTS
 
@@ -38,7 +39,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         if (size := path.stat().st_size) > _MOST_BYTES:
             raise CheckpointError(f"{path}: {size:,} bytes, expected at most {_MOST_BYTES:,}; {again(path.parent)}")
-        values = json.loads(path.read_bytes(), parse_constant=_refuse_constant)
+        values = json.loads(path.read_bytes(), parse_constant=_refuse_constant, object_pairs_hook=unique_names)
     except CheckpointError:
         raise
     except (OSError, ValueError, RecursionError) as error:

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import logging
 import math
 import zipfile
 from collections.abc import Callable, Mapping
@@ -16,6 +17,8 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from theworld.io import write_whole
 from theworld.training.metrics import Tally
+
+logger = logging.getLogger(__name__)
 
 MANIFEST_NAME: Final = "manifest.json"
 PENDING_NAME: Final = "pending_metrics.json"
@@ -76,12 +79,19 @@ def write_manifest(checkpoint: Path, data: DataDigests) -> None:
 
 
 def check_manifest(checkpoint: Path) -> None:
-    """Compare every file of a checkpoint with its manifest; checkpoints of earlier versions have none.
+    """Compare every file of a checkpoint with its manifest; without one, as earlier versions wrote them, warn.
 
     Raises:
         ValueError: for a missing or changed file, by its name.
     """
-    for name, digest in _read(checkpoint).get("files", {}).items():
+    manifest = _read(checkpoint)
+    if not manifest:
+        logger.warning(
+            "%s has no %s: an earlier version wrote it, or the file is lost; its files and the data are not checked",
+            checkpoint,
+            MANIFEST_NAME,
+        )
+    for name, digest in manifest.get("files", {}).items():
         path = checkpoint / name
         if not path.is_file():
             raise ValueError(f"{checkpoint}: {name} is missing; {_REMEDY}")
@@ -169,7 +179,8 @@ def _read(checkpoint: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     content = _json(path)
-    if not isinstance(content, dict) or not all(isinstance(part, dict) for part in content.values()):
+    parts = content.values() if isinstance(content, dict) and "files" in content else [None]
+    if not all(isinstance(part, dict) for part in parts):
         raise ValueError(f"{path} is damaged: it holds no digests by name; {_REMEDY}")
     return content
 

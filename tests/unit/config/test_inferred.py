@@ -140,3 +140,20 @@ def test_a_run_of_a_former_version_keeps_the_rows_that_it_held_out(tmp_path: Pat
 def test_a_share_needs_the_rule_that_has_one() -> None:
     with pytest.raises(ValueError, match=r"held_out_share=0\.1 with held_out_by='id'"):
         DataSettings(dataset="hf", source="rows", held_out_by="id", held_out_share=0.1)
+
+
+def test_a_flag_belongs_to_the_data_of_the_run_that_is_named(run: Path) -> None:
+    assert settings(f"evaluate {run} --data.image-dir photos").data == DataSettings(
+        source="my.json", num_validation=30, held_out_share=0.3, image_dir="photos"
+    )
+    with pytest.raises(ValueError, match=r"^--data\.marks: for dataset .*, not 'own'$"):
+        settings(f"evaluate {run} --data.marks boxes")
+
+
+@pytest.mark.parametrize(
+    ("source", "folder"),
+    [("foresight", "foresight"), ("films/cups.mp4", "cups"), ("films", "films"), ("films/", "films")],
+)
+def test_each_source_of_surprise_has_a_folder_of_its_own(source: str, folder: str) -> None:
+    assert settings(f"surprise {source}").output_dir == Path("surprise") / folder
+    assert settings(f"surprise {source} --output-dir out").output_dir == Path("out")

@@ -278,3 +278,14 @@ def test_a_row_with_a_name_twice_is_a_bad_row_and_no_choice_between_them(tmp_pat
     assert good == {"question": "Which?", "answer": "red"}
     assert isinstance(bad, UnreadableRow)
     assert "'answer' is given twice" in bad
+
+
+def test_a_list_in_a_cell_with_a_name_twice_makes_a_bad_row(tmp_path: Path) -> None:
+    path = tmp_path / "my.csv"
+    path.write_text('image,turns\n0.png,"[{""user"": ""a""}]"\n1.png,"[{""user"": ""a"", ""user"": ""b""}]"\n')
+
+    with path.open("rb") as stream:
+        good, bad = rows_of(path, stream)
+    assert good == {"image": "0.png", "turns": [{"user": "a"}]}
+    assert isinstance(bad, UnreadableRow)
+    assert bad == "'user' is given twice; keep one"

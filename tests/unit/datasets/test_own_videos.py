@@ -244,6 +244,7 @@ def test_pictures_and_videos_may_take_turns_and_shapes_are_known_unread(tmp_path
         ({"end": -1}, "malformed", "-1 as the end: expected seconds"),
         ({"start": 0.7, "end": 0.2}, "malformed", "the end, 0.2 s, comes before the start, 0.7 s"),
         ({"start": 5}, "unreadable video", "no frame between 5 s"),
+        ({"end": 9}, "unreadable video", r"1\.mp4: end=9 s: the video has .* s; give a time within it"),
         ({"video": ["clips/1.mp4", "clips/2.mp4"], "start": 1}, "malformed", "a start or an end for 2 videos"),
         ({"question": "<video> <video>\nWhat?"}, "malformed", "2 times <video> for 1 videos"),
         ({"answer": ""}, "empty answer", "no answer"),
@@ -292,3 +293,37 @@ def test_marks_and_parts_of_videos_leave_the_question(tmp_path: Path, films: Pat
                 }
             ],
         )[0]
+
+
+@pytest.mark.parametrize("name", ["moving.gif", "moving.webp", "moving.png"])
+def test_an_animation_is_a_video_under_its_key_and_refused_under_that_of_pictures(tmp_path: Path, name: str) -> None:
+    still, *others = [picture(index) for index in range(3)]
+    still.save(tmp_path / name, save_all=True, append_images=others, duration=100)
+    still.save(tmp_path / f"still{Path(name).suffix}")
+    question = {"question": "What?", "answer": "red"}
+    good = {"image": f"still{Path(name).suffix}", **question}
+
+    samples = dataset(tmp_path, tmp_path, [good, {"image": name, **question}, {"images": [name, name], **question}])
+    assert samples[0].images[0].size == still.size
+    for index in (1, 2):
+        with pytest.raises(
+            RecordError, match=rf"{name}: an animation in the place of a picture: read its key as"
+        ) as caught:
+            samples[index]
+        assert caught.value.cause == "malformed"
+    (clip,) = dataset(tmp_path, tmp_path, [{"video": name, **question}])[0].clips or ()
+    assert len(clip) == 5
+
+
+def test_a_list_of_gifs_is_several_videos_and_an_animated_frame_of_one_is_refused(tmp_path: Path) -> None:
+    still, *others = [picture(index) for index in range(3)]
+    for name in ("0.gif", "1.gif", "0.webp", "1.webp"):
+        still.save(tmp_path / name, save_all=True, append_images=others, duration=100)
+    question = {"question": "What?", "answer": "red"}
+
+    rows = [{"video": [f"{index}.{kind}" for index in range(2)], **question} for kind in ("gif", "webp")]
+    samples = dataset(tmp_path, tmp_path, rows)
+    assert len(samples[0].clips or ()) == 2
+    with pytest.raises(RecordError, match=r"0\.webp: an animation of 3 frames, in the place of one") as caught:
+        samples[1]
+    assert "\n" not in str(caught.value)

@@ -225,3 +225,10 @@ def test_a_folder_of_videos_is_opened_by_the_settings(tmp_path: Path, film: Path
     assert pixels(sides[0][0]) == expected(film)
     with pytest.raises(ValueError, match="name a part of a video: name its column, video_column"):
         HFData(source=str(tmp_path), start_column="begin")
+    with pytest.raises(ValueError, match="conversation_column stands for question_column and answer_column"):
+        HFData(source=str(tmp_path), conversation_column="messages", answer_column="label")
+    with pytest.raises(ValueError, match=r"revision='main' is for a repository of the hub, and .* is on this machine"):
+        open_samples(HFData(source=str(tmp_path), video_column="video", revision="main"), "train", None, rule=RULE)
+    shutil.copytree(tmp_path / "train", tmp_path / "validation")
+    with pytest.raises(ValueError, match=r"held_out_share=0\.5: .* has a validation split of its own; drop it"):
+        open_samples(HFData(source=str(tmp_path), video_column="video", held_out_share=0.5), "train", None, rule=RULE)

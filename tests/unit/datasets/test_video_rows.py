@@ -115,6 +115,11 @@ def test_metadata_in_a_folder_labels_its_videos(tmp_path: Path):
         ({"time": "soon"}, "malformed", "'soon' as the time: expected seconds, 0 or more"),
         ({"time": "1:x"}, "malformed", "'1:x' as the time: expected seconds, 0 or more"),
         ({"start": 2.0, "time": 1.0}, "malformed", "start=2 s, and the given part ends at 1 s"),
+        (
+            {"time": 9.0, "id": "q"},
+            "unreadable video",
+            r"^q: a\.mp4: time=9 s: the video has 1\.83 s; give a time within",
+        ),
         ({"answer": ""}, "empty answer", "without text"),
         ({"video": "damaged.mp4"}, "unreadable video", "damaged.mp4"),
     ],
@@ -179,6 +184,10 @@ def test_a_column_of_captions_labels_them(videos: Path, tmp_path: Path):
     assert isinstance(opened(table), VideoQuestions)
     with pytest.raises(ValueError, match="no column 'film': its columns are"):
         opened(table, video_column="film")
+    with pytest.raises(ValueError, match="is a data set of tables, on which it has no effect; drop it"):
+        opened(table, video_dir=tmp_path)
+    with pytest.raises(ValueError, match="revision='main' is for a repository of the hub"):
+        opened(table, revision="main")
 
 
 def test_bad_rows_are_left_out_where_answers_are_measured(rows: Path):

@@ -234,6 +234,49 @@ def test_a_source_without_videos_is_refused_in_one_line(tmp_path: Path):
         opened(tmp_path, video_dir=tmp_path / "nowhere")
 
 
+@pytest.mark.parametrize(
+    ("name", "setting", "message"),
+    [
+        (
+            "",
+            {"video_column": "film"},
+            "^video_column=film: .* is a folder of videos, on which it has no effect; drop it$",
+        ),
+        ("", {"keys": ("video=film",)}, "^keys=video=film: .* is a folder of videos"),
+        ("", {"config_name": "all"}, "^config_name=all: .* is a folder of videos"),
+        ("", {"video_dir": "."}, "^video_dir=.*is a folder of videos"),
+        (
+            "",
+            {"revision": "main"},
+            "^revision='main' is for a repository of the hub, and .* is on this machine: drop it$",
+        ),
+        ("list.txt", {"video_column": "film"}, "is a list of videos"),
+        ("list.txt", {"keys": ("video=film",)}, "is a list of videos"),
+        ("list.json", {"keys": ("video=film",)}, "is a list of videos"),
+        ("rows.json", {"video_column": "film"}, r"is a file of rows \(its keys are named by keys, as video=NAME\)"),
+        ("rows.json", {"revision": "main"}, "on this machine"),
+    ],
+)
+def test_a_setting_without_effect_on_the_source_is_refused(
+    tmp_path: Path, name: str, setting: dict[str, Any], message: str
+):
+    write_numbered(tmp_path / "v" / "a.mp4", range(9))
+    (tmp_path / "list.txt").write_text("v/a.mp4")
+    (tmp_path / "list.json").write_text('["v/a.mp4"]')
+    (tmp_path / "rows.json").write_text('[{"video": "v/a.mp4"}]')
+    with pytest.raises(ValueError, match=message):
+        opened(tmp_path / (name or "v"), **setting)
+
+
+def test_a_share_to_hold_out_is_refused_beside_a_folder_for_validation(tmp_path: Path):
+    for folder in ("train", "validation", "test"):
+        write_numbered(tmp_path / folder / "a.mp4", range(9))
+    for split in ("train", "validation"):
+        with pytest.raises(ValueError, match="is a folder with videos for validation, on which it has no effect"):
+            opened(tmp_path, split, held_out_share=0.5)
+    assert len(opened(tmp_path, "test", held_out_share=0.5))
+
+
 def test_the_index_is_read_again_and_a_changed_video_measured_anew(videos: Path, monkeypatch: pytest.MonkeyPatch):
     measured: list[str] = []
     index_video = window_index.index_video

@@ -206,3 +206,28 @@ def test_reading_refuses_a_torn_last_line(tmp_path):
 def test_a_row_that_says_nothing_clear_is_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         row("a", **changes)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "name"),
+    [
+        ('"prediction":"left"', '"prediction":"left","prediction":"right"', "prediction"),
+        ('"fields":{', '"fields":{"task":"drop","task":"roll"', "task"),
+    ],
+)
+def test_two_values_of_one_name_are_refused_by_line_and_none_is_chosen(tmp_path, before, after, name):
+    path = tmp_path / "vae.jsonl"
+    write(path, row("a"), row("b"))
+    first, second = path.read_text().splitlines(keepends=True)
+    path.write_text(first + second.replace(before, after))
+    with pytest.raises(ValueError, match=rf"vae\.jsonl, line 2: '{name}' is given twice; keep one$"):
+        read_predictions(path)
+
+
+def test_two_values_of_one_name_in_the_identity_of_a_run_are_refused(tmp_path):
+    path = tmp_path / "vae.jsonl"
+    write(path, row("a"))
+    beside = identity_path(path)
+    beside.write_text(beside.read_text().replace("{", '{"settings_hash": "other",', 1))
+    with pytest.raises(ValueError, match=r"vae\.run\.json: 'settings_hash' is given twice"):
+        read_identity(path)

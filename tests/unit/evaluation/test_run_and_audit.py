@@ -111,6 +111,7 @@ def test_the_audit_of_a_random_model_finds_no_use_of_its_world(checkpoint: Path,
     assert (tmp_path / "environment.json").is_file()
     with pytest.raises(ValueError, match="belongs to another run"):
         audit(replace(settings, data=replace(DATA, validation_split="test")))
+    assert settings_file.load(AuditSettings, tmp_path / "config.json") == settings
 
 
 class Oracle:

@@ -73,8 +73,10 @@ def test_a_killed_measurement_continues_and_another_one_is_refused(tmp_path: Pat
     after = file.read_text().splitlines(keepends=True)
     assert after[0] == marked
     assert [json.loads(line)["mean"] for line in after[1:]] == [json.loads(line)["mean"] for line in (second, third)]
-    with pytest.raises(ValueError, match=r"belongs to another run \(num_draws: 1 there, 2 here"):
+    config = (tmp_path / "out" / "config.json").read_text()
+    with pytest.raises(ValueError, match=r"another run \(num_draws: 1 there, 2 here\); choose another folder"):
         measure_surprise(replace(given, num_draws=2))
+    assert (tmp_path / "out" / "config.json").read_text() == config
     (tmp_path / "films" / "0.mp4").unlink()
     with pytest.raises(ValueError, match=r"holds 1 rows of other clips \(the first: '0.mp4'\)"):
         measure_surprise(given)

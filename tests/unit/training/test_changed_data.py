@@ -14,7 +14,7 @@ from theworld.config import DataCompData, DataSettings, MixturePart, TrainingCon
 from theworld.datasets import contents
 from theworld.datasets.contents import digests, files_of
 from theworld.datasets.factory import open_samples, open_stream
-from theworld.training.manifest import MANIFEST_NAME, check_data
+from theworld.training.manifest import MANIFEST_NAME, check_data, check_manifest
 from theworld.training.run import train
 
 MakeConfig = Callable[..., TrainingConfig]
@@ -62,9 +62,27 @@ def test_a_changed_part_of_a_mixture_is_refused(make_config: MakeConfig, tmp_pat
         train(dataclasses.replace(config, resume=True))
 
 
-def test_a_checkpoint_of_an_earlier_version_has_no_digests_and_is_continued(llava: TrainingConfig):
-    (llava.output_dir / "checkpoint-2" / MANIFEST_NAME).unlink()
+def test_a_checkpoint_without_digests_is_continued_with_a_warning_as_an_earlier_version_may_have_written_it(
+    llava: TrainingConfig, caplog: pytest.LogCaptureFixture
+):
+    checkpoint = llava.output_dir / "checkpoint-2"
+    check_manifest(checkpoint)
+    assert MANIFEST_NAME not in caplog.text
+
+    (checkpoint / MANIFEST_NAME).unlink()
     train(dataclasses.replace(llava, resume=True))
+    [line] = [record.getMessage() for record in caplog.records if MANIFEST_NAME in record.getMessage()]
+    assert line.endswith(
+        "checkpoint-2 has no manifest.json: an earlier version wrote it, or the file is lost; its files and the data"
+        " are not checked"
+    )
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", '{"data": {}}', '{"files": []}'])
+def test_a_manifest_without_digests_of_files_is_damaged(content: str, tmp_path: Path):
+    (tmp_path / MANIFEST_NAME).write_text(content)
+    with pytest.raises(ValueError, match=r"manifest\.json is damaged: it holds no digests by name"):
+        check_manifest(tmp_path)
 
 
 def test_new_and_missing_files_are_refused(tmp_path: Path):

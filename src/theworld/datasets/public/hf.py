@@ -13,7 +13,7 @@ from theworld.datasets.own import is_own
 from theworld.datasets.records import id_of
 from theworld.datasets.row_videos import announce_rule, nouns
 from theworld.datasets.wrappers import HFDatasetWrapper
-from theworld.hub import looks_local
+from theworld.hub import looks_local, refuse_revision
 
 SPLIT_NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     "train": ("train",),
@@ -55,6 +55,8 @@ def open_hf(
     table = load_splits(source, config_name, revision)
     splits = {ours: next((name for name in names if name in table), None) for ours, names in SPLIT_NAMES.items()}
     divides = splits["validation"] is None and split != "test"
+    if splits["validation"] is not None and split != "test" and held_out.share is not None:
+        raise ValueError(f"held_out_share={held_out.share:g}: {source} has a validation split of its own; drop it")
     name = splits["train"] if divides else splits[split]
     if name is None:
         raise ValueError(f"{source}: no split for {split!r}: it has {', '.join(table)}")
@@ -124,6 +126,8 @@ def _picture_name(value: Any, folder: Path) -> str:
 def load_splits(source: str, config_name: str | None, revision: str | None) -> Any:
     """Every split of a data set, by its name."""
     _check_place(source)
+    if Path(source).is_dir():
+        refuse_revision(source, revision)
     import datasets
     from datasets.exceptions import DatasetsError
 

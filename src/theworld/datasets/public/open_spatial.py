@@ -19,7 +19,7 @@ from theworld.datasets.public.spatial_rgpt import Marks, marked_picture
 from theworld.datasets.records import id_of, is_encodable, short
 from theworld.datasets.regions import as_box
 from theworld.datasets.sample import Sample, Turn
-from theworld.hub import fetch
+from theworld.hub import fetch, refuse_revision
 
 REPOSITORY: Final = "a8cheng/OpenSpatialDataset"
 FILE: Final = "result_10_depth_convs.json"
@@ -84,6 +84,8 @@ class SpatialRGPTDataset(IndexedSamples):
             super().__init__(source, "open-spatial", part, size, index_dir, HeldOut(by="id"))
             return
         path = Path(source)
+        if path.exists():
+            refuse_revision(path, revision)
         if not path.is_file():
             path = (path if path.is_dir() else fetch(str(source), [FILE], revision, kind="dataset")) / FILE
         super().__init__(path, "open-spatial", part, size, index_dir, HeldOut(by="id"))  # ids are those of pictures

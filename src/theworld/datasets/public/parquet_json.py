@@ -14,7 +14,7 @@ from theworld.datasets.conversations import checked
 from theworld.datasets.errors import RecordError
 from theworld.datasets.records import distinct_ids
 from theworld.datasets.sample import Sample
-from theworld.hub import fetch
+from theworld.hub import fetch, refuse_revision
 from theworld.io import unique_names
 
 Row = Mapping[str, Any]
@@ -103,9 +103,12 @@ def read_rows(source: str | Path, patterns: Sequence[str], revision: str | None 
         revision: commit of the hub repository.
 
     Raises:
-        ValueError: if the source cannot be fetched, has none of these files, or has one that is not a table of rows.
+        ValueError: if the source cannot be fetched, has none of these files, or has one that is not a table of rows;
+            for a revision of local files.
     """
     path = Path(source)
+    if path.exists():
+        refuse_revision(path, revision)
     if path.is_file():
         return _read([path])
     folder = path if path.is_dir() else fetch(str(source), patterns, revision, kind="dataset")

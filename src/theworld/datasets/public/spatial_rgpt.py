@@ -14,6 +14,7 @@ from theworld.datasets.public.parquet_json import Row, RowSamples, column, read_
 from theworld.datasets.records import short, text_of
 from theworld.datasets.regions import as_box, decode_mask, draw_regions
 from theworld.datasets.sample import Sample, question
+from theworld.io import unique_names
 
 REPOSITORY: Final = "a8cheng/SpatialRGPT-Bench"
 
@@ -116,9 +117,11 @@ def nested(row: Row, name: str) -> Any:
     if not isinstance(value, str):
         return value
     try:
-        return json.loads(value)
-    except (ValueError, RecursionError):
+        return json.loads(value, object_pairs_hook=unique_names)
+    except (json.JSONDecodeError, RecursionError):
         pass
+    except ValueError as error:
+        raise RecordError("malformed", f"SpatialRGPT-Bench {row['id']}: {name}: {error}") from error
     try:
         return ast.literal_eval(value)
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:

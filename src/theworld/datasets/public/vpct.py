@@ -13,7 +13,7 @@ from typing import Final
 from theworld.datasets.errors import RecordError
 from theworld.datasets.public.choice_items import ChoiceItem, json_object, numbered
 from theworld.datasets.records import short
-from theworld.hub import fetch
+from theworld.hub import fetch, refuse_revision
 
 REPOSITORY: Final = "camelCase12/vpct-1"
 
@@ -45,6 +45,8 @@ def read(source: str | Path | None = None, revision: str | None = None) -> list[
     if folder is None:
         patterns = ("sim_*_initial.png", "sim_*_results.json")
         folder = fetch(str(source or REPOSITORY), patterns, revision, kind="dataset")
+    else:
+        refuse_revision(folder, revision)
     items = [_item(path) for path in numbered([*folder.glob("sim_*_results.json")]) if picture_of(path).is_file()]
     if not items:
         raise ValueError(

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from theworld.datasets.errors import Cause, RecordError
 from theworld.datasets.records import id_of
+from theworld.io import unique_names
 
 _BLOCK_BYTES = 512
 _RECORD_BYTES = 20 * _BLOCK_BYTES  # the end of a tar file may be cut by so many
@@ -154,7 +155,7 @@ class _Bounded:
 def _record(key: str, parts: Mapping[str, bytes], end: int) -> ShardRecord:
     picture = next((parts[name] for name in ("jpg", "jpeg", "png", "webp") if name in parts), None)
     try:
-        facts = json.loads(parts.get("json", b"{}"))
+        facts = json.loads(parts.get("json", b"{}"), object_pairs_hook=unique_names)
         text = parts["txt"].decode("utf-8-sig") if "txt" in parts else _text(facts)
     except (ValueError, AttributeError, RecursionError):
         facts, text = {"status": "malformed"}, None

@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
-from typing import Any
+from typing import Final
 
 from tqdm import tqdm
 
@@ -19,6 +19,7 @@ from theworld.evaluation.jsonl import error_text
 from theworld.evaluation.judges.client import CallFailedError, CallRefusedError, Judge, JudgeReply, JudgeUnusableError
 from theworld.evaluation.judges.prompts import PROMPT_VERSION, REMINDER, kind_of, prompt_for
 from theworld.evaluation.judges.verdicts import (
+    FORMAT,
     Judged,
     JudgingIdentity,
     Verdict,
@@ -32,6 +33,7 @@ from theworld.io import fingerprint, write_whole
 from theworld.locks import in_use
 
 _FIRST_WAIT_SECONDS = 1.0
+_VERDICTS: Final = "verdicts.jsonl"
 
 MOST_FAILURES_IN_A_ROW = 20
 """Consecutive items without any reply that end the run: the judge is out of reach."""
@@ -191,32 +193,39 @@ def judge_spatial_rgpt(
 
 
 def _judge(settings: SpatialRGPTJudgeSettings, rows: list[Prediction], persistence: Persistence | None) -> Judged:
-    loader.save_over_earlier(settings, settings.output_dir / "config.json")
-    write_whole(settings.output_dir / "environment.json", describe_environment())
     judging = settings.judge
     persistence = persistence or Persistence(judging.max_attempts, judging.max_wait_seconds)
-    path = settings.output_dir / "verdicts.jsonl"
     if judging.endpoint is not None:
-        asyncio.run(_ask_endpoint(judging, rows, path, persistence))
+        asyncio.run(_ask_endpoint(settings, rows, persistence))
     else:
         from theworld.evaluation.judges.local import LocalJudge  # imports torch
 
         judge = LocalJudge(judging.checkpoint or "", judging.max_new_tokens, judging.dtype)
-        with VerdictWriter(path, _identify(judge.name, judging, rows, ("torch", "transformers"))) as writer:
+        with _writer(settings, _identify(judge.name, judging, rows, ("torch", "transformers"))) as writer:
             asyncio.run(judge_all(judge, rows, writer, 1, persistence))
-    result = evaluate(rows, read_verdicts(path))
+    result = evaluate(rows, read_verdicts(settings.output_dir / _VERDICTS))
     write_whole(settings.output_dir / "results.json", json.dumps(result.to_dict(), indent=2))
     return result
 
 
-async def _ask_endpoint(settings: JudgeSettings, rows: list[Prediction], path: Any, persistence: Persistence) -> None:
+def _writer(settings: SpatialRGPTJudgeSettings, identity: JudgingIdentity) -> VerdictWriter:
+    """Open the file of verdicts; the settings of another judging stay as they are."""
+    path = settings.output_dir / _VERDICTS
+    FORMAT.check(path, identity)
+    loader.save_over_earlier(settings, settings.output_dir / "config.json")
+    write_whole(settings.output_dir / "environment.json", describe_environment())
+    return VerdictWriter(path, identity)
+
+
+async def _ask_endpoint(settings: SpatialRGPTJudgeSettings, rows: list[Prediction], persistence: Persistence) -> None:
     from theworld.evaluation.judges.client import EndpointJudge
 
-    async with EndpointJudge(settings) as judge:
+    judging = settings.judge
+    async with EndpointJudge(judging) as judge:
         assert isinstance(judge, Judge)
-        name = f"{settings.model} at {settings.endpoint}"
-        with VerdictWriter(path, _identify(name, settings, rows)) as writer:
-            await judge_all(judge, rows, writer, settings.num_concurrent, persistence)
+        name = f"{judging.model} at {judging.endpoint}"
+        with _writer(settings, _identify(name, judging, rows)) as writer:
+            await judge_all(judge, rows, writer, judging.num_concurrent, persistence)
 
 
 def _identify(

@@ -1,5 +1,6 @@
 """Verdicts of a judge on each reply, their file, which records failed calls too, and the scores by them."""
 
+import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from theworld.evaluation.jsonl import RowFormat, RowWriter
 from theworld.evaluation.judges.prompts import Kind, kind_of
 from theworld.evaluation.predictions import Prediction
 from theworld.evaluation.scoring import Score, State
+from theworld.io import unique_names
 from theworld.tables import Table, table_of
 
 _FENCED = re.compile(r"```(?:json|JSON)?[ \t]*\n?(.*?)```", re.DOTALL)
@@ -64,12 +66,18 @@ def read_reply(text: str, kind: Kind) -> Reading:
         ValueError: names the problem.
     """
     fenced = _FENCED.findall(text)
+    content = (fenced[0] if len(fenced) == 1 else text).strip()
     try:
-        return _SHAPES[kind].model_validate_json((fenced[0] if len(fenced) == 1 else text).strip())
+        reading = _SHAPES[kind].model_validate_json(content)
     except ValidationError as error:
         reason = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, reason["loc"])) or "the reply"
         raise ValueError(f"{place}: {reason['msg']}; expected {', '.join(_SHAPES[kind].model_fields)}") from None
+    try:
+        json.loads(content, object_pairs_hook=unique_names)
+    except ValueError as error:  # of two values of one name, neither is the judge's
+        raise ValueError(f"the reply: {error}") from None
+    return reading
 
 
 _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)

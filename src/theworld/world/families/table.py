@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from theworld.hub import again
+from theworld.io import unique_names
 from theworld.world.families.cosmos3 import Cosmos3
 from theworld.world.families.family import Family
 from theworld.world.families.predict2 import Predict2
@@ -72,7 +73,7 @@ def read_object(file: Path, folder: Path) -> dict[str, Any]:
         ValueError: for a damaged file, with its remedy.
     """
     try:
-        values = json.loads(file.read_bytes())
+        values = json.loads(file.read_bytes(), object_pairs_hook=unique_names)
     except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{file} is damaged ({error}); {again(folder)}") from error
     if not isinstance(values, dict):

@@ -2,17 +2,20 @@
 
 import asyncio
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fixtures_judge import verdict_on
+from theworld.config.evaluation import JudgeSettings, SpatialRGPTJudgeSettings
 from theworld.evaluation.benchmarks.saved_replies import prediction
+from theworld.evaluation.judges import run
 from theworld.evaluation.judges.client import CallFailedError, CallRefusedError, JudgeReply, JudgeUnusableError
 from theworld.evaluation.judges.prompts import REMINDER, Prompt
 from theworld.evaluation.judges.run import MOST_FAILURES_IN_A_ROW, Persistence, judge_all, judge_one
-from theworld.evaluation.judges.verdicts import JudgingIdentity, VerdictWriter, cost, read_verdicts
+from theworld.evaluation.judges.verdicts import JudgingIdentity, Verdict, VerdictWriter, cost, read_verdicts
 
 RUN = JudgingIdentity(judge="stub", settings_hash="0", prompts="1", replies="2")
 MARK = '{"your_mark": 1}'
@@ -124,6 +127,25 @@ def test_verdicts_of_another_judging_are_refused(tmp_path, persistence):
     judged(path, ScriptedJudge(), [row()], persistence)
     with pytest.raises(ValueError, match=r"belongs to another run \(prompts: '1' there, '9' here\)"):
         VerdictWriter(path, JudgingIdentity(judge="stub", settings_hash="0", prompts="9", replies="2"))
+
+
+def test_a_refused_judging_leaves_the_settings_of_the_earlier_one(tmp_path):
+    settings = SpatialRGPTJudgeSettings(
+        file=tmp_path / "replies.jsonl",
+        output_dir=tmp_path,
+        judge=JudgeSettings(endpoint="http://127.0.0.1:1/v1", model="stub"),
+    )
+    identity = JudgingIdentity(judge="stub", settings_hash="0", prompts="1", replies="2")
+    with run._writer(settings, identity) as writer:
+        writer.append([Verdict(sample_id="a", category="left", reply=MARK, num_calls=1, seconds=0.5)])
+    saved = (tmp_path / "config.json").read_bytes()
+
+    other = replace(settings, judge=replace(settings.judge, model="other"))
+    with pytest.raises(
+        ValueError, match=r"another run \(judge: 'stub' there, 'other' here\); choose another"
+    ):
+        run._writer(other, replace(identity, judge="other"))
+    assert (tmp_path / "config.json").read_bytes() == saved
 
 
 def test_a_file_cut_at_any_byte_is_finished(tmp_path, persistence):

@@ -95,3 +95,9 @@ def test_no_json_is_read_as_more_than_it_says(content, kind):
     except ValueError:
         return
     assert all(content[name] == value for name, value in found.model_dump().items())
+
+
+@pytest.mark.parametrize("text", ['{"your_mark": 1, "your_mark": 0}', '```json\n{"your_mark": 0, "your_mark": 0}\n```'])
+def test_a_reply_with_two_marks_is_none(text):
+    with pytest.raises(ValueError, match=r"^the reply: 'your_mark' is given twice; keep one$"):
+        read_reply(text, "mark")
