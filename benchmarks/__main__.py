@@ -16,6 +16,7 @@ MODULES = (
     "video_decoding",
     "store_read",
     "evaluation",
+    "evaluation_loops",
     "scoring",
     "mid_size",
     "dit_blocks",

@@ -45,26 +45,28 @@ class Figure:
         return json.dumps({**values, "goal": self.goal, "met": self.met, "unit": self.unit})
 
 
-def seconds(work: Callable[[], object]) -> float:
-    """Return the processor time of one call, which leaves other programs of the machine out."""
-    started = time.process_time()
+def seconds(work: Callable[[], object], clock: Callable[[], float] = time.process_time) -> float:
+    """Return the time of one call, by default of the processor, which leaves other programs of the machine out."""
+    started = clock()
     work()
-    return time.process_time() - started
+    return clock() - started
 
 
 def paired_ratio(
     work: Callable[[], object],
     reference: Callable[[], object],
     num_pairs: int = 15,
+    clock: Callable[[], float] = time.process_time,
 ) -> Ratio:
     """Return median and quartiles of time(work) / time(reference) over pairs of runs, in alternating order.
 
-    Both sides must do their work in this process, on one thread. One more pair before the counted ones warms up caches.
+    Both sides must do their work in this process. Where they wait, or differ in their threads, `clock` is
+    `time.perf_counter`. One more pair before the counted ones warms up caches.
     """
     ratios = []
     for pair in range(num_pairs + 1):
         order = (work, reference) if pair % 2 else (reference, work)
-        timed = {each: seconds(each) for each in order}
+        timed = {each: seconds(each, clock) for each in order}
         if pair:
             ratios.append(timed[work] / timed[reference])
     return Ratio(ratios)
