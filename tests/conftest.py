@@ -9,6 +9,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # A kernel compiled for other instructions is found again and computes other numbers.
 _INSTRUCTIONS = os.environ.get("ATEN_CPU_CAPABILITY", "native")
 os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", f"{tempfile.gettempdir()}/torchinductor-tests-{_INSTRUCTIONS}")
+os.environ.setdefault("TORCH_WARM_POOL", "0")  # processes that compile for GPUs alone
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 

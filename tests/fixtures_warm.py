@@ -1,7 +1,4 @@
-"""What every process of `fixtures_processes` needs, done once in the server that they are forked from.
-
-A module of its own, since the server imports it, and no test does.
-"""
+"""Imports and scenes for forked processes, apart because the server of `fixtures_processes` loads them by name."""
 
 import gc
 

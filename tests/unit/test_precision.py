@@ -135,10 +135,10 @@ def test_weights_load_as_saved_but_in_float32_where_that_is_emulated(
     assert "bfloat16 is emulated by this machine" in said[1]
 
 
-@pytest.fixture
-def saved_in_bfloat16(tmp_path: Path) -> Path:
-    """A checkpoint whose Gemma and whose world were trained in bfloat16."""
-    folder = tmp_path / "saved"
+@pytest.fixture(scope="module")
+def saved_in_bfloat16(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint whose Gemma and whose world were trained in bfloat16: not to be changed."""
+    folder = tmp_path_factory.mktemp("bfloat16") / "saved"
     TheWorld.from_pretrained("tiny", world_grid=4, world_dtype="bfloat16", dtype=torch.bfloat16).save_pretrained(folder)
     return folder
 
