@@ -141,9 +141,7 @@ def test_a_refused_judging_leaves_the_settings_of_the_earlier_one(tmp_path):
     saved = (tmp_path / "config.json").read_bytes()
 
     other = replace(settings, judge=replace(settings.judge, model="other"))
-    with pytest.raises(
-        ValueError, match=r"another run \(judge: 'stub' there, 'other' here\); choose another"
-    ):
+    with pytest.raises(ValueError, match=r"another run \(judge: 'stub' there, 'other' here\); choose another"):
         run._writer(other, replace(identity, judge="other"))
     assert (tmp_path / "config.json").read_bytes() == saved
 
