@@ -151,12 +151,17 @@ def audit_model(
         num_mixed=pairs.num_mixed,
         missing=left_out,
     )
-    orders = {name: {"order": order, "sha256": digest(order)} for name, order in rule.orders.items()}
-    record = {"checkpoint": describe_weights(model), **result.to_dict()}  # the verdict holds for these weights only
     if process.is_main_process:
-        write_whole(folder / "audit.json", json.dumps({**record, "orders": orders} if orders else record, indent=2))
+        _write(result, model, rule, folder / "audit.json")
     process.wait_for_everyone()
     return result
+
+
+def _write(result: Audit, model: TheWorld, rule: Replacements, path: Path) -> None:
+    """Write the verdict with the weights that it holds for, and the orders of slots and cells that were used."""
+    record = {"checkpoint": describe_weights(model), **result.to_dict()}
+    orders = {name: {"order": order, "sha256": digest(order)} for name, order in rule.orders.items()}
+    write_whole(path, json.dumps({**record, "orders": orders} if orders else record, indent=2))
 
 
 def _inputs(pairs: Paired, condition: ConditionName) -> Samples:
