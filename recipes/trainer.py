@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 from tqdm import tqdm
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback, TrainingArguments
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint
+from transformers.trainer_utils import get_last_checkpoint
 
 from theworld.io import claim, fingerprint_weights, write_whole
 from theworld.locks import in_use
@@ -109,9 +109,6 @@ def _train(
     for printing in (ProgressCallback, PrinterCallback):
         trainer.remove_callback(printing)
     logger.info("%s: %s", folder, "training from the start" if newest is None else f"resuming from {Path(newest).name}")
-    if newest is not None and Path(newest).name == f"{PREFIX_CHECKPOINT_DIR}-{trainer.args.max_steps}":
-        _load(objective, Path(newest))  # Trainer would take one more step
-        return
     if newest is not None:
         check_whole(Path(newest))  # Trainer skips an absent optimizer
         check_manifest(Path(newest))

@@ -42,6 +42,13 @@ class AtomicCheckpoints(Trainer):
     def _get_output_dir(self, trial: Any) -> str:
         return str(self._aside or super()._get_output_dir(trial))
 
+    def _run_epoch(self, **arguments: Any) -> None:
+        """Train an epoch; a run that is continued from its last step is over, where Trainer would take one more."""
+        if self.state.global_step >= self.state.max_steps:
+            self.control.should_training_stop = True
+        else:
+            super()._run_epoch(**arguments)
+
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Let Trainer write a checkpoint aside, rename it, and delete old ones."""
         run = Path(super()._get_output_dir(trial))

@@ -23,7 +23,7 @@ from theworld.modeling.processor import TheWorldProcessor
 from theworld.training import run as training_run
 from theworld.training.callbacks import NonFiniteLossError
 from theworld.training.feature_cache import fill_store
-from theworld.training.metrics import read_metrics
+from theworld.training.metrics import METRICS_NAME, read_metrics
 from theworld.training.run import train
 from theworld.training.trainer import TheWorldTrainer
 from theworld.world.cached import open_stored
@@ -179,6 +179,21 @@ def test_what_does_not_change_the_result_may_differ_in_a_continuation(
     )
 
     assert [row["step"] for row in read_metrics(tmp_path / "elsewhere" / "metrics.jsonl")] == [4]
+
+
+def test_a_finished_run_that_is_continued_trains_no_further_step_and_writes_its_model_again(
+    finished: TrainingConfig,
+) -> None:
+    model, rows = finished.output_dir / "model" / "model.safetensors", read_metrics(finished.output_dir / METRICS_NAME)
+    before = model.read_bytes()
+    model.unlink()
+
+    result = train(dataclasses.replace(finished, resume=True))
+
+    assert model.read_bytes() == before
+    assert read_metrics(finished.output_dir / METRICS_NAME) == rows
+    assert result["step"] == 4
+    assert not (finished.output_dir / "checkpoint-5").exists()
 
 
 def test_a_folder_that_holds_a_run_is_neither_overwritten_nor_silently_continued(finished: TrainingConfig) -> None:
