@@ -3,8 +3,9 @@
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -102,8 +103,6 @@ class Replacements:
     true_future: TrueFuture | None = None
     """Reads true futures; None: the condition `oracle` is missing."""
     seed: int = 0
-    orders: dict[str, list[int]] = field(default_factory=dict)
-    """The fixed orders of slots and cells that were used, by their description."""
 
     def __call__(self, condition: ConditionName, clips: Clips) -> Float[Tensor, "N C T h w"]:
         """Return the features of clips under a condition, in the place and number format of the real ones."""
@@ -145,20 +144,25 @@ class Replacements:
         slots = clips.real.shape[2]
         if slots == 1:
             return clips.real
-        return clips.real[:, :, self._order(f"{slots} slots", lambda: fixed_derangement(slots, 1, self.seed))]
+        return clips.real[:, :, list(fixed_derangement(slots, 1, self.seed))]
 
     def _shuffled_cells(self, clips: Clips) -> Tensor:
         """Move whole cells of the fused grid, so that each token keeps its content and changes its place."""
         side = self.model.config.grid
-        order = self._order(f"{side} x {side} cells", lambda: fixed_derangement(side, side, self.seed))
+        order = list(fixed_derangement(side, side, self.seed))
         cells = clips.real.unflatten(4, (side, -1)).unflatten(3, (side, -1))  # N C T g b g b
         cells = cells.movedim(5, 4).flatten(3, 4)[:, :, :, order]  # N C T g*g b b
         return cells.unflatten(3, (side, side)).movedim(4, 5).flatten(5, 6).flatten(3, 4)
 
-    def _order(self, name: str, make: Callable[[], list[int]]) -> list[int]:
-        if name not in self.orders:
-            self.orders[name] = make()
-        return self.orders[name]
+    def orders(self, conditions: Collection[ConditionName]) -> dict[str, list[int]]:
+        """Return the fixed orders of slots and cells of these conditions, by their description."""
+        found, side = {}, self.model.config.grid
+        if "slot-shuffle" in conditions:
+            for slots in sorted({moments.mean.shape[1] for moments in self.moments.values()} - {1}):
+                found[f"{slots} slots"] = list(fixed_derangement(slots, 1, self.seed))
+        if "cell-shuffle" in conditions:
+            found[f"{side} x {side} cells"] = list(fixed_derangement(side, side, self.seed))
+        return found
 
     def _partners(self, clips: Clips) -> Tensor:
         """Read the features of the partners' clips, at the same K."""
@@ -193,7 +197,8 @@ def _joined(present: Tensor, future: Tensor, clips: Clips) -> Tensor:
     )
 
 
-def fixed_derangement(rows: int, columns: int, seed: int) -> list[int]:
+@cache
+def fixed_derangement(rows: int, columns: int, seed: int) -> tuple[int, ...]:
     """Draw an order of the cells of a grid in which no cell keeps its place, and as many as can be move far.
 
     Far: at least two cells along one side (one cell, where both sides have fewer than four). The order is that of the
@@ -216,7 +221,7 @@ def fixed_derangement(rows: int, columns: int, seed: int) -> list[int]:
         score = (int((moved > 0).sum()), int((moved >= far).sum()))
         if score > best_score:
             best, best_score = order, score
-    return best.tolist()
+    return tuple(best.tolist())
 
 
 def _repaired(order: np.ndarray, distance: np.ndarray, far: int, generator: np.random.Generator) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Audit of a trained checkpoint: the same questions with real and with replaced world features."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -152,16 +152,16 @@ def audit_model(
         missing=left_out,
     )
     if process.is_main_process:
-        _write(result, model, rule, folder / "audit.json")
+        _write(result, model, rule.orders(asked), folder / "audit.json")
     process.wait_for_everyone()
     return result
 
 
-def _write(result: Audit, model: TheWorld, rule: Replacements, path: Path) -> None:
+def _write(result: Audit, model: TheWorld, orders: Mapping[str, list[int]], path: Path) -> None:
     """Write the verdict with the weights that it holds for, and the orders of slots and cells that were used."""
     record = {"checkpoint": describe_weights(model), **result.to_dict()}
-    orders = {name: {"order": order, "sha256": digest(order)} for name, order in rule.orders.items()}
-    write_whole(path, json.dumps({**record, "orders": orders} if orders else record, indent=2))
+    used = {name: {"order": order, "sha256": digest(order)} for name, order in orders.items()}
+    write_whole(path, json.dumps({**record, "orders": used} if used else record, indent=2))
 
 
 def _inputs(pairs: Paired, condition: ConditionName) -> Samples:

@@ -476,7 +476,11 @@ def test_an_audit_of_a_model_that_looks_ahead_separates_present_and_future(tmp_p
     for condition, proof in result["proofs"].items():
         assert proof["num_items"] == 6
         assert proof["num_replaced"] == (0 if condition == "real" else 6)
-    written = json.loads((tmp_path / "audit" / "audit.json").read_text())
+    file = tmp_path / "audit" / "audit.json"
+    written = json.loads(file.read_text())
+    file.unlink()
+    audit(settings)  # with all answers there
+    assert json.loads(file.read_text()) == written
     assert written["orders"]["2 slots"]["order"] == [1, 0]
     assert written["reading"] == result["reading"] != ""
     assert set(written["thresholds"]) == {"matters", "matters little", "does not matter", "misleads", "undecided"}
