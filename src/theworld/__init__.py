@@ -55,7 +55,7 @@ def __getattr__(name: str) -> Any:
         from theworld.environment import unmet_requirements
 
         if unmet := unmet_requirements():
-            raise ImportError(unmet) from error
+            raise ImportError(f"{error}; {unmet}") from error
         raise
     return getattr(home, name)
 

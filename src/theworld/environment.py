@@ -46,7 +46,7 @@ def unmet_requirements() -> str:
     from packaging.requirements import Requirement  # not above: setup.py
 
     wrong = []
-    for line in requires("theworld") or ():
+    for line in _requirements():
         needed = Requirement(line)
         if needed.marker is not None:  # belongs to an extra
             continue
@@ -57,6 +57,14 @@ def unmet_requirements() -> str:
         if installed == "absent" or not needed.specifier.contains(installed, prereleases=True):
             wrong.append(f"{needed.name} {installed}, needed {needed.specifier}")
     return f"{'; '.join(wrong)}: install with constraints.txt" if wrong else ""
+
+
+def _requirements() -> list[str]:
+    """Return the requirements of the installed package; none if its folder alone is on the path."""
+    try:
+        return requires("theworld") or []
+    except PackageNotFoundError:
+        return []
 
 
 def check_launcher() -> None:

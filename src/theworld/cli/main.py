@@ -119,12 +119,12 @@ def _perform(command: Command, rest: list[str], line: Line) -> int:
         if line.debug:
             _show_traceback()
         return _refuse(command.program, _sentence(error))
-    except ImportError:
+    except ImportError as error:
         from theworld.environment import unmet_requirements
 
         if line.debug or not (unmet := unmet_requirements()):
             raise
-        return _refuse(command.program, unmet)
+        return _refuse(command.program, f"{_sentence(error)}; {unmet}")
     close_bars()
     if is_first:
         hint = f"; {command.resume_hint}" if command.resume_hint else ""

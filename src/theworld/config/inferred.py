@@ -17,6 +17,7 @@ from theworld.config.strict_yaml import SettingsError, read_mapping
 from theworld.config.training import TrainingConfig
 from theworld.config.world import TINY_WORLD
 from theworld.constants import DEFAULT_COSMOS_MODEL, DEFAULT_GEMMA_MODEL, TINY_MODEL
+from theworld.io import flattened
 
 notes = logging.getLogger("theworld.notes")
 
@@ -78,7 +79,8 @@ def for_surprise(values: Mapping[str, Any]) -> dict[str, Any]:
         values: the settings that are given, nested.
     """
     if isinstance(source := values.get("source"), str) and source:
-        values = {"output_dir": f"surprise/{Path(source).resolve().stem}", **values}
+        path = Path(source).resolve()
+        values = {"output_dir": f"surprise/{path.name if path.is_dir() else path.stem}", **values}
     world = values.get("world", {})
     if not isinstance(world, Mapping) or world.get("cosmos_model_name") not in (None, TINY_MODEL):
         return dict(values)
@@ -139,8 +141,8 @@ def audit_command(checkpoint: Path, data: DataSettings) -> str:
     run, _ = _run_of(checkpoint)
     words = ["theworld", "audit", str(checkpoint if run is None else run)]
     if run is None or _data_of(saved_run(run / CONFIG_NAME)) != data:
-        usual = DataSettings.defaults()
-        changed = {name: value for name, value in _plain(data).items() if value != _as_list(usual.get(name))}
+        usual = flattened(DataSettings.defaults())
+        changed = {name: value for name, value in flattened(_plain(data)).items() if value != usual.get(name)}
         for name, value in changed.items():
             words += [flag_of(f"data.{name}"), *(map(str, value) if isinstance(value, list) else [str(value)])]
     return shlex.join(words)
@@ -236,7 +238,3 @@ def _source(data: DataSettings) -> Any:
 
 def _plain(data: DataSettings) -> dict[str, Any]:
     return TypeAdapter(DataSettings).dump_python(data, mode="json")
-
-
-def _as_list(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value

@@ -41,6 +41,14 @@ class HeldOut:
 BY_PICTURE: Final = HeldOut()
 
 
+def warn_of_share(share: float | None, source: str) -> None:
+    """Warn once of a share to hold out of a data set that has a validation split; earlier versions let it pass."""
+    if share is None or source in _announced:
+        return
+    _announced.add(source)
+    logger.warning("held_out_share=%g has no effect: %s has a validation split of its own", share, source)
+
+
 def id_hash(id: str) -> int:
     """Hash an id, or the name of a picture, to 64 bits (BLAKE2b), the same on every machine."""
     return int.from_bytes(hashlib.blake2b(id.encode("utf-8", "replace"), digest_size=8).digest(), "little")

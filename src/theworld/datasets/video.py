@@ -283,19 +283,25 @@ def frames_at(video: Video, moments_s: Float[np.ndarray, " N"], period_s: float)
     return video.pictures(shown_at(video.times_s, moments_s, period_s))
 
 
-def check_end(role: str, time_s: float, last_s: float) -> None:
-    """Refuse a time after the end of a video.
+def check_end(role: str, time_s: float, times_s: Float[np.ndarray, " M"]) -> None:
+    """Refuse a time after the end of a video; a single frame may stay for any time.
 
     Args:
         role: its name, for the message.
         time_s: seconds from the first frame.
-        last_s: time of the last frame.
+        times_s: times of the frames.
 
     Raises:
-        VideoError: if it is more than `LATE_END_S` after the last frame.
+        VideoError: if the last frame would stay for more than `LATE_END_S`, and longer than every other frame.
     """
-    if time_s > last_s + LATE_END_S:
-        raise VideoError(f"{role}={time_s:g} s: the video has {last_s:.3g} s; give a time within it")
+    if len(times_s) > 1 and time_s > times_s[-1] + max(LATE_END_S, np.diff(times_s).max()) + 1e-6:
+        raise VideoError(f"{role}={time_s:g} s: {_length(times_s)}; give a time within it")
+
+
+def _length(times_s: Float[np.ndarray, " M"]) -> str:
+    """Say how long a video is, for messages."""
+    last_s = float(times_s[-1])
+    return f"the video has {last_s:.3g} s" if last_s < 100 else f"the video has {last_s:.0f} s"
 
 
 def _sampled(
@@ -304,12 +310,12 @@ def _sampled(
     """Return the last frames at the rate of the rule, at most as many as it has, the number of all, and their name."""
     period = 1 / rule.frame_rate_hz
     if end_s is not None:
-        check_end("end", end_s, float(times_s[-1]))
+        check_end("end", end_s, times_s)
     last = len(times_s) - 1 if end_s is None else int(np.searchsorted(times_s, end_s + 1e-6, side="right")) - 1
     first = int(np.searchsorted(times_s, start_s - 1e-6))
     if first > last:
-        until = f"{times_s[-1]:.3g} s" if end_s is None else f"{end_s:g} s"
-        raise VideoError(f"no frame between {start_s:g} s and {until}: the video has {times_s[-1]:.3g} s")
+        until = "its end" if end_s is None else f"{end_s:g} s"
+        raise VideoError(f"no frame between {start_s:g} s and {until}: {_length(times_s)}")
     # The last frames alone decide: elsewhere, a video of a variable rate may be faster or slower.
     steps = np.diff(times_s[max(first, last + 1 - max(2, rule.num_frames)) : last + 1])
     if steps.size and (steps > period * (1 + LATE_SHARE)).all():

@@ -179,7 +179,7 @@ class VideoQuestions(IndexedSamples):
             now = (end - ahead if end - ahead >= -LATE_SHARE * period else end) if time_s is None else time_s
             if time_s is not None:
                 name = self._value(row, "video") if self.videos is None else None
-                check_end(f"{name.strip()}: time" if isinstance(name, str) else "time", time_s, end)
+                check_end(f"{name.strip()}: time" if isinstance(name, str) else "time", time_s, times_s)
             now = min(max(now, 0.0), end)
             if (start_s or 0.0) > now:
                 raise RecordError("malformed", f"{id}: start={start_s:g} s, and the given part ends at {now:g} s")

@@ -7,7 +7,7 @@ from typing import Any, Final, Literal
 
 from theworld.config import VideoData
 from theworld.constants import TEMPORAL_STRIDE
-from theworld.datasets.held_out import HeldOut, Part
+from theworld.datasets.held_out import HeldOut, Part, warn_of_share
 from theworld.datasets.public.hf import SPLIT_NAMES, load_splits
 from theworld.datasets.row_files import SUFFIXES, first_rows
 from theworld.datasets.sample import Samples
@@ -103,7 +103,7 @@ class _Opening:
         if (folder := folders[split]) is not None:
             is_whole = folders["validation"] is not None or split == "test"
             if is_whole and split != "test":
-                self._refuse("a folder with videos for validation", "held_out_share")
+                warn_of_share(self.settings.held_out_share, str(source))
             return self._windows(videos_in(folder), None if is_whole else self._part(), folder)
         if split == "validation" and (folder := folders["train"]) is not None:
             return self._windows(videos_in(folder), "validation", folder)
@@ -131,7 +131,7 @@ class _Opening:
         ours = {name: next((word for word in words if word in splits), None) for name, words in SPLIT_NAMES.items()}
         divides = ours["validation"] is None and self.split in ("train", "validation")
         if ours["validation"] is not None and self.split in ("train", "validation"):
-            self._refuse("a data set with a validation split", "held_out_share")
+            warn_of_share(settings.held_out_share, settings.source)
         name = ours["train"] if divides or self.split is None else ours[self.split]
         if name is None:
             raise ValueError(f"{settings.source}: no split for {self.split!r}: it has {', '.join(splits)}")

@@ -42,7 +42,7 @@ class AtomicCheckpoints(Trainer):
     def _get_output_dir(self, trial: Any) -> str:
         return str(self._aside or super()._get_output_dir(trial))
 
-    def _run_epoch(self, **arguments: Any) -> None:
+    def _run_epoch(self, **arguments: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]  # all by name
         """Train an epoch; a run that is continued from its last step is over, where Trainer would take one more."""
         if self.state.global_step >= self.state.max_steps:
             self.control.should_training_stop = True

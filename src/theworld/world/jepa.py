@@ -15,6 +15,7 @@ from transformers.utils.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT
 from theworld.config import WorldSettings
 from theworld.constants import DEFAULT_COSMOS_MODEL, TINY_MODEL
 from theworld.hub import again, fetch
+from theworld.io import unique_names
 from theworld.tiny.gemma import without_progress_bars
 from theworld.tiny.random_weights import draw_weights
 from theworld.world.tap import WorldTap
@@ -129,7 +130,7 @@ def jepa_config(settings: WorldSettings) -> VJEPA2Config:
     folder, _ = jepa_folder(settings, weights=False)
     file = folder / "config.json"
     try:
-        values = json.loads(file.read_bytes())
+        values = json.loads(file.read_bytes(), object_pairs_hook=unique_names)
     except (OSError, ValueError, RecursionError):
         values = None
     kind = values.get("model_type") if isinstance(values, dict) else None

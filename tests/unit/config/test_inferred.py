@@ -18,6 +18,7 @@ from theworld.config import (
     TrainingConfig,
     loader,
 )
+from theworld.config.data_base import Shift
 from theworld.config.inferred import audit_command, saved_run, with_rule_of
 
 _BY_NAME = {command.name: command for command in COMMANDS}
@@ -115,8 +116,10 @@ def test_the_printed_command_measures_the_same_data(run: Path) -> None:
     other = DataSettings(source="an other.json", keys=("question=q", "answer=a"))
 
     assert audit_command(run / "model", data) == f"theworld audit {run}"
-    line = audit_command(run / "model", other)
-    assert settings(line.removeprefix("theworld ")).data == other
+    moved = DataSettings(questions="future", shift=Shift(camera_px=2.0))
+    for given in (other, moved):
+        line = audit_command(run / "model", given)
+        assert settings(line.removeprefix("theworld ")).data == given
 
 
 def former(path: Path) -> None:

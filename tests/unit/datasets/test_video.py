@@ -185,7 +185,7 @@ def test_a_clip_ends_at_the_end_and_begins_at_the_start(start, end, numbers):
         ({"start_s": -1.0}, "start=-1.0: expected 0 or more seconds"),
         ({"start_s": float("nan")}, "start=nan: expected 0 or more seconds"),
         ({"start_s": 2.0, "end_s": 1.0}, "end=1.0: expected 2 s, the start, or more"),
-        ({"start_s": 5.0}, "no frame between 5 s and 1.1 s: the video has 1.1 s"),
+        ({"start_s": 5.0}, "no frame between 5 s and its end: the video has 1.1 s"),
         ({"start_s": 0.31, "end_s": 0.39}, "no frame between 0.31 s and 0.39 s: the video has 1.1 s"),
         ({"end_s": 2.2}, "end=2.2 s: the video has 1.1 s; give a time within it"),
     ],
@@ -198,6 +198,14 @@ def test_a_part_without_a_frame_is_refused(options, sentence):
 def test_an_end_may_be_rounded_up_to_a_second_beyond_that_of_the_video():
     whole = read_clip(film(12), RULE)
     assert numbers_of(read_clip(film(12), RULE, end_s=2.0).frames) == numbers_of(whole.frames)
+
+
+def test_an_end_may_come_while_the_last_of_slow_frames_is_shown():
+    slow = animation(4, duration_ms=3_000)
+    whole = read_clip(slow, RULE)
+    assert numbers_of(read_clip(slow, RULE, end_s=12.0).frames) == numbers_of(whole.frames)
+    with pytest.raises(VideoError, match=r"^end=12\.5 s: the video has 9 s"):
+        read_clip(slow, RULE, end_s=12.5)
 
 
 def test_a_part_that_a_file_does_not_have_is_refused_by_its_name(tmp_path):

@@ -268,13 +268,14 @@ def test_a_setting_without_effect_on_the_source_is_refused(
         opened(tmp_path / (name or "v"), **setting)
 
 
-def test_a_share_to_hold_out_is_refused_beside_a_folder_for_validation(tmp_path: Path):
+def test_a_share_to_hold_out_has_no_effect_beside_a_folder_for_validation(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
     for folder in ("train", "validation", "test"):
         write_numbered(tmp_path / folder / "a.mp4", range(9))
-    for split in ("train", "validation"):
-        with pytest.raises(ValueError, match="is a folder with videos for validation, on which it has no effect"):
-            opened(tmp_path, split, held_out_share=0.5)
-    assert len(opened(tmp_path, "test", held_out_share=0.5))
+    for split in ("train", "validation", "test"):
+        assert len(opened(tmp_path, split, held_out_share=0.5)) == len(opened(tmp_path, split))
+    assert caplog.text.count("held_out_share=0.5 has no effect") == 1
 
 
 def test_the_index_is_read_again_and_a_changed_video_measured_anew(videos: Path, monkeypatch: pytest.MonkeyPatch):

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from theworld.datasets.columns import media_columns, undecoded
-from theworld.datasets.held_out import BY_PICTURE, HeldOut, id_hashes, places_by_id, places_by_picture
+from theworld.datasets.held_out import BY_PICTURE, HeldOut, id_hashes, places_by_id, places_by_picture, warn_of_share
 from theworld.datasets.own import is_own
 from theworld.datasets.records import id_of
 from theworld.datasets.row_videos import announce_rule, nouns
@@ -55,8 +55,8 @@ def open_hf(
     table = load_splits(source, config_name, revision)
     splits = {ours: next((name for name in names if name in table), None) for ours, names in SPLIT_NAMES.items()}
     divides = splits["validation"] is None and split != "test"
-    if splits["validation"] is not None and split != "test" and held_out.share is not None:
-        raise ValueError(f"held_out_share={held_out.share:g}: {source} has a validation split of its own; drop it")
+    if splits["validation"] is not None and split != "test":
+        warn_of_share(held_out.share, source)
     name = splits["train"] if divides else splits[split]
     if name is None:
         raise ValueError(f"{source}: no split for {split!r}: it has {', '.join(table)}")
