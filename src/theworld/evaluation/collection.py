@@ -23,6 +23,8 @@ from theworld.evaluation.predictions import (
     PredictionWriter,
     RunIdentity,
     identity_path,
+    parts_folder,
+    parts_of,
     read_predictions,
     write_predictions,
 )
@@ -72,18 +74,17 @@ def collect(
     """
     process = joined_processes()
     path.parent.mkdir(parents=True, exist_ok=True)
-    parts = path.parent / "parts" / path.stem
     if process.is_main_process:
-        _take_in(parts, path, identity)
+        _take_in(path, identity)
     process.wait_for_everyone()
     if process.num_processes == 1:
         with PredictionWriter(path, identity) as writer:
             ids = answer_all(answerer, samples, writer, batch_size, title)
     else:
-        ids = _answer_share(answerer, samples, path, parts, identity, batch_size, title)
+        ids = _answer_share(answerer, samples, path, identity, batch_size, title)
     process.wait_for_everyone()
     if process.is_main_process:
-        _put_in_order(parts, path, ids)
+        _put_in_order(path, ids)
     process.wait_for_everyone()
     _check(path, ids)
 
@@ -141,7 +142,6 @@ def _answer_share(
     answerer: BatchAnswerer,
     samples: Samples,
     path: Path,
-    parts: Path,
     identity: RunIdentity,
     batch_size: int,
     title: str,
@@ -152,6 +152,7 @@ def _answer_share(
     done = frozenset(row.sample_id for row in read_predictions(path))
     ids, batches = _plan(samples, batch_size)
     lacking = [batch for batch in batches if any(ids[index] not in done for index in batch)]
+    parts = parts_folder(path)
     parts.mkdir(parents=True, exist_ok=True)
     answerer.model.eval()
     mine = lacking[number::count]
@@ -183,35 +184,36 @@ def _plan(samples: Samples, batch_size: int) -> tuple[list[str], list[list[int]]
     return ids, list(grouped(range(len(samples)), batch_size, lambda index: known[index][1]))
 
 
-def _take_in(parts: Path, path: Path, identity: RunIdentity) -> None:
+def _take_in(path: Path, identity: RunIdentity) -> None:
     """Move the answers of interrupted processes into the file; error rows and torn lines are left out."""
     with PredictionWriter(path, identity) as writer:
-        for part in sorted(parts.glob("*.jsonl")):
+        for part in parts_of(path):
             with PredictionWriter(part, identity):  # refuses another run, and drops torn lines
                 pass
             done = writer.done()
             writer.append(row for row in read_predictions(part) if row.sample_id not in done)
-    _remove(parts)
+    _remove_parts(path)
 
 
-def _put_in_order(parts: Path, path: Path, ids: list[str]) -> None:
+def _put_in_order(path: Path, ids: list[str]) -> None:
     """Write the rows of the file and of its parts in the order of the samples; rows of other samples come first."""
     rows = read_predictions(path)
     known = len(rows)
-    for part in sorted(parts.glob("*.jsonl")):
+    for part in parts_of(path):
         rows += read_predictions(part)
     place = {name: index for index, name in enumerate(ids)}
     ordered = sorted(rows, key=lambda row: place.get(row.sample_id, -1))
     if known < len(rows) or ordered != rows:
         write_predictions(path, ordered)
-    _remove(parts)
+    _remove_parts(path)
 
 
-def _remove(parts: Path) -> None:
+def _remove_parts(path: Path) -> None:
     """Remove parts whose rows are all in the file."""
-    for part in sorted(parts.glob("*.jsonl")):
+    for part in parts_of(path):
         identity_path(part).unlink(missing_ok=True)
         part.unlink()
+    parts = parts_folder(path)
     for folder in (parts, parts.parent):
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()

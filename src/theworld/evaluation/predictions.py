@@ -1,7 +1,7 @@
 """Predictions: one JSONL row per item, and the identity of the run that wrote them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import field, replace
 from pathlib import Path
 
 from pydantic import ConfigDict, model_validator
@@ -124,13 +124,41 @@ def read_identity(path: Path) -> RunIdentity:
     return _FORMAT.read_identity(path)
 
 
+def parts_folder(path: Path) -> Path:
+    """Return the folder in which several processes write their rows before the file at `path` holds them all."""
+    return path.parent / "parts" / path.stem
+
+
+def parts_of(path: Path) -> list[Path]:
+    """Return the files in `parts_folder`: those of processes that are writing, or that were interrupted."""
+    return sorted(parts_folder(path).glob("*.jsonl"))
+
+
 def check_run(path: Path, identity: RunIdentity) -> None:
-    """Refuse predictions of another run at `path`; nothing is written.
+    """Refuse predictions of another run at `path` or in its parts; nothing is written.
 
     Raises:
-        ValueError: if the file belongs to another run or has no identity.
+        ValueError: if a file belongs to another run or has no identity.
     """
-    _FORMAT.check(path, identity)
+    for file in (path, *parts_of(path)):
+        _FORMAT.check(file, identity)
+
+
+def check_weights(path: Path, checkpoint: str, versions: Mapping[str, str]) -> None:
+    """Refuse predictions of other weights or libraries at `path` or in its parts, before any weights load.
+
+    Args:
+        path: of the predictions.
+        checkpoint: see `RunIdentity`.
+        versions: see `RunIdentity`.
+
+    Raises:
+        ValueError: if a file belongs to a run with other weights or libraries, or has no identity.
+    """
+    for file in (path, *parts_of(path)):
+        if file.exists() and file.stat().st_size:
+            saved = _FORMAT.read_identity(file)
+            _FORMAT.check(file, replace(saved, checkpoint=checkpoint, versions=versions))
 
 
 def read_predictions(path: Path) -> list[Prediction]:

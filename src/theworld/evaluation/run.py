@@ -34,8 +34,10 @@ from theworld.evaluation.predictions import (
     Prediction,
     PredictionWriter,
     RunIdentity,
+    check_weights,
     file_stem,
     identity_path,
+    parts_of,
     read_identity,
 )
 from theworld.evaluation.results_file import EQUAL_IF_FROZEN, pairs_of, report
@@ -46,6 +48,7 @@ from theworld.locks import in_use
 from theworld.modeling import TheWorld
 from theworld.modeling.bases import GEMMA3, is_saved
 from theworld.modeling.configuration import WorldFields
+from theworld.modeling.factory import describe_saved
 from theworld.modeling.loading import configure, fetch_checkpoint, load_settings
 from theworld.modeling.names import find, is_checkpoint, kind_of
 from theworld.precision import name_of
@@ -133,7 +136,8 @@ def _check_before_loading(config: EvaluationConfig, arms: Sequence[ArmName], sav
     """Refuse impossible settings, and predictions of another run, before anything is written or loaded.
 
     Raises:
-        ValueError: for an arm or a K that the checkpoint cannot serve, or a file of predictions of other settings.
+        ValueError: for an arm or a K that the checkpoint cannot serve, or a file of predictions of other settings or
+            of other weights.
     """
     read = [arm for arm in arms if arm in READS_WORLD]
     if read and not saved.enable_world:
@@ -144,19 +148,28 @@ def _check_before_loading(config: EvaluationConfig, arms: Sequence[ArmName], sav
         check_world_steps(steps, saved.max_world_steps)
         world = saved.world_settings()
         world.num_slots(world.num_frames(1, steps), steps)
+    checkpoint = find(config.checkpoint)
+    weights = describe_saved(saved, fetch_checkpoint(checkpoint)) if is_checkpoint(checkpoint) else None
     for arm in arms:
         for name, steps in names_of(config, arm, saved):
             path = config.output_dir / "predictions" / f"{name}.jsonl"
-            if identity_path(path).exists() and read_identity(path).settings_hash != hash_of(config, arm, steps):
-                raise ValueError(
-                    f"{path} belongs to another run: it was made with other settings; choose another output_dir, or"
-                    f" remove it and {identity_path(path).name}"
-                )
-            if path.exists() and path.stat().st_size and not identity_path(path).exists():
-                raise ValueError(
-                    f"{path} holds predictions, but no {identity_path(path).name} says of which run; choose another"
-                    " output_dir"
-                )
+            for file in (path, *parts_of(path)):
+                _check_settings(file, hash_of(config, arm, steps))
+            if weights is not None and arm not in ("gemma", "majority"):
+                check_weights(path, weights, library_versions())
+
+
+def _check_settings(path: Path, settings_hash: str) -> None:
+    """Refuse a file of predictions of other settings, or of an unknown run."""
+    if identity_path(path).exists() and read_identity(path).settings_hash != settings_hash:
+        raise ValueError(
+            f"{path} belongs to another run: it was made with other settings; choose another output_dir, or remove it"
+            f" and {identity_path(path).name}"
+        )
+    if path.exists() and path.stat().st_size and not identity_path(path).exists():
+        raise ValueError(
+            f"{path} holds predictions, but no {identity_path(path).name} says of which run; choose another output_dir"
+        )
 
 
 def _check_arms(config: EvaluationConfig, arms: Sequence[ArmName], saved: WorldFields, kind: str | None) -> None:

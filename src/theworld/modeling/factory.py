@@ -107,8 +107,11 @@ def has_new_projector(model: TheWorld) -> bool:
 
 def describe_weights(model: TheWorld) -> str:
     """Return the name of the model's base, and the fingerprint of its weights or their revision on the hub."""
-    config = model.config
-    folder = Path(str(config.name_or_path))
+    return describe_saved(model.config, Path(str(model.config.name_or_path)))
+
+
+def describe_saved(config: WorldFields, folder: Path) -> str:
+    """Return what `describe_weights` says of the model with this configuration and these weights; none load."""
     return f"{config.base_model_name} {fingerprint_weights(folder) if folder.is_dir() else config.base_revision}"
 
 

@@ -24,6 +24,23 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "parallel_tool_calls": (True, False),
     "response_format": ({"type": "text"},),
     "modalities": (["text"],),
+    # of clients of vLLM and SGLang
+    "best_of": (1,),
+    "top_k": (-1, 0),
+    "min_p": (0,),
+    "repetition_penalty": (1,),
+    "length_penalty": (1,),
+    "min_tokens": (0,),
+    "stop_token_ids": ([],),
+    "include_stop_str_in_output": (False,),
+    "ignore_eos": (False,),
+    "skip_special_tokens": (True,),
+    "use_beam_search": (False,),
+    "echo": (False,),
+    "add_generation_prompt": (True,),
+    "continue_final_message": (False,),
+    "chat_template_kwargs": ({},),
+    "mm_processor_kwargs": ({},),
 }
 """Unsupported fields, each with the values that request nothing."""
 
@@ -88,6 +105,7 @@ class StreamOptions(StrictBody):
     """Options of a stream."""
 
     include_usage: bool = False
+    include_obfuscation: Literal[False] = False
 
 
 class ChatRequest(StrictBody):

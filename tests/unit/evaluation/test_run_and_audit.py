@@ -72,6 +72,25 @@ def test_predictions_of_another_checkpoint_are_not_mixed_in(checkpoint: Path, tm
                 checkpoint=tmp_path / "other", output_dir=tmp_path / "out", answers="loglikelihood", data=DATA
             )
         )
+    assert settings_file.load(EvaluationConfig, tmp_path / "out" / "config.json") == config
+
+
+def test_rows_of_an_interrupted_launcher_are_checked_before_the_settings_are_written(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    config = EvaluationConfig(checkpoint=checkpoint, output_dir=tmp_path / "out", answers="loglikelihood", data=DATA)
+    evaluate(config)
+    predictions = tmp_path / "out" / "predictions"
+    parts = predictions / "parts" / "world"
+    parts.mkdir(parents=True)
+    (predictions / "world.jsonl").rename(parts / "0.jsonl")
+    (predictions / "world.run.json").rename(parts / "0.run.json")
+    torch.manual_seed(1)
+    TheWorld.from_pretrained("tiny", world_grid=4).save_pretrained(tmp_path / "other")
+
+    with pytest.raises(ValueError, match=r"0\.jsonl belongs to another run"):
+        evaluate(replace(config, checkpoint=tmp_path / "other"))
+    assert settings_file.load(EvaluationConfig, tmp_path / "out" / "config.json") == config
 
 
 def test_a_partner_has_another_answer_and_gemma_keeps_its_own_picture() -> None:

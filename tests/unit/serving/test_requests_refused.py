@@ -14,6 +14,7 @@ from served_model import as_url, asked, body, bomb, data_url, served, shown
 from fixtures_model import picture
 from theworld.config.serving import ServeSettings
 from theworld.serving.inputs import Preparer
+from theworld.serving.protocol import NEUTRAL, WITHOUT_EFFECT
 from theworld.serving.refusals import RequestError
 
 LIMITS = ServeSettings(
@@ -69,6 +70,12 @@ REFUSED = {
     "too many characters": ({"messages": asked("a" * 9601)}, "context_length_exceeded", "9,601 characters"),
     "too long an answer": ({"max_tokens": 101}, "invalid_value", "expected at most 100"),
     "no tokens": ({"max_tokens": 0}, "invalid_value", "max_tokens"),
+    "a cut of the words": ({"top_k": 1}, "unsupported_value", "top_k is not served: drop it, or give -1"),
+    "a penalty of a vLLM client": (
+        {"repetition_penalty": 1.1},
+        "unsupported_value",
+        "repetition_penalty is not served",
+    ),
     "two answers": ({"n": 2}, "unsupported_value", "n is not served"),
     "tools": ({"tools": [{"type": "function"}]}, "unsupported_value", "tools is not served"),
     "log-probabilities": ({"logprobs": True}, "unsupported_value", "logprobs is not served"),
@@ -203,17 +210,19 @@ def test_a_body_of_too_many_values_is_refused_before_it_is_parsed(prepare):
     assert time.process_time() - started < 1
 
 
-def test_neutral_values_of_unsupported_fields_are_accepted(prepare):
+@pytest.mark.parametrize("name", sorted(NEUTRAL))
+def test_neutral_values_of_unsupported_fields_are_accepted(prepare, name):
+    for value in NEUTRAL[name]:
+        assert prepare(body(**{name: value})).row.options.max_new_tokens == 2
+
+
+def test_options_without_effect_are_accepted(prepare):
     neutral = {
-        "n": 1,
-        "logprobs": False,
-        "tools": [],
-        "frequency_penalty": 0.0,
-        "user": "me",
+        **dict.fromkeys(sorted(WITHOUT_EFFECT), "any"),
         "stop": None,
         "seed": None,
         "top_p": 1,
-        "stream_options": {"include_usage": False},
+        "stream_options": {"include_usage": False, "include_obfuscation": False},
         "max_completion_tokens": 2,
     }
     assert prepare(body(**neutral)).row.options.max_new_tokens == 2
