@@ -83,6 +83,10 @@ class WorldPhase:
     learning_rate: Annotated[float, Field(gt=0)]
     """Peak learning rate of everything else, AdamW, cosine to zero."""
 
+    moving_weight: Annotated[float, Field(ge=1)] = 1.0
+    """Weight in the loss of the places at which something moves after the given slots; others have 1. A ball that is
+    hidden for a while moves in few places."""
+
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class WorldRecipe:
@@ -93,6 +97,10 @@ class WorldRecipe:
         WorldPhase(num_clips=80_000, num_steps=4_500, log_sigma=1.6, matrix_learning_rate=2e-3, learning_rate=7e-4),
     )
     """The second phase trains at the noise level at which futures diverge, on more clips than it can memorise."""
+
+    first_phase: Count = 1
+    """Number of the first phase to train; a later one than 1 if the denoiser of `start_from` has those before it behind
+    it."""
 
     batch_size: BatchSize = 32
     """Clips per step."""

@@ -16,6 +16,14 @@ VAE: Final = VaeRecipe(
 WORLD: Final = WorldRecipe(
     phases=(
         WorldPhase(num_clips=100_000, num_steps=7_000, log_sigma=1.6, matrix_learning_rate=2e-3, learning_rate=7e-4),
+        WorldPhase(
+            num_clips=100_000,
+            num_steps=6_000,
+            log_sigma=2.0,
+            matrix_learning_rate=2e-3,
+            learning_rate=7e-4,
+            moving_weight=5.0,
+        ),
     )
 )
 VLM: Final = VlmRecipe(

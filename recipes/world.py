@@ -11,7 +11,7 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from diffusers.models.transformers.transformer_cosmos import CosmosTransformer3DModel
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -146,6 +146,7 @@ class WorldObjective(Objective):
     ) -> None:
         super().__init__()
         self.log_sigma = log_sigma
+        self.moving_weight = 1.0
         self.transformer = transformer
         self.average = AveragedModel(transformer, multi_avg_fn=get_ema_multi_avg_fn(average_decay)).requires_grad_(
             False
@@ -159,8 +160,11 @@ class WorldObjective(Objective):
         spread = _LOG_SIGMA_SPREAD * torch.randn(len(latents))
         log_sigma = (self.log_sigma + spread).clamp(max=_MOST_LOG_SIGMA)
         noise = torch.randn(latents.shape)
+        latents, weights = latents.float(), None
+        if self.moving_weight != 1:
+            weights = 1 + (self.moving_weight - 1) * moving_places(latents, num_given).float()
         with sdpa_kernel(SDPBackend.MATH):  # on a CPU the fused kernel's backward takes a third of the step
-            return {"loss": velocity_loss(self.transformer, latents.float(), num_given, log_sigma.sigmoid(), noise)}
+            return {"loss": velocity_loss(self.transformer, latents, num_given, log_sigma.sigmoid(), noise, weights)}
 
     def after_step(self) -> None:
         """Update the average, which is the model that stage world keeps, and save a dose that is due."""
@@ -186,8 +190,9 @@ def velocity_loss(
     num_given: Int[Tensor, " B"],
     level: Float[Tensor, " B"],
     noise: Float[Tensor, "B 16 T h w"],
+    weights: Float[Tensor, "B 1 1 h w"] | None = None,
 ) -> Float[Tensor, ""]:
-    """Return the mean squared error of the velocity over the slots that are not given.
+    """Return the mean squared error of the velocity over the slots that are not given; `weights` of places multiply it.
 
     The network gets the same input as in diffusers' Cosmos2VideoToWorldPipeline: given slots clean, at timestep
     1e-4 / (1 + 1e-4), condition mask 1; the others (1 - t) x0 + t noise at timestep t.
@@ -207,7 +212,22 @@ def velocity_loss(
         return_dict=False,
     )[0]
     error = (velocity.float() - (noise - latents)).square() * ~is_given
+    if weights is not None:
+        error = error * weights
     return error.sum() / (~is_given).expand_as(error).sum()
+
+
+_LEAST_MOTION: Final = 0.1
+"""Variance of a latent over the slots after the given ones from which its place counts as moving; latents have 1."""
+
+
+def moving_places(latents: Float[Tensor, "B 16 T h w"], num_given: Int[Tensor, " B"]) -> Bool[Tensor, "B 1 1 h w"]:
+    """Return the places whose latents change over the slots that are not given."""
+    is_imagined = (torch.arange(latents.shape[2]) >= num_given[:, None])[:, None, :, None, None]
+    count = is_imagined.sum(2, keepdim=True)
+    mean = (latents * is_imagined).sum(2, keepdim=True) / count
+    variance = ((latents - mean).square() * is_imagined).sum(2, keepdim=True) / count
+    return variance.mean(1, keepdim=True) > _LEAST_MOTION
 
 
 def build_world(settings: TinySettings) -> dict[str, Any]:
@@ -222,18 +242,21 @@ def build_world(settings: TinySettings) -> dict[str, Any]:
         The folder and the quality, as `verify_world`.
 
     Raises:
-        ValueError: without a finished autoencoder, or if training has passed a dose without saving it.
+        ValueError: without a finished autoencoder; for a later first phase without a build to start from, or with
+            doses; or if training has passed a dose without saving it.
     """
     recipe, cosmos = settings.world, settings.output_dir / "cosmos"
     if not (cosmos / "vae").is_dir():
         raise ValueError(f"{cosmos / 'vae'}: no autoencoder; build the stage vae first")
+    if recipe.first_phase > 1 and (settings.start_from is None or recipe.doses):
+        raise ValueError(f"first_phase={recipe.first_phase}: expected start_from, with the phases before, and no doses")
     torch.manual_seed(settings.seed)
     transformer = tiny_transformer()
     start = start_from(settings.start_from, "cosmos/transformer", transformer)
     objective = WorldObjective(transformer, held_out_of(settings), recipe.average_decay)
     objective.doses = _doses(settings.output_dir / "world", recipe)
-    for number, phase in enumerate(recipe.phases, start=1):
-        objective.log_sigma = phase.log_sigma
+    for number, phase in list(enumerate(recipe.phases, start=1))[recipe.first_phase - 1 :]:
+        objective.log_sigma, objective.moving_weight = phase.log_sigma, phase.moving_weight
         train_on_cpu(
             objective,
             LatentPool(
@@ -270,11 +293,15 @@ def _save(transformer: Any, folder: Path) -> None:
 
 
 def _identity(recipe: WorldRecipe, number: int) -> dict[str, Any]:
-    """Return everything that the weights after a phase depend on; earlier folders name no share of the clips."""
+    """Return everything that the weights after a phase depend on; earlier folders name fewer settings."""
     values = dataclasses.asdict(dataclasses.replace(recipe, phases=recipe.phases[:number]))
     del values["doses"]
-    if recipe.clip_share == 1:
-        del values["clip_share"]
+    for phase in values["phases"]:
+        if phase["moving_weight"] == 1:
+            del phase["moving_weight"]
+    for name, idle in (("clip_share", 1), ("first_phase", 1)):
+        if values[name] == idle:
+            del values[name]
     return values
 
 
