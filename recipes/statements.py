@@ -14,10 +14,11 @@ from torch.utils.data import Dataset
 from transformers import Gemma3Processor
 
 from recipes.chat_rows import MOST_PICTURES, SHARE_CHOICE, about_picture
-from recipes.pools import PicturePool
+from recipes.pools import FRAMES_PER_SCENE, PicturePool
 from theworld.constants import IGNORE_INDEX
 from theworld.datasets.foresight.ground_truth import Question
 from theworld.datasets.foresight.questions import BY_LETTER, multiple_choice
+from theworld.datasets.foresight.scene import TASKS
 
 _SHARE_SEVERAL: Final = 0.6
 _MOST_FACTS: Final = 12
@@ -63,7 +64,7 @@ class StatementBatches(Dataset):
         rng = Random(f"tiny/statements/{self._seed}/{index}")
         several = self._mixed and rng.random() < _SHARE_SEVERAL
         number = rng.randint(2, MOST_PICTURES) if several else 1  # the same for all rows, to save padding
-        chosen = [rng.sample(range(len(self._pool.pictures)), number) for _ in range(self._batch_size)]
+        chosen = [self._choose(number, rng) for _ in range(self._batch_size)]
         rows = [self._row(places, rng) for places in chosen]
         longest = max(len(ids) for ids, _ in rows)
         input_ids = torch.zeros(len(rows), longest, dtype=torch.long)  # 0 is <pad>
@@ -76,6 +77,14 @@ class StatementBatches(Dataset):
             "labels": labels,
             "pictures": torch.tensor([place for places in chosen for place in places]),
         }
+
+    def _choose(self, number: int, rng: Random) -> list[int]:
+        """Return pictures of different scenes; several are of one task, where only their number tells them apart."""
+        if number == 1:
+            return [rng.randrange(len(self._pool.pictures))]
+        task = rng.choice(TASKS)
+        scenes = rng.sample(range(self._pool.num_scenes), number)
+        return [self._pool.find(task, scene, rng.randrange(FRAMES_PER_SCENE)) for scene in scenes]
 
     def _row(self, places: list[int], rng: Random) -> tuple[list[int], list[int]]:
         """Return the tokens of a row, and its labels, which ignore all tokens but the answers and their ends."""
