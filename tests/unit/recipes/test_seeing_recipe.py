@@ -196,6 +196,8 @@ def test_mixed_statements_ask_about_several_pictures_and_by_letter(pool, process
             assert ("In picture " in text) == (number > 1)
             assert 1 <= len(said) <= 12
             assert all(f"({answer}) " in text for answer in said if answer in LETTERS)
+            tasks = {pool.pictures[place].task for place in batch["pictures"].view(3, number)[0].tolist()}
+            assert len(tasks) == 1  # only its number tells which picture a question is about
     assert numbers == {1, 2, 3, 4, 5}
 
 

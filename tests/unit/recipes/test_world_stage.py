@@ -102,7 +102,43 @@ def test_a_share_of_the_clips_is_another_recipe_on_fewer_clips(built, monkeypatc
 
 def test_the_recipe_of_a_whole_pool_has_the_identity_that_it_always_had(built):
     recipe = json.loads((built / "world" / "1" / "recipe.json").read_text())
-    assert not {"doses", "clip_share"} & recipe.keys()
+    assert not {"doses", "clip_share", "first_phase"} & recipe.keys()
+    assert "moving_weight" not in recipe["phases"][0]
+
+
+def test_a_later_first_phase_continues_from_the_build_that_has_the_others_behind_it(built, tmp_path, monkeypatch):
+    run(small(tmp_path, "vae"))
+    settings = small(tmp_path, "world", *PHASES, first_phase=2)
+    with pytest.raises(ValueError, match="first_phase=2: expected start_from"):
+        run(settings)
+    for pool in (pools, world):
+        monkeypatch.setattr(pool, "CLIPS_PER_PIECE", 2)
+    run(replace(settings, start_from=built))
+    assert [path.name for path in (tmp_path / "world").iterdir() if path.is_dir()] == ["2"]
+    assert json.loads((tmp_path / "world" / "2" / "recipe.json").read_text())["first_phase"] == 2
+
+
+def test_a_place_moves_if_its_latents_change_after_the_given_slots():
+    latents = torch.zeros(3, 16, 5, 2, 2)
+    latents[0, :, 0, 0, 0] = 9.0  # the given slot alone differs
+    latents[1, :, 3:, 0, 1] = 1.0
+    latents[2, :, 2:, 1, 1] = 1.0  # all slots that are not given are alike
+    moves = world.moving_places(latents, torch.tensor([1, 1, 2]))
+    assert moves.shape == (3, 1, 1, 2, 2)
+    assert moves.nonzero().tolist() == [[1, 0, 0, 0, 1]]
+
+
+def test_an_error_counts_as_often_as_its_place_weighs():
+    def network(hidden_states: Tensor, **_: object) -> tuple[Tensor]:
+        return (torch.zeros_like(hidden_states),)
+
+    latents, noise, given = torch.zeros(1, 16, 2, 1, 2), torch.zeros(1, 16, 2, 1, 2), torch.tensor([1])
+    noise[..., 1] = 1.0  # the network is wrong at the second place alone
+    level = torch.tensor([0.5])
+    plain = world.velocity_loss(network, latents, given, level, noise)
+    weighed = world.velocity_loss(network, latents, given, level, noise, torch.tensor([[[[[1.0, 5.0]]]]]))
+    assert plain.item() == pytest.approx(0.5)
+    assert weighed.item() == pytest.approx(2.5)
 
 
 def test_latents_of_another_autoencoder_are_refused(built, tmp_path):
@@ -117,7 +153,7 @@ def test_latents_of_another_autoencoder_are_refused(built, tmp_path):
 def test_noise_is_drawn_around_the_level_of_the_phase(monkeypatch):
     levels: list[float] = []
 
-    def loss(transformer: object, latents: Tensor, given: Tensor, level: Tensor, noise: Tensor) -> Tensor:
+    def loss(transformer: object, latents: Tensor, given: Tensor, level: Tensor, noise: Tensor, none: None) -> Tensor:
         levels.extend(level.logit().tolist())
         return torch.zeros(())
 

@@ -25,7 +25,7 @@ PLAIN_SPLITS: Final = SPLITS[:5]
 
 REGIONS: Final[Mapping[Split, Region]] = {
     "world": "videos",
-    "language": "corner",
+    "language": "videos",
     "train": "corner",
     "validation": "corner",
     "test": "videos",
