@@ -133,6 +133,7 @@ def _data(settings: TinySettings) -> DataSettings:
     return DataSettings(
         questions="future",
         scenes=settings.scenes,
+        train_split="train" if settings.scenes == "plain" else "train-seen",
         image_size_px=settings.image_size_px,
         drawn_dir=settings.output_dir / "drawn",  # making a scene takes longer than a step
         num_train=settings.fusion.num_clips,

@@ -66,7 +66,7 @@ def test_the_claim_counts_every_annotated_outcome_and_tests_looks_that_no_label_
     assert claim.num_labels == (0, 100, 1_000, 2_000, 10_000)
     assert (claim.scenes, claim.test_splits[0]) == ("varied", "shift-seen")
     assert claim.aligned_questions == "alignment-facts"
-    assert claim.first_label >= claim.num_aligned
+    assert claim.aligned_split == "train-seen"  # other scenes than the labelled ones
     assert claim.choose_for_each
     assert [arm.name for arm in claim.arms if arm.role == "opponent"] == [
         "gemma-lora",

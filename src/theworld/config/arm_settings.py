@@ -222,6 +222,9 @@ class ArmsSettings:
     """Conversations of the alignment: with the end of each clip, which annotates its outcome (`alignment`); or without
     it, as in the settings of the data."""
 
+    aligned_split: Literal["train", "train-seen"] = "train"
+    """Scenes of the alignment: those that labels come from, or, of varied scenes, others in the looks of the videos."""
+
     first_label: CountOrZero = 0
     """Scenes of the train split before the first outcome label. From `num_aligned` on, labelled scenes are others than
     those of the alignment; 0: they are the first of these."""
@@ -310,6 +313,8 @@ class ArmsSettings:
             raise ValueError(f"primary={self.primary} names {missing}, which is no arm: expected two of {names}")
         if varied := [split for split in self.test_splits if split in VARIED_SPLIT_NAMES and self.scenes == "plain"]:
             raise ValueError(f"test_splits={self.test_splits}: {varied[0]!r} needs scenes='varied'")
+        if self.scenes == "plain" and self.aligned_split == "train-seen":
+            raise ValueError("aligned_split='train-seen' needs scenes='varied'")
         if len(set(self.test_splits)) < len(self.test_splits):
             raise ValueError(f"test_splits={self.test_splits} names a split twice: name each once")
         if self.first_label % len(TASK_NAMES):

@@ -10,9 +10,10 @@ from theworld.config.problems import dataclass
 from theworld.config.renamed import accept_former
 
 SplitName = Literal["train", "validation", "test"]
-ForesightSplitName = Literal["train", "validation", "test", "shift-seen", "shift-unseen", "composition"]
-VARIED_SPLIT_NAMES: Final[tuple[ForesightSplitName, ...]] = ("shift-seen", "shift-unseen", "composition")
+ForesightSplitName = Literal["train", "validation", "test", "shift-seen", "shift-unseen", "composition", "train-seen"]
+VARIED_SPLIT_NAMES: Final[tuple[ForesightSplitName, ...]] = ("shift-seen", "shift-unseen", "composition", "train-seen")
 """Splits that only varied scenes have."""
+TEST_SPLIT_NAMES: Final = VARIED_SPLIT_NAMES[:3]
 
 DatasetName = Literal[
     "foresight",
@@ -141,12 +142,16 @@ class ForesightData(DataSettings):
     tasks: Annotated[tuple[TaskName, ...], Field(min_length=1, strict=False)] = TASK_NAMES
     """Kinds of scene, in turn: `drop`, `topple` and `roll` show a picture, `collide` and `hide` a clip of 5 frames."""
 
+    train_split: ForesightSplitName = "train"  # pyright: ignore[reportIncompatibleVariableOverride]  # one more
+    """Split to train on. Varied scenes have one more: `train-seen`, in the looks of the videos; `train` is in a corner
+    of looks."""
+
     form: Literal["open", "choice"] = "open"
     """Form of an answer: a word, or the letter of a choice."""
 
     validation_split: ForesightSplitName = "validation"  # pyright: ignore[reportIncompatibleVariableOverride]  # more
     """Split to measure answers on. Varied scenes have three more tests: `shift-seen`, looks that world models see and
-    no question for training shows; `shift-unseen`, looks that nothing shows; `composition`, other numbers of parts."""
+    no outcome label shows; `shift-unseen`, looks that nothing shows; `composition`, other numbers of parts."""
 
     scenes: Literal["plain", "varied"] = "plain"
     """plain: scenes of one look, as the embedded model was trained on; varied: looks, sizes, laws and numbers of parts
@@ -174,8 +179,11 @@ class ForesightData(DataSettings):
     def _check(self) -> "ForesightData":
         if self.questions in CONVERSATION_NAMES and self.form == "choice":
             raise ValueError(f"questions={self.questions!r} are asked in words: form='choice' does not go with them")
-        if self.scenes == "plain" and self.validation_split in VARIED_SPLIT_NAMES:
-            raise ValueError(f"validation_split={self.validation_split!r} needs scenes='varied'")
+        for name, split in (("train_split", self.train_split), ("validation_split", self.validation_split)):
+            if self.scenes == "plain" and split in VARIED_SPLIT_NAMES:
+                raise ValueError(f"{name}={split!r} needs scenes='varied'")
+        if self.train_split in TEST_SPLIT_NAMES:
+            raise ValueError(f"train_split={self.train_split!r}: nothing may train on a test split; use 'train'")
         if self.scenes == "plain" and self.wordings == "held-out":
             raise ValueError("wordings='held-out' needs scenes='varied': plain scenes have one wording")
         if self.questions in CONVERSATION_NAMES and self.shift != NO_SHIFT:

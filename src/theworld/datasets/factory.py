@@ -32,6 +32,7 @@ from theworld.datasets.video import ClipRule
 
 NUM_SCENES: Final[dict[ForesightSplitName, int]] = {
     "train": 20_000,
+    "train-seen": 20_000,
     **dict.fromkeys(("validation", "test", "shift-seen", "shift-unseen", "composition"), 1_000),
 }
 """Scenes of Foresight, if the settings give no number."""

@@ -195,5 +195,9 @@ def test_splits_and_wordings_of_varied_scenes_need_them():
     assert ForesightData(scenes="varied", validation_split="shift-seen", wordings="held-out").scenes == "varied"
     with pytest.raises(ValueError, match="validation_split='composition' needs scenes='varied'"):
         ForesightData(validation_split="composition")
+    with pytest.raises(ValueError, match="train_split='train-seen' needs scenes='varied'"):
+        ForesightData(train_split="train-seen")
+    with pytest.raises(ValueError, match="train_split='shift-seen': nothing may train on a test split"):
+        ForesightData(scenes="varied", train_split="shift-seen")
     with pytest.raises(ValueError, match="wordings='held-out' needs scenes='varied'"):
         ForesightData(wordings="held-out")

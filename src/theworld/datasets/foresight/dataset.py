@@ -33,7 +33,7 @@ _ALLOWED: Final[Mapping[Split, tuple[Questions, ...]]] = {
     "language": ("present",),
     **dict.fromkeys(SPLITS[2:], _QUESTIONS),
 }
-_TRAINING: Final[tuple[Split, ...]] = ("language", "train")
+_TRAINING: Final[tuple[Split, ...]] = ("language", "train", "train-seen")
 
 
 class ForesightDataset:

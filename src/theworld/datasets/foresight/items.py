@@ -17,7 +17,7 @@ from theworld.datasets.foresight import collide, drop, hide, roll, topple
 from theworld.datasets.foresight.ground_truth import controls_of, static_kinds
 from theworld.datasets.foresight.physics import Motion, simulate
 from theworld.datasets.foresight.scene import SCENE_KINDS, TASKS, Kit, Scene, Scenes, Task
-from theworld.datasets.foresight.variety import PLAIN_SPLITS, SPLITS, Split, propose_scene
+from theworld.datasets.foresight.variety import MARKED_SPLITS, PLAIN_SPLITS, SPLITS, Split, propose_scene
 
 NUM_SHIPPED: Final[Mapping[Split, int]] = {"validation": 300, "test": 600}
 """Items of each task in the package, with their scenes and motions; all others are simulated on demand."""
@@ -215,18 +215,19 @@ def split_of(scene: Scene) -> Split:
     """Return the split of a scene, from the scene alone.
 
     The x of the first ball, or of the lowest block, in ticks of 1/10,000, is congruent to the split's number modulo
-    the number of splits: five in plain scenes, eight in the varied one. Hence no scene belongs to two splits.
+    the number of splits: five in plain scenes, eight in the varied one. Hence no scene belongs to two splits, but for
+    `train-seen`, whose scenes are marked as those of `train`.
     """
     first = (scene.balls or scene.blocks)[0]
     return SPLITS[round(first.x * _TICKS) % _num_splits(scene)]
 
 
 def _num_splits(scene: Scene) -> int:
-    return len(SPLITS if scene.is_varied else PLAIN_SPLITS)
+    return len(MARKED_SPLITS if scene.is_varied else PLAIN_SPLITS)
 
 
 def _mark(scene: Scene, split: Split) -> Scene:
-    number, num_splits = SPLITS.index(split), _num_splits(scene)
+    number, num_splits = SPLITS.index("train" if split == "train-seen" else split), _num_splits(scene)
     if scene.balls:
         first = replace(scene.balls[0], x=_marked(scene.balls[0].x, number, num_splits))
         return replace(scene, balls=(first, *scene.balls[1:]))

@@ -13,13 +13,11 @@ from theworld.datasets.foresight.heuristics import LOOKING_AHEAD, rules_of
 from theworld.datasets.foresight.items import Item, make_film_scene, make_item
 from theworld.datasets.foresight.questions import dynamic_question
 from theworld.datasets.foresight.scene import TASKS, Scene, Task
-from theworld.datasets.foresight.variety import SPLITS, Split, number_of_parts
+from theworld.datasets.foresight.variety import SPLITS, TEST_SPLITS, number_of_parts
 from theworld.tables import markdown_lines
 
 _NEAR_PX: Final = 2.0
 """A training scene at this distance or more is not a neighbour."""
-
-_TEST_SPLITS: Final[tuple[Split, ...]] = SPLITS[4:]
 
 
 def survey(num_items: int, num_world_clips: int) -> tuple[dict[str, Any], str]:
@@ -50,7 +48,7 @@ def survey(num_items: int, num_world_clips: int) -> tuple[dict[str, Any], str]:
     parts = {split: _parts(scenes[split]) for split in ("world", "train", "composition")}
     nearest = {
         task: _nearest(
-            [item.scene for split in _TEST_SPLITS for item in items[split][task]],
+            [item.scene for split in TEST_SPLITS for item in items[split][task]],
             list(_films(task, num_world_clips // len(TASKS))),
         )
         for task in tqdm(TASKS, desc="finding neighbours", unit="task")

@@ -17,11 +17,17 @@ from theworld.datasets.foresight.looks import (
 from theworld.datasets.foresight.physics import GRAVITIES, LAWS, RESTITUTIONS
 from theworld.datasets.foresight.scene import FLOOR_Y, Kit, Scene, Spot, Task
 
-Split = Literal["world", "language", "train", "validation", "test", "shift-seen", "shift-unseen", "composition"]
+Split = Literal[
+    "world", "language", "train", "validation", "test", "shift-seen", "shift-unseen", "composition", "train-seen"
+]
 """`world`: videos for the world model; `language`: static questions for the language side; `train`, `validation`,
-`test`: the fused model. The last three are tests of varied scenes."""
+`test`: the fused model. The others are of varied scenes: three tests, and `train-seen`, for training on the looks of
+videos."""
 SPLITS: Final[tuple[Split, ...]] = get_args(Split)
 PLAIN_SPLITS: Final = SPLITS[:5]
+MARKED_SPLITS: Final = SPLITS[:8]
+"""Splits with a mark of their own; `train-seen` has that of `train`, so that the others keep theirs."""
+TEST_SPLITS: Final = SPLITS[4:8]
 
 REGIONS: Final[Mapping[Split, Region]] = {
     "world": "videos",
@@ -32,8 +38,10 @@ REGIONS: Final[Mapping[Split, Region]] = {
     "shift-seen": "seen",
     "shift-unseen": "unseen",
     "composition": "corner",
+    "train-seen": "videos",
 }
-"""Looks of each split of varied scenes: questions and labels for training come from the corner alone."""
+"""Looks of each split of varied scenes: outcome labels come from the corner alone. A language side that had seen no
+other look could read no other one, whatever its world showed."""
 
 NUM_SPOTS: Final = (1, 2, 3, 4)
 MORE_SPOTS: Final = 5

@@ -206,7 +206,10 @@ def _align_arm(settings: ArmsSettings, arm: WorldArm, seed: int, learning_rate: 
         num_steps=settings.align_steps + (settings.imitate_steps if is_distilled else 0),
         store_dir=store_folder(settings, arm.aligned_on),
         model=_model(settings, arm, arm.aligned_on),
-        data=data_of(settings, arm, "labels" if is_distilled else settings.aligned_questions, settings.num_aligned),
+        data=replace(
+            data_of(settings, arm, "labels" if is_distilled else settings.aligned_questions, settings.num_aligned),
+            train_split="train" if is_distilled else settings.aligned_split,
+        ),
         distillation=DistillationSettings(weight=arm.distillation or 0.0),
     )
     if is_distilled:

@@ -172,7 +172,15 @@ def distinct(values: Iterable[Any]) -> list[Any]:
     return [json.loads(text) for text in texts]
 
 
-LATER: Final = ("scenes", "test_splits", "aligned_questions", "first_label", "label_passes", "choose_for_each")
+LATER: Final = (
+    "scenes",
+    "test_splits",
+    "aligned_questions",
+    "aligned_split",
+    "first_label",
+    "label_passes",
+    "choose_for_each",
+)
 """Settings of a comparison that are younger than the first results; at their defaults they are left out."""
 
 

@@ -23,7 +23,7 @@ from theworld.datasets.foresight.physics import GRAVITIES, RESTITUTIONS, simulat
 from theworld.datasets.foresight.questions import static_questions
 from theworld.datasets.foresight.rendering import draw
 from theworld.datasets.foresight.scene import TASKS
-from theworld.datasets.foresight.variety import box_of, number_of_parts
+from theworld.datasets.foresight.variety import REGIONS, TEST_SPLITS, box_of, number_of_parts
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 
@@ -55,6 +55,18 @@ def test_an_item_is_found_again_and_names_its_split(task):
         np.testing.assert_array_equal(again.poses, item.poses)
         assert split_of(item.scene) == split
         assert item.id == f"{task}-varied-{split}-2"
+
+
+def test_scenes_of_training_in_the_looks_of_videos_are_others_than_those_of_the_corner(task):
+    seen = find_item("train-seen", 0, task, "varied")
+    assert split_of(seen.scene) == "train"
+    assert seen.scene != find_item("train", 0, task, "varied").scene
+
+
+def test_outcome_labels_alone_come_from_the_corner():
+    assert REGIONS["train"] == REGIONS["validation"] == "corner"
+    assert REGIONS["language"] == REGIONS["train-seen"] == REGIONS["world"] == "videos"
+    assert not {"train", "train-seen", "validation", "language", "world"} & {*TEST_SPLITS}
 
 
 def test_plain_scenes_have_no_further_splits():
