@@ -82,7 +82,10 @@ def find_doses(settings: TinySettings) -> list[Dose]:
             {"autoencoder": there},
             "copy cosmos/vae of the first build before stage world",
         )
-        clips = json.loads((build / "world" / "1" / "recipe.json").read_text()).get("clip_share", 1.0)
+        recipe = build / "world" / "1" / "recipe.json"
+        if not recipe.exists():  # its first phases lie in another build, and so do their doses
+            raise ValueError(f"{recipe}: no such file; measure doses of a build that trained all phases of its world")
+        clips = json.loads(recipe.read_text()).get("clip_share", 1.0)
         doses.append(Dose(1.0, clips, finished))
         for folder in (build / "world" / "doses").glob("*-*/transformer"):
             numerator, denominator = folder.parent.name.split("-")

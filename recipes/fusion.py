@@ -80,7 +80,11 @@ def _training(settings: TinySettings) -> TrainingConfig:
         store_dir=settings.output_dir / "features",
         store_dtype="float32",
         model=_model(settings),
-        data=replace(_data(settings), questions="alignment"),
+        data=replace(
+            _data(settings),
+            questions="alignment",
+            train_split="train" if settings.scenes == "plain" else "train-seen",
+        ),
         optim=OptimSettings(learning_rate=recipe.learning_rate, warmup_steps=recipe.warmup_steps, weight_decay=0.0),
     )
 
@@ -133,7 +137,6 @@ def _data(settings: TinySettings) -> DataSettings:
     return DataSettings(
         questions="future",
         scenes=settings.scenes,
-        train_split="train" if settings.scenes == "plain" else "train-seen",
         image_size_px=settings.image_size_px,
         drawn_dir=settings.output_dir / "drawn",  # making a scene takes longer than a step
         num_train=settings.fusion.num_clips,

@@ -195,7 +195,7 @@ class FusionRecipe:
     """Alignment of the projector on readings of true clips, with Gemma and Cosmos frozen."""
 
     num_clips: Count = 2_000
-    """Clips of the split train, six questions each."""
+    """Clips to align on, six questions each: of the split train, of varied scenes train-seen."""
 
     imitate_steps: Count = 600
     """Optimiser steps in which world tokens learn to resemble Gemma's image tokens."""

@@ -20,6 +20,8 @@ from theworld.datasets.foresight.ground_truth import Question
 from theworld.datasets.foresight.questions import BY_LETTER, multiple_choice
 from theworld.datasets.foresight.scene import TASKS
 
+ROWS_VERSION: Final = 2
+"""Version of the rows of several pictures; a phase that began with others is not continued."""
 _SHARE_SEVERAL: Final = 0.6
 _MOST_FACTS: Final = 12
 

@@ -32,7 +32,7 @@ VLM: Final = VlmRecipe(
     mixed=VlmPhase(num_steps=2_000, batch_size=16, matrix_learning_rate=3e-3, learning_rate=2e-3),
     conversations=VlmPhase(num_steps=900, batch_size=24, matrix_learning_rate=2e-3, learning_rate=1e-3),
 )
-SSL: Final = SslRecipe(num_clips=100_000, num_steps=5_200)
+SSL: Final = SslRecipe(num_clips=100_000, num_steps=10_000)
 """As many clips as the world model, and about its cost."""
 
 

@@ -28,7 +28,7 @@ from recipes.chat_rows import (
 )
 from recipes.pools import FIRST_HELD_OUT_SCENE, FRAMES_PER_SCENE, PicturePool
 from recipes.settings import TinySettings, VlmPhase
-from recipes.statements import StatementBatches
+from recipes.statements import ROWS_VERSION, StatementBatches
 from recipes.trainer import MuonAdamW, Objective, halve, start_from, train_on_cpu
 from theworld.datasets.foresight.dataset import ForesightDataset, Form
 from theworld.datasets.foresight.ground_truth import Question
@@ -215,6 +215,7 @@ def build_vlm(settings: TinySettings) -> dict[str, Any]:
                 "num_scenes": recipe.num_scenes,
                 "precision": recipe.precision,
                 "warmup_steps": recipe.warmup_steps,
+                **({"rows": ROWS_VERSION} if name == "mixed" else {}),
                 **dataclasses.asdict(phase),
             },
             measure_steps=recipe.measure_steps,

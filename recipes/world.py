@@ -31,6 +31,7 @@ from theworld.precision import fastest_dtype
 from theworld.tiny.cosmos import LATENT_CHANNELS, MODEL_INDEX
 
 _NAME = "vae.txt"
+_STEP_NAME = "step.txt"
 
 
 class LatentPool(Dataset):
@@ -169,7 +170,9 @@ class WorldObjective(Objective):
     def after_step(self) -> None:
         """Update the average, which is the model that stage world keeps, and save a dose that is due."""
         self.average.update_parameters(self.transformer)
-        if folder := self.doses.get(int(self.average.n_averaged)):
+        step = int(self.average.n_averaged)
+        if folder := self.doses.get(step):
+            write_whole(folder.parent / _STEP_NAME, str(step))
             _save(self.average.module, folder)
 
     @torch.no_grad()
@@ -242,12 +245,14 @@ def build_world(settings: TinySettings) -> dict[str, Any]:
         The folder and the quality, as `verify_world`.
 
     Raises:
-        ValueError: without a finished autoencoder; for a later first phase without a build to start from, or with
-            doses; or if training has passed a dose without saving it.
+        ValueError: without a finished autoencoder; for a first phase that the recipe does not have; for a later one
+            without a build to start from, or with doses; or if training has passed a dose without saving it.
     """
     recipe, cosmos = settings.world, settings.output_dir / "cosmos"
     if not (cosmos / "vae").is_dir():
         raise ValueError(f"{cosmos / 'vae'}: no autoencoder; build the stage vae first")
+    if recipe.first_phase > len(recipe.phases):
+        raise ValueError(f"first_phase={recipe.first_phase}: expected at most {len(recipe.phases)}, the last phase")
     if recipe.first_phase > 1 and (settings.start_from is None or recipe.doses):
         raise ValueError(f"first_phase={recipe.first_phase}: expected start_from, with the phases before, and no doses")
     torch.manual_seed(settings.seed)
@@ -315,19 +320,27 @@ def _doses(folder: Path, recipe: WorldRecipe) -> dict[int, Path]:
     """Return where to save the average, by the step of all phases together.
 
     Raises:
-        ValueError: if training has passed a step without saving its dose.
+        ValueError: if training has passed a step without saving its dose, or has saved it at another step.
     """
     num_steps = sum(phase.num_steps for phase in recipe.phases)
     doses = {max(1, round(share * num_steps)): folder / "doses" / dose_name(share) for share in recipe.doses}
     phases = [folder / str(number) for number in range(1, len(recipe.phases) + 1)]
     newest = [get_last_checkpoint(str(phase)) if phase.is_dir() else None for phase in phases]
     done = sum(int(checkpoint.rsplit("-", 1)[1]) for checkpoint in newest if checkpoint)
-    if missed := [str(path) for step, path in doses.items() if step <= done and not path.is_dir()]:
+    missed = [str(path) for step, path in doses.items() if step <= done and not (path / "transformer").is_dir()]
+    missed += [str(path) for step, path in doses.items() if _step_of(path) not in (None, step)]
+    if missed:
         raise ValueError(
-            f"{', '.join(missed)}: not saved, and training is at step {done} already; delete {folder}, or build in"
-            " another output_dir"
+            f"{', '.join(missed)}: not saved at their step, and training is at step {done}; delete {folder}, or build"
+            " in another output_dir"
         )
     return {step: path / "transformer" for step, path in doses.items()}
+
+
+def _step_of(dose: Path) -> int | None:
+    """Return the step at which a dose was saved; None: not saved, or by a version that did not note it."""
+    path = dose / _STEP_NAME
+    return int(path.read_text()) if path.exists() else None
 
 
 def verify_world(settings: TinySettings) -> dict[str, Any]:

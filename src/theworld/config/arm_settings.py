@@ -226,8 +226,8 @@ class ArmsSettings:
     """Scenes of the alignment: those that labels come from, or, of varied scenes, others in the looks of the videos."""
 
     first_label: CountOrZero = 0
-    """Scenes of the train split before the first outcome label. From `num_aligned` on, labelled scenes are others than
-    those of the alignment; 0: they are the first of these."""
+    """Scenes of the train split before the first outcome label. Where the alignment has that split, too, labelled
+    scenes are others than its own from `num_aligned` on; with 0 they are the first of these."""
 
     num_aligned: Count = 2_000
     """True clips to align every arm on, six questions each."""

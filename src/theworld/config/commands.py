@@ -43,7 +43,7 @@ class ForesightSettings:
     """Output picture of scenes, questions and answers (PNG)."""
 
     split: ForesightSplitName = "validation"
-    """Split of the scenes; the last three are of varied scenes."""
+    """Split of the scenes; the last four are of varied scenes."""
 
     scenes: Literal["plain", "varied"] = "plain"
     """plain: scenes of one look; varied: looks, sizes, laws and numbers of parts vary."""

@@ -11,9 +11,10 @@ from theworld.config.renamed import accept_former
 
 SplitName = Literal["train", "validation", "test"]
 ForesightSplitName = Literal["train", "validation", "test", "shift-seen", "shift-unseen", "composition", "train-seen"]
-VARIED_SPLIT_NAMES: Final[tuple[ForesightSplitName, ...]] = ("shift-seen", "shift-unseen", "composition", "train-seen")
+VARIED_TEST_NAMES: Final[tuple[ForesightSplitName, ...]] = ("shift-seen", "shift-unseen", "composition")
+"""Tests that only varied scenes have."""
+VARIED_SPLIT_NAMES: Final[tuple[ForesightSplitName, ...]] = (*VARIED_TEST_NAMES, "train-seen")
 """Splits that only varied scenes have."""
-TEST_SPLIT_NAMES: Final = VARIED_SPLIT_NAMES[:3]
 
 DatasetName = Literal[
     "foresight",
@@ -179,11 +180,11 @@ class ForesightData(DataSettings):
     def _check(self) -> "ForesightData":
         if self.questions in CONVERSATION_NAMES and self.form == "choice":
             raise ValueError(f"questions={self.questions!r} are asked in words: form='choice' does not go with them")
+        if self.train_split in VARIED_TEST_NAMES:
+            raise ValueError(f"train_split={self.train_split!r}: nothing may train on a test split; use 'train'")
         for name, split in (("train_split", self.train_split), ("validation_split", self.validation_split)):
             if self.scenes == "plain" and split in VARIED_SPLIT_NAMES:
                 raise ValueError(f"{name}={split!r} needs scenes='varied'")
-        if self.train_split in TEST_SPLIT_NAMES:
-            raise ValueError(f"train_split={self.train_split!r}: nothing may train on a test split; use 'train'")
         if self.scenes == "plain" and self.wordings == "held-out":
             raise ValueError("wordings='held-out' needs scenes='varied': plain scenes have one wording")
         if self.questions in CONVERSATION_NAMES and self.shift != NO_SHIFT:

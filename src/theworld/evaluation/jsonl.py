@@ -115,7 +115,7 @@ class RowFormat(Generic[RowType, IdentityType]):
         expected, saved = asdict(identity), asdict(self.read_identity(path))
         if saved.get("dtype", ...) is None:  # files of earlier versions do not name the number format
             saved["dtype"] = expected["dtype"]
-        check_same_run(path, expected, saved, f"choose another output_dir, or remove it and {beside.name}")
+        check_same_run(path, expected, saved, f"choose another output_dir, or remove {path.name} and {beside.name}")
 
     def claim(self, path: Path, identity: IdentityType) -> None:
         """Write the identity beside a new file, and refuse a file of another run.

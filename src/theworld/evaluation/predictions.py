@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
 from pathlib import Path
+from typing import Any
 
 from pydantic import ConfigDict, model_validator
 from pydantic.dataclasses import dataclass
@@ -144,21 +145,19 @@ def check_run(path: Path, identity: RunIdentity) -> None:
         _FORMAT.check(file, identity)
 
 
-def check_weights(path: Path, checkpoint: str, versions: Mapping[str, str]) -> None:
-    """Refuse predictions of other weights or libraries at `path` or in its parts, before any weights load.
+def check_known(path: Path, **known: Any) -> None:
+    """Refuse predictions at `path` or in its parts by what is known of this run before its weights load.
 
     Args:
         path: of the predictions.
-        checkpoint: see `RunIdentity`.
-        versions: see `RunIdentity`.
+        known: fields of `RunIdentity`.
 
     Raises:
-        ValueError: if a file belongs to a run with other weights or libraries, or has no identity.
+        ValueError: if one of these fields differs, or a file has no identity.
     """
     for file in (path, *parts_of(path)):
         if file.exists() and file.stat().st_size:
-            saved = _FORMAT.read_identity(file)
-            _FORMAT.check(file, replace(saved, checkpoint=checkpoint, versions=versions))
+            _FORMAT.check(file, replace(_FORMAT.read_identity(file), **known))
 
 
 def read_predictions(path: Path) -> list[Prediction]:

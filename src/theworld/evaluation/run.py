@@ -34,7 +34,8 @@ from theworld.evaluation.predictions import (
     Prediction,
     PredictionWriter,
     RunIdentity,
-    check_weights,
+    check_known,
+    check_run,
     file_stem,
     identity_path,
     parts_of,
@@ -98,7 +99,7 @@ def evaluate(config: EvaluationConfig, samples: Any = None) -> dict[str, Any]:
     if "auto" in arms and saved.enable_world:
         config = replace(config, auto_threshold=threshold_of(saved.auto_threshold, config.auto_threshold))
     formats = common_formats(saved, config.dtype, config.store_dir)
-    _check_before_loading(config, arms, saved)
+    _check_before_loading(config, arms, saved, formats["weights"])
     process.wait_for_everyone()  # nobody writes before every process has looked
     with in_use(config.output_dir, is_first=process.is_main_process):
         _describe(config, formats)
@@ -132,12 +133,12 @@ def _reported(files: dict[str, Path], results: Path, **options: Any) -> dict[str
     return json.loads(results.read_text()) if values is None else values
 
 
-def _check_before_loading(config: EvaluationConfig, arms: Sequence[ArmName], saved: WorldFields) -> None:
+def _check_before_loading(config: EvaluationConfig, arms: Sequence[ArmName], saved: WorldFields, dtype: str) -> None:
     """Refuse impossible settings, and predictions of another run, before anything is written or loaded.
 
     Raises:
-        ValueError: for an arm or a K that the checkpoint cannot serve, or a file of predictions of other settings or
-            of other weights.
+        ValueError: for an arm or a K that the checkpoint cannot serve, or a file of predictions of other settings,
+            weights, number formats or libraries.
     """
     read = [arm for arm in arms if arm in READS_WORLD]
     if read and not saved.enable_world:
@@ -149,22 +150,22 @@ def _check_before_loading(config: EvaluationConfig, arms: Sequence[ArmName], sav
         world = saved.world_settings()
         world.num_slots(world.num_frames(1, steps), steps)
     checkpoint = find(config.checkpoint)
-    weights = describe_saved(saved, fetch_checkpoint(checkpoint)) if is_checkpoint(checkpoint) else None
+    own = {"checkpoint": describe_saved(saved, fetch_checkpoint(checkpoint))} if is_checkpoint(checkpoint) else {}
     for arm in arms:
         for name, steps in names_of(config, arm, saved):
             path = config.output_dir / "predictions" / f"{name}.jsonl"
             for file in (path, *parts_of(path)):
                 _check_settings(file, hash_of(config, arm, steps))
-            if weights is not None and arm not in ("gemma", "majority"):
-                check_weights(path, weights, library_versions())
+            of_model = {} if arm == "majority" else {"dtype": dtype, **(own if arm != "gemma" else {})}
+            check_known(path, versions=library_versions(), **of_model)
 
 
 def _check_settings(path: Path, settings_hash: str) -> None:
     """Refuse a file of predictions of other settings, or of an unknown run."""
     if identity_path(path).exists() and read_identity(path).settings_hash != settings_hash:
         raise ValueError(
-            f"{path} belongs to another run: it was made with other settings; choose another output_dir, or remove it"
-            f" and {identity_path(path).name}"
+            f"{path} belongs to another run: it was made with other settings; choose another output_dir, or remove"
+            f" {path.name} and {identity_path(path).name}"
         )
     if path.exists() and path.stat().st_size and not identity_path(path).exists():
         raise ValueError(
@@ -205,18 +206,27 @@ def _ask_baseline(config: EvaluationConfig, name: str, kind: str | None) -> dict
     score_choices = config.answers == "loglikelihood"
     answerer = BaselineAnswerer(baseline, max_new_tokens=config.max_new_tokens, score_choices=score_choices)
     dtype = name_of(baseline.model.dtype)
-    _describe(config, {"weights": dtype})
     files = {arm: folder / f"{file_stem(arm)}.jsonl" for arm in (baseline.name, *beside)}
+    settings = [data, config.max_new_tokens, former_word("answers", config.answers)]
+    identities = {
+        arm: RunIdentity(
+            settings_hash=settings_hash([*settings, arm]),
+            checkpoint=baseline.weights,
+            dtype=dtype,
+            versions=library_versions(),
+        )
+        for arm in files
+        if arm != "majority"
+    }
+    for arm, identity in identities.items():  # first: the settings of another run stay as they are
+        check_run(files[arm], identity)
+    _describe(config, {"weights": dtype})
     for arm, path in files.items():
         if arm == "majority":
             _answer_by_majority(samples, path, data)
             continue
         asked = blind(samples) if arm == "blind" else samples
-        hashed = settings_hash([data, config.max_new_tokens, former_word("answers", config.answers), arm])
-        identity = RunIdentity(
-            settings_hash=hashed, checkpoint=baseline.weights, dtype=dtype, versions=library_versions()
-        )
-        collect(answerer, asked, path, identity, title=arm, batch_size=config.batch_size)
+        collect(answerer, asked, path, identities[arm], title=arm, batch_size=config.batch_size)
     return files
 
 

@@ -82,8 +82,14 @@ def test_a_dose_is_the_average_after_its_share_of_all_steps(built):
 
 
 def test_a_dose_that_training_has_passed_is_refused(built):
-    with pytest.raises(ValueError, match=r"doses/1-5: not saved, and training is at step \d already"):
+    with pytest.raises(ValueError, match=r"doses/1-5: not saved at their step, and training is at step \d"):
         run(small(built, "world", *PHASES, doses=(1 / 5,)))
+
+
+def test_a_dose_of_another_length_of_training_is_refused(built):
+    longer = (*PHASES, phase(6, 3, 1.6))  # two thirds of its steps are more than those of the saved dose
+    with pytest.raises(ValueError, match=r"doses/2-3: not saved"):
+        run(small(built, "world", *longer, doses=(2 / 3,)))
 
 
 def test_a_share_of_the_clips_is_another_recipe_on_fewer_clips(built, monkeypatch):
@@ -111,6 +117,10 @@ def test_a_later_first_phase_continues_from_the_build_that_has_the_others_behind
     settings = small(tmp_path, "world", *PHASES, first_phase=2)
     with pytest.raises(ValueError, match="first_phase=2: expected start_from"):
         run(settings)
+    with pytest.raises(ValueError, match="first_phase=3: expected at most 2"):
+        run(replace(settings, start_from=built, world=replace(settings.world, first_phase=3)))
+    with pytest.raises(ValueError, match="and no doses"):
+        run(replace(settings, start_from=built, world=replace(settings.world, doses=(0.5,))))
     for pool in (pools, world):
         monkeypatch.setattr(pool, "CLIPS_PER_PIECE", 2)
     run(replace(settings, start_from=built))
@@ -126,6 +136,18 @@ def test_a_place_moves_if_its_latents_change_after_the_given_slots():
     moves = world.moving_places(latents, torch.tensor([1, 1, 2]))
     assert moves.shape == (3, 1, 1, 2, 2)
     assert moves.nonzero().tolist() == [[1, 0, 0, 0, 1]]
+
+
+def test_a_phase_of_moving_places_has_a_larger_loss(monkeypatch):
+    clips, given = torch.zeros(2, 16, 2, 4, 4), torch.ones(2, dtype=torch.long)
+    objective = WorldObjective(tiny_transformer(), (clips, given), average_decay=0.9)
+    monkeypatch.setattr(world, "moving_places", lambda *_: torch.ones(2, 1, 1, 4, 4, dtype=torch.bool))
+    losses = []
+    for weight in (1.0, 5.0):
+        objective.moving_weight = weight
+        torch.manual_seed(0)
+        losses.append(objective(clips, given)["loss"].item())
+    assert losses[1] == pytest.approx(5 * losses[0], rel=1e-4)
 
 
 def test_an_error_counts_as_often_as_its_place_weighs():

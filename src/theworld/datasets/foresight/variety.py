@@ -40,8 +40,8 @@ REGIONS: Final[Mapping[Split, Region]] = {
     "composition": "corner",
     "train-seen": "videos",
 }
-"""Looks of each split of varied scenes: outcome labels come from the corner alone. A language side that had seen no
-other look could read no other one, whatever its world showed."""
+"""Looks of each split of varied scenes. A language side that had seen the corner alone could read no other look,
+whatever its world showed."""
 
 NUM_SPOTS: Final = (1, 2, 3, 4)
 MORE_SPOTS: Final = 5

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from fixtures_arms import TRUE, small_comparison
+from theworld.config import ForesightData, TrainingConfig, loader
 from theworld.config.arm_settings import Arm, ArmsSettings, Reading
 from theworld.config.model import LoraSettings
 from theworld.datasets.factory import open_samples
@@ -37,7 +38,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> ArmsSettings:
         scenes="varied",
         test_splits=("shift-seen",),
         aligned_questions="alignment-states",
-        first_label=10,
+        aligned_split="train-seen",
         num_test=15,
         num_static=2,
         num_validation=5,
@@ -69,9 +70,21 @@ def test_further_splits_are_asked_beside_the_first_and_pixels_are_not_asked_abou
     assert asked_of(done, ARMS[4]) == {"dynamic": "shift-seen", "shuffled": "shift-seen"}
 
 
-def test_labels_are_of_other_scenes_than_the_alignment_which_asks_for_no_outcome(done):
-    aligned = open_samples(data_of(done, ARMS[1], done.aligned_questions, 10), "train", 10)
-    labelled = open_samples(data_of(done, ARMS[2], "labels", 10, first_scene=done.first_label), "train", 10)
+def test_the_alignment_shows_the_looks_of_videos_and_asks_for_no_outcome_and_labels_are_of_the_corner(done):
+    (path,) = (done.output_dir / "aligned").glob("true-future*/seed-0/rate-*/config.json")
+    aligned = loader.load(TrainingConfig, path).data
+    assert isinstance(aligned, ForesightData)
+    assert (aligned.train_split, aligned.questions) == ("train-seen", "alignment-states")
+    (path,) = (done.output_dir / "arms" / "rollout" / "seed-0" / "labels-10").glob("rate-*/config.json")
+    labelled = loader.load(TrainingConfig, path).data
+    assert isinstance(labelled, ForesightData)
+    assert (labelled.train_split, labelled.questions) == ("train", "labels")
+
+
+def test_labels_begin_after_the_scenes_of_an_alignment_with_their_split(done):
+    apart = replace(done, aligned_split="train", first_label=10)
+    aligned = open_samples(data_of(apart, ARMS[1], apart.aligned_questions, 10), "train", 10)
+    labelled = open_samples(data_of(apart, ARMS[2], "labels", 10, first_scene=apart.first_label), "train", 10)
 
     aligned_items, labelled_items = (
         {data[place].fields["index"] for place in range(10)} for data in (aligned, labelled)
