@@ -13,6 +13,7 @@ from fixtures_hub import HubStandIn, hub  # noqa: F401
 from fixtures_model import picture
 from theworld.cli.main import REFUSED, main
 from theworld.config import AuditSettings, EvaluationConfig
+from theworld.config import loader as settings_file
 from theworld.config.data import DataSettings
 from theworld.datasets.sample import Sample, question
 from theworld.evaluation.baselines import Baseline, BaselineAnswerer
@@ -94,6 +95,17 @@ def test_a_repository_of_the_hub_is_an_arm_by_its_id(
     path = tmp_path / "predictions" / "some-one--llava.jsonl"
     assert read_identity(path).checkpoint == f"some-one/llava {hub.commit}"
     assert list(read_run(tmp_path).predictions) == ["some-one/llava"]
+
+
+def test_a_refused_run_leaves_the_settings_of_the_earlier_one(
+    baseline_folder: Folder,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    config = EvaluationConfig(checkpoint=baseline_folder("idefics3"), output_dir=tmp_path, data=DATA)
+    evaluate(config)
+    with pytest.raises(ValueError, match=r"jsonl belongs to another run \(settings_hash: .*remove .*jsonl and "):
+        evaluate(replace(config, max_new_tokens=7))
+    assert settings_file.load(EvaluationConfig, tmp_path / "config.json") == config
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,9 @@ def test_predictions_of_another_checkpoint_are_not_mixed_in(checkpoint: Path, tm
             )
         )
     assert settings_file.load(EvaluationConfig, tmp_path / "out" / "config.json") == config
+    with pytest.raises(ValueError, match="dtype: 'float32' there, 'bfloat16' here"):
+        evaluate(replace(config, dtype="bfloat16"))
+    assert settings_file.load(EvaluationConfig, tmp_path / "out" / "config.json") == config
 
 
 def test_rows_of_an_interrupted_launcher_are_checked_before_the_settings_are_written(
