@@ -14,7 +14,7 @@ from recipes.build import run
 from recipes.pools import ClipPool, pictures_of
 from recipes.settings import TinySettings, VaePhase, VaeRecipe
 from recipes.trainer import start_from
-from recipes.varied import VAE, VLM, WORLD, for_scenes
+from recipes.varied import FUSION, VAE, VLM, WORLD, for_scenes
 from recipes.world import tiny_transformer
 from theworld.datasets import foresight
 from theworld.io import fingerprint_weights
@@ -105,7 +105,7 @@ def test_varied_scenes_take_the_larger_recipes_where_the_settings_leave_defaults
     assert for_scenes(plain) is plain
     varied = for_scenes(dataclasses.replace(plain, scenes="varied", vae=VaeRecipe(num_clips=77, warmup_steps=3)))
     assert (varied.vae.num_clips, varied.vae.warmup_steps, varied.vae.phases) == (77, 3, VAE.phases)
-    assert (varied.world, varied.vlm, varied.fusion) == (WORLD, VLM, plain.fusion)
+    assert (varied.world, varied.vlm, varied.fusion) == (WORLD, VLM, FUSION)
 
 
 def test_a_folder_of_plain_scenes_has_the_identity_that_it_always_had():
