@@ -229,7 +229,7 @@ def build_vlm(settings: TinySettings) -> dict[str, Any]:
         )
     gemma.set_attn_implementation("sdpa")
     with whole_folder(settings.output_dir / "gemma") as aside:
-        save_gemma(gemma, processor, aside)
+        save_gemma(gemma, make_processor(), aside)  # the one that made batches would write their padding, too
         halve(aside)
     return verify_vlm(settings)
 
