@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
+from fixtures_browser import BROWSER, dump_dom
+
 pytest.importorskip("zensical", reason="the extra docs is not installed")
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md"))
 
@@ -98,9 +99,7 @@ def test_on_a_phone_nothing_sticks_out_of_a_page(page: str, site: Path, tmp_path
     look = "addEventListener('load', () => document.body.dataset.widths = `${document.body.scrollWidth} ${innerWidth}`)"
     looked_at = site / f"{page}-looked-at.html"
     looked_at.write_text((site / f"{page}.html").read_text().replace("</body>", f"<script>{look}</script></body>"))
-    options = ["--headless", "--no-sandbox", "--disable-gpu", "--window-size=500,900", "--virtual-time-budget=1000"]
-    command = [str(BROWSER), *options, f"--user-data-dir={tmp_path}", "--dump-dom", looked_at.as_uri()]
-    shown = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+    shown, _ = dump_dom(looked_at.as_uri(), tmp_path, "--window-size=500,900", "--virtual-time-budget=1000")
     looked_at.unlink()
 
     (needed, there) = re.findall(r'data-widths="(\d+) (\d+)"', shown)[0]

@@ -3,12 +3,11 @@
 import html
 import json
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
+from fixtures_browser import BROWSER, dump_dom
 from theworld.cli.handlers import preview
 from theworld.config import loader
 from theworld.config.commands import PreviewSettings
@@ -16,7 +15,6 @@ from theworld.report.page import write_report
 
 CONFIG = Path(__file__).parents[3] / "configs" / "foresight-tiny.json"
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 pytestmark = [
     pytest.mark.browser,
@@ -33,25 +31,9 @@ LOOK = """<script>addEventListener("load", () => document.body.dataset.seen = JS
 
 def open_page(page: Path, *options: str) -> tuple[str, str]:
     """The document as the browser has it, and what it wrote on its console."""
-    done = subprocess.run(
-        [
-            str(BROWSER),
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--enable-logging=stderr",
-            "--virtual-time-budget=1000",
-            f"--user-data-dir={page.parent / 'profile'}",
-            *options,
-            "--dump-dom",
-            page.as_uri(),
-        ],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=120,
-    )
-    return done.stdout, "\n".join(line for line in done.stderr.splitlines() if "CONSOLE" in line)
+    logging = ("--enable-logging=stderr", "--virtual-time-budget=1000")
+    dom, log = dump_dom(page.as_uri(), page.parent / "profile", *logging, *options)
+    return dom, "\n".join(line for line in log.splitlines() if "CONSOLE" in line)
 
 
 def look(page: Path, tmp_path: Path, *options: str) -> dict:
