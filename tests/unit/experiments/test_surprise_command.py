@@ -74,7 +74,7 @@ def test_a_killed_measurement_continues_and_another_one_is_refused(tmp_path: Pat
     assert after[0] == marked
     assert [json.loads(line)["mean"] for line in after[1:]] == [json.loads(line)["mean"] for line in (second, third)]
     config = (tmp_path / "out" / "config.json").read_text()
-    with pytest.raises(ValueError, match=r"another run \(num_draws: 1 there, 2 here\); choose another folder"):
+    with pytest.raises(ValueError, match=r"another run \(num_draws: 1 there, 2 here\); choose another output_dir"):
         measure_surprise(replace(given, num_draws=2))
     assert (tmp_path / "out" / "config.json").read_text() == config
     (tmp_path / "films" / "0.mp4").unlink()
