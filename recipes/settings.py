@@ -99,8 +99,8 @@ class WorldRecipe:
     """The second phase trains at the noise level at which futures diverge, on more clips than it can memorise."""
 
     first_phase: Count = 1
-    """Number of the first phase to train; a later one than 1 if the denoiser of `start_from` has those before it behind
-    it."""
+    """Number of the first phase to train. With a later one than 1, the denoiser of `start_from` has had the phases
+    before."""
 
     batch_size: BatchSize = 32
     """Clips per step."""

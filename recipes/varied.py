@@ -43,7 +43,8 @@ VLM: Final = VlmRecipe(
     conversations=VlmPhase(num_steps=900, batch_size=24, matrix_learning_rate=2e-3, learning_rate=1e-3),
 )
 FUSION: Final = FusionRecipe(num_clips=6_000, imitate_steps=800, align_steps=3_000)
-"""With 1,000 steps of alignment true futures are read right in 70 % of questions, with 5,000 in 83 %."""
+"""In the corner of looks, the plain recipe reads true futures right in 70 % of questions, and 5,000 steps on 8,000
+clips in 83 %; in every look these 3,000 steps read 71 %."""
 SSL: Final = SslRecipe(num_clips=100_000, num_steps=10_000)
 """As many clips as the world model, and about its cost."""
 

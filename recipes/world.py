@@ -172,8 +172,8 @@ class WorldObjective(Objective):
         self.average.update_parameters(self.transformer)
         step = int(self.average.n_averaged)
         if folder := self.doses.get(step):
-            write_whole(folder.parent / _STEP_NAME, str(step))
             _save(self.average.module, folder)
+            write_whole(folder.parent / _STEP_NAME, str(step))
 
     @torch.no_grad()
     def measure(self) -> dict[str, float]:
@@ -327,8 +327,10 @@ def _doses(folder: Path, recipe: WorldRecipe) -> dict[int, Path]:
     phases = [folder / str(number) for number in range(1, len(recipe.phases) + 1)]
     newest = [get_last_checkpoint(str(phase)) if phase.is_dir() else None for phase in phases]
     done = sum(int(checkpoint.rsplit("-", 1)[1]) for checkpoint in newest if checkpoint)
-    missed = [str(path) for step, path in doses.items() if step <= done and not (path / "transformer").is_dir()]
-    missed += [str(path) for step, path in doses.items() if _step_of(path) not in (None, step)]
+    saved = {path: _step_of(path) for path in doses.values()}
+    missed = [
+        str(path) for step, path in doses.items() if saved[path] != step and (step <= done or saved[path] is not None)
+    ]
     if missed:
         raise ValueError(
             f"{', '.join(missed)}: not saved at their step, and training is at step {done}; delete {folder}, or build"
@@ -338,7 +340,7 @@ def _doses(folder: Path, recipe: WorldRecipe) -> dict[int, Path]:
 
 
 def _step_of(dose: Path) -> int | None:
-    """Return the step at which a dose was saved; None: not saved, or by a version that did not note it."""
+    """Return the step at which a dose was saved; None: not saved, or by a version that noted no step."""
     path = dose / _STEP_NAME
     return int(path.read_text()) if path.exists() else None
 

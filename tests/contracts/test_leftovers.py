@@ -8,6 +8,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+import fixtures_browser
+
 TESTS = Path(__file__).parents[1]
 
 FAILING = """
@@ -53,3 +55,19 @@ def test_a_failed_test_leaves_no_process_behind(tmp_path: Path) -> None:
 
     assert "1 failed, 1 passed" in (tmp_path / "said.txt").read_text()
     assert not sleeping()
+
+
+def test_a_browser_that_hangs_ends_with_the_helpers_that_hold_its_pipes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = tmp_path / "browser"
+    script.write_text(f"#!/bin/sh\nsleep {SECONDS} &\nwait\n")
+    script.chmod(0o755)
+    monkeypatch.setattr(fixtures_browser, "BROWSER", str(script))
+    monkeypatch.setattr(fixtures_browser, "TIMEOUT_SECONDS", 1)
+
+    with pytest.raises(TimeoutError, match="did not show a page within 1 s"):
+        fixtures_browser.dump_dom("a page", tmp_path / "profile")
+
+    _, alive = psutil.wait_procs(sleeping(), timeout=10)
+    assert not alive

@@ -3,7 +3,6 @@
 import base64
 import io
 import re
-import shutil
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -17,10 +16,10 @@ pytest.importorskip("av", reason="the extra `app` is not installed")
 
 from PIL import Image  # noqa: E402  # what is missing skips first
 
+from fixtures_browser import BROWSER  # noqa: E402
 from theworld import tiny  # noqa: E402
 from theworld.datasets.foresight import draw, make_item  # noqa: E402
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 SHOTS = Path(__file__).parents[2] / "build" / "app"
 expect = sync_api.expect
 WAIT_MS = 60_000

@@ -153,7 +153,8 @@ def check_known(path: Path, **known: Any) -> None:
         known: fields of `RunIdentity`.
 
     Raises:
-        ValueError: if one of these fields differs, or a file has no identity.
+        ValueError: if one of these fields differs.
+        FileNotFoundError: if a file has no identity.
     """
     for file in (path, *parts_of(path)):
         if file.exists() and file.stat().st_size:

@@ -63,7 +63,7 @@ def test_scenes_of_training_in_the_looks_of_videos_are_others_than_those_of_the_
     assert seen.scene != find_item("train", 0, task, "varied").scene
 
 
-def test_outcome_labels_alone_come_from_the_corner():
+def test_labels_come_from_the_corner_and_the_other_splits_for_training_show_the_looks_of_videos():
     assert REGIONS["train"] == REGIONS["validation"] == "corner"
     assert REGIONS["language"] == REGIONS["train-seen"] == REGIONS["world"] == "videos"
     assert not {"train", "train-seen", "validation", "language", "world"} & {*TEST_SPLITS}
