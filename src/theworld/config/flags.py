@@ -80,16 +80,25 @@ def show_help(cls: type, program: str, description: str, *, positional: bool = F
 
 
 def kinds_of(cls: Any) -> dict[str, Any]:
-    """Return the fields of a dataclass with their types; of a base of variants, the fields of all its variants."""
+    """Return the fields of a dataclass with their types; of a base of variants, those of all its variants."""
     hints = get_type_hints(cls, include_extras=True)
     kinds = {entry.name: hints[entry.name] for entry in dataclasses.fields(cls)}
     base_names = set(kinds)
     for variant in variants_of(cls).values():
         for name, kind in kinds_of(variant).items():
-            if name not in base_names:
+            if name in base_names:
+                kinds[name] = _with_choices_of(kinds[name], kind)
+            else:
                 plain = get_args(kind)[0] if get_origin(kind) is Annotated else kind
                 kinds[name] = Union[kinds[name], plain] if name in kinds else plain  # noqa: UP007  # types, at run time
     return kinds
+
+
+def _with_choices_of(kind: Any, other: Any) -> Any:
+    """Return a type of choices with those of another one, too; any other type as it is."""
+    if not get_origin(kind) is get_origin(other) is Literal:
+        return kind
+    return Literal[*dict.fromkeys((*get_args(kind), *get_args(other)))]
 
 
 def variants_of(cls: Any) -> dict[str, Any]:

@@ -141,7 +141,7 @@ def audit_command(checkpoint: Path, data: DataSettings) -> str:
     run, _ = _run_of(checkpoint)
     words = ["theworld", "audit", str(checkpoint if run is None else run)]
     if run is None or _data_of(saved_run(run / CONFIG_NAME)) != data:
-        usual = flattened(DataSettings.defaults())
+        usual = flattened(TypeAdapter(dict[str, Any]).dump_python(DataSettings.defaults(), mode="json"))
         changed = {name: value for name, value in flattened(_plain(data)).items() if value != usual.get(name)}
         for name, value in changed.items():
             words += [flag_of(f"data.{name}"), *(map(str, value) if isinstance(value, list) else [str(value)])]

@@ -120,6 +120,16 @@ def test_the_printed_command_measures_the_same_data(run: Path) -> None:
     for given in (other, moved):
         line = audit_command(run / "model", given)
         assert settings(line.removeprefix("theworld ")).data == given
+    usual = audit_command(run / "model", DataSettings(num_validation=5))
+    assert usual == f"theworld audit {run} --data.dataset foresight --data.num-validation 5"
+
+
+@pytest.mark.parametrize("flag", ["--data.validation-split shift-seen", "--data.train-split train-seen"])
+def test_flags_name_the_splits_that_one_data_set_alone_has(flag: str) -> None:
+    data = settings(f"evaluate --checkpoint tiny-foresight --data.scenes varied {flag}").data
+    assert flag.rsplit(" ", 1)[1] in (data.validation_split, data.train_split)
+    with pytest.raises(ValueError, match="should be 'train', 'validation' or 'test'"):
+        settings(f"evaluate --checkpoint tiny-foresight --data.dataset blink {flag}")
 
 
 def former(path: Path) -> None:
