@@ -14,6 +14,7 @@ from PIL import Image
 from theworld.datasets.errors import VideoError
 from theworld.datasets.film_colours import to_picture
 from theworld.datasets.film_index import sample_tables
+from theworld.datasets.video_ends import is_cut
 from theworld.datasets.video_limits import LimitCheck, VideoLimits, VideoSizeError, VideoTimeError, one_line
 
 VIDEO_FORMATS: Final = "MP4, MOV, WebM, MKV or AVI"
@@ -94,6 +95,8 @@ class Film:
     def read_times(self) -> None:
         """Open the file, and read the times of its frames into `times_s`, seconds from the first."""
         self._num_bytes = self.stream.seek(0, io.SEEK_END)
+        if is_cut(self.stream, self._num_bytes, self._check):
+            raise VideoError(f"{self.name}: cut short: its header promises frames after its end")
         tables = sample_tables(self.stream, self._num_bytes, self._check) if _is_mp4(self.stream) else {}
         self._open()
         self.times_s = self._listed_times(tables.get(self._track.id)) if tables else self._scanned_times()

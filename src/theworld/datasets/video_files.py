@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 from PIL import Image, ImageSequence
+from PIL.ImageFile import ImageFile
 
 from theworld.datasets.errors import MissingImageError, VideoError
 from theworld.datasets.films import VIDEO_FORMATS, Film, is_film, open_film
 from theworld.datasets.images import existing_file, is_animation, shown_path, to_image
+from theworld.datasets.video_ends import is_cut_gif
 from theworld.datasets.video_limits import PICTURE_DAMAGE, LimitCheck, VideoLengthError, VideoLimits, one_line, smaller
 
 _USUAL_DURATION_MS = 100.0
@@ -81,6 +83,9 @@ class Animation:
         self._check.size(*image.size)
         if not is_animation(image):
             raise VideoError(f"{name}: one picture, and no video")
+        stream = image.fp if isinstance(image, ImageFile) and image.format == "GIF" else None
+        if stream is not None and is_cut_gif(stream):
+            raise VideoError(f"{name}: cut short: it ends within a frame")
         self._num_listed, (width, height) = int(getattr(image, "n_frames", 1)), image.size  # without decoding
         self._check.length(self._num_listed, 0.0)
         if self._num_listed * width * height > limits.max_animation_pixels:
