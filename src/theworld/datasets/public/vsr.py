@@ -89,7 +89,7 @@ def picture_path(row: Row, image_dir: Path) -> Path:
     image = text_of(row, "image", "VSR")
     name = f"VSR {short(image)}"
     flat = path_in(image_dir, image, name)
-    if "image_link" not in row:
+    if row.get("image_link") in (None, ""):
         return flat
     link = text_of(row, "image_link", name).split("/")[-2:]
     in_coco = path_in(image_dir, "/".join(filter(None, link)), name)

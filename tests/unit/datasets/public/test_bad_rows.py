@@ -38,13 +38,27 @@ def vsr(folder: Path, **changes: Any) -> VsrDataset:
     return VsrDataset(str(source), image_dir=images)
 
 
-@pytest.mark.parametrize("field", ["image", "image_link", "caption", "relation"])
-@pytest.mark.parametrize("value", WRONG)
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        (field, value)
+        for field in ("image", "image_link", "caption", "relation")
+        for value in WRONG
+        if field != "image_link" or value not in (None, "")  # a row without a link
+    ],
+)
 def test_a_field_of_vsr_that_is_no_text_is_malformed(tmp_path: Path, field: str, value: Any) -> None:
     samples = vsr(tmp_path, **{field: value})
 
     assert cause_of(samples) == "malformed"
     assert samples[1].answer == "false"
+
+
+@pytest.mark.parametrize("link", [None, ""])
+def test_a_row_of_vsr_without_a_link_has_its_picture_in_the_folder(tmp_path: Path, link: str | None) -> None:
+    samples = vsr(tmp_path, image_link=link)
+
+    assert [samples[index].answer for index in range(2)] == ["true", "false"]
 
 
 @pytest.mark.parametrize("value", [None, 2, 0.5, "1", [1], {"x": 1}])
