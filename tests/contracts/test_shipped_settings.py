@@ -76,7 +76,7 @@ def test_the_claim_counts_every_annotated_outcome_and_tests_looks_that_no_label_
         "ssl-encoder",
         "vae",
     ]
-    assert [arm.name for arm in claim.arms if arm.role == "world"] == ["dit", "rollout"]
+    assert [arm.name for arm in claim.arms if arm.role == "world"] == ["dit", "dit-frames", "rollout"]
 
 
 @pytest.mark.parametrize("name", ["single", "ddp", "fsdp"])
