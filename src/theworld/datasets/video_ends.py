@@ -12,6 +12,8 @@ from theworld.datasets.video_limits import LimitCheck
 _SEGMENT: Final = 0x18538067
 _CLUSTER: Final = 0x1F43B675
 """Elements of Matroska and WebM: all of the film, and some seconds of frames."""
+_AFTER_FRAMES: Final = (b"\x1c\x53\xbb\x6b", b"\x12\x54\xc3\x67")
+"""Numbers of the index and of the tags."""
 _GIF_PICTURE: Final = b"\x2c"
 _GIF_EXTENSION: Final = b"\x21"
 _GIF_TRAILER: Final = b"\x3b"
@@ -35,12 +37,17 @@ def is_cut(stream: io.BufferedIOBase, num_bytes: int, check: LimitCheck) -> bool
     return head == b"\x1a\x45\xdf\xa3" and _is_cut_matroska(stream, num_bytes, check)
 
 
-def is_cut_gif(stream: IO[bytes]) -> bool:
-    """Return True for a GIF that ends within a block; the place of the stream moves."""
+def is_cut_gif(stream: IO[bytes], check: LimitCheck) -> bool:
+    """Return True for a GIF that ends within a block; the place of the stream moves.
+
+    A last block without its end, and a file without a trailer, are left to Pillow: some writers forget them.
+    """
+    num_bytes = stream.seek(0, io.SEEK_END)
     stream.seek(6)
     head = stream.read(7)
     stream.seek(_palette_bytes(head[4:5]), io.SEEK_CUR)
     while (kind := stream.read(1)) not in (b"", _GIF_TRAILER):
+        check.clock()
         if kind == _GIF_PICTURE:
             head = stream.read(9)
             stream.seek(_palette_bytes(head[8:9]) + 1, io.SEEK_CUR)
@@ -49,10 +56,11 @@ def is_cut_gif(stream: IO[bytes]) -> bool:
         else:
             continue  # Pillow reads over it, too
         while (size := stream.read(1)) not in (b"", b"\0"):
+            check.clock()
+            if size == _GIF_TRAILER and stream.tell() == num_bytes:
+                return False
             stream.seek(size[0], io.SEEK_CUR)
-        if not size:
-            return True
-    return False
+    return stream.tell() > num_bytes
 
 
 def _palette_bytes(flags: bytes) -> int:
@@ -82,9 +90,13 @@ def _is_cut_avi(stream: io.BufferedIOBase, num_bytes: int, check: LimitCheck) ->
 
 def _is_cut_matroska(stream: io.BufferedIOBase, num_bytes: int, check: LimitCheck) -> bool:
     """Look whether the film is longer than the file, and the file ends with frames rather than with their index."""
-    _, start, size = _element(stream, 0)
-    kind, place, size = _element(stream, start + (size or 0))
-    if kind != _SEGMENT or size is None or place + size <= num_bytes:
+    kind, place, size = _element(stream, 0)
+    while kind != _SEGMENT:
+        check.clock()
+        if size is None or place + size >= num_bytes:
+            return False
+        kind, place, size = _element(stream, place + size)
+    if size is None or place + size <= num_bytes:
         return False
     while place < num_bytes:
         check.clock()
@@ -99,8 +111,8 @@ def _element(stream: io.BufferedIOBase, place: int) -> tuple[int, int, int | Non
     """Return the number of the element at a place, where its content begins, and its size; None: not told."""
     stream.seek(place)
     head = stream.read(12)
-    if len(head) < 12:
-        return _CLUSTER, place + 12, 0  # the file ends within a head
+    if len(head) < 12:  # the file ends within a head
+        return 0 if head.startswith(_AFTER_FRAMES) else _CLUSTER, place + 12, 0
     id_bytes = 9 - head[0].bit_length()
     if id_bytes > 4 or head[id_bytes] == 0:
         return 0, place + 12, None

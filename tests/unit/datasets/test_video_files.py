@@ -503,7 +503,6 @@ PLAYLIST = b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile:///etc/passwd\n#
 NOT_READABLE = "not a readable video"
 
 PROMISED = "cut short: its header promises frames after its end"
-PROMISED = "cut short: its header promises frames after its end"
 
 
 def half(content: bytes) -> bytes:
@@ -518,6 +517,27 @@ def before_index(avi: bytes) -> bytes:
 def within_last_head(gif: bytes) -> bytes:
     """Cut a GIF within the block that stands before its last frame."""
     return gif[: gif.rindex(b"\x21\xf9\x04") + 4]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        animation()[:-1],  # no trailer
+        animation()[:-2] + b";",  # a last block without its end
+        animation() + b"\0\0junk!,",
+    ],
+)
+def test_a_gif_of_whole_frames_is_whole_however_it_ends(content):
+    with open_video(content) as video:
+        assert numbers_of(video.pictures(range(video.num_frames))) == list(range(12))
+
+
+def test_an_mkv_that_is_cut_within_its_index_gives_all_frames():
+    content = film(format="matroska")
+    index = content.rindex(b"\x1c\x53\xbb\x6b")
+    for num_bytes in (index + 4, index + 8, index + 14):
+        with open_video(content[:num_bytes]) as video:
+            assert video.num_frames == 12
 
 
 REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
@@ -565,8 +585,8 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: animation().replace(struct.pack("<HH", 96, 64), struct.pack("<HH", 9700, 64), 1),
         "a picture of 9700 x 64 px: expected 2 x 2 or more, sides at most 1:100",
     ),
-    "cut gif": (lambda: animation()[:-200], "cut short: it ends within a frame"),
-    "gif, cut in the head of a frame": (lambda: within_last_head(animation()), "cut short: it ends within a frame"),
+    "cut gif": (lambda: animation()[:-200], "cut short: it ends within a block"),
+    "gif, cut in the head of a frame": (lambda: within_last_head(animation()), "cut short: it ends within a block"),
     "cut webp": (lambda: animation(format="WEBP")[:-200], NOT_READABLE),
     "cut png": (lambda: animation(format="PNG")[:-200], "not a readable animation ("),
 }
