@@ -85,7 +85,7 @@ class Animation:
             raise VideoError(f"{name}: one picture, and no video")
         stream = image.fp if isinstance(image, ImageFile) and image.format == "GIF" else None
         if stream is not None and is_cut_gif(stream, self._check):
-            raise VideoError(f"{name}: cut short: it ends within a block")
+            raise VideoError(f"{name}: cut short: its last part is missing")
         self._num_listed, (width, height) = int(getattr(image, "n_frames", 1)), image.size  # without decoding
         self._check.length(self._num_listed, 0.0)
         if self._num_listed * width * height > limits.max_animation_pixels:

@@ -585,8 +585,8 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: animation().replace(struct.pack("<HH", 96, 64), struct.pack("<HH", 9700, 64), 1),
         "a picture of 9700 x 64 px: expected 2 x 2 or more, sides at most 1:100",
     ),
-    "cut gif": (lambda: animation()[:-200], "cut short: it ends within a block"),
-    "gif, cut in the head of a frame": (lambda: within_last_head(animation()), "cut short: it ends within a block"),
+    "cut gif": (lambda: animation()[:-200], "cut short: its last part is missing"),
+    "gif, cut in the head of a frame": (lambda: within_last_head(animation()), "cut short: its last part is missing"),
     "cut webp": (lambda: animation(format="WEBP")[:-200], NOT_READABLE),
     "cut png": (lambda: animation(format="PNG")[:-200], "not a readable animation ("),
 }

@@ -123,12 +123,12 @@ PLAYLIST = b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile:///etc/passwd\n#
         ([PLAYLIST], "not a readable picture or video"),  # FFmpeg would open the file in it
         ([b"ffconcat version 1.0\nfile '/etc/passwd'\n"], "not a readable picture or video"),
         ([png(picture(1))[:-40]], "not a readable picture"),
-        ([gif(4, 50)[:-30]], "not a readable"),
+        ([gif(4, 50)[:-30]], "cut short: its last part is missing"),
         ([video(9, 20, "mpegts")], "not a readable picture or video"),  # FFmpeg knows it, the list of formats does not
         ([video(9, 20)[:400]], "a file without pictures"),
         ([png(Image.new("1", (6000, 5000)))], "a picture of 6000 x 5000 px: expected at most 25,000,000 pixels"),
         ([png(grey(0)), b"no picture"], "not a readable picture"),
-        *[([gif(9, 50)[:length]], "not a readable animation (") for length in (180, 190, 200)],
+        *[([gif(9, 50)[:length]], "cut short: its last part is missing") for length in (180, 190, 200)],
         ([grown(5100)], "frames of 5100 x 5100 px: expected at most 25,000,000 pixels; send it smaller"),
         ([unknown_codec()], "a video of an unknown codec: convert it to H.264"),
         ([gif(20, 2000)], "a video of more than 30 s: cut it"),
