@@ -53,25 +53,35 @@ class AtomicCheckpoints(Trainer):
         """Let Trainer write a checkpoint aside, rename it, and delete old ones."""
         run = Path(super()._get_output_dir(trial))
         name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-        aside = self._aside = run / _ASIDE
+        aside = run / _ASIDE
+        try:
+            self._write_aside(aside, name, model, trial)
+            if self.args.should_save:
+                replace_folder(aside / name, run / name)
+        finally:  # also after an interrupt or on a full disk
+            if self.args.should_save:
+                shutil.rmtree(aside, ignore_errors=True)
+        if self.args.should_save:
+            forget_old_checkpoints(run, self.args.save_total_limit, self.state.best_model_checkpoint)
+        self.accelerator.wait_for_everyone()
+
+    def _write_aside(self, aside: Path, name: str, model: Any, trial: Any) -> None:
+        """Write a whole checkpoint into a folder beside the others."""
         if self.args.should_save:
             shutil.rmtree(aside, ignore_errors=True)
             (aside / name).mkdir(parents=True)  # now: otherwise the model's files would replace earlier ones
         self.accelerator.wait_for_everyone()
+        self._aside = aside
         try:
-            with _writing(run / name):
+            with _writing(aside.parent / name):
                 super()._save_checkpoint(model, trial)
                 self._save_progress(aside / name)
         finally:
             self._aside = None
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
-            with _writing(run / name):
+            with _writing(aside.parent / name):
                 write_manifest(aside / name, self.data_digests)
-            replace_folder(aside / name, run / name)
-            shutil.rmtree(aside)
-            forget_old_checkpoints(run, self.args.save_total_limit, self.state.best_model_checkpoint)
-        self.accelerator.wait_for_everyone()
 
     def _save_progress(self, checkpoint: Path) -> None:
         """Write further files into a checkpoint; every process calls this."""
