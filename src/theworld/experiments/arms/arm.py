@@ -102,6 +102,17 @@ def _model(settings: ArmsSettings, arm: WorldArm, reading: Reading) -> ModelSett
     return replace(model, world_projection_width=_width(model, settings.num_parameters))
 
 
+def check_models(settings: ArmsSettings, arm: Arm) -> None:
+    """Find the models that an arm reads, before hours of other arms.
+
+    Raises:
+        ValueError: if one of them is not there.
+    """
+    if isinstance(arm, WorldArm):
+        for reading in (arm.aligned_on, arm.reads):
+            _model(settings, arm, reading)
+
+
 def _gemma(settings: ArmsSettings, arm: GemmaArm) -> ModelSettings:
     """Return the shared model without a world, with the arm's adapters, or with all of Gemma trained."""
     is_whole = not arm.lora.targets

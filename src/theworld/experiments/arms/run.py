@@ -16,7 +16,17 @@ from theworld.datasets.samplers import batches
 from theworld.evaluation.benchmarks.dispatch import score
 from theworld.evaluation.predictions import read_predictions
 from theworld.evaluation.run_audit import shuffle_worlds
-from theworld.experiments.arms.arm import Rates, answer, cost_of, data_of, folder_of, open_arm, sees_future, train_arm
+from theworld.experiments.arms.arm import (
+    Rates,
+    answer,
+    check_models,
+    cost_of,
+    data_of,
+    folder_of,
+    open_arm,
+    sees_future,
+    train_arm,
+)
 from theworld.experiments.arms.pixel_network import PixelNetwork
 from theworld.io import check_same_run, write_whole
 from theworld.modeling import TheWorld
@@ -70,18 +80,22 @@ def run_arms(settings: ArmsSettings, elsewhere: Collection[tuple[str, int, int]]
         The folder.
 
     Raises:
-        ValueError: if the folder holds another comparison.
+        ValueError: if the folder holds another comparison, or a model of a missing run is not there.
     """
+    missing = [
+        (arm, seed, num_labels)
+        for seed in settings.seeds
+        for arm in settings.arms
+        for num_labels in settings.num_labels
+        if not is_done(settings, arm, seed, num_labels) and (arm.name, num_labels, seed) not in elsewhere
+    ]
+    for arm in {arm.name: arm for arm, _, _ in missing}.values():
+        check_models(settings, arm)
     settings = claim(settings)
-    for seed in settings.seeds:
-        for arm in settings.arms:
-            for num_labels in settings.num_labels:
-                folder = folder_of(settings, arm, seed, num_labels)
-                if is_done(settings, arm, seed, num_labels) or (arm.name, num_labels, seed) in elsewhere:
-                    continue
-                logger.info("%s, seed %d, %d labels", arm.name, seed, num_labels)
-                checkpoint = train_arm(settings, arm, seed, num_labels, choose_rates(settings, arm, num_labels))
-                _ask(settings, arm, checkpoint, folder)
+    for arm, seed, num_labels in missing:
+        logger.info("%s, seed %d, %d labels", arm.name, seed, num_labels)
+        checkpoint = train_arm(settings, arm, seed, num_labels, choose_rates(settings, arm, num_labels))
+        _ask(settings, arm, checkpoint, folder_of(settings, arm, seed, num_labels))
     return settings.output_dir
 
 

@@ -213,6 +213,15 @@ def test_a_folder_of_another_comparison_is_refused(done):
         run_arms(replace(done, align_steps=3))
 
 
+def test_a_missing_model_of_the_last_arm_is_refused_before_the_first_one_trains(tmp_path):
+    lost = Arm(name="lost", reads=Reading(tap="rollout", cosmos_model_name=str(tmp_path / "lost")), aligned_on=TRUE)
+    settings = replace(small_comparison(tmp_path / "arms"), arms=(*ARMS, lost))
+
+    with pytest.raises(ValueError, match="lost: no such file or folder"):
+        run_arms(settings)
+    assert not (tmp_path / "arms" / "aligned").exists()
+
+
 def test_the_primary_comparison_names_two_arms(tmp_path):
     with pytest.raises(ValueError, match="which is no arm"):
         small_comparison(tmp_path, primary=("rollout", "nobody"))
