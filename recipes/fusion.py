@@ -1,17 +1,21 @@
-"""Stage fusion: align a projector on true clips, then switch the tap to imagined ones."""
+"""Stage fusion: align a projector on true clips, switch the tap to imagined ones, and learn outcomes from those."""
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from recipes.settings import TinySettings
 from theworld.config import DataSettings, EvaluationConfig, ModelSettings, OptimSettings, TrainingConfig, WorldSettings
+from theworld.config.data import MixturePart
+from theworld.config.model import LoraSettings
 from theworld.datasets.foresight.scene import FRAME_RATE_HZ, TASKS, num_future_slots
 from theworld.evaluation.run import evaluate
 from theworld.experiments.arms.arm import IMITATION_NAME, align
 from theworld.experiments.demo import NUM_STEPS
 from theworld.io import whole_folder
+from theworld.modeling import TheWorld
 from theworld.modeling.factory import open_model
+from theworld.training.run import MODEL_NAME, train
 
 GRID: Final = 4
 """Side of the world grid: 16 world tokens per slot, the number of Gemma's image tokens per picture."""
@@ -24,7 +28,9 @@ def build_fusion(settings: TinySettings) -> dict[str, Any]:
         output_dir/features/   features of the autoencoder for the clips
         output_dir/fusion/     the training run on readings, without imagined clips or their outcomes;
                                imitation/ in it is the earlier run on image tokens
-        output_dir/fused/      the fused model
+        output_dir/imagined/   imagined futures of the scenes of the next run, where the recipe has one
+        output_dir/labels/     the training run on the outcomes of these scenes
+        output_dir/fused/      the fused model, adapters merged
 
     Returns:
         The folder and the quality, as `verify_fusion`.
@@ -32,14 +38,18 @@ def build_fusion(settings: TinySettings) -> dict[str, Any]:
     Raises:
         ValueError: without a finished build of the other stages.
     """
-    fuse(settings, settings.output_dir / "cosmos", settings.output_dir / "fused")
+    cosmos, fused = settings.output_dir / "cosmos", settings.output_dir / "fused"
+    if settings.fusion.label_steps:
+        _learn_outcomes(settings, cosmos, fused)
+    else:
+        fuse(settings, cosmos, fused)
     return verify_fusion(settings)
 
 
 def fuse(settings: TinySettings, cosmos: Path, target: Path) -> None:
     """Align the projector of a build unless it is there, and save it with a world in the build's own latents.
 
-    Alignment reads true clips, so one projector serves every denoiser.
+    Alignment reads true clips, so one projector serves every denoiser. Outcomes of imagined futures are left out.
 
     Args:
         settings: of the build.
@@ -49,14 +59,50 @@ def fuse(settings: TinySettings, cosmos: Path, target: Path) -> None:
     Raises:
         ValueError: without a finished build of the other stages.
     """
+    _save(open_model(_imagining(settings, cosmos)), target)
+
+
+def _learn_outcomes(settings: TinySettings, cosmos: Path, target: Path) -> None:
+    """Align as `fuse`, train on outcomes of scenes with their imagined futures, and save the model."""
+    out, recipe = settings.output_dir, settings.fusion
+    varied = replace(
+        _data(settings),
+        questions="labels",
+        num_train=recipe.num_labelled,
+        train_split=_train_split(settings),
+        first_scene=recipe.num_clips,  # the alignment has seen those before
+    )
+    plain = replace(varied, scenes="plain", train_split="train", first_scene=0, num_train=recipe.num_labelled_plain)
+    parts = (MixturePart(data=varied, weight=3.0), MixturePart(data=plain, weight=1.0))
+    run = replace(
+        _training(settings),
+        output_dir=out / "labels",
+        num_steps=recipe.label_steps,
+        store_dir=out / "imagined",
+        model=_imagining(settings, cosmos),
+        mixture=parts if recipe.num_labelled_plain else parts[:1],
+        optim=_optim(settings, recipe.label_learning_rate),
+    )
+    train(run)
+    _save(open_model(replace(run.model, checkpoint=run.output_dir / MODEL_NAME, transfer_tap=False)), target)
+
+
+def _imagining(settings: TinySettings, cosmos: Path) -> ModelSettings:
+    """Return the aligned model with the tap `rollout`, after its alignment, unless that is there."""
     out, recipe = settings.output_dir, settings.fusion
     if missing := [part for part in ("gemma", "cosmos/transformer") if not (out / part).is_dir()]:
         raise ValueError(f"{out}: no {', '.join(missing)}; build the stages vae, world and vlm first")
     run = _training(settings)
     aligned = align(run, run.output_dir / IMITATION_NAME, recipe.imitate_steps, recipe.imitate_learning_rate)
-    imagining = replace(run.model, world=imagining_world(settings, cosmos), checkpoint=aligned, transfer_tap=True)
+    return replace(run.model, world=imagining_world(settings, cosmos), checkpoint=aligned, transfer_tap=True)
+
+
+def _save(model: TheWorld, target: Path) -> None:
+    """Save a fused model, adapters merged."""
+    if model.config.lora is not None:
+        model.merge_lora()
     with whole_folder(target) as aside:
-        open_model(imagining).save_pretrained(aside)
+        model.save_pretrained(aside)
 
 
 def imagining_world(settings: TinySettings, cosmos: Path) -> WorldSettings:
@@ -83,10 +129,19 @@ def _training(settings: TinySettings) -> TrainingConfig:
         data=replace(
             _data(settings),
             questions="alignment",
-            train_split="train" if settings.scenes == "plain" else "train-seen",
+            train_split=_train_split(settings),
         ),
-        optim=OptimSettings(learning_rate=recipe.learning_rate, warmup_steps=recipe.warmup_steps, weight_decay=0.0),
+        optim=_optim(settings, recipe.learning_rate),
     )
+
+
+def _train_split(settings: TinySettings) -> Literal["train", "train-seen"]:
+    """Return the split with every look of the videos."""
+    return "train" if settings.scenes == "plain" else "train-seen"
+
+
+def _optim(settings: TinySettings, learning_rate: float) -> OptimSettings:
+    return OptimSettings(learning_rate=learning_rate, warmup_steps=settings.fusion.warmup_steps, weight_decay=0.0)
 
 
 def verify_fusion(settings: TinySettings) -> dict[str, Any]:
@@ -124,6 +179,7 @@ def _model(settings: TinySettings) -> ModelSettings:
         num_world_steps=max(num_future_slots(task) for task in TASKS),
         world_grid=GRID,
         world_projection_width=settings.fusion.width,
+        lora=_adapters(settings.fusion.lora_rank),
         world=WorldSettings(
             tap="true-future",
             cosmos_model_name=str(settings.output_dir / "cosmos"),
@@ -131,6 +187,10 @@ def _model(settings: TinySettings) -> ModelSettings:
             frame_rate_hz=FRAME_RATE_HZ,
         ),
     )
+
+
+def _adapters(rank: int) -> LoraSettings:
+    return LoraSettings(targets=("language",), rank=rank, alpha=2 * rank) if rank else LoraSettings()
 
 
 def _data(settings: TinySettings) -> DataSettings:

@@ -18,7 +18,7 @@ from theworld.datasets.sample import Sample, Samples
 from theworld.evaluation.generation import FAILURES, FeatureReader
 from theworld.io import write_whole
 from theworld.modeling import TheWorld
-from theworld.modeling.introspection import check_shown, decoded
+from theworld.modeling.introspection import check_shown, decoded, future_latents
 from theworld.world.guardrail import GuardrailRequiredError
 
 NUM_SHOWN: Final = 12
@@ -102,7 +102,7 @@ def write_futures(
             continue
         frames = to_frames(_clips(sample)[0], model.config.world_image_size)[None]
         try:
-            film = decoded(model, (read_features or model.read_world)(frames, steps))
+            film = decoded(model, future_latents(model, frames, steps, read_features))
         except FAILURES:  # also a video that the guardrail rejects
             continue
         write_gif(film.numpy(), folder / "imagined.gif", model.config.frame_rate_hz, scale=1)

@@ -21,7 +21,7 @@ from theworld.datasets.window_index import period_of
 from theworld.io import whole_file
 from theworld.modeling import TheWorld
 from theworld.modeling.factory import on_this_machine, to_be_asked
-from theworld.modeling.introspection import check_shown, decoded
+from theworld.modeling.introspection import check_shown, decoded, future_latents, world_vae
 from theworld.report.future_frames import Future, contact_sheet, side_by_side
 from theworld.tables import ABSENT, Table
 from theworld.world.forecast import READING, errors_of, psnr
@@ -96,7 +96,7 @@ def imagine_clip(settings: ImagineSettings) -> tuple[dict[str, Any], Table]:
         raise ValueError(f"--steps: {error}, the slots of {settings.model}") from None
     cut, frames, aspect = _read(settings, model, steps)
     given = frames[: cut.num_given][None].contiguous()
-    latents = model.read_world(given, steps)
+    latents = future_latents(model, given, steps)
     pictures = decoded(model, latents).numpy()
     future = Future(
         given=_as_pictures(frames[: cut.num_given]),
@@ -154,8 +154,7 @@ def _read(settings: ImagineSettings, model: TheWorld, steps: int) -> tuple[Cut, 
 
 def _errors(model: TheWorld, frames: Tensor, latents: Tensor, future: Future) -> list[dict[str, Any]]:
     """Return a row for each slot whose truth is known: errors of latents and pixels."""
-    tap: Any = model.tap
-    errors = errors_of(tap.pipeline.vae, latents, frames[None], len(future.given))
+    errors = errors_of(world_vae(model), latents, frames[None], len(future.given))
     happened = torch.from_numpy(future.true).unflatten(0, (-1, TEMPORAL_STRIDE))
     imagined = torch.from_numpy(future.imagined[: len(future.true)]).unflatten(0, (-1, TEMPORAL_STRIDE))
     still = torch.from_numpy(future.given[-1]).expand_as(happened)

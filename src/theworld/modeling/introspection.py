@@ -1,8 +1,8 @@
 """Attention of the first answer token to image and world tokens, and decoded imagined futures."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -10,12 +10,14 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from theworld.config import WorldSettings
 from theworld.datasets.images import to_frames
 from theworld.datasets.video import VideoClip, is_video
 from theworld.modeling.cache_name import CACHE
 from theworld.modeling.chats import read_part
 from theworld.modeling.generation import PrefixCache
 from theworld.modeling.model import TheWorld
+from theworld.world.tap import clip_seeds
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def imagine(model: TheWorld, clip: Any, num_world_steps: int) -> UInt8[Tensor, "
     """Imagine the future of a clip, and decode it together with the given frames: 1 + 4j + 4K frames.
 
     Args:
-        model: with tap `rollout`.
+        model: with tap `rollout`, or `dit`, whose world draws what its states foretell.
         clip: one picture; a video, as a file, its bytes, a decoder, a VideoClip or a part of a chat (see `read_part`);
             or frames in time order whose last is the current one.
         num_world_steps: K, latent slots to imagine.
@@ -92,27 +94,71 @@ def imagine(model: TheWorld, clip: Any, num_world_steps: int) -> UInt8[Tensor, "
     if isinstance(clip, Mapping):
         clip = read_part(clip, model.config.clip_rule).frames
     frames = to_frames(clip, model.config.world_image_size)[None]
-    return decoded(model, model.read_world(frames, num_world_steps))
+    return decoded(model, future_latents(model, frames, num_world_steps))
 
 
 def check_shown(model: TheWorld) -> None:
     """Check, before any computation, that the model's imagined future can be shown.
 
     Raises:
-        ValueError: if the tap imagines no video.
+        ValueError: if the tap imagines no video, or its world cannot draw one.
         GuardrailRequiredError: if the world is NVIDIA's and its guardrail is not installed.
     """
     from theworld.world.guardrail import prepare
-    from theworld.world.rollout import RolloutTap
+    from theworld.world.loading import feature_shape
 
-    if not isinstance(model.tap, RolloutTap):
-        raise ValueError(f"tap {model.config.world_tap!r} imagines no video: load the model with world_tap='rollout'")
-    prepare(model.tap.pipeline.vae, model.config.cosmos_model_name)
+    if not _draws(model):
+        feature_shape(_drawing(model))  # refuses a world that draws no future
+    prepare(world_vae(model), model.config.cosmos_model_name)
+
+
+def future_latents(
+    model: TheWorld,
+    frames: UInt8[Tensor, "N F 3 H W"],
+    num_world_steps: int,
+    read_features: Callable[[Tensor, int], Tensor] | None = None,
+) -> Float[Tensor, "N C T h w"]:
+    """Return latents of the given slots and of those that the world model imagines after them, for `decoded`.
+
+    The tap `rollout` reads them itself. For a model that reads states of the denoiser (`dit`), the same world draws
+    the future from the same noise; its networks are loaded whole when the first future is shown.
+
+    Args:
+        model: as for `imagine`.
+        frames: pixels in 0..255, F = 1 + 4j, the current frame last.
+        num_world_steps: K.
+        read_features: source of the features of a tap `rollout`; None: the model's own world.
+
+    Raises:
+        ValueError: as `check_shown`, or for frames that the world cannot take.
+    """
+    if _draws(model):
+        return (read_features or model.read_world)(frames, num_world_steps)
+    from theworld.world.factory import open_tap
+
+    settings, tap = _drawing(model), model.tap
+    assert tap is not None  # `_drawing` refuses a model without
+    if tap.drawing is None:
+        tap.drawing = open_tap(settings, world_vae(model).device)
+    return tap.drawing.read(frames, num_world_steps, clip_seeds(frames, settings.seed))
+
+
+def world_vae(model: TheWorld) -> Any:
+    """Return the autoencoder of the latents of `future_latents`.
+
+    Raises:
+        ValueError: as `check_shown`.
+    """
+    tap: Any = model.tap
+    if _draws(model):
+        return tap.pipeline.vae
+    _drawing(model)
+    return tap.vae
 
 
 @torch.no_grad()
-def decoded(model: TheWorld, features: Float[Tensor, "1 C T h w"]) -> UInt8[Tensor, "F H W 3"]:
-    """Decode the features that the tap `rollout` read of one clip; for NVIDIA's weights the guardrail checks the video.
+def decoded(model: TheWorld, latents: Float[Tensor, "1 C T h w"]) -> UInt8[Tensor, "F H W 3"]:
+    """Decode latents of `future_latents` of one clip; for NVIDIA's weights the guardrail checks the video.
 
     Raises:
         ValueError: as `check_shown`.
@@ -121,5 +167,25 @@ def decoded(model: TheWorld, features: Float[Tensor, "1 C T h w"]) -> UInt8[Tens
     from theworld.world.guardrail import show
 
     check_shown(model)
-    tap: Any = model.tap
-    return show(tap.pipeline.vae, features, model.config.cosmos_model_name)[0]
+    return show(world_vae(model), latents, model.config.cosmos_model_name)[0]
+
+
+def _draws(model: TheWorld) -> bool:
+    """Return True if the model's own tap draws futures."""
+    from theworld.world.rollout import RolloutTap
+
+    return isinstance(model.tap, RolloutTap)
+
+
+def _drawing(model: TheWorld) -> WorldSettings:
+    """Return the settings of a tap that draws futures with the world whose states the model reads.
+
+    Raises:
+        ValueError: for a model that reads no states of a denoiser.
+    """
+    tap = model.tap
+    if tap is None or tap.settings.tap != "dit":
+        raise ValueError(
+            f"tap {model.config.world_tap!r} imagines no video: load the model with world_tap='rollout' or 'dit'"
+        )
+    return replace(tap.settings, tap="rollout", pool=1)

@@ -31,6 +31,8 @@ class WorldTap(ABC):
     """Hash of everything that a feature depends on besides the clip: weights, settings, library format."""
     on_disk: WorldSettings | None = None
     """Settings with the local folders that a built-in tap was loaded from."""
+    drawing: "WorldTap | None" = None
+    """Tap that draws futures with the same world, once one was shown; None: none yet, or this tap draws them itself."""
 
     def __init__(self, settings: WorldSettings) -> None:
         self.settings = settings

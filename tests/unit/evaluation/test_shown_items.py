@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -68,9 +69,10 @@ def test_an_unreadable_picture_leaves_its_item_out(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("items/*/picture.png"))
 
 
-def test_a_model_that_imagines_shows_its_future_of_each_item(tmp_path: Path) -> None:
+@pytest.mark.parametrize("tap", [{"world_tap": "rollout"}, {"world_tap": "dit", "dit_block": 1}])
+def test_a_model_that_imagines_shows_its_future_of_each_item(tmp_path: Path, tap: dict[str, Any]) -> None:
     write_items(SCENES, tmp_path, 6.0, num_shown=2)
-    model = TheWorld.from_pretrained("tiny", world_tap="rollout", num_world_steps=4, frame_rate_hz=6.0)
+    model = TheWorld.from_pretrained("tiny", num_world_steps=4, frame_rate_hz=6.0, **tap)
     write_futures(model, SCENES, tmp_path, num_shown=2)
     for path in tmp_path.glob("items/*"):
         assert seconds(path / "imagined.gif") == pytest.approx(16 / 6 + 1, abs=0.01)

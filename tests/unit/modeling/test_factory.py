@@ -6,6 +6,7 @@ import torch
 from fixtures_model import picture
 from theworld import TheWorld
 from theworld.config import ModelSettings, WorldSettings
+from theworld.datasets.images import to_frames
 from theworld.modeling import CheckpointError, TheWorldConfig
 from theworld.modeling.factory import open_model, scope_of
 from theworld.modeling.introspection import imagine
@@ -49,7 +50,19 @@ def test_what_is_imagined_can_be_looked_at():
     assert (tuple(frames.shape), frames.dtype) == ((9, 64, 64, 3), torch.uint8)
 
 
-def test_a_tap_that_does_not_roll_out_shows_nothing(fused):
+@pytest.mark.parametrize("dit_future", ["repeat", "denoised"])
+def test_a_model_that_reads_states_shows_the_future_that_its_world_draws(dit_future: str):
+    drawn = TheWorld.from_pretrained("tiny", world_tap="rollout", num_inference_steps=3)
+    read = {"world_tap": "dit", "dit_block": 1, "dit_noise_level": 0.9, "dit_future": dit_future}
+    model = TheWorld.from_pretrained("tiny", num_world_steps=2, num_inference_steps=3, **read)
+    frames = to_frames(picture(1), 64)[None]
+    before = model.read_world(frames, 2)
+
+    assert torch.equal(imagine(model, picture(1), 2), imagine(drawn, picture(1), 2))
+    assert torch.equal(model.read_world(frames, 2), before)
+
+
+def test_a_tap_that_reads_no_denoiser_shows_nothing(fused):
     with pytest.raises(ValueError, match="tap 'vae' imagines no video"):
         imagine(fused, picture(1), 1)
 

@@ -1,6 +1,7 @@
 """The last stage and packing: a fused model of a build's own parts, in half the bytes, that names its base "tiny"."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,30 @@ def test_the_fused_model_of_a_build_imagines_and_was_aligned_on_what_really_happ
     aligned = load_file(built / "fusion" / "model" / "model.safetensors")
     own = load_file(built / "fused" / "model.safetensors")
     assert all(torch.equal(own[name], tensor) for name, tensor in aligned.items())
+
+
+def test_a_build_with_labels_learns_outcomes_of_imagined_futures_into_its_language_model(built, tmp_path):
+    for part in ("gemma", "cosmos"):
+        shutil.copytree(built / part, tmp_path / part)
+    sizes = {"num_clips": 10, "batch_size": 2, "warmup_steps": 1, "num_held_out": 5}
+    learning = {"label_steps": 2, "num_labelled": 5, "num_labelled_plain": 5, "lora_rank": 2}
+    recipe = FusionRecipe(imitate_steps=1, align_steps=1, **sizes, **learning)
+    run(
+        TinySettings(action="build", stage="fusion", output_dir=tmp_path, num_threads=1, fusion=recipe, scenes="varied")
+    )
+
+    config = json.loads((tmp_path / "labels" / "config.json").read_text())
+    assert config["model"]["world"]["tap"] == "rollout"
+    assert {(part["data"]["scenes"], part["data"]["train_split"]) for part in config["mixture"]} == {
+        ("varied", "train-seen"),
+        ("plain", "train"),
+    }
+    model = TheWorld.from_pretrained(tmp_path / "fused")
+    assert model.config.world_tap == "rollout"
+    assert model.config.lora is None
+    assert model.config.trained_parts == ["world", "language"]
+    own = load_file(tmp_path / "fused" / "model.safetensors")
+    assert any("language_model" in name and "q_proj" in name for name in own)
 
 
 def test_a_stage_is_stored_in_float16_and_loaded_as_float32(built):

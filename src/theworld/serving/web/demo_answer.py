@@ -24,7 +24,7 @@ from theworld.evaluation.predictions import Prediction
 from theworld.modeling import TheWorld
 from theworld.modeling.bases import SHARED_PREFIX
 from theworld.modeling.generation import Seen
-from theworld.modeling.introspection import check_shown, decoded, first_attention
+from theworld.modeling.introspection import check_shown, decoded, first_attention, future_latents
 from theworld.serving.answer_text import AnswerText
 from theworld.serving.decoding import Event, Finished, Options, Piece, Row, RowEnds, end_ids, greedy
 from theworld.serving.engine import Job
@@ -74,7 +74,7 @@ class Look:
     features: Tensor | None = None
     """Features of the world model; None once they are drawn."""
     imagined: bytes | None = None
-    """The features as frames side by side, the given frames first: a PNG."""
+    """The imagined future as frames side by side, the given frames first: a PNG."""
 
 
 class QuestionCancelled(Exception):  # noqa: N818  # not an error: the visitor left
@@ -210,7 +210,9 @@ class TwoAnswers:
             check_shown(self.model)
             if look.features is not None:  # draw it after the answer, which does not depend on it
                 _begin(question, "with", "drawing")
-                look.imagined, look.features = strip(decoded(self.model, look.features).numpy()), None
+                frames, features = to_frames(list(clip.frames), side_px)[None], look.features
+                latents = future_latents(self.model, frames, question.num_world_steps, lambda *_: features)
+                look.imagined, look.features = strip(decoded(self.model, latents).numpy()), None
         except ValueError as error:  # no future, or NVIDIA's guardrail blocks it
             sentence = str(error)
         true = strip([*clip.frames, *clip.future], side_px) if clip.future else None

@@ -95,6 +95,20 @@ def test_the_reason_for_a_hidden_future_is_reported(answers: TwoAnswers):
     assert future["sentence"].startswith("tap 'vae' imagines no video")
 
 
+@pytest.mark.parametrize("tap", [{"world_tap": "rollout"}, {"world_tap": "dit", "dit_block": 1}])
+def test_the_page_draws_what_the_world_imagines_once_whatever_the_model_reads(tap: dict[str, Any]):
+    model = TheWorld.from_pretrained("tiny", num_world_steps=1, num_inference_steps=2, **tap)
+    answers, drawn = TwoAnswers(model, SETTINGS), []
+    for question in ("Which bin?", "Left or right?"):
+        events: list[Any] = []
+        answers.answer(DemoQuestion("one", Clip((picture(1),)), question, 1, events.append))
+        (future,) = [event for event in events if event["is"] == "future"]
+        drawn.append(future["imagined"])
+        assert (future["num_given"], future["num_frames"], future["sentence"]) == (1, 5, "")
+    assert drawn[0] is not None
+    assert drawn[0] == drawn[1]
+
+
 def test_a_question_about_a_scene_is_scored_whatever_its_white_space(answers: TwoAnswers):
     scene = read_scene("drop", 0, 64, 5)
     known = answer_of(events_of(answers, scene, f" {scene.questions[0].text}\n"), "with")
