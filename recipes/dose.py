@@ -56,8 +56,14 @@ def run_doses(settings: TinySettings) -> dict[str, Any]:
         The rows, `monotone` (see `monotone`), and the paths.
 
     Raises:
-        ValueError: without a finished build, for builds with another autoencoder, or with one dose alone.
+        ValueError: without a finished build, for builds with another autoencoder, with one dose alone, or with a
+            projector of one denoiser's states.
     """
+    if settings.fusion.tap != "rollout":
+        raise ValueError(
+            f"fusion.tap={settings.fusion.tap!r}: a projector that reads one denoiser's states says nothing about"
+            " another; build stage fusion with --fusion.tap rollout in a folder of its own"
+        )
     doses = find_doses(settings)
     rows = [measure_dose(settings, dose) for dose in doses]
     result = {"doses": rows, "monotone": monotone(rows)}

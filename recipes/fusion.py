@@ -1,10 +1,12 @@
-"""Stage fusion: align a projector on true clips, switch the tap to imagined ones, and learn outcomes from those."""
+"""Stage fusion: align a projector on true clips, switch the tap to what the world imagines, and learn outcomes."""
 
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from recipes.settings import TinySettings
+from safetensors.torch import load_file
+
+from recipes.settings import FusionRecipe, TinySettings
 from theworld.config import DataSettings, EvaluationConfig, ModelSettings, OptimSettings, TrainingConfig, WorldSettings
 from theworld.config.data import MixturePart
 from theworld.config.model import LoraSettings
@@ -15,10 +17,16 @@ from theworld.experiments.demo import NUM_STEPS
 from theworld.io import whole_folder
 from theworld.modeling import TheWorld
 from theworld.modeling.factory import open_model
+from theworld.modeling.tensor_files import write_tensors
 from theworld.training.run import MODEL_NAME, train
 
 GRID: Final = 4
 """Side of the world grid: 16 world tokens per slot, the number of Gemma's image tokens per picture."""
+BLOCK: Final = 4
+"""Block of the denoiser that the tap `dit` reads."""
+ALIGN_LEVEL: Final = 0.6
+READ_LEVEL: Final = 0.985
+"""Noise levels of the tap `dit`: in the alignment true clips still show through."""
 
 
 def build_fusion(settings: TinySettings) -> dict[str, Any]:
@@ -28,7 +36,7 @@ def build_fusion(settings: TinySettings) -> dict[str, Any]:
         output_dir/features/   features of the autoencoder for the clips
         output_dir/fusion/     the training run on readings, without imagined clips or their outcomes;
                                imitation/ in it is the earlier run on image tokens
-        output_dir/imagined/   imagined futures of the scenes of the next run, where the recipe has one
+        output_dir/imagined/   features of the scenes of the next run, where the recipe has one
         output_dir/labels/     the training run on the outcomes of these scenes
         output_dir/fused/      the fused model, adapters merged
 
@@ -49,7 +57,8 @@ def build_fusion(settings: TinySettings) -> dict[str, Any]:
 def fuse(settings: TinySettings, cosmos: Path, target: Path) -> None:
     """Align the projector of a build unless it is there, and save it with a world in the build's own latents.
 
-    Alignment reads true clips, so one projector serves every denoiser. Outcomes of imagined futures are left out.
+    With the tap `rollout` the alignment reads true latents, so one projector serves every denoiser. The steps on
+    outcomes are left out.
 
     Args:
         settings: of the build.
@@ -63,7 +72,7 @@ def fuse(settings: TinySettings, cosmos: Path, target: Path) -> None:
 
 
 def _learn_outcomes(settings: TinySettings, cosmos: Path, target: Path) -> None:
-    """Align as `fuse`, train on outcomes of scenes with their imagined futures, and save the model."""
+    """Align as `fuse`, train on outcomes of scenes that the world reads as in use, and save the model."""
     out, recipe = settings.output_dir, settings.fusion
     varied = replace(
         _data(settings),
@@ -73,7 +82,7 @@ def _learn_outcomes(settings: TinySettings, cosmos: Path, target: Path) -> None:
         first_scene=recipe.num_clips,  # the alignment has seen those before
     )
     plain = replace(varied, scenes="plain", train_split="train", first_scene=0, num_train=recipe.num_labelled_plain)
-    parts = (MixturePart(data=varied, weight=3.0), MixturePart(data=plain, weight=1.0))
+    parts = (MixturePart(data=varied, weight=4.0), MixturePart(data=plain, weight=1.0))
     run = replace(
         _training(settings),
         output_dir=out / "labels",
@@ -88,7 +97,7 @@ def _learn_outcomes(settings: TinySettings, cosmos: Path, target: Path) -> None:
 
 
 def _imagining(settings: TinySettings, cosmos: Path) -> ModelSettings:
-    """Return the aligned model with the tap `rollout`, after its alignment, unless that is there."""
+    """Align the model, unless it is aligned already, and return it with the world as in use."""
     out, recipe = settings.output_dir, settings.fusion
     if missing := [part for part in ("gemma", "cosmos/transformer") if not (out / part).is_dir()]:
         raise ValueError(f"{out}: no {', '.join(missing)}; build the stages vae, world and vlm first")
@@ -98,17 +107,24 @@ def _imagining(settings: TinySettings, cosmos: Path) -> ModelSettings:
 
 
 def _save(model: TheWorld, target: Path) -> None:
-    """Save a fused model, adapters merged."""
+    """Save a fused model, adapters merged, what it changed in Gemma in float16 as all of the build."""
     if model.config.lora is not None:
         model.merge_lora()
     with whole_folder(target) as aside:
         model.save_pretrained(aside)
+        file = aside / "model.safetensors"
+        tensors = {
+            name: tensor if name.startswith("world.") else tensor.half() for name, tensor in load_file(file).items()
+        }
+        write_tensors(tensors, file)
 
 
 def imagining_world(settings: TinySettings, cosmos: Path) -> WorldSettings:
-    """Return the tap `rollout` as the fused model reads it."""
-    world = _model(settings).world
-    return replace(world, tap="rollout", num_inference_steps=NUM_STEPS, cosmos_model_name=str(cosmos))
+    """Return the world as the fused model reads it."""
+    world = replace(_model(settings).world, num_inference_steps=NUM_STEPS, cosmos_model_name=str(cosmos))
+    if settings.fusion.tap == "dit":
+        return replace(world, tap="dit", control_of="vae", dit_noise_level=READ_LEVEL)
+    return replace(world, tap="rollout")
 
 
 def _training(settings: TinySettings) -> TrainingConfig:
@@ -185,8 +201,16 @@ def _model(settings: TinySettings) -> ModelSettings:
             cosmos_model_name=str(settings.output_dir / "cosmos"),
             image_size_px=settings.image_size_px,
             frame_rate_hz=FRAME_RATE_HZ,
+            **_states(settings.fusion),
         ),
     )
+
+
+def _states(recipe: FusionRecipe) -> dict[str, Any]:
+    """Return the settings of states of true clips, which the alignment reads for the tap `dit`."""
+    if recipe.tap == "rollout":
+        return {}
+    return {"control_of": "dit", "dit_block": BLOCK, "dit_noise_level": ALIGN_LEVEL}
 
 
 def _adapters(rank: int) -> LoraSettings:

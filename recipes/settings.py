@@ -218,17 +218,20 @@ class FusionRecipe:
     width: Count = 256
     """Hidden width of the projector."""
 
+    tap: Literal["rollout", "dit"] = "rollout"
+    """What the fused model reads: imagined futures, or states of the denoiser in one forward."""
+
     lora_rank: CountOrZero = 0
     """Rank of adapters in all layers of the language model, merged into it at the end; 0: Gemma stays as it is."""
 
     label_steps: CountOrZero = 0
-    """Optimiser steps on outcomes of scenes whose futures the world model imagines, after the alignment; 0: none."""
+    """Optimiser steps on outcomes of scenes that the world model reads as in use, after the alignment; 0: none."""
 
     num_labelled: Count = 10_000
     """Scenes of these steps, of the clips' kind, which the alignment does not see."""
 
     num_labelled_plain: CountOrZero = 0
-    """Plain scenes beside them, a quarter of the samples."""
+    """Plain scenes beside them, a fifth of the samples."""
 
     label_learning_rate: Annotated[float, Field(gt=0)] = 2e-3
     """Peak learning rate of `label_steps`, AdamW, cosine to zero."""

@@ -82,8 +82,11 @@ def networks(column: str, full_size: Path) -> dict[str, Any]:
     cosmos = tiny.WEIGHTS / "cosmos" if config.cosmos_model_name == "tiny" else full_size / "cosmos"
     with torch.device("meta"):
         found = {"model": TheWorld(config).eval(), "vae": AutoencoderKLWan.from_config(read_config(cosmos, "vae"))}
-        if config.world_tap == "rollout":
-            found["transformer"] = CosmosTransformer3DModel.from_config(read_config(cosmos, "transformer"))
+        read = read_config(cosmos, "transformer")
+        if config.world_tap == "dit":
+            read |= {"num_layers": config.dit_block + 1}
+        if config.world_tap in ("rollout", "dit"):
+            found["transformer"] = CosmosTransformer3DModel.from_config(read)
     return found
 
 
@@ -126,7 +129,7 @@ def shapes(nets: dict[str, Any], length: int) -> dict[str, tuple[int, ...] | Non
         "image tokens, pooled and projected": image,
         "`world_pixels`": clip,
         "latent mean of the Wan VAE": latent,
-        "tokens of the Cosmos transformer while it imagines": denoised(nets, watch, features, seen_px),
+        "tokens of the Cosmos transformer": denoised(nets, watch, slots, latent, seen_px),
         "features of the tap": features,
         "on the grid, cells as vectors": watch.given["projector"],
         "projected": watch.made["projector"],
@@ -141,10 +144,11 @@ def shapes(nets: dict[str, Any], length: int) -> dict[str, tuple[int, ...] | Non
     return {name: None if tensor is None else tuple(tensor.shape) for name, tensor in found.items()}
 
 
-def denoised(nets: dict[str, Any], watch: Watch, latents: Tensor, side_px: int) -> Tensor | None:
-    """What the first block of the transformer gives of latents; None where the tap reads none."""
+def denoised(nets: dict[str, Any], watch: Watch, num_slots: int, latent: Tensor, side_px: int) -> Tensor | None:
+    """What the first block of the transformer gives of given and future slots; None where the tap reads none."""
     if (transformer := nets.get("transformer")) is None:
         return None
+    latents = latent.expand(-1, -1, num_slots, -1, -1)
     watch.on(transformer.transformer_blocks[0], "block")
     transformer(
         hidden_states=latents,

@@ -25,7 +25,7 @@ from theworld.evaluation.run import predict
 from theworld.evaluation.run_audit import audit_model
 from theworld.evaluation.run_identity import identify
 from theworld.evaluation.shown_items import write_futures, write_items
-from theworld.experiments.arms.arm import Rates, aligned_folder, answer, data_of, store_folder, train_arm
+from theworld.experiments.arms.arm import Rates, aligned_folder, answer, data_of, train_arm
 from theworld.io import write_whole
 from theworld.locks import LOCK_NAME, in_use
 from theworld.modeling import TheWorld
@@ -148,7 +148,7 @@ def _run(settings: DemoSettings) -> dict[str, Any]:
         _train_and_ask_arms(demo)
     with demo.stage("ask the shipped model"):
         shipped = TheWorld.from_pretrained(TINY_FUSED_MODEL, **on_this_machine())
-        stored = open_stored(shipped.tap, store_folder(demo.comparison, _IMAGINED))
+        stored = open_stored(shipped.tap, demo.root / "comparison" / "features" / "shipped")
         _evaluate(demo, "shipped", shipped, samples, stored.read)
         answers = _ask(gemma, shipped, samples)
     with demo.stage("audit"):
