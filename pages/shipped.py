@@ -23,7 +23,7 @@ from theworld.tables import markdown_lines, percent, percent_with_range
 SHIPPED: Final = RESULTS / "foresight-shipped.json"
 
 WORDS: Final = {
-    "world": "with its world, which imagines",
+    "world": "with its world",
     "no-world-tokens": "the same model without its world",
     "blind": "without the picture, too",
 }

@@ -98,7 +98,7 @@ def test_the_readme_shows_of_the_shipped_model_what_its_results_say() -> None:
     found = json.loads(SHIPPED.read_text())
     assert [found["arms"][name]["num_items"] for name in ("world", "no-world-tokens", "blind")] == [2_000] * 3
     assert [found["arms"][name]["world_read"] for name in ("world", "no-world-tokens", "blind")] == [2_000, 0, 0]
-    assert {run["checkpoint"] for run in found["origin"]["runs"].values()} == {"tiny c1446394d7c11691"}
+    assert {run["checkpoint"] for run in found["origin"]["runs"].values()} == {"tiny 3cb8e1b2911649e0"}
 
 
 def test_the_readme_tells_of_the_audit_what_the_file_beside_the_model_says() -> None:

@@ -57,7 +57,7 @@ def test_the_inference_leaves_a_sheet_and_an_animation_of_what_was_imagined(tmp_
     (scene,) = example("inference").main(tmp_path, num_scenes=1)
 
     assert scene.question.startswith("In which bin")
-    assert (scene.without_world, scene.with_world, scene.answer) == ("none", "red", "red")
+    assert (scene.without_world, scene.with_world, scene.answer) == ("blue", "red", "red")
     with Image.open(tmp_path / "imagined-0.gif") as animation:
         assert (animation.size, getattr(animation, "n_frames", 1)) == ((256, 256), 16)
     draw_sheet([scene], tmp_path / "readme.png", FRAME_RATE_HZ, side_px=192)  # as `make pages` does
@@ -65,7 +65,7 @@ def test_the_inference_leaves_a_sheet_and_an_animation_of_what_was_imagined(tmp_
     assert np.abs(drawn - shown).mean() < 1
     given = np.asarray(Image.open(IMAGES / "given.png"))
     assert (given == scene.given).all()
-    assert 'says "none", with it "red"; true is red](docs/images/scene.png)' in (ROOT / "README.md").read_text()
+    assert 'says "blue", with it "red"; true is red](docs/images/scene.png)' in (ROOT / "README.md").read_text()
 
 
 def test_a_model_of_the_hub_is_asked_about_a_picture_and_its_checkpoints_too(
@@ -84,7 +84,7 @@ def test_a_model_of_the_hub_is_asked_about_a_picture_and_its_checkpoints_too(
 
     assert answers == ["red", "green"]
     assert example("load_from_hub").main("someone/foresight", tmp_path / "scene.png", "best") == answers
-    assert "tap rollout, K = 4" in capsys.readouterr().out
+    assert "tap dit, K = 4" in capsys.readouterr().out
 
 
 def test_pictures_of_ones_own_are_trained_on_and_asked_about(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
