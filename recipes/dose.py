@@ -59,9 +59,9 @@ def run_doses(settings: TinySettings) -> dict[str, Any]:
         ValueError: without a finished build, for builds with another autoencoder, with one dose alone, or with a
             projector of one denoiser's states.
     """
-    if settings.fusion.tap != "rollout":
+    if settings.fusion.tap == "dit":
         raise ValueError(
-            f"fusion.tap={settings.fusion.tap!r}: a projector that reads one denoiser's states says nothing about"
+            "fusion.tap='dit': a projector that reads one denoiser's states says nothing about"
             " another; build stage fusion with --fusion.tap rollout in a folder of its own"
         )
     doses = find_doses(settings)

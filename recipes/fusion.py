@@ -81,15 +81,17 @@ def _learn_outcomes(settings: TinySettings, cosmos: Path, target: Path) -> None:
         train_split=_train_split(settings),
         first_scene=recipe.num_clips,  # the alignment has seen those before
     )
-    plain = replace(varied, scenes="plain", train_split="train", first_scene=0, num_train=recipe.num_labelled_plain)
-    parts = (MixturePart(data=varied, weight=4.0), MixturePart(data=plain, weight=1.0))
+    parts = [MixturePart(data=varied, weight=4.0)]
+    if number := recipe.num_labelled_plain:
+        plain = replace(varied, scenes="plain", train_split="train", first_scene=0, num_train=number)
+        parts.append(MixturePart(data=plain, weight=1.0))
     run = replace(
         _training(settings),
         output_dir=out / "labels",
         num_steps=recipe.label_steps,
         store_dir=out / "imagined",
         model=_imagining(settings, cosmos),
-        mixture=parts if recipe.num_labelled_plain else parts[:1],
+        mixture=tuple(parts),
         optim=_optim(settings, recipe.label_learning_rate),
     )
     train(run)
@@ -208,12 +210,12 @@ def _model(settings: TinySettings) -> ModelSettings:
 
 def _states(recipe: FusionRecipe) -> dict[str, Any]:
     """Return the settings of states of true clips, which the alignment reads for the tap `dit`."""
-    if recipe.tap == "rollout":
-        return {}
-    return {"control_of": "dit", "dit_block": BLOCK, "dit_noise_level": ALIGN_LEVEL}
+    if recipe.tap == "dit":
+        return {"control_of": "dit", "dit_block": BLOCK, "dit_noise_level": ALIGN_LEVEL}
+    return {}
 
 
-def _adapters(rank: int) -> LoraSettings:
+def _adapters(rank: int | None) -> LoraSettings:
     return LoraSettings(targets=("language",), rank=rank, alpha=2 * rank) if rank else LoraSettings()
 
 

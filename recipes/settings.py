@@ -218,20 +218,23 @@ class FusionRecipe:
     width: Count = 256
     """Hidden width of the projector."""
 
-    tap: Literal["rollout", "dit"] = "rollout"
-    """What the fused model reads: imagined futures, or states of the denoiser in one forward."""
+    tap: Literal["rollout", "dit"] | None = None
+    """What the fused model reads: imagined futures, or states of the denoiser in one forward; None: futures of plain
+    scenes, states of varied ones."""
 
-    lora_rank: CountOrZero = 0
-    """Rank of adapters in all layers of the language model, merged into it at the end; 0: Gemma stays as it is."""
+    lora_rank: CountOrZero | None = None
+    """Rank of adapters in all layers of the language model, merged into it at the end; 0: Gemma stays as it is; None:
+    16 with varied scenes, else 0."""
 
-    label_steps: CountOrZero = 0
-    """Optimiser steps on outcomes of scenes that the world model reads as in use, after the alignment; 0: none."""
+    label_steps: CountOrZero | None = None
+    """Optimiser steps on outcomes of scenes that the world model reads as in use, after the alignment; 0: none; None:
+    3,300 with varied scenes, else none."""
 
     num_labelled: Count = 10_000
     """Scenes of these steps, of the clips' kind, which the alignment does not see."""
 
-    num_labelled_plain: CountOrZero = 0
-    """Plain scenes beside them, a fifth of the samples."""
+    num_labelled_plain: CountOrZero | None = None
+    """Plain scenes beside them, a fifth of the samples; None: 4,000 beside varied scenes, else none."""
 
     label_learning_rate: Annotated[float, Field(gt=0)] = 2e-3
     """Peak learning rate of `label_steps`, AdamW, cosine to zero."""

@@ -276,7 +276,7 @@ class ImagineSettings:
     clip is too short for that."""
 
     model: str = TINY_FUSED_MODEL
-    """Folder or hub id of a saved TheWorld whose tap is `rollout`; "tiny-foresight": the embedded one."""
+    """Folder or hub id of a saved TheWorld whose tap is `rollout` or `dit`; "tiny-foresight": the embedded one."""
 
     dtype: Dtype = "auto"
     """Number format of the weights; auto: as saved, or float32 where this machine emulates that."""

@@ -37,8 +37,7 @@ from theworld.world.cached import open_stored
 
 IMAGE_SIZE_PX: Final = 64
 NUM_STEPS: Final = 3
-"""Denoising steps of an imagined future, in the arms and in the shipped model, which reads the same store: the fewest
-that lose nothing against ten (docs/tiny.md)."""
+"""Denoising steps of an imagined future in the arms: the fewest that lose nothing against ten (docs/tiny.md)."""
 
 _TRUE: Final = Reading(tap="true-future")
 _ZERO: Final = Reading(tap="zero", control_of="rollout")

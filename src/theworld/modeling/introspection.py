@@ -184,6 +184,8 @@ def _drawing(model: TheWorld) -> WorldSettings:
         ValueError: for a model that reads no states of a denoiser.
     """
     tap = model.tap
+    if tap is None and model.config.world_tap in ("rollout", "dit"):
+        raise ValueError("no world is loaded, so no future can be shown: use load_world()")
     if tap is None or tap.settings.tap != "dit":
         raise ValueError(
             f"tap {model.config.world_tap!r} imagines no video: load the model with world_tap='rollout' or 'dit'"

@@ -41,24 +41,25 @@ def test_the_fused_model_of_a_build_imagines_and_was_aligned_on_what_really_happ
     assert all(torch.equal(own[name], tensor) for name, tensor in aligned.items())
 
 
-def test_a_build_with_labels_learns_outcomes_of_imagined_futures_into_its_language_model(built, tmp_path):
+@pytest.mark.parametrize("tap", ["rollout", "dit"])
+def test_a_build_with_labels_learns_outcomes_into_its_language_model(built, tmp_path, tap):
     for part in ("gemma", "cosmos"):
         shutil.copytree(built / part, tmp_path / part)
     sizes = {"num_clips": 10, "batch_size": 2, "warmup_steps": 1, "num_held_out": 5}
-    learning = {"label_steps": 2, "num_labelled": 5, "num_labelled_plain": 5, "lora_rank": 2}
+    learning = {"label_steps": 2, "num_labelled": 5, "num_labelled_plain": 5, "lora_rank": 2, "tap": tap}
     recipe = FusionRecipe(imitate_steps=1, align_steps=1, **sizes, **learning)
     run(
         TinySettings(action="build", stage="fusion", output_dir=tmp_path, num_threads=1, fusion=recipe, scenes="varied")
     )
 
     config = json.loads((tmp_path / "labels" / "config.json").read_text())
-    assert config["model"]["world"]["tap"] == "rollout"
+    assert config["model"]["world"]["tap"] == tap
     assert {(part["data"]["scenes"], part["data"]["train_split"]) for part in config["mixture"]} == {
         ("varied", "train-seen"),
         ("plain", "train"),
     }
     model = TheWorld.from_pretrained(tmp_path / "fused")
-    assert model.config.world_tap == "rollout"
+    assert model.config.world_tap == tap
     assert model.config.lora is None
     assert model.config.trained_parts == ["world", "language"]
     own = load_file(tmp_path / "fused" / "model.safetensors")

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from recipes import pools
 from recipes.build import run
 from recipes.pools import ClipPool, pictures_of
-from recipes.settings import TinySettings, VaePhase, VaeRecipe
+from recipes.settings import FusionRecipe, TinySettings, VaePhase, VaeRecipe
 from recipes.trainer import start_from
 from recipes.varied import FUSION, VAE, VLM, WORLD, for_scenes
 from recipes.world import tiny_transformer
@@ -106,6 +106,9 @@ def test_varied_scenes_take_the_larger_recipes_where_the_settings_leave_defaults
     varied = for_scenes(dataclasses.replace(plain, scenes="varied", vae=VaeRecipe(num_clips=77, warmup_steps=3)))
     assert (varied.vae.num_clips, varied.vae.warmup_steps, varied.vae.phases) == (77, 3, VAE.phases)
     assert (varied.world, varied.vlm, varied.fusion) == (WORLD, VLM, FUSION)
+    own = FusionRecipe(tap="rollout", lora_rank=0, label_steps=0)
+    kept = for_scenes(dataclasses.replace(plain, scenes="varied", fusion=own)).fusion
+    assert (kept.tap, kept.lora_rank, kept.label_steps) == ("rollout", 0, 0)
 
 
 def test_a_folder_of_plain_scenes_has_the_identity_that_it_always_had():

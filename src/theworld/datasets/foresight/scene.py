@@ -34,7 +34,7 @@ NUM_GIVEN_FRAMES: Final[Mapping[Task, int]] = {"drop": 1, "topple": 1, "roll": 1
 """Frames shown before the question: one picture, or a clip, which shows velocity."""
 
 Scenes = Literal["plain", "varied"]
-"""plain: one look, as the shipped model was trained on it; varied: looks, sizes, numbers of parts and laws vary."""
+"""plain: one look; varied: looks, sizes, numbers of parts and laws vary."""
 SCENE_KINDS: Final[tuple[Scenes, ...]] = get_args(Scenes)
 
 Place = Literal["left", "middle", "right"]
