@@ -42,7 +42,8 @@ def test_the_fused_model_of_a_build_imagines_and_was_aligned_on_what_really_happ
 
 
 @pytest.mark.parametrize("tap", ["rollout", "dit"])
-def test_a_build_with_labels_learns_outcomes_into_its_language_model(built, tmp_path, tap):
+def test_a_build_with_labels_learns_outcomes_into_its_language_model(built, tmp_path, tap, monkeypatch):
+    monkeypatch.setattr("recipes.fusion.BLOCK", 1)  # the random denoiser has four blocks
     for part in ("gemma", "cosmos"):
         shutil.copytree(built / part, tmp_path / part)
     sizes = {"num_clips": 10, "batch_size": 2, "warmup_steps": 1, "num_held_out": 5}
