@@ -11,13 +11,14 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from theworld.config import WorldSettings
+from theworld.config.world import check_world_steps
 from theworld.datasets.images import to_frames
 from theworld.datasets.video import VideoClip, is_video
 from theworld.modeling.cache_name import CACHE
 from theworld.modeling.chats import read_part
 from theworld.modeling.generation import PrefixCache
 from theworld.modeling.model import TheWorld
-from theworld.world.tap import clip_seeds
+from theworld.world.tap import WorldTap, clip_seeds
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,8 @@ def future_latents(
     """Return latents of the given slots and of those that the world model imagines after them, for `decoded`.
 
     The tap `rollout` reads them itself. For a model that reads states of the denoiser (`dit`), the same world draws
-    the future from the same noise; its networks are loaded whole when the first future is shown.
+    the future from the same noise. Its networks are loaded whole when the first future is shown, unless the tap has
+    them (`denoised`).
 
     Args:
         model: as for `imagine`.
@@ -134,12 +136,11 @@ def future_latents(
     """
     if _draws(model):
         return (read_features or model.read_world)(frames, num_world_steps)
-    from theworld.world.factory import open_tap
-
     settings, tap = _drawing(model), model.tap
     assert tap is not None  # `_drawing` refuses a model without
+    check_world_steps(num_world_steps, model.config.max_world_steps)
     if tap.drawing is None:
-        tap.drawing = open_tap(settings, world_vae(model).device)
+        tap.drawing = _open_drawing(settings, tap)
     return tap.drawing.read(frames, num_world_steps, clip_seeds(frames, settings.seed))
 
 
@@ -175,6 +176,19 @@ def _draws(model: TheWorld) -> bool:
     from theworld.world.rollout import RolloutTap
 
     return isinstance(model.tap, RolloutTap)
+
+
+def _open_drawing(settings: WorldSettings, tap: Any) -> WorldTap:
+    """Return a tap that draws futures: with the pipeline of a tap that denoises, else with the world loaded whole."""
+    from theworld.world.factory import open_tap
+    from theworld.world.loading import feature_shape
+    from theworld.world.rollout import RolloutTap
+
+    if not hasattr(tap, "pipeline"):
+        return open_tap(settings, tap.vae.device)
+    drawing = RolloutTap(settings, tap.pipeline)
+    drawing.num_channels, drawing.stride_px = feature_shape(settings)
+    return drawing
 
 
 def _drawing(model: TheWorld) -> WorldSettings:

@@ -60,6 +60,8 @@ def test_a_model_that_reads_states_shows_the_future_that_its_world_draws(dit_fut
 
     assert torch.equal(imagine(model, picture(1), 2), imagine(drawn, picture(1), 2))
     assert torch.equal(model.read_world(frames, 2), before)
+    with pytest.raises(ValueError, match="num_world_steps=40: expected 0 to 16"):
+        imagine(model, picture(1), 40)
 
 
 def test_a_tap_that_reads_no_denoiser_shows_nothing(fused):

@@ -213,8 +213,13 @@ class TwoAnswers:
                 frames, features = to_frames(list(clip.frames), side_px)[None], look.features
                 latents = future_latents(self.model, frames, question.num_world_steps, lambda *_: features)
                 look.imagined, look.features = strip(decoded(self.model, latents).numpy()), None
-        except ValueError as error:  # no future, or NVIDIA's guardrail blocks it
+        except FAILURES as error:  # no future, NVIDIA's guardrail blocks it, or there is no memory to draw it
+            if is_of_the_machine(error):
+                raise
             sentence = str(error)
+            if not isinstance(error, ValueError):  # the answers stand
+                logger.error("a future was not drawn", exc_info=True)
+                sentence = "the future could not be drawn; the server's log says why"
         true = strip([*clip.frames, *clip.future], side_px) if clip.future else None
         return {
             "num_given": len(clip.frames),

@@ -109,6 +109,25 @@ def test_the_page_draws_what_the_world_imagines_once_whatever_the_model_reads(ta
     assert drawn[0] == drawn[1]
 
 
+def test_a_future_that_cannot_be_drawn_leaves_the_answers(monkeypatch: pytest.MonkeyPatch):
+    model = TheWorld.from_pretrained("tiny", num_world_steps=1, world_tap="dit", dit_block=1)
+
+    def no_memory(*_: Any) -> None:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr("theworld.serving.web.demo_answer.future_latents", no_memory)
+    events: list[Any] = []
+    TwoAnswers(model, SETTINGS).answer(DemoQuestion("one", Clip((picture(1),)), "Which bin?", 1, events.append))
+
+    (future,) = [event for event in events if event["is"] == "future"]
+    assert (future["imagined"], future["sentence"]) == (
+        None,
+        "the future could not be drawn; the server's log says why",
+    )
+    assert answer_of(events, "with")["text"]
+    assert events[-1]["is"] == "done"
+
+
 def test_a_question_about_a_scene_is_scored_whatever_its_white_space(answers: TwoAnswers):
     scene = read_scene("drop", 0, 64, 5)
     known = answer_of(events_of(answers, scene, f" {scene.questions[0].text}\n"), "with")
