@@ -16,6 +16,7 @@ from theworld.cli import main as cli
 from theworld.config import WorldSettings
 from theworld.datasets import foresight
 from theworld.datasets.foresight.scene import FRAME_RATE_HZ, NUM_GIVEN_FRAMES, Scenes, num_future_slots
+from theworld.experiments.probe.probe import watch_futures
 from theworld.world.factory import open_tap
 from theworld.world.forecast import errors_of
 from theworld.world.tap import clip_seeds
@@ -31,6 +32,14 @@ def test_the_embedded_gemma_says_what_pictures_show(embedded: Path):
     asked = [one for one in asked if one.form == "open"]
     right = marks(gemma, Gemma3Processor.from_pretrained(embedded / "gemma"), asked, pictures)
     assert np.mean(right) > 0.9
+
+
+def test_an_imagined_last_picture_often_shows_where_a_dropped_ball_comes_to_rest(embedded: Path):
+    world = WorldSettings(
+        tap="rollout", cosmos_model_name="tiny", image_size_px=64, frame_rate_hz=FRAME_RATE_HZ, num_inference_steps=10
+    )
+    found = watch_futures(world, ("drop",), num_items=20)["drop"]
+    assert found["imagined"] > found["chance"] + 0.1
 
 
 @pytest.mark.parametrize("scenes", ["plain", "varied"])
