@@ -59,7 +59,8 @@ NOTES: Final = (
     " on true clips and questions about them, outcomes included, while Gemma's own picture shows another scene.",
     "`gemma` has no world, `blind` has no picture either. `zero` has world tokens without content, `vae` the latent of"
     " the current picture, `rollout` the imagined future, and `true-future` the true one: an upper bound, not a"
-    " competitor. `shipped` is the model of the package, which trained longer: `tiny-foresight`.",
+    " competitor. `shipped` is the model of the package, `tiny-foresight`: it trained longer, on more scenes, with"
+    " Gemma's language adapted, and reads the states of the denoiser.",
     "To train Gemma 3 4B with Cosmos 2B, see docs/training.md.",
 )
 
